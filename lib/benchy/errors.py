@@ -1,0 +1,102 @@
+"""How benchy says that something is wrong.
+
+Two kinds. A Mistake is in something that a person wrote (a config, a knob, a command line): it
+names file, line and key, says what is wrong and what to write instead, and ends the command with
+status 2. A Failure is something that went wrong while working: it says what happened, which log
+tells more and what to do next, and ends the command with status 1. Neither shows a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, order=True)
+class Mistake:
+    """One mistake in one place.
+
+    file: path as the person would type it, or "" for the command line.
+    line: 1-based, 0 where it is not known.
+    key: dotted path of the key ("vllm.overrides.max_model_len"), or "".
+    what: what is wrong, one clause.  mend: what to write or do instead, one clause.
+    """
+
+    file: str
+    line: int
+    key: str
+    what: str
+    mend: str = ""
+
+    def __str__(self) -> str:
+        where = f"{self.file}:{self.line}" if self.file and self.line else self.file
+        text = ": ".join(part for part in (where, self.key, self.what) if part)
+        return f"{text}\n  {self.mend}" if self.mend else text
+
+
+class ConfigError(Exception):
+    """All mistakes found, at once. Exit status 2."""
+
+    def __init__(self, mistakes: Iterable[Mistake]) -> None:
+        self.mistakes = sorted(set(mistakes))
+        super().__init__("\n".join(map(str, self.mistakes)))
+
+
+class UsageError(ConfigError):
+    """One mistake on the command line or in a knob. Exit status 2."""
+
+    def __init__(self, what: str, mend: str = "", key: str = "") -> None:
+        super().__init__([Mistake("", 0, key, what, mend)])
+
+
+class Failure(Exception):
+    """Something failed while working. Exit status 1.
+
+    what: one line. mend: the next step, one or two lines.
+    log: path of the whole story; its last telling lines are in `lines`.
+    """
+
+    def __init__(
+        self, what: str, mend: str = "", log: str | os.PathLike[str] = "", lines: Sequence[str] = ()
+    ) -> None:
+        super().__init__(what)
+        self.what, self.mend, self.log, self.lines = what, mend, os.fspath(log), list(lines)
+
+    def __str__(self) -> str:
+        out = [self.what, *(f"  | {line}" for line in self.lines)]
+        if self.log:
+            out.append(f"  log: {self.log}")
+        if self.mend:
+            out.extend(f"  {line}" for line in self.mend.splitlines())
+        return "\n".join(out)
+
+
+def colour(text: str, code: str) -> str:
+    """text in an ANSI colour, on a terminal that wants colours (NO_COLOR, see no-color.org)."""
+    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
+        return text
+    return f"\033[{code}m{text}\033[0m"
+
+
+def say(tag: str, text: str) -> None:
+    """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8_0`)."""
+    print(f"  {tag:<8}{text}", file=sys.stderr, flush=True)
+
+
+def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
+    """Call main(argv) and turn what it raises into messages and an exit status."""
+    try:
+        return main(sys.argv[1:] if argv is None else argv)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
+        return 2
+    except Failure as error:
+        print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:
+        return 1
+    except KeyboardInterrupt:
+        return 130
