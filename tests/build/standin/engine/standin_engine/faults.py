@@ -1,0 +1,50 @@
+"""What goes wrong on purpose: STANDIN_FAIL and STANDIN_FAIL_MODEL, said in vLLM's words."""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+TEXTS = {
+    "start": "AssertionError: the stand-in was asked to fail",
+    "oom": (
+        "torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total "
+        "capacity of 23.64 GiB of which 1.12 GiB is free."
+    ),
+    "gated": (
+        "OSError: You are trying to access a gated repo.\n"
+        "Make sure to have access to it at https://huggingface.co/{model}.\n"
+        "401 Client Error. Cannot access gated repo for url https://huggingface.co/{model}."
+    ),
+    "arch": (
+        "pydantic_core._pydantic_core.ValidationError: 1 validation error for ModelConfig\n"
+        "  Value error, Model architectures ['NovelForCausalLM'] are not supported for now."
+    ),
+    "disk": "OSError: [Errno 28] No space left on device",
+}
+
+
+@dataclass(frozen=True)
+class Fault:
+    """text: told at the start, which then fails.  dies_after: requests answered, or None."""
+
+    text: str = ""
+    hang: bool = False
+    stubborn: bool = False
+    dies_after: int | None = None
+
+
+def asked_for(model: str, served: str) -> Fault:
+    """The fault that the environment asks of this model. ValueError if it is none of ours."""
+    name = os.environ.get("STANDIN_FAIL", "")
+    if not name or not fnmatch(served, os.environ.get("STANDIN_FAIL_MODEL", "*")):
+        return Fault()
+    if name in TEXTS:
+        return Fault(text=TEXTS[name].format(model=model))
+    if found := re.fullmatch(r"die_after_(\d+)_requests", name):
+        return Fault(dies_after=int(found[1]))
+    if name in ("hang", "stubborn"):
+        return Fault(hang=name == "hang", stubborn=name == "stubborn")
+    raise ValueError(f"STANDIN_FAIL={name}: no such fault")
