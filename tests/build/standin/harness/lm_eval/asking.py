@@ -64,19 +64,24 @@ def sample(endpoint: Endpoint, task: str, number: int, seed: int) -> dict[str, A
     answers: list[object] = []
     if not endpoint.chat:
         values = [endpoint.loglikelihood(prompt, choice) for choice in CHOICES]
-        answers.extend([[str(value), "False"]] for value in values)
+        answers.extend([[[str(value), "False"]] for value in values])
         metrics["acc"] = float(max(range(len(CHOICES)), key=values.__getitem__) == target)
         arguments.update({f"gen_args_{place}": {"arg_0": prompt, "arg_1": choice}
                           for place, choice in enumerate(CHOICES)})
-    text = endpoint.generation(prompt, seed)
-    answers.append([text])
-    metrics["exact_match"] = float(len(text) % 2 == target % 2)
+    elif task.endswith("_choice"):
+        raise NotImplementedError("Loglikelihood is not supported for chat completions. "
+                                  "Consider using the completions API instead.")
+    if not task.endswith("_choice"):
+        text = endpoint.generation(prompt, seed)
+        answers.append([text])
+        arguments["gen_args_g"] = {"arg_0": prompt}
+        metrics["exact_match"] = float(len(text) % 2 == target % 2)
 
     def sha(value: object) -> str:
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
     return {"doc_id": number, "doc": doc, "target": str(target),
-            "arguments": {**arguments, "gen_args_g": {"arg_0": prompt}}, "resps": answers,
+            "arguments": arguments, "resps": answers,
             "filtered_resps": answers, "filter": "none", "metrics": list(metrics),
             "doc_hash": sha(doc), "prompt_hash": sha(prompt), "target_hash": sha(target),
             **metrics}
