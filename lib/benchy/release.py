@@ -1,0 +1,127 @@
+"""One release of one package: whether the index has it for a Python, and the day it came out.
+
+uv is asked, not the index: a resolution of the one pin alone, printed as pylock.toml (PEP 751),
+carries the upload times of its files, and uv knows the machine's index, certificates, netrc,
+keyring and cache. About 0.2 s. Reads the index, writes nothing but the log.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+from benchy import uv
+from benchy.errors import Failure
+
+# With any cutoff, uv passes over files of indexes that tell no upload time (a warning each); so a
+# cutoff in the far future picks the files that can answer.
+DATED_ONLY = ("--exclude-newer", "2999-01-01T00:00:00Z")
+UNKNOWN = re.compile(r"there is no version of|was not found in the (package registry|provided)")
+NO_PACKAGE = re.compile(r"was not found in the (package registry|provided)")
+
+
+@dataclass(frozen=True)
+class Release:
+    """uploaded: the latest upload time among the files fit for the Python asked; UTC."""
+
+    package: str
+    version: str
+    uploaded: datetime
+
+    def cutoff(self, slack_days: int) -> str:
+        """RFC 3339: what `--exclude-newer` takes."""
+        return stamp(self.uploaded + timedelta(days=slack_days))
+
+
+def find(
+    package: str, version: str, python: str, log: Path, options: Sequence[str] = ()
+) -> Release | uv.Done:
+    """The release as that Python (path) may install it, or how uv refused: try another Python.
+
+    Raises Failure where no Python would help: no such release or package, no upload times, no
+    network.
+    """
+    pin = f"{package}=={version}"
+    done = _ask(pin, python, log, [*DATED_ONLY, *options])
+    times = upload_times(done.stdout)
+    if times:
+        return Release(package, version, max(times))
+    if done.offline or done.disk_full:
+        raise uv.failure(done, f"{pin} cannot be looked up", log)
+    undated = _ask(pin, python, log, options)
+    if undated.status == 0:
+        raise Failure(
+            f"the index tells no upload times for {pin}, so its day is not known",
+            "write its day, or none, as the cutoff: in the engine's file under configs/engines",
+            log,
+        )
+    if not any(UNKNOWN.search(line) for line in undated.talk):
+        return undated
+    if any(NO_PACKAGE.search(line) for line in undated.talk):
+        raise Failure(f"the index has no package named {package}", "check the name", log)
+    near = _nearest(package, version, python, log)
+    raise Failure(
+        f"the index has no release {version} of {package}",
+        f"nearest: {', '.join(near)}"
+        if near
+        else f"uv pip install {package}   shows what there is",
+        log,
+    )
+
+
+def _nearest(package: str, version: str, python: str, log: Path) -> list[str]:
+    """The releases next to a version that does not exist, the lower first."""
+    out = []
+    for pin, options in (
+        (f"{package}<{version}", []),
+        (f"{package}>{version}", ["--resolution", "lowest"]),
+    ):
+        found = re.search(r'^version = "(.+)"', _ask(pin, python, log, options).stdout, re.M)
+        if found:
+            out.append(found[1])
+    return out
+
+
+def _ask(pin: str, python: str, log: Path, options: Sequence[str]) -> uv.Done:
+    arguments = ["compile", "-", "--no-deps", "--no-header", "--format", "pylock.toml"]
+    return uv.run(uv.pip([*arguments, "--python", python, *options]), log, stdin=pin)
+
+
+def upload_times(pylock: str) -> list[datetime]:
+    """Every upload time in a pylock.toml. (Python 3.10 has no TOML reader; one key needs none.)"""
+    found = re.findall(r"\bupload-time = ([0-9T:.-]+)Z", pylock)
+    return [datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in found]
+
+
+def stamp(moment: datetime) -> str:
+    return moment.astimezone(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def moment(text: str, now: datetime) -> datetime | None:
+    """A cutoff as pip and uv write it: a day, a time, `P7D`, `7 days`. None: cannot be read."""
+    ago = re.fullmatch(r"P?T?\s*(\d+)\s*(h|d|w)[a-z]*(?:\s+ago)?", text.strip(), re.I)
+    if ago:
+        hours = {"h": 1, "d": 24, "w": 168}[ago[2].lower()]
+        return now - timedelta(hours=hours * int(ago[1]))
+    try:
+        found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+    except ValueError:
+        return None
+    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+
+
+def earlier(cutoff: str | None, machine: str | None, now: datetime) -> str | None:
+    """The cutoff to resolve with: a release's own, unless the machine's (pip's, uv's) is earlier.
+
+    A command-line cutoff would override the machine's, and that one is there for safety.
+    """
+    if not machine:
+        return cutoff
+    limit = moment(machine, now)
+    if cutoff is None or limit is None:
+        return machine if cutoff is None else cutoff
+    own = moment(cutoff, now)
+    return cutoff if own is None or own <= limit else stamp(limit)

@@ -1,0 +1,251 @@
+"""Runs uv: found once, told the machine's pip settings, its talk kept in a log.
+
+Reads the variables UV (a path to uv) and OFFLINE (1: no network). Writes only the log it is given.
+On a terminal the newest line of uv's progress is shown in place; elsewhere a line a minute.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pty
+import re
+import select
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+from benchy import pipconf
+from benchy.errors import Failure, UsageError, say
+from benchy.paths import ROOT
+
+LOG_LIMIT = 1 << 20  # bytes; a log larger than this is begun anew
+# Colours, cursor movements and the spinner and bars that uv redraws: of no use in a log.
+ANSI = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]")
+DRAWN = re.compile(r"[\u2800-\u28ff]|-{8,}|[\u2500-\u259f]{4,}")
+PDEATHSIG = 1  # PR_SET_PDEATHSIG, prctl(2)
+
+NETWORK = (
+    "error sending request", "Failed to fetch", "dns error", "Connection refused",
+    "Network connectivity is disabled", "operation timed out", "InvalidCertificate",
+)  # fmt: skip
+NOISE = ("warning: Failed to inspect Python", "is missing an upload date")
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a program ended: status (negative: the signal), what it said on stdout and stderr."""
+
+    status: int
+    stdout: str
+    talk: list[str] = field(default_factory=list)
+
+    @property
+    def offline(self) -> bool:
+        """Whether it failed because an index could not be reached."""
+        return any(mark in line for line in self.talk for mark in NETWORK)
+
+    @property
+    def disk_full(self) -> bool:
+        return any("No space left on device" in line or "os error 28" in line for line in self.talk)
+
+    def telling(self, count: int = 12) -> list[str]:
+        """The lines that say what went wrong: from the first error on, else the last ones."""
+        lines = [line.rstrip() for line in self.talk if line.strip()]
+        lines = [line for line in lines if not any(noise in line for noise in NOISE)]
+        starts = [n for n, line in enumerate(lines) if re.match(r"\s*(error|Caused by)\b", line)]
+        return lines[starts[0] :][:count] if starts else lines[-count:]
+
+
+def find(environ: Mapping[str, str] = os.environ) -> Path:
+    """uv: the variable UV, the project's own, or the PATH's. UsageError where there is none."""
+    named = environ.get("UV")
+    if named:
+        found = shutil.which(named, path=environ.get("PATH"))
+        if not found:
+            raise UsageError(f"no program at {named}", "unset UV, or let it name uv", key="UV")
+        return Path(found).absolute()
+    own = ROOT / ".uv" / "bin" / "uv"
+    if own.is_file() and os.access(own, os.X_OK):
+        return own
+    on_path = shutil.which("uv", path=environ.get("PATH"))
+    if on_path:
+        return Path(on_path).absolute()
+    raise UsageError("there is no uv here", "make bootstrap   (it puts uv into .uv)")
+
+
+def offline(environ: Mapping[str, str] = os.environ) -> bool:
+    return environ.get("OFFLINE", "0").lower() not in ("", "0", "no", "false")
+
+
+def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
+    """The whole environment for uv: this one's, with the machine's pip settings added."""
+    out = {**environ, **pipconf.uv_variables(environ)}
+    # An active environment must not be taken for the one to build, nor its modules be seen.
+    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "UV"):
+        out.pop(name, None)
+    # uv finds interpreters on the PATH only, and pyenv's shims stand for one release at a time.
+    pyenv = Path(out.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
+    folders = [out.get("PATH", ""), *(str(path) for path in sorted(pyenv.glob("*/bin")))]
+    out["PATH"] = os.pathsep.join(folder for folder in folders if folder)
+    return out
+
+
+def pip(arguments: Sequence[str]) -> list[str]:
+    """A `uv pip` command line. --project /: no pyproject.toml of ours may colour a resolution."""
+    return ["pip", *arguments, "--project", "/", *pipconf.uv_arguments(os.environ)]
+
+
+def run(arguments: Sequence[str], log: Path, label: str = "", stdin: str | None = None) -> Done:
+    """Run uv to its end; never raises for a failing uv. label: shown with progress ("" : none)."""
+    command = [str(find()), *(["--offline"] if offline() else []), *arguments]
+    return run_program(command, log, label, stdin, variables())
+
+
+def run_program(
+    command: Sequence[str],
+    log: Path,
+    label: str = "",
+    stdin: str | None = None,
+    environ: Mapping[str, str] | None = None,
+    timeout: float | None = None,
+) -> Done:
+    """Run any program as uv is run: its stderr into the log and shown as progress.
+
+    timeout: seconds, after which it is killed and the status is -9. It dies with this process too,
+    so that a killed build leaves no writer behind in the folder that the next build sweeps.
+    """
+    terminal = bool(label) and sys.stderr.isatty()
+    reader, writer = pty.openpty() if terminal else os.pipe()
+    talk: list[str] = []
+    with open_log(log) as book, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
+        book.write(f"$ {' '.join(command)}\n".encode())
+        given.write((stdin or "").encode())
+        given.seek(0)
+        try:
+            process = subprocess.Popen(
+                command, stdin=given, stdout=out, stderr=writer, env=environ,
+                preexec_fn=die_with_parent,  # no threads are started here, so this is safe
+            )  # fmt: skip
+        finally:
+            os.close(writer)
+        try:
+            with ending(process):
+                for line in shown(lines(reader, process, timeout), label, terminal):
+                    talk.append(line)
+                    book.write(f"{line}\n".encode())
+        finally:
+            os.close(reader)
+        out.seek(0)
+        return Done(process.returncode, out.read().decode(errors="replace"), talk)
+
+
+@contextlib.contextmanager
+def open_log(path: Path) -> Iterator[BinaryIO]:
+    """The log, opened to append, with a line that says when."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    too_long = path.exists() and path.stat().st_size > LOG_LIMIT
+    with path.open("wb" if too_long else "ab", buffering=0) as book:
+        book.write(f"\n# {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n".encode())
+        yield book
+
+
+@contextlib.contextmanager
+def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
+    """Whatever happens inside, the process has ended when this is left."""
+    try:
+        yield
+        process.wait()
+    except BaseException:
+        process.terminate()
+        try:
+            process.wait(5)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+        raise
+
+
+def die_with_parent() -> None:
+    """In the child: SIGKILL when the parent is gone, however it went (prctl(2))."""
+    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
+
+
+def lines(
+    reader: int, process: subprocess.Popen[bytes], timeout: float | None
+) -> Iterator[str | None]:
+    """Lines without colours as they come, and None about every second of silence."""
+    left, deadline = b"", None if timeout is None else time.monotonic() + timeout
+    while True:
+        if deadline and time.monotonic() > deadline:
+            process.kill()
+            deadline = None
+        ready, _, _ = select.select([reader], [], [], 1.0)
+        if not ready:
+            # A grandchild may hold the pipe open after the program itself has ended.
+            if process.poll() is not None:
+                break
+            yield None
+            continue
+        try:
+            chunk = os.read(reader, 65536)
+        except OSError:  # Linux says EIO where a terminal's other end is closed
+            chunk = b""
+        if not chunk:
+            break
+        *whole, left = re.split(rb"[\r\n]+", left + chunk)
+        for part in whole:
+            yield ANSI.sub(b"", part).decode(errors="replace")
+    if left:
+        yield ANSI.sub(b"", left).decode(errors="replace")
+
+
+def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[str]:
+    """The lines worth keeping; the newest one is shown while they pass."""
+    start = told = time.monotonic()
+    newest, drawn = "", False
+    try:
+        for line in source:
+            if line and line.strip():
+                newest = line.strip()
+                if not (terminal and DRAWN.search(line)):
+                    yield line
+            now = time.monotonic()
+            if terminal and now - told >= 0.1:
+                width = shutil.get_terminal_size().columns - 1
+                text = f"  {'':<8}{label} {now - start:.0f} s  {newest}"[:width]
+                print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+                told, drawn = now, True
+            elif label and not terminal and now - told >= 60:
+                say("", f"{label} {(now - start) / 60:.0f} min  {newest}"[:120])
+                told = now
+    finally:
+        if drawn:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
+
+
+def failure(done: Done, what: str, log: Path, mend: str = "") -> Failure:
+    """The Failure that a program's end means: full disk, no network, a signal, or `what`."""
+    told = done.telling()
+    if done.disk_full:
+        free = shutil.disk_usage(log.parent).free / 2**30
+        return Failure(
+            f"{what}: the disk is full ({free:.1f} GiB free)",
+            "free some space (bin/venv prune, uv cache prune), then run it again", log, told,
+        )  # fmt: skip
+    if done.offline:
+        how = "unset OFFLINE" if offline() else "check the network and pip's index settings"
+        return Failure(f"{what}: the package index cannot be reached", how, log, told)
+    if done.status < 0:
+        name = signal.Signals(-done.status).name
+        return Failure(f"{what}: ended by {name}", mend, log, told)
+    return Failure(what, mend, log, told)
