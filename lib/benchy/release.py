@@ -49,7 +49,7 @@ def find(
     times = upload_times(done.stdout)
     if times:
         return Release(package, version, max(times))
-    if done.offline or done.disk_full:
+    if done.status not in (0, uv.UNSOLVED):
         raise uv.failure(done, f"{pin} cannot be looked up", log)
     undated = _ask(pin, python, log, options)
     if undated.status == 0:

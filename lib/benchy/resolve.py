@@ -53,6 +53,7 @@ class Spec:
     torch_backend: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
     module: str = "vllm"
+    checkout: str = ""  # a hash of the source tree that a requirement's path names
 
     @classmethod
     def read(cls, env: str) -> Spec:
@@ -72,6 +73,7 @@ class Spec:
         for key in ("requirements", "overrides", "constraints"):
             data[key] = tuple(data.get(key) or ())
         data["variables"] = tuple(sorted((data.get("variables") or {}).items()))
+        data["checkout"] = str((data.get("checkout") or {}).get("content", ""))
         return cls(**data)
 
     @property
@@ -79,7 +81,7 @@ class Spec:
         """Hash of all that a resolution depends on."""
         keep = ("requirements", "overrides", "constraints", "python", "cutoff", "slack_days")
         data = {key: value for key, value in asdict(self).items() if key in keep}
-        data |= {"torch_backend": self.torch_backend, "format": FORMAT}
+        data |= {"torch_backend": self.torch_backend, "format": FORMAT, "checkout": self.checkout}
         if self.kind == "main":
             data["uv.lock"] = digest(paths.ROOT / "uv.lock")
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
@@ -165,7 +167,7 @@ def _export(spec: Spec) -> str:
 def _resolve(spec: Spec) -> str:
     """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
     log, refusals = log_path(spec.env), list[tuple[str, uv.Done]]()
-    binary = ["--no-build-package", spec.package] if spec.kind == "engine" else []
+    binary = ["--only-binary", spec.package] if spec.kind == "engine" else []
     tried = 0
     for version, python in pythons(spec.python, log):
         cutoff: str | None = spec.cutoff
@@ -183,7 +185,7 @@ def _resolve(spec: Spec) -> str:
             hashed = not re.search(r"^[^\s#].*[^\\]$", done.stdout, re.M)
             said = {"options": options, "cutoff": cutoff, "hashes": hashed, "python": minor}
             return _text(spec, done.stdout, **said)
-        if done.offline or done.disk_full:
+        if done.status != uv.UNSOLVED:
             raise uv.failure(done, f"{spec.env} cannot be resolved", log)
         refusals.append((version, done))
         tried += 1
@@ -273,7 +275,10 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
     for minor in DOWNLOADABLE:
         if minor in installed or uv.offline() or not fits.contains(f"{minor}.99"):
             continue
-        if uv.run(["python", "install", minor], log, f"Python {minor}").status == 0:
+        installing = uv.run(["python", "install", minor], log, f"Python {minor}")
+        if installing.offline:
+            return
+        if installing.status == 0:
             found = uv.run(["python", "find", minor], log).stdout.strip()
             if found:
                 yield minor, found

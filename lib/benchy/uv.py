@@ -34,6 +34,8 @@ ANSI = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]")
 DRAWN = re.compile(r"[\u2800-\u28ff]|-{8,}|[\u2500-\u259f]{4,}")
 PDEATHSIG = 1  # PR_SET_PDEATHSIG, prctl(2)
 
+UNSOLVED = 1  # uv's status where requirements cannot be met; 2 is for all that goes wrong besides
+
 NETWORK = (
     "error sending request", "Failed to fetch", "dns error", "Connection refused",
     "Network connectivity is disabled", "operation timed out", "InvalidCertificate",

@@ -1,0 +1,272 @@
+"""Builds environments: aside, checked, renamed, stamped last; so that what is there is whole.
+
+Reads build/specs/env/<env>.json and venvs/<env>.lock (resolve makes it). Writes, in this order:
+venvs/.building/<env>-<pid>/ (uv venv, uv pip sync, byte code, check.json and flags.json by
+probe.py, the lock's copy), one rename to venvs/<env>/, and .stamp in it. logs/venv/<env>.log tells
+all; venvs/.failed/<env>.json says that and why it could not be built, until it can. Killed at any
+moment, the next run begins anew and sweeps what is left.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import re
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from benchy import paths, resolve, tiny, uv
+from benchy.errors import Failure, say
+from benchy.resolve import Spec
+
+BUILDING = paths.VENVS / ".building"
+CHECK_SECONDS = 900.0  # a first import of vLLM from a cold network disk takes minutes
+PROBE = Path(__file__).with_name("probe.py")
+
+
+def stamp(env: str) -> dict[str, Any]:
+    """What .stamp says ({"lock", "python", "seconds", "version", "when"}), {} if there is none."""
+    return _json(paths.stamp(env))
+
+
+def check_result(env: str) -> dict[str, Any]:
+    return _json(paths.env_dir(env) / "check.json")
+
+
+def failure_of(env: str) -> dict[str, Any]:
+    """The marker of an environment that could not be built, {} if it was never tried or is well."""
+    return _json(paths.failed(env))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def whole(env: str) -> bool:
+    """Built from the lock that is there now, and its Python still runs."""
+    said = stamp(env)
+    python = paths.env_dir(env) / "bin" / "python"
+    return bool(said) and said.get("lock") == resolve.digest(paths.lock(env)) and python.exists()
+
+
+def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
+    """Resolve if what is asked for has changed; True if the lock changed. Raises Failure."""
+    with resolve.held(spec.env), _marking(spec, "lock"):
+        changed = resolve.lock(spec, fresh)
+        paths.resolved(spec.env).touch()
+        if failure_of(spec.env).get("stage") == "lock":
+            paths.failed(spec.env).unlink(missing_ok=True)
+        return changed
+
+
+def create(spec: Spec) -> bool:
+    """Build the environment if it is not whole; True if it was built. Raises Failure."""
+    ensure_lock(spec)
+    with resolve.held(spec.env), _marking(spec, "install") as stage:
+        built = not whole(spec.env)
+        if built:
+            (_fill if spec.kind == "main" else _build)(spec, stage)
+        else:
+            paths.stamp(spec.env).touch()  # the lock may be younger with the same words in it
+        paths.failed(spec.env).unlink(missing_ok=True)
+        return built
+
+
+def _build(spec: Spec, stage: Callable[[str], None]) -> None:
+    """A new environment, beside the old one until it is whole."""
+    start = time.monotonic()
+    log, env, lock = resolve.log_path(spec.env), spec.env, paths.lock(spec.env)
+    said = resolve.header(lock)
+    sweep(env)
+    aside = BUILDING / f"{env}-{os.getpid()}"
+    aside.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        python = _python(said.get("python"), log)
+        # Relocatable: the scripts in bin find their Python beside them, whatever the folder's name.
+        making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
+        done = uv.run([*making, "--no-project", "--no-config"], log)
+        if done.status:
+            raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
+        installing = ["sync", str(lock), "--python", str(aside / "bin" / "python")]
+        done = uv.run(uv.pip([*installing, *_options(said)]), log, f"{env} installing")
+        if done.status:
+            mend = f"what is locked may be gone: rm {lock}, then run it again"
+            raise uv.failure(done, f"{env} cannot be installed", log, mend)
+        stage("check")
+        version = check(spec, aside)
+        shutil.copyfile(lock, aside / "lock")
+        target = paths.env_dir(env)
+        if target.exists():
+            target.rename(BUILDING / f"{env}-{os.getpid()}.old")
+        aside.rename(target)
+    finally:
+        sweep(env)
+    _write_stamp(spec, version, time.monotonic() - start)
+
+
+def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
+    """The main environment: .venv holds benchy's own packages already, so it is filled in place."""
+    start = time.monotonic()
+    log, lock, folder = resolve.log_path(spec.env), paths.lock(spec.env), paths.env_dir(spec.env)
+    python = folder / "bin" / "python"
+    if not python.exists():
+        raise Failure(f"there is no {folder}", "make bootstrap", log)
+    paths.stamp(spec.env).unlink(missing_ok=True)
+    arguments = ["install", "--require-hashes", "--compile-bytecode", "-r", str(lock)]
+    done = uv.run(uv.pip([*arguments, "--python", str(python)]), log, f"{spec.env} installing")
+    if done.status:
+        raise uv.failure(done, "the main environment cannot be installed", log)
+    stage("check")
+    version = check(spec, folder)
+    shutil.copyfile(lock, folder / "lock")
+    _write_stamp(spec, version, time.monotonic() - start)
+
+
+def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
+    said = {
+        "lock": resolve.digest(paths.lock(spec.env)),
+        "python": check_result(spec.env).get("python"),
+        "seconds": round(seconds, 1),
+        "version": version,
+        "when": _now(),
+    }
+    resolve.write(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
+
+
+def _options(said: dict[str, Any]) -> list[str]:
+    """How to install from a lock: as it was resolved, so that the same files are seen."""
+    hashes = ["--require-hashes"] if said.get("hashes") else []
+    options = [str(option) for option in said.get("options", [])]
+    return ["--compile-bytecode", *hashes, *options, *resolve.until(said.get("cutoff"))]
+
+
+def _python(minor: str | None, log: Path) -> str:
+    """The interpreter of the minor release that a lock was resolved for."""
+    for _, path in resolve.pythons(minor, log):
+        return path
+    raise Failure(f"there is no Python {minor} here any more", f"uv python install {minor}", log)
+
+
+def check(spec: Spec, folder: Path) -> str:
+    """Probe the environment in `folder`, which gets check.json and flags.json; the version found.
+
+    Raises Failure with the step that failed and the package that is likely to blame.
+    """
+    log = resolve.log_path(spec.env)
+    environ = uv.variables()
+    # The person's own cache of models must be neither needed nor touched, nor be reported home.
+    environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
+    environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))
+    with tempfile.TemporaryDirectory(prefix="benchy-check-") as temporary:
+        model, question = Path(temporary) / "tiny", Path(temporary) / "spec.json"
+        tiny.make(model)
+        asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
+        question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
+        (folder / "check.json").unlink(missing_ok=True)
+        python = folder / "bin" / "python"
+        command = [str(python), "-I", str(PROBE), str(question), str(model), str(folder)]
+        label = f"{spec.env} checking"
+        done = uv.run_program(command, log, label, environ=environ, timeout=CHECK_SECONDS)
+    result = _json(folder / "check.json")
+    if done.status == 0 and result.get("ok"):
+        return str(result.get("version"))
+    failed = result.get("failed", {})
+    if not failed:
+        hint = "this CPU lacks instructions that the build uses" if done.status == -4 else ""
+        raise uv.failure(done, f"{spec.env} was installed, but its check died", log, hint)
+    blame = f" (raised in {failed['culprit']})" if failed.get("culprit") else ""
+    raise Failure(
+        f"{spec.env} was installed, but it does not work: {failed['step']}{blame}",
+        "a repair in the engine's file under configs/engines can pin what broke it",
+        log,
+        [failed["error"]],
+    )
+
+
+@contextlib.contextmanager
+def _marking(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
+    """Leave a marker if what is done inside fails; give a function that names the next stage."""
+    now = [stage]
+    try:
+        yield now.append
+    except Failure as error:
+        with contextlib.suppress(OSError):  # where the disk is full, the message must still come
+            _mark(spec, now[-1], error)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        free = shutil.disk_usage(paths.ROOT).free / 2**30
+        full = Failure(
+            f"{spec.env}: the disk is full ({free:.1f} GiB free)",
+            "free some space (bin/venv prune, uv cache prune), then run it again",
+        )
+        with contextlib.suppress(OSError):
+            _mark(spec, now[-1], full)
+        raise full from error
+
+
+def _mark(spec: Spec, stage: str, error: Failure) -> None:
+    marker = {
+        "env": spec.env,
+        "version": spec.version,
+        "stage": stage,
+        "what": error.what,
+        "lines": error.lines,
+        "log": error.log,
+        "when": _now(),
+    }
+    resolve.write(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def sweep(env: str | None = None) -> None:
+    """Remove what builders left. Of one environment: whose lock the caller holds, so whoever began
+    is dead. Of all: those whose process is gone."""
+    for path in BUILDING.glob("*"):
+        match = re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name)
+        if not match:
+            continue
+        mine = env == match[1]
+        if mine or (env is None and not Path(f"/proc/{match[2]}").exists()):
+            shutil.rmtree(path, ignore_errors=True)
+
+
+def remove(env: str) -> bool:
+    """Remove a built environment and its marker, not its lock; False if there was none."""
+    with resolve.held(env):
+        paths.failed(env).unlink(missing_ok=True)
+        folder = paths.env_dir(env)
+        if env == paths.MAIN:
+            # benchy itself runs from it: only what uv.lock has besides goes, at the next bootstrap.
+            there = paths.stamp(env).exists()
+            paths.stamp(env).unlink(missing_ok=True)
+            return there
+        if not folder.is_dir():
+            return False
+        BUILDING.mkdir(parents=True, exist_ok=True)
+        folder.rename(BUILDING / f"{env}-{os.getpid()}.old")
+        sweep(env)
+        return True
+
+
+def say_built(spec: Spec) -> None:
+    said = stamp(spec.env)
+    text = f"{spec.env}: {spec.package} {said['version']}, Python {said['python']}"
+    say("READY", f"{text}, {said['seconds']:.0f} s")
+    sys.stderr.flush()

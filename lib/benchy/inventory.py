@@ -1,0 +1,144 @@
+"""What environments there are: those that configs need, those that are built, those that are both.
+
+Reads build/plan.json (who needs what), build/specs/env, venvs/ and .venv. Writes nothing.
+"""
+
+from __future__ import annotations
+
+import calendar
+import json
+import os
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy import environment, paths, resolve
+from benchy.errors import UsageError
+
+STATES = ("ready", "stale", "missing", "failed", "orphan")
+
+
+@dataclass(frozen=True)
+class Size:
+    """Bytes on the disk; alone: of files that no other name shares, so what removing it frees."""
+
+    all: int
+    alone: int
+
+
+@dataclass(frozen=True)
+class Row:
+    """One environment as a list shows it. age: seconds since it was built; users: models, tasks."""
+
+    env: str
+    asked: str | None
+    found: str | None
+    state: str
+    users: tuple[str, ...]
+    size: int
+    alone: int
+    python: str | None
+    age: float | None
+    why: str = ""
+
+
+def plan() -> dict[str, Any]:
+    """build/plan.json, {} if nothing was planned yet."""
+    try:
+        found: dict[str, Any] = json.loads((paths.BUILD / "plan.json").read_text(encoding="utf-8"))
+        return found
+    except (OSError, ValueError):
+        return {}
+
+
+def users() -> dict[str, list[str]]:
+    """Environment → the models and tasks that need it, sorted."""
+    out: dict[str, set[str]] = {}
+    for model, facts in plan().get("models", {}).items():
+        for env in (facts["asked"], facts["environment"]):
+            out.setdefault(env, set()).add(model)
+        for env in facts.get("harnesses", ()):
+            out.setdefault(env, set()).add(model)
+    return {env: sorted(names) for env, names in out.items()}
+
+
+def names() -> list[str]:
+    """Every environment that is needed, built, locked or failed."""
+    built = [p.name for p in paths.VENVS.glob("*") if p.is_dir() and not p.name.startswith(".")]
+    failed = [path.stem for path in paths.FAILED.glob("*.json")]
+    main = [paths.MAIN] if paths.stamp(paths.MAIN).exists() else []
+    return sorted({*plan().get("environments", {}), *built, *failed, *main})
+
+
+def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
+    """All about one environment; without sizes (those of a large one take half a second)."""
+    planned = plan().get("environments", {})
+    said, folder = environment.stamp(env), paths.env_dir(env)
+    there = bool(said) or (folder.is_dir() and env != paths.MAIN)
+    failure = environment.failure_of(env)
+    spec = _spec(env)
+    if there and env not in planned and env not in needed:
+        state = "orphan"
+    elif failure:
+        state = "failed"
+    elif not there:
+        state = "missing"
+    elif environment.whole(env) and not _moved(env, spec):
+        state = "ready"
+    else:
+        state = "stale"
+    size = measure(folder) if sizes and there else Size(0, 0)
+    return Row(
+        env=env,
+        asked=spec.version if spec else planned.get(env, {}).get("version"),
+        found=said.get("version"),
+        state=state,
+        users=tuple(needed.get(env, ())),
+        size=size.all,
+        alone=size.alone,
+        python=said.get("python"),
+        age=_age(env) if said else None,
+        why=failure.get("what", "") if state == "failed" else "",
+    )
+
+
+def _spec(env: str) -> resolve.Spec | None:
+    try:
+        return resolve.Spec.read(env)
+    except UsageError:
+        return None
+
+
+def _moved(env: str, spec: resolve.Spec | None) -> bool:
+    """Whether what is asked for is no longer what was resolved."""
+    return spec is not None and resolve.header(paths.lock(env)).get("inputs") != spec.inputs
+
+
+def _age(env: str) -> float:
+    built = environment.stamp(env).get("when")
+    moment = time.strptime(str(built), "%Y-%m-%dT%H:%M:%SZ") if built else None
+    return max(0.0, time.time() - calendar.timegm(moment)) if moment else 0.0
+
+
+def measure(folder: Path) -> Size:
+    """Disk use. uv hard-links from its cache, so much of an environment may cost nothing."""
+    total = alone = 0
+    left = [os.fspath(folder)]
+    while left:
+        try:
+            entries = list(os.scandir(left.pop()))
+        except OSError:
+            continue  # removed meanwhile
+        for entry in entries:
+            try:
+                about = entry.stat(follow_symlinks=False)
+            except OSError:
+                continue
+            if entry.is_dir(follow_symlinks=False):
+                left.append(entry.path)
+            used = about.st_blocks * 512
+            total += used
+            if about.st_nlink == 1 or entry.is_dir(follow_symlinks=False):
+                alone += used
+    return Size(total, alone)

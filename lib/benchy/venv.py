@@ -1,0 +1,263 @@
+"""bin/venv: locks, builds, checks, lists and removes environments."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from types import FrameType
+from typing import Any
+
+from benchy import environment, inventory, paths, resolve
+from benchy.errors import Failure, UsageError, colour, say
+from benchy.resolve import Spec
+
+COLOURS = {"ready": "32", "stale": "33", "failed": "31", "orphan": "33"}
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bin/venv", description="Environments: one directory for each set of packages."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, one: bool = True) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        if one:
+            sub.add_argument("env", nargs="?", metavar="ENV", help="its name, as in venvs/ENV")
+            sub.add_argument("--version", help="instead of ENV: a release, such as 0.8.0")
+            sub.add_argument("--engine", help="of which engine (default: the main one, vllm)")
+        return sub
+
+    sub = verb("lock", "resolve its packages to venvs/ENV.lock; nothing if nothing has changed")
+    sub.add_argument("--fresh", action="store_true", help="resolve anew all the same")
+    sub = verb("create", "build it if it is not there, whole and up to date")
+    sub.add_argument("--soft", action="store_true", help="say so if it fails, but exit with 0")
+    sub = verb("list", "every environment: state, releases, users, size", one=False)
+    sub.add_argument("--format", choices=["text", "json"], default="text")
+    sub = verb("info", "one environment in detail")
+    sub.add_argument("--format", choices=["text", "json"], default="text")
+    verb("check", "check a built one again: import, options, tokenizer, model class")
+    verb("remove", "remove it; its lock stays")
+    sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
+    sub.add_argument("--yes", action="store_true", help="do it; else only say what would go")
+    options = parser.parse_args(argv)
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, _stop)
+    if options.verb == "list":
+        return show_list(options.format == "json")
+    if options.verb == "prune":
+        return prune(options.yes)
+    env = _named(options)
+    if options.verb == "remove":
+        there = environment.remove(env)
+        if env == paths.MAIN:
+            say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
+        else:
+            say("REMOVED" if there else "", env if there else f"{env} is not built")
+        return 0
+    if options.verb == "info":
+        return show_info(env, options.format == "json")
+    spec = Spec.read(env)
+    if options.verb == "lock":
+        if environment.ensure_lock(spec, options.fresh):
+            say("LOCKED", f"{paths.lock(env)}: {_count(env)} packages")
+    elif options.verb == "check":
+        if not environment.stamp(env):
+            raise UsageError(f"{env} is not built", f"bin/venv create {env}")
+        print(f"{env}: {environment.check(spec, paths.env_dir(env))} works")
+    else:
+        return create(spec, options.soft)
+    return 0
+
+
+def _stop(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C: programs that were started are ended, and what they made is swept."""
+    raise KeyboardInterrupt
+
+
+def create(spec: Spec, soft: bool) -> int:
+    """Build. soft: for `make results`, where a failed environment is no end but a fallback."""
+    try:
+        if environment.create(spec):
+            environment.say_built(spec)
+    except Failure as error:
+        if not soft:
+            raise
+        print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
+    return 0
+
+
+def _named(options: argparse.Namespace) -> str:
+    """The environment meant by ENV, or by --version and --engine; its spec is written if need be.
+
+    Raises UsageError, ConfigError.
+    """
+    if options.env and (options.version or options.engine):
+        raise UsageError("ENV and --version name two environments", "give one of them")
+    if options.env:
+        if options.env != os.path.basename(options.env) or options.env.startswith("."):  # noqa: PTH119
+            raise UsageError(f"{options.env!r} is no environment's name", "bin/venv list")
+        return str(options.env)
+    return _of_version(options.version or "", options.engine or "")
+
+
+def _of_version(version: str, engine_name: str) -> str:
+    """The plain environment of a release of an engine; its spec is written for it."""
+    # Reading every config takes a quarter of a second, so only where it is needed.
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
+
+    from benchy import config, plan  # noqa: PLC0415
+
+    if version:
+        try:
+            Version(version)
+        except InvalidVersion:
+            raise UsageError(f"{version!r} is no release", "write e.g. 0.8.0", "VERSION") from None
+    house = config.load(paths.ROOT)
+    if not engine_name:
+        engine_name = next((name for name, e in house.engines.items() if e.main), "vllm")
+    if engine_name not in house.engines:
+        known = ", ".join(sorted(house.engines))
+        raise UsageError(f"no engine is named {engine_name!r}", f"known are: {known}", "ENGINE")
+    engine = house.engines[engine_name]
+    if not version and engine.main:
+        return paths.MAIN
+    version = version or engine.default_version or ""
+    if not version:
+        raise UsageError(f"which release of {engine_name}?", "add VERSION=…", "VERSION")
+    spec = plan._environment(engine_name, engine, version, None, "the command line")
+    path = paths.env_spec(spec["env"])
+    try:
+        known_source = json.loads(path.read_text(encoding="utf-8")).get("source")
+    except (OSError, ValueError):
+        known_source = None
+    plan.write(path, plan.canonical({**spec, "source": known_source or spec["source"]}))
+    return str(spec["env"])
+
+
+def _count(env: str) -> int:
+    text = paths.lock(env).read_text(encoding="utf-8")
+    return sum(1 for line in text.splitlines() if line and not line.startswith(("#", " ")))
+
+
+def show_list(as_json: bool) -> int:
+    needed = inventory.users()
+    rows = [inventory.row(env, needed) for env in inventory.names()]
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0
+    head = ("environment", "asked", "found", "state", "size", "alone", "python", "age", "users")
+    table = [head, *(_cells(row) for row in rows)]
+    widths = [max(len(line[n]) for line in table) for n in range(len(head))]
+    for number, line in enumerate(table):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if number and sys.stdout.isatty():
+            cells[3] = colour(cells[3], COLOURS.get(line[3], "0"))
+        print("  ".join(cells).rstrip())
+    for row in rows:
+        if row.why:
+            print(f"{row.env}: {row.why}", file=sys.stderr)
+    return 0
+
+
+def _cells(row: inventory.Row) -> tuple[str, ...]:
+    users = ", ".join(row.users[:3]) + (f" +{len(row.users) - 3}" if len(row.users) > 3 else "")
+    return (
+        row.env, row.asked or "-", row.found or "-", row.state, human(row.size),
+        human(row.alone), row.python or "-", _ago(row.age), users or "-",
+    )  # fmt: skip
+
+
+def human(size: float) -> str:
+    """Bytes as a person reads them: 0, 412 MB, 7.1 GB (powers of 1000, as disks are sold)."""
+    if size < 1e6:
+        return "-" if not size else f"{size / 1e3:.0f} kB"
+    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def show_info(env: str, as_json: bool) -> int:
+    """All that is known of one environment. UsageError if nothing is."""
+    row = inventory.row(env, inventory.users())
+    lock = paths.lock(env)
+    if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():
+        raise UsageError(f"no environment is named {env}", "bin/venv list   shows them")
+    check, said = environment.check_result(env), resolve.header(lock)
+    facts: dict[str, Any] = {
+        **asdict(row),
+        "path": str(paths.env_dir(env)),
+        "lock": str(lock) if lock.exists() else None,
+        "packages": _count(env) if lock.exists() else None,
+        "cutoff": said.get("cutoff"),
+        "requirements": said.get("requirements", []),
+        "overrides": said.get("overrides", []),
+        "repairs": environment._json(paths.env_spec(env)).get("repairs", []),
+        "versions": check.get("packages", {}),
+        "check": check.get("steps", []),
+        "built": environment.stamp(env).get("when"),
+        "seconds": environment.stamp(env).get("seconds"),
+        "failure": environment.failure_of(env) or None,
+        "log": str(resolve.log_path(env)),
+    }
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    for key, value in facts.items():
+        for text in _lines(key, value):
+            print(f"{key:<13}{text}")
+    return 0
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    """One fact as text; nothing for what is empty."""
+    if value in (None, "", [], (), {}):
+        return []
+    if key in ("size", "alone"):
+        return [human(value)] if value else []
+    if key == "age":
+        return [_ago(value)]
+    if key == "failure":
+        return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
+    if key == "check":
+        return [f"{s['step']}: {s['found'] or 'done'} ({s['seconds']} s)" for s in value]
+    if key == "repairs":
+        return [f"{item['versions']}: {item['why']} {item['link']}".rstrip() for item in value]
+    if isinstance(value, dict):
+        return [f"{name} {text}" for name, text in sorted(value.items())]
+    return (
+        [str(item) for item in value]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else [str(value)]
+    )
+
+
+def prune(really: bool) -> int:
+    """Remove orphans and what killed builds left. Without a plan everything would be an orphan."""
+    if not inventory.plan():
+        raise UsageError("it is not known which environments are needed", "make plan")
+    environment.sweep()
+    needed = inventory.users()
+    rows = [inventory.row(env, needed) for env in inventory.names()]
+    orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
+    for row in orphans:
+        text = f"{row.env}: {human(row.alone)} free of {human(row.size)}"
+        say("REMOVE" if really else "ORPHAN", text)
+        if really:
+            environment.remove(row.env)
+            paths.lock(row.env).unlink(missing_ok=True)
+    if orphans and not really:
+        print("  YES=1 (bin/venv prune --yes) removes them", file=sys.stderr)
+    return 0
