@@ -189,9 +189,9 @@ def vllm_model(model: str) -> str:
 
 def harness(module: str, model: str) -> str:
     """The harness's own client of completions, and the tokenizer that it loads."""
-    client = f"{module}.models.openai_completions"
-    if exists(client):
-        importlib.import_module(client)
+    for part in (".evaluator", ".models.openai_completions"):
+        if exists(f"{module}.models") and exists(module + part):
+            importlib.import_module(module + part)
     if not exists("transformers"):
         return "no transformers here"
     auto = importlib.import_module("transformers").AutoTokenizer

@@ -1,0 +1,130 @@
+"""Running programs as uv is run: what is kept, what is said of an end, what is left behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from benchy import uv
+from benchy.errors import UsageError
+
+
+def program(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return path
+
+
+def test_found_by_the_variable_first_then_on_the_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(uv, "ROOT", tmp_path / "nowhere")
+    named, other = program(tmp_path / "a/uv", ""), program(tmp_path / "b/uv", "")
+    environ = {"PATH": str(other.parent)}
+    assert uv.find(environ) == other
+    assert uv.find({**environ, "UV": str(named)}) == named
+    own = program(tmp_path / "nowhere/.uv/bin/uv", "")
+    assert uv.find(environ) == own, "the project's own comes before the machine's"
+    with pytest.raises(UsageError, match="no program at"):
+        uv.find({**environ, "UV": str(tmp_path / "gone")})
+
+
+def test_no_uv_at_all_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(uv, "ROOT", tmp_path)
+    with pytest.raises(UsageError, match="make bootstrap"):
+        uv.find({"PATH": str(tmp_path)})
+
+
+def test_output_is_data_and_talk_is_logged(tmp_path: Path) -> None:
+    log = tmp_path / "logs/x.log"
+    script = "cat; printf '\\033[32mgreen\\033[0m talk\\nlast' >&2; exit 3"
+    done = uv.run_program(["sh", "-c", script], log, stdin="data\n")
+    assert (done.status, done.stdout, done.talk) == (3, "data\n", ["green talk", "last"])
+    assert "green talk\nlast\n" in log.read_text()
+    assert "\033" not in log.read_text()
+
+
+def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+    start = time.monotonic()
+    done = uv.run_program(["sleep", "60"], tmp_path / "log", timeout=0.5)
+    assert done.status == -signal.SIGKILL
+    assert time.monotonic() - start < 10
+
+
+def test_a_grandchild_that_keeps_the_pipe_does_not_keep_us(tmp_path: Path) -> None:
+    pid = tmp_path / "pid"
+    start = time.monotonic()
+    done = uv.run_program(["sh", "-c", f"sleep 60 & echo $! > {pid}; exit 0"], tmp_path / "log")
+    os.kill(int(pid.read_text()), signal.SIGKILL)
+    assert done.status == 0
+    assert time.monotonic() - start < 10
+
+
+def test_the_program_dies_with_us(tmp_path: Path) -> None:
+    """kill -9 of the builder must leave no writer in the folder that the next one sweeps."""
+    pid = tmp_path / "pid"
+    code = (
+        "from pathlib import Path; from benchy import uv\n"
+        f"uv.run_program(['sh', '-c', 'echo $$ > {pid}; exec sleep 60'], Path('{tmp_path}/log'))"
+    )
+    environ = {**os.environ, "PYTHONPATH": str(Path(uv.__file__).parent.parent)}
+    builder = subprocess.Popen([sys.executable, "-c", code], env=environ)
+    try:
+        deadline = time.monotonic() + 20
+        while not (pid.exists() and pid.read_text().strip()):
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+    finally:
+        builder.kill()
+        builder.wait()
+    child = Path(f"/proc/{pid.read_text().strip()}/stat")
+    deadline = time.monotonic() + 10
+    while child.exists() and child.read_text().rpartition(")")[2].split()[0] != "Z":
+        assert time.monotonic() < deadline, "sleep outlived its builder"
+        time.sleep(0.05)
+
+
+def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_bytes(b"x" * (uv.LOG_LIMIT + 1))
+    uv.run_program(["true"], log)
+    assert log.stat().st_size < 1000
+
+
+ENDS = [
+    ("no network", 2, ["error: Failed to fetch: `https://h/simple/x/`", "  cause: dns error"],
+     "cannot be reached"),
+    ("full disk", 2, ["error: failed to copy", "  cause: No space left on device (os error 28)"],
+     "the disk is full"),
+    ("a signal", -9, [], "ended by SIGKILL"),
+    ("anything else", 1, ["warning: w", "error: No solution found", "  cause: because"], "it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("status", "talk", "said"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS]
+)
+def test_an_end_in_words(tmp_path: Path, status: int, talk: list[str], said: str) -> None:
+    failure = uv.failure(uv.Done(status, "", talk), "it", tmp_path / "log")
+    assert said in failure.what
+    assert failure.lines == [line for line in talk if not line.startswith("warning")]
+    assert failure.log == str(tmp_path / "log")
+
+
+def test_the_environment_of_uv_is_the_machines_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+    found = uv.variables({"PATH": "/bin", "VIRTUAL_ENV": "/v", "PYTHONPATH": "lib", "KEEP": "1"})
+    assert found["KEEP"] == "1"
+    assert not {"VIRTUAL_ENV", "PYTHONPATH"} & set(found)
+    assert found["PATH"].split(":")[0] == "/bin"
+
+
+@pytest.mark.parametrize(("text", "expected"), [("1", True), ("0", False), ("", False)])
+def test_offline(text: str, expected: bool) -> None:
+    assert uv.offline({"OFFLINE": text}) is expected
