@@ -200,19 +200,22 @@ def harness(module: str, model: str) -> str:
 
 
 def culprit(error: BaseException) -> str:
-    """The distribution whose code raised it, with its version: "transformers 5.23.0", or ""."""
+    """The distribution to look at first, with its version: "transformers 5.23.0", or "".
+
+    The one a name could not be imported from, else the one whose code raised the error.
+    """
     frames = traceback.extract_tb(error.__traceback__)
-    tops = [parts_after(frame.filename) for frame in frames]
-    missing = getattr(error, "name", None) if isinstance(error, ImportError) else None
-    for top in [(missing or "").split(".")[0], *reversed(tops)]:
-        if not top:
-            continue
-        owners = getattr(importlib.metadata, "packages_distributions", None)  # Python 3.10 on
-        names: list[str] = owners().get(top, [top]) if owners else [top]
-        try:
-            return f"{names[0]} {importlib.metadata.version(names[0])}"
-        except importlib.metadata.PackageNotFoundError:
-            return names[0]
+    tops = [parts_after(frame.filename) for frame in reversed(frames)]
+    if isinstance(error, ImportError) and error.name:
+        tops.insert(0, error.name.split(".")[0])
+    owners = getattr(importlib.metadata, "packages_distributions", None)  # Python 3.10 on
+    known = owners() if owners else {}
+    for top in filter(None, tops):
+        for name in known.get(top, [top]):
+            try:
+                return f"{name} {importlib.metadata.version(name)}"
+            except importlib.metadata.PackageNotFoundError:
+                continue
     return ""
 
 

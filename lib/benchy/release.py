@@ -7,11 +7,14 @@ keyring and cache. About 0.2 s. Reads the index, writes nothing but the log.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from benchy import uv
 from benchy.errors import Failure
@@ -37,7 +40,12 @@ class Release:
 
 
 def find(
-    package: str, version: str, python: str, log: Path, options: Sequence[str] = ()
+    package: str,
+    version: str,
+    python: str,
+    version_of_python: str,
+    log: Path,
+    options: Sequence[str] = (),
 ) -> Release | uv.Done:
     """The release as that Python (path) may install it, or how uv refused: try another Python.
 
@@ -47,6 +55,9 @@ def find(
     pin = f"{package}=={version}"
     done = _ask(pin, python, log, [*DATED_ONLY, *options])
     times = upload_times(done.stdout)
+    needs = needed_python(pin, python, log, options) if times else SpecifierSet()
+    if not needs.contains(version_of_python, prereleases=True):
+        return uv.Done(uv.UNSOLVED, "", [f"error: {pin} needs Python {needs}"])
     if times:
         return Release(package, version, max(times))
     if done.status not in (0, uv.UNSOLVED):
@@ -70,6 +81,22 @@ def find(
         else f"uv pip install {package}   shows what there is",
         log,
     )
+
+
+def needed_python(pin: str, python: str, log: Path, options: Sequence[str]) -> SpecifierSet:
+    """What the release says of Python, as far as uv can be made to tell.
+
+    uv obeys the lower bound and passes over the upper one: it would put a release that says <3.13
+    on 3.13. Asked for a Python that is surely too old, it cites both. 3.0 fits no wheel that begins
+    at cp38, so 3.8 is asked for too; a release whose wheels are for single Pythons needs no bound.
+    """
+    for old in ("3.0", "3.8"):
+        said = "\n".join(_ask(pin, python, log, [*options, "--python-version", old]).talk)
+        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", said)
+        if found:
+            with contextlib.suppress(InvalidSpecifier):
+                return SpecifierSet(found[1])
+    return SpecifierSet()
 
 
 def _nearest(package: str, version: str, python: str, log: Path) -> list[str]:

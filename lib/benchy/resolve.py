@@ -174,7 +174,7 @@ def _resolve(spec: Spec) -> str:
         if spec.cutoff == "none" or (spec.cutoff == "release" and spec.version is None):
             cutoff = None
         elif spec.cutoff == "release" and spec.version is not None:
-            found = release.find(spec.package, spec.version, python, log, binary)
+            found = release.find(spec.package, spec.version, python, version, log, binary)
             if isinstance(found, uv.Done):
                 refusals.append((version, found))
                 continue
@@ -256,9 +256,10 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
         raise UsageError(f"{wanted!r} is no Python release", "write 3.11 or >=3.9,<3.13") from None
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = Path(sys.base_prefix) / "bin" / f"python{own}"
-    installed = {}
-    if base.exists():
-        installed[own] = (".".join(map(str, sys.version_info[:3])), str(base))
+    running = ".".join(map(str, sys.version_info[:3]))
+    if base.exists() and fits.contains(running, prereleases=True):
+        yield running, str(base)  # before others are asked for: that takes half a second
+    installed: dict[str, tuple[str, str]] = {}
     done = uv.run(["python", "list", "--only-installed", "--output-format", "json"], log)
     for item in json.loads(done.stdout or "[]"):
         with contextlib.suppress(InvalidVersion):
@@ -267,11 +268,11 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
             if plain and version >= Version("3.8") and not version.is_prerelease:
                 minor = f"{version.major}.{version.minor}"
                 installed.setdefault(minor, (item["version"], item["path"]))
-    others = sorted((m for m in installed if m != own), key=Version, reverse=True)
-    for minor in [*(m for m in (own,) if m in installed), *others]:
-        version_path = installed[minor]
-        if fits.contains(version_path[0], prereleases=True):
-            yield version_path
+    for minor in sorted(installed, key=Version, reverse=True):
+        if fits.contains(installed[minor][0], prereleases=True) and not (
+            minor == own and base.exists()
+        ):
+            yield installed[minor]
     for minor in DOWNLOADABLE:
         if minor in installed or uv.offline() or not fits.contains(f"{minor}.99"):
             continue

@@ -1,0 +1,314 @@
+"""Environments are resolved, built, checked and replaced by real uv, from wheels made here.
+
+The packages are the stand-in engine's; venv, sync, byte code and probe are the real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import functools
+import importlib.util
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from benchy import environment, paths, probe, resolve, uv, venv
+from benchy.errors import Failure, UsageError
+from benchy.resolve import Spec
+
+ROOT = Path(__file__).resolve().parents[2]
+ENV = "standin_1_0_0"
+
+
+def load(path: Path) -> ModuleType:
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of wheels: whole releases, and those that are broken on purpose."""
+    maker = load(ROOT / "tests/build/wheels.py")
+    folder = tmp_path_factory.mktemp("wheels")
+    maker.build(folder)
+    maker.build(folder, {"standin-engine": ["3.0.0", "4.0.0"]})
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty root as working directory, and no index but the folder."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
+    monkeypatch.setenv("UV_CACHE_DIR", str(wheels.parent / "cache"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def spec(version: str = "1.0.0", **changes: Any) -> Spec:
+    """Write the spec of an environment as bin/plan does, and read it."""
+    data: dict[str, Any] = {
+        "env": ENV, "kind": "engine", "name": "standin", "package": "standin-engine",
+        "version": version, "requirements": [f"standin-engine=={version}"], "overrides": [],
+        "constraints": [], "python": None, "cutoff": "none", "slack_days": 7,
+        "torch_backend": None, "variables": {}, "module": "standin_engine", "repairs": [],
+        "source": "x.yaml:1", **changes,
+    }  # fmt: skip
+    path = paths.env_spec(data["env"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(data))
+    return Spec.read(data["env"])
+
+
+def lock_text() -> str:
+    return paths.lock(ENV).read_text()
+
+
+def test_a_lock_has_hashes_and_says_what_it_is_from() -> None:
+    assert environment.ensure_lock(spec())
+    first, *rest = lock_text().splitlines()
+    said = json.loads(first.removeprefix("# benchy: "))
+    assert said["requirements"] == ["standin-engine==1.0.0"]
+    assert said["python"] == f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert (said["hashes"], said["cutoff"], said["options"]) == (True, None, [])
+    assert rest[0] == "standin-engine==1.0.0 \\"
+    assert rest[1].startswith("    --hash=sha256:")
+    assert str(Path.cwd()) not in lock_text(), "nothing of this machine"
+
+
+def test_the_same_inputs_give_the_same_lock() -> None:
+    environment.ensure_lock(spec())
+    before, age = lock_text(), paths.lock(ENV).stat().st_mtime_ns
+    assert not environment.ensure_lock(spec())
+    assert not environment.ensure_lock(spec(), fresh=True)
+    assert paths.lock(ENV).stat().st_mtime_ns == age, "not written when nothing changed"
+    paths.lock(ENV).unlink()
+    assert environment.ensure_lock(spec())
+    assert lock_text() == before
+
+
+def test_what_cannot_change_a_resolution_does_not_touch_the_lock() -> None:
+    environment.ensure_lock(spec())
+    assert not environment.ensure_lock(spec(variables={"A": "1"}, source="y.yaml:9"))
+    assert environment.ensure_lock(spec(constraints=["standin-engine<2"]))
+
+
+def test_built_whole_then_left_alone() -> None:
+    asked = spec()
+    assert environment.create(asked)
+    folder = paths.env_dir(ENV)
+    assert (folder / "lock").read_text() == lock_text()
+    assert environment.stamp(ENV)["version"] == "1.0.0"
+    assert environment.stamp(ENV)["lock"] == resolve.digest(paths.lock(ENV))
+    assert environment.check_result(ENV)["ok"]
+    flags = json.loads((folder / "flags.json").read_text())
+    assert flags["--max-model-len"]["type"] == "int"
+    assert flags["--enforce-eager"]["action"] == "BooleanOptionalAction"
+    assert "--no-enforce-eager" not in flags
+    assert list(folder.glob("lib/*/site-packages/standin_engine/__pycache__/*.pyc"))
+    python = subprocess.run(
+        [folder / "bin/python", "-c", "import sys; print(sys.prefix)"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    assert Path(python.stdout.strip()) == folder.absolute(), "it bore being renamed"
+    inode = folder.stat().st_ino
+    assert not environment.create(asked)
+    assert folder.stat().st_ino == inode
+    assert not list(environment.BUILDING.iterdir())
+
+
+def test_a_younger_lock_with_the_same_words_makes_the_stamp_younger() -> None:
+    environment.create(spec())
+    os.utime(paths.lock(ENV))
+    environment.create(spec())
+    assert paths.stamp(ENV).stat().st_mtime_ns >= paths.lock(ENV).stat().st_mtime_ns
+
+
+@pytest.mark.parametrize("part", [".stamp", "bin/python"])
+def test_not_whole_is_built_anew(part: str) -> None:
+    environment.create(spec())
+    (paths.env_dir(ENV) / part).unlink()
+    assert environment.create(spec())
+    assert environment.whole(ENV)
+
+
+def test_another_lock_replaces_what_was_built() -> None:
+    environment.create(spec())
+    assert environment.create(spec("2.0.0"))
+    assert environment.stamp(ENV)["version"] == "2.0.0"
+
+
+def test_what_does_not_import_is_told_and_marked_and_leaves_the_old_one() -> None:
+    environment.create(spec())
+    with pytest.raises(Failure, match="import standin_engine") as told:
+        environment.create(spec("3.0.0"))
+    assert told.value.lines == ["ImportError: libstandin.so: undefined symbol"]
+    assert "standin" in told.value.what
+    marker = environment.failure_of(ENV)
+    assert (marker["env"], marker["stage"], marker["version"]) == (ENV, "check", "3.0.0")
+    assert Path(marker["log"]).exists()
+    assert (paths.env_dir(ENV) / ".stamp").exists()
+    assert not environment.whole(ENV), "the old one is not what is asked for now"
+    assert not list(environment.BUILDING.iterdir())
+    environment.create(spec())
+    assert not environment.failure_of(ENV)
+
+
+def test_what_does_not_resolve_names_the_requirement() -> None:
+    with pytest.raises(Failure, match="cannot be resolved on Python") as told:
+        environment.create(spec("4.0.0"))
+    assert "standin-gone-from-the-index" in " ".join(told.value.lines)
+    assert environment.failure_of(ENV)["stage"] == "lock"
+    assert not paths.env_dir(ENV).exists()
+
+
+def test_an_override_drops_what_is_gone() -> None:
+    environment.create(
+        spec("4.0.0", overrides=["standin-gone-from-the-index ; python_version < '3'"])
+    )
+    assert environment.stamp(ENV)["version"] == "4.0.0"
+
+
+def test_a_release_that_lies_about_its_version_is_refused() -> None:
+    asked = spec(requirements=["standin-engine==2.0.0"])
+    with pytest.raises(Failure, match="does not work: version") as told:
+        environment.create(asked)
+    assert told.value.lines == ["standin-engine is 2.0.0, not 1.0.0"]
+
+
+def test_no_python_fits() -> None:
+    os.environ["OFFLINE"] = "1"
+    try:
+        with pytest.raises(Failure, match=r"no Python here fits >=3\.99"):
+            environment.ensure_lock(spec(python=">=3.99"))
+    finally:
+        del os.environ["OFFLINE"]
+
+
+def builder() -> subprocess.Popen[str]:
+    code = "import sys; from benchy import errors, venv; sys.exit(errors.run(venv.main))"
+    return subprocess.Popen(
+        [sys.executable, "-c", code, "create", ENV], stderr=subprocess.PIPE, text=True
+    )
+
+
+def test_two_at_once_build_it_once() -> None:
+    spec()
+    both = [builder(), builder()]
+    told = [process.communicate(timeout=120)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert sum("READY" in text for text in told) == 1, told
+    assert environment.whole(ENV)
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
+    asked = spec()
+    environment.ensure_lock(asked)
+    process = builder()
+    aside = environment.BUILDING / f"{ENV}-{process.pid}"
+    deadline = time.monotonic() + 60
+    while not (aside / "pyvenv.cfg").exists():
+        assert time.monotonic() < deadline and process.poll() is None
+        time.sleep(0.002)
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert not paths.env_dir(ENV).exists()
+    if number != signal.SIGKILL:
+        assert not aside.exists(), "what can clean up does"
+    assert not environment.failure_of(ENV), "being killed is no verdict about the environment"
+    assert environment.create(asked)
+    assert not list(environment.BUILDING.iterdir())
+
+
+def test_remove_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+    environment.create(spec())
+    plan = {"environments": {ENV: {"version": "1.0.0"}, "gone": {"version": "9"}}, "models": {
+        "m": {"asked": ENV, "environment": ENV, "harnesses": []}}}  # fmt: skip
+    (paths.BUILD / "plan.json").write_text(json.dumps(plan))
+    assert venv.main(["list", "--format", "json"]) == 0
+    rows = {row["env"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows[ENV]["state"] == "ready"
+    assert (rows[ENV]["asked"], rows[ENV]["found"]) == ("1.0.0", "1.0.0")
+    assert rows[ENV]["users"] == ["m"]
+    assert rows[ENV]["size"] >= rows[ENV]["alone"] > 0
+    assert rows["gone"]["state"] == "missing"
+    spec("2.0.0")
+    assert venv.main(["list"]) == 0
+    assert " stale " in capsys.readouterr().out
+    (paths.BUILD / "plan.json").write_text(json.dumps({"environments": {"other": {}}}))
+    assert venv.main(["prune"]) == 0
+    assert paths.env_dir(ENV).exists(), "only told"
+    assert venv.main(["prune", "--yes"]) == 0
+    assert not paths.env_dir(ENV).exists()
+
+
+def test_prune_without_a_plan_removes_nothing() -> None:
+    environment.create(spec())
+    with pytest.raises(UsageError, match="not known"):
+        venv.main(["prune", "--yes"])
+    assert environment.whole(ENV)
+
+
+def test_soft_tells_but_does_not_fail(capsys: pytest.CaptureFixture[str]) -> None:
+    spec("3.0.0")
+    assert venv.main(["create", "--soft", ENV]) == 0
+    assert "does not work" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["../x", ".locks", "nonesuch"])
+def test_names_that_are_none(name: str) -> None:
+    with pytest.raises(UsageError):
+        venv.main(["create", name])
+
+
+def test_torch_for_cpus_comes_from_the_machine_or_from_uv(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only where the ordinary index gave no +cpu build is uv's backend asked."""
+    asked: list[list[str]] = []
+    answers = {"plain": "torch==2.6.0 \\\n    --hash=sha256:00\n", "cpu": "torch==2.6.0+cpu \\\n"}
+
+    def answer(arguments: list[str], *rest: object) -> uv.Done:
+        asked.append(arguments)
+        return uv.Done(0, answers["cpu" if "--torch-backend" in arguments else "plain"])
+
+    monkeypatch.setattr(uv, "run", answer)
+    fits = spec(torch_backend="cpu")
+    done, options = resolve._compile(fits, "python", "2026-01-01T00:00:00Z", [], Path("log"))
+    assert "+cpu" in done.stdout
+    assert options[:2] == ["--torch-backend", "cpu"]
+    assert "torch=false" in options, "PyTorch's index tells no upload times"
+    assert len(asked) == 2
+    answers["plain"] = answers["cpu"]
+    done, options = resolve._compile(fits, "python", None, [], Path("log"))
+    assert options == []
+    assert len(asked) == 3
+
+
+def test_flags_are_plain_and_without_addresses() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--a", type=functools.partial(int, base=10), default=object())
+    parser.add_argument("--b", choices=("x", "y"), nargs="+", default={1, 2})
+    parser.add_argument("--c", type=lambda text: text, action="append")
+    found = probe.flags(parser)
+    assert found["--a"]["type"] == "int"
+    assert found["--a"]["default"] == "object"
+    assert found["--b"]["choices"] == ["x", "y"]
+    assert found["--c"]["type"] == "<lambda>"
+    assert "0x" not in json.dumps(found)
