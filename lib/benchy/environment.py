@@ -100,7 +100,8 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
         if done.status:
             raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
         installing = ["sync", str(lock), "--python", str(aside / "bin" / "python")]
-        done = uv.run(uv.pip([*installing, *_options(said)]), log, f"{env} installing")
+        words = uv.pip([*installing, *_options(said)])
+        done = uv.run(words, log, f"{env} installing", local_torch=spec.local_torch)
         if done.status:
             mend = f"what is locked may be gone: rm {lock}, then run it again"
             raise uv.failure(done, f"{env} cannot be installed", log, mend)
@@ -125,7 +126,8 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
         raise Failure(f"there is no {folder}", "make bootstrap", log)
     paths.stamp(spec.env).unlink(missing_ok=True)
     arguments = ["install", "--require-hashes", "--compile-bytecode", "-r", str(lock)]
-    done = uv.run(uv.pip([*arguments, "--python", str(python)]), log, f"{spec.env} installing")
+    words = uv.pip([*arguments, "--python", str(python)])
+    done = uv.run(words, log, f"{spec.env} installing", local_torch=spec.local_torch)
     if done.status:
         raise uv.failure(done, "the main environment cannot be installed", log)
     stage("check")

@@ -77,6 +77,11 @@ class Spec:
         return cls(**data)
 
     @property
+    def local_torch(self) -> bool:
+        """Whether the machine's own build of torch, if it has one, is the right one."""
+        return self.kind == "harness" or self.torch_backend == "cpu"
+
+    @property
     def inputs(self) -> str:
         """Hash of all that a resolution depends on."""
         keep = ("requirements", "overrides", "constraints", "python", "cutoff", "slack_days")
@@ -221,7 +226,8 @@ def _compile(
             plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", python]
             arguments = ["compile", "-", *plain, *files, *binary, *options, *until(cutoff)]
             asked = "\n".join(spec.requirements)
-            done = uv.run(uv.pip(arguments), log, f"{spec.env} resolving", asked)
+            label = f"{spec.env} resolving"
+            done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch)
         if first is None:
             first = done
         # A torch from the ordinary index is the CUDA build, 3 GB of it: keep looking.

@@ -89,9 +89,17 @@ def offline(environ: Mapping[str, str] = os.environ) -> bool:
     return environ.get("OFFLINE", "0").lower() not in ("", "0", "no", "false")
 
 
-def variables(environ: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """The whole environment for uv: this one's, with the machine's pip settings added."""
+def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True) -> dict[str, str]:
+    """The whole environment for uv: this one's, with the machine's pip settings added.
+
+    local_torch: False passes over folders of wheels with a torch such as 2.13.0+cpu. It satisfies
+    torch==2.13.0 and is preferred to it, so a CUDA build of vLLM would get a torch without CUDA.
+    """
     out = {**environ, **pipconf.uv_variables(environ)}
+    if not local_torch and out.get("UV_FIND_LINKS"):
+        links = out["UV_FIND_LINKS"].split(",")
+        links = [link for link in links if not any(Path(link).glob("torch-*+*.whl"))]
+        out["UV_FIND_LINKS"] = ",".join(links)
     # An active environment must not be taken for the one to build, nor its modules be seen.
     for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "UV"):
         out.pop(name, None)
@@ -107,10 +115,16 @@ def pip(arguments: Sequence[str]) -> list[str]:
     return ["pip", *arguments, "--project", "/", *pipconf.uv_arguments(os.environ)]
 
 
-def run(arguments: Sequence[str], log: Path, label: str = "", stdin: str | None = None) -> Done:
+def run(
+    arguments: Sequence[str],
+    log: Path,
+    label: str = "",
+    stdin: str | None = None,
+    local_torch: bool = True,
+) -> Done:
     """Run uv to its end; never raises for a failing uv. label: shown with progress ("" : none)."""
     command = [str(find()), *(["--offline"] if offline() else []), *arguments]
-    return run_program(command, log, label, stdin, variables())
+    return run_program(command, log, label, stdin, variables(local_torch=local_torch))
 
 
 def run_program(

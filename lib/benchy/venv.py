@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from benchy import environment, inventory, paths, resolve
-from benchy.errors import Failure, UsageError, colour, say
+from benchy.errors import ConfigError, Failure, UsageError, colour, say
 from benchy.resolve import Spec
 
 COLOURS = {"ready": "32", "stale": "33", "failed": "31", "orphan": "33"}
@@ -108,23 +108,28 @@ def _named(options: argparse.Namespace) -> str:
 
 def _of_version(version: str, engine_name: str) -> str:
     """The plain environment of a release of an engine; its spec is written for it."""
-    # Reading every config takes a quarter of a second, so only where it is needed.
+    # pydantic takes a quarter of a second to load, so only where it is needed.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy import config, plan  # noqa: PLC0415
+    from benchy import config, plan, schema  # noqa: PLC0415
 
     if version:
         try:
             Version(version)
         except InvalidVersion:
             raise UsageError(f"{version!r} is no release", "write e.g. 0.8.0", "VERSION") from None
-    house = config.load(paths.ROOT)
+    # Only the engines are read: a mistake in somebody's model stops no environment.
+    reader = config._Reader(paths.ROOT, {})
+    folder = paths.ROOT / paths.CONFIGS / "engines"
+    engines = {path.stem: reader.file(path, schema.Engine)[0] for path in reader.yamls(folder)}
+    if reader.mistakes:
+        raise ConfigError(reader.mistakes)
     if not engine_name:
-        engine_name = next((name for name, e in house.engines.items() if e.main), "vllm")
-    if engine_name not in house.engines:
-        known = ", ".join(sorted(house.engines))
+        engine_name = next((name for name, e in engines.items() if e and e.main), "vllm")
+    engine = engines.get(engine_name)
+    if engine is None:
+        known = ", ".join(sorted(engines))
         raise UsageError(f"no engine is named {engine_name!r}", f"known are: {known}", "ENGINE")
-    engine = house.engines[engine_name]
     if not version and engine.main:
         return paths.MAIN
     version = version or engine.default_version or ""

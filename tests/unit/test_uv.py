@@ -125,6 +125,17 @@ def test_the_environment_of_uv_is_the_machines_not_ours(monkeypatch: pytest.Monk
     assert found["PATH"].split(":")[0] == "/bin"
 
 
+def test_a_folder_with_a_local_torch_can_be_passed_over(tmp_path: Path) -> None:
+    """torch==2.13.0 takes 2.13.0+cpu where it is offered, which would make a GPU useless."""
+    for folder, wheel in (("a", "torch-2.13.0+cpu-cp311-x.whl"), ("b", "torch-2.13.0-cp311-x.whl")):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / wheel).touch()
+    links = [str(tmp_path / "a"), str(tmp_path / "b"), "https://host.example/w"]
+    environ = {"UV_FIND_LINKS": ",".join(links)}
+    assert uv.variables(environ)["UV_FIND_LINKS"] == ",".join(links)
+    assert uv.variables(environ, local_torch=False)["UV_FIND_LINKS"] == ",".join(links[1:])
+
+
 @pytest.mark.parametrize(("text", "expected"), [("1", True), ("0", False), ("", False)])
 def test_offline(text: str, expected: bool) -> None:
     assert uv.offline({"OFFLINE": text}) is expected
