@@ -1,0 +1,266 @@
+"""From options in YAML to the arguments of one engine release, known by its own parser.
+
+flags.json of an environment is what its release's argument parser says of itself:
+{"--max-model-len": {"name", "type", "nargs", "default", "choices", "action", "help"}}. An option
+is the flag's name without `--`, with _ for -; on top of those come benchy's own provider keys.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy.errors import ConfigError, Mistake
+
+Flags = Mapping[str, Mapping[str, Any]]
+
+# What benchy sets itself. A key on a command line could be read by everybody on the machine, and
+# a socket or certificate would move the server away from where its identity is proved.
+OURS = {
+    "model": "write model.name or model.path",
+    "served_model_name": "benchy names the model after the file",
+    "api_key": "leave it out, benchy makes a key for each run",
+    "hf_token": "write it in the provider file, benchy passes it on through the environment",
+    "host": "write it in the provider file",
+    "port": "write it in the provider file",
+    "revision": "write model.revision",
+    "uds": "leave it out, benchy talks to the server over TCP",
+    "ssl_keyfile": "leave it out, benchy talks to the server on this machine only",
+    "ssl_certfile": "leave it out, benchy talks to the server on this machine only",
+    "headless": "leave it out, benchy needs the server's HTTP side",
+    "root_path": "leave it out, benchy needs the server's plain paths",
+}
+
+# Flags that went, and what does their work since (vLLM's command line, 0.6.0 to 0.33.0).
+SUCCESSORS = {
+    "device": "",
+    "enable_reasoning": "reasoning_parser",
+    "speculative_model": "speculative_config",
+    "num_scheduler_steps": "",
+    "max_seq_len_to_capture": "max_cudagraph_capture_size",
+    "guided_decoding_backend": "structured_outputs_config",
+    "rope_scaling": "hf_overrides",
+    "rope_theta": "hf_overrides",
+    "task": "runner",
+    "swap_space": "",
+    "disable_log_requests": "enable_log_requests",
+}
+
+MODALITIES = ("image", "audio", "video")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One engine release: its name in messages ("vllm 0.8.0") and its parser's flags."""
+
+    name: str
+    flags: Flags
+
+    def has(self, option: str) -> bool:
+        """Does it have this option?"""
+        return flag_of(option) in self.flags or self.negated(option)
+
+    def negated(self, option: str) -> bool:
+        """Is option the `no_` side of a flag that has two sides?"""
+        positive = self.flags.get(flag_of(option.removeprefix("no_")), {})
+        return option.startswith("no_") and positive.get("action") == "BooleanOptionalAction"
+
+
+def read_flags(path: Path) -> dict[str, dict[str, Any]]:
+    """An environment's flags.json. Raises OSError, ValueError."""
+    flags: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    return flags
+
+
+def flag_of(option: str) -> str:
+    """`max_model_len` → `--max-model-len`."""
+    return "--" + option.replace("_", "-")
+
+
+def option_of(flag: str) -> str:
+    """`--max-model-len` → `max_model_len`."""
+    return flag.removeprefix("--").replace("-", "_")
+
+
+class _Bad(Exception):
+    """A value that the flag does not take: what is wrong, what to write instead."""
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(what)
+        self.what, self.mend = what, mend
+
+
+def arguments(
+    options: Mapping[str, Any],
+    release: Release,
+    *,
+    defaults: Mapping[str, Any] | None = None,
+    source: str = "",
+) -> list[str]:
+    """The arguments that give these options to this release, in the order of their names.
+
+    options: what people wrote, `None` for not passed; defaults: the engine file's, below them, of
+    which those that the release lacks are left out. source: the file that is named in mistakes.
+    Raises ConfigError with all mistakes.
+    """
+    wanted = {name: value for name, value in (defaults or {}).items() if release.has(name)}
+    wanted.update(options)
+    mistakes: list[Mistake] = []
+    wanted = _own_keys(wanted, release, source, mistakes)
+    out: list[str] = []
+    for option, value in sorted(wanted.items()):
+        if value is None:
+            continue
+        try:
+            if option in OURS:
+                raise _Bad("is not an engine option here", OURS[option])
+            if not release.has(option):
+                raise _lacking(option, release)
+            out += _words(option, value, release)
+        except _Bad as bad:
+            mistakes.append(Mistake(source, 0, option, bad.what, bad.mend))
+    if mistakes:
+        raise ConfigError(mistakes)
+    return out
+
+
+def _own_keys(
+    options: Mapping[str, Any], release: Release, source: str, mistakes: list[Mistake]
+) -> dict[str, Any]:
+    """options with benchy's own provider keys turned into the release's options."""
+    wanted = dict(options)
+    memory = wanted.pop("kv_cache_memory", None)
+    if memory and not release.has("kv_cache_memory_bytes"):
+        what = f"{release.name} cannot be given a size for its KV cache (vLLM can from 0.10.2)"
+        mend = "write 0 and set gpu_memory_utilization, or take a newer release"
+        mistakes.append(Mistake(source, 0, "kv_cache_memory", what, mend))
+    elif memory:
+        wanted.setdefault("kv_cache_memory_bytes", memory)
+    if wanted.get("enforce_eager") is False:
+        del wanted["enforce_eager"]
+    # Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
+    # supported for multimodal models"), and a provider file serves both kinds: not passed there.
+    if wanted.pop("multimodal", None) is False and "limit_mm_per_prompt" not in wanted:
+        if release.has("language_model_only"):
+            wanted.setdefault("language_model_only", True)
+        elif release.has("limit_mm_per_prompt") and release.has("mm_encoder_attn_backend"):
+            wanted["limit_mm_per_prompt"] = dict.fromkeys(MODALITIES, 0)
+    return wanted
+
+
+def _lacking(option: str, release: Release) -> _Bad:
+    """What to say of an option that the release lacks."""
+    what = f"{release.name} has no such option"
+    known = sorted({option_of(flag) for flag in release.flags} - {"help"})
+    after = SUCCESSORS.get(option)
+    if after and after in known:
+        return _Bad(what, f"its work is done by {after} there")
+    if after == "":
+        return _Bad(what, "leave it out, the option was removed from vLLM without a successor")
+    near = difflib.get_close_matches(option, known, 3, 0.7)
+    near = near or [name for name in known if option in name or name in option][:3]
+    if near:
+        return _Bad(what, f"did you mean {' or '.join(near)}?")
+    return _Bad(what, "see the release's `vllm serve --help`")
+
+
+def _words(option: str, value: Any, release: Release) -> list[str]:
+    """The arguments for one option. Raises _Bad."""
+    negated = flag_of(option) not in release.flags
+    flag = flag_of(option)
+    about = release.flags[flag_of(option.removeprefix("no_")) if negated else flag]
+    action = str(about.get("action") or "").rpartition(".")[2]
+    kind = str(about.get("type") or "")
+    if action in ("BooleanOptionalAction", "_StoreTrueAction", "_StoreFalseAction", "StoreBoolean"):
+        if not isinstance(value, bool):
+            raise _Bad(f"{value!r} is not true or false", "write true or false")
+        if action == "StoreBoolean":  # vLLM 0.6 and 0.7: --enable-chunked-prefill [true|false]
+            return [f"{flag}={str(value).lower()}"]
+        if value:
+            return [flag]
+        if action == "BooleanOptionalAction":
+            opposite = option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
+            return [flag_of(opposite)]
+        return []
+    if isinstance(value, bool):
+        return _boolean_value(flag, value, about)
+    if isinstance(value, Mapping):
+        if "kvs" in kind:  # vLLM up to 0.8.4: limit_mm_per_prompt as image=1,video=0
+            return [f"{flag}=" + ",".join(f"{key}={each}" for key, each in value.items())]
+        return [f"{flag}={_json(value)}"]
+    if isinstance(value, list):
+        return _list_words(flag, value, about, action)
+    return [f"{flag}={_scalar(value, about)}"]
+
+
+def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str]:
+    """true or false for a flag that has no boolean action."""
+    choices = [str(choice) for choice in about.get("choices") or ()]
+    for word in (str(value), str(value).lower(), "on" if value else "off"):
+        if word in choices:
+            return [f"{flag}={word}"]
+    if about.get("nargs") == "?" and not choices:
+        return [flag] if value else []
+    mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
+    raise _Bad(f"takes a value, not {str(value).lower()}", mend)
+
+
+def _list_words(
+    flag: str, values: Sequence[Any], about: Mapping[str, Any], action: str
+) -> list[str]:
+    """A list: repeated flag, several words, or JSON, as the flag takes it."""
+    nargs = about.get("nargs")
+    if action in ("_AppendAction", "_ExtendAction") and nargs is None:
+        return [f"{flag}={_scalar(value, about)}" for value in values]
+    if nargs in ("+", "*") or isinstance(nargs, int):
+        words = [
+            _json(value) if isinstance(value, Mapping | list) else _scalar(value, about)
+            for value in values
+        ]
+        if not words and nargs != "*":
+            return []
+        for word in words:
+            if word.startswith("-") and not word[1:].replace(".", "", 1).isdigit():
+                raise _Bad(f"{word!r} begins with a dash", "a list's words can't begin with a dash")
+        return [flag, *words]
+    if "kvs" in str(about.get("type")):
+        return [f"{flag}={','.join(map(str, values))}"]
+    return [f"{flag}={_json(values)}"]
+
+
+def _scalar(value: Any, about: Mapping[str, Any]) -> str:
+    """A string or number for the flag. Raises _Bad where it breaks its choices or type."""
+    text = str(value)
+    choices = [str(choice) for choice in about.get("choices") or ()]
+    if choices and text not in choices:
+        near = difflib.get_close_matches(text, choices, 1)
+        hint = f"did you mean {near[0]}? " if near else ""
+        raise _Bad(f"{text!r} is not one of its values", f"{hint}known: {', '.join(choices)}")
+    if about.get("type") in ("int", "float"):
+        try:
+            number = int(text) if about["type"] == "int" else float(text)
+        except ValueError:
+            raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}") from None
+        if not math.isfinite(number):
+            raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}")
+    if "\n" in text or "\0" in text:
+        raise _Bad("holds a line break", "write it in one line")
+    return text
+
+
+def _kind(about: Mapping[str, Any]) -> str:
+    return {"int": "whole number", "float": "number"}.get(str(about.get("type")), "text")
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def own_options(flags: Iterable[str]) -> list[str]:
+    """Every option that a release's flags give, for messages and completion."""
+    return sorted({option_of(flag) for flag in flags} - set(OURS) - {"help"})

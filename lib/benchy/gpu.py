@@ -1,0 +1,168 @@
+"""The GPUs of this machine, as nvidia-smi reports them, and whether a server fits on them.
+
+GPU_BUSY says what to do about a GPU on which a process that is not ours holds memory: `wait`
+(the default), `skip` (as if it weren't there) or `ignore` (take it all the same).
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchy.errors import Failure, UsageError
+
+# MiB. A desktop's windows hold a little memory on every card; a model doesn't fit beside more.
+APP_HOLDS, CARD_HOLDS = 300, 2048
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """One GPU. index: nvidia-smi's, in PCI order. total, used: MiB."""
+
+    index: int
+    uuid: str
+    name: str
+    total: int
+    used: int
+    driver: str
+
+
+def _query(what: str, fields: str) -> list[list[str]]:
+    """Rows of `nvidia-smi --query-…`; [] without nvidia-smi or where it fails."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    try:
+        answer = subprocess.run(
+            ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader,nounits"],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    if answer.returncode:
+        return []
+    return [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines()]
+
+
+def _number(text: str) -> int:
+    """MiB; 0 for `[N/A]`, which cards with unified memory report."""
+    return int(text) if text.isdigit() else 0
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs of this machine, [] if there are none."""
+    found = []
+    for row in _query("gpu", "index,uuid,memory.total,memory.used,driver_version,name"):
+        if len(row) >= 6 and row[0].isdigit():
+            index, uuid, total, used, driver = row[:5]
+            name = ",".join(row[5:])
+            found.append(Gpu(int(index), uuid, name, _number(total), _number(used), driver))
+    return found
+
+
+def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
+    """Which cards hold memory of processes that are not ours (pids): uuid → words about them."""
+    found: dict[str, list[str]] = {}
+    for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
+        if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
+            uuid, pid, used = row[:3]
+            # In a container and on some drivers the amount is [N/A]: then the card's total decides.
+            if _number(used) >= APP_HOLDS:
+                words = f"{os.path.basename(row[3])} (pid {pid}, {used} MiB)"  # noqa: PTH119
+                found.setdefault(uuid, []).append(words)
+    for card in cards:
+        if card.used >= CARD_HOLDS and card.uuid not in found:
+            found[card.uuid] = [f"a process that can't be seen from here ({card.used} MiB)"]
+    return {uuid: ", ".join(words) for uuid, words in found.items()}
+
+
+def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
+    """The cards that the caller's CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    It holds indices or (beginnings of) UUIDs; as for CUDA, the first that names no card ends it.
+    """
+    given = environment.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return list(cards)
+    chosen: list[Gpu] = []
+    for word in given.split(","):
+        name = word.strip()
+        match = [
+            card
+            for card in cards
+            if (name.isdigit() and card.index == int(name))
+            or (len(name) > 4 and card.uuid.startswith(name))
+        ]
+        if len(match) != 1:
+            break
+        if match[0] not in chosen:
+            chosen.append(match[0])
+    return chosen
+
+
+def busy_policy(environment: Mapping[str, str]) -> str:
+    """GPU_BUSY: wait, skip or ignore. Raises UsageError for anything else."""
+    policy = environment.get("GPU_BUSY") or "wait"
+    if policy not in ("wait", "skip", "ignore"):
+        raise UsageError(f"GPU_BUSY={policy} is unknown", "write wait, skip or ignore")
+    return policy
+
+
+def _count(number: int) -> str:
+    return f"{number or 'no'} GPU{'' if number == 1 else 's'}"
+
+
+def pool(
+    server: Mapping[str, Any],
+    cards: Sequence[Gpu] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Gpu]:
+    """The cards on which this server may run: pinned ones in the pin's order, else the visible.
+
+    Raises Failure if they are too few.
+    """
+    if reason := fits(server, cards, environment):
+        raise Failure(f"{server['model']} {reason}")
+    chosen = visible(gpus() if cards is None else cards, environment)
+    if server.get("cuda_devices"):
+        by_index = {card.index: card for card in chosen}
+        chosen = [by_index[index] for index in server["cuda_devices"]]
+    return chosen
+
+
+def fits(
+    server: Mapping[str, Any],
+    cards: Sequence[Gpu] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str | None:
+    """Why this server cannot run on this machine ("needs 2 GPUs, this machine has none"), or None.
+
+    server: a server spec. cards: this machine's GPUs, asked for if not given.
+    """
+    if server["device"] != "gpu":
+        return None
+    wanted = int(server.get("gpus") or 1)
+    have = gpus() if cards is None else list(cards)
+    if len(have) < wanted:
+        has = "none" if not have else f"only {len(have)}"
+        return f"needs {_count(wanted)}, this machine has {has}"
+    seen = visible(have, environment)
+    where = f"CUDA_VISIBLE_DEVICES={environment.get('CUDA_VISIBLE_DEVICES')} leaves"
+    if len(seen) < wanted:
+        return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
+    pins = server.get("cuda_devices") or []
+    for pin in pins:
+        if pin not in [card.index for card in have]:
+            return f"is pinned to GPU {pin}, this machine has 0 to {len(have) - 1}"
+        if pin not in [card.index for card in seen]:
+            names = ", ".join(str(card.index) for card in seen)
+            return f"is pinned to GPU {pin}, {where} {names}"
+    if pins and len(pins) < wanted:
+        return f"needs {_count(wanted)}, its cuda_devices name {len(pins)}"
+    return None

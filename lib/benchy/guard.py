@@ -1,0 +1,337 @@
+"""The guardian: starts processes and leaves none of them behind, whoever is killed, and however.
+
+vLLM's processes start sessions of their own, so neither a process group nor a trap finds them all
+(shown on Linux with vLLM 0.28 and 0.32). What does:
+
+- The guardian is a process in a session of its own and a *child subreaper*: whatever its children
+  start and abandon becomes its own child, so /proc's parents lead to every descendant.
+- It holds one end of a socket, the wrapper (bin/serve) the other. The wrapper's death, by SIGKILL
+  too, is end of file there; the guardian then ends all descendants: TERM, grace, KILL.
+- The wrapper is a subreaper as well: if the guardian itself is killed, its orphans fall to the
+  wrapper, which kills them the same way.
+- Both hold the leases, close-on-exec, so that a GPU stays taken until the last one has swept.
+
+This file is also the guardian's program, `python -I -S guard.py SOCKET LEASE…`: it imports little
+of the standard library and nothing of benchy, so that it starts in some 25 ms.
+
+Messages are JSON, one a line. To the guardian: {"start": name, "argv", "env", "log"} and
+{"finish": seconds of grace}. From it: {"started": name, "pid"}, {"failed": name, "why"} and
+{"ended": name, "status"} (negative: the signal that ended it, as in subprocess).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import select
+import signal
+import socket
+import sys
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from types import FrameType
+from typing import Any
+
+PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
+GRACE = 10.0  # seconds between TERM and KILL; vLLM 0.32 on a CPU needs about 2
+STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def die_with_parent(signum: int) -> None:
+    """Have the kernel send signum to this process when the process that started it ends."""
+    _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+
+
+def become_subreaper() -> None:
+    """Make abandoned descendants of this process its own children (Linux 3.4)."""
+    if _libc.prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0):
+        raise OSError(ctypes.get_errno(), "PR_SET_CHILD_SUBREAPER")
+
+
+def descendants(root: int) -> set[int]:
+    """Pids of every living descendant of root, zombies left out, by one look through /proc."""
+    children: dict[int, list[int]] = {}
+    dead: set[int] = set()
+    for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib would double the guardian's start
+        if name.isdigit():
+            try:
+                with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
+                    # The name in parentheses may hold anything, parentheses and spaces included.
+                    state, parent = file.read().rpartition(b")")[2].split()[:2]
+            except (OSError, ValueError):
+                continue
+            children.setdefault(int(parent), []).append(int(name))
+            if state in b"ZX":
+                dead.add(int(name))
+    found: set[int] = set()
+    todo = [root]
+    while todo:
+        for pid in children.get(todo.pop(), ()):
+            found.add(pid)
+            todo.append(pid)
+    return found - dead
+
+
+def reap() -> dict[int, int]:
+    """Statuses of the children that have ended since, by pid; negative for a signal."""
+    ended: dict[int, int] = {}
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return ended
+        if not pid:
+            return ended
+        ended[pid] = os.waitstatus_to_exitcode(status)
+
+
+def signal_all(pids: Iterable[int], signum: int) -> None:
+    """Send signum to those of pids that still are."""
+    for pid in pids:
+        try:
+            os.kill(pid, signum)
+        except (ProcessLookupError, PermissionError):
+            continue
+
+
+def sweep(grace: float, hurry: Any = lambda: False) -> dict[int, int]:
+    """End every descendant of this process: TERM, grace in seconds, KILL until none is left.
+
+    hurry() true ends the grace. Returns what reap() did. A process in an uninterruptible wait
+    (a GPU driver) cannot be killed: this waits for it, since its GPU is not free before.
+    """
+    ended: dict[int, int] = {}
+    asked: set[int] = set()
+    deadline = time.monotonic() + grace
+    pause = 0.01
+    while True:
+        ended.update(reap())
+        alive = descendants(os.getpid())
+        if not alive:
+            ended.update(reap())
+            return ended
+        if time.monotonic() >= deadline or hurry():
+            signal_all(alive, signal.SIGKILL)
+        else:
+            signal_all(alive - asked, signal.SIGTERM)
+            signal_all(alive - asked, signal.SIGCONT)  # a stopped process sees TERM only then
+            asked |= alive
+        time.sleep(pause)
+        pause = min(pause * 1.5, 0.1)
+
+
+class Guardian:
+    """The guardian's side: serves one wrapper until that says finish, dies, or a signal comes."""
+
+    def __init__(self, wrapper: socket.socket) -> None:
+        self.wrapper = wrapper
+        self.names: dict[int, str] = {}
+        self.grace: float | None = None  # seconds, once it is time to finish
+        self.unread = b""
+
+    def stop(self, signum: int, frame: FrameType | None) -> None:
+        """A signal to the guardian itself ends everything, and a second one without grace."""
+        self.grace = GRACE if self.grace is None else 0.0
+
+    def tell(self, **message: object) -> None:
+        """One message to the wrapper, which may be dead."""
+        try:
+            self.wrapper.sendall(json.dumps(message).encode() + b"\n")
+        except OSError:
+            self.grace = GRACE if self.grace is None else self.grace
+
+    def start(self, order: Mapping[str, Any]) -> None:
+        """Start order["argv"] and say its pid, or why it can't be started."""
+        name, log = order["start"], order.get("log")
+        told, tell = os.pipe()  # close-on-exec: end of file means that exec worked
+        pid = os.fork()
+        if not pid:
+            try:
+                die_with_parent(signal.SIGTERM)  # for the case that guardian and wrapper are killed
+                os.setsid()
+                for signum in (signal.SIGPIPE, *STOPS):
+                    signal.signal(signum, signal.SIG_DFL)
+                if log:
+                    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+                    to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+                    os.dup2(to, 1)
+                    os.dup2(to, 2)
+                os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
+            except BaseException as error:  # the child must end here, whatever happened
+                os.write(tell, f"{order['argv'][0]}: {getattr(error, 'strerror', error)}".encode())
+            finally:
+                os._exit(127)
+        os.close(tell)
+        why = os.read(told, 4096).decode(errors="replace")
+        os.close(told)
+        if why:
+            os.waitpid(pid, 0)
+            self.tell(failed=name, why=why)
+        else:
+            self.names[pid] = name
+            self.tell(started=name, pid=pid)
+
+    def hear(self) -> None:
+        """Read what the wrapper says; its death is end of file."""
+        try:
+            data = self.wrapper.recv(1 << 16)
+        except OSError:
+            data = b""
+        if not data and self.grace is None:
+            self.grace = GRACE
+        *lines, self.unread = (self.unread + data).split(b"\n")
+        for line in lines:
+            order = json.loads(line)
+            if "finish" in order:
+                self.grace = min(order["finish"], GRACE if self.grace is None else self.grace)
+            elif self.grace is None:
+                self.start(order)
+
+    def say_ended(self, ended: Mapping[int, int]) -> None:
+        """Pass on how the processes that were ordered have ended."""
+        for pid, status in ended.items():
+            if pid in self.names:
+                self.tell(ended=self.names.pop(pid), status=status)
+
+    def hurry(self) -> bool:
+        """While sweeping: has the wrapper lost its patience (a second Ctrl-C)?"""
+        if select.select([self.wrapper], [], [], 0)[0] and self.grace:
+            self.hear()
+        return self.grace == 0
+
+    def serve(self, woken: int) -> None:
+        """Work until it is time to finish, then sweep. woken: descriptor that signals write to."""
+        while self.grace is None:
+            ready, _, _ = select.select([self.wrapper.fileno(), woken], [], [])
+            if woken in ready:
+                os.read(woken, 4096)
+                self.say_ended(reap())
+            if self.wrapper.fileno() in ready:
+                self.hear()
+        self.say_ended(sweep(self.grace, self.hurry))
+
+
+def main(argv: Sequence[str]) -> int:
+    """argv: the socket's descriptor, then the leases', all inherited. Leases close with the end."""
+    descriptors = [int(word) for word in argv]
+    for descriptor in descriptors:
+        os.set_inheritable(descriptor, False)
+    become_subreaper()
+    guardian = Guardian(socket.socket(fileno=descriptors[0]))
+    woken, wake = os.pipe()
+    os.set_blocking(wake, False)
+    signal.set_wakeup_fd(wake, warn_on_full_buffer=False)
+    for signum in STOPS:
+        signal.signal(signum, guardian.stop)
+    signal.signal(signal.SIGCHLD, lambda signum, frame: None)
+    guardian.serve(woken)
+    return 0
+
+
+class Lost(Exception):
+    """The guardian is gone though nobody told it to go."""
+
+
+class Guard:
+    """The wrapper's side. A context manager: leaving it ends everything that was started.
+
+    leases: descriptors that both hold until the end.
+    """
+
+    def __init__(self, leases: Iterable[int] = ()) -> None:
+        import subprocess  # noqa: PLC0415 - 10 ms that the guardian's program can do without
+
+        become_subreaper()
+        self.socket, theirs = socket.socketpair()
+        handed = [theirs.fileno(), *leases]
+        try:
+            for descriptor in handed:
+                os.set_inheritable(descriptor, True)
+            # close_fds=False: a make under us finds the job server through inherited descriptors.
+            self.process = subprocess.Popen(
+                [sys.executable, "-I", "-S", __file__, *map(str, handed)],
+                start_new_session=True,
+                close_fds=False,
+            )
+        finally:
+            for descriptor in handed:
+                os.set_inheritable(descriptor, False)
+        theirs.close()
+        self.pid = self.process.pid
+        self.unread = b""
+        self.waiting: list[dict[str, Any]] = []
+        self.ended: dict[str, int] = {}
+        self.impatient = False
+
+    def __enter__(self) -> Guard:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.finish()
+
+    def _send(self, message: Mapping[str, object]) -> None:
+        try:
+            self.socket.sendall(json.dumps(message).encode() + b"\n")
+        except OSError as error:
+            raise Lost("the guardian of the processes was killed") from error
+
+    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: str = "") -> int:
+        """Start argv under the guardian. Returns its pid.
+
+        log: file that takes its output (made with mode 0600) and gives it no input; "": it
+        inherits ours. Raises OSError if it can't be started, Lost.
+        """
+        self._send({"start": name, "argv": list(argv), "env": dict(env), "log": log})
+        while True:
+            message = self._message(None)
+            if message and message.get("started") == name:
+                return int(message["pid"])
+            if message and message.get("failed") == name:
+                raise OSError(message["why"])
+
+    def _message(self, timeout: float | None) -> dict[str, Any] | None:
+        """The next message, None after timeout seconds. Raises Lost."""
+        while b"\n" not in self.unread:
+            if not select.select([self.socket], [], [], timeout)[0]:
+                return None
+            try:
+                data = self.socket.recv(1 << 16)
+            except OSError:
+                data = b""
+            if not data:
+                raise Lost("the guardian of the processes was killed")
+            self.unread += data
+        line, _, self.unread = self.unread.partition(b"\n")
+        message: dict[str, Any] = json.loads(line)
+        if "ended" in message:
+            self.ended[message["ended"]] = message["status"]
+        return message
+
+    def wait(self, timeout: float) -> dict[str, int]:
+        """Wait up to timeout seconds for something to end; what has ended, name → status."""
+        self._message(timeout)
+        return self.ended
+
+    def finish(self, grace: float = GRACE) -> None:
+        """End everything, leases last. Safe to call twice. self.impatient = True: KILL at once."""
+        if self.socket.fileno() < 0:
+            return
+        try:
+            self._send({"finish": grace})
+            told = False
+            while True:
+                self._message(0.1)
+                if self.impatient and not told:
+                    told = True
+                    self._send({"finish": 0})
+        except Lost:
+            self.socket.close()
+        status = self.process.wait()
+        if status < 0:  # killed: its orphans are our children now
+            sweep(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
