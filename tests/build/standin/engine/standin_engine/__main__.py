@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 from . import __version__, children, faults, make_arg_parser
 from .language import Model
@@ -28,8 +29,13 @@ def say(process: str, pid: int, text: str, level: str = "INFO") -> None:
 def record(**fields: object) -> None:
     """Append one JSON line to STANDIN_LOG_FILE: one write, so that parallel starts don't mix."""
     if path := os.environ.get("STANDIN_LOG_FILE"):
-        with open(path, "ab", buffering=0) as log:
+        with Path(path).open("ab", buffering=0) as log:
             log.write(json.dumps(fields).encode() + b"\n")
+
+
+def kill(core: subprocess.Popen[bytes]) -> None:
+    core.kill()
+    core.wait()
 
 
 def stop(core: subprocess.Popen[bytes], grace: float = 5) -> None:
@@ -84,8 +90,8 @@ def main(argv: list[str]) -> int:
         time.sleep(stage)
         engine = Engine(Model(options.model), options.seed, served, options.model, length,
                         options.max_logprobs, os.environ.get("VLLM_API_KEY", ""),
-                        fault.dies_after, core.kill, lambda: core.poll() is None)
-        server = make_server(engine, options.host or "0.0.0.0", options.port)
+                        fault.dies_after, lambda: kill(core), lambda: core.poll() is None)
+        server = make_server(engine, options.host or "127.0.0.1", options.port)
         say("APIServer", me, f"Starting vLLM server on http://{options.host}:{options.port}")
         print("INFO:     Application startup complete.", file=sys.stderr, flush=True)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()

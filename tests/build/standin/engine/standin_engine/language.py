@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 END = ""  # the token that ends a text
-WORDS = (END, *(f" {word}" for word in (
-    "el la de que en un o a do uma the of and to casa mar sol vida tempo água day night "
-    "good más não sí yes 1 2 3 A B C D".split())))
+POEM = """el la de que en un o a do uma the of and to casa mar sol vida tempo água day night
+good más não sí yes 1 2 3 A B C D"""
+WORDS = (END, *(f" {word}" for word in POEM.split()))
 
 
 def tokens(text: str | Sequence[int]) -> list[str]:
@@ -38,14 +38,14 @@ class Model:
         return max(((word, self.logprob(before, word)) for word in WORDS), key=lambda pair: pair[1])
 
     def continuation(self, prompt: Sequence[str], count: int) -> list[str]:
-        """At most count tokens, each the likeliest after the eight before it; END ends them."""
+        """At most count tokens, each the likeliest after the eight before it; END is the last."""
         made: list[str] = []
         before = "".join(prompt[-8:])
         while len(made) < count:
             token, _ = self.best(before)
+            made.append(token)
             if token == END:
                 break
-            made.append(token)
             before = "".join([*prompt, *made][-8:])
         return made
 
@@ -54,7 +54,9 @@ class Model:
 
         The very first token of a text has no log-probability: null.
         """
-        offsets, values, tops = [], [], []
+        offsets: list[int] = []
+        values: list[float | None] = []
+        tops: list[dict[str, float] | None] = []
         place = 0
         for number, token in enumerate(all_tokens):
             if number >= first:

@@ -90,7 +90,7 @@ class Engine:
             place = "".join(made).find(stop) if stop else -1
             if place >= 0:
                 return [text for text in ["".join(made)[:place]] if text], "stop"
-        return made, "length" if len(made) == count else "stop"
+        return made, "stop" if made[-1:] == [language.END] else "length"
 
     def completions(self, body: dict[str, Any]) -> dict[str, Any]:
         self.take()

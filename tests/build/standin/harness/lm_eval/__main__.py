@@ -27,7 +27,7 @@ def fault(tasks: tuple[str, ...]) -> str:
 
 def record(**fields: object) -> None:
     if path := os.environ.get("STANDIN_LOG_FILE"):
-        with open(path, "ab", buffering=0) as log:
+        with Path(path).open("ab", buffering=0) as log:
             log.write(json.dumps(fields).encode() + b"\n")
 
 

@@ -16,7 +16,7 @@ CHOICES = (" el mar", " the night", " o tempo")
 
 @dataclass(frozen=True)
 class Endpoint:
-    """url: where /v1/completions or /v1/chat/completions is."""
+    """url: where /v1/completions or /v1/chat/completions is: always a server of the same test."""
 
     url: str
     model: str
@@ -24,12 +24,12 @@ class Endpoint:
 
     def post(self, body: Mapping[str, object]) -> Any:
         """The answer's JSON. RuntimeError with the server's words if there is none."""
-        request = urllib.request.Request(
+        request = urllib.request.Request(  # noqa: S310
             self.url, json.dumps({"model": self.model, **body}).encode(),
             {"Content-Type": "application/json",
              "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")
@@ -42,7 +42,7 @@ class Endpoint:
         answer = self.post({"prompt": context + continuation, "echo": True, "logprobs": 1,
                             "max_tokens": 1, "temperature": 0})["choices"][0]["logprobs"]
         span = range(len(context), len(context + continuation))
-        return sum(value for place, value in
+        return sum(float(value) for place, value in
                    zip(answer["text_offset"], answer["token_logprobs"], strict=True)
                    if place in span and value is not None)
 
