@@ -81,7 +81,7 @@ def colour(text: str, code: str) -> str:
 
 
 def say(tag: str, text: str) -> None:
-    """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8_0`)."""
+    """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
     print(f"  {tag:<8}{text}", file=sys.stderr, flush=True)
 
 

@@ -1,0 +1,164 @@
+"""A long command run as a child: its output in a log, its progress shown, its end made sure of.
+
+The child leads a process group of its own, which is killed whole when the child ends or we give up;
+it is told by the kernel when we die (PR_SET_PDEATHSIG, Linux), so that it never outlives us.
+"""
+
+from __future__ import annotations
+
+import codecs
+import ctypes
+import os
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from benchy.errors import Failure, say
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be allocated after a fork
+
+
+def die_with_parent(how: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
+    """Ask the kernel to send this process `how` when its parent dies. parent: its pid, to notice
+    one that died before we asked; None trusts that it lives."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), how)
+
+
+class Ended(Exception):
+    """The child ended with a status other than 0 (negative: minus the signal's number)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+    def words(self) -> str:
+        if self.status < 0:
+            return f"was killed by {signal.Signals(-self.status).name}"
+        return f"ended with status {self.status}"
+
+
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    tag: str,
+    title: str,
+    progress: Callable[[str], tuple[str, int, int] | None],
+    check: Callable[[], None],
+    timeout: float | None,
+) -> None:
+    """Run command to its end. log: written anew, mode 0600. progress: (stage, done, all) of one
+    output line, or None. check: called every few seconds; what it raises ends the child.
+    timeout: seconds for all of it. Raises Ended, Failure (timeout), and whatever check raises."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    parent = os.getpid()
+    # Text goes to the log as it comes; tqdm's redrawn lines only once a minute.
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as file:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),  # noqa: PLW1509
+        )
+        lines = _Lines(file, tag, title, progress)
+        try:
+            assert process.stdout is not None
+            checked = 0.0
+            # A process that the child left behind may hold the pipe open for ever: its own end counts.
+            while lines.read(process.stdout.fileno()):
+                if lines.idle and process.poll() is not None:
+                    break
+                now = time.monotonic()
+                if timeout is not None and now - started > timeout:
+                    raise Failure(f"{title} took longer than its timeout of {timeout:g} s")
+                if now - checked > 3:
+                    check()
+                    checked = now
+            status = process.wait()
+        finally:
+            lines.close()
+            _kill_group(process)
+    if status != 0:
+        raise Ended(status)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """No member of the child's group stays, whether or not the child itself has ended."""
+    try:
+        os.killpg(process.pid, signal.SIGKILL)
+    except (ProcessLookupError, PermissionError):
+        pass
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+class _Lines:
+    """The child's output, cut into lines at \\n and \\r: words to the log, progress to the eye."""
+
+    def __init__(
+        self,
+        log: IO[str],
+        tag: str,
+        title: str,
+        progress: Callable[[str], tuple[str, int, int] | None],
+    ) -> None:
+        self.log, self.tag, self.title, self.progress = log, tag, title, progress
+        self.live = sys.stderr.isatty()
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.rest = ""
+        self.idle = False  # whether the last second brought nothing
+        self.shown = time.monotonic()  # when a line was last shown
+        self.drawn = False
+
+    def read(self, source: int) -> bool:
+        """Take what there is within a second; False at the end of the output."""
+        self.idle = not select.select([source], [], [], 1.0)[0]
+        if self.idle:
+            return True
+        data = os.read(source, 1 << 16)
+        *whole, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
+        for line in whole:
+            self.take(line)
+        return bool(data)
+
+    def take(self, line: str) -> None:
+        if not line.strip():
+            return
+        step = self.progress(line)
+        if step is None:
+            print(line, file=self.log)
+            return
+        stage, done, whole = step
+        now = time.monotonic()
+        if done == whole or now - self.shown > 60:
+            print(line, file=self.log)
+        text = f"{self.title}: {stage.lower()} {done}/{whole}"
+        if self.live and now - self.shown > 0.2:
+            print(f"\r\033[K  {self.tag:<8}{text}", end="", file=sys.stderr, flush=True)
+            self.shown, self.drawn = now, True
+        elif not self.live and now - self.shown > 60:
+            say(self.tag, text)
+            self.shown = now
+
+    def close(self) -> None:
+        if self.rest.strip():
+            print(self.rest, file=self.log)
+        if self.drawn:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

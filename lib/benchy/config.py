@@ -1,0 +1,562 @@
+"""The configuration as a whole: reads configs/, validates it, and merges each model.
+
+Merge order, lowest first: engine < provider < overrides < SET (the command line). All mistakes of
+all files are found before anything is raised, so that a person mends them in one go.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from benchy import schema, yamlfile
+from benchy.errors import ConfigError, Mistake
+from benchy.yamlfile import Document, Key
+
+# Folders of configs/ that hold no models.
+NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks"})
+QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only when named
+
+T = TypeVar("T", bound=schema.Strict)
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, merged. options: for the engine, values as written; defaults: options of the
+    engine's file that nobody wrote otherwise and that a release may lack."""
+
+    name: str
+    file: str
+    facts: schema.ModelFacts
+    engine_name: str
+    engine: schema.Engine
+    serving: schema.Provider
+    options: dict[str, Any]
+    defaults: dict[str, Any]
+    variables: dict[str, str]
+    tasks: tuple[str, ...]
+    chat: bool
+    token_from: str | None
+    origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
+
+    @property
+    def gpus(self) -> int:
+        serving = self.serving
+        return (
+            serving.tensor_parallel_size
+            * serving.pipeline_parallel_size
+            * serving.data_parallel_size
+        )
+
+
+@dataclass(frozen=True)
+class House:
+    """All that was read."""
+
+    settings: schema.Settings
+    engines: dict[str, schema.Engine]
+    providers: dict[str, tuple[schema.Provider, Document]]
+    tasks: dict[str, schema.Task]
+    models: tuple[Model, ...]
+    inputs: tuple[Path, ...]  # every file and directory that decided anything
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The known word nearest to one, or ""."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+# Keys of the provider that benchy itself acts on; the others are options of the engine.
+OWN = frozenset(
+    {
+        "engine", "engine_env", "vllm_version", "transformers_version", "extra_packages", "python",
+        "torch_backend", "cutoff", "host", "port", "hf_cache", "hf_token", "startup_timeout",
+        "cuda_devices",
+    }
+)  # fmt: skip
+
+
+def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None = None) -> House:
+    """Read configs/ under root; raises ConfigError with every mistake.
+
+    only: one model's file, which may lie anywhere; then no other model is read, so that somebody
+    else's mistake does not stop it. knobs: SET and TASKS as a person gave them.
+    """
+    reader = _Reader(root, dict(knobs or {}))
+    configs = root / "configs"
+    settings = reader.settings(configs / "config.yaml")
+    engines = {f.stem: reader.file(f, schema.Engine) for f in reader.yamls(configs / "engines")}
+    providers = {
+        f.stem: reader.file(f, schema.Provider) for f in reader.yamls(configs / "providers")
+    }
+    tasks = {f.stem: reader.file(f, schema.Task) for f in reader.yamls(configs / "tasks")}
+    known = _Known(
+        {n: m for n, (m, _) in engines.items() if m},
+        {n: (m, d) for n, (m, d) in providers.items() if m},
+        {n: m for n, (m, _) in tasks.items() if m},
+        {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
+    )
+    reader.check_references(known, engines, providers, tasks)
+    files = [only] if only else list(reader.model_files(configs))
+    models: list[Model] = []
+    first: dict[str, str] = {}
+    for path in files:
+        model, document = reader.file(path, schema.Model)
+        if path.stem in first:
+            reader.mistakes.append(
+                Mistake(
+                    document.file,
+                    0,
+                    "",
+                    f"has the name of {first[path.stem]}",
+                    "rename one of them: results are kept by this name",
+                )
+            )
+            continue
+        first[path.stem] = document.file
+        if model:
+            merged = reader.merge(path.stem, model, document, known)
+            if merged:
+                models.append(merged)
+    if reader.mistakes:
+        raise ConfigError(reader.mistakes)
+    assert settings is not None
+    return House(
+        settings, known.engines, known.providers, known.tasks, tuple(models), tuple(reader.inputs)
+    )
+
+
+@dataclass
+class _Known:
+    engines: dict[str, schema.Engine]
+    providers: dict[str, tuple[schema.Provider, Document]]
+    tasks: dict[str, schema.Task]
+    broken: set[str]  # files that are there, but with mistakes of their own
+
+
+class _Reader:
+    def __init__(self, root: Path, knobs: dict[str, str]) -> None:
+        self.root, self.knobs = root, knobs
+        self.mistakes: list[Mistake] = []
+        self.inputs: list[Path] = []
+
+    def shown(self, path: Path) -> str:
+        """A path as messages and rules show it: relative to the root where it lies below it."""
+        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+
+    def yamls(self, folder: Path) -> list[Path]:
+        """The YAML files of a folder, sorted; a name that Make could not carry is a mistake."""
+        if not folder.is_dir():
+            self.mistakes.append(Mistake(self.shown(folder), 0, "", "is missing"))
+            return []
+        self.inputs.append(folder)
+        found = []
+        for path in sorted(folder.iterdir()):
+            if path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
+                continue
+            if not self.good_name(path):
+                continue
+            if path.suffix == ".yml":
+                self.mistakes.append(
+                    Mistake(self.shown(path), 0, "", "ends in .yml", "rename it to .yaml")
+                )
+                continue
+            found.append(path)
+        return found
+
+    def good_name(self, path: Path) -> bool:
+        if re.match(schema.NAME, path.stem) and path.stem not in (".", ".."):
+            return True
+        self.mistakes.append(
+            Mistake(
+                self.shown(path).encode(errors="backslashreplace").decode(),
+                0,
+                "",
+                "has a name that can't be used",
+                "use letters, digits and . _ + -, beginning with a letter or digit",
+            )
+        )
+        return False
+
+    def model_files(self, configs: Path) -> Iterable[Path]:
+        yield from (p for p in self.yamls(configs) if p.name != "config.yaml")
+        for folder in sorted(configs.iterdir()):
+            if folder.is_dir() and folder.name not in NO_MODELS and folder.name[0] != ".":
+                yield from self.yamls(folder)
+
+    def file(self, path: Path, kind: type[T]) -> tuple[T | None, Document]:
+        """One file, validated; None where it has mistakes (noted)."""
+        self.inputs.append(path)
+        name = self.shown(path)
+        if not self.good_name(path):
+            return None, Document(name)
+        try:
+            document = yamlfile.read(path, name)
+        except ConfigError as error:
+            self.mistakes += error.mistakes
+            return None, Document(name)
+        return self.validated(kind, document.data, document), document
+
+    def validated(
+        self, kind: type[T], data: dict[str, Any], document: Document, at: Key = ()
+    ) -> T | None:
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            self.mistakes += [
+                _mistake(kind, detail, document, at)
+                for detail in error.errors(include_url=False, include_context=True)
+            ]
+            return None
+
+    def settings(self, path: Path) -> schema.Settings | None:
+        if not path.exists():
+            self.inputs.append(path.parent)
+            return schema.Settings()
+        return self.file(path, schema.Settings)[0]
+
+    def check_references(
+        self,
+        known: _Known,
+        engines: Mapping[str, tuple[schema.Engine | None, Document]],
+        providers: Mapping[str, tuple[schema.Provider | None, Document]],
+        tasks: Mapping[str, tuple[schema.Task | None, Document]],
+    ) -> None:
+        """What one file says about another: engines of providers, harnesses of tasks."""
+        for provider, document in providers.values():
+            if provider:
+                self.option_names(provider.model_extra or {}, document, ())
+                self.known_name(
+                    "engine", provider.engine, known.engines, document, ("engine",), known
+                )
+        for task, document in tasks.values():
+            if not task:
+                continue
+            self.known_name("harness", task.harness, known.engines, document, ("harness",), known)
+            if task.lm_eval_path and task.lm_eval_git:
+                self.mistakes.append(
+                    document.mistake(("lm_eval_git",), "stands beside lm_eval_path", "keep one")
+                )
+            for name in ("include_path", "lm_eval_path"):
+                folder = getattr(task, name)
+                if folder and not (self.root / folder).expanduser().is_dir():
+                    self.mistakes.append(
+                        document.mistake(
+                            (name,),
+                            f"{folder} is no directory",
+                            "give a path relative to benchy's root",
+                        )
+                    )
+        for engine, document in engines.values():
+            if (
+                engine
+                and engine.kind == "engine"
+                and not engine.main
+                and not engine.default_version
+            ):
+                self.mistakes.append(
+                    document.mistake(
+                        (),
+                        "names no default_version",
+                        "give the release that serves where a config names none",
+                    )
+                )
+
+    def known_name(
+        self,
+        kind: str,
+        name: str,
+        known: Mapping[str, Any],
+        document: Document,
+        at: Key,
+        all_: _Known,
+    ) -> bool:
+        if name in known:
+            return True
+        if name not in all_.broken:  # a broken file has said what is wrong with it
+            folder = {"engine": "engines", "harness": "engines"}.get(kind, f"{kind}s")
+            nearest = near(name, known)
+            self.mistakes.append(
+                document.mistake(
+                    at,
+                    f"there is no {kind} {name!r}",
+                    f"did you mean {nearest!r}?"
+                    if nearest
+                    else f"{kind}s are configs/{folder}/NAME.yaml: {', '.join(sorted(known)) or 'none'}",
+                )
+            )
+        return False
+
+    def merge(
+        self, name: str, model: schema.Model, document: Document, known: _Known
+    ) -> Model | None:
+        ok = True
+        for i, task in enumerate(model.tasks):
+            ok &= self.known_name("task", task, known.tasks, document, ("tasks", i), known)
+            if task in model.tasks[:i]:
+                self.mistakes.append(
+                    document.mistake(("tasks", i), f"names {task!r} twice", "leave one away")
+                )
+                ok = False
+        at: Key = ("vllm", "provider_config")
+        if not self.known_name(
+            "provider", model.vllm.provider_config, known.providers, document, at, known
+        ):
+            return None
+        _, provider_document = known.providers[model.vllm.provider_config]
+        written = {k.replace("-", "_"): v for k, v in model.vllm.overrides.items()}
+        ok &= self.option_names(model.vllm.overrides, document, ("vllm", "overrides"))
+        set_document = self.command_line()
+        merged: dict[str, Any] = {}
+        origin: dict[str, str] = {}
+        for data, source, at in (
+            (provider_document.data, provider_document, ()),
+            (written, document, ("vllm", "overrides")),
+            (set_document.data, set_document, ()),
+        ):
+            for key, value in data.items():
+                merged[key.replace("-", "_")] = value
+                origin[key.replace("-", "_")] = f"{source.file}:{source.line((*at, key))}"
+        # The provider alone is valid, so what is wrong with the merged data is the layer's above it.
+        if set_document.data and not self.validated(
+            schema.Provider, set_document.data, set_document
+        ):
+            return None
+        serving = self.validated(schema.Provider, merged, document, ("vllm", "overrides"))
+        if serving is None:
+            return None
+        engine = known.engines.get(serving.engine)
+        if engine is None:
+            if "engine" in written:  # else the provider's mistake has been told
+                at = ("vllm", "overrides", "engine")
+                self.known_name("engine", serving.engine, known.engines, document, at, known)
+            return None
+        if engine.kind != "engine":
+            self.mistakes.append(
+                document.mistake(
+                    ("vllm",), f"{serving.engine} is a {engine.kind}, no engine", "name an engine"
+                )
+            )
+            return None
+        options = {k: v for k, v in merged.items() if k not in OWN}
+        # As benchy spells them, where the schema has read them (defaults included).
+        for key in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+            if key in options and options[key] == 1:
+                del options[key]  # the engine's own default, and not every release has all three
+        if options.get("limit_mm_per_prompt") is not None:
+            options["limit_mm_per_prompt"] = _singular(options["limit_mm_per_prompt"])
+        where = model.model.name
+        if where[0] in "/.~" and not (self.root / Path(where).expanduser()).is_dir():
+            self.mistakes.append(
+                document.mistake(
+                    ("model", "name"),
+                    f"{where} is no directory",
+                    "give the directory of a model, or its name on the hub: org/name",
+                )
+            )
+            ok = False
+        token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
+        return (
+            Model(
+                name=name,
+                file=document.file,
+                facts=model.model,
+                engine_name=serving.engine,
+                engine=engine,
+                serving=serving,
+                options=dict(sorted((k, v) for k, v in options.items() if v is not None)),
+                defaults={k: v for k, v in engine.options.items() if k not in options},
+                variables=_variables(engine, serving),
+                tasks=tuple(model.tasks),
+                chat=model.use_chat_completions,
+                token_from=token,
+                origin=origin,
+            )
+            if ok
+            else None
+        )
+
+    def option_names(self, names: Iterable[str], document: Document, at: Key) -> bool:
+        ok = True
+        for name in names:
+            if not re.fullmatch(r"[a-z][a-z0-9_-]*", name):
+                self.mistakes.append(
+                    document.mistake(
+                        (*at, name),
+                        "is no name of an option",
+                        "write it as the engine's manual does, without its dashes",
+                    )
+                )
+                ok = False
+        return ok
+
+    def command_line(self) -> Document:
+        """SET="key=value …" as a document: each value is read as YAML would read it."""
+        lines, seen = [], set()
+        for word in self.knobs.get("SET", "").split():
+            name, equals, value = word.partition("=")
+            if not equals or not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in seen:
+                raise ConfigError(
+                    [
+                        Mistake(
+                            "",
+                            0,
+                            "SET",
+                            f"{word!r} is not key=value, or stands twice",
+                            "write SET='max_model_len=2048 enforce_eager=true'",
+                        )
+                    ]
+                )
+            seen.add(name)
+            quoted = name.endswith("version") and re.fullmatch(r"[\w.+!]+", value)
+            lines.append(
+                f"{name.replace('-', '_')}: {chr(34) + value + chr(34) if quoted else value}"
+            )
+        if not lines:
+            return Document("SET")
+        return yamlfile.parse("\n".join(lines), "SET")
+
+
+def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:
+    out = dict(engine.variables)
+    for repair in engine.repairs:
+        if serving.vllm_version and repair_holds(repair, serving.vllm_version):
+            out.update(repair.variables)
+    return dict(sorted({**out, **serving.engine_env}.items()))
+
+
+def repair_holds(repair: schema.Repair, version: str) -> bool:
+    try:
+        return SpecifierSet(repair.versions, prereleases=True).contains(Version(version))
+    except InvalidVersion:
+        return False
+
+
+def _singular(value: Any) -> Any:
+    """vLLM's keys are image, audio, video in all releases; older benchy files say images."""
+    if isinstance(value, dict):
+        return {k[:-1] if k in ("images", "audios", "videos") else k: v for k, v in value.items()}
+    return value
+
+
+# pydantic's words for a wrong type → ours.
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+
+
+def _mistake(
+    kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
+) -> Mistake:
+    """pydantic's account of one mistake as ours: file, line, key, what, mend."""
+    location = tuple(p for p in detail["loc"] if not _is_branch(p))
+    key: Key = (*at, *location)
+    value, code = detail["input"], detail["type"]
+    name = str(key[-1]) if key else ""
+    shown = _short(document.written.get(key, value) if code != "missing" else None)
+    if code == "extra_forbidden":
+        nearest = near(name, _fields(kind, location[:-1]))
+        mend = (
+            f"did you mean {nearest!r}?"
+            if nearest
+            else ("known here: " + ", ".join(_fields(kind, location[:-1])))
+        )
+        return Mistake(document.file, document.line(key), yamlfile.dotted(key), "unknown key", mend)
+    if code == "missing":
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            "is missing",
+            "configs/templates/ shows every key",
+        )
+    if name.endswith("version") and isinstance(value, int | float) and not isinstance(value, bool):
+        written = document.written.get(key, str(value))
+        read_as = f", which YAML reads as the number {value}" if str(value) != written else ""
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{written} is a number without quotes{read_as}",
+            f'write {name}: "{written}"',
+        )
+    if code.endswith("_type"):
+        want = _TYPES.get(code.removesuffix("_type"), code.removesuffix("_type"))
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{shown} is not {want}",
+            _type_mend(want, value, name),
+        )
+    context = detail.get("ctx", {})
+    if code == "value_error":
+        what = f"{shown} {context.get('error', detail['msg'])}"
+        mend = ""
+        if name.endswith("version") or "version" in str(context.get("error")):
+            mend = 'write a release such as "0.8.5" or "0.8.5.post1"'
+        return Mistake(document.file, document.line(key), yamlfile.dotted(key), what, mend)
+    if code == "string_pattern_mismatch":
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{shown} has characters that can't stand here",
+            f"it has to match {context.get('pattern')}",
+        )
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    message = message.replace("input should be", "should be")
+    return Mistake(document.file, document.line(key), yamlfile.dotted(key), f"{shown} {message}")
+
+
+def _type_mend(want: str, value: Any, name: str) -> str:
+    if want == "a list":
+        return f'write {name}: ["{value}"]' if isinstance(value, str) else "write [one, two]"
+    if isinstance(value, str) and want in ("a whole number", "a number", "true or false"):
+        return (
+            f"write {name}: {value} without quotes"
+            if re.fullmatch(r"[\d.]+|true|false", value)
+            else f"write {want}"
+        )
+    if want == "a text" and isinstance(value, int | float):
+        return f'put it in quotes: {name}: "{value}"'
+    return f"write {want}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """pydantic names the branch of a union or a validator inside the path; a person wrote none."""
+    return isinstance(part, str) and bool(
+        re.match(r"^(function-|constrained-|literal\[|list\[|dict\[|str$|int$|float$|bool$)", part)
+    )
+
+
+def _fields(kind: type[Any], path: Key) -> list[str]:
+    for part in path:
+        field_ = kind.model_fields.get(str(part)) if hasattr(kind, "model_fields") else None
+        if field_ is None:
+            return []
+        annotation: Any = field_.annotation
+        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
+        kind = inner[0] if inner else annotation
+    return sorted(getattr(kind, "model_fields", {}))
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"

@@ -1,0 +1,289 @@
+"""lm-evaluation-harness: how it is called and what it leaves behind.
+
+Reads: a result spec and a task spec (as the plan wrote them), the endpoint that bin/serve gave.
+Writes: nothing; the harness itself writes into the directory that its command names.
+Facts about its options were read in the source of lm_eval 0.4.13 (lm_eval/models/api_models.py,
+openai_completions.py, _cli/run.py, _cli/utils.py).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy import paths
+from benchy.errors import Failure
+
+Spec = Mapping[str, Any]
+
+# Of one request. The harness tries a request that failed `max_retries` times in all, with pauses of
+# 1 to 10 s, so a server that is gone ends a task within a minute and a hung one within half an hour.
+REQUEST_TIMEOUT = 600
+MAX_RETRIES = 3
+
+CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server to ask. url: without a path. served_model: the name it answers to.
+    max_model_len: tokens of prompt and answer together."""
+
+    url: str
+    served_model: str
+    max_model_len: int
+
+
+def max_length(spec: Spec, endpoint: Endpoint) -> int:
+    """Tokens that the harness may fill: the task's own number, never more than the server's."""
+    asked = spec["task"].get("max_length")
+    return min(int(asked), endpoint.max_model_len) if asked else endpoint.max_model_len
+
+
+def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
+    """The harness's --model_args for this result."""
+    asked = spec["task"]
+    args: dict[str, Any] = {
+        "model": endpoint.served_model,
+        "base_url": endpoint.url
+        + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
+        "num_concurrent": task["num_concurrent"] or 1,
+        "max_length": max_length(spec, endpoint),
+        "max_retries": MAX_RETRIES,
+        "timeout": REQUEST_TIMEOUT,
+        "seed": asked["seed"],  # --seed does not reach the requests
+    }
+    if spec["chat"]:
+        return args  # the server applies its chat template; no tokenizer is needed here
+    # "auto" may switch to the server's tokenizer by what it finds there, so one is always named.
+    backend = asked["tokenizer_backend"] or "huggingface"
+    args["tokenizer_backend"] = backend
+    if backend == "huggingface":
+        args["tokenizer"] = spec["model"]["path"] or spec["model"]["name"]
+        if spec["model"]["revision"]:
+            args["revision"] = spec["model"]["revision"]
+        if spec["options"].get("trust_remote_code"):
+            args["trust_remote_code"] = True
+    # Token ids, made as the model's tokenizer makes them by itself. Sent as text, the server adds
+    # the beginning-of-sequence token that the harness did not count, and the last token of the
+    # prompt is taken for the answer's first: with such a tokenizer every log-likelihood is then
+    # off. In this form the numbers are those of the harness's own in-process backend.
+    by_ids = backend in ("huggingface", "remote")
+    args["tokenized_requests"] = by_ids
+    if by_ids:
+        args["add_bos_token"] = True  # "add the special tokens that the tokenizer adds"
+    return args
+
+
+def command(
+    spec: Spec, task: Spec, endpoint: Endpoint, output: Path, cache: Path | None
+) -> list[str]:
+    """The harness's command line. output: the directory that it writes; cache: the
+    directory of what an interrupted run left, or None (see cache_directory). Values that are maps are passed as JSON; no shell sees them."""
+    asked = spec["task"]
+    python = paths.env_dir(asked["harness_environment"]) / "bin" / "python"
+    out = [
+        # Not resolved: a symlink followed would leave the environment.
+        str(python.absolute()),
+        "-m",
+        "lm_eval",
+        "--model",
+        "local-chat-completions" if spec["chat"] else "local-completions",
+        "--model_args",
+        dumps(model_args(spec, task, endpoint)),
+        f"--tasks={','.join(asked['task_name'])}",
+        f"--seed={asked['seed']}",
+        f"--output_path={output}",
+    ]
+    if spec["chat"]:
+        out.append("--apply_chat_template")
+    elif task["batch_size"]:
+        out.append(f"--batch_size={task['batch_size']}")
+    if asked["num_fewshot"] is not None:
+        out.append(f"--num_fewshot={asked['num_fewshot']}")
+    if asked["gen_kwargs"]:
+        out += ["--gen_kwargs", dumps(asked["gen_kwargs"])]
+    if spec["limit"] is not None:
+        out.append(f"--limit={spec['limit']}")
+    if task["include_path"]:
+        out.append(f"--include_path={task['include_path']}")
+    if task["log_samples"]:
+        out.append("--log_samples")
+    if task["cache_requests"] and cache:
+        out += ["--cache_requests", "true"]
+    if cache:
+        out.append(f"--use_cache={cache / 'answers'}")
+    return out
+
+
+def environment(
+    spec: Spec, task: Spec, server: Spec, cache: Path | None, base: Mapping[str, str]
+) -> dict[str, str]:
+    """The harness's environment: base with the endpoint's key as OPENAI_API_KEY, which
+    local-completions reads. server: the server spec (for its hf_cache)."""
+    env = {k: v for k, v in base.items() if not k.startswith(("BENCHY_", "OPENAI_", "MAKE", "VLLM_"))}
+    env.pop("MFLAGS", None)
+    env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
+    env["PYTHONUNBUFFERED"] = "1"
+    env["TOKENIZERS_PARALLELISM"] = "false"
+    if server.get("hf_cache"):
+        env.setdefault("HF_HUB_CACHE", str(Path(server["hf_cache"]).absolute()))
+    if cache:
+        # Prepared prompts are cached by the task's name alone: shared, an edited task would be
+        # asked in its old form.
+        env["LM_HARNESS_CACHE_PATH"] = str((cache / "prompts").absolute())
+    if task["offline"]:
+        env["HF_HUB_OFFLINE"] = env["HF_DATASETS_OFFLINE"] = "1"
+    if spec["task"]["trust_remote_code"]:
+        # Lets `datasets` older than 4 run a data set's loading script. The harness's own
+        # --trust_remote_code would trust the code in the model's repository as well.
+        env["HF_DATASETS_TRUST_REMOTE_CODE"] = "1"
+    return env
+
+
+def cache_directory(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[str]) -> Path:
+    """Where answers of an interrupted run of this very result lie. One directory for each
+    (spec, locks, arguments): a database shared by two models has answered one's requests with
+    the other's outputs (lm-evaluation-harness issues 2715, 4063). made_by: hashes of the locks and
+    the release that answers."""
+    same = {k: v for k, v in args.items() if k not in ("base_url", "num_concurrent", "timeout")}
+    digest = hashlib.sha256(spec_bytes)
+    digest.update(dumps(same).encode())
+    digest.update("\n".join(made_by).encode())
+    return paths.BUILD / "cache" / "lm_eval" / digest.hexdigest()[:32]
+
+
+def samples_answers(spec: Spec) -> bool:
+    """Whether the spec asks for sampled answers, whose repeats must not come from a cache."""
+    kwargs = spec["task"]["gen_kwargs"]
+    return bool(kwargs.get("do_sample") or kwargs.get("temperature"))
+
+
+def dumps(value: object) -> str:
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
+
+
+# The output types of the named tasks and all below them, without loading their data. Run in the
+# harness's environment; prints {"task": "output_type"}.
+OUTPUT_TYPES = """
+import json, sys
+from lm_eval.tasks import TaskManager
+from lm_eval.tasks._yaml_loader import load_yaml
+include, names = sys.argv[1] or None, sys.argv[2:]
+manager = TaskManager(include_path=include)
+found = {}
+def walk(item):
+    name = item if isinstance(item, str) else item.get("task")
+    if not isinstance(name, str) or name in found:
+        return
+    entry = manager.task_index.get(name)
+    if entry is None or entry.yaml_path is None:
+        for member in sorted(entry.tags) if entry else ():
+            walk(member)
+        return
+    config = load_yaml(entry.yaml_path, resolve_func=False)
+    members = config.get("task")
+    if isinstance(members, list):
+        for member in members:
+            walk(member)
+    else:
+        found[name] = config.get("output_type", "generate_until")
+for name in names:
+    walk(name)
+print(json.dumps(found))
+"""
+
+
+def output_types_command(spec: Spec, task: Spec) -> list[str]:
+    python = paths.env_dir(spec["task"]["harness_environment"]) / "bin" / "python"
+    return [
+        str(python.absolute()),
+        "-c",
+        OUTPUT_TYPES,
+        task["include_path"] or "",
+        *spec["task"]["task_name"],
+    ]
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the harness left. data: its results file; files: everything, relative to `directory`;
+    requests: how many the model was asked, None where samples were not logged; samples: documents
+    logged for each task."""
+
+    directory: Path
+    data: dict[str, Any]
+    files: tuple[Path, ...]
+    requests: int | None
+    samples: dict[str, int]
+
+
+def read_output(directory: Path, log: Path) -> Output:
+    """Raises Failure if the one results file is missing or damaged."""
+    found = sorted(directory.rglob("results_*.json"))
+    if len(found) != 1:
+        raise Failure(
+            f"the harness ended well but wrote {len(found)} results files, not one",
+            "Free disk space may have run out; the log says what it could not save.",
+            log,
+        )
+    try:
+        data = json.loads(found[0].read_bytes())
+    except ValueError as error:
+        raise Failure(f"the harness's results file is damaged: {error}", log=log) from error
+    if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
+        raise Failure("the harness's results file has no n-samples", log=log)
+    samples: dict[str, int] = {}
+    requests: int | None = None
+    for task in data["n-samples"]:
+        pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
+        for path in directory.rglob("samples_*.jsonl"):
+            if pattern.fullmatch(path.name):
+                documents, asked = _count(path)
+                samples[task] = documents
+                requests = (requests or 0) + asked
+    files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
+    return Output(directory, data, files, requests, samples)
+
+
+def _count(path: Path) -> tuple[int, int]:
+    """Documents and requests in a samples file; a document has one line for each filter."""
+    seen: dict[Any, int] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            sample = json.loads(line)
+            answers = sample.get("resps") or []
+            seen[sample["doc_id"]] = sum(
+                len(answer) if isinstance(answer, list) else 1 for answer in answers
+            )
+    return len(seen), sum(seen.values())
+
+
+_PROGRESS = re.compile(r"([A-Za-z][A-Za-z ]*?):?\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[([^\]]*)\]")
+_TELLING = re.compile(
+    r"(Error|Exception|Traceback|failed|refused|not found|No such file|Could not|denied|Killed)"
+)
+_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$')
+
+
+def progress(line: str) -> tuple[str, int, int] | None:
+    """(stage, done, all) of one of tqdm's lines, None for any other line."""
+    found = _PROGRESS.search(line)
+    return (found[1].strip(), int(found[2]), int(found[3])) if found else None
+
+
+def telling(text: str, count: int = 8) -> list[str]:
+    """The last few lines of a log that say what went wrong, each once, shortened."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _PROGRESS.search(line)]
+    chosen = [line for line in lines if _TELLING.search(line) and not _NOISE.search(line)]
+    if not chosen:
+        chosen = lines
+    unique = list(dict.fromkeys(line.strip()[:300] for line in reversed(chosen)))
+    return unique[:count][::-1]
+

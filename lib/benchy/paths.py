@@ -1,0 +1,66 @@
+"""Where things lie. Every path is relative to ROOT, and every command runs with ROOT as its cwd.
+
+Only names live here; who reads and writes each file is said in docs/files.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+
+BUILD = Path("build")
+SPECS = BUILD / "specs"
+CONFIGS = Path("configs")
+VENVS = Path("venvs")
+FAILED = VENVS / ".failed"
+RESULTS = Path("results")
+RUN = Path("run")
+LOGS = Path("logs")
+MAIN = "main"  # the name of the main environment; its directory is .venv
+
+
+def env_spec(env: str) -> Path:
+    return SPECS / "env" / f"{env}.json"
+
+
+def server_spec(model: str) -> Path:
+    return SPECS / "server" / f"{model}.json"
+
+
+def task_spec(task: str) -> Path:
+    return SPECS / "task" / f"{task}.json"
+
+
+def result_spec(model: str, task: str, limit: int | None = None) -> Path:
+    return SPECS / "result" / limit_dir(limit) / model / f"{task}.json"
+
+
+def result(model: str, task: str, limit: int | None = None) -> Path:
+    return RESULTS / limit_dir(limit) / model / task / "results.json"
+
+
+def limit_dir(limit: int | None) -> str:
+    """The folder that keeps results over n requests apart from whole ones; "" for whole ones."""
+    return "" if limit is None else f"limit-{limit}"
+
+
+def env_dir(env: str) -> Path:
+    return Path(".venv") if env == MAIN else VENVS / env
+
+
+def stamp(env: str) -> Path:
+    return env_dir(env) / ".stamp"
+
+
+def lock(env: str) -> Path:
+    return VENVS / f"{env}.lock"
+
+
+def resolved(env: str) -> Path:
+    """Touched at each resolution, while the lock is only written when it changes."""
+    return VENVS / f".{env}.resolved"
+
+
+def failed(env: str) -> Path:
+    return FAILED / f"{env}.json"

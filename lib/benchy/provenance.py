@@ -1,0 +1,107 @@
+"""What produced a result, as far as files on this machine can tell: hashes, revisions, commits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy import paths
+from benchy.result import Git
+
+_MIB = 1 << 20
+# Weights are tens of GB: reading them whole would cost minutes for each result.
+_WHOLE = 64 * _MIB
+
+
+def sha256(path: Path) -> str | None:
+    """Of a file's bytes, None if there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def lock_sha256(env: str) -> str | None:
+    """Of the lock that an environment was built from: the copy inside it, else venvs/<env>.lock."""
+    return sha256(paths.env_dir(env) / "lock") or sha256(paths.lock(env))
+
+
+def digest(directory: Path) -> str:
+    """sha256 over the names, sizes and bytes of a model's files, hidden ones left out; of a file
+    over 64 MiB its first and last MiB. Raises OSError."""
+    found = hashlib.sha256()
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        name = path.relative_to(directory)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        size = path.stat().st_size
+        found.update(f"{name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE:
+                found.update(file.read())
+            else:
+                found.update(file.read(_MIB))
+                file.seek(-_MIB, os.SEEK_END)
+                found.update(file.read(_MIB))
+    return f"sha256:{found.hexdigest()}"
+
+
+def revision_used(
+    name: str, revision: str | None, hf_cache: str | None, env: Mapping[str, str]
+) -> str | None:
+    """The commit of the snapshot in the hub cache that `revision` (default "main") stands for;
+    None if the cache does not say. Layout: models--ORG--NAME/refs/REVISION holds the commit."""
+    home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
+    cache = Path(hf_cache or env.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    repo = cache / f"models--{name.replace('/', '--')}"
+    asked = revision or "main"
+    try:
+        return (repo / "refs" / asked).read_text().strip() or None
+    except OSError:
+        known = re.fullmatch(r"[0-9a-f]{40}", asked) and (repo / "snapshots" / asked).is_dir()
+        return asked if known else None
+
+
+def git() -> Git:
+    """benchy's own commit; None, None outside a checkout."""
+
+    def ask(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", *args], capture_output=True, text=True, timeout=20, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = ask("rev-parse", "--verify", "HEAD")
+    status = ask("status", "--porcelain", "--untracked-files=no") if commit else None
+    return Git(commit, None if status is None else bool(status))
+
+
+_SECRET = re.compile(r"(token|key|secret|password|credential)", re.IGNORECASE)
+
+
+def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:
+    """arguments with each of the secrets, and what follows --api-key, replaced by ***."""
+    out: list[str] = []
+    hidden = False
+    for argument in arguments:
+        text = "***" if hidden and not argument.startswith("--") else argument
+        hidden = argument == "--api-key" or (hidden and text == "***")
+        if argument.startswith("--api-key="):
+            text = "--api-key=***"
+        for secret in secrets:
+            text = text.replace(secret, "***") if secret else text
+        out.append(text)
+    return out
+
+
+def public(variables: Mapping[str, Any]) -> dict[str, str]:
+    """variables as text, the values of those named like a secret replaced by ***."""
+    return {k: "***" if _SECRET.search(k) else str(v) for k, v in variables.items()}

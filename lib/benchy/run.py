@@ -1,0 +1,348 @@
+"""Leads through a run: what is stale, which environments it needs, one server for each model.
+
+Make answers every question about staleness (mk/graph.mk); this asks them in the right order:
+
+1. plan; which results are stale?  None: done.
+2. refuse the models that can't run on this machine, before anything is built for them
+3. resolve the locks of their environments, and try again those that could not be built last time;
+   a lock that came out the same makes nothing stale, so: which results are stale now?
+4. one make over their models, each: its environments, then one server for all its stale tasks
+
+`bin/run model NAME` is the last step for one model. It asks again, because a failed environment
+has changed the plan since: the model is then planned onto the main environment.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fnmatch
+import json
+import os
+import re
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy import config, gpu, paths, schema
+from benchy.errors import Failure, UsageError, say
+
+TASK_JOBS = 4  # tasks of one model that run at once against its server
+
+
+@contextmanager
+def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """While a child works, what would end us ends it, and we wait for it to clean up.
+
+    TERM whatever came: make hands TERM on to its recipes, and INT only to itself.
+    """
+
+    def hand_on(number: int, frame: object) -> None:
+        child.send_signal(signal.SIGTERM)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, hand_on) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def call(command: Sequence[str], env: dict[str, str] | None = None) -> int:
+    """Run a command to its end, whatever signal comes. Keeps make's job server reachable."""
+    child = subprocess.Popen(command, env=env, close_fds=False)
+    with passing_signals(child):
+        return child.wait()
+
+
+def alone() -> dict[str, str]:
+    """The environment for a make that is nobody's sub-make."""
+    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Make's graph for one plan. directory: where the plan lies; one: it is of a single config."""
+
+    directory: str
+    one: bool = False
+
+    def command(self, *words: str) -> list[str]:
+        scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
+
+    def make(self, *words: str) -> int:
+        return call(self.command(*words))
+
+    def plan(self) -> dict[str, Any]:
+        """Bring the plan up to date and read it; ends the program where the configs are wrong."""
+        done = subprocess.run(self.command("planned"), env=alone(), stdout=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(2)
+        plan: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
+        return plan
+
+    def stale(self, targets: Sequence[str]) -> list[str]:
+        """Those of the targets, and of what they are made from, that Make would build."""
+        if not targets:
+            return []
+        done = subprocess.run(
+            self.command("-n", "question=1", *targets), env=alone(), capture_output=True, text=True
+        )
+        if done.returncode:
+            raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
+        lines = done.stdout.splitlines()
+        return [line[6:] for line in lines if line.startswith("stale ")]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which results are asked for: the models, and of each the tasks."""
+
+    plan: dict[str, Any]
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]  # empty: each model's own
+
+    def targets(self, model: str) -> list[str]:
+        return [
+            str(paths.result(model, task, self.plan["limit"]))
+            for task in self.plan["models"][model]["tasks"]
+            if not self.tasks or task in self.tasks
+        ]
+
+    def all(self) -> list[str]:
+        return [target for model in self.models for target in self.targets(model)]
+
+
+def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> Selection:
+    """The models and tasks that MODELS and TASKS name; without them all but the quickstart."""
+    known = sorted(plan["models"])
+    models = [m for m in known if m != config.QUICKSTART] if not globs else []
+    for glob in globs:
+        found = fnmatch.filter(known, glob)
+        if not found:
+            nearest = config.near(glob, known)
+            mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
+            raise UsageError(f"no model is named {glob!r}", mend, "MODELS")
+        models += [m for m in found if m not in models]
+    have = {task for m in models for task in plan["models"][m]["tasks"]}
+    for task in tasks:
+        if task not in have:
+            nearest = config.near(task, have)
+            mend = f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+            raise UsageError(f"no model selected here has the task {task!r}", mend, "TASKS")
+    return Selection(plan, tuple(models), tuple(tasks))
+
+
+def knob(name: str) -> list[str]:
+    return os.environ.get(name, "").split()
+
+
+def limit_directory() -> str:
+    """The folder of a plan with LIMIT: its rules have other targets. Checked by bin/plan."""
+    text = os.environ.get("LIMIT", "")
+    return f"/limit-{text}" if re.fullmatch(r"[1-9]\d*", text) else ""
+
+
+def graph_for(verb: str) -> Graph:
+    if verb == "results":
+        return Graph("build" + limit_directory())
+    given = os.environ.get("CONFIG", "")
+    if not given:
+        raise UsageError(
+            "is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG"
+        )
+    path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
+    if not re.match(schema.NAME, path.stem):
+        raise UsageError(
+            f"{path.name!r} is a name that results can't be kept under",
+            "rename the file: letters, digits and . _ + -",
+            "CONFIG",
+        )
+    os.environ["CONFIG"] = str(path)
+    return Graph(f"build/eval/{path.stem}" + limit_directory(), one=True)
+
+
+def server_spec(model: str) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(paths.server_spec(model).read_text())
+    return spec
+
+
+def refuse_unfit(models: Sequence[str]) -> list[str]:
+    """The models that can run on this machine; the others are told, with what can run here."""
+    fit = []
+    for model in models:
+        reason = gpu.fits(server_spec(model))
+        if reason is None:
+            fit.append(model)
+        else:
+            print(Failure(f"{model} can't run here: {reason}"), file=sys.stderr)
+    if len(fit) < len(models):
+        have = gpu.gpus()
+        here = (
+            f"{len(have)} GPU(s): models that need no more"
+            if have
+            else "no GPU: models of an engine for CPUs (provider vllm_cpu; see configs/templates/)"
+        )
+        print(f"  what can run here: {here}", file=sys.stderr)
+    return fit
+
+
+def flags() -> str:
+    """Make's single-letter flags that this was called under ("n" for make -n)."""
+    first = os.environ.get("MAKEFLAGS", "").split(" ")[0]
+    return "" if first.startswith("-") or "=" in first else first
+
+
+def run(verb: str) -> int:
+    graph = graph_for(verb)
+    selection = select(graph.plan(), knob("MODELS") if verb == "results" else ["*"], knob("TASKS"))
+    if os.environ.get("TEST") not in (None, "", "0"):
+        return test(graph, selection)
+    if not selection.models:
+        raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
+    wanted = selection.all()
+    stale, retry = outdated(graph, selection)
+    if "q" in flags():
+        return 1 if stale or retry else 0
+    if not stale and not retry:
+        return finish(verb, selection, wanted, [], 0)
+    models = [m for m in selection.models if m in {model_of(t) for t in stale} | set(retry)]
+    if "n" in flags() or "t" in flags():
+        return preview(selection, models, stale)
+    fit = refuse_unfit(models)
+    refused = len(models) - len(fit)
+    if fit:
+        facts = [selection.plan["models"][m] for m in fit]
+        locks = {str(paths.lock(e)) for f in facts for e in (f["asked"], *f["harnesses"])}
+        graph.make("-k", *sorted(locks))
+        again = sorted({f["asked"] for f in facts if f["fallback"]})
+        if again:
+            graph.make("-k", *(f"environment/{e}" for e in again))
+        selection = Selection(graph.plan(), selection.models, selection.tasks)
+        stale, _ = outdated(graph, selection)
+        visit = [m for m in fit if m in {model_of(t) for t in stale}]
+        if visit:
+            graph.make("-k", *(f"model/{m}" for m in visit))
+        graph.plan()
+    left, _ = outdated(graph, selection)
+    return finish(verb, selection, wanted, left, refused)
+
+
+def outdated(graph: Graph, selection: Selection) -> tuple[list[str], list[str]]:
+    """(stale results among those asked for, models whose environment is to be tried again)."""
+    wanted = selection.all()
+    asked = set(wanted)
+    stale = [t for t in graph.stale(wanted) if t in asked]
+    # A lock that has to be resolved may change, so what hangs on it may be stale.
+    retry = [m for m in selection.models if selection.plan["models"][m]["fallback"]]
+    return stale, retry
+
+
+def model_of(target: str) -> str:
+    """results/[limit-n/]MODEL/TASK/results.json → MODEL"""
+    return target.split("/")[-3]
+
+
+def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -> int:
+    """What make -n shows: the commands that would run."""
+    shown: set[str] = set()
+    for model in models:
+        facts = selection.plan["models"][model]
+        for env in sorted({facts["asked"], *facts["harnesses"]}):
+            if env not in shown and not paths.stamp(env).exists():
+                print(f"bin/venv create {env}")
+            shown.add(env)
+        mine = [t for t in stale if model_of(t) == model]
+        print(f"bin/serve {model} -- make -f mk/graph.mk {shlex.join(mine)}")
+    return 0
+
+
+def finish(
+    verb: str, selection: Selection, wanted: Sequence[str], left: Sequence[str], refused: int
+) -> int:
+    """The last words of a run, and its exit status."""
+    failed = sorted(set(left))
+    what = "everything is" if verb == "results" else f"{selection.models[0]} is"
+    if not failed and not os.environ.get("BENCHY_RAN"):
+        print(f"{verb}: {what} up to date ({len(wanted)} results)")
+    for target in failed:
+        say("FAILED", target)
+    if verb == "eval" or len(selection.models) <= 20:
+        table = [*("bin/report --table".split()), *limit_option(selection), *selection.models]
+        call(table)
+    if verb == "results":
+        call(["bin/report"])
+    return 1 if failed or refused else 0
+
+
+def limit_option(selection: Selection) -> list[str]:
+    limit = selection.plan["limit"]
+    return ["--limit", str(limit)] if limit else []
+
+
+def test(graph: Graph, selection: Selection) -> int:
+    """TEST=1: prove that each model's server starts and answers."""
+    fit = refuse_unfit(selection.models)
+    status = 0 if len(fit) == len(selection.models) else 1
+    for model in fit:
+        graph.make(f"environment/{selection.plan['models'][model]['asked']}")
+        plan = graph.plan()
+        ready_environment(graph, plan["models"][model]["environment"])
+        status |= call(["bin/serve", model, "--test"])
+    return 1 if status else 0
+
+
+def ready_environment(graph: Graph, env: str) -> None:
+    """Build an environment that a fallback needs; Failure if it can't be had either."""
+    if not paths.stamp(env).exists():
+        graph.make(f"environment/{env}")
+    if not paths.stamp(env).exists():
+        raise Failure(
+            f"environment {env} could not be built",
+            f"mend the cause and run make again; make env-info shows more",
+            paths.LOGS / "venv" / f"{env}.log",
+        )
+
+
+def model(name: str, directory: str) -> int:
+    """The stale tasks of one model against one server."""
+    graph = Graph(directory, one=directory.startswith("build/eval/"))
+    plan = graph.plan()
+    selection = select(plan, [name], knob("TASKS"))
+    stale = [t for t in graph.stale(selection.targets(name)) if t in selection.targets(name)]
+    if not stale:
+        return 0
+    facts = plan["models"][name]
+    ready_environment(graph, facts["environment"])
+    for env in facts["harnesses"]:
+        ready_environment(graph, env)
+    if facts["fallback"]:
+        say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
+    jobs = os.environ.get("TASK_JOBS") or str(TASK_JOBS)
+    inner = graph.command("-k", f"-j{jobs}", f"V={os.environ.get('V', '0')}", *stale)
+    return call(["bin/serve", name, "--", *inner], env=alone())
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bin/run",
+        description="lead through a run; the knobs CONFIG, MODELS, TASKS, LIMIT, TEST, SET and "
+        "FALLBACK come from the environment, as make exports them",
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True)
+    verbs.add_parser("eval", help="everything for the model of CONFIG")
+    verbs.add_parser("results", help="every model, or those that MODELS names")
+    one = verbs.add_parser("model", help="the stale tasks of one model (make calls this)")
+    one.add_argument("--plan", default="build", metavar="DIR")
+    one.add_argument("name")
+    args = parser.parse_args(argv)
+    if args.verb == "model":
+        return model(args.name, args.plan)
+    return run(args.verb)

@@ -1,0 +1,281 @@
+"""What may stand in each configuration file: the one place where a key, its type, its default and
+its meaning are written. docs/schema/*.json and docs/configuration.md are made from it.
+
+A field says with `affects` whether a change of it can change an answer. "yes" re-runs results,
+"no" never does, "lock" does where it changes what is installed. Engine options that are not
+fields here are taken to affect answers, unless their engine's file calls them neutral.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any, Literal
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+# A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
+# file; what it may not hold is a line break (a second line would be a second requirement) or a
+# leading dash (uv would read an option).
+REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
+
+
+def canonical(text: str) -> str:
+    """A release as its environment's name spells it: "0.8" and "v0.8.0" are both "0.8.0"."""
+    try:
+        version = Version(text)
+    except InvalidVersion:
+        raise ValueError("is not a version") from None
+    release = [*version.release, 0, 0][: max(3, len(version.release))]
+    return str(version).replace(version.base_version, ".".join(map(str, release)), 1)
+
+
+def _specifier(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        if re.fullmatch(r"3\.\d+(\.\d+)?", text):
+            return text
+        raise ValueError("is not a version specifier such as >=0.8.0,<0.8.3") from None
+    return text
+
+
+def _cutoff(text: str) -> str:
+    if text in ("release", "none") or re.fullmatch(
+        r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?Z)?", text
+    ):
+        return text
+    raise ValueError("is neither release, nor none, nor a date such as 2026-09-05")
+
+
+def _environ(variables: dict[str, str]) -> dict[str, str]:
+    for name in variables:
+        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+            raise ValueError(f"{name!r} is no name of an environment variable")
+    return variables
+
+
+Release = Annotated[str, AfterValidator(canonical)]
+Specifier = Annotated[str, AfterValidator(_specifier)]
+Cutoff = Annotated[str, AfterValidator(_cutoff)]
+Name = Annotated[str, Field(pattern=NAME)]
+Requirement = Annotated[str, Field(pattern=REQUIREMENT)]
+Variables = Annotated[dict[str, str], AfterValidator(_environ)]
+Size = Annotated[int, Field(ge=1)]
+
+
+def key(
+    default: Any, about: str, affects: Literal["yes", "no", "lock"] = "yes", **more: Any
+) -> Any:
+    """A documented field. default: ... for one that must be given."""
+    return Field(default, description=about, json_schema_extra={"affects": affects}, **more)
+
+
+class Strict(BaseModel):
+    """Unknown keys are mistakes, values are taken as written, nothing changes afterwards."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class Provider(Strict):
+    """How models are served: engine, memory, parallelism. Flat; any option of the vLLM release
+    may stand beside the keys below, with _ for -."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    engine: Name = key("vllm", "an engine, configs/engines/NAME.yaml")
+    engine_env: Variables = key({}, "environment variables of the server")
+    vllm_version: Release | None = key(
+        None, "the engine's release, in quotes; absent: the main environment", "lock"
+    )
+    transformers_version: Release | None = key(
+        None,
+        "this release of transformers instead of the one that the engine's resolves to",
+        "lock",
+    )
+    extra_packages: list[Requirement] = key([], "requirements installed beside the engine", "lock")
+    python: Specifier | None = key(None, 'Python of the environment, "3.11" or ">=3.10"', "lock")
+    torch_backend: Annotated[str, Field(pattern=r"^[a-z0-9.]+$")] | None = key(
+        None, "uv's torch backend: auto, cpu, cu128 …", "lock"
+    )
+    cutoff: Cutoff | None = key(
+        None, "packages as of: release (the release's own day), none, or a date", "lock"
+    )
+    host: str = key("127.0.0.1", "address that the server listens on", "no", pattern=r"^[\w.:-]+$")
+    port: Annotated[int, Field(ge=1, le=65535)] | None = key(
+        None, "port that the server listens on; absent: a free one", "no"
+    )
+    tensor_parallel_size: Size = key(1, "GPUs that share each layer")
+    pipeline_parallel_size: Size = key(1, "stages of layers, each on GPUs of its own")
+    data_parallel_size: Size = key(1, "copies of the model, each on GPUs of its own")
+    max_model_len: Size | None = key(None, "context in tokens; absent: the model's own")
+    gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = key(
+        None, "share of each GPU's memory that the engine takes", "no"
+    )
+    kv_cache_memory: Annotated[int, Field(ge=0)] = key(
+        0, "bytes for the KV cache (--kv-cache-memory-bytes); 0: what is left", "no"
+    )
+    enforce_eager: bool = key(False, "no CUDA graphs")
+    limit_mm_per_prompt: dict[str, int] | str | None = key(
+        None, "images, audios and videos allowed in a prompt"
+    )
+    multimodal: bool | None = key(None, "false: load and serve the text part alone")
+    trust_remote_code: bool = key(False, "run code that the model's repository brings along")
+    hf_cache: str | None = key(None, "where the hub's files are kept (HF_HOME)", "no")
+    hf_token: str | None = key(
+        None, "token for gated models; better: HF_TOKEN in the environment", "no"
+    )
+    startup_timeout: Size = key(1800, "seconds from the server's start to its first answer", "no")
+    cuda_devices: str | int | list[int] | None = key(
+        None, 'GPUs to take, "0,1"; absent: any that are free', "no"
+    )
+
+
+class ModelFacts(Strict):
+    """Which model."""
+
+    name: Annotated[str, Field(pattern=r"^\S(.*\S)?$")] = key(
+        ..., "its name on the hub (org/name), or a directory"
+    )
+    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None = key(
+        None, "commit, tag or branch on the hub; absent: the newest"
+    )
+    make: Literal["tiny"] | None = key(
+        None, "benchy makes the model itself: tiny, random weights, for trying things out"
+    )
+
+
+class ModelVllm(Strict):
+    """How it is served."""
+
+    provider_config: Name = key(
+        "vllm_single_card", "a provider, configs/providers/NAME.yaml", "yes"
+    )
+    overrides: dict[str, Any] = key(
+        {}, "any key of the provider, or any option of that vLLM release"
+    )
+
+
+class Model(Strict):
+    """One model: configs/single_card/NAME.yaml, or any configs/FOLDER/NAME.yaml."""
+
+    model: ModelFacts = key(..., "which model")
+    vllm: ModelVllm = key(ModelVllm(), "how it is served")
+    tasks: list[Name] = key(..., "tasks, configs/tasks/NAME.yaml", min_length=1)
+    use_chat_completions: bool = key(
+        False, "send the tasks to the chat endpoint, through the model's chat template"
+    )
+
+
+class TaskDefaults(Strict):
+    """How the harness runs the task."""
+
+    batch_size: Size | Literal["auto"] | Annotated[str, Field(pattern=r"^\d+$")] = key(
+        1, "requests in a batch of the harness; the engine batches by itself", "no"
+    )
+    log_samples: bool = key(True, "keep each prompt and answer", "no")
+    cache_requests: bool = key(True, "keep the built requests for the next run", "no")
+    trust_remote_code: bool = key(False, "run code that the data set brings along")
+    num_concurrent: Size = key(8, "requests under way at once", "no")
+    max_length: Size | None = key(None, "longest prompt in tokens; absent: the server's")
+
+
+class TaskOutput(Strict):
+    """Where the harness's own files go."""
+
+    subdirectory: Name = key("harness", "folder beside results.json", "no")
+
+
+class Task(Strict):
+    """One task of the leaderboard: a task or group of the harness."""
+
+    name: Name | None = key(None, "for reading only: the file's name is the task's", "no")
+    description: str = key("", "for the leaderboard", "no")
+    task_name: str | list[str] = key(..., "task or group of the harness, or a list of them")
+    harness: Name = key("lm_eval", "configs/engines/NAME.yaml of the kind harness")
+    harness_version: Release | None = key(None, "its release; absent: the default", "lock")
+    extra_packages: list[Requirement] = key([], "requirements beside the harness", "lock")
+    lm_eval_path: str | None = key(None, "a checkout of a fork to use as the harness", "lock")
+    lm_eval_git: Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$")] | None = key(
+        None, "a git URL of a fork, with @REV", "lock"
+    )
+    include_path: str | None = key(None, "folder with task files of one's own")
+    offline: bool = key(False, "the task's data is local: nothing is asked of the hub", "no")
+    num_fewshot: Annotated[int, Field(ge=0)] | None = key(None, "examples in the prompt")
+    gen_kwargs: dict[str, Any] = key({}, "how answers are generated, over the task's own")
+    seed: int = key(1234, "of the harness: few-shot examples and sampling")
+    tokenizer_backend: Literal["huggingface", "tiktoken", "remote", "none"] = key(
+        "huggingface", "who counts tokens"
+    )
+    timeout: Size | None = key(None, "seconds for the whole task; absent: no bound", "no")
+    defaults: TaskDefaults = key(TaskDefaults(), "how the harness runs the task")
+    output: TaskOutput = key(TaskOutput(), "where the harness's own files go", "no")
+
+
+class Repair(Strict):
+    """What mends the environments of a range of releases."""
+
+    versions: Specifier = key(..., "releases that it mends", "lock")
+    overrides: list[Requirement] = key([], "requirements that replace what anybody asks", "lock")
+    drop: list[Name] = key([], "distributions that are never installed", "lock")
+    constraints: list[Requirement] = key([], "bounds on what is installed", "lock")
+    python: Specifier | None = key(None, "Pythons that the release can have", "lock")
+    variables: Variables = key({}, "environment variables of the server", "yes")
+    why: str = key(..., "what goes wrong without it", "no")
+    link: str = key("", "where that is told", "no")
+
+
+class Engine(Strict):
+    """A program that comes in releases: an engine (vLLM) or a harness (lm-evaluation-harness)."""
+
+    kind: Literal["engine", "harness"] = key("engine", "which of the two", "lock")
+    package: Requirement = key(..., "its distribution on the index, with extras", "lock")
+    module: Name = key(..., "what must import", "no")
+    requirements: list[Requirement] = key([], "what its environment needs beside it", "lock")
+    device: Literal["gpu", "cpu"] = key("gpu", "what a server of it runs on", "yes")
+    main: bool = key(False, "with no release named, the main environment serves", "lock")
+    default_version: Release | None = key(None, "the release where none is named", "lock")
+    command: list[str] = key([], "arguments after the environment's python", "yes")
+    variables: Variables = key({}, "environment variables of the server", "yes")
+    options: dict[str, Any] = key({}, "default options; one that a release lacks is left away")
+    neutral: list[str] = key([], "options that cannot change an answer", "no")
+    python: Specifier | None = key(None, "Pythons that its environments may have", "lock")
+    cutoff: Cutoff = key("release", "packages as of: release, none, or a date", "lock")
+    slack_days: Annotated[int, Field(ge=0)] = key(7, "days after the release's own", "lock")
+    torch_backend: Annotated[str, Field(pattern=r"^[a-z0-9.]+$")] | None = key(
+        None, "uv's torch backend: auto, cpu, cu128 …", "lock"
+    )
+    drop: list[Name] = key([], "distributions that are never installed", "lock")
+    repairs: list[Repair] = key([], "what mends ranges of releases", "lock")
+
+
+class Evaluation(Strict):
+    """How tasks are run."""
+
+    default_limit: Size | None = key(None, "requests a task where LIMIT is not given")
+
+
+class Logging(Strict):
+    """Logs."""
+
+    log_dir: str = key("logs", "kept for older files: logs lie in logs/", "no")
+    level: str | None = key(None, "kept for older files", "no")
+
+
+class Settings(Strict):
+    """configs/config.yaml: what holds for all models."""
+
+    paths: dict[str, str] = key({}, "hf_cache: where the hub's files are kept", "no")
+    evaluation: Evaluation = key(Evaluation(), "how tasks are run")
+    logging: Logging = key(Logging(), "logs", "no")
+
+
+FILES: dict[str, type[Strict]] = {
+    "config": Settings,
+    "engine": Engine,
+    "model": Model,
+    "provider": Provider,
+    "task": Task,
+}

@@ -1,0 +1,215 @@
+"""Makes uv and .venv on a machine that has Python and a package index, and nothing else.
+
+Standard library only, because it runs before anything is installed. `bootstrap.py [GROUP]` adds a
+dependency group of pyproject.toml (`dev`).
+
+What is installed is uv.lock's, by hash, but from the index that this machine's pip settings name:
+`uv sync` would go to the addresses that the lock records, which a machine behind a mirror can't
+reach.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import hashlib
+import io
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import urllib.parse
+import urllib.request
+import zipfile
+from pathlib import Path
+
+from benchy import errors, pipconf
+from benchy.errors import Failure
+
+ROOT = Path(__file__).resolve().parent.parent
+UV_MINIMUM = (0, 9)  # pyproject.toml says so too: [tool.uv] required-version
+UV_REQUIREMENT = "uv>=0.9"
+
+
+def uv_version(uv: str) -> tuple[int, ...] | None:
+    """The version of a uv executable, e.g. (0, 13, 9); None if it does not run."""
+    try:
+        out = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=30)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    words = out.stdout.split()
+    if out.returncode or len(words) < 2:
+        return None
+    return tuple(int(part) for part in words[1].split(".") if part.isdigit())
+
+
+def find_uv() -> str | None:
+    own = ROOT / ".uv" / "bin" / "uv"
+    for uv in (os.environ.get("UV"), str(own), shutil.which("uv")):
+        if uv and (uv_version(uv) or (0,)) >= UV_MINIMUM:
+            return uv
+    return None
+
+
+def install_uv() -> str:
+    """Put uv into .uv/, with this Python's pip, or, where it has none, straight from the index."""
+    print("  UV      installing uv into .uv", file=sys.stderr, flush=True)
+    aside = ROOT / ".uv.new"
+    shutil.rmtree(aside, ignore_errors=True)
+    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    has_pip = not subprocess.run([*pip[:3], "--version"], capture_output=True).returncode
+    if has_pip:
+        done = subprocess.run(
+            [*pip, "--target", str(aside), UV_REQUIREMENT], capture_output=True, text=True
+        )
+        if done.returncode:
+            raise Failure(
+                "uv can't be installed from this machine's package index",
+                "see that `pip install uv` works here, or install uv by hand",
+                lines=done.stderr.splitlines()[-4:],
+            )
+    else:
+        download_uv(aside)
+    final = ROOT / ".uv"
+    shutil.rmtree(final, ignore_errors=True)
+    aside.rename(final)
+    return str(final / "bin" / "uv")
+
+
+def download_uv(target: Path) -> None:
+    """Unpack uv's wheel into target/bin: it holds one program and needs no installer.
+
+    The index is the one of pip's settings, asked in its JSON form (PEP 691). For a Python without
+    pip and ensurepip, as Debian ships it.
+    """
+    index = pipconf.uv_variables(dict(os.environ)).get("UV_DEFAULT_INDEX") or default_index()
+    url = index.rstrip("/") + "/uv/"
+    accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
+    request = urllib.request.Request(url, headers=accept)  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=60) as page:  # noqa: S310
+            files = json.load(page)["files"]
+    except (OSError, ValueError, KeyError) as error:
+        raise Failure(
+            f"this Python has no pip, and uv can't be downloaded without it: {error}",
+            "install python3-pip, or uv itself, and run make again",
+        ) from None
+    libc = "musllinux" if not platform.libc_ver()[0] else "manylinux"
+    fitting = [
+        f
+        for f in files
+        if f["filename"].endswith(f"{platform.machine()}.whl")
+        and libc in f["filename"]
+        and not f.get("yanked")
+        and f["filename"].split("-")[1].replace(".", "").isdigit()
+    ]
+    if not fitting:
+        raise Failure(
+            f"the package index has no uv for {platform.machine()}",
+            "install python3-pip or uv itself, and run make again",
+        )
+    best = max(fitting, key=lambda f: tuple(map(int, f["filename"].split("-")[1].split("."))))
+    address = urllib.parse.urljoin(url, best["url"])
+    with urllib.request.urlopen(address, timeout=300) as reply:  # noqa: S310
+        content = reply.read()
+    wanted = best.get("hashes", {}).get("sha256")
+    if wanted and hashlib.sha256(content).hexdigest() != wanted:
+        raise Failure("uv's download does not have the hash that the index promised", "try again")
+    (target / "bin").mkdir(parents=True)
+    with zipfile.ZipFile(io.BytesIO(content)) as wheel:
+        for name in wheel.namelist():
+            if name.endswith("/scripts/uv"):
+                (target / "bin" / "uv").write_bytes(wheel.read(name))
+                (target / "bin" / "uv").chmod(0o755)
+
+
+def default_index() -> str:
+    """The index that uv.lock records: the one place in the tree where an index is named."""
+    for line in (ROOT / "uv.lock").read_text().splitlines():
+        if line.startswith('source = { registry = "'):
+            return line.split('"')[1]
+    raise Failure("uv.lock names no index", "get uv.lock back from git")
+
+
+def uv_run(uv: str, *args: str) -> None:
+    env = {**os.environ, **pipconf.uv_variables(dict(os.environ))}
+    # The lock holds versions as of a day already; a cutoff of the machine would only hide them.
+    env.pop("UV_EXCLUDE_NEWER", None)
+    done = subprocess.run(
+        [uv, *args], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    if done.returncode:
+        raise Failure(
+            f"uv {args[0]} {args[1] if len(args) > 1 else ''} failed",
+            "see what it says above; `make doctor` looks at Python, uv, index and disk",
+            lines=done.stdout.splitlines()[-12:],
+        )
+
+
+def make_venv(uv: str, group: str | None) -> None:
+    venv = ROOT / ".venv"
+    python = venv / "bin" / "python"
+    works = (
+        python.exists() and not subprocess.run([python, "-c", ""], capture_output=True).returncode
+    )
+    target = venv
+    if not works:
+        target = ROOT / ".venv.new"
+        shutil.rmtree(target, ignore_errors=True)
+        base = getattr(sys, "_base_executable", sys.executable)
+        uv_run(
+            uv, "venv", "--quiet", "--no-project", "--relocatable", "--python", base, str(target)
+        )
+    wanted = ROOT / "build" / f"requirements{'-' + group if group else ''}.txt"
+    wanted.parent.mkdir(exist_ok=True)
+    extra = ["--group", group] if group else []
+    uv_run(
+        uv,
+        "export",
+        "--quiet",
+        "--frozen",
+        "--no-dev",
+        *extra,
+        "--no-emit-project",
+        "--output-file",
+        str(wanted),
+    )
+    # install, not sync: the newest vLLM lies in the same environment once a config needs it.
+    uv_run(
+        uv,
+        "pip",
+        "install",
+        "--quiet",
+        "--require-hashes",
+        "--compile-bytecode",
+        "--python",
+        str(target / "bin" / "python"),
+        "--requirements",
+        str(wanted),
+    )
+    if target != venv:
+        shutil.rmtree(venv, ignore_errors=True)
+        target.rename(venv)
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bin/bootstrap", description="make uv and .venv")
+    parser.add_argument("group", nargs="?", help="a dependency group to add, such as dev")
+    args = parser.parse_args(argv)
+    (ROOT / "build").mkdir(exist_ok=True)
+    with (ROOT / "build" / ".bootstrap").open("w") as guard:
+        fcntl.flock(guard, fcntl.LOCK_EX)  # two makes at once: the second finds it done
+        done = ROOT / ".venv" / (".tools" if args.group is None else f".{args.group}")
+        inputs = [ROOT / "uv.lock", ROOT / "pyproject.toml"]
+        if done.exists() and all(done.stat().st_mtime >= f.stat().st_mtime for f in inputs):
+            return 0
+        print(f"  VENV    .venv{' (' + args.group + ')' if args.group else ''}", file=sys.stderr)
+        make_venv(find_uv() or install_uv(), args.group)
+        done.touch()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

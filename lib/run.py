@@ -1,0 +1,26 @@
+"""The one entry of bin/*: `python lib/run.py VERB ARG…` runs lib/benchy/<verb>.py with the root as
+its working directory. bin/<verb> are shell lines, so that -h answers before anything is installed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+from benchy import errors, paths
+
+
+def main() -> int:
+    verb, argv = sys.argv[1], sys.argv[2:]
+    # Paths that a person typed are meant from where they stand.
+    os.environ.setdefault("BENCHY_CWD", str(Path.cwd()))
+    os.chdir(paths.ROOT)
+    sys.argv[0] = f"bin/{verb}"
+    module = importlib.import_module("benchy." + verb.replace("-", "_"))
+    return errors.run(module.main, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

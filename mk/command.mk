@@ -1,0 +1,34 @@
+# How commands run and how they are shown. Included by every makefile of benchy.
+
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+MAKEFLAGS += --no-builtin-rules --no-print-directory
+.SUFFIXES:
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+# Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
+# Make must not expand into a recipe: a shell would read it.
+export CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE
+export CPU_SLOTS GPU_BUSY TASK_JOBS PYTHON
+
+# $(call run,TAG,command): one line a job; V=1 shows the command, V=2 also what made it necessary.
+# The command is pasteable as it is.
+V ?= 0
+ifeq ($(V),0)
+run = @printf '  %-8s%s\n' '$(1)' '$@' >&2; $(2)
+else ifeq ($(V),1)
+run = $(2)
+else
+run = $(if $(?),@printf '  # %s: newer or missing: %s\n' '$@' '$(wordlist 1,9,$?)' >&2)$(newline)$(2)
+endif
+
+define newline
+
+
+endef
+
+# Asked which targets are stale (bin/run does, with -n), a recipe says its target and no more.
+ifdef question
+run = $(info stale $@)@:
+endif

@@ -1,0 +1,40 @@
+# For benchy's own developers: tests, checks, benchmarks, and cleaning up.
+
+python := .venv/bin/python
+scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.sh)
+
+.PHONY: test lint schema clean distclean lock-main
+
+# ARGS go to pytest: make test ARGS='tests/unit -k plan'
+test: $(dev)
+	@$(python) -m pytest $(ARGS)
+
+lint: $(dev)
+	@$(python) -m ruff check lib tests
+	@$(python) -m ruff format --check --quiet lib tests
+	@$(python) -m mypy
+	@.venv/bin/shellcheck $(scripts)
+	@bin/schema --check
+	@$(MAKE) -n --warn-undefined-variables help 2>&1 >/dev/null | { ! grep -i warning; }
+
+# docs/schema/*.json and docs/configuration.md from lib/benchy/schema.py
+schema: $(tools)
+	@bin/schema
+
+# uv.lock anew, as of the week of the release that pyproject.toml names (AS_OF=2026-10-25).
+lock-main: $(tools)
+	@uv=$$(command -v .uv/bin/uv || command -v uv) && "$$uv" lock --upgrade \
+	$(if $(AS_OF),--exclude-newer "$(AS_OF)T00:00:00Z")
+
+clean:
+	rm -rf build run logs
+
+distclean: clean
+	rm -rf venvs .venv .uv
+
+help::
+	@echo '  make test, make lint          all tests; all checks [ARGS="…" for pytest]'
+	@echo '  make clean                    plans, logs; never results or environments'
+	@echo '  make distclean                environments, .venv and uv as well'
+	@echo ''
+	@echo '  V=1 shows commands, V=2 also why; local.mk may set knobs; -k goes on past failures'

@@ -1,0 +1,39 @@
+# Environments: one directory for each set of packages. bin/venv does the work.
+
+.PHONY: venvs venv list-envs env-info rebuild-venv rm-venv prune-venvs
+
+venvs: $(tools)
+	@$(MAKE) -f mk/graph.mk environments
+
+venvs/%: $(tools) FORCE
+	@$(MAKE) -f mk/graph.mk $@
+
+venv: $(tools)
+	+@bin/venv create --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+
+list-envs: $(tools)
+	@$(MAKE) -f mk/graph.mk planned
+	@bin/venv list $(if $(filter json,$(FORMAT)),--format json)
+
+env-info: $(tools)
+	@bin/venv info --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
+	$(if $(filter json,$(FORMAT)),--format json)
+
+rebuild-venv: $(tools)
+	@bin/venv remove --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+	@bin/venv create --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+
+rm-venv: $(tools)
+	@bin/venv remove --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+
+prune-venvs: $(tools)
+	@$(MAKE) -f mk/graph.mk planned
+	@bin/venv prune $(if $(YES),--yes)
+
+help::
+	@echo '  make venvs                    every environment that some config needs'
+	@echo '  make venv VERSION=0.8.0       one environment [ENGINE=vllm]'
+	@echo '  make list-envs [FORMAT=json]  every environment: state, release, users, size'
+	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
+	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'
+	@echo '  make prune-venvs [YES=1]      remove those that no config needs'

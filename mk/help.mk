@@ -1,0 +1,3 @@
+# Each include adds its own lines: help is a double-colon goal.
+
+.PHONY: help

@@ -1,0 +1,41 @@
+# Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
+# environments, which servers); every question about staleness goes to mk/graph.mk.
+
+.PHONY: eval results plan report why
+
+eval: $(tools)
+	+@exec bin/run eval
+
+# With nothing to do, one question to Make answers, and no Python starts.
+quick := $(if $(MODELS)$(TASKS)$(SET),,yes)
+results: $(tools)
+	+@if [[ -n "$(quick)" ]] && $(MAKE) -q -f mk/graph.mk all; \
+	then echo 'results: everything is up to date'; else exec bin/run results; fi
+
+# One file by its name, as with any make.
+results/%: $(tools) FORCE
+	@$(MAKE) -f mk/graph.mk $@
+
+plan: $(tools)
+	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show $(if $(filter json,$(FORMAT)),json,text)
+
+report: $(tools)
+	@bin/report
+
+why: $(tools)
+	@bin/why
+
+FORCE:
+.PHONY: FORCE
+
+help::
+	@echo '  make eval CONFIG=path         everything for one model; the file may lie anywhere'
+	@echo '       [LIMIT=n]                n requests a task, kept apart under results/limit-n'
+	@echo '       [TASKS="a b"]            these tasks; [TEST=1] start the server, prove it, stop'
+	@echo '       [SET="key=value …"]      options over those of the config'
+	@echo '  make -j results               every model; as many at once as there are GPUs'
+	@echo '       [MODELS="glob …"]        those models; [TASKS="a b"] those tasks; [LIMIT=n]'
+	@echo '       [FALLBACK=0]             no main environment for one that cannot be built'
+	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
+	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
+	@echo '  make plan [FORMAT=json]       what would be built, from what'

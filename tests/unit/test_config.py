@@ -1,0 +1,210 @@
+"""Mistakes in configuration files: each is told with file, line and key, and what to write."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchy import config, yamlfile
+from benchy.errors import ConfigError
+
+ENGINE = "package: vllm\nmodule: vllm\nmain: true\noptions: {seed: 0}\n"
+HARNESS = "kind: harness\npackage: lm_eval\nmodule: lm_eval\ndefault_version: '0.4.13'\n"
+PROVIDER = "max_model_len: 4096\nport: 8001\n"
+TASK = "task_name: spanish_bench\n"
+MODEL = """\
+model:
+  name: "org/model"
+vllm:
+  provider_config: "card"
+  overrides: {}
+tasks: ["spanish"]
+"""
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    for name, text in {
+        "engines/vllm.yaml": ENGINE,
+        "engines/lm_eval.yaml": HARNESS,
+        "providers/card.yaml": PROVIDER,
+        "tasks/spanish.yaml": TASK,
+        "single_card/m.yaml": MODEL,
+    }.items():
+        path = tmp_path / "configs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return tmp_path
+
+
+def overrides(text: str) -> str:
+    return MODEL.replace("overrides: {}", f"overrides:\n    {text}")
+
+
+# (name, file below configs/, its text or bytes, what the messages must hold)
+MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
+    ("unknown key", "single_card/m.yaml", MODEL + "taks: [a]\n",
+     ["configs/single_card/m.yaml:7: taks: unknown key", "did you mean 'tasks'?"]),
+    ("unknown nested key", "single_card/m.yaml", MODEL.replace("  name:", "  nmae:"),
+     ["m.yaml:2: model.nmae: unknown key", "'name'", "m.yaml:1: model.name: is missing"]),
+    ("wrong type", "single_card/m.yaml", overrides("max_model_len: lots"),
+     ["m.yaml:6: vllm.overrides.max_model_len: 'lots' is not a whole number"]),
+    ("number in quotes", "single_card/m.yaml", overrides('max_model_len: "4096"'),
+     ["m.yaml:6", "write max_model_len: 4096 without quotes"]),
+    ("unknown provider", "single_card/m.yaml", MODEL.replace('"card"', '"crad"'),
+     ["m.yaml:4: vllm.provider_config: there is no provider 'crad'", "did you mean 'card'?"]),
+    ("unknown task", "single_card/m.yaml", MODEL.replace('["spanish"]', '["spanihs"]'),
+     ["m.yaml:6: tasks.0: there is no task 'spanihs'", "did you mean 'spanish'?"]),
+    ("task as a text", "single_card/m.yaml", MODEL.replace('["spanish"]', "spanish"),
+     ["m.yaml:6: tasks: 'spanish' is not a list", 'tasks: ["spanish"]']),
+    ("a command as version", "single_card/m.yaml", overrides('vllm_version: "0.8.0; rm -rf ~"'),
+     ["m.yaml:6: vllm.overrides.vllm_version", "is not a version"]),
+    ("a word as version", "single_card/m.yaml", overrides('vllm_version: "latest!"'),
+     ["m.yaml:6", "is not a version"]),
+    ("0.8 without quotes", "single_card/m.yaml", overrides("vllm_version: 0.8"),
+     ["0.8 is a number without quotes", 'vllm_version: "0.8"']),
+    ("0.10 without quotes", "single_card/m.yaml", overrides("vllm_version: 0.10"),
+     ["0.10 is a number without quotes, which YAML reads as the number 0.1",
+      'vllm_version: "0.10"']),
+    ("duplicate key", "single_card/m.yaml", MODEL + "tasks: [spanish]\n",
+     ["m.yaml:7: tasks: stands twice (first in line 6)"]),
+    ("tab", "single_card/m.yaml", "model:\n\tname: a\n", ["m.yaml:2: has a tab", "spaces"]),
+    ("empty", "single_card/m.yaml", "", ["m.yaml: is empty"]),
+    ("only comments", "single_card/m.yaml", "# nothing\n", ["m.yaml: is empty"]),
+    ("a list", "single_card/m.yaml", "- a\n", ["m.yaml:1: is not a mapping"]),
+    ("latin-1", "single_card/m.yaml", b"model:\n  name: \xf1and\xfa\n",
+     ["m.yaml:2: is not UTF-8"]),
+    ("a python tag", "single_card/m.yaml", "model: !!python/object/apply:os.system [ls]\n",
+     ["m.yaml:1: model: has the tag", "leave the tag away"]),
+    ("an unknown tag", "single_card/m.yaml", MODEL.replace('"org/model"', '!env "X"'),
+     ["m.yaml:2: model.name: has the tag !env"]),
+    ("an alias bomb", "single_card/m.yaml",
+     "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
+         f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)),
+     ["is too large once its aliases are expanded"]),
+    ("a ring of aliases", "single_card/m.yaml", "a: &a [*a]\n", ["m.yaml:1: is too large"]),
+    ("deep nesting", "single_card/m.yaml", "a: " + "[" * 200 + "]" * 200 + "\n", ["m.yaml"]),
+    ("two documents", "single_card/m.yaml", MODEL + "---\n" + MODEL,
+     ["has a second document"]),
+    ("not finite", "single_card/m.yaml", overrides("gpu_memory_utilization: .nan"),
+     ["m.yaml:6: vllm.overrides.gpu_memory_utilization: is .nan"]),
+    ("out of range", "single_card/m.yaml", overrides("gpu_memory_utilization: 90"),
+     ["m.yaml:6: vllm.overrides.gpu_memory_utilization: '90' should be less than or equal to 1"]),
+    ("no option's name", "single_card/m.yaml", overrides('"--seed": 1'),
+     ["is no name of an option"]),
+    ("a variable's name", "providers/card.yaml", PROVIDER + 'engine_env: {"A B": "1"}\n',
+     ["card.yaml:3: engine_env", "is no name of an environment variable"]),
+    ("no such directory", "single_card/m.yaml", MODEL.replace("org/model", "/no/such/model"),
+     ["m.yaml:2: model.name: /no/such/model is no directory"]),
+    ("unknown engine", "providers/card.yaml", "engine: vlm\n",
+     ["card.yaml:1: engine: there is no engine 'vlm'", "did you mean 'vllm'?"]),
+    ("a harness as engine", "providers/card.yaml", "engine: lm_eval\n",
+     ["lm_eval is a harness, no engine"]),
+    ("task without its name", "tasks/spanish.yaml", "seed: 1\n",
+     ["spanish.yaml: task_name: is missing"]),
+    ("a version specifier", "engines/vllm.yaml", ENGINE +
+     "repairs: [{versions: '0.8 to 0.9', why: x}]\n", ["vllm.yaml:5: repairs.0.versions"]),
+    ("a requirement of two lines", "tasks/spanish.yaml", TASK + 'extra_packages: ["a\\n--b"]\n',
+     ["spanish.yaml:2: extra_packages.0"]),
+    ("a requirement that is an option", "tasks/spanish.yaml", TASK +
+     "extra_packages: [--index-url=x]\n", ["spanish.yaml:2: extra_packages.0"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "file", "text", "says"), MISTAKES, ids=[m[0] for m in MISTAKES])
+def test_mistake(root: Path, name: str, file: str, text: str | bytes, says: list[str]) -> None:
+    path = root / "configs" / file
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    with pytest.raises(ConfigError) as error:
+        config.load(root)
+    for part in says:
+        assert part in str(error.value)
+
+
+def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
+    (root / "configs/single_card/m.yaml").write_text(MODEL + "taks: []\n" + "mdoel: {}\n")
+    (root / "configs/single_card/n.yaml").write_text("")
+    (root / "configs/providers/card.yaml").write_text("port: 99999\n")
+    with pytest.raises(ConfigError) as error:
+        config.load(root)
+    text = str(error.value)
+    assert all(part in text for part in ("taks", "mdoel", "n.yaml: is empty", "card.yaml:1: port"))
+    # A provider that is there but broken is not called missing as well.
+    assert "there is no provider" not in text
+
+
+def test_a_directory_that_ends_in_yaml(root: Path) -> None:
+    (root / "configs/single_card/x.yaml").mkdir()
+    with pytest.raises(ConfigError, match=r"x\.yaml: is a directory"):
+        config.load(root)
+
+
+def test_two_models_of_one_name(root: Path) -> None:
+    (root / "configs/other").mkdir()
+    (root / "configs/other/m.yaml").write_text(MODEL)
+    with pytest.raises(ConfigError, match="has the name of configs/other/m.yaml"):
+        config.load(root)
+
+
+@pytest.mark.parametrize("name", ["a b", "$(shell ls)", "-n", "a;b", "ä", "a#b", "a%b", "a:b"])
+def test_a_name_that_make_could_not_carry(root: Path, name: str) -> None:
+    (root / f"configs/single_card/{name}.yaml").write_text(MODEL)
+    with pytest.raises(ConfigError, match="has a name that can't be used"):
+        config.load(root)
+
+
+def test_users_files_load_unchanged(root: Path) -> None:
+    """The form that files of this format have today, with nothing but the three keys."""
+    (root / "configs/single_card/m.yaml").write_text(MODEL)
+    (model,) = config.load(root).models
+    assert (model.name, model.facts.name, model.gpus) == ("m", "org/model", 1)
+    assert model.options == {"max_model_len": 4096}
+    assert model.defaults == {"seed": 0}
+
+
+def test_merge_order(root: Path) -> None:
+    """Engine < provider < overrides < SET, and each value knows where it was written."""
+    (root / "configs/engines/vllm.yaml").write_text(ENGINE.replace("0}", "0, dtype: auto, a: 1}"))
+    (root / "configs/providers/card.yaml").write_text("dtype: half\nmax_model_len: 1\na: 2\nb: 2\n")
+    (root / "configs/single_card/m.yaml").write_text(overrides("max-model-len: 2\n    b: 3"))
+    (model,) = config.load(root, knobs={"SET": "max_model_len=3 vllm_version=0.10"}).models
+    assert model.options == {"dtype": "half", "max_model_len": 3, "a": 2, "b": 3}
+    assert model.defaults == {"seed": 0}
+    assert model.serving.vllm_version == "0.10.0"
+    assert model.origin["dtype"] == "configs/providers/card.yaml:1"
+    assert model.origin["b"] == "configs/single_card/m.yaml:7"
+    assert model.origin["max_model_len"].startswith("SET")
+
+
+@pytest.mark.parametrize(
+    "knob", ["x", "a=1 a=2", "--a=1", "max_model_len=lots", "max_model_len=[", "port=0"]
+)
+def test_wrong_set(root: Path, knob: str) -> None:
+    with pytest.raises(ConfigError):
+        config.load(root, knobs={"SET": knob})
+
+
+def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -> None:
+    (root / "configs/single_card/broken.yaml").write_text("")
+    elsewhere = tmp_path / "else where" / "mine.yaml"
+    elsewhere.parent.mkdir()
+    elsewhere.write_text(MODEL)
+    (model,) = config.load(root, elsewhere).models
+    assert model.name == "mine"
+
+
+@pytest.mark.parametrize(
+    ("written", "release"),
+    [("0.8", "0.8.0"), ("v0.8.0", "0.8.0"), ("0.8.5.post1", "0.8.5.post1"), ("0.10", "0.10.0"),
+     ("0.11.0rc2", "0.11.0rc2"), ("1.0.0.1", "1.0.0.1")],
+)  # fmt: skip
+def test_two_spellings_of_a_release_are_one(written: str, release: str) -> None:
+    assert config.schema.canonical(written) == release
+
+
+def test_merge_keys_and_dates_are_read_as_yaml_means_them() -> None:
+    text = "base: &b {x: 1, y: 2}\nmore:\n  <<: *b\n  y: 3\nday: 2026-09-05\n"
+    document = yamlfile.parse(text, "f.yaml")
+    assert document.data["more"] == {"x": 1, "y": 3}
+    assert document.data["day"] == "2026-09-05"
