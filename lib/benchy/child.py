@@ -7,6 +7,7 @@ it is told by the kernel when we die (PR_SET_PDEATHSIG, Linux), so that it never
 from __future__ import annotations
 
 import codecs
+import contextlib
 import ctypes
 import os
 import re
@@ -74,13 +75,13 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),  # noqa: PLW1509
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
         )
         lines = _Lines(file, tag, title, progress)
         try:
             assert process.stdout is not None
             checked = 0.0
-            # A process that the child left behind may hold the pipe open for ever: its own end counts.
+            # What the child left behind may hold the pipe open for ever: its own end counts.
             while lines.read(process.stdout.fileno()):
                 if lines.idle and process.poll() is not None:
                     break
@@ -100,10 +101,8 @@ def run(
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
     """No member of the child's group stays, whether or not the child itself has ended."""
-    try:
+    with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    except (ProcessLookupError, PermissionError):
-        pass
     process.wait()
     if process.stdout:
         process.stdout.close()

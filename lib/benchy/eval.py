@@ -15,60 +15,26 @@ import argparse
 import fcntl
 import hashlib
 import json
+import math
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Any
 
-import requests
-from packaging.version import InvalidVersion, Version
+import yaml
 
-from benchy import child, harness, paths, provenance
+from benchy import child, harness, output, paths, provenance
 from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
-from benchy.harness import Spec
+from benchy.job import Job, check_alive, check_endpoint, check_server, load, read
 
 TAG = "EVAL"
-
-
-@dataclass(frozen=True)
-class Job:
-    """One result to make. spec_bytes: the result spec as it lies on the disk; server: server.json;
-    key: the server's."""
-
-    model: str
-    task: str
-    limit: int | None
-    spec_bytes: bytes
-    spec: Spec
-    run: Spec
-    server: Spec
-    url: str
-    key: str
-
-    @property
-    def title(self) -> str:
-        return f"{self.model}/{self.task}"
-
-    @property
-    def target(self) -> Path:
-        return paths.result(self.model, self.task, self.limit)
-
-    @property
-    def log(self) -> Path:
-        return paths.LOGS / "eval" / paths.limit_dir(self.limit) / self.model / f"{self.task}.log"
-
-    @property
-    def endpoint(self) -> harness.Endpoint:
-        server = self.server
-        return harness.Endpoint(self.url, server["served_model"], server["max_model_len"])
 
 
 def main(argv: list[str]) -> int:
@@ -86,47 +52,17 @@ def main(argv: list[str]) -> int:
         raise UsageError(f"--limit {args.limit}: a limit is 1 or more")
     if not os.environ.get("BENCHY_URL"):
         serve = ["bin/serve", args.model, "--", "bin/eval", *argv]
-        os.execv(serve[0], serve)
+        os.execv(serve[0], serve)  # noqa: S606
     # Between bin/serve and us stands make, which may be killed without a word to us.
     child.die_with_parent()
-    signal.signal(signal.SIGTERM, _terminated)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     job = load(args.model, args.task, args.limit)
     with _only_one(job) as waited:
-        if waited and _made_meanwhile(job, waited):
+        if waited and _made_since(job, waited):
             say(TAG, f"{job.title}: made by another run")
-            return 0
-        evaluate(job)
+        else:
+            evaluate(job)
     return 0
-
-
-def _terminated(_signal: int, _frame: object) -> None:
-    sys.exit(128 + signal.SIGTERM)
-
-
-def load(model: str, task: str, limit: int | None) -> Job:
-    """The job from the spec files and bin/serve's environment. Raises Failure."""
-    run = os.environ.get("BENCHY_RUN", "")
-    spec_bytes = _read(paths.result_spec(model, task, limit))
-    return Job(
-        model,
-        task,
-        limit,
-        spec_bytes,
-        json.loads(spec_bytes),
-        json.loads(_read(paths.task_spec(task))),
-        json.loads(_read(Path(run) / "server.json")),
-        os.environ["BENCHY_URL"].rstrip("/"),
-        os.environ.get("BENCHY_KEY", ""),
-    )
-
-
-def _read(path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Failure(
-            f"{path}: {error.strerror}", "Start it through make, which writes it first: make results"
-        ) from error
 
 
 @contextmanager
@@ -146,7 +82,7 @@ def _only_one(job: Job) -> Iterator[float | None]:
         yield waited
 
 
-def _made_meanwhile(job: Job, since: float) -> bool:
+def _made_since(job: Job, since: float) -> bool:
     try:
         fresh = job.target.stat().st_mtime >= since
         spec = hashlib.sha256(job.spec_bytes).hexdigest()
@@ -159,44 +95,48 @@ def evaluate(job: Job) -> None:
     """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
     check_server(job)
     check_endpoint(job)
-    env_name = job.spec["task"]["harness_environment"]
-    locks = [
-        provenance.lock_sha256(job.server["environment"]) or "",
-        provenance.lock_sha256(env_name) or "",
-        job.server["version"],
-    ]
-    cache = None
-    if not harness.samples_answers(job.spec):
-        args = harness.model_args(job.spec, job.run, job.endpoint)
-        cache = harness.cache_directory(job.spec_bytes, args, locks)
-        cache.mkdir(parents=True, exist_ok=True)
-    base = dict(os.environ) | _token(job)
-    env = harness.environment(job.spec, job.run, job.server["spec"], cache, base)
+    cache = _cache(job)
+    env = harness.environment(
+        job.spec, job.run, job.server["spec"], cache, dict(os.environ) | _token(job)
+    )
     if job.spec["chat"]:
         check_chat(job, env)
-
     directory = job.target.parent
     aside = directory.parent / f".{job.task}.{os.getpid()}.tmp"
-    directory.mkdir(parents=True, exist_ok=True)
-    _clear_aside(job)
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    for old in directory.parent.glob(f".{job.task}.*.tmp"):
+        shutil.rmtree(old, ignore_errors=True)  # of a run that was killed: we hold the lock
     aside.mkdir()
     try:
-        command = harness.command(job.spec, job.run, job.endpoint, aside, cache)
         say(TAG, job.title)
         start = datetime.now(timezone.utc)
-        run_harness(job, command, env, cache)
+        _run(job, harness.command(job.spec, job.run, job.endpoint, aside, cache), env, cache)
         end = datetime.now(timezone.utc)
-        output = harness.read_output(aside, job.log)
-        made = make_result(job, output, start, end)
-        publish(job, made, output)
-        if cache:
-            shutil.rmtree(cache, ignore_errors=True)
+        left = output.read_output(aside, job.log)
+        made = make_result(job, left, start, end)
+        publish(job, made, left)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-        _remove_empty(directory)
+    if cache:
+        shutil.rmtree(cache, ignore_errors=True)
     score = made.score
     error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
     say(TAG, f"{job.title}: {score.metric.split(',')[0]} {score.value:.4f}{error}")
+
+
+def _cache(job: Job) -> Path | None:
+    """The directory of what an interrupted run of this result left, made if there is none."""
+    if harness.samples_answers(job.spec):
+        return None
+    made_by = [
+        provenance.lock_sha256(job.server["environment"]) or "",
+        provenance.lock_sha256(job.spec["task"]["harness_environment"]) or "",
+        job.server["version"],
+    ]
+    args = harness.model_args(job.spec, job.run, job.endpoint)
+    cache = harness.cache_directory(job.spec_bytes, args, made_by)
+    cache.mkdir(parents=True, exist_ok=True)
+    return cache
 
 
 def _token(job: Job) -> dict[str, str]:
@@ -204,79 +144,165 @@ def _token(job: Job) -> dict[str, str]:
     source = job.server["spec"].get("token_from")
     if not source or os.environ.get("HF_TOKEN"):
         return {}
-    import yaml
-
-    token = (yaml.safe_load(_read(Path(source))) or {}).get("hf_token")
+    token = (yaml.safe_load(read(Path(source))) or {}).get("hf_token")
     return {"HF_TOKEN": str(token)} if token else {}
 
 
-def check_server(job: Job) -> None:
-    """That the server was started for this very result. Raises Failure, naming each difference."""
-    spec, asked, server = job.spec, job.server["spec"], job.server
-    wrong: list[str] = []
-
-    def same(what: str, wanted: object, found: object) -> None:
-        if wanted != found:
-            wrong.append(f"{what}: the result needs {wanted!r}, the server has {found!r}")
-
-    same("model", job.model, server["model"])
-    for key in ("name", "revision", "path"):
-        same(f"model.{key}", spec["model"][key], asked[key])
-    same("environment", spec["engine"]["environment"], server["environment"])
-    same("package", spec["engine"]["package"], server["package"])
-    for kind in ("options", "variables"):
-        for key, value in spec[kind].items():
-            same(f"{kind}.{key}", value, asked[kind].get(key))
-    if spec["engine"]["version"] and not _one_release(spec["engine"]["version"], server["version"]):
-        same("release", spec["engine"]["version"], server["version"])
-    if wrong:
-        raise Failure(
-            f"{job.title}: the server at {job.url} is not the one that this result needs",
-            f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
-            lines=wrong,
-        )
-
-
-def _one_release(asked: str, answered: str) -> bool:
-    """Whether two version strings name one release; a build's local part ("+cpu") is none of it
-    unless it was asked for."""
+def check_chat(job: Job, env: dict[str, str]) -> None:
+    """Refuse a task with multiple choice for the chat endpoint, which gives no log-likelihoods of
+    a prompt. Raises ConfigError. Says nothing if this harness release cannot tell."""
+    command = harness.output_types_command(job.spec, job.run)
     try:
-        ours, theirs = Version(asked), Version(answered)
-    except InvalidVersion:
-        return asked == answered
-    return ours == theirs if ours.local else ours.public == theirs.public
+        done = subprocess.run(command, env=env, capture_output=True, timeout=300, check=True)
+        types = json.loads(done.stdout.splitlines()[-1])
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return
+    cannot = sorted(name for name, kind in types.items() if kind != "generate_until")
+    if cannot:
+        raise ConfigError([_chat_mistake(job, cannot)])
 
 
-def check_endpoint(job: Job) -> None:
-    """That it answers, takes our key, and serves the model and release it was started with."""
+def _chat_mistake(job: Job, tasks: list[str]) -> Mistake:
+    named = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
+    return Mistake(
+        str(job.server["spec"].get("source", "")),
+        0,
+        "use_chat_completions",
+        f"the task {job.task} has multiple choice ({named}), which a chat endpoint cannot answer",
+        f"take {job.task} out of `tasks`, or leave out use_chat_completions",
+    )
+
+
+def _run(job: Job, command: list[str], env: dict[str, str], cache: Path | None) -> None:
     try:
-        version = _get(job, "/version").get("version")
-        models = _get(job, "/v1/models")["data"]
-    except (requests.RequestException, ValueError, KeyError, AttributeError) as error:
-        status = getattr(getattr(error, "response", None), "status_code", None)
-        what = "refuses our key (BENCHY_KEY)" if status in (401, 403) else f"does not answer: {error}"
-        raise Failure(f"the server of {job.model} at {job.url} {what}", log=_serve_log(job)) from error
-    if version != job.server["version"]:
-        raise Failure(
-            f"the server at {job.url} answers as release {version}, not {job.server['version']}",
-            log=_serve_log(job),
+        child.run(
+            command,
+            env,
+            job.log,
+            tag=TAG,
+            title=job.title,
+            progress=output.progress,
+            check=lambda: check_alive(job),
+            timeout=job.run["timeout"],
         )
-    served = [model["id"] for model in models]
-    if job.server["served_model"] not in served:
+    except child.Ended as ended:
+        check_alive(job)
+        lines = output.telling_of(job.log)
+        if any(output.CHAT_CANNOT in line for line in lines):
+            raise ConfigError([_chat_mistake(job, job.spec["task"]["task_name"])]) from ended
+        if cache and any("sqlite3." in line for line in lines):
+            shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run begins afresh
         raise Failure(
-            f"the server at {job.url} serves {', '.join(served)}, not {job.server['served_model']}",
-            log=_serve_log(job),
+            f"{job.title}: the harness {ended.words()}",
+            f"Try it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            job.log,
+            lines,
+        ) from ended
+    except OSError as error:
+        env_name = job.spec["task"]["harness_environment"]
+        raise Failure(
+            f"{job.title}: the harness cannot be started: {error}", f"bin/venv create {env_name}"
+        ) from error
+
+
+def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -> document.Result:
+    """The result document. Raises Failure on a metric that is missing or no finite number, and on
+    fewer documents than the task has."""
+    spec, server, data = job.spec, job.server, left.data
+    samples = output.check_counts(left, spec["limit"], job.log)
+    try:
+        metrics = output.metrics(data, list(samples))
+        groups = output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])
+        empty = sorted(name for name, found in metrics.items() if not found)
+        if empty:
+            raise ValueError(f"{', '.join(empty[:5])}: no metric")
+        score = document.main_score(spec["task"]["task_name"], metrics, groups)
+    except ValueError as error:
+        raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
+    path, fallback = spec["model"]["path"], server["spec"]["fallback"]
+    harness_env = spec["task"]["harness_environment"]
+    hidden = [job.key, os.environ.get("HF_TOKEN", "")]
+    return document.Result(
+        schema=document.SCHEMA,
+        model=document.Model(
+            config=job.model,
+            name=spec["model"]["name"],
+            path=path,
+            revision=spec["model"]["revision"],
+            revision_used=None
+            if path
+            else provenance.revision_used(
+                spec["model"]["name"],
+                spec["model"]["revision"],
+                server["spec"].get("hf_cache"),
+                os.environ,
+            ),
+            digest=provenance.digest(Path(path)) if path and Path(path).is_dir() else None,
+        ),
+        engine=document.Engine(
+            name=server["spec"]["engine"],
+            package=server["package"],
+            asked=fallback["version"] if fallback else spec["engine"]["version"],
+            answered=server["version"],
+            environment=server["environment"],
+            lock_sha256=provenance.lock_sha256(server["environment"]),
+        ),
+        fallback=bool(fallback),
+        fallback_reason=document.FallbackReason(
+            fallback["environment"], fallback["version"], str(fallback.get("error", ""))
         )
+        if fallback
+        else None,
+        harness=document.Harness(
+            "lm_eval",
+            str(data.get("lm_eval_version")),
+            harness_env,
+            provenance.lock_sha256(harness_env),
+        ),
+        task=document.Task(
+            name=job.task,
+            task_name=spec["task"]["task_name"],
+            versions={k: str(v) for k, v in sorted(data.get("versions", {}).items())},
+            num_fewshot=spec["task"]["num_fewshot"],
+            gen_kwargs=spec["task"]["gen_kwargs"],
+            max_length=harness.max_length(spec, job.endpoint),
+            files=spec["task"]["files"],
+        ),
+        limit=spec["limit"],
+        seed=spec["task"]["seed"],
+        chat=spec["chat"],
+        gpus=server["gpus"],
+        arguments=provenance.without_secrets(server["arguments"], hidden),
+        options=spec["options"],
+        variables=provenance.public(server["variables"]),
+        times=document.Times(
+            (server.get("seconds_to_ready") or {}).get("total"),
+            start.isoformat(timespec="seconds"),
+            end.isoformat(timespec="seconds"),
+            math.ceil((end - start).total_seconds() * 10) / 10,
+        ),
+        counts=document.Counts(samples, left.requests),
+        git=provenance.git(),
+        spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
+        harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],
+        metrics=metrics,
+        groups=groups,
+        score=score,
+    )
 
 
-def _get(job: Job, path: str) -> Any:
-    session = requests.Session()
-    session.trust_env = False  # no proxy stands between us and our own server
-    headers = {"Authorization": f"Bearer {job.key}"}
-    answer = session.get(job.url + path, headers=headers, timeout=60)
-    answer.raise_for_status()
-    return answer.json()
-
-
-def _serve_log(job: Job) -> Path:
-    return paths.LOGS / "serve" / f"{job.model}.log"
+def publish(job: Job, made: document.Result, left: output.Output) -> None:
+    """Move the harness's files in, then results.json, then drop what belonged to an older one."""
+    directory = job.target.parent
+    inside = directory / job.run["subdirectory"]
+    for file in left.files:
+        (inside / file).parent.mkdir(parents=True, exist_ok=True)
+        (left.directory / file).replace(inside / file)
+    document.write(made, job.target)
+    kept = {directory / name for name in made.harness_output}
+    for path in sorted(inside.rglob("*"), reverse=True):
+        if path.is_dir():
+            if not any(path.iterdir()):
+                path.rmdir()
+        elif path not in kept:
+            path.unlink()

@@ -10,23 +10,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchy import paths
-from benchy.errors import Failure
 
 Spec = Mapping[str, Any]
 
-# Of one request. The harness tries a request that failed `max_retries` times in all, with pauses of
-# 1 to 10 s, so a server that is gone ends a task within a minute and a hung one within half an hour.
+# Seconds for one request. The harness tries a request that fails three times in all, with pauses of
+# 1 to 10 s: a server that is gone ends a task within a minute, a hung one within half an hour.
 REQUEST_TIMEOUT = 600
 MAX_RETRIES = 3
-
-CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 
 
 @dataclass(frozen=True)
@@ -50,8 +46,7 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     asked = spec["task"]
     args: dict[str, Any] = {
         "model": endpoint.served_model,
-        "base_url": endpoint.url
-        + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
+        "base_url": endpoint.url + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
         "num_concurrent": task["num_concurrent"] or 1,
         "max_length": max_length(spec, endpoint),
         "max_retries": MAX_RETRIES,
@@ -83,8 +78,8 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
 def command(
     spec: Spec, task: Spec, endpoint: Endpoint, output: Path, cache: Path | None
 ) -> list[str]:
-    """The harness's command line. output: the directory that it writes; cache: the
-    directory of what an interrupted run left, or None (see cache_directory). Values that are maps are passed as JSON; no shell sees them."""
+    """The harness's command line. output: the directory that it writes; cache: that of
+    what an interrupted run left, or None. Maps are passed as JSON; no shell sees them."""
     asked = spec["task"]
     python = paths.env_dir(asked["harness_environment"]) / "bin" / "python"
     out = [
@@ -126,13 +121,13 @@ def environment(
 ) -> dict[str, str]:
     """The harness's environment: base with the endpoint's key as OPENAI_API_KEY, which
     local-completions reads. server: the server spec (for its hf_cache)."""
-    env = {k: v for k, v in base.items() if not k.startswith(("BENCHY_", "OPENAI_", "MAKE", "VLLM_"))}
-    env.pop("MFLAGS", None)
+    ours = ("BENCHY_", "OPENAI_", "MAKE", "MFLAGS", "VLLM_", "PYTHON")
+    env = {k: v for k, v in base.items() if not k.startswith(ours)}
     env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
     if server.get("hf_cache"):
-        env.setdefault("HF_HUB_CACHE", str(Path(server["hf_cache"]).absolute()))
+        env["HF_HOME"] = str(Path(server["hf_cache"]).expanduser().absolute())
     if cache:
         # Prepared prompts are cached by the task's name alone: shared, an edited task would be
         # asked in its old form.
@@ -208,82 +203,3 @@ def output_types_command(spec: Spec, task: Spec) -> list[str]:
         task["include_path"] or "",
         *spec["task"]["task_name"],
     ]
-
-
-@dataclass(frozen=True)
-class Output:
-    """What the harness left. data: its results file; files: everything, relative to `directory`;
-    requests: how many the model was asked, None where samples were not logged; samples: documents
-    logged for each task."""
-
-    directory: Path
-    data: dict[str, Any]
-    files: tuple[Path, ...]
-    requests: int | None
-    samples: dict[str, int]
-
-
-def read_output(directory: Path, log: Path) -> Output:
-    """Raises Failure if the one results file is missing or damaged."""
-    found = sorted(directory.rglob("results_*.json"))
-    if len(found) != 1:
-        raise Failure(
-            f"the harness ended well but wrote {len(found)} results files, not one",
-            "Free disk space may have run out; the log says what it could not save.",
-            log,
-        )
-    try:
-        data = json.loads(found[0].read_bytes())
-    except ValueError as error:
-        raise Failure(f"the harness's results file is damaged: {error}", log=log) from error
-    if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
-        raise Failure("the harness's results file has no n-samples", log=log)
-    samples: dict[str, int] = {}
-    requests: int | None = None
-    for task in data["n-samples"]:
-        pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
-        for path in directory.rglob("samples_*.jsonl"):
-            if pattern.fullmatch(path.name):
-                documents, asked = _count(path)
-                samples[task] = documents
-                requests = (requests or 0) + asked
-    files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
-    return Output(directory, data, files, requests, samples)
-
-
-def _count(path: Path) -> tuple[int, int]:
-    """Documents and requests in a samples file; a document has one line for each filter."""
-    seen: dict[Any, int] = {}
-    with path.open(encoding="utf-8") as lines:
-        for line in lines:
-            sample = json.loads(line)
-            answers = sample.get("resps") or []
-            seen[sample["doc_id"]] = sum(
-                len(answer) if isinstance(answer, list) else 1 for answer in answers
-            )
-    return len(seen), sum(seen.values())
-
-
-_PROGRESS = re.compile(r"([A-Za-z][A-Za-z ]*?):?\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[([^\]]*)\]")
-_TELLING = re.compile(
-    r"(Error|Exception|Traceback|failed|refused|not found|No such file|Could not|denied|Killed)"
-)
-_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$')
-
-
-def progress(line: str) -> tuple[str, int, int] | None:
-    """(stage, done, all) of one of tqdm's lines, None for any other line."""
-    found = _PROGRESS.search(line)
-    return (found[1].strip(), int(found[2]), int(found[3])) if found else None
-
-
-def telling(text: str, count: int = 8) -> list[str]:
-    """The last few lines of a log that say what went wrong, each once, shortened."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    lines = [line for line in lines if not _PROGRESS.search(line)]
-    chosen = [line for line in lines if _TELLING.search(line) and not _NOISE.search(line)]
-    if not chosen:
-        chosen = lines
-    unique = list(dict.fromkeys(line.strip()[:300] for line in reversed(chosen)))
-    return unique[:count][::-1]
-

@@ -2,7 +2,7 @@
 
 One frozen dataclass for each part; the file is their JSON, keys sorted. Whoever holds only this
 file can tell exactly what produced it. A field is None where it is not known, never guessed.
-Reading ignores keys that this release does not know, and refuses what lacks one or has a wrong type.
+Reading ignores keys that it does not know, and refuses what lacks one or has a wrong type.
 """
 
 from __future__ import annotations
@@ -145,7 +145,7 @@ class Result:
     limit: int | None
     seed: int
     chat: bool
-    gpus: list[int] | str
+    gpus: list[int | str] | str
     arguments: list[str]
     options: dict[str, Any]
     variables: dict[str, str]
@@ -179,9 +179,7 @@ def read(path: Path) -> Result:
 
 def dump(result: Result) -> str:
     """The file's text. Raises ValueError on a number that JSON does not have (NaN)."""
-    text = json.dumps(
-        asdict(result), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False
-    )
+    text = json.dumps(asdict(result), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return text + "\n"
 
 

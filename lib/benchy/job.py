@@ -1,0 +1,190 @@
+"""One result to make: what was planned for it, and the server that was started for it.
+
+Proves that the two belong together before a task starts: the server answers to our key, it runs
+the release and the environment that the result's spec names, it serves that model, with the options
+that can change an answer.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import requests
+from packaging.version import InvalidVersion, Version
+
+from benchy import harness, output, paths
+from benchy.errors import Failure
+from benchy.harness import Spec
+
+
+@dataclass(frozen=True)
+class Job:
+    """spec_bytes: the result spec as it lies on the disk, spec: what it says; run: the task spec;
+    server: bin/serve's server.json; url, key: of the server."""
+
+    model: str
+    task: str
+    limit: int | None
+    spec_bytes: bytes
+    spec: Spec
+    run: Spec
+    server: Spec
+    url: str
+    key: str
+
+    @property
+    def title(self) -> str:
+        return f"{self.model}/{self.task}"
+
+    @property
+    def target(self) -> Path:
+        return paths.result(self.model, self.task, self.limit)
+
+    @property
+    def log(self) -> Path:
+        return paths.LOGS / "eval" / paths.limit_dir(self.limit) / self.model / f"{self.task}.log"
+
+    @property
+    def server_log(self) -> Path:
+        return paths.LOGS / "serve" / f"{self.model}.log"
+
+    @property
+    def endpoint(self) -> harness.Endpoint:
+        server = self.server
+        return harness.Endpoint(self.url, server["served_model"], server["max_model_len"])
+
+
+def load(model: str, task: str, limit: int | None) -> Job:
+    """The job from the spec files and the environment that bin/serve sets. Raises Failure."""
+    spec_bytes = read(paths.result_spec(model, task, limit))
+    return Job(
+        model,
+        task,
+        limit,
+        spec_bytes,
+        _parse(spec_bytes, paths.result_spec(model, task, limit)),
+        _load(paths.task_spec(task)),
+        _load(Path(os.environ.get("BENCHY_RUN", "")) / "server.json"),
+        os.environ["BENCHY_URL"].rstrip("/"),
+        os.environ.get("BENCHY_KEY", ""),
+    )
+
+
+def read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise Failure(
+            f"{path}: {error.strerror}", "Go through make, which writes it first: make results"
+        ) from error
+
+
+def _load(path: Path) -> Spec:
+    return _parse(read(path), path)
+
+
+def _parse(text: bytes, path: Path) -> Spec:
+    try:
+        spec: Spec = json.loads(text)
+    except ValueError as error:
+        raise Failure(
+            f"{path} is damaged: {error}", f"Delete it and make again: rm {path}"
+        ) from error
+    return spec
+
+
+def check_server(job: Job) -> None:
+    """That the server was started for this very result. Raises Failure with each difference."""
+    spec, server = job.spec, job.server
+    asked: Spec = server["spec"]
+    wrong: list[str] = []
+
+    def same(what: str, wanted: object, found: object) -> None:
+        if wanted != found:
+            wrong.append(f"{what}: the result needs {wanted!r}, the server has {found!r}")
+
+    same("model", job.model, server["model"])
+    for key in ("name", "revision", "path"):
+        same(f"model.{key}", spec["model"][key], asked[key])
+    same("environment", spec["engine"]["environment"], server["environment"])
+    same("package", spec["engine"]["package"], server["package"])
+    options: Mapping[str, Any] = {**(asked.get("defaults") or {}), **asked["options"]}
+    for key, value in spec["options"].items():
+        same(f"options.{key}", value, options.get(key))
+    for key, value in spec["variables"].items():
+        same(f"variables.{key}", value, asked["variables"].get(key))
+    release = spec["engine"]["version"]
+    if release and not one_release(release, server["version"]):
+        same("release", release, server["version"])
+    if wrong:
+        raise Failure(
+            f"{job.title}: the server at {job.url} is not the one that this result needs",
+            f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            lines=wrong,
+        )
+
+
+def one_release(asked: str, answered: str) -> bool:
+    """Whether two version strings name one release. A build's local part ("+cpu") belongs to it
+    only if it was asked for."""
+    try:
+        ours, theirs = Version(asked), Version(answered)
+    except InvalidVersion:
+        return asked == answered
+    return ours == theirs if ours.local else ours.public == theirs.public
+
+
+def check_endpoint(job: Job) -> None:
+    """That it answers, takes our key, and serves the model and release it was started with."""
+    where = f"the server of {job.model} at {job.url}"
+    try:
+        version = _get(job, "/version")["version"]
+        served = [model["id"] for model in _get(job, "/v1/models")["data"]]
+    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
+        answer = getattr(error, "response", None)
+        status = None if answer is None else answer.status_code
+        what = (
+            "refuses our key (BENCHY_KEY)"
+            if status in (401, 403)
+            else f"does not answer as it should ({type(error).__name__})"
+        )
+        raise Failure(f"{where} {what}", log=job.server_log, lines=[str(error)[:300]]) from error
+    if version != job.server["version"]:
+        raise Failure(f"{where} is release {version}, not {job.server['version']}")
+    if job.server["served_model"] not in served:
+        raise Failure(f"{where} serves {', '.join(served)}, not {job.server['served_model']}")
+
+
+def _get(job: Job, path: str) -> Any:
+    with requests.Session() as session:
+        session.trust_env = False  # no proxy stands between us and our own server
+        headers = {"Authorization": f"Bearer {job.key}"}
+        answer = session.get(job.url + path, headers=headers, timeout=60)
+        answer.raise_for_status()
+        return answer.json()
+
+
+def check_alive(job: Job) -> None:
+    """Raises Failure if the server's first process is gone: no request will be answered."""
+    pid = job.server.get("pid")
+    if pid and not _lives(int(pid)):
+        raise Failure(
+            f"the server of {job.model} died while {job.task} was running",
+            "Its log says why. Answers had so far are kept; make again goes on from there.",
+            job.server_log,
+            output.telling_of(job.server_log),
+        )
+
+
+def _lives(pid: int) -> bool:
+    """A zombie is dead."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return False
+    return state not in "ZX"

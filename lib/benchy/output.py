@@ -1,0 +1,142 @@
+"""What lm-evaluation-harness leaves behind: its results and samples files, its log.
+
+Formats as lm_eval 0.4.13 writes them (lm_eval/result_schema.py, loggers/evaluation_tracker.py).
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy.errors import Failure
+from benchy.result import Metric, metrics_of
+
+CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the harness left. data: its results file; files: everything, relative to `directory`;
+    requests: how many the model was asked, None where samples were not logged; samples: documents
+    logged for each task."""
+
+    directory: Path
+    data: dict[str, Any]
+    files: tuple[Path, ...]
+    requests: int | None
+    samples: dict[str, int]
+
+
+def read_output(directory: Path, log: Path) -> Output:
+    """Raises Failure if the one results file is missing or damaged."""
+    found = sorted(directory.rglob("results_*.json"))
+    if len(found) != 1:
+        raise Failure(
+            f"the harness ended well but wrote {len(found)} results files, not one",
+            "Free disk space may have run out; the log says what it could not save.",
+            log,
+        )
+    try:
+        data = json.loads(found[0].read_bytes())
+    except ValueError as error:
+        raise Failure(f"the harness's results file is damaged: {error}", log=log) from error
+    if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
+        raise Failure("the harness's results file has no n-samples", log=log)
+    samples: dict[str, int] = {}
+    requests: int | None = None
+    for task in data["n-samples"]:
+        pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
+        for path in directory.rglob("samples_*.jsonl"):
+            if pattern.fullmatch(path.name):
+                documents, asked = _count(path)
+                samples[task] = documents
+                requests = (requests or 0) + asked
+    files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
+    return Output(directory, data, files, requests, samples)
+
+
+def _count(path: Path) -> tuple[int, int]:
+    """Documents and requests in a samples file; a document has one line for each filter."""
+    seen: dict[Any, int] = {}
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            sample = json.loads(line)
+            answers = sample.get("resps") or []
+            seen[sample["doc_id"]] = sum(
+                len(answer) if isinstance(answer, list) else 1 for answer in answers
+            )
+    return len(seen), sum(seen.values())
+
+
+def check_counts(output: Output, limit: int | None, log: Path) -> dict[str, int]:
+    """Documents evaluated for each task, as n-samples says. Raises Failure if they are fewer than
+    the task has (or than the limit), or others than those logged."""
+    counts: dict[str, int] = {}
+    for task, count in output.data["n-samples"].items():
+        whole, effective = int(count["original"]), int(count["effective"])
+        promised = whole if limit is None else min(limit, whole)
+        logged = output.samples.get(task, effective)
+        if not effective or effective != promised or logged != effective:
+            raise Failure(
+                f"{task}: {promised} documents were to be evaluated, {effective} were, "
+                f"{logged} are in the harness's own files",
+                log=log,
+            )
+        counts[task] = effective
+    if not counts:
+        raise Failure("the harness evaluated no task", log=log)
+    return counts
+
+
+def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Metric]]:
+    """The metrics of the named tasks or groups; a group without any is left out. Raises ValueError,
+    naming task and metric."""
+    found: dict[str, dict[str, Metric]] = {}
+    for name in names:
+        entry = data.get("results", {}).get(name) or data.get("groups", {}).get(name) or {}
+        try:
+            numbers = metrics_of(entry, data.get("higher_is_better", {}).get(name) or {})
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if numbers or name in data.get("n-samples", {}):
+            found[name] = numbers
+    return found
+
+
+_PROGRESS = re.compile(r"([A-Za-z][A-Za-z ]*?):?\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[([^\]]*)\]")
+_TELLING = re.compile(
+    r"(Error|Exception|Traceback|failed|refused|not found|No such file|Could not|denied|Killed)"
+)
+_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$')
+
+
+def progress(line: str) -> tuple[str, int, int] | None:
+    """(stage, done, all) of one of tqdm's lines, None for any other line."""
+    found = _PROGRESS.search(line)
+    return (found[1].strip(), int(found[2]), int(found[3])) if found else None
+
+
+def telling(text: str, count: int = 8) -> list[str]:
+    """The last few lines of a log that say what went wrong, each once, shortened."""
+    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
+    lines = [line for line in lines if not _PROGRESS.search(line)]
+    chosen = [line for line in lines if _TELLING.search(line) and not _NOISE.search(line)]
+    if not chosen:
+        chosen = lines
+    unique = list(dict.fromkeys(line.strip()[:300] for line in reversed(chosen)))
+    return unique[:count][::-1]
+
+
+def telling_of(log: Path) -> list[str]:
+    """telling() of a log file's last 200 kB; nothing if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 200_000))
+            return telling(file.read().decode("utf-8", "replace"))
+    except OSError:
+        return []
