@@ -10,7 +10,7 @@ from __future__ import annotations
 import difflib
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,17 +101,24 @@ def arguments(
     *,
     defaults: Mapping[str, Any] | None = None,
     source: str = "",
+    origin: Mapping[str, str] | None = None,
 ) -> list[str]:
     """The arguments that give these options to this release, in the order of their names.
 
     options: what people wrote, `None` for not passed; defaults: the engine file's, below them, of
-    which those that the release lacks are left out. source: the file that is named in mistakes.
-    Raises ConfigError with all mistakes.
+    which those that the release lacks are left out. source: the file that is named in mistakes,
+    unless origin knows the option's own, as "file:line". Raises ConfigError with all mistakes.
     """
     wanted = {name: value for name, value in (defaults or {}).items() if release.has(name)}
     wanted.update(options)
     mistakes: list[Mistake] = []
-    wanted = _own_keys(wanted, release, source, mistakes)
+
+    def mistake(option: str, bad: _Bad) -> None:
+        file, _, line = (origin or {}).get(option, "").rpartition(":")
+        place = (file, int(line)) if line.isdecimal() else (source, 0)
+        mistakes.append(Mistake(*place, option, bad.what, bad.mend))
+
+    wanted = _own_keys(wanted, release, mistake)
     out: list[str] = []
     for option, value in sorted(wanted.items()):
         if value is None:
@@ -123,14 +130,14 @@ def arguments(
                 raise _lacking(option, release)
             out += _words(option, value, release)
         except _Bad as bad:
-            mistakes.append(Mistake(source, 0, option, bad.what, bad.mend))
+            mistake(option, bad)
     if mistakes:
         raise ConfigError(mistakes)
     return out
 
 
 def _own_keys(
-    options: Mapping[str, Any], release: Release, source: str, mistakes: list[Mistake]
+    options: Mapping[str, Any], release: Release, mistake: Callable[[str, _Bad], None]
 ) -> dict[str, Any]:
     """options with benchy's own provider keys turned into the release's options."""
     wanted = dict(options)
@@ -138,7 +145,7 @@ def _own_keys(
     if memory and not release.has("kv_cache_memory_bytes"):
         what = f"{release.name} cannot be given a size for its KV cache (vLLM can from 0.10.2)"
         mend = "write 0 and set gpu_memory_utilization, or take a newer release"
-        mistakes.append(Mistake(source, 0, "kv_cache_memory", what, mend))
+        mistake("kv_cache_memory", _Bad(what, mend))
     elif memory:
         wanted.setdefault("kv_cache_memory_bytes", memory)
     if wanted.get("enforce_eager") is False:

@@ -93,12 +93,7 @@ def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     chosen: list[Gpu] = []
     for word in given.split(","):
         name = word.strip()
-        match = [
-            card
-            for card in cards
-            if (name.isdigit() and card.index == int(name))
-            or (len(name) > 4 and card.uuid.startswith(name))
-        ]
+        match = named(name, cards)
         if len(match) != 1:
             break
         if match[0] not in chosen:
@@ -118,6 +113,14 @@ def _count(number: int) -> str:
     return f"{number or 'no'} GPU{'' if number == 1 else 's'}"
 
 
+def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
+    """The cards that an index or the beginning of a UUID names."""
+    name = str(word).strip()
+    if name.isdecimal():
+        return [card for card in cards if card.index == int(name)]
+    return [card for card in cards if len(name) > 4 and card.uuid.startswith(name)]
+
+
 def pool(
     server: Mapping[str, Any],
     cards: Sequence[Gpu] | None = None,
@@ -127,12 +130,12 @@ def pool(
 
     Raises Failure if they are too few.
     """
-    if reason := fits(server, cards, environment):
+    have = gpus() if cards is None else list(cards)
+    if reason := fits(server, have, environment):
         raise Failure(f"{server['model']} {reason}")
-    chosen = visible(gpus() if cards is None else cards, environment)
+    chosen = visible(have, environment)
     if server.get("cuda_devices"):
-        by_index = {card.index: card for card in chosen}
-        chosen = [by_index[index] for index in server["cuda_devices"]]
+        chosen = [card for pin in server["cuda_devices"] for card in named(pin, chosen)]
     return chosen
 
 
@@ -158,9 +161,9 @@ def fits(
         return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
     pins = server.get("cuda_devices") or []
     for pin in pins:
-        if pin not in [card.index for card in have]:
+        if len(named(pin, have)) != 1:
             return f"is pinned to GPU {pin}, this machine has 0 to {len(have) - 1}"
-        if pin not in [card.index for card in seen]:
+        if not named(pin, seen):
             names = ", ".join(str(card.index) for card in seen)
             return f"is pinned to GPU {pin}, {where} {names}"
     if pins and len(pins) < wanted:

@@ -1,0 +1,370 @@
+"""One engine server: started under a guardian, waited for, proved to be ours, asked a question.
+
+Everything here talks HTTP to one address with a key of its own; nothing goes through a proxy.
+"""
+
+from __future__ import annotations
+
+import errno
+import http.client
+import ipaddress
+import json
+import math
+import re
+import socket
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+from packaging.version import InvalidVersion, Version
+
+from benchy import diagnose, guard
+from benchy.errors import Failure, say
+
+# What the engine's log says when a stage begins: vLLM 0.6 to 0.32.
+STAGES = (
+    ("engine", r"Initializing an? (?:V\d )?LLM engine|Initializing a V1 LLM engine"),
+    ("weights", r"Starting to load model|Loading (?:model )?weights|Loading safetensors"),
+    ("compile", r"torch\.compile|Dynamo bytecode transform|Compiling a graph|Cache the graph"),
+    ("warm-up", r"Warming up model|Capturing (?:the model|CUDA graph)|Graph capturing|"
+                r"GPU KV cache size|# (?:GPU|CPU|cuda|cpu) blocks|CPU KV cache size"),
+    ("api", r"Starting vLLM (?:API )?server|Started server process|Application startup complete"),
+)  # fmt: skip
+PROMPT = "El agua es clara. A água é clara."
+RETRY_PORT = 3  # starts with another port, when somebody took the one that was free
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server answers. address: what we connect to, also if it listens on all."""
+
+    host: str
+    port: int
+    key: str = field(repr=False)
+
+    @property
+    def address(self) -> str:
+        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
+
+    def ask(
+        self,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        key: str | None = None,
+        timeout: float = 10,
+    ) -> tuple[int, Any]:
+        """Status and JSON (text if it is none) of GET path, or of POST with a body.
+
+        key: instead of ours; "" for none. Raises OSError, http.client.HTTPException.
+        """
+        key = self.key if key is None else key
+        headers = {"Authorization": f"Bearer {key}"} if key else {}
+        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
+        try:
+            if body is None:
+                connection.request("GET", path, headers=headers)
+            else:
+                headers["Content-Type"] = "application/json"
+                connection.request("POST", path, json.dumps(body).encode(), headers)
+            answer = connection.getresponse()
+            text = answer.read().decode(errors="replace")
+        finally:
+            connection.close()
+        try:
+            return answer.status, json.loads(text) if text else None
+        except ValueError:
+            return answer.status, text
+
+
+def loopback(host: str) -> bool:
+    """Does a server that listens on host stay on this machine?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """A port that nobody listens on, or the one wanted. Raises Failure if that is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted or 0))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and wanted:
+                raise Failure(
+                    f"port {wanted} is taken by {listener(wanted)}",
+                    "leave `port` out, and benchy takes a free one; or end that process",
+                ) from None
+            raise Failure(f"{host}:{wanted or 0} can't be listened on: {error.strerror}") from None
+        return int(probe.getsockname()[1])
+
+
+def listeners(port: int) -> set[int | None]:
+    """Pids that listen on this TCP port; None stands for one that we may not see."""
+    return {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr[1] == port
+    }
+
+
+def listener(port: int) -> str:
+    """Who listens on a port, in words."""
+    for pid in listeners(port):
+        if pid:
+            try:
+                command = " ".join(psutil.Process(pid).cmdline())[:80]
+            except psutil.Error:
+                command = "?"
+            return f"pid {pid} ({command})"
+    return "a process of another user"
+
+
+class Log:
+    """The engine's log, read as it grows; knows which stage the engine is in."""
+
+    def __init__(self, path: Path, begun: float) -> None:
+        self.path, self.begun = path, begun
+        self.at = 0
+        self.stage = "start"
+        self.times: dict[str, float] = {}  # stage → seconds after the start at which it began
+
+    def read(self) -> bool:
+        """Read what is new; has another stage begun?"""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self.at)
+                data = file.read()
+        except OSError:
+            return False
+        self.at += len(data)
+        before = self.stage
+        order = ["start", *(name for name, _ in STAGES)]
+        for name, pattern in STAGES:
+            later = order.index(name) > order.index(self.stage)
+            if later and re.search(pattern.encode(), data):
+                self.stage = name
+                self.times[name] = round(time.monotonic() - self.begun, 1)
+        return self.stage != before
+
+    def text(self) -> str:
+        """All of it, of a very long one the end."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(max(0, self.path.stat().st_size - (4 << 20)))
+                return file.read().decode(errors="replace")
+        except OSError:
+            return ""
+
+
+class Server:
+    """A running engine. guardian: whose child it is; title: how lines name it."""
+
+    def __init__(
+        self, endpoint: Endpoint, log: Path, guardian: guard.Guard, title: str, served: str
+    ) -> None:
+        self.endpoint, self.guardian, self.title, self.served = endpoint, guardian, title, served
+        self.begun = time.monotonic()
+        self.log = Log(log, self.begun)
+        self.pid = 0
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start the engine. Raises Failure if the program can't be run."""
+        self.begun = self.log.begun = time.monotonic()
+        try:
+            self.pid = self.guardian.start("server", argv, env, str(self.log.path))
+        except OSError as error:
+            raise Failure(f"{self.title}: the engine can't be started: {error}") from None
+
+    def failure(self, what: str, mend: str = "") -> Failure:
+        """What happened, in words, with the log's telling lines."""
+        text = self.log.text()
+        known = diagnose.explain(text)
+        if known:
+            what, mend = f"{what}: {known[0]}", known[1]
+        mend = mend or "read the log; `bin/serve MODEL --test` tries this alone"
+        return Failure(
+            f"{self.title}: {what}", mend, self.log.path, diagnose.telling_lines(text, 8)
+        )
+
+    def check_alive(self, what: str) -> None:
+        """Raises Failure if the server's first process has ended. what: the moment, for words."""
+        if "server" in self.guardian.ended:
+            status = self.guardian.ended["server"]
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            raise self.failure(f"the server ended {how} {what}")
+
+    def wait_ready(self, timeout: float) -> float:
+        """Wait until /health answers; seconds since the start. Raises Failure."""
+        live, drawn, said = sys.stderr.isatty(), False, 0.0
+        try:
+            while True:
+                self.guardian.wait(0.25)
+                seconds = time.monotonic() - self.begun
+                moved = self.log.read()
+                self.check_alive(f"while starting ({self.log.stage}, after {seconds:.0f} s)")
+                try:
+                    if self.endpoint.ask("/health", timeout=5)[0] == 200:
+                        break
+                except (OSError, http.client.HTTPException):
+                    pass
+                if seconds > timeout:
+                    raise self.failure(
+                        f"no answer within startup_timeout = {timeout:g} s "
+                        f"(it was at: {self.log.stage})",
+                        "raise startup_timeout, or see in the log what it waits for",
+                    )
+                text = f"{self.title}: {self.log.stage}, {seconds:.0f} s"
+                if live:
+                    print(f"\r\033[K  {'SERVE':<8}{text}", end="", file=sys.stderr, flush=True)
+                    drawn = True
+                elif moved or seconds - said > 60:
+                    say("SERVE", text)
+                    said = seconds
+        finally:
+            if drawn:
+                print("\r\033[K", end="", file=sys.stderr, flush=True)
+        return round(time.monotonic() - self.begun, 1)
+
+    def identity(self, expected: str | None) -> tuple[str, int]:
+        """Prove that what answers is ours. Returns release answered and max_model_len.
+
+        expected: the release it has to be, None if any is right. Raises Failure.
+        """
+        ours = guard.descendants(self.guardian.pid)
+        here = listeners(self.endpoint.port)
+        if not here or not here <= ours:
+            raise Failure(
+                f"{self.title}: on port {self.endpoint.port} listens "
+                f"{listener(self.endpoint.port) if here else 'nobody'}, not the server of this run",
+                "start again: another port will be taken",
+                self.log.path,
+            )
+        version = str((self.json("/version") or {}).get("version", ""))
+        if expected and not same_release(version, expected):
+            raise Failure(
+                f"{self.title}: the server answers as release {version or '?'}, "
+                f"asked for was {expected}",
+                "build the environment anew: delete its directory under venvs/ and run make venvs",
+                self.log.path,
+            )
+        models = {m["id"]: m for m in (self.json("/v1/models") or {}).get("data", [])}
+        if self.served not in models:
+            raise Failure(
+                f"{self.title}: the server serves {', '.join(models) or 'nothing'}, "
+                f"not {self.served}",
+                log=self.log.path,
+            )
+        if self.endpoint.ask("/v1/models", key="")[0] not in (401, 403):
+            raise Failure(
+                f"{self.title}: the server answers without its key",
+                "an engine that knows no VLLM_API_KEY can't be used",
+                self.log.path,
+            )
+        return version, int(models[self.served].get("max_model_len") or 0)
+
+    def json(self, path: str) -> Any:
+        """GET path; Failure if the answer isn't 200."""
+        try:
+            status, answer = self.endpoint.ask(path, timeout=30)
+        except (OSError, http.client.HTTPException) as error:
+            raise self.failure(f"{path} does not answer ({error})") from None
+        if status != 200:
+            raise self.failure(f"{path} answers {status}: {str(answer)[:200]}")
+        return answer
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST body; Failure if the answer isn't 200."""
+        try:
+            status, answer = self.endpoint.ask(path, body, timeout=300)
+        except (OSError, http.client.HTTPException) as error:
+            self.guardian.wait(1)
+            self.check_alive("at its first request")
+            raise self.failure(f"{path} does not answer ({error})") from None
+        if status != 200:
+            raise self.failure(f"{path} answers {status}: {message(answer)}")
+        return answer
+
+    def scored(self) -> list[float]:
+        """Log-probabilities of a fixed sentence, as loglikelihood tasks ask for them. Raises
+        Failure unless all of them are finite numbers."""
+        body = {"model": self.served, "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
+        answer = self.post("/v1/completions", {**body, "echo": True, "logprobs": 1})
+        try:
+            numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
+        except (KeyError, IndexError, TypeError):
+            numbers = []
+        if not numbers or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            raise self.failure(
+                f"the log-probabilities of a sentence are no numbers: {str(numbers)[:120]}",
+                "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
+            )
+        return [float(number) for number in numbers]
+
+    def said(self, chat: bool) -> str:
+        """The answer to one chat or completion request."""
+        body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
+        if chat:
+            turn = {"role": "user", "content": PROMPT}
+            answer = self.post("/v1/chat/completions", {**body, "messages": [turn]})
+            told = answer["choices"][0]["message"]
+            return str(told.get("content") or told.get("reasoning_content") or "")
+        return str(self.post("/v1/completions", {**body, "prompt": PROMPT})["choices"][0]["text"])
+
+    def watch(self, name: str) -> int:
+        """Wait for the end of process `name`; its status. Raises Failure if the server ends first
+        or says three times that its engine is dead."""
+        sick, looked = 0, time.monotonic()
+        while name not in self.guardian.wait(1):
+            self.check_alive("in the middle of the run")
+            if time.monotonic() - looked > 5:
+                looked = time.monotonic()
+                sick = sick + 1 if self.dead() else 0
+                if sick == 3:
+                    raise self.failure("the engine is dead, though the server answers")
+        # A task fails because its server has died; that is the cause to tell, so give it a moment.
+        if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
+            self.guardian.wait(2)
+        if self.guardian.ended[name]:
+            self.check_alive("in the middle of the run")
+        return self.guardian.ended[name]
+
+    def dead(self) -> bool:
+        """Does the server say that it can't work any more? Busy is not dead."""
+        try:
+            return self.endpoint.ask("/health", timeout=5)[0] >= 500
+        except TimeoutError:
+            return False
+        except (OSError, http.client.HTTPException):
+            return True
+
+
+def message(answer: Any) -> str:
+    """The words of an error that the server answered."""
+    if isinstance(answer, dict):
+        inner = answer.get("error", answer)
+        answer = inner.get("message", inner) if isinstance(inner, dict) else inner
+    return str(answer)[:300]
+
+
+def same_release(answered: str, expected: str) -> bool:
+    """Are these one release? A local part such as +cpu says how it was built, not what it is."""
+    try:
+        return Version(answered).public == Version(expected).public
+    except InvalidVersion:
+        return answered == expected
