@@ -265,13 +265,12 @@ def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: H
     }
 
 
-def _devices(value: str | int | list[int] | None) -> list[str] | None:
-    if value is None:
+def _devices(value: str | int | list[int] | None) -> list[int] | None:
+    if value is None or value == "":
         return None
     if isinstance(value, int):
-        return [str(value)]
-    parts = value.split(",") if isinstance(value, str) else map(str, value)
-    return [part.strip() for part in parts if part.strip()]
+        return [value]
+    return [int(part) for part in (value.split(",") if isinstance(value, str) else value)]
 
 
 # --- tasks and results ----------------------------------------------------------------------

@@ -64,6 +64,7 @@ Name = Annotated[str, Field(pattern=NAME)]
 Requirement = Annotated[str, Field(pattern=REQUIREMENT)]
 Variables = Annotated[dict[str, str], AfterValidator(_environ)]
 Size = Annotated[int, Field(ge=1)]
+Devices = Annotated[str, Field(pattern=r"^(\d+(, ?\d+)*)?$")]
 
 
 def key(
@@ -128,7 +129,7 @@ class Provider(Strict):
         None, "token for gated models; better: HF_TOKEN in the environment", "no"
     )
     startup_timeout: Size = key(1800, "seconds from the server's start to its first answer", "no")
-    cuda_devices: str | int | list[int] | None = key(
+    cuda_devices: Devices | int | list[int] | None = key(
         None, 'GPUs to take, "0,1"; absent: any that are free', "no"
     )
 

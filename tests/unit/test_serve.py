@@ -1,0 +1,353 @@
+"""bin/serve with the stand-in engine: real processes, a real port, real signals.
+
+The stand-in's three processes behave as vLLM's: the core has a session of its own and outlives a
+killed parent. STANDIN_* reach it through the caller's environment.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchy import guard, lease, probe, server
+
+ROOT = Path(__file__).resolve().parents[2]
+MAIN = "import sys; from benchy import errors, serve; sys.exit(errors.run(serve.main))"
+STANDIN = ROOT / "tests" / "build" / "standin" / "engine" / "standin_engine"
+SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(120)"]
+# Looks at its server as a task does, and says what it saw.
+LOOK = """
+import json, os, pathlib, urllib.request
+run = pathlib.Path(os.environ["BENCHY_RUN"])
+told = json.loads((run / "server.json").read_text())
+ask = urllib.request.Request(os.environ["BENCHY_URL"] + "/v1/models",
+    headers={"Authorization": "Bearer " + os.environ["BENCHY_KEY"]})
+told["answered"] = json.load(urllib.request.urlopen(ask, timeout=5))["data"][0]["id"]
+told["modes"] = [oct((p).stat().st_mode & 0o777) for p in (run, run / "server.json")]
+told["key"] = os.environ["BENCHY_KEY"]
+print(json.dumps(told))
+"""
+
+
+@dataclass
+class House:
+    """A root with one environment and its models; env: what the commands are given."""
+
+    root: Path
+    env: dict[str, str]
+    begun: list[subprocess.Popen[str]] = field(default_factory=list)
+
+    def model(self, name: str, **changes: object) -> None:
+        spec = {
+            "model": name, "source": f"configs/{name}.yaml", "name": f"test/{name}",
+            "revision": None, "path": None, "make": None, "engine": "standin",
+            "package": "standin-engine", "version": "1.2.0", "environment": "standin_1_2_0",
+            "fallback": None, "device": "cpu", "gpus": 0, "cuda_devices": None,
+            "host": "127.0.0.1", "port": None, "command": ["-m", "standin_engine"],
+            "options": {"max_model_len": 512}, "defaults": {"seed": 0}, "origin": {},
+            "variables": {"SOME_VARIABLE": "1"}, "chat": False, "trust_remote_code": False,
+            "startup_timeout": 20, "hf_cache": None, "token_from": None, **changes,
+        }  # fmt: skip
+        folder = self.root / "build" / "specs" / "server"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(spec))
+
+    def start(self, *words: str, **env: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-c", MAIN, *words]
+        process = subprocess.Popen(
+            command, cwd=self.root, env={**self.env, **env}, text=True,
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        )  # fmt: skip
+        self.begun.append(process)
+        return process
+
+    def run(self, *words: str, **env: str) -> tuple[int, str, str]:
+        process = self.start(*words, **env)
+        out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def log(self, name: str) -> str:
+        return (self.root / "logs" / "serve" / f"{name}.log").read_text()
+
+    def starts(self) -> list[dict[str, Any]]:
+        """What each start of the engine wrote down of itself."""
+        path = self.root / "starts.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()]
+
+    def processes(self) -> list[psutil.Process]:
+        """All that belongs to this house, known by a variable that every process inherits."""
+        found = []
+        for process in psutil.process_iter():
+            with suppress(psutil.Error):
+                if process.environ().get("HOUSE") == str(self.root):
+                    if process.status() != psutil.STATUS_ZOMBIE:
+                        found.append(process)
+        return found
+
+
+@pytest.fixture
+def house(tmp_path: Path) -> Iterator[House]:
+    site = tmp_path / "site"
+    shutil.copytree(STANDIN, site / "standin_engine")
+    release = 'VERSION = ANSWERED = "1.2.0"\n'
+    (site / "standin_engine" / "release.py").write_text(release)
+    folder = tmp_path / "venvs" / "standin_1_2_0"
+    (folder / "bin").mkdir(parents=True)
+    python = folder / "bin" / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
+    python.chmod(0o755)
+    flags = subprocess.run(
+        [python, "-c", "import json, sys; sys.path.append(sys.argv[1]); import probe; "
+         "print(json.dumps(probe.flags(probe.parser('standin_engine'))))",
+         str(Path(probe.__file__).parent)],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    (folder / "flags.json").write_text(flags.stdout)
+    (folder / "check.json").write_text('{"ok": true, "version": "1.2.0"}')
+    (folder / "lock").write_text("standin-engine==1.2.0\n")
+    (folder / ".stamp").write_text("")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("STANDIN_", "BENCHY_", "MAKE"))}
+    env |= {
+        "PYTHONPATH": str(ROOT / "lib"), "BENCHY_LEASES": str(tmp_path / "leases"),
+        "HOUSE": str(tmp_path), "STANDIN_LOG_FILE": str(tmp_path / "starts.jsonl"),
+        "CPU_SLOTS": "1",
+    }  # fmt: skip
+    made = House(tmp_path, env)
+    made.model("one")
+    yield made
+    for process in made.processes():
+        process.kill()
+    for begun in made.begun:
+        begun.wait(10)
+        for pipe in (begun.stdout, begun.stderr):
+            if pipe:
+                pipe.close()
+
+
+def until(what: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def port_open(port: int) -> bool:
+    with socket.socket() as probe_socket:
+        return probe_socket.connect_ex(("127.0.0.1", port)) == 0
+
+
+def test_the_command_finds_a_proved_server(house: House) -> None:
+    status, out, err = house.run("one", "--", sys.executable, "-c", LOOK)
+    assert status == 0, err
+    told = json.loads(out)
+    assert told["answered"] == told["served_model"] == "test/one"
+    assert (told["version"], told["package_version"]) == ("1.2.0", "1.2.0")
+    assert (told["max_model_len"], told["gpus"]) == (512, "cpu")
+    assert told["variables"]["SOME_VARIABLE"] == "1"
+    assert told["seconds_to_ready"]["total"] > 0
+    assert "--max-model-len=512" in told["arguments"] and "--seed=0" in told["arguments"]
+    assert told["modes"] == ["0o700", "0o600"]
+    assert len(told["lock_sha256"]) == 64
+    key = told.pop("key")
+    assert key not in json.dumps(told) and key not in house.log("one") + err
+    assert (house.root / "logs/serve/one.log").stat().st_mode & 0o777 == 0o600
+    assert not list((house.root / "run").iterdir())
+    assert f"one  standin_1_2_0 on cpu, port {house.starts()[0]['argv'][7]} (ready in" in err
+    assert not house.processes()
+
+
+def test_its_status_is_the_commands(house: House) -> None:
+    assert house.run("one", "--", "sh", "-c", "exit 7")[0] == 7
+    assert house.run("one", "--", "sh", "-c", "kill -9 $$")[0] == 137
+    status, _, err = house.run("one", "--", "./no-such-program")
+    assert status == 1 and "the command can't be started: ./no-such-program" in err
+
+
+def test_test_shows_the_answers(house: House) -> None:
+    house.model("one", chat=True)
+    status, out, err = house.run("one", "--test")
+    assert status == 0, err
+    assert "release   1.2.0" in out and "test/one, 512 tokens" in out
+    assert "\nchat " in out and "\nlogprobs  -" in out
+    assert "here" not in err
+
+
+MISTAKES = [
+    ({"options": {"max_model_length": 1}}, 2, "standin-engine 1.2.0 has no such option"),
+    ({"options": {"dtype": "f16"}}, 2, "configs/one.yaml: dtype: 'f16' is not one of its values"),
+    ({"device": "gpu", "gpus": 64}, 1, "one needs 64 GPUs, this machine has"),
+    ({"path": "build/models/none"}, 2, "there is no directory build/models/none"),
+    ({"version": "1.3.0"}, 1, "answers as release 1.2.0, asked for was 1.3.0"),
+]
+
+
+@pytest.mark.parametrize(("changes", "status", "words"), MISTAKES)
+def test_mistakes_are_told(house: House, changes: dict[str, Any], status: int, words: str) -> None:
+    house.model("one", **changes)
+    got, _, err = house.run("one", "--", "touch", "ran")
+    assert (got, words in err) == (status, True), err
+    assert not (house.root / "ran").exists()
+    assert "Traceback" not in err
+
+
+def test_unknown_model(house: House) -> None:
+    status, _, err = house.run("two", "--test")
+    assert status == 2 and "no model is named 'two'" in err and "known: one" in err
+
+
+def test_an_environment_that_cannot_be_built(house: House) -> None:
+    (house.root / "venvs/standin_1_2_0/.stamp").unlink()
+    (house.root / "bin").mkdir()
+    venv = house.root / "bin/venv"
+    venv.write_text('#!/bin/sh\necho "$@" > asked\nexit 1\n')
+    venv.chmod(0o755)
+    status, _, err = house.run("one", "--test")
+    assert status == 1 and "its environment standin_1_2_0 could not be built" in err
+    assert (house.root / "asked").read_text() == "create standin_1_2_0\n"
+
+
+FAILURES = [
+    ("oom", "the memory does not hold the model", "CUDA out of memory"),
+    ("gated", "the model is gated", "gated repo"),
+    ("arch", "cannot run the model's architecture", "NovelForCausalLM"),
+    ("disk", "the disk is full", "No space left on device"),
+    ("start", "the server ended with status 1 while starting", "asked to fail"),
+    ("hang", "no answer within startup_timeout = 2 s (it was at: weights)", "Starting to load"),
+]
+
+
+@pytest.mark.parametrize(("fault", "words", "line"), FAILURES)
+def test_failures_are_explained(house: House, fault: str, words: str, line: str) -> None:
+    house.model("one", startup_timeout=2 if fault == "hang" else 20)
+    status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL=fault)
+    assert status == 1 and words in err and line in err, err
+    assert "logs/serve/one.log" in err and not (house.root / "ran").exists()
+    assert len(err.splitlines()) < 24 and not house.processes()
+
+
+def test_a_server_that_dies_ends_the_command(house: House) -> None:
+    ask = LOOK + (
+        "import time\n"
+        "for n in range(4):\n"
+        "    body = json.dumps({'prompt': 'a', 'max_tokens': 1}).encode()\n"
+        "    ask = urllib.request.Request(os.environ['BENCHY_URL'] + '/v1/completions', body,\n"
+        "        {'Authorization': 'Bearer ' + os.environ['BENCHY_KEY']})\n"
+        "    try: urllib.request.urlopen(ask, timeout=5)\n"
+        "    except OSError: time.sleep(100)\n"
+    )
+    begun = time.monotonic()
+    status, _, err = house.run(
+        "one", "--", sys.executable, "-c", ask, STANDIN_FAIL="die_after_3_requests"
+    )
+    assert status == 1 and "in the middle of the run" in err, err
+    assert time.monotonic() - begun < 20 and not house.processes()
+
+
+def test_a_port_that_is_taken(house: House) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        house.model("one", port=taken.getsockname()[1])
+        status, _, err = house.run("one", "--test")
+    assert status == 1 and f"is taken by pid {os.getpid()} (" in err
+
+
+def test_a_stranger_on_the_port_is_noticed() -> None:
+    with guard.Guard() as guardian, socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key")
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
+        with pytest.raises(server.Failure, match=f"listens pid {os.getpid()}"):
+            one.identity(None)
+
+
+@pytest.mark.parametrize(
+    ("answered", "expected", "same"),
+    [("0.32.0+cpu", "0.32.0", True), ("0.8.0", "0.8.0.post1", False), ("dev", "dev", True),
+     ("0.10", "0.10.0", False), ("", "0.8.0", False)],
+)  # fmt: skip
+def test_same_release(answered: str, expected: str, same: bool) -> None:
+    assert server.same_release(answered, expected) is (same or (answered, expected) == ("0.10", ""))
+
+
+# Whom to kill, with what: the status that bin/serve then ends with, None if it is killed itself.
+KILLS = [
+    ("wrapper", signal.SIGINT, 130),
+    ("wrapper", signal.SIGTERM, 143),
+    ("wrapper", signal.SIGHUP, 129),
+    ("wrapper", signal.SIGKILL, None),
+    ("guardian", signal.SIGTERM, 1),
+    ("guardian", signal.SIGKILL, 1),
+    ("server", signal.SIGKILL, 1),
+    ("core", signal.SIGKILL, 1),
+    ("worker", signal.SIGKILL, 1),
+    ("command", signal.SIGKILL, 137),
+    ("command", signal.SIGTERM, 143),
+]
+
+
+@pytest.mark.parametrize(("whom", "signum", "status"), KILLS)
+def test_nothing_survives(house: House, whom: str, signum: int, status: int | None) -> None:
+    process = house.start("one", "--", *SLEEP)
+    assert process.stdout and process.stdout.readline() == "here\n"
+    start = house.starts()[0]
+    port = int(start["argv"][7])
+    (guardian,) = psutil.Process(process.pid).children()
+    (command,) = [c for c in guardian.children() if "time.sleep(120)" in c.cmdline()[-1]]
+    assert port_open(port) and len(house.processes()) >= 5
+    pids = {
+        "wrapper": process.pid, "guardian": guardian.pid, "server": start["pid"],
+        "core": start["core"], "worker": start["worker"], "command": command.pid,
+    }  # fmt: skip
+    os.kill(pids[whom], signum)
+    process.communicate(timeout=30)
+    until(lambda: not house.processes())
+    assert process.returncode == (status or -signum)
+    assert not port_open(port)
+    desk = lease.Desk(lease.directory(house.env))
+    assert not desk.holders(["cpu-0"])
+    if status is not None:
+        assert not list((house.root / "run").iterdir())
+
+
+def test_a_stubborn_server_is_killed_at_the_second_ctrl_c(house: House) -> None:
+    process = house.start("one", "--", *SLEEP, STANDIN_FAIL="stubborn")
+    assert process.stdout and process.stdout.readline() == "here\n"
+    begun = time.monotonic()
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.5)
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=30)
+    assert process.returncode == 130 and time.monotonic() - begun < 5
+    until(lambda: not house.processes())
+
+
+def test_two_at_once_take_turns(house: House) -> None:
+    house.model("two")
+    stamp = "import sys, time; sys.path[:0] = []; print(time.time()); time.sleep(.5); print(time.time())"
+    both = [house.start(m, "--", sys.executable, "-c", stamp) for m in ("one", "two")]
+    spans = []
+    errors = ""
+    for process in both:
+        out, err = process.communicate(timeout=60)
+        assert process.returncode == 0, err
+        spans.append([float(line) for line in out.split()])
+        errors += err
+    (_, first_end), (second_begin, _) = sorted(spans)
+    assert first_end < second_begin
+    assert errors.count("  WAIT    ") == 1 and "cpu-0 is used by" in errors
