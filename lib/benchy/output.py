@@ -109,9 +109,9 @@ def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str
 
 _PROGRESS = re.compile(r"([A-Za-z][A-Za-z ]*?):?\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[([^\]]*)\]")
 _TELLING = re.compile(
-    r"(Error|Exception|Traceback|failed|refused|not found|No such file|Could not|denied|Killed)"
+    r"(Error|Exception|failed|refused|not found|No such file|Could not|denied|Killed)"
 )
-_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$')
+_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$|PyTorch was not found')
 
 
 def progress(line: str) -> tuple[str, int, int] | None:
