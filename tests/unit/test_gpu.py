@@ -1,0 +1,108 @@
+"""GPUs as nvidia-smi tells them; the rows are in the form that it prints."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchy import gpu
+from benchy.errors import Failure, UsageError
+
+SMI = """#!/bin/sh
+case $1 in
+  --query-gpu=*) cat <<'ROWS'
+0, GPU-aaaa1111, 24564, 12, 550.54.15, NVIDIA GeForce RTX 4090
+1, GPU-bbbb2222, 24564, 9312, 550.54.15, NVIDIA GeForce RTX 4090
+2, GPU-cccc3333, [N/A], [N/A], 580.65.06, NVIDIA GB10
+3, GPU-dddd4444, 143771, 5000, 580.65.06, NVIDIA H200
+ROWS
+  ;;
+  --query-compute-apps=*) cat <<'ROWS'
+GPU-aaaa1111, 77, 4, /usr/bin/gnome-shell
+GPU-bbbb2222, 4242, 9300, /home/x/bin/python3
+ROWS
+  ;;
+esac
+"""
+
+
+@pytest.fixture
+def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[gpu.Gpu]:
+    (tmp_path / "nvidia-smi").write_text(SMI)
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    return gpu.gpus()
+
+
+def test_gpus(cards: list[gpu.Gpu]) -> None:
+    assert cards[0] == gpu.Gpu(0, "GPU-aaaa1111", "NVIDIA GeForce RTX 4090", 24564, 12, "550.54.15")
+    assert [card.total for card in cards] == [24564, 24564, 0, 143771]
+
+
+def test_no_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert gpu.gpus() == []
+    assert gpu.fits({"device": "gpu", "gpus": 2}) == "needs 2 GPUs, this machine has none"
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'driver mismatch'; exit 9\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    assert gpu.gpus() == []
+
+
+def test_strangers(cards: list[gpu.Gpu]) -> None:
+    assert gpu.strangers(cards) == {
+        "GPU-bbbb2222": "python3 (pid 4242, 9300 MiB)",
+        "GPU-dddd4444": "a process that can't be seen from here (5000 MiB)",
+    }
+
+
+VISIBLE = [
+    (None, [0, 1, 2, 3]),
+    ("2,0", [2, 0]),
+    ("GPU-bbbb,3", [1, 3]),
+    ("", []),
+    ("0,-1,2", [0]),
+    ("0,9,1", [0]),
+    (" 1 , 1", [1]),
+]
+
+
+@pytest.mark.parametrize(("given", "left"), VISIBLE)
+def test_visible(cards: list[gpu.Gpu], given: str | None, left: list[int]) -> None:
+    env = {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
+    assert [card.index for card in gpu.visible(cards, env)] == left
+
+
+FITS = [
+    ({"device": "cpu", "gpus": 0}, {}, None),
+    ({"device": "gpu", "gpus": 4}, {}, None),
+    ({"device": "gpu", "gpus": 5}, {}, "needs 5 GPUs, this machine has only 4"),
+    ({"gpus": 2}, {"CUDA_VISIBLE_DEVICES": "1"},
+     "needs 2 GPUs, CUDA_VISIBLE_DEVICES=1 leaves 1 GPU"),
+    ({"gpus": 1, "cuda_devices": ["9"]}, {}, "is pinned to GPU 9, this machine has 0 to 3"),
+    ({"gpus": 1, "cuda_devices": ["3"]}, {"CUDA_VISIBLE_DEVICES": "0,1"},
+     "is pinned to GPU 3, CUDA_VISIBLE_DEVICES=0,1 leaves 0, 1"),
+    ({"gpus": 2, "cuda_devices": ["1"]}, {}, "needs 2 GPUs, its cuda_devices name 1"),
+    ({"gpus": 1, "cuda_devices": ["GPU-cccc"]}, {}, None),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("spec", "env", "reason"), FITS)
+def test_fits(
+    cards: list[gpu.Gpu], spec: dict[str, object], env: dict[str, str], reason: str | None
+) -> None:
+    assert gpu.fits({"device": "gpu", **spec}, cards, env) == reason
+
+
+def test_pool_obeys_pins_in_their_order(cards: list[gpu.Gpu]) -> None:
+    spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": ["3", "GPU-aaaa"]}
+    assert [card.index for card in gpu.pool(spec, cards, {})] == [3, 0]
+    with pytest.raises(Failure, match="m needs 9 GPUs"):
+        gpu.pool({**spec, "gpus": 9}, cards, {})
+
+
+def test_busy_policy() -> None:
+    assert gpu.busy_policy({}) == "wait" and gpu.busy_policy({"GPU_BUSY": "skip"}) == "skip"
+    with pytest.raises(UsageError, match="GPU_BUSY=maybe"):
+        gpu.busy_policy({"GPU_BUSY": "maybe"})

@@ -1,0 +1,149 @@
+"""The guardian with processes that try to get away: sessions of their own, deaf to TERM, stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchy import guard
+
+# Forks away twice, into sessions of its own; writes the pids of all into a file, and sleeps.
+AWAY = """
+import os, signal, sys, time
+if sys.argv[2] == "deaf":
+    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(signum, signal.SIG_IGN)
+for _ in range(2):
+    if os.fork() == 0:
+        os.setsid()
+        if os.fork() == 0:
+            break
+        os._exit(0)
+with open(sys.argv[1], "a") as file: file.write(f"{os.getpid()}\\n")
+if sys.argv[2] == "stopped": os.kill(os.getpid(), signal.SIGSTOP)
+time.sleep(100)
+"""
+
+
+def until(what: Callable[[], object], seconds: float = 10) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def alive(pids: list[int]) -> list[int]:
+    return [p for p in pids if psutil.pid_exists(p) and psutil.Process(p).status() != "zombie"]
+
+
+def three(path: Path) -> list[int]:
+    until(lambda: path.exists() and len(path.read_text().split()) == 3)
+    return [int(word) for word in path.read_text().split()]
+
+
+@pytest.mark.parametrize(("how", "grace"), [("plain", 10), ("stopped", 10), ("deaf", 0.5)])
+def test_leaving_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> None:
+    with guard.Guard() as guardian:
+        words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), how]
+        first = guardian.start("away", words, os.environ)
+        pids = three(tmp_path / "pids")
+        assert first in pids and len(alive(pids)) == 3
+        assert set(pids) <= guard.descendants(guardian.pid)
+        begun = time.monotonic()
+        guardian.finish(grace)
+    assert not alive(pids) and time.monotonic() - begun < grace + 3
+
+
+def test_the_end_of_a_process_is_told_and_its_output_logged(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with guard.Guard() as guardian:
+        guardian.start(
+            "a", ["sh", "-c", "echo out; echo err >&2; cat; exit 3"], os.environ, str(log)
+        )
+        until(lambda: "a" in guardian.wait(0.1))
+        guardian.start("b", ["sh", "-c", "kill -9 $$"], os.environ)
+        until(lambda: "b" in guardian.wait(0.1))
+        assert guardian.ended == {"a": 3, "b": -9}
+        with pytest.raises(OSError, match="no-such: No such file"):
+            guardian.start("c", ["no-such"], os.environ)
+    assert log.read_text() == "out\nerr\n" and log.stat().st_mode & 0o777 == 0o600
+
+
+def test_processes_get_default_signals_and_only_their_environment(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    with guard.Guard() as guardian:
+        for words in (["cat", "/proc/self/status"], ["env"]):
+            given = {"PATH": os.environ["PATH"], "X": "1"}
+            guardian.start(words[0], words, given, str(log))
+            until(lambda name=words[0]: name in guardian.wait(0.1))
+    told = log.read_text()
+    ignored = int(told.split("SigIgn:")[1].split()[0], 16)
+    # Python ignores SIGPIPE; a shell's pipe below it needs the default.
+    assert not ignored >> (signal.SIGPIPE - 1) & 1
+    assert told.splitlines()[-2:] == [f"PATH={os.environ['PATH']}", "X=1"]
+
+
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_job_servers_descriptors_reach_commands_and_leases_do_not(
+    tmp_path: Path, keep: bool
+) -> None:
+    read, write = os.pipe()
+    os.set_inheritable(read, keep)
+    log = tmp_path / "log"
+    with guard.Guard([read] if not keep else []) as guardian:
+        words = ["sh", "-c", f"test -e /proc/$$/fd/{read}"]
+        guardian.start("a", words, os.environ, str(log))
+        until(lambda: "a" in guardian.wait(0.1))
+        assert (guardian.ended["a"] == 0) is keep
+        assert Path(f"/proc/{guardian.pid}/fd/{read}").exists()
+    os.close(read)
+    os.close(write)
+
+
+WRAPPER = """
+import os, sys
+from benchy import guard
+guardian = guard.Guard()
+guardian.start("away", sys.argv[1:], os.environ)
+print(guardian.pid, flush=True)
+try:
+    while True: guardian.wait(60)
+except guard.Lost:
+    guardian.finish()
+    print("lost", len(guard.descendants(os.getpid())), flush=True)
+"""
+
+
+@pytest.mark.parametrize("whom", ["wrapper", "guardian"])
+def test_killed_by_kill(tmp_path: Path, whom: str) -> None:
+    words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), "plain"]
+    wrapper = subprocess.Popen(
+        [sys.executable, "-c", WRAPPER, *words], stdout=subprocess.PIPE, text=True,
+        env={**os.environ, "PYTHONPATH": str(Path(guard.__file__).parents[1])},
+    )  # fmt: skip
+    assert wrapper.stdout
+    guardian = int(wrapper.stdout.readline())
+    pids = three(tmp_path / "pids")
+    os.kill(wrapper.pid if whom == "wrapper" else guardian, 9)
+    wrapper.wait(10)
+    until(lambda: not alive([*pids, guardian]))
+    if whom == "guardian":
+        assert wrapper.stdout.read() == "lost 0\n"
+    wrapper.stdout.close()
+
+
+def test_the_guardian_starts_quickly() -> None:
+    spans = []
+    for _ in range(5):
+        begun = time.monotonic()
+        with guard.Guard() as guardian:
+            guardian.start("a", ["true"], os.environ)
+            spans.append(time.monotonic() - begun)
+    assert min(spans) < 0.3

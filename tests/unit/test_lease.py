@@ -1,0 +1,220 @@
+"""Leases between real processes: all or none, in order, free when the holder dies, cheap waiting."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import psutil
+import pytest
+
+from benchy import lease
+
+LIB = Path(lease.__file__).parents[1]
+# acquire NAME COUNT POOL HOLD: prints what it got, holds it for HOLD seconds.
+HOLDER = """
+import json, os, sys, time, pathlib
+from benchy import lease
+name, count, pool, hold = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), float(sys.argv[4])
+desk = lease.Desk(pathlib.Path(os.environ["DESK"]))
+want = lease.Want(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
+held = desk.acquire(want, lambda words: print("waits", words, flush=True), lambda: None)
+print("has", name, ",".join(held.devices), time.time(), flush=True)
+time.sleep(hold)
+print("left", name, time.time(), flush=True)
+"""
+
+
+class Room:
+    def __init__(self, path: Path) -> None:
+        self.path, self.begun = path, list[subprocess.Popen[str]]()
+        self.desk = lease.Desk(path)
+
+    def start(self, name: str, count: int, pool: str, hold: float) -> subprocess.Popen[str]:
+        env = {**os.environ, "PYTHONPATH": str(LIB), "DESK": str(self.path)}
+        words = [sys.executable, "-S", "-c", HOLDER, name, str(count), pool, str(hold)]
+        process = subprocess.Popen(words, env=env, text=True, stdout=subprocess.PIPE)
+        self.begun.append(process)
+        return process
+
+    def waiting(self, number: int) -> None:
+        until(lambda: len(self.desk.names()) == number)
+
+
+@pytest.fixture
+def room(tmp_path: Path) -> Iterator[Room]:
+    made = Room(tmp_path)
+    yield made
+    for process in made.begun:
+        process.kill()
+        process.wait()
+        if process.stdout:
+            process.stdout.close()
+
+
+def until(what: Callable[[], object], seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+def line(process: subprocess.Popen[str]) -> list[str]:
+    assert process.stdout
+    return process.stdout.readline().split()
+
+
+def test_one_after_the_other_and_said_once(room: Room) -> None:
+    first = room.start("a", 1, "g0", 1)
+    assert line(first)[:3] == ["has", "a", "g0"]
+    second = room.start("b", 1, "g0", 0)
+    said = " ".join(line(second))
+    assert said.startswith(f"waits g0 is used by a (pid {first.pid}, /here, since ")
+    assert line(second)[:3] == ["has", "b", "g0"]
+    assert second.wait(5) == 0 and not room.desk.names()
+
+
+@pytest.mark.parametrize("kill", [True, False])
+def test_it_is_free_as_soon_as_its_holder_ends(room: Room, kill: bool) -> None:
+    first = room.start("a", 1, "g0", 100 if kill else 0.5)
+    assert line(first)[0] == "has"
+    second = room.start("b", 1, "g0", 0)
+    assert line(second)[0] == "waits"
+    if kill:
+        first.kill()
+    first.wait()
+    ended = time.time()
+    assert float(line(second)[3]) - ended < 1
+
+
+def test_a_dead_waiter_blocks_nobody(room: Room) -> None:
+    line(room.start("a", 1, "g0", 100))
+    dead = room.start("b", 1, "g0,g1,g2", 100)
+    assert line(dead)[0] == "has"  # g1 or g2 was free
+    waiter = room.start("c", 3, "g0,g1,g2", 100)
+    assert line(waiter)[0] == "waits"
+    waiter.kill()
+    waiter.wait()
+    last = room.start("d", 1, "g0,g1,g2", 0)
+    assert line(last)[0] == "has" and last.wait(5) == 0
+    assert not room.desk.names()
+
+
+def test_a_wide_one_is_not_starved_and_others_pass_by(room: Room) -> None:
+    held = room.start("a", 1, "g0", 2)
+    assert line(held)[:3] == ["has", "a", "g0"]
+    wide = room.start("wide", 2, "g0,g1", 0.3)
+    assert line(wide)[0] == "waits"
+    narrow = room.start("narrow", 1, "g0,g1", 0)  # g1 is free, but kept for the wide one
+    assert line(narrow)[0] == "waits"
+    pinned = room.start("pinned", 1, "g2", 0)
+    assert line(pinned)[:3] == ["has", "pinned", "g2"]
+    got = line(wide)
+    assert got[:3] == ["has", "wide", "g0,g1"]
+    assert float(line(narrow)[3]) >= float(line(wide)[2]) - 0.05
+
+
+def test_all_or_none_without_deadlock(room: Room) -> None:
+    pools = ["g0,g1,g2", "g2,g1,g0", "g1,g0,g2", "g2,g0,g1"] * 3
+    for number, pool in enumerate(pools):
+        room.start(f"m{number}", 2, pool, 0.05)
+    spans: dict[str, list[tuple[float, float]]] = {}
+    for process in room.begun:
+        out, _ = process.communicate(timeout=30)
+        has = [row.split() for row in out.splitlines() if row.startswith("has")][0]
+        left = [row.split() for row in out.splitlines() if row.startswith("left")][0]
+        for device in has[2].split(","):
+            spans.setdefault(device, []).append((float(has[3]), float(left[2])))
+    assert sum(map(len, spans.values())) == 2 * len(pools)
+    for times in spans.values():
+        times.sort()
+        assert all(a[1] <= b[0] for a, b in zip(times, times[1:], strict=False))
+
+
+def test_a_free_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
+    line(room.start("a", 1, "g0", 100))
+    line(room.start("b", 1, "g1", 0.8))
+    pinned = room.start("pinned", 1, "g0", 0)
+    assert line(pinned)[0] == "waits"
+    either = room.start("either", 1, "g0,g1", 0)
+    assert line(either)[0] == "waits"
+    assert line(either)[2] == "g1"
+
+
+def test_a_hundred_waiters_cost_little(room: Room) -> None:
+    holder = room.start("a", 1, "g0", 100)
+    assert line(holder)[0] == "has"
+    waiters = [room.start(f"w{number}", 1, "g0", 0) for number in range(100)]
+    until(lambda: len(room.desk.names()) == 100, 60)
+    for waiter in waiters:
+        line(waiter)
+    time.sleep(0.5)
+
+    def used() -> float:
+        return sum(sum(psutil.Process(w.pid).cpu_times()[:2]) for w in waiters)
+
+    before, begun = used(), time.monotonic()
+    time.sleep(4)
+    assert (used() - before) / (time.monotonic() - begun) < 0.01
+    assert psutil.Process(waiters[0].pid).memory_info().rss < 40 << 20
+
+
+def look(seen: list[dict[str, str]]) -> Callable[[], Mapping[str, str]]:
+    return lambda: seen.pop(0) if len(seen) > 1 else seen[0]
+
+
+def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lease, "FOREIGN_PAUSE", 0.3)
+    busy = {"g0": "train.py (pid 7, 9000 MiB)"}
+    said: list[str] = []
+    desk = lease.Desk(tmp_path, look([busy]))
+    held = desk.acquire(lease.Want(1, ("g0", "g1")), said.append, lambda: None)
+    assert held.devices == ("g1",) and not said
+    held.release()
+    desk = lease.Desk(tmp_path, look([busy, busy, busy, {}]))
+    held = desk.acquire(lease.Want(1, ("g0",)), said.append, lambda: None)
+    assert held.devices == ("g0",) and said == ["g0 is used by train.py (pid 7, 9000 MiB)"]
+    held.release()
+
+
+def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> None:
+    said: list[str] = []
+    desk = lease.Desk(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
+    assert desk.acquire(lease.Want(1, ("g0",)), said.append, lambda: None).devices == ("g0",)
+    assert not said
+
+
+def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
+    desk = lease.Desk(tmp_path)
+    wide, narrow = lease.Want(2, ("g0", "g1")), lease.Want(1, ("g0", "g1"))
+    with desk.mutex():
+        assert desk.choose(narrow, [wide], {}) is None
+        assert desk.choose(narrow, [wide], {"g0": "a stranger"}) == ("g1",)
+
+
+DIRECTORIES = [
+    ({"BENCHY_LEASES": "{0}/a", "XDG_RUNTIME_DIR": "{0}/b"}, "a"),
+    ({"XDG_RUNTIME_DIR": "{0}/b"}, "b/benchy"),
+]
+
+
+@pytest.mark.parametrize(("given", "where"), DIRECTORIES)
+def test_directory(tmp_path: Path, given: dict[str, str], where: str) -> None:
+    path = lease.directory({k: v.format(tmp_path) for k, v in given.items()})
+    assert path.parent == tmp_path / where and path.stat().st_mode & 0o777 == 0o700
+
+
+def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
+    desk = lease.Desk(tmp_path)
+    held = desk.acquire(lease.Want(1, ("g0",)), print, lambda: None)
+    child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
+                             close_fds=False)  # fmt: skip
+    held.release()
+    assert not desk.holders(["g0"])
+    child.communicate(b"\n")
+    assert json.loads((tmp_path / "g0").read_text())["since"]
