@@ -85,7 +85,7 @@ BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
     (NEW, {"enforce_eager": "yes"}, "'yes' is not true or false", ""),
     (NEW, {"enable_prefix_caching": 1}, "1 is not true or false", ""),
     (NEW, {"api_key": "x"}, "is not an engine option here", "benchy makes a key"),
-    (NEW, {"uds": "/tmp/x"}, "is not an engine option here", ""),
+    (NEW, {"uds": "a.sock"}, "is not an engine option here", ""),
     (NEW, {"lora_modules": ["--port"]}, "begins with a dash", ""),
     (OLD, {"kv_cache_memory": 5}, "vllm 0.6.6 cannot be given a size", "write 0"),
     (NEW, {"hf_overrides": "a\nb"}, "holds a line break", ""),

@@ -1,4 +1,4 @@
-"""The guardian with processes that try to get away: sessions of their own, deaf to TERM, stopped."""
+"""The guardian and processes that try to get away: own sessions, deaf to TERM, stopped."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ from benchy import guard
 AWAY = """
 import os, signal, sys, time
 if sys.argv[2] == "deaf":
-    for signum in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP): signal.signal(signum, signal.SIG_IGN)
+    for name in ("TERM", "INT", "HUP"):
+        signal.signal(getattr(signal, "SIG" + name), signal.SIG_IGN)
 for _ in range(2):
     if os.fork() == 0:
         os.setsid()
@@ -82,7 +83,8 @@ def test_processes_get_default_signals_and_only_their_environment(tmp_path: Path
         for words in (["cat", "/proc/self/status"], ["env"]):
             given = {"PATH": os.environ["PATH"], "X": "1"}
             guardian.start(words[0], words, given, str(log))
-            until(lambda name=words[0]: name in guardian.wait(0.1))
+            while words[0] not in guardian.wait(10):
+                pass
     told = log.read_text()
     ignored = int(told.split("SigIgn:")[1].split()[0], 16)
     # Python ignores SIGPIPE; a shell's pipe below it needs the default.

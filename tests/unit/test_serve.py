@@ -24,6 +24,7 @@ import psutil
 import pytest
 
 from benchy import guard, lease, probe, server
+from benchy.errors import Failure
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "import sys; from benchy import errors, serve; sys.exit(errors.run(serve.main))"
@@ -93,9 +94,9 @@ class House:
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
-                if process.environ().get("HOUSE") == str(self.root):
-                    if process.status() != psutil.STATUS_ZOMBIE:
-                        found.append(process)
+                ours = process.environ().get("HOUSE") == str(self.root)
+                if ours and process.status() != psutil.STATUS_ZOMBIE:
+                    found.append(process)
         return found
 
 
@@ -272,7 +273,7 @@ def test_a_stranger_on_the_port_is_noticed() -> None:
         stranger.listen()
         end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key")
         one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
-        with pytest.raises(server.Failure, match=f"listens pid {os.getpid()}"):
+        with pytest.raises(Failure, match=f"listens pid {os.getpid()}"):
             one.identity(None)
 
 
