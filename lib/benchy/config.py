@@ -136,6 +136,17 @@ def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None =
     )
 
 
+def load_engines(root: Path) -> dict[str, schema.Engine]:
+    """The engines alone: a mistake in somebody's model stops nobody's environment."""
+    reader = _Reader(root, {})
+    found = {
+        f.stem: reader.file(f, schema.Engine)[0] for f in reader.yamls(root / "configs" / "engines")
+    }
+    if reader.mistakes:
+        raise ConfigError(reader.mistakes)
+    return {name: engine for name, engine in found.items() if engine}
+
+
 @dataclass
 class _Known:
     engines: dict[str, schema.Engine]

@@ -58,14 +58,14 @@ def whole(env: str) -> bool:
     """Built from the lock that is there now, and its Python still runs."""
     said = stamp(env)
     python = paths.env_dir(env) / "bin" / "python"
-    return bool(said) and said.get("lock") == resolve.digest(paths.lock(env)) and python.exists()
+    return bool(said) and said.get("lock") == resolve.lock_digest(paths.lock(env)) and python.exists()
 
 
 def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
     """Resolve if what is asked for has changed; True if the lock changed. Raises Failure."""
     with resolve.held(spec.env), _marking(spec, "lock"):
         changed = resolve.lock(spec, fresh)
-        paths.resolved(spec.env).touch()
+        resolve.settle(spec)
         if failure_of(spec.env).get("stage") == "lock":
             paths.failed(spec.env).unlink(missing_ok=True)
         return changed
@@ -138,7 +138,7 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
 
 def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
     said = {
-        "lock": resolve.digest(paths.lock(spec.env)),
+        "lock": resolve.lock_digest(paths.lock(spec.env)),
         "python": check_result(spec.env).get("python"),
         "seconds": round(seconds, 1),
         "version": version,

@@ -95,12 +95,11 @@ def evaluate(job: Job) -> None:
     """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
     check_server(job)
     check_endpoint(job)
-    cache = _cache(job)
-    env = harness.environment(
-        job.spec, job.run, job.server["spec"], cache, dict(os.environ) | _token(job)
-    )
+    base = dict(os.environ) | _token(job)
     if job.spec["chat"]:
-        check_chat(job, env)
+        check_chat(job, harness.environment(job.spec, job.run, job.server["spec"], None, base))
+    cache = _cache(job)
+    env = harness.environment(job.spec, job.run, job.server["spec"], cache, base)
     directory = job.target.parent
     aside = directory.parent / f".{job.task}.{os.getpid()}.tmp"
     directory.parent.mkdir(parents=True, exist_ok=True)
@@ -117,15 +116,15 @@ def evaluate(job: Job) -> None:
         publish(job, made, left)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    if cache:
-        shutil.rmtree(cache, ignore_errors=True)
+    shutil.rmtree(job.cache, ignore_errors=True)
     score = made.score
     error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
     say(TAG, f"{job.title}: {score.metric.split(',')[0]} {score.value:.4f}{error}")
 
 
 def _cache(job: Job) -> Path | None:
-    """The directory of what an interrupted run of this result left, made if there is none."""
+    """The directory of what an interrupted run of this result left, made if there is none. What
+    was left by this task under another spec goes."""
     if harness.samples_answers(job.spec):
         return None
     made_by = [
@@ -134,7 +133,10 @@ def _cache(job: Job) -> Path | None:
         job.server["version"],
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)
-    cache = harness.cache_directory(job.spec_bytes, args, made_by)
+    cache = job.cache / harness.cache_digest(job.spec_bytes, args, made_by)
+    for other in job.cache.glob("*"):
+        if other != cache:
+            shutil.rmtree(other, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
     return cache
 
@@ -192,9 +194,14 @@ def _run(job: Job, command: list[str], env: dict[str, str], cache: Path | None) 
             raise ConfigError([_chat_mistake(job, job.spec["task"]["task_name"])]) from ended
         if cache and any("sqlite3." in line for line in lines):
             shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run begins afresh
+        hint = (
+            "Something else killed it; out of memory? (dmesg, free -h)\n"
+            if ended.status == -signal.SIGKILL
+            else ""
+        )
         raise Failure(
             f"{job.title}: the harness {ended.words()}",
-            f"Try it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            f"{hint}Try it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
             job.log,
             lines,
         ) from ended

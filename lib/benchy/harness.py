@@ -141,16 +141,16 @@ def environment(
     return env
 
 
-def cache_directory(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[str]) -> Path:
-    """Where answers of an interrupted run of this very result lie. One directory for each
-    (spec, locks, arguments): a database shared by two models has answered one's requests with
-    the other's outputs (lm-evaluation-harness issues 2715, 4063). made_by: hashes of the locks and
-    the release that answers."""
+def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[str]) -> str:
+    """What the answers of an interrupted run are kept under. One directory for each (spec, locks,
+    arguments): a database shared by two models has answered one's requests with the other's
+    outputs (lm-evaluation-harness issues 2715, 4063). made_by: hashes of the locks and the release
+    that answers."""
     same = {k: v for k, v in args.items() if k not in ("base_url", "num_concurrent", "timeout")}
     digest = hashlib.sha256(spec_bytes)
     digest.update(dumps(same).encode())
     digest.update("\n".join(made_by).encode())
-    return paths.BUILD / "cache" / "lm_eval" / digest.hexdigest()[:32]
+    return digest.hexdigest()[:32]
 
 
 def samples_answers(spec: Spec) -> bool:

@@ -17,7 +17,7 @@ from typing import Any
 import requests
 from packaging.version import InvalidVersion, Version
 
-from benchy import harness, output, paths
+from benchy import diagnose, harness, output, paths
 from benchy.errors import Failure
 from benchy.harness import Spec
 
@@ -48,6 +48,11 @@ class Job:
     @property
     def log(self) -> Path:
         return paths.LOGS / "eval" / paths.limit_dir(self.limit) / self.model / f"{self.task}.log"
+
+    @property
+    def cache(self) -> Path:
+        """What interrupted runs left; gone as soon as the result is whole."""
+        return paths.BUILD / "cache" / "eval" / paths.limit_dir(self.limit) / self.model / self.task
 
     @property
     def server_log(self) -> Path:
@@ -172,13 +177,17 @@ def _get(job: Job, path: str) -> Any:
 def check_alive(job: Job) -> None:
     """Raises Failure if the server's first process is gone: no request will be answered."""
     pid = job.server.get("pid")
-    if pid and not _lives(int(pid)):
-        raise Failure(
-            f"the server of {job.model} died while {job.task} was running",
-            "Its log says why. Answers had so far are kept; make again goes on from there.",
-            job.server_log,
-            output.telling_of(job.server_log),
-        )
+    if not pid or _lives(int(pid)):
+        return
+    log = output.tail(job.server_log)
+    what, mend = diagnose.explain(log) or ("", "Its log says why.")
+    raise Failure(
+        f"the server of {job.model} died while {job.task} was running"
+        + (f": {what}" if what else ""),
+        f"{mend}\nThe answers had so far are kept; the next make goes on from there.",
+        job.server_log,
+        diagnose.telling_lines(log),
+    )
 
 
 def _lives(pid: int) -> bool:

@@ -107,7 +107,7 @@ def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str
     return found
 
 
-_PROGRESS = re.compile(r"([A-Za-z][A-Za-z ]*?):?\s*\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[([^\]]*)\]")
+_PROGRESS = re.compile(r"(?:([A-Za-z][A-Za-z ]*):\s*)?\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
 _TELLING = re.compile(
     r"(Error|Exception|failed|refused|not found|No such file|Could not|denied|Killed)"
 )
@@ -117,7 +117,7 @@ _NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$|PyTorch was 
 def progress(line: str) -> tuple[str, int, int] | None:
     """(stage, done, all) of one of tqdm's lines, None for any other line."""
     found = _PROGRESS.search(line)
-    return (found[1].strip(), int(found[2]), int(found[3])) if found else None
+    return (found[1] or "at work", int(found[2]), int(found[3])) if found else None
 
 
 def telling(text: str, count: int = 8) -> list[str]:
@@ -126,17 +126,22 @@ def telling(text: str, count: int = 8) -> list[str]:
     lines = [line for line in lines if not _PROGRESS.search(line)]
     chosen = [line for line in lines if _TELLING.search(line) and not _NOISE.search(line)]
     if not chosen:
-        chosen = lines
+        chosen = lines[-3:]
     unique = list(dict.fromkeys(line.strip()[:300] for line in reversed(chosen)))
     return unique[:count][::-1]
 
 
 def telling_of(log: Path) -> list[str]:
-    """telling() of a log file's last 200 kB; nothing if there is none."""
+    """telling() of a log file; nothing if there is none."""
+    return telling(tail(log))
+
+
+def tail(log: Path) -> str:
+    """The last 200 kB of a log; "" if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)
             file.seek(max(0, file.tell() - 200_000))
-            return telling(file.read().decode("utf-8", "replace"))
+            return file.read().decode("utf-8", "replace")
     except OSError:
-        return []
+        return ""

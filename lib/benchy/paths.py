@@ -57,10 +57,5 @@ def lock(env: str) -> Path:
     return VENVS / f"{env}.lock"
 
 
-def resolved(env: str) -> Path:
-    """Touched at each resolution, while the lock is only written when it changes."""
-    return VENVS / f".{env}.resolved"
-
-
 def failed(env: str) -> Path:
     return FAILED / f"{env}.json"

@@ -106,7 +106,7 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", text)
 
 
-def _environment(
+def environment_spec(
     engine_name: str,
     engine: schema.Engine,
     version: str,
@@ -193,7 +193,7 @@ def environment_of(model: Model, around: Surroundings) -> Spec:
             "uv.lock holds no vllm for this Python", "name a vllm_version in the config"
         )
     source = model.origin.get("vllm_version", model.file)
-    return _environment(model.engine_name, model.engine, version, serving, source)
+    return environment_spec(model.engine_name, model.engine, version, serving, source)
 
 
 def main_environment(model: Model, around: Surroundings) -> Spec:
@@ -203,7 +203,7 @@ def main_environment(model: Model, around: Surroundings) -> Spec:
     if not engine.main:
         assert engine.default_version is not None  # config.check_references
         source = f"configs/engines/{model.engine_name}.yaml"
-        return _environment(model.engine_name, engine, engine.default_version, None, source)
+        return environment_spec(model.engine_name, engine, engine.default_version, None, source)
     return {
         "env": paths.MAIN,
         "kind": "main",
@@ -221,6 +221,7 @@ def main_environment(model: Model, around: Surroundings) -> Spec:
         "module": engine.module,
         "repairs": [],
         "source": "uv.lock",
+        "uv_lock": sha256(around.root / "uv.lock"),
     }
 
 
@@ -295,7 +296,7 @@ def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tupl
         raise UsageError(
             f"no release of {task.harness} is named", f"add harness_version to {source}"
         )
-    env = _environment(
+    env = environment_spec(
         task.harness,
         engine,
         version or "0",
@@ -445,9 +446,8 @@ def makefile(plan: Plan, directory: str) -> str:
     w.blank()
     for env, spec in sorted(plan.environments.items()):
         w.comment(spec["source"])
-        asked = ["uv.lock", "pyproject.toml"] if env == paths.MAIN else [str(paths.env_spec(env))]
-        w.rule(str(paths.resolved(env)), asked, ("LOCK", f"bin/venv lock {env}"), touch=True)
-        w.rule(str(paths.lock(env)), [str(paths.resolved(env))], empty=True)
+        asked = [str(paths.env_spec(env))]
+        w.rule(str(paths.lock(env)), asked, ("LOCK", f"bin/venv lock {env}"))
         w.rule(
             str(paths.stamp(env)),
             [str(paths.lock(env))],
@@ -539,7 +539,8 @@ def settle(spec: Path, text: str, result: Path) -> None:
 def save(plan: Plan, directory: Path) -> None:
     """Write specs, plan.json and, last, rules.mk."""
     for env, spec in plan.environments.items():
-        write(paths.env_spec(env), canonical(spec))
+        # Without its source: another line number is no reason to resolve again.
+        write(paths.env_spec(env), canonical({k: v for k, v in spec.items() if k != "source"}))
     for model, spec in plan.servers.items():
         write(paths.server_spec(model), canonical(spec))
     for task, spec in plan.tasks.items():

@@ -100,6 +100,17 @@ def digest(path: Path) -> str:
         return ""
 
 
+def lock_digest(path: Path) -> str:
+    """SHA-256 of what a lock installs, "" where there is none. Its header says how it came about:
+    a repair that changes no package changes no digest."""
+    try:
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+    except FileNotFoundError:
+        return ""
+    installed = "".join(line for line in lines if not line.startswith(HEADER))
+    return hashlib.sha256(installed.encode()).hexdigest()
+
+
 def header(path: Path) -> dict[str, Any]:
     """What a lock says of itself; {} where there is no lock of ours."""
     with contextlib.suppress(OSError, ValueError):
@@ -138,10 +149,25 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     if not fresh and header(path).get("inputs") == spec.inputs:
         return False
     text = _export(spec) if spec.kind == "main" else _resolve(spec)
-    if path.exists() and path.read_text(encoding="utf-8") == text:
-        return False
+    before = path.stat() if path.exists() else None
+    installed = lock_digest(path)
     write(path, text)
+    if before and lock_digest(path) == installed:  # only its header is another
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return False
     return True
+
+
+def settle(spec: Spec) -> None:
+    """Make the spec older than the lock that it came to.
+
+    Make compares ages. A spec that changed but resolves to the same packages must not make the
+    lock new, since results hang on it; so the spec takes the age of what it has not changed.
+    """
+    path, lock_ = paths.env_spec(spec.env), paths.lock(spec.env)
+    if path.exists() and path.stat().st_mtime_ns >= lock_.stat().st_mtime_ns:
+        age = lock_.stat().st_mtime_ns - 1_000_000
+        os.utime(path, ns=(age, age))
 
 
 def write(path: Path, text: str) -> None:

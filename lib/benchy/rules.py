@@ -36,16 +36,15 @@ class Writer:
         inputs: Sequence[str] = (),
         recipe: tuple[str, str] | None = None,
         after: Sequence[str] = (),
-        empty: bool = False,
         touch: bool = False,
     ) -> None:
         """One explicit rule. recipe: (tag, command), shown as `TAG  target` and run as command.
 
-        after: built first, but no reason to rebuild. empty: a recipe that does nothing.
+        after: built first, but no reason to rebuild.
         touch: the command may find nothing to do; the target is up to date all the same.
         """
         line = " ".join([f"{target}:", *inputs, *(["|", *after] if after else [])])
-        self.out.write(line + (" ;" if empty else "") + "\n")
+        self.out.write(line + "\n")
         if recipe:
             tag, command = recipe
             self.out.write(f"\t$(call run,{tag},{command})\n")

@@ -13,7 +13,7 @@ from types import FrameType
 from typing import Any
 
 from benchy import environment, inventory, paths, resolve
-from benchy.errors import ConfigError, Failure, UsageError, colour, say
+from benchy.errors import Failure, UsageError, colour, say
 from benchy.resolve import Spec
 
 COLOURS = {"ready": "32", "stale": "33", "failed": "31", "orphan": "33"}
@@ -111,19 +111,14 @@ def _of_version(version: str, engine_name: str) -> str:
     # pydantic takes a quarter of a second to load, so only where it is needed.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy import config, plan, schema  # noqa: PLC0415
+    from benchy import config, plan  # noqa: PLC0415
 
     if version:
         try:
             Version(version)
         except InvalidVersion:
             raise UsageError(f"{version!r} is no release", "write e.g. 0.8.0", "VERSION") from None
-    # Only the engines are read: a mistake in somebody's model stops no environment.
-    reader = config._Reader(paths.ROOT, {})
-    folder = paths.ROOT / paths.CONFIGS / "engines"
-    engines = {path.stem: reader.file(path, schema.Engine)[0] for path in reader.yamls(folder)}
-    if reader.mistakes:
-        raise ConfigError(reader.mistakes)
+    engines = config.load_engines(paths.ROOT)
     if not engine_name:
         engine_name = next((name for name, e in engines.items() if e and e.main), "vllm")
     engine = engines.get(engine_name)
@@ -135,13 +130,9 @@ def _of_version(version: str, engine_name: str) -> str:
     version = version or engine.default_version or ""
     if not version:
         raise UsageError(f"which release of {engine_name}?", "add VERSION=…", "VERSION")
-    spec = plan._environment(engine_name, engine, version, None, "the command line")
+    spec = plan.environment_spec(engine_name, engine, version, None, "the command line")
     path = paths.env_spec(spec["env"])
-    try:
-        known_source = json.loads(path.read_text(encoding="utf-8")).get("source")
-    except (OSError, ValueError):
-        known_source = None
-    plan.write(path, plan.canonical({**spec, "source": known_source or spec["source"]}))
+    plan.write(path, plan.canonical({k: v for k, v in spec.items() if k != "source"}))
     return str(spec["env"])
 
 

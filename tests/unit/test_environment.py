@@ -115,7 +115,7 @@ def test_built_whole_then_left_alone() -> None:
     folder = paths.env_dir(ENV)
     assert (folder / "lock").read_text() == lock_text()
     assert environment.stamp(ENV)["version"] == "1.0.0"
-    assert environment.stamp(ENV)["lock"] == resolve.digest(paths.lock(ENV))
+    assert environment.stamp(ENV)["lock"] == resolve.lock_digest(paths.lock(ENV))
     assert environment.check_result(ENV)["ok"]
     flags = json.loads((folder / "flags.json").read_text())
     assert flags["--max-model-len"]["type"] == "int"

@@ -1,0 +1,335 @@
+"""The harness's command line and environment, and what is read from what it leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import child, harness, output
+from benchy.errors import Failure
+
+KEY = "a-key-nobody-may-see"
+ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
+
+
+def spec(**changes: Any) -> dict[str, Any]:
+    task = {
+        "name": "smoke",
+        "task_name": ["benchy_smoke"],
+        "harness_environment": "lm_eval_0_4_13",
+        "num_fewshot": None,
+        "gen_kwargs": {},
+        "max_length": None,
+        "tokenizer_backend": "huggingface",
+        "trust_remote_code": False,
+        "seed": 7,
+        "files": {},
+    }
+    model = {"name": "org/name", "revision": None, "path": None}
+    base = {"model": model, "options": {}, "chat": False, "task": task, "limit": None}
+    for key, value in changes.items():
+        part, _, name = key.partition("__")
+        if name:
+            base[part][name] = value  # type: ignore[index]
+        else:
+            base[part] = value
+    return base
+
+
+def how(**changes: Any) -> dict[str, Any]:
+    base = {
+        "include_path": None,
+        "offline": False,
+        "batch_size": 1,
+        "log_samples": True,
+        "cache_requests": True,
+        "num_concurrent": 8,
+    }
+    return base | changes
+
+
+@pytest.mark.parametrize(
+    ("name", "asked", "served", "expected"),
+    [
+        ("the server's", None, 1024, 1024),
+        ("the task's own", 512, 1024, 512),
+        ("never more than the server's", 4096, 1024, 1024),
+    ],
+)
+def test_max_length(name: str, asked: int | None, served: int, expected: int) -> None:
+    endpoint = harness.Endpoint("http://h", "m", served)
+    assert harness.model_args(spec(task__max_length=asked), how(), endpoint)["max_length"] == (
+        expected
+    ), name
+
+
+def test_model_args_count_the_tokens_that_the_server_sees() -> None:
+    # As text, a tokenizer that adds a first token shifts every log-likelihood by one token.
+    args = harness.model_args(spec(), how(), ENDPOINT)
+    assert args["tokenized_requests"] and args["add_bos_token"]
+    assert args["tokenizer"] == "org/name" and "revision" not in args
+    assert args["tokenizer_backend"] == "huggingface" and args["seed"] == 7
+    assert "trust_remote_code" not in args
+
+
+@pytest.mark.parametrize(
+    ("changes", "key", "value"),
+    [
+        ({"model__path": "build/models/tiny"}, "tokenizer", "build/models/tiny"),
+        ({"model__revision": "abc"}, "revision", "abc"),
+        ({"options": {"trust_remote_code": True}}, "trust_remote_code", True),
+        ({"task__tokenizer_backend": "none"}, "tokenized_requests", False),
+    ],
+)
+def test_model_args_follow_the_spec(changes: dict[str, Any], key: str, value: object) -> None:
+    assert harness.model_args(spec(**changes), how(), ENDPOINT)[key] == value
+
+
+def test_chat_needs_no_tokenizer_and_goes_to_its_own_endpoint() -> None:
+    args = harness.model_args(spec(chat=True), how(), ENDPOINT)
+    assert args["base_url"].endswith("/v1/chat/completions")
+    assert "tokenizer" not in args
+    command = harness.command(spec(chat=True), how(), ENDPOINT, Path("out"), None)
+    assert "local-chat-completions" in command and "--apply_chat_template" in command
+
+
+def test_values_with_commas_and_blanks_arrive_whole() -> None:
+    kwargs = {"until": ["a, b", '"c" = d'], "temperature": 0}
+    odd = spec(model__path="a dir,with=signs", task__gen_kwargs=kwargs, limit=3)
+    command = harness.command(odd, how(include_path="x y"), ENDPOINT, Path("o p"), Path("c"))
+    assert json.loads(command[command.index("--gen_kwargs") + 1]) == kwargs
+    sent = json.loads(command[command.index("--model_args") + 1])
+    assert sent["tokenizer"] == "a dir,with=signs"
+    assert {"--limit=3", "--include_path=x y", "--output_path=o p", "--seed=7"} <= set(command)
+    assert "--tasks=benchy_smoke" in command and "--num_fewshot=0" not in command
+    assert "--num_fewshot=0" in harness.command(
+        spec(task__num_fewshot=0), how(), ENDPOINT, Path("o"), None
+    )
+
+
+def test_the_key_is_in_the_environment_alone() -> None:
+    base = {"BENCHY_KEY": KEY, "BENCHY_URL": "u", "MAKEFLAGS": "x", "PATH": "/bin", "HF_TOKEN": "t"}
+    env = harness.environment(spec(), how(), {}, None, base)
+    assert env["OPENAI_API_KEY"] == KEY and env["HF_TOKEN"] == "t" and env["PATH"] == "/bin"
+    assert not [k for k in env if k.startswith(("BENCHY", "MAKE"))]
+    assert "HF_HUB_OFFLINE" not in env
+    assert KEY not in " ".join(harness.command(spec(), how(), ENDPOINT, Path("o"), None))
+
+
+def test_environment_offline_and_trusted_data() -> None:
+    trusting = spec(task__trust_remote_code=True)
+    env = harness.environment(trusting, how(offline=True), {"hf_cache": "/hub"}, Path("c"), {})
+    assert env["HF_HUB_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"
+    assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HOME"] == "/hub"
+    assert Path(env["LM_HARNESS_CACHE_PATH"]).is_absolute()
+    # The data set's code is trusted, the model's is not.
+    assert "trust_remote_code" not in harness.model_args(trusting, how(), ENDPOINT)
+
+
+def test_the_cache_belongs_to_one_spec_and_not_to_a_port() -> None:
+    def digest(made: bytes, url: str, lock: str) -> str:
+        args = harness.model_args(spec(), how(), harness.Endpoint(url, "m", 1024))
+        return harness.cache_digest(made, args, [lock])
+
+    first = digest(b"spec", "http://h:1", "lock")
+    assert first == digest(b"spec", "http://h:2", "lock")
+    assert (
+        len({first, digest(b"other", "http://h:1", "lock"), digest(b"spec", "http://h:1", "l")})
+        == 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "Requesting API:  45%|████▌     | 54/120 [00:03<00:04, 15.2it/s]",
+            ("Requesting API", 54, 120),
+        ),
+        (
+            "Requesting API: 100%|██████████| 144/144 [00:20<00:00,  7.15it/s]",
+            ("Requesting API", 144, 144),
+        ),
+        ("  0%|          | 0/12 [00:00<?, ?it/s]", ("at work", 0, 12)),
+        ("2026-11-23:09:42:09 INFO     [evaluator_utils:472] Selected tasks:", None),
+    ],
+)
+def test_progress(line: str, expected: tuple[str, int, int] | None) -> None:
+    assert output.progress(line) == expected
+
+
+def test_telling_lines_name_the_cause() -> None:
+    log = """2026-11-23:09:42:09 INFO     [evaluator:314] nothing failed here
+Traceback (most recent call last):
+  File "/x/api_models.py", line 1, in amodel_call
+    raise ClientConnectorError(a)
+aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
+Requesting API:  45%|████▌     | 54/120 [00:03<00:04, 15.2it/s]
+aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
+"""
+    assert output.telling(log) == [
+        "aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701"
+    ]
+    assert output.telling("one\n\ntwo\n") == ["one", "two"]
+
+
+def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
+    """A directory as lm_eval 0.4.13 writes it."""
+    data: dict[str, Any] = {
+        "results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": 0.1}},
+        "n-samples": {"t": {"original": 2, "effective": 2}},
+        "higher_is_better": {"t": {"acc": True}},
+    }
+    inside = tmp_path / "model"
+    inside.mkdir(parents=True)
+    (inside / "results_2026-11-23T09-42-29.1.json").write_text(json.dumps(data | changes))
+    # Two filters: two lines for each document. Two requests each.
+    lines = [
+        json.dumps({"doc_id": n, "filter": f, "resps": [[["-1", "False"]], [["-2", "False"]]]})
+        for n in range(samples)
+        for f in ("none", "strict")
+    ]
+    (inside / "samples_t_2026-11-23T09-42-29.1.jsonl").write_text("\n".join(lines) + "\n")
+    return tmp_path
+
+
+def test_read_output_counts_documents_and_requests(tmp_path: Path) -> None:
+    found = output.read_output(left(tmp_path), Path("log"))
+    assert found.samples == {"t": 2} and found.requests == 4 and len(found.files) == 2
+    assert output.check_counts(found, None, Path("log")) == {"t": 2}
+    assert output.metrics(found.data, ["t"])["t"]["acc,none"].value == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "counts", "limit", "logged"),
+    [
+        ("fewer than the task has", {"original": 3, "effective": 2}, None, 2),
+        ("none", {"original": 0, "effective": 0}, None, 0),
+        ("fewer than the limit", {"original": 9, "effective": 2}, 5, 2),
+        ("fewer logged", {"original": 2, "effective": 2}, None, 1),
+    ],
+)
+def test_missing_documents_are_a_failure(
+    tmp_path: Path, name: str, counts: dict[str, int], limit: int | None, logged: int
+) -> None:
+    directory = left(tmp_path, logged, **{"n-samples": {"t": counts}})
+    found = output.read_output(directory, Path("log"))
+    with pytest.raises(Failure, match="were to be evaluated"):
+        output.check_counts(found, limit, Path("log"))
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"results": {}}'])
+def test_a_damaged_results_file_is_a_failure(tmp_path: Path, text: str) -> None:
+    directory = left(tmp_path)
+    (directory / "model" / "results_2026-11-23T09-42-29.1.json").write_text(text)
+    with pytest.raises(Failure):
+        output.read_output(directory, Path("log"))
+
+
+def test_no_results_file_is_a_failure(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="wrote 0 results files"):
+        output.read_output(tmp_path, Path("log"))
+
+
+# --- the child ---
+
+
+def run(
+    script: str, tmp_path: Path, timeout: float | None = None, check: Any = lambda: None
+) -> str:
+    log = tmp_path / "logs" / "x.log"
+    child.run(
+        [sys.executable, "-c", script],
+        dict(os.environ),
+        log,
+        tag="EVAL",
+        title="m/t",
+        progress=output.progress,
+        check=check,
+        timeout=timeout,
+    )
+    return log.read_text()
+
+
+def gone(pid: int) -> bool:
+    for _ in range(100):
+        try:
+            if Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] in "ZX":
+                return True
+        except OSError:
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def test_a_child_s_words_go_to_a_private_log(tmp_path: Path) -> None:
+    text = run("import sys; print('wörd'); print('x: 50%|# | 1/2 [a]', end='\\r')", tmp_path)
+    assert "wörd" in text and "1/2" not in text.splitlines()[0]
+    assert (tmp_path / "logs" / "x.log").stat().st_mode & 0o777 == 0o600
+
+
+def test_a_failing_child_says_how(tmp_path: Path) -> None:
+    with pytest.raises(child.Ended) as failed:
+        run("import sys; print('why'); sys.exit(3)", tmp_path)
+    assert failed.value.words() == "ended with status 3"
+    with pytest.raises(child.Ended) as killed:
+        run("import os; os.kill(os.getpid(), 9)", tmp_path)
+    assert killed.value.status == -signal.SIGKILL and "SIGKILL" in killed.value.words()
+
+
+GRANDCHILD = """
+import subprocess, sys, time
+other = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+print("pid", other.pid, flush=True)
+"""
+
+
+@pytest.mark.parametrize(("name", "rest"), [("ends", ""), ("hangs", "time.sleep(600)")])
+def test_nothing_of_the_child_s_group_survives(tmp_path: Path, name: str, rest: str) -> None:
+    if rest:
+        with pytest.raises(Failure, match="timeout"):
+            run(GRANDCHILD + rest, tmp_path, timeout=1)
+    else:
+        run(GRANDCHILD, tmp_path)  # it leaves a process that holds the pipe open
+    pid = int((tmp_path / "logs" / "x.log").read_text().split()[1])
+    assert gone(pid)
+
+
+def test_a_check_that_fails_ends_the_child(tmp_path: Path) -> None:
+    def dead() -> None:
+        raise Failure("the server died")
+
+    started = time.monotonic()
+    with pytest.raises(Failure, match="the server died"):
+        run("import time; time.sleep(600)", tmp_path, check=dead)
+    assert time.monotonic() - started < 20
+
+
+def test_the_child_dies_with_us(tmp_path: Path) -> None:
+    pids = tmp_path / "pid"
+    script = f"""
+import sys
+from pathlib import Path
+from benchy import child
+child.run([sys.executable, "-c",
+    "import os, time; open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(600)"],
+    {{}}, Path({str(tmp_path)!r}) / "log", tag="T", title="t", progress=lambda line: None,
+    check=lambda: None, timeout=None)
+"""
+    lib = str(Path(child.__file__).parent.parent)
+    wrapper = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": lib})
+    for _ in range(200):
+        if pids.exists() and pids.read_text():
+            break
+        time.sleep(0.05)
+    wrapper.kill()
+    wrapper.wait()
+    assert gone(int(pids.read_text()))
