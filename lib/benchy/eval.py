@@ -216,7 +216,7 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
     """The result document. Raises Failure on a metric that is missing or no finite number, and on
     fewer documents than the task has."""
     spec, server, data = job.spec, job.server, left.data
-    samples = output.check_counts(left, spec["limit"], job.log)
+    samples = output.check_counts(left, spec["limit"], job.run["log_samples"], job.log)
     try:
         metrics = output.metrics(data, list(samples))
         groups = output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])

@@ -52,7 +52,12 @@ def read_output(directory: Path, log: Path) -> Output:
         pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
         for path in directory.rglob("samples_*.jsonl"):
             if pattern.fullmatch(path.name):
-                documents, asked = _count(path)
+                try:
+                    documents, asked = _count(path)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise Failure(
+                        f"{path.name} of the harness is damaged: {error}", log=log
+                    ) from error
                 samples[task] = documents
                 requests = (requests or 0) + asked
     files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
@@ -72,14 +77,15 @@ def _count(path: Path) -> tuple[int, int]:
     return len(seen), sum(seen.values())
 
 
-def check_counts(output: Output, limit: int | None, log: Path) -> dict[str, int]:
+def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:
     """Documents evaluated for each task, as n-samples says. Raises Failure if they are fewer than
-    the task has (or than the limit), or others than those logged."""
+    the task has (or than the limit), or others than those logged. logging: whether samples were
+    to be logged; the harness only warns when it could not."""
     counts: dict[str, int] = {}
     for task, count in output.data["n-samples"].items():
         whole, effective = int(count["original"]), int(count["effective"])
         promised = whole if limit is None else min(limit, whole)
-        logged = output.samples.get(task, effective)
+        logged = output.samples.get(task, 0) if logging else effective
         if not effective or effective != promised or logged != effective:
             raise Failure(
                 f"{task}: {promised} documents were to be evaluated, {effective} were, "

@@ -118,7 +118,11 @@ def test_values_with_commas_and_blanks_arrive_whole() -> None:
 def test_the_key_is_in_the_environment_alone() -> None:
     base = {"BENCHY_KEY": KEY, "BENCHY_URL": "u", "MAKEFLAGS": "x", "PATH": "/bin", "HF_TOKEN": "t"}
     env = harness.environment(spec(), how(), {}, None, base)
-    assert env["OPENAI_API_KEY"] == KEY and env["HF_TOKEN"] == "t" and env["PATH"] == "/bin"
+    assert (
+        env["OPENAI_API_KEY"] == KEY
+        and env["HF_TOKEN"] == base["HF_TOKEN"]
+        and env["PATH"] == "/bin"
+    )
     assert not [k for k in env if k.startswith(("BENCHY", "MAKE"))]
     assert "HF_HUB_OFFLINE" not in env
     assert KEY not in " ".join(harness.command(spec(), how(), ENDPOINT, Path("o"), None))
@@ -197,14 +201,14 @@ def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
         for n in range(samples)
         for f in ("none", "strict")
     ]
-    (inside / "samples_t_2026-11-23T09-42-29.1.jsonl").write_text("\n".join(lines) + "\n")
+    (inside / "samples_t_2026-11-23T09-42-29.1.jsonl").write_text("".join(f"{s}\n" for s in lines))
     return tmp_path
 
 
 def test_read_output_counts_documents_and_requests(tmp_path: Path) -> None:
     found = output.read_output(left(tmp_path), Path("log"))
     assert found.samples == {"t": 2} and found.requests == 4 and len(found.files) == 2
-    assert output.check_counts(found, None, Path("log")) == {"t": 2}
+    assert output.check_counts(found, None, True, Path("log")) == {"t": 2}
     assert output.metrics(found.data, ["t"])["t"]["acc,none"].value == 0.5
 
 
@@ -223,7 +227,7 @@ def test_missing_documents_are_a_failure(
     directory = left(tmp_path, logged, **{"n-samples": {"t": counts}})
     found = output.read_output(directory, Path("log"))
     with pytest.raises(Failure, match="were to be evaluated"):
-        output.check_counts(found, limit, Path("log"))
+        output.check_counts(found, limit, True, Path("log"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"results": {}}'])
@@ -232,6 +236,20 @@ def test_a_damaged_results_file_is_a_failure(tmp_path: Path, text: str) -> None:
     (directory / "model" / "results_2026-11-23T09-42-29.1.json").write_text(text)
     with pytest.raises(Failure):
         output.read_output(directory, Path("log"))
+
+
+def test_damaged_and_missing_samples_are_a_failure(tmp_path: Path) -> None:
+    directory = left(tmp_path)
+    samples = directory / "model" / "samples_t_2026-11-23T09-42-29.1.jsonl"
+    samples.write_text(samples.read_text()[:-20])  # the disk was full
+    with pytest.raises(Failure, match="damaged"):
+        output.read_output(directory, Path("log"))
+    samples.unlink()
+    found = output.read_output(directory, Path("log"))
+    with pytest.raises(Failure, match="0 are in"):
+        output.check_counts(found, None, True, Path("log"))
+    assert output.check_counts(found, None, False, Path("log")) == {"t": 2}
+    assert found.requests is None
 
 
 def test_no_results_file_is_a_failure(tmp_path: Path) -> None:
