@@ -127,7 +127,7 @@ def environment(
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
     if server.get("hf_cache"):
-        env["HF_HOME"] = str(Path(server["hf_cache"]).expanduser().absolute())
+        env["HF_HUB_CACHE"] = str(Path(server["hf_cache"]).expanduser().absolute())
     if cache:
         # Prepared prompts are cached by the task's name alone: shared, an edited task would be
         # asked in its old form.

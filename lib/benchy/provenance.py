@@ -57,12 +57,9 @@ def revision_used(
 ) -> str | None:
     """The commit of the snapshot in the hub cache that `revision` (default "main") stands for;
     None if the cache does not say. Layout: models--ORG--NAME/refs/REVISION holds the commit.
-    hf_cache: where the server keeps the hub's files (its HF_HOME), None for the default."""
-    default = Path(env.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface"
-    home = Path(hf_cache or env.get("HF_HOME") or default)
-    cache = (
-        home / "hub" if hf_cache else Path(env.get("HF_HUB_CACHE") or home / "hub")
-    ).expanduser()
+    hf_cache: where the server keeps the hub's files (HF_HUB_CACHE), None for the default."""
+    home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
+    cache = Path(hf_cache or env.get("HF_HUB_CACHE") or home / "hub").expanduser()
     repo = cache / f"models--{name.replace('/', '--')}"
     asked = revision or "main"
     try:

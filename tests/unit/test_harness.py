@@ -132,7 +132,7 @@ def test_environment_offline_and_trusted_data() -> None:
     trusting = spec(task__trust_remote_code=True)
     env = harness.environment(trusting, how(offline=True), {"hf_cache": "/hub"}, Path("c"), {})
     assert env["HF_HUB_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"
-    assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HOME"] == "/hub"
+    assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HUB_CACHE"] == "/hub"
     assert Path(env["LM_HARNESS_CACHE_PATH"]).is_absolute()
     # The data set's code is trusted, the model's is not.
     assert "trust_remote_code" not in harness.model_args(trusting, how(), ENDPOINT)

@@ -176,11 +176,11 @@ def test_revision_used(tmp_path: Path) -> None:
     (repo / "refs" / "main").write_text(commit)
     (repo / "snapshots" / ("b" * 40)).mkdir(parents=True)
     ask = provenance.revision_used
-    assert ask("org/name", None, str(tmp_path), {}) == commit
+    assert ask("org/name", None, str(tmp_path / "hub"), {}) == commit
     assert ask("org/name", None, None, {"HF_HOME": str(tmp_path)}) == commit
     assert ask("org/name", None, None, {"HF_HUB_CACHE": str(tmp_path / "hub")}) == commit
-    assert ask("org/name", "b" * 40, str(tmp_path), {}) == "b" * 40
-    assert ask("org/name", "v2", str(tmp_path), {}) is None
+    assert ask("org/name", "b" * 40, str(tmp_path / "hub"), {}) == "b" * 40
+    assert ask("org/name", "v2", str(tmp_path / "hub"), {}) is None
     assert ask("org/other", None, str(tmp_path), {}) is None
 
 
