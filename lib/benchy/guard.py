@@ -29,7 +29,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
 from typing import Any
 
@@ -96,7 +96,7 @@ def signal_all(pids: Iterable[int], signum: int) -> None:
             continue
 
 
-def sweep(grace: float, hurry: Any = lambda: False) -> dict[int, int]:
+def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, int]:
     """End every descendant of this process: TERM, grace in seconds, KILL until none is left.
 
     hurry() true ends the grace. Returns what reap() did. A process in an uninterruptible wait
@@ -330,7 +330,7 @@ class Guard:
             self.socket.close()
         status = self.process.wait()
         if status < 0:  # killed: its orphans are our children now
-            sweep(0)
+            sweep(grace, lambda: self.impatient)
 
 
 if __name__ == "__main__":

@@ -21,227 +21,17 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
-from benchy import engine, gpu, guard, lease, paths
-from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
+from benchy import gpu, guard, lease, paths
+from benchy.errors import Failure, UsageError, say
+from benchy.prepare import Plan, Spec, environment, noted, prepare
+from benchy.signals import Signals, Stopped, guarded
 
-Spec = dict[str, Any]
 TAG = "SERVE"
-SECRET = ("VLLM_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
-# benchy's own Python, make and the caller's virtual environment must not reach into the engine's.
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-# Variables of the caller that can change how an engine answers: noted in server.json.
-NOTED = ("VLLM_", "CUDA_", "TORCH_", "TORCHINDUCTOR_", "NCCL_", "OMP_", "HF_", "TRANSFORMERS_")
-
-
-class Stopped(BaseException):
-    """A signal asks us to stop. No Exception, so that nobody handles it as one."""
-
-    def __init__(self, signum: int) -> None:
-        super().__init__(signum)
-        self.signum = signum
-
-
-class Signals:
-    """The first INT, TERM or HUP raises Stopped, while a guardian finishes only after that; a
-    second one makes the guardian KILL at once."""
-
-    def __init__(self) -> None:
-        self.finishing: guard.Guard | None = None
-        self.came = 0
-
-    def __call__(self, signum: int, frame: FrameType | None) -> None:
-        first, self.came = not self.came, self.came or signum
-        if self.finishing:
-            self.finishing.impatient = not first
-        elif first:
-            raise Stopped(signum)
-
-    def install(self) -> None:
-        """Take the signals. HUP stays ignored under nohup."""
-        nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        for signum in guard.STOPS:
-            if not (nohup and signum == signal.SIGHUP):
-                signal.signal(signum, self)
-        # Killing make must end us; a shell that ends after `nohup bin/serve … &` must not.
-        if "MAKELEVEL" in os.environ or not nohup:
-            guard.die_with_parent(signal.SIGTERM)
-
-
-@contextmanager
-def guarded(signals: Signals, leases: Sequence[int] = ()) -> Iterator[guard.Guard]:
-    """A guardian that is finished at the end, whatever comes."""
-    with guard.Guard(leases) as guardian:
-        try:
-            yield guardian
-        finally:
-            before, signals.finishing = signals.came, guardian
-            guardian.finish()
-            signals.finishing = None
-            if signals.came and not before:
-                raise Stopped(signals.came)
-
-
-@dataclass(frozen=True)
-class Place:
-    """The environment of a server. folder: relative to the root."""
-
-    name: str
-    folder: Path
-
-    @property
-    def python(self) -> str:
-        return str((self.folder / "bin/python").absolute())
-
-    def json(self, name: str) -> dict[str, Any]:
-        """A JSON file in it, {} if there is none."""
-        try:
-            found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return found
-
-
-def read_spec(model: str) -> Spec:
-    """The model's server spec. Raises UsageError."""
-    folder = paths.server_spec("x").parent
-    if model != Path(model).name or not paths.server_spec(model).is_file():
-        known = sorted(path.stem for path in folder.glob("*.json"))
-        mend = f"known: {', '.join(known[:12])}" if known else "run `make plan` first"
-        raise UsageError(f"no model is named {model!r}", mend)
-    spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
-    return spec
-
-
-def refuse_unfit(spec: Spec) -> None:
-    """Raises Failure if this machine can't run the server, naming models that it can run."""
-    reason = gpu.fits(spec)
-    if not reason:
-        return
-    able = []
-    for path in sorted(paths.server_spec("x").parent.glob("*.json")):
-        with contextlib.suppress(OSError, ValueError):
-            other = json.loads(path.read_text(encoding="utf-8"))
-            if not gpu.fits(other):
-                able.append(other["model"])
-    mend = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
-    raise Failure(f"{spec['model']} {reason}", mend)
-
-
-def run_quietly(signals: Signals, name: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a helper to its end under a guardian; its status."""
-    with guarded(signals) as guardian:
-        try:
-            guardian.start(name, argv, env)
-        except OSError as error:
-            raise Failure(f"{name} can't be started: {error}") from None
-        while name not in guardian.wait(60):
-            pass
-        return guardian.ended[name]
-
-
-def ready_environment(spec: Spec, signals: Signals) -> Place:
-    """The environment that serves spec, built if it isn't there. Raises Failure."""
-    name = spec["environment"]
-    place = Place(name, paths.env_dir(name))
-    if not paths.stamp(name).exists():
-        status = run_quietly(signals, "bin/venv", ["bin/venv", "create", name], os.environ)
-        if status or not paths.stamp(name).exists():
-            raise Failure(
-                f"{spec['model']}: its environment {name} could not be built",
-                "mend the cause and start again; `make eval` would fall back to another release",
-                paths.LOGS / "venv" / f"{name}.log",
-            )
-    return place
-
-
-def engine_arguments(spec: Spec, place: Place) -> list[str]:
-    """The options as arguments of the release in place. Raises ConfigError."""
-    version = spec.get("version") or place.json("check.json").get("version", "")
-    flags = place.json("flags.json")
-    if not flags:
-        raise Failure(
-            f"{place.folder}/flags.json is missing or broken",
-            f"build the environment anew: rm -r {place.folder} && bin/venv create {place.name}",
-        )
-    release = engine.Release(f"{spec['package']} {version}".strip(), flags)
-    words = engine.arguments(
-        spec["options"],
-        release,
-        defaults=spec.get("defaults") or {},
-        source=spec["source"],
-        origin=spec.get("origin") or {},
-    )
-    if spec.get("revision"):
-        words.append(f"--revision={spec['revision']}")
-    if spec.get("trust_remote_code") and "--trust-remote-code" not in words:
-        words.append("--trust-remote-code")
-    return words
-
-
-def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
-    """What is served: a directory, made if it is ours to make, or a name on the hub."""
-    path = spec.get("path")
-    if not path:
-        return str(spec["name"])
-    if spec.get("make") == "tiny" and not Path(path, "config.json").exists():
-        tiny = str(Path(__file__).with_name("tiny.py"))
-        if run_quietly(signals, "tiny.py", [place.python, "-I", tiny, path], os.environ):
-            raise Failure(f"{spec['model']}: {path} could not be made")
-    if not Path(path).is_dir():
-        source = spec["source"]
-        raise ConfigError(
-            [Mistake(source, 0, "model.name", f"there is no directory {path}", "write its path")]
-        )
-    return str(path)
-
-
-def token(spec: Spec) -> str:
-    """The hub's token: the provider's, else the caller's; "" if there is none."""
-    source = spec.get("token_from")
-    if source:
-        import yaml  # noqa: PLC0415 - a waiter stays small without it
-
-        try:
-            held = yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise Failure(f"{source} can't be read for its hf_token: {error}") from None
-        if held.get("hf_token"):
-            return str(held["hf_token"])
-    return os.environ.get("HF_TOKEN", "")
-
-
-def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
-    """The engine's environment variables. devices: what it may use; [] for a CPU."""
-    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    env = {name: value for name, value in env.items() if not name.startswith("BENCHY_")}
-    env.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if loopback_host(spec):
-        # Its processes talk to each other over this address; unset, they listen on the network.
-        env.setdefault("VLLM_HOST_IP", "127.0.0.1")
-    if spec.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(Path(spec["hf_cache"]).expanduser().absolute())
-    env.update({name: str(value) for name, value in (spec.get("variables") or {}).items()})
-    if spec["device"] == "gpu":
-        # Indices as nvidia-smi counts: vLLM before 0.9 can't read UUIDs here.
-        env.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(devices))
-    if hub := token(spec):
-        env["HF_TOKEN"] = hub
-    env["VLLM_API_KEY"] = key
-    return env
-
-
-def loopback_host(spec: Spec) -> bool:
-    """Does the server stay on this machine?"""
-    from benchy import server  # noqa: PLC0415
-
-    return server.loopback(spec["host"])
 
 
 def take(spec: Spec) -> tuple[lease.Lease, list[str]]:
@@ -299,17 +89,6 @@ def new_log(model: str) -> Path:
     return path
 
 
-def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
-    """The variables that go into server.json: those set for it, and inherited ones that matter."""
-    own = set(spec.get("variables") or {})
-    return {
-        name: value
-        for name, value in sorted(env.items())
-        if (name in own or name.startswith(NOTED))
-        and not any(word in name.upper() for word in (*SECRET, "TOKEN", "KEY", "SECRET"))
-    }
-
-
 @contextmanager
 def run_directory(model: str) -> Iterator[Path]:
     """run/MODEL-PID, mode 0700; gone afterwards, and so are those of runs that were killed."""
@@ -325,39 +104,6 @@ def run_directory(model: str) -> Iterator[Path]:
         yield path
     finally:
         shutil.rmtree(path, ignore_errors=True)
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All that is known before a device is taken."""
-
-    spec: Spec
-    place: Place
-    model: str
-    arguments: list[str]
-
-    @property
-    def served(self) -> str:
-        return str(self.spec["name"])
-
-    def argv(self, host: str, port: int) -> list[str]:
-        """The engine's whole command line."""
-        fixed = ["--model", self.model, "--served-model-name", self.served]
-        where = ["--host", host, "--port", str(port)]
-        return [self.place.python, *self.spec["command"], *fixed, *where, *self.arguments]
-
-    def expected(self) -> str | None:
-        """The release that has to answer."""
-        return self.spec.get("version") or self.place.json("check.json").get("version")
-
-
-def prepare(model: str, signals: Signals) -> Plan:
-    """Everything that can be wrong before a GPU is taken. Raises ConfigError, Failure."""
-    spec = read_spec(model)
-    refuse_unfit(spec)
-    place = ready_environment(spec, signals)
-    arguments = engine_arguments(spec, place)
-    return Plan(spec, place, ready_model(spec, place, signals), arguments)
 
 
 def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
