@@ -303,7 +303,8 @@ class _Reader:
                     f"there is no {kind} {name!r}",
                     f"did you mean {nearest!r}?"
                     if nearest
-                    else f"{kind}s are configs/{folder}/NAME.yaml: {', '.join(sorted(known)) or 'none'}",
+                    else f"{kind}s are configs/{folder}/NAME.yaml: "
+                    + (", ".join(sorted(known)) or "none"),
                 )
             )
         return False
@@ -338,7 +339,7 @@ class _Reader:
             for key, value in data.items():
                 merged[key.replace("-", "_")] = value
                 origin[key.replace("-", "_")] = f"{source.file}:{source.line((*at, key))}"
-        # The provider alone is valid, so what is wrong with the merged data is the layer's above it.
+        # The provider alone is valid, so what is wrong here was written in the layer above it.
         if set_document.data and not self.validated(
             schema.Provider, set_document.data, set_document
         ):

@@ -58,7 +58,8 @@ def whole(env: str) -> bool:
     """Built from the lock that is there now, and its Python still runs."""
     said = stamp(env)
     python = paths.env_dir(env) / "bin" / "python"
-    return bool(said) and said.get("lock") == resolve.lock_digest(paths.lock(env)) and python.exists()
+    locked = resolve.lock_digest(paths.lock(env))
+    return bool(said) and said.get("lock") == locked and python.exists()
 
 
 def ensure_lock(spec: Spec, fresh: bool = False) -> bool:

@@ -135,7 +135,9 @@ def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> 
     for task in tasks:
         if task not in have:
             nearest = config.near(task, have)
-            mend = f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+            mend = (
+                f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+            )
             raise UsageError(f"no model selected here has the task {task!r}", mend, "TASKS")
     return Selection(plan, tuple(models), tuple(tasks))
 
@@ -155,9 +157,7 @@ def graph_for(verb: str) -> Graph:
         return Graph("build" + limit_directory())
     given = os.environ.get("CONFIG", "")
     if not given:
-        raise UsageError(
-            "is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG"
-        )
+        raise UsageError("is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG")
     path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
     if not re.match(schema.NAME, path.stem):
         raise UsageError(
@@ -275,7 +275,7 @@ def finish(
     for target in failed:
         say("FAILED", target)
     if verb == "eval" or len(selection.models) <= 20:
-        table = [*("bin/report --table".split()), *limit_option(selection), *selection.models]
+        table = [*(["bin/report", "--table"]), *limit_option(selection), *selection.models]
         call(table)
     if verb == "results":
         call(["bin/report"])
@@ -306,7 +306,7 @@ def ready_environment(graph: Graph, env: str) -> None:
     if not paths.stamp(env).exists():
         raise Failure(
             f"environment {env} could not be built",
-            f"mend the cause and run make again; make env-info shows more",
+            "mend the cause and run make again; make env-info shows more",
             paths.LOGS / "venv" / f"{env}.log",
         )
 

@@ -29,18 +29,27 @@ RERUNS = {"yes": "yes", "no": "no", "lock": "if the lock changes"}
 def json_schema(kind: str) -> str:
     """The JSON Schema (draft 2020-12) of one kind of file."""
     document = schema.FILES[kind].model_json_schema()
-    return json.dumps({"$schema": "https://json-schema.org/draft/2020-12/schema", **document},
-                      indent=2, ensure_ascii=False) + "\n"
+    return (
+        json.dumps(
+            {"$schema": "https://json-schema.org/draft/2020-12/schema", **document},
+            indent=2,
+            ensure_ascii=False,
+        )
+        + "\n"
+    )
 
 
 def reference() -> str:
     """docs/configuration.md: each key with its type, default and effect."""
     lines = [
-        "# Configuration reference", "",
+        "# Configuration reference",
+        "",
         "Made by `make schema` from `lib/benchy/schema.py`; edit that. Merge order, lowest first:",
-        "engine < provider < the model's overrides < `SET` on the command line.", "",
+        "engine < provider < the model's overrides < `SET` on the command line.",
+        "",
         "*Re-runs* says whether a change of the key makes results stale. Options of the engine",
-        "that are no keys here do, unless the engine's file lists them under `neutral`.", "",
+        "that are no keys here do, unless the engine's file lists them under `neutral`.",
+        "",
     ]
     for kind, model in schema.FILES.items():
         lines += [f"## {WHERE[kind]}", "", " ".join((model.__doc__ or "").split()), ""]
@@ -54,15 +63,20 @@ def _table(model: type[schema.Strict], prefix: str) -> list[str]:
     inner = []
     for name, info in model.model_fields.items():
         annotation: Any = info.annotation
-        nested = [a for a in [annotation, *getattr(annotation, "__args__", ())]
-                  if isinstance(a, type) and issubclass(a, schema.Strict)]
+        nested = [
+            a
+            for a in [annotation, *getattr(annotation, "__args__", ())]
+            if isinstance(a, type) and issubclass(a, schema.Strict)
+        ]
         if nested:
             inner.append((f"{prefix}{name}", nested[0]))
         default = "required" if info.is_required() else _value(info.get_default())
         extra = info.json_schema_extra if isinstance(info.json_schema_extra, dict) else {}
         kind = _type(document["properties"][name])
-        lines.append(f"| `{prefix}{name}` | {kind} | {default} | "
-                     f"{RERUNS[str(extra['affects'])]} | {info.description} |")
+        lines.append(
+            f"| `{prefix}{name}` | {kind} | {default} | "
+            f"{RERUNS[str(extra['affects'])]} | {info.description} |"
+        )
     lines.append("")
     for name, kind_ in inner:
         if not name.endswith("repairs"):
@@ -76,7 +90,7 @@ def _table(model: type[schema.Strict], prefix: str) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, schema.Strict):
         return "see below"
-    return "–" if value is None else f"`{json.dumps(value)}`"
+    return "" if value is None else f"`{json.dumps(value)}`"
 
 
 def _type(about: dict[str, Any]) -> str:
@@ -85,8 +99,14 @@ def _type(about: dict[str, Any]) -> str:
         return " or ".join(dict.fromkeys(kinds))
     if "const" in about or "enum" in about:
         return " or ".join(f"`{v}`" for v in about.get("enum", [about.get("const")]))
-    names = {"string": "text", "integer": "whole number", "number": "number",
-             "boolean": "true/false", "array": "list", "object": "mapping"}
+    names = {
+        "string": "text",
+        "integer": "whole number",
+        "number": "number",
+        "boolean": "true/false",
+        "array": "list",
+        "object": "mapping",
+    }
     return names.get(about.get("type", ""), "mapping")
 
 

@@ -32,7 +32,9 @@ def reasons(target: Path) -> list[str]:
     limit, model, task = parts(target)
     spec_path = paths.result_spec(model, task, limit)
     if not spec_path.exists():
-        raise Failure(f"no configuration asks for {target}", "`make plan` lists what would be built")
+        raise Failure(
+            f"no configuration asks for {target}", "`make plan` lists what would be built"
+        )
     if not target.exists():
         return ["it was never made"]
     try:
@@ -41,8 +43,10 @@ def reasons(target: Path) -> list[str]:
         return ["the file is damaged"]
     now = json.loads(spec_path.read_text())
     made = document.get("spec") or {}
-    found = [f"{key}: {short(a)} → {short(b)}{origin(model, key)}"
-             for key, a, b in differences(made, now)]
+    found = [
+        f"{key}: {short(a)} → {short(b)}{origin(model, key)}"
+        for key, a, b in differences(made, now)
+    ]
     for env in (now["engine"]["environment"], now["task"]["harness_environment"]):
         lock = paths.lock(env)
         if not lock.exists():
@@ -94,7 +98,9 @@ def main(argv: list[str]) -> int:
             print(f"  {line}")
         return 0
     targets = [
-        str(paths.result(m, t, plan["limit"])) for m, f in plan["models"].items() for t in f["tasks"]
+        str(paths.result(m, t, plan["limit"]))
+        for m, f in plan["models"].items()
+        for t in f["tasks"]
     ]
     stale = [t for t in graph.stale(targets) if t in targets]
     for name in stale:

@@ -34,6 +34,10 @@ def evaluate(directory: Path, tasks: Path, name: str, limit: int | None) -> dict
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 
+    # The tokenizer's end of text and all of generation_config.json's: a server stops at each.
+    named = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
+
     def logits(tokens: list[int]) -> Any:
         with torch.no_grad():
             return model(torch.tensor([tokens])).logits[0]
@@ -57,7 +61,7 @@ def evaluate(directory: Path, tasks: Path, name: str, limit: int | None) -> dict
             tokens, start = tokenizer(context).input_ids, len(tokenizer(context).input_ids)
             for _ in range(kwargs["max_gen_toks"]):
                 tokens.append(int(logits(tokens)[-1].argmax()))
-                if tokens[-1] == tokenizer.eos_token_id:
+                if tokens[-1] in ends:
                     break
                 text = tokenizer.decode(tokens[start:], skip_special_tokens=True)
                 if any(stop in text for stop in kwargs["until"]):

@@ -143,7 +143,7 @@ def test_a_directory_that_ends_in_yaml(root: Path) -> None:
 def test_two_models_of_one_name(root: Path) -> None:
     (root / "configs/other").mkdir()
     (root / "configs/other/m.yaml").write_text(MODEL)
-    with pytest.raises(ConfigError, match="has the name of configs/other/m.yaml"):
+    with pytest.raises(ConfigError, match=r"has the name of configs/other/m\.yaml"):
         config.load(root)
 
 

@@ -1,0 +1,152 @@
+# Made by bin/plan from configs/; edits are lost. What `run` does stands
+# in mk/command.mk. Paste any command into a shell: it does the same there.
+
+all := results/limit-5/five/alpha/results.json results/limit-5/four/beta/results.json results/limit-5/four/gamma/results.json results/limit-5/one/alpha/results.json results/limit-5/one/beta/results.json results/limit-5/six/alpha/results.json results/limit-5/six/beta/results.json results/limit-5/six/gamma/results.json results/limit-5/three/alpha/results.json results/limit-5/two/alpha/results.json results/limit-5/two/beta/results.json
+retry :=
+environments := venvs/lm_eval_0_0_1/.stamp venvs/lm_eval_0_0_2/.stamp venvs/standin_1_0_0/.stamp venvs/standin_1_1_0/.stamp venvs/standin_2_0_0/.stamp venvs/standin_gpu_1_1_0/.stamp venvs/standin_gpu_2_0_0/.stamp
+
+# configs/tasks/gamma.yaml
+venvs/lm_eval_0_0_1.lock: build/specs/env/lm_eval_0_0_1.json
+	$(call run,LOCK,bin/venv lock lm_eval_0_0_1)
+venvs/lm_eval_0_0_1/.stamp: venvs/lm_eval_0_0_1.lock
+	$(call run,VENV,bin/venv create lm_eval_0_0_1)
+	@touch $@
+
+# configs/tasks/alpha.yaml
+venvs/lm_eval_0_0_2.lock: build/specs/env/lm_eval_0_0_2.json
+	$(call run,LOCK,bin/venv lock lm_eval_0_0_2)
+venvs/lm_eval_0_0_2/.stamp: venvs/lm_eval_0_0_2.lock
+	$(call run,VENV,bin/venv create lm_eval_0_0_2)
+	@touch $@
+
+# configs/models/three.yaml:5
+venvs/standin_1_0_0.lock: build/specs/env/standin_1_0_0.json
+	$(call run,LOCK,bin/venv lock standin_1_0_0)
+venvs/standin_1_0_0/.stamp: venvs/standin_1_0_0.lock
+	$(call run,VENV,bin/venv create standin_1_0_0)
+	@touch $@
+
+# configs/models/four.yaml:5
+venvs/standin_1_1_0.lock: build/specs/env/standin_1_1_0.json
+	$(call run,LOCK,bin/venv lock standin_1_1_0)
+venvs/standin_1_1_0/.stamp: venvs/standin_1_1_0.lock
+	$(call run,VENV,bin/venv create standin_1_1_0)
+	@touch $@
+
+# configs/engines/standin.yaml
+venvs/standin_2_0_0.lock: build/specs/env/standin_2_0_0.json
+	$(call run,LOCK,bin/venv lock standin_2_0_0)
+venvs/standin_2_0_0/.stamp: venvs/standin_2_0_0.lock
+	$(call run,VENV,bin/venv create standin_2_0_0)
+	@touch $@
+
+# configs/models/five.yaml:5
+venvs/standin_gpu_1_1_0.lock: build/specs/env/standin_gpu_1_1_0.json
+	$(call run,LOCK,bin/venv lock standin_gpu_1_1_0)
+venvs/standin_gpu_1_1_0/.stamp: venvs/standin_gpu_1_1_0.lock
+	$(call run,VENV,bin/venv create standin_gpu_1_1_0)
+	@touch $@
+
+# configs/engines/standin_gpu.yaml
+venvs/standin_gpu_2_0_0.lock: build/specs/env/standin_gpu_2_0_0.json
+	$(call run,LOCK,bin/venv lock standin_gpu_2_0_0)
+venvs/standin_gpu_2_0_0/.stamp: venvs/standin_gpu_2_0_0.lock
+	$(call run,VENV,bin/venv create standin_gpu_2_0_0)
+	@touch $@
+
+# configs/models/five.yaml: alpha
+results/limit-5/five/alpha/results.json: build/specs/result/limit-5/five/alpha.json venvs/standin_gpu_1_1_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 five alpha)
+# configs/models/four.yaml: beta
+results/limit-5/four/beta/results.json: build/specs/result/limit-5/four/beta.json venvs/standin_1_1_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 four beta)
+# configs/models/four.yaml: gamma
+results/limit-5/four/gamma/results.json: build/specs/result/limit-5/four/gamma.json venvs/standin_1_1_0.lock venvs/lm_eval_0_0_1.lock
+	$(call run,EVAL,bin/eval --limit 5 four gamma)
+# configs/models/one.yaml: alpha
+results/limit-5/one/alpha/results.json: build/specs/result/limit-5/one/alpha.json venvs/standin_2_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 one alpha)
+# configs/models/one.yaml: beta
+results/limit-5/one/beta/results.json: build/specs/result/limit-5/one/beta.json venvs/standin_2_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 one beta)
+# configs/models/six.yaml: alpha
+results/limit-5/six/alpha/results.json: build/specs/result/limit-5/six/alpha.json venvs/standin_gpu_2_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 six alpha)
+# configs/models/six.yaml: beta
+results/limit-5/six/beta/results.json: build/specs/result/limit-5/six/beta.json venvs/standin_gpu_2_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 six beta)
+# configs/models/six.yaml: gamma
+results/limit-5/six/gamma/results.json: build/specs/result/limit-5/six/gamma.json venvs/standin_gpu_2_0_0.lock venvs/lm_eval_0_0_1.lock
+	$(call run,EVAL,bin/eval --limit 5 six gamma)
+# configs/models/three.yaml: alpha
+results/limit-5/three/alpha/results.json: build/specs/result/limit-5/three/alpha.json venvs/standin_1_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 three alpha)
+# configs/models/two.yaml: alpha
+results/limit-5/two/alpha/results.json: build/specs/result/limit-5/two/alpha.json venvs/standin_1_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 two alpha)
+# configs/models/two.yaml: beta
+results/limit-5/two/beta/results.json: build/specs/result/limit-5/two/beta.json venvs/standin_1_0_0.lock venvs/lm_eval_0_0_2.lock
+	$(call run,EVAL,bin/eval --limit 5 two beta)
+
+# The models: each is one server for all its stale tasks. An environment that can't be
+# built stops no model here; the model's own step decides what to do without it.
+model/five: environment/lm_eval_0_0_2 environment/standin_gpu_1_1_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 five)
+model/four: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_1_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 four)
+model/one: environment/lm_eval_0_0_2 environment/standin_2_0_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 one)
+model/six: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_gpu_2_0_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 six)
+model/three: environment/lm_eval_0_0_2 environment/standin_1_0_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 three)
+model/two: environment/lm_eval_0_0_2 environment/standin_1_0_0
+	$(call run,MODEL,bin/run model --plan build/limit-5 two)
+environment/lm_eval_0_0_1:
+	$(call run,VENV,bin/venv create --soft lm_eval_0_0_1)
+environment/lm_eval_0_0_2:
+	$(call run,VENV,bin/venv create --soft lm_eval_0_0_2)
+environment/standin_1_0_0:
+	$(call run,VENV,bin/venv create --soft standin_1_0_0)
+environment/standin_1_1_0:
+	$(call run,VENV,bin/venv create --soft standin_1_1_0)
+environment/standin_2_0_0:
+	$(call run,VENV,bin/venv create --soft standin_2_0_0)
+environment/standin_gpu_1_1_0:
+	$(call run,VENV,bin/venv create --soft standin_gpu_1_1_0)
+environment/standin_gpu_2_0_0:
+	$(call run,VENV,bin/venv create --soft standin_gpu_2_0_0)
+.PHONY: model/five model/four model/one model/six model/three model/two environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_0_0 environment/standin_1_1_0 environment/standin_2_0_0 environment/standin_gpu_1_1_0 environment/standin_gpu_2_0_0
+
+# What this file is made from; one that vanished is a reason to make it again.
+build/limit-5/rules.mk: /work/main/tests/build/configs /work/main/tests/build/configs/config.yaml /work/main/tests/build/configs/engines /work/main/tests/build/configs/engines/lm_eval.yaml /work/main/tests/build/configs/engines/standin.yaml /work/main/tests/build/configs/engines/standin_gpu.yaml /work/main/tests/build/configs/models /work/main/tests/build/configs/models/five.yaml /work/main/tests/build/configs/models/four.yaml /work/main/tests/build/configs/models/one.yaml /work/main/tests/build/configs/models/six.yaml /work/main/tests/build/configs/models/three.yaml /work/main/tests/build/configs/models/two.yaml /work/main/tests/build/configs/providers /work/main/tests/build/configs/providers/standin.yaml /work/main/tests/build/configs/providers/standin_gpu.yaml /work/main/tests/build/configs/providers/standin_two_gpus.yaml /work/main/tests/build/configs/tasks /work/main/tests/build/configs/tasks/alpha.yaml /work/main/tests/build/configs/tasks/beta.yaml /work/main/tests/build/configs/tasks/gamma.yaml lib/benchy/config.py lib/benchy/errors.py lib/benchy/paths.py lib/benchy/plan.py lib/benchy/rules.py lib/benchy/schema.py lib/benchy/yamlfile.py uv.lock venvs/.failed
+/work/main/tests/build/configs:
+/work/main/tests/build/configs/config.yaml:
+/work/main/tests/build/configs/engines:
+/work/main/tests/build/configs/engines/lm_eval.yaml:
+/work/main/tests/build/configs/engines/standin.yaml:
+/work/main/tests/build/configs/engines/standin_gpu.yaml:
+/work/main/tests/build/configs/models:
+/work/main/tests/build/configs/models/five.yaml:
+/work/main/tests/build/configs/models/four.yaml:
+/work/main/tests/build/configs/models/one.yaml:
+/work/main/tests/build/configs/models/six.yaml:
+/work/main/tests/build/configs/models/three.yaml:
+/work/main/tests/build/configs/models/two.yaml:
+/work/main/tests/build/configs/providers:
+/work/main/tests/build/configs/providers/standin.yaml:
+/work/main/tests/build/configs/providers/standin_gpu.yaml:
+/work/main/tests/build/configs/providers/standin_two_gpus.yaml:
+/work/main/tests/build/configs/tasks:
+/work/main/tests/build/configs/tasks/alpha.yaml:
+/work/main/tests/build/configs/tasks/beta.yaml:
+/work/main/tests/build/configs/tasks/gamma.yaml:
+lib/benchy/config.py:
+lib/benchy/errors.py:
+lib/benchy/paths.py:
+lib/benchy/plan.py:
+lib/benchy/rules.py:
+lib/benchy/schema.py:
+lib/benchy/yamlfile.py:
+uv.lock:
+venvs/.failed:

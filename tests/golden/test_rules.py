@@ -1,0 +1,87 @@
+"""YAML in, rules out: the plan of tests/build/configs, as literal text.
+
+UPDATE_GOLDEN=1 writes the files anew; read the difference before you commit it.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from benchy import config, paths, plan
+
+HERE = Path(__file__).parent
+TREE = HERE.parent / "build"
+BROKEN = {"standin_1_0_0": {"what": "standin-engine 1.0.0 can't be resolved"}}
+
+CASES = [
+    ("rules.mk", None, {}, True),
+    ("rules-limit.mk", 5, {}, True),
+    ("rules-fallback.mk", None, BROKEN, True),
+]
+
+
+def expand(limit: int | None, failures: dict[str, plan.Spec], fallback: bool) -> plan.Plan:
+    around = plan.Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
+    return plan.expand(config.load(TREE), around, limit)
+
+
+def compare(name: str, text: str) -> None:
+    golden = HERE / name
+    if os.environ.get("UPDATE_GOLDEN"):
+        golden.write_text(text)
+    assert text == golden.read_text()
+
+
+@pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES, ids=[c[0] for c in CASES])
+def test_rules(
+    name: str, limit: int | None, failures: dict[str, plan.Spec], fallback: bool
+) -> None:
+    made = expand(limit, failures, fallback)
+    compare(name, plan.makefile(made, "build" + ("/limit-5" if limit else "")))
+
+
+def test_specs() -> None:
+    made = expand(None, {}, True)
+    text = "".join(
+        plan.canonical(s)
+        for s in (
+            made.environments["standin_1_0_0"],
+            made.servers["six"],
+            made.tasks["gamma"],
+            made.results["three", "alpha"],
+        )
+    )
+    compare("specs.json", text)
+
+
+def test_fallback_can_be_turned_off() -> None:
+    made = expand(None, BROKEN, False)
+    assert made.servers["two"]["environment"] == "standin_1_0_0"
+    assert made.servers["two"]["fallback"] is None
+
+
+def test_a_plan_says_the_same_twice() -> None:
+    assert plan.makefile(expand(None, {}, True), "build") == plan.makefile(
+        expand(None, {}, True), "build"
+    )
+
+
+def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
+    """A hub name, an option or a task's description never stands in a makefile."""
+    hostile = "$(shell touch x)`touch x`;touch x#%"
+    tree = tmp_path / "configs"
+    for path in (TREE / "configs").rglob("*.yaml"):
+        copy = tree / path.relative_to(TREE / "configs")
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_text(path.read_text())
+    (tree / "models" / "bad.yaml").write_text(
+        f"model: {{name: '{hostile}'}}\n"
+        f"vllm: {{provider_config: standin, overrides: {{dtype: '{hostile}'}}}}\ntasks: [alpha]\n"
+    )
+    around = plan.Surroundings(paths.ROOT, lambda: "0.32.0", {})
+    made = plan.expand(config.load(tmp_path), around, None)
+    assert "touch" not in plan.makefile(made, "build").replace("@touch $@", "")
+    assert made.servers["bad"]["name"] == hostile
