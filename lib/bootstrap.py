@@ -170,7 +170,7 @@ def make_venv(uv: str, group: str | None) -> None:
         "export",
         "--quiet",
         "--frozen",
-        "--no-dev",
+        "--no-default-groups",
         *extra,
         "--no-emit-project",
         "--output-file",

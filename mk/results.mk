@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results plan report why
+.PHONY: eval results plan report why doctor
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -25,6 +25,9 @@ report: $(tools)
 why: $(tools)
 	@bin/why
 
+doctor: $(tools)
+	@bin/doctor
+
 FORCE:
 .PHONY: FORCE
 
@@ -39,3 +42,4 @@ help::
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'
+	@echo '  make doctor                   what this machine lacks, with the mend for each'

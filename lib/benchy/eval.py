@@ -305,6 +305,10 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
     for file in left.files:
         (inside / file).parent.mkdir(parents=True, exist_ok=True)
         (left.directory / file).replace(inside / file)
+    # What it was made from, field by field: bin/why compares with it.
+    aside = directory / f".spec.json.{os.getpid()}"
+    aside.write_bytes(job.spec_bytes)
+    aside.replace(directory / "spec.json")
     document.write(made, job.target)
     kept = {directory / name for name in made.harness_output}
     for path in sorted(inside.rglob("*"), reverse=True):

@@ -1,7 +1,7 @@
 """bin/why: what makes a result stale.
 
-Compares the result spec as it is planned now with the one that the result was made from (kept in
-results.json), field by field, and the locks of both environments by their hash.
+Compares the result spec as it is planned now with the one that the result was made from (kept
+beside it as spec.json), field by field, and the locks of both environments by their age.
 """
 
 from __future__ import annotations
@@ -37,12 +37,11 @@ def reasons(target: Path) -> list[str]:
         )
     if not target.exists():
         return ["it was never made"]
-    try:
-        document = json.loads(target.read_text())
-    except ValueError:
-        return ["the file is damaged"]
     now = json.loads(spec_path.read_text())
-    made = document.get("spec") or {}
+    try:
+        made = json.loads(target.with_name("spec.json").read_text())
+    except (OSError, ValueError):
+        made = now  # made before spec.json was kept, or moved: only the ages can tell
     found = [
         f"{key}: {short(a)} → {short(b)}{origin(model, key)}"
         for key, a, b in differences(made, now)

@@ -1,0 +1,18 @@
+"""For all tests: benchy's package, and the uv that benchy itself uses."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "lib"))
+
+# A machine with no uv on its PATH has the one that bin/bootstrap installed.
+if (ROOT / ".uv" / "bin" / "uv").exists():
+    os.environ["PATH"] = f"{ROOT / '.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+# The tests' makes are nobody's sub-makes, and no knob of the caller's is theirs.
+for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
+             "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "TARGET", "V"):  # fmt: skip
+    os.environ.pop(name, None)
