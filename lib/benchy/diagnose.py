@@ -213,6 +213,7 @@ _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt|Expired|Refused)\b[:(]?"
     r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
 )
+_REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn, one a request
 _NOISE = re.compile(
     r"See (?:root cause above|stack trace)|Engine core initialization failed|"
     r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError"
@@ -238,7 +239,7 @@ def telling_lines(log: str, n: int = 12) -> list[str]:
     other process had one.
     """
     lines = [_PREFIX.sub("", line.rstrip()) for line in log.splitlines()]
-    lines = [line for line in lines if line.strip()]
+    lines = [line for line in lines if line.strip() and not _REQUEST.match(line)]
     telling: list[str] = []
     for at, line in enumerate(lines):
         if not _EXCEPTION.search(line) or _NOISE.search(line):

@@ -207,7 +207,8 @@ class Server:
         if "server" in self.guardian.ended:
             status = self.guardian.ended["server"]
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            raise self.failure(f"the server ended {how} {what}")
+            oom = "if nobody killed it, the machine ran out of memory: see `dmesg`"
+            raise self.failure(f"the server ended {how} {what}", oom if status == -9 else "")
 
     def wait_ready(self, timeout: float) -> float:
         """Wait until /health answers; seconds since the start. Raises Failure."""
