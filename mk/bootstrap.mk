@@ -9,3 +9,9 @@ $(tools): uv.lock pyproject.toml
 
 $(dev): uv.lock pyproject.toml $(tools)
 	@bin/bootstrap dev
+
+# By hand, for a machine whose uv went away since.
+.PHONY: bootstrap
+bootstrap:
+	@rm -f $(tools)
+	@bin/bootstrap

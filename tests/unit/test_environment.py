@@ -106,7 +106,11 @@ def test_the_same_inputs_give_the_same_lock() -> None:
 def test_what_cannot_change_a_resolution_does_not_touch_the_lock() -> None:
     environment.ensure_lock(spec())
     assert not environment.ensure_lock(spec(variables={"A": "1"}, source="y.yaml:9"))
-    assert environment.ensure_lock(spec(constraints=["standin-engine<2"]))
+    age = paths.lock(ENV).stat().st_mtime_ns
+    assert not environment.ensure_lock(spec(constraints=["standin-engine<2"]))
+    assert "standin-engine<2" in lock_text(), "the header tells how it came about"
+    assert paths.lock(ENV).stat().st_mtime_ns == age, "the same packages: nothing is stale"
+    assert paths.env_spec(ENV).stat().st_mtime_ns < age, "so Make does not ask again"
 
 
 def test_built_whole_then_left_alone() -> None:

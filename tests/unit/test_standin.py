@@ -26,7 +26,8 @@ import pytest
 import requests
 import yaml
 
-from benchy import config, harness, schema
+from benchy import config, schema
+from benchy import output as written
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-of-this-test"
@@ -448,8 +449,8 @@ def test_harness_writes_what_lm_eval_writes(python: Path, server: Server, tmp_pa
     assert set(data["results"]) == {"alpha", "beta"}
     assert 0 <= data["results"]["alpha"]["acc,none"] <= 1
     assert data["lm_eval_version"] == "0.0.2"
-    output = harness.read_output(tmp_path / "a", Path("log"))
-    assert output.samples == {"alpha": 4, "beta": 4} and output.requests == 2 * 4 * 4
+    left = written.read_output(tmp_path / "a", Path("log"))
+    assert left.samples == {"alpha": 4, "beta": 4} and left.requests == 2 * 4 * 4
 
 
 def test_harness_limit_chat_and_choice(python: Path, server: Server, tmp_path: Path) -> None:

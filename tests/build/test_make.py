@@ -1,0 +1,310 @@
+"""Real make, real uv and real processes on the stand-in engine: exactly which targets run, when."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+import wheels
+from conftest import ALL, MODELS, Done, Tree, ended, titles, wait_for
+
+
+def quiet(tree: Tree) -> None:
+    """A make that finds nothing to do: no server, no harness."""
+    done = tree.results()
+    assert done.status == 0, done.text
+    assert tree.events() == []
+
+
+def test_first_makes_all_second_nothing(complete: tuple[Path, Done, list[str]], tree: Tree) -> None:
+    _, done, ran = complete
+    assert (done.status, ran) == (0, list(ALL)), done.text
+    assert tree.written() == list(ALL)
+    quiet(tree)
+
+
+def edit(*edits: tuple[str, str, str]) -> Callable[[Tree], None]:
+    def apply(tree: Tree) -> None:
+        for one in edits:
+            tree.edit(*one)
+
+    return apply
+
+
+def reorder(tree: Tree) -> None:
+    file = tree.root / "configs/models/one.yaml"
+    head, _, tail = file.read_text().partition("vllm:")
+    file.write_text(f"vllm:{tail}{head}")
+
+
+ONE, THREE = "models/one.yaml", "models/three.yaml"
+PROVIDER, ALPHA = "providers/standin.yaml", "tasks/alpha.yaml"
+ALPHAS = ("one/alpha", "three/alpha", "two/alpha")
+NOTHING: tuple[str, ...] = ()
+
+EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
+    ("comment in a config", edit((ONE, "model:", "# hello\nmodel:")), NOTHING),
+    ("comment in a provider", edit((PROVIDER, "engine:", "# hello\nengine:")), NOTHING),
+    ("comment in a task", edit((ALPHA, "task_name:", "# hello\ntask_name:")), NOTHING),
+    ("order of keys", reorder, NOTHING),
+    ("port", edit((ONE, "overrides: {}", "overrides: {port: 18123}")), NOTHING),
+    ("startup_timeout", edit((PROVIDER, "timeout: 30", "timeout: 31")), NOTHING),
+    ("max_model_len of one", edit((THREE, "len: 256", "len: 128")), ("three/alpha",)),
+    (
+        "max_model_len of a provider",  # three overrides it
+        edit((PROVIDER, "len: 512", "len: 384")),
+        tuple(t for t in ALL if t != "three/alpha"),
+    ),
+    ("seed of a task", edit((ALPHA, "offline:", "seed: 7\noffline:")), ALPHAS),
+    (
+        "one task more",
+        edit((THREE, '["alpha"]', '["alpha", "beta"]')),
+        ("three/beta",),
+    ),
+    ("a result is deleted", lambda tree: tree.file("two/beta").unlink(), ("two/beta",)),
+    ("build/ is deleted", lambda tree: shutil.rmtree(tree.root / "build"), NOTHING),
+]
+
+
+@pytest.mark.parametrize(("apply", "runs"), [c[1:] for c in EDITS], ids=[c[0] for c in EDITS])
+def test_edit_runs_what_it_affects(
+    tree: Tree, apply: Callable[[Tree], None], runs: Sequence[str]
+) -> None:
+    apply(tree)
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, list(runs)), done.text
+    quiet(tree)
+
+
+def test_another_release_runs_its_model_alone(tree: Tree) -> None:
+    tree.edit("models/two.yaml", "1.0.0", "1.1.0")
+    shutil.rmtree(tree.root / "venvs/standin_1_1_0")
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["two/alpha", "two/beta"]), done.text
+    assert done.text.count("READY ") == 1
+    assert tree.result("two/alpha")["engine"]["answered"] == "1.1.0"
+    assert (tree.root / "venvs/standin_1_0_0/.stamp").exists()  # three needs it still
+    quiet(tree)
+
+
+def test_a_broken_config_stops_all_and_says_where(tree: Tree) -> None:
+    tree.file("one/alpha").unlink()
+    tree.edit("models/two.yaml", "overrides:", "overides:")
+    done = tree.results()
+    assert done.status != 0
+    assert "configs/models/two.yaml:5" in done.text
+    assert "overrides" in done.text
+    assert tree.events() == []
+    alone = tree.make("eval", "CONFIG=configs/models/one.yaml")
+    assert (alone.status, tree.ran()) == (0, ["one/alpha"]), alone.text
+
+
+def mend_import(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    version = wheels.DOES_NOT_IMPORT
+    monkeypatch.delitem(wheels.QUIRKS, ("standin-engine", version))
+    source = (wheels.SOURCES / "engine/standin_engine/release.py").read_text()
+    assert source
+    wheels.build(tree.wheels, {"standin-engine": (version,)})
+
+
+def mend_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    gone = "standin-gone-from-the-index"
+    monkeypatch.setitem(wheels.PROJECTS, gone, wheels.Project("no such folder", "Back again"))
+    wheels.build(tree.wheels, {gone: ("0.1.16",)})
+
+
+@pytest.mark.parametrize(
+    ("version", "mend"),
+    [(wheels.DOES_NOT_RESOLVE, mend_requirement), (wheels.DOES_NOT_IMPORT, None)],
+    ids=["does not resolve", "does not import"],
+)
+def test_falls_back_and_tries_again(
+    tree: Tree,
+    version: str,
+    mend: Callable[[Tree, pytest.MonkeyPatch], None] | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    tree.edit(THREE, "1.0.0", version)
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
+    result = tree.result("three/alpha")
+    assert result["fallback"] is True
+    assert (result["engine"]["asked"], result["engine"]["answered"]) == (version, "2.0.0")
+    assert result["fallback_reason"]["version"] == version
+
+    again = tree.results()  # tries the environment again, and the result still holds
+    env = f"environment/standin_{version.replace('.', '_')}"
+    assert (again.status, tree.events()) == (0, []), again.text
+    assert env in again.text
+    if mend:
+        mend(tree, monkeypatch)
+        done = tree.results()
+        assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
+        result = tree.result("three/alpha")
+        assert (result["fallback"], result["engine"]["answered"]) == (False, version)
+        quiet(tree)
+
+
+def test_without_fallback_it_fails(tree: Tree) -> None:
+    tree.edit(THREE, "1.0.0", wheels.DOES_NOT_RESOLVE)
+    tree.file("three/alpha").unlink()
+    done = tree.results("FALLBACK=0")
+    assert done.status != 0
+    assert "standin-gone-from-the-index" in done.text
+    assert tree.events() == []
+    assert not tree.file("three/alpha").exists()
+
+
+def test_a_release_that_answers_another_gives_no_result(tree: Tree) -> None:
+    tree.edit(THREE, "1.0.0", wheels.LIES)
+    tree.file("three/alpha").unlink()
+    done = tree.results()
+    assert done.status != 0
+    assert "4.9.9" in done.text
+    assert tree.ran() == []
+    assert not tree.file("three/alpha").exists()
+
+
+def alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes() != b""
+    except OSError:
+        return False
+
+
+def test_servers_take_turns_on_the_one_slot(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "results")
+    make = tree.start("-j8", "results", MODELS, CPU_SLOTS="1", STANDIN_HARNESS_SECONDS="0.3")
+    events: list[dict[str, Any]] = []
+    pids: list[int] = []
+
+    def over() -> bool:
+        for event in tree.events():
+            if event["event"] == "start":
+                assert not [pid for pid in pids if alive(pid)], "two servers at once"
+                pids.extend(event[key] for key in ("pid", "core", "worker"))
+            events.append(event)
+        return make.poll() is not None
+
+    wait_for(over, 60, "make -j8")
+    assert ended(make).status == 0
+    events += tree.events()
+    assert sorted(titles(events)) == list(ALL)
+    assert sum(e["event"] == "start" for e in events) == 4
+
+
+def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
+    pair = [fresh.start("-j2", "results", MODELS) for _ in range(2)]
+    done = [ended(make, 90) for make in pair]
+    assert [d.status for d in done] == [0, 0], done
+    assert fresh.ran() == list(ALL)
+    built = [line.split()[1] for d in done for line in d.text.splitlines() if "READY " in line]
+    assert len(built) == len(set(built)) == 5
+
+
+def engine(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    os.kill(starts[-1]["pid"], signal.SIGKILL)
+
+
+def serve(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    mine = [pid for pid, words in tree.processes().items() if "lib/run.py serve " in words]
+    assert mine
+    os.kill(min(mine), signal.SIGKILL)
+
+
+def make_itself(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    make.kill()
+
+
+def interrupt(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    os.killpg(make.pid, signal.SIGINT)
+
+
+def terminate(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    make.terminate()
+
+
+Kill = Callable[[Tree, "subprocess.Popen[str]", list[dict[str, Any]]], None]
+
+
+@pytest.mark.parametrize("kill", [interrupt, terminate, make_itself, serve, engine])
+def test_killed_in_the_middle_nothing_is_left(tree: Tree, kill: Kill) -> None:
+    for task in ("alpha", "beta"):
+        shutil.rmtree(tree.file(f"one/{task}").parent)
+    others = tree.written()
+    make = tree.start("results", "MODELS=one", STANDIN_HARNESS_SECONDS="30")
+    events: list[dict[str, Any]] = []
+
+    def both_run() -> bool:
+        events.extend(tree.events())
+        return len(titles(events)) == 2
+
+    try:
+        wait_for(both_run, 15, "two evaluations")
+        kill(tree, make, [e for e in events if e["event"] == "start"])
+        wait_for(lambda: make.poll() is not None and not tree.processes(), 15, "all to end")
+    finally:
+        with contextlib.suppress(OSError):
+            make.kill()
+        ended(make)
+    assert make.returncode != 0
+    assert tree.written() == others
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["one/alpha", "one/beta"]), done.text
+    quiet(tree)
+    assert not list((tree.root / "results").rglob("*.tmp"))
+
+
+def test_a_dry_run_tells_the_truth(tree: Tree) -> None:
+    assert tree.results("-q").status == 0
+    assert tree.results("-n").status == 0
+    tree.file("two/beta").unlink()
+    assert tree.results("-q").status == 1
+    dry = tree.results("-n")
+    assert dry.status == 0
+    assert "results/two/beta/results.json" in dry.text
+    assert "results/two/alpha/results.json" not in dry.text
+    assert tree.events() == []
+    assert not tree.file("two/beta").exists()
+
+
+def test_without_models_one_question_answers(tree: Tree) -> None:
+    for name in ("five", "six"):  # they need GPUs
+        (tree.root / f"configs/models/{name}.yaml").unlink()
+    assert tree.make("-q", "results").status == 0
+    done = tree.make("results")
+    assert (done.status, tree.events()) == (0, []), done.text
+    assert "up to date" in done.text
+
+
+def test_one_result_by_its_name(tree: Tree) -> None:
+    tree.file("one/alpha").unlink()
+    tree.file("one/beta").unlink()
+    done = tree.make("results/one/alpha/results.json")
+    assert (done.status, tree.ran()) == (0, ["one/alpha"]), done.text
+    assert not tree.file("one/beta").exists()
+
+
+def test_limit_is_kept_apart(tree: Tree) -> None:
+    done = tree.make("results", "MODELS=one", "LIMIT=2")
+    assert (done.status, tree.ran()) == (0, ["one/alpha", "one/beta"]), done.text
+    assert tree.result("limit-2/one/alpha")["limit"] == 2
+    assert tree.result("one/alpha")["limit"] is None
+    done = tree.make("results", "MODELS=one", "LIMIT=2")
+    assert (done.status, tree.events()) == (0, []), done.text
+    quiet(tree)
+
+
+def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
+    before = tree.written()
+    done = tree.make("eval", "CONFIG=configs/models/one.yaml", "TEST=1")
+    events = tree.events()
+    assert (done.status, [e["event"] for e in events]) == (0, ["start"]), done.text
+    assert tree.written() == before
