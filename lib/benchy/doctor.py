@@ -31,7 +31,9 @@ def programs() -> Iterator[Finding]:
     except Failure as error:
         yield ERROR, error.what, error.mend
     make = shutil.which("make")
-    said = subprocess.run(["make", "--version"], capture_output=True, text=True).stdout if make else ""
+    said = (
+        subprocess.run(["make", "--version"], capture_output=True, text=True).stdout if make else ""
+    )
     if said.startswith("GNU Make"):
         yield OK, said.splitlines()[0], ""
     else:

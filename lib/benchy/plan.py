@@ -64,7 +64,10 @@ def expand(
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    plan = Plan(limit=limit, inputs=[str(p) for p in house.inputs])
+    # Relative: a copy of the checkout must look at its own files, and a space above the root is fine.
+    root = around.root
+    inputs = [p.relative_to(root) if p.is_relative_to(root) else p for p in house.inputs]
+    plan = Plan(limit=limit, inputs=[str(p) for p in inputs])
     for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
         plan.tasks[name], env = task_spec(name, house, around, plan)
         plan.environments.setdefault(env["env"], env)
