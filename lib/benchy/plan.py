@@ -64,7 +64,7 @@ def expand(
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    # Relative: a copy of the checkout must look at its own files, and a space above the root is fine.
+    # Relative, so that a copy of the checkout looks at its own files.
     root = around.root
     inputs = [p.relative_to(root) if p.is_relative_to(root) else p for p in house.inputs]
     plan = Plan(limit=limit, inputs=[str(p) for p in inputs])
