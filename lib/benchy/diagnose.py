@@ -214,6 +214,9 @@ _EXCEPTION = re.compile(
     r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
 )
 _REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn, one a request
+_AFTER = re.compile(
+    r"Traceback|  File |Process |INFO:|The above exception|During handling|.*failed to start\.$"
+)
 _NOISE = re.compile(
     r"See (?:root cause above|stack trace)|Engine core initialization failed|"
     r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError"
@@ -238,18 +241,20 @@ def telling_lines(log: str, n: int = 12) -> list[str]:
     Prefixes with process and time go, repeats go, and so do the exceptions that only say that some
     other process had one.
     """
-    lines = [_PREFIX.sub("", line.rstrip()) for line in log.splitlines()]
-    lines = [line for line in lines if line.strip() and not _REQUEST.match(line)]
+    raw = [line.rstrip() for line in log.splitlines()]
+    raw = [line for line in raw if _PREFIX.sub("", line) and not _REQUEST.match(line)]
+    lines = [_PREFIX.sub("", line) for line in raw]
+    # Process and level of each line, without the time: a message goes on only where they stay.
+    whose = [re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)])
+             for line, rest in zip(raw, lines, strict=True)]  # fmt: skip
     telling: list[str] = []
     for at, line in enumerate(lines):
         if not _EXCEPTION.search(line) or _NOISE.search(line):
             continue
         # An exception's message may go on; a traceback, a log line or another exception ends it.
         block = [line]
-        for more in lines[at + 1 : at + 4]:
-            if _EXCEPTION.search(more) or re.match(
-                r"Traceback|  File |\S+ \d\d-\d\d |Process ", more
-            ):
+        for then, more in zip(whose[at + 1 : at + 4], lines[at + 1 : at + 4], strict=True):
+            if then != whose[at] or _EXCEPTION.search(more) or _AFTER.match(more):
                 break
             block.append(more)
         telling += [text[:300] for text in block if text[:300] not in telling]

@@ -105,3 +105,12 @@ def test_telling_lines_of_a_log_with_no_exception_are_its_last() -> None:
 def test_a_message_of_several_lines_is_kept() -> None:
     log = "pydantic.ValidationError: 1 validation error\n  Value error, no such thing\nINFO: done\n"
     assert diagnose.telling_lines(log)[:2] == log.splitlines()[:2]
+
+
+def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
+    log = (
+        "safetensors.SafetensorError: invalid header length\n"
+        "(EngineCore pid=7) INFO 11-23 11:53:01 [executor.py:479] [shutdown] all exited\n"
+        "(EngineCore pid=7) ERROR 11-23 11:53:01 [core.py:1510] EngineCore failed to start.\n"
+    )
+    assert diagnose.telling_lines(log) == ["safetensors.SafetensorError: invalid header length"]
