@@ -6,10 +6,11 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 
-from benchy import errors, paths
+from benchy import errors, guard, paths
 
 
 def main() -> int:
@@ -18,6 +19,9 @@ def main() -> int:
     os.environ.setdefault("BENCHY_CWD", str(Path.cwd()))
     os.chdir(paths.ROOT)
     sys.argv[0] = f"bin/{verb}"
+    if "MAKELEVEL" in os.environ:
+        # Make can be killed without a chance to stop its recipes.
+        guard.die_with_parent(signal.SIGTERM)
     module = importlib.import_module("benchy." + verb.replace("-", "_"))
     return errors.run(module.main, argv)
 

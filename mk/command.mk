@@ -10,12 +10,12 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
 export CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE
-export CPU_SLOTS GPU_BUSY TASK_JOBS PYTHON
+export CPU_SLOTS GPU_BUSY TASK_JOBS PYTHON V
 
 # $(call run,TAG,command): one line a job; V=1 shows the command, V=2 also what made it necessary.
 # The command is pasteable as it is.
 V ?= 0
-ifeq ($(V),0)
+ifeq ($(filter 1 2,$(V)),)
 run = @printf '  %-8s%s\n' '$(1)' '$@' >&2; $(2)
 else ifeq ($(V),1)
 run = $(2)

@@ -12,7 +12,7 @@ venv: $(tools)
 	+@bin/venv create --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
 
 list-envs: $(tools)
-	@$(MAKE) -f mk/graph.mk planned
+	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv list $(if $(filter json,$(FORMAT)),--format json)
 
 env-info: $(tools)
@@ -27,7 +27,7 @@ rm-venv: $(tools)
 	@bin/venv remove --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
 
 prune-venvs: $(tools)
-	@$(MAKE) -f mk/graph.mk planned
+	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv prune $(if $(YES),--yes)
 
 help::

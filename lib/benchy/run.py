@@ -75,6 +75,8 @@ class Graph:
 
     def command(self, *words: str) -> list[str]:
         scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        if os.environ.get("V", "0") in ("", "0"):
+            scope.append("-s")  # else make says of each target that it is up to date
         return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
 
     def make(self, *words: str) -> int:

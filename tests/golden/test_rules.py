@@ -35,7 +35,7 @@ def compare(name: str, text: str) -> None:
     assert text == golden.read_text()
 
 
-@pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES, ids=[c[0] for c in CASES])
+@pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES)
 def test_rules(
     name: str, limit: int | None, failures: dict[str, plan.Spec], fallback: bool
 ) -> None:
