@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import config, gpu, paths, schema
+from benchy import child, config, gpu, paths, schema
 from benchy.errors import Failure, UsageError, say
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
@@ -345,6 +345,8 @@ def main(argv: list[str]) -> int:
     one.add_argument("--plan", default="build", metavar="DIR")
     one.add_argument("name")
     args = parser.parse_args(argv)
+    if "MAKELEVEL" in os.environ:
+        child.die_with_parent()  # killing make ends the run
     if args.verb == "model":
         return model(args.name, args.plan)
     return run(args.verb)
