@@ -30,7 +30,7 @@ MODELS = "MODELS=one two three four"  # those that need no GPU
 ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta")
 # What would reach into a tree's make from ours: its flags, benchy's knobs, uv's and pip's settings.
 OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
-KNOBS = "CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET OFFLINE".split()
+KNOBS = ["CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "TARGET", "OFFLINE"]
 
 
 @dataclass(frozen=True)
