@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import child, config, gpu, paths, schema
+from benchy import config, gpu, paths, schema
 from benchy.errors import Failure, UsageError, say
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
@@ -214,7 +214,9 @@ def run(verb: str) -> int:
     if "q" in flags():
         return 1 if stale or retry else 0
     if not stale and not retry:
-        return finish(verb, selection, wanted, [], 0)
+        what = "everything is" if verb == "results" else f"{selection.models[0]} is"
+        print(f"{verb}: {what} up to date ({len(wanted)} result{'s' if len(wanted) > 1 else ''})")
+        return finish(verb, selection, [], 0)
     models = [m for m in selection.models if m in {model_of(t) for t in stale} | set(retry)]
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
@@ -234,7 +236,7 @@ def run(verb: str) -> int:
             graph.make("-k", *(f"model/{m}" for m in visit))
         graph.plan()
     left, _ = outdated(graph, selection)
-    return finish(verb, selection, wanted, left, refused)
+    return finish(verb, selection, left, refused)
 
 
 def outdated(graph: Graph, selection: Selection) -> tuple[list[str], list[str]]:
@@ -266,14 +268,9 @@ def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -
     return 0
 
 
-def finish(
-    verb: str, selection: Selection, wanted: Sequence[str], left: Sequence[str], refused: int
-) -> int:
+def finish(verb: str, selection: Selection, left: Sequence[str], refused: int) -> int:
     """The last words of a run, and its exit status."""
     failed = sorted(set(left))
-    what = "everything is" if verb == "results" else f"{selection.models[0]} is"
-    if not failed and not os.environ.get("BENCHY_RAN"):
-        print(f"{verb}: {what} up to date ({len(wanted)} results)")
     for target in failed:
         say("FAILED", target)
     if verb == "eval" or len(selection.models) <= 20:
@@ -345,8 +342,6 @@ def main(argv: list[str]) -> int:
     one.add_argument("--plan", default="build", metavar="DIR")
     one.add_argument("name")
     args = parser.parse_args(argv)
-    if "MAKELEVEL" in os.environ:
-        child.die_with_parent()  # killing make ends the run
     if args.verb == "model":
         return model(args.name, args.plan)
     return run(args.verb)

@@ -30,7 +30,10 @@ MODELS = "MODELS=one two three four"  # those that need no GPU
 ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta")
 # What would reach into a tree's make from ours: its flags, benchy's knobs, uv's and pip's settings.
 OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
-KNOBS = ["CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "TARGET", "OFFLINE"]
+KNOBS = (
+    *("CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK"),
+    *("FORMAT", "VERSION", "ENGINE", "TARGET", "OFFLINE"),
+)
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class Done:
 
 @dataclass
 class Tree:
-    """base/tree is the root of a benchy; beside it lie its wheels, leases and the stand-ins' log."""
+    """base/tree is the root of a benchy; beside it: wheels, leases, the stand-ins' log."""
 
     base: Path
     seen: int = field(default=0)  # bytes of the log that `events` has told already

@@ -67,13 +67,20 @@ def wheel(name: str, version: str) -> tuple[str, bytes]:
     files.update({path: text.encode() for path, text in quirk.files.items()})
     stem = f"{name.replace('-', '_')}-{version}"
     metadata = [
-        "Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}",
-        f"Summary: {project.summary}", "Requires-Python: >=3.10",
+        "Metadata-Version: 2.1",
+        f"Name: {name}",
+        f"Version: {version}",
+        f"Summary: {project.summary}",
+        "Requires-Python: >=3.10",
         *(f"Provides-Extra: {extra}" for extra in project.extras),
         *(f"Requires-Dist: {requirement}" for requirement in quirk.requires),
     ]
-    tags = ["Wheel-Version: 1.0", "Generator: benchy-tests", "Root-Is-Purelib: true",
-            "Tag: py3-none-any"]
+    tags = [
+        "Wheel-Version: 1.0",
+        "Generator: benchy-tests",
+        "Root-Is-Purelib: true",
+        "Tag: py3-none-any",
+    ]
     files[f"{stem}.dist-info/METADATA"] = ("\n".join(metadata) + "\n").encode()
     files[f"{stem}.dist-info/WHEEL"] = ("\n".join(tags) + "\n").encode()
     rows = [f"{path},{digest(data)},{len(data)}" for path, data in sorted(files.items())]

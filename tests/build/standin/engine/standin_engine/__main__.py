@@ -22,8 +22,11 @@ def say(process: str, pid: int, text: str, level: str = "INFO") -> None:
     """A line such as vLLM logs: `(EngineCore pid=7) INFO 11-23 09:36:31 [core.py:133] …`."""
     when = time.strftime("%m-%d %H:%M:%S")
     for line in text.splitlines():
-        print(f"({process} pid={pid}) {level} {when} [standin.py:1] {line}",
-              file=sys.stderr, flush=True)
+        print(
+            f"({process} pid={pid}) {level} {when} [standin.py:1] {line}",
+            file=sys.stderr,
+            flush=True,
+        )
 
 
 def record(**fields: object) -> None:
@@ -54,8 +57,13 @@ def main(argv: list[str]) -> int:
     say("APIServer", me, f"vLLM API server version {__version__}\nargs: {argv}")
     length = options.max_model_len or 2048
     if length > LONGEST_CONTEXT:
-        say("APIServer", me, f"ValueError: User-specified max_model_len ({length}) is greater than "
-            f"the derived max_model_len (max_position_embeddings={LONGEST_CONTEXT}).", "ERROR")
+        say(
+            "APIServer",
+            me,
+            f"ValueError: User-specified max_model_len ({length}) is greater than "
+            f"the derived max_model_len (max_position_embeddings={LONGEST_CONTEXT}).",
+            "ERROR",
+        )
         return 1
 
     def interrupted(number: int, frame: object) -> None:
@@ -65,32 +73,63 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fault.stubborn else interrupted)
     core, worker = children.start_core(fault.stubborn)
     try:
-        record(event="start", model=served[0], root=options.model, version=__version__, pid=me,
-               core=core.pid, worker=worker, argv=argv,
-               CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES"))
+        record(
+            event="start",
+            model=served[0],
+            root=options.model,
+            version=__version__,
+            pid=me,
+            core=core.pid,
+            worker=worker,
+            argv=argv,
+            CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES"),
+        )
         stage = float(os.environ.get("STANDIN_START_SECONDS", "0")) / 4
-        say("EngineCore", core.pid, f"Initializing a V1 LLM engine (v{__version__}) with config: "
-            f"model='{options.model}', max_seq_len={length}")
+        say(
+            "EngineCore",
+            core.pid,
+            f"Initializing a V1 LLM engine (v{__version__}) with config: "
+            f"model='{options.model}', max_seq_len={length}",
+        )
         time.sleep(stage)
         say("Worker", worker, f"Starting to load model {options.model}...")
         if fault.text:
             say("EngineCore", core.pid, f"EngineCore failed to start.\n{fault.text}", "ERROR")
             stop(core)
-            print("RuntimeError: Engine core initialization failed. See root cause above. "
-                  "Failed core proc(s): {}", file=sys.stderr, flush=True)
+            print(
+                "RuntimeError: Engine core initialization failed. See root cause above. "
+                "Failed core proc(s): {}",
+                file=sys.stderr,
+                flush=True,
+            )
             return 1
         while fault.hang:
             time.sleep(1)
         time.sleep(stage)
-        say("Worker", worker, "Loading weights took 0.01 seconds\n"
-            "Warming up model for the compilation...")
+        say(
+            "Worker",
+            worker,
+            "Loading weights took 0.01 seconds\nWarming up model for the compilation...",
+        )
         time.sleep(stage)
-        say("EngineCore", core.pid, "init engine (profile, create kv cache, warmup model) took "
-            "0.10 s")
+        say(
+            "EngineCore",
+            core.pid,
+            "init engine (profile, create kv cache, warmup model) took 0.10 s",
+        )
         time.sleep(stage)
-        engine = Engine(Model(options.model), options.seed, served, options.model, length,
-                        options.max_logprobs, os.environ.get("VLLM_API_KEY", ""),
-                        fault.dies_after, lambda: kill(core), lambda: core.poll() is None)
+        engine = Engine(
+            Model(options.model),
+            options.seed,
+            served,
+            options.model,
+            length,
+            options.max_logprobs,
+            os.environ.get("VLLM_API_KEY", ""),
+            fault.dies_after,
+            lambda: kill(core),
+            lambda: core.poll() is None,
+        )
         server = make_server(engine, options.host or "127.0.0.1", options.port)
         say("APIServer", me, f"Starting vLLM server on http://{options.host}:{options.port}")
         print("INFO:     Application startup complete.", file=sys.stderr, flush=True)
@@ -98,8 +137,13 @@ def main(argv: list[str]) -> int:
         while core.poll() is None:
             time.sleep(0.05)
         time.sleep(0.2)  # what waits for an answer gets its error first
-        say("APIServer", me, "EngineDeadError: EngineCore encountered an issue. See stack trace "
-            "(above) for the root cause.", "ERROR")
+        say(
+            "APIServer",
+            me,
+            "EngineDeadError: EngineCore encountered an issue. See stack trace "
+            "(above) for the root cause.",
+            "ERROR",
+        )
         return 1
     except KeyboardInterrupt:
         say("APIServer", me, "Shutting down")

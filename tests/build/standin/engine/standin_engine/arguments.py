@@ -30,8 +30,11 @@ def make_arg_parser(parser: argparse.ArgumentParser | None = None) -> argparse.A
     add("--tensor-parallel-size", "-tp", type=int, default=1)
     add("--gpu-memory-utilization", type=float, default=0.9)
     add("--seed", type=int, default=0)
-    add("--dtype", choices=["auto", "half", "float16", "bfloat16", "float", "float32"],
-        default="auto")
+    add(
+        "--dtype",
+        choices=["auto", "half", "float16", "bfloat16", "float", "float32"],
+        default="auto",
+    )
     add("--generation-config", default="auto")
     add("--load-format", default="auto")
     add("--tokenizer-mode", default="auto")

@@ -20,7 +20,9 @@ def start_core(stubborn: bool) -> tuple[subprocess.Popen[bytes], int]:
     mode = ["stubborn"] if stubborn else []
     core = subprocess.Popen(
         [sys.executable, "-S", __file__, "core", *mode],
-        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, start_new_session=True,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        start_new_session=True,
     )
     assert core.stdout is not None
     return core, int(core.stdout.readline())

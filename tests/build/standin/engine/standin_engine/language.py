@@ -71,5 +71,9 @@ class Model:
                     values.append(value)
                     tops.append({token: value, word: best} if best > value else {token: value})
             place += len(token)
-        return {"text_offset": offsets, "token_logprobs": values,
-                "tokens": list(all_tokens[first:]), "top_logprobs": tops}
+        return {
+            "text_offset": offsets,
+            "token_logprobs": values,
+            "tokens": list(all_tokens[first:]),
+            "top_logprobs": tops,
+        }

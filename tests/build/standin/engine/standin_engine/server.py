@@ -56,24 +56,44 @@ class Engine:
 
     def models(self) -> dict[str, Any]:
         now = int(time.time())
-        return {"object": "list", "data": [
-            {"id": name, "object": "model", "created": now, "owned_by": "standin",
-             "root": self.root, "parent": None, "max_model_len": self.max_model_len,
-             "permission": []} for name in self.served]}
+        return {
+            "object": "list",
+            "data": [
+                {
+                    "id": name,
+                    "object": "model",
+                    "created": now,
+                    "owned_by": "standin",
+                    "root": self.root,
+                    "parent": None,
+                    "max_model_len": self.max_model_len,
+                    "permission": [],
+                }
+                for name in self.served
+            ],
+        }
 
     def _room(self, body: dict[str, Any], prompt: list[str], usual: int) -> int:
         """How many tokens may be made; Refused if the prompt or the wish is too long."""
         wanted = body.get("max_tokens")
         if body.get("model", self.served[0]) not in self.served:
-            raise Refused(404, "NotFoundError",
-                          f"The model `{body['model']}` does not exist. "
-                          f"Valid aliases: {', '.join(self.served)}.", "model")
+            raise Refused(
+                404,
+                "NotFoundError",
+                f"The model `{body['model']}` does not exist. "
+                f"Valid aliases: {', '.join(self.served)}.",
+                "model",
+            )
         count = usual if wanted is None else int(wanted)
         if len(prompt) + count > self.max_model_len:
-            raise Refused(400, "BadRequestError",
-                          f"This model's maximum context length is {self.max_model_len} tokens. "
-                          f"However, you requested {count} output tokens and your prompt contains "
-                          f"{len(prompt)} input tokens.", "max_tokens")
+            raise Refused(
+                400,
+                "BadRequestError",
+                f"This model's maximum context length is {self.max_model_len} tokens. "
+                f"However, you requested {count} output tokens and your prompt contains "
+                f"{len(prompt)} input tokens.",
+                "max_tokens",
+            )
         return count
 
     def _voice(self, body: dict[str, Any]) -> language.Model:
@@ -102,14 +122,25 @@ class Engine:
             made, reason = self._made(body, prompt, self._room(body, prompt, 16))
             echo, wanted = bool(body.get("echo")), body.get("logprobs")
             if wanted is not None and int(wanted) > self.max_logprobs:
-                raise Refused(400, "BadRequestError", f"Requested sample logprobs of {wanted}, "
-                              f"which is greater than max allowed: {self.max_logprobs}", "logprobs")
+                raise Refused(
+                    400,
+                    "BadRequestError",
+                    f"Requested sample logprobs of {wanted}, "
+                    f"which is greater than max allowed: {self.max_logprobs}",
+                    "logprobs",
+                )
             first = 0 if echo else len(prompt)
-            choices.append({
-                "index": index, "text": "".join([*prompt, *made][first:]),
-                "logprobs": None if wanted is None
-                else self.model.logprobs([*prompt, *made], first),
-                "finish_reason": reason, "stop_reason": None})
+            choices.append(
+                {
+                    "index": index,
+                    "text": "".join([*prompt, *made][first:]),
+                    "logprobs": None
+                    if wanted is None
+                    else self.model.logprobs([*prompt, *made], first),
+                    "finish_reason": reason,
+                    "stop_reason": None,
+                }
+            )
             asked, answered = asked + len(prompt), answered + len(made)
         return self._answer("cmpl", "text_completion", choices, asked, answered)
 
@@ -119,16 +150,35 @@ class Engine:
         prompt = language.tokens(text + "assistant:")
         count = self._room(body, prompt, min(64, max(1, self.max_model_len - len(prompt))))
         made, reason = self._made(body, prompt, count)
-        choice = {"index": 0, "logprobs": None, "finish_reason": reason, "stop_reason": None,
-                  "message": {"role": "assistant", "content": "".join(made).strip()}}
+        choice = {
+            "index": 0,
+            "logprobs": None,
+            "finish_reason": reason,
+            "stop_reason": None,
+            "message": {"role": "assistant", "content": "".join(made).strip()},
+        }
         return self._answer("chatcmpl", "chat.completion", [choice], len(prompt), len(made))
 
-    def _answer(self, tag: str, kind: str, choices: list[Any], asked: int, made: int,
-                ) -> dict[str, Any]:
-        return {"id": f"{tag}-{self.count:016x}", "object": kind, "created": int(time.time()),
-                "model": self.served[0], "choices": choices,
-                "usage": {"prompt_tokens": asked, "completion_tokens": made,
-                          "total_tokens": asked + made}}
+    def _answer(
+        self,
+        tag: str,
+        kind: str,
+        choices: list[Any],
+        asked: int,
+        made: int,
+    ) -> dict[str, Any]:
+        return {
+            "id": f"{tag}-{self.count:016x}",
+            "object": kind,
+            "created": int(time.time()),
+            "model": self.served[0],
+            "choices": choices,
+            "usage": {
+                "prompt_tokens": asked,
+                "completion_tokens": made,
+                "total_tokens": asked + made,
+            },
+        }
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -136,8 +186,11 @@ class Handler(BaseHTTPRequestHandler):
     engine: Engine
 
     def log_message(self, format: str, *args: Any) -> None:
-        print(f"INFO:     {self.client_address[0]}:{self.client_address[1]} - {format % args}",
-              file=sys.stderr, flush=True)
+        print(
+            f"INFO:     {self.client_address[0]}:{self.client_address[1]} - {format % args}",
+            file=sys.stderr,
+            flush=True,
+        )
 
     def reply(self, code: int, body: object = None) -> None:
         data = b"" if body is None else json.dumps(body, ensure_ascii=False).encode()
@@ -173,8 +226,10 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self) -> None:
         data = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        paths = {"/v1/completions": self.engine.completions,
-                 "/v1/chat/completions": self.engine.chat}
+        paths = {
+            "/v1/completions": self.engine.completions,
+            "/v1/chat/completions": self.engine.chat,
+        }
         if self.refused():
             return
         if self.path not in paths:

@@ -36,8 +36,11 @@ def ask(options: Arguments, wrong: str) -> dict[str, list[dict[str, Any]]]:
     url = options.model_args["base_url"]
     endpoint = asking.Endpoint(url, options.model_args["model"], "chat" in options.model)
     count = int(os.environ.get("STANDIN_HARNESS_REQUESTS", "4"))
-    documents = [(task, number) for task in options.tasks
-                 for number in range(min(count, options.limit or count))]
+    documents = [
+        (task, number)
+        for task in options.tasks
+        for number in range(min(count, options.limit or count))
+    ]
     pause = float(os.environ.get("STANDIN_HARNESS_SECONDS", "0")) / max(1, len(documents))
     seed = int(options.seed.split(",")[-1])
 
@@ -72,8 +75,9 @@ def scores(task: str, samples: list[dict[str, Any]], wrong: str) -> dict[str, An
     return out
 
 
-def write(options: Arguments, samples: dict[str, list[dict[str, Any]]], wrong: str,
-          started: float) -> None:
+def write(
+    options: Arguments, samples: dict[str, list[dict[str, Any]]], wrong: str, started: float
+) -> None:
     """<output_path>/<model>/results_<time>.json, and samples_<task>_<time>.jsonl beside it."""
     name = options.model_args["model"]
     folder = re.sub(r"[\"<>:/|\\?*\[\]]+", "__", name)
@@ -85,27 +89,40 @@ def write(options: Arguments, samples: dict[str, list[dict[str, Any]]], wrong: s
     results = {
         "results": {task: scores(task, rows, wrong) for task, rows in samples.items()},
         "group_subtasks": {task: [] for task in samples},
-        "configs": {task: {"task": task, "num_fewshot": options.num_fewshot or 0}
-                    for task in samples},
+        "configs": {
+            task: {"task": task, "num_fewshot": options.num_fewshot or 0} for task in samples
+        },
         "versions": dict.fromkeys(samples, 1.0),
         "n-shot": dict.fromkeys(samples, options.num_fewshot or 0),
         "higher_is_better": {task: dict.fromkeys(metrics, True) for task in samples},
-        "n-samples": {task: {"original": full, "effective": len(rows)}
-                      for task, rows in samples.items()},
-        "config": {"model": options.model, "model_args": options.model_args,
-                   "limit": options.limit, "gen_kwargs": options.gen_kwargs,
-                   "random_seed": int(options.seed.split(",")[0]),
-                   "fewshot_seed": int(options.seed.split(",")[-1])},
-        "git_hash": None, "date": time.time(), "lm_eval_version": __version__,
+        "n-samples": {
+            task: {"original": full, "effective": len(rows)} for task, rows in samples.items()
+        },
+        "config": {
+            "model": options.model,
+            "model_args": options.model_args,
+            "limit": options.limit,
+            "gen_kwargs": options.gen_kwargs,
+            "random_seed": int(options.seed.split(",")[0]),
+            "fewshot_seed": int(options.seed.split(",")[-1]),
+        },
+        "git_hash": None,
+        "date": time.time(),
+        "lm_eval_version": __version__,
         "transformers_version": "N/A",
-        "task_hashes": {task: "".join(row["doc_hash"][:8] for row in rows)
-                        for task, rows in samples.items()},
-        "model_source": options.model, "model_name": name, "model_name_sanitized": folder,
-        "start_time": started, "end_time": time.perf_counter(),
+        "task_hashes": {
+            task: "".join(row["doc_hash"][:8] for row in rows) for task, rows in samples.items()
+        },
+        "model_source": options.model,
+        "model_name": name,
+        "model_name_sanitized": folder,
+        "start_time": started,
+        "end_time": time.perf_counter(),
         "total_evaluation_time_seconds": str(time.perf_counter() - started),
     }
     (place / f"results_{when}.json").write_text(
-        json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8")
+        json.dumps(results, indent=2, ensure_ascii=False), encoding="utf-8"
+    )
     if options.log_samples:
         for task, rows in samples.items():
             lines = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
@@ -119,8 +136,15 @@ def main(argv: list[str]) -> int:
     started = time.perf_counter()
     options = parse(argv)
     wrong = fault(options.tasks)
-    record(event="eval", tasks=options.tasks, model=options.model_args.get("model"),
-           limit=options.limit, version=__version__, pid=os.getpid(), argv=argv)
+    record(
+        event="eval",
+        tasks=options.tasks,
+        model=options.model_args.get("model"),
+        limit=options.limit,
+        version=__version__,
+        pid=os.getpid(),
+        argv=argv,
+    )
     print(f"INFO:lm_eval: {len(options.tasks)} tasks, {options.model}", file=sys.stderr)
     samples = ask(options, wrong)
     if wrong != "empty" and options.output_path:

@@ -47,8 +47,14 @@ def parse(argv: Sequence[str]) -> Arguments:
     parser.add_argument("--log_samples", "-s", action="store_true")
     known, rest = parser.parse_known_args(words)
     return Arguments(
-        model=known.model, model_args=pairs(known.model_args),
+        model=known.model,
+        model_args=pairs(known.model_args),
         tasks=tuple(name for word in known.tasks for name in word.split(",") if name),
-        output_path=known.output_path, limit=None if known.limit is None else int(known.limit),
-        num_fewshot=known.num_fewshot, seed=known.seed, log_samples=known.log_samples,
-        gen_kwargs=",".join(known.gen_kwargs), rest=tuple(rest))
+        output_path=known.output_path,
+        limit=None if known.limit is None else int(known.limit),
+        num_fewshot=known.num_fewshot,
+        seed=known.seed,
+        log_samples=known.log_samples,
+        gen_kwargs=",".join(known.gen_kwargs),
+        rest=tuple(rest),
+    )

@@ -25,9 +25,13 @@ class Endpoint:
     def post(self, body: Mapping[str, object]) -> Any:
         """The answer's JSON. RuntimeError with the server's words if there is none."""
         request = urllib.request.Request(  # noqa: S310
-            self.url, json.dumps({"model": self.model, **body}).encode(),
-            {"Content-Type": "application/json",
-             "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}"})
+            self.url,
+            json.dumps({"model": self.model, **body}).encode(),
+            {
+                "Content-Type": "application/json",
+                "Authorization": f"Bearer {os.environ.get('OPENAI_API_KEY', '')}",
+            },
+        )
         try:
             with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
                 return json.load(answer)
@@ -39,12 +43,21 @@ class Endpoint:
 
     def loglikelihood(self, context: str, continuation: str) -> float:
         """Sum of the continuation's token log-probabilities, as lm_eval asks for it."""
-        answer = self.post({"prompt": context + continuation, "echo": True, "logprobs": 1,
-                            "max_tokens": 1, "temperature": 0})["choices"][0]["logprobs"]
+        answer = self.post(
+            {
+                "prompt": context + continuation,
+                "echo": True,
+                "logprobs": 1,
+                "max_tokens": 1,
+                "temperature": 0,
+            }
+        )["choices"][0]["logprobs"]
         span = range(len(context), len(context + continuation))
-        return sum(float(value) for place, value in
-                   zip(answer["text_offset"], answer["token_logprobs"], strict=True)
-                   if place in span and value is not None)
+        return sum(
+            float(value)
+            for place, value in zip(answer["text_offset"], answer["token_logprobs"], strict=True)
+            if place in span and value is not None
+        )
 
     def generation(self, prompt: str, seed: int) -> str:
         wish: dict[str, object] = {"max_tokens": 8, "temperature": 0, "seed": seed}
@@ -66,11 +79,17 @@ def sample(endpoint: Endpoint, task: str, number: int, seed: int) -> dict[str, A
         values = [endpoint.loglikelihood(prompt, choice) for choice in CHOICES]
         answers.extend([[[str(value), "False"]] for value in values])
         metrics["acc"] = float(max(range(len(CHOICES)), key=values.__getitem__) == target)
-        arguments.update({f"gen_args_{place}": {"arg_0": prompt, "arg_1": choice}
-                          for place, choice in enumerate(CHOICES)})
+        arguments.update(
+            {
+                f"gen_args_{place}": {"arg_0": prompt, "arg_1": choice}
+                for place, choice in enumerate(CHOICES)
+            }
+        )
     elif task.endswith("_choice"):
-        raise NotImplementedError("Loglikelihood is not supported for chat completions. "
-                                  "Consider using the completions API instead.")
+        raise NotImplementedError(
+            "Loglikelihood is not supported for chat completions. "
+            "Consider using the completions API instead."
+        )
     if not task.endswith("_choice"):
         text = endpoint.generation(prompt, seed)
         answers.append([text])
@@ -80,8 +99,17 @@ def sample(endpoint: Endpoint, task: str, number: int, seed: int) -> dict[str, A
     def sha(value: object) -> str:
         return hashlib.sha256(json.dumps(value).encode()).hexdigest()
 
-    return {"doc_id": number, "doc": doc, "target": str(target),
-            "arguments": arguments, "resps": answers,
-            "filtered_resps": answers, "filter": "none", "metrics": list(metrics),
-            "doc_hash": sha(doc), "prompt_hash": sha(prompt), "target_hash": sha(target),
-            **metrics}
+    return {
+        "doc_id": number,
+        "doc": doc,
+        "target": str(target),
+        "arguments": arguments,
+        "resps": answers,
+        "filtered_resps": answers,
+        "filter": "none",
+        "metrics": list(metrics),
+        "doc_hash": sha(doc),
+        "prompt_hash": sha(prompt),
+        "target_hash": sha(target),
+        **metrics,
+    }
