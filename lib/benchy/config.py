@@ -410,6 +410,17 @@ class _Reader:
                     )
                 )
                 ok = False
+                continue
+            # An engine may have any option, but one that is a slip of the pen away from a key of
+            # benchy's own is told before an environment is built to ask the engine about it.
+            own = difflib.get_close_matches(
+                name.replace("-", "_"), list(schema.Provider.model_fields), n=1, cutoff=0.9
+            )
+            if own and own[0] != name.replace("-", "_"):
+                self.mistakes.append(
+                    document.mistake((*at, name), "unknown key", f"did you mean {own[0]!r}?")
+                )
+                ok = False
         return ok
 
     def command_line(self) -> Document:
