@@ -1,6 +1,6 @@
 """Where things lie. Every path is relative to ROOT, and every command runs with ROOT as its cwd.
 
-Only names live here; who reads and writes each file is said in docs/files.md.
+Only names live here; who reads and writes each file is said in the header of its module.
 """
 
 from __future__ import annotations

@@ -124,7 +124,7 @@ class Provider(Strict):
     )
     multimodal: bool | None = key(None, "false: load and serve the text part alone")
     trust_remote_code: bool = key(False, "run code that the model's repository brings along")
-    hf_cache: str | None = key(None, "where the hub's files are kept (HF_HOME)", "no")
+    hf_cache: str | None = key(None, "where the hub's files are kept (HF_HUB_CACHE)", "no")
     hf_token: str | None = key(
         None, "token for gated models; better: HF_TOKEN in the environment", "no"
     )
@@ -177,7 +177,7 @@ class TaskDefaults(Strict):
         1, "requests in a batch of the harness; the engine batches by itself", "no"
     )
     log_samples: bool = key(True, "keep each prompt and answer", "no")
-    cache_requests: bool = key(True, "keep the built requests for the next run", "no")
+    cache_requests: bool = key(True, "keep the built requests until the result is whole", "no")
     trust_remote_code: bool = key(False, "run code that the data set brings along")
     num_concurrent: Size = key(8, "requests under way at once", "no")
     max_length: Size | None = key(None, "longest prompt in tokens; absent: the server's")

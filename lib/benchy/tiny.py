@@ -185,7 +185,7 @@ def make(folder: Path) -> bool:
 
 def main(argv: list[str]) -> int:
     if len(argv) != 1 or argv[0] in ("-h", "--help"):
-        print("usage: tiny.py DIR\n\nMakes the tiny model in DIR.", file=sys.stderr)
+        print("usage: bin/tiny-model DIR\n\nMakes the tiny model in DIR.", file=sys.stderr)
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
     make(Path(argv[0]))
     return 0
