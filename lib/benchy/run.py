@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import config, gpu, paths, schema
+from benchy import config, gpu, paths, schema, wording
 from benchy.errors import Failure, UsageError, say
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
@@ -129,14 +129,14 @@ def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> 
     for glob in globs:
         found = fnmatch.filter(known, glob)
         if not found:
-            nearest = config.near(glob, known)
+            nearest = wording.near(glob, known)
             mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
             raise UsageError(f"no model is named {glob!r}", mend, "MODELS")
         models += [m for m in found if m not in models]
     have = {task for m in models for task in plan["models"][m]["tasks"]}
     for task in tasks:
         if task not in have:
-            nearest = config.near(task, have)
+            nearest = wording.near(task, have)
             mend = (
                 f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
             )

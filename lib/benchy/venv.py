@@ -111,7 +111,7 @@ def _of_version(version: str, engine_name: str) -> str:
     # pydantic takes a quarter of a second to load, so only where it is needed.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy import config, plan  # noqa: PLC0415
+    from benchy import config, content, envspec  # noqa: PLC0415
 
     if version:
         try:
@@ -130,9 +130,9 @@ def _of_version(version: str, engine_name: str) -> str:
     version = version or engine.default_version or ""
     if not version:
         raise UsageError(f"which release of {engine_name}?", "add VERSION=…", "VERSION")
-    spec = plan.environment_spec(engine_name, engine, version, None, "the command line")
+    spec = envspec.environment_spec(engine_name, engine, version, None, "the command line")
     path = paths.env_spec(spec["env"])
-    plan.write(path, plan.canonical({k: v for k, v in spec.items() if k != "source"}))
+    content.write(path, content.canonical({k: v for k, v in spec.items() if k != "source"}))
     return str(spec["env"])
 
 

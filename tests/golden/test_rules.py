@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import config, paths, plan
+from benchy import config, content, paths, plan, planfiles
 
 HERE = Path(__file__).parent
 TREE = HERE.parent / "build"
@@ -40,13 +40,13 @@ def test_rules(
     name: str, limit: int | None, failures: dict[str, plan.Spec], fallback: bool
 ) -> None:
     made = expand(limit, failures, fallback)
-    compare(name, plan.makefile(made, "build" + ("/limit-5" if limit else "")))
+    compare(name, planfiles.makefile(made, "build" + ("/limit-5" if limit else "")))
 
 
 def test_specs() -> None:
     made = expand(None, {}, True)
     text = "".join(
-        plan.canonical(s)
+        content.canonical(s)
         for s in (
             made.environments["standin_1_0_0"],
             made.servers["six"],
@@ -64,7 +64,7 @@ def test_fallback_can_be_turned_off() -> None:
 
 
 def test_a_plan_says_the_same_twice() -> None:
-    assert plan.makefile(expand(None, {}, True), "build") == plan.makefile(
+    assert planfiles.makefile(expand(None, {}, True), "build") == planfiles.makefile(
         expand(None, {}, True), "build"
     )
 
@@ -83,5 +83,5 @@ def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
     )
     around = plan.Surroundings(paths.ROOT, lambda: "0.32.0", {})
     made = plan.expand(config.load(tmp_path), around, None)
-    assert "touch" not in plan.makefile(made, "build").replace("@touch $@", "")
+    assert "touch" not in planfiles.makefile(made, "build").replace("@touch $@", "")
     assert made.servers["bad"]["name"] == hostile

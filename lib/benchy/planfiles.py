@@ -1,0 +1,150 @@
+"""Writes a plan: rules.mk, plan.json and the spec files, each only if it changed."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchy import config, paths
+from benchy.content import canonical, write
+from benchy.rules import Writer
+
+if TYPE_CHECKING:  # plan calls this module
+    from benchy.plan import Plan
+
+GENERATOR = "plan envspec planfiles content config wording schema yamlfile rules paths errors"
+
+
+def makefile(plan: Plan, directory: str) -> str:
+    """The text of rules.mk for a plan that lies in a directory of build/."""
+    w = Writer()
+    w.comment(
+        "Made by bin/plan from configs/; edits are lost. What `run` does stands\n"
+        "in mk/command.mk. Paste any command into a shell: it does the same there."
+    )
+    w.blank()
+    w.variable(
+        "all",
+        [
+            str(paths.result(m, t, plan.limit))
+            for m, t in sorted(plan.results)
+            if m != config.QUICKSTART
+        ],
+    )
+    again = {m["asked"] for m in plan.models.values() if m["fallback"]}
+    w.variable("retry", (f"environment/{env}" for env in sorted(again)))
+    w.variable("environments", (str(paths.stamp(e)) for e in sorted(plan.environments)))
+    w.blank()
+    for env, spec in sorted(plan.environments.items()):
+        w.comment(spec["source"])
+        asked = [str(paths.env_spec(env))]
+        w.rule(str(paths.lock(env)), asked, ("LOCK", f"bin/venv lock {env}"))
+        w.rule(
+            str(paths.stamp(env)),
+            [str(paths.lock(env))],
+            ("VENV", f"bin/venv create {env}"),
+            touch=True,
+        )
+        w.blank()
+    for (model, task), _ in sorted(plan.results.items()):
+        server = plan.servers[model]
+        w.comment(
+            f"{server['source']}: {task}"
+            + (
+                f" (fallback: {server['fallback']['environment']} could not be built)"
+                if server["fallback"]
+                else ""
+            )
+        )
+        locks = [server["environment"], plan.tasks[task]["environment"]]
+        option = f" --limit {plan.limit}" if plan.limit else ""
+        w.rule(
+            str(paths.result(model, task, plan.limit)),
+            [str(paths.result_spec(model, task, plan.limit)), *(str(paths.lock(e)) for e in locks)],
+            ("EVAL", f"bin/eval{option} {model} {task}"),
+        )
+    w.blank()
+    w.comment(
+        "The models: each is one server for all its stale tasks. An environment that can't be\n"
+        "built stops no model here; the model's own step decides what to do without it."
+    )
+    scope = f" --plan {directory}"
+    for name, facts in sorted(plan.models.items()):
+        needs = sorted({facts["asked"], facts["environment"], *facts["harnesses"]})
+        w.rule(
+            f"model/{name}",
+            [f"environment/{e}" for e in needs],
+            ("MODEL", f"bin/run model{scope} {name}"),
+        )
+    for env in sorted(plan.environments):
+        w.rule(f"environment/{env}", [], ("VENV", f"bin/venv create --soft {env}"))
+    w.phony(
+        [f"model/{m}" for m in sorted(plan.models)]
+        + [f"environment/{e}" for e in sorted(plan.environments)]
+    )
+    w.blank()
+    w.comment("What this file is made from; one that vanished is a reason to make it again.")
+    inputs = sorted(
+        {
+            *plan.inputs,
+            "uv.lock",
+            str(paths.FAILED),
+            *(f"lib/benchy/{m}.py" for m in GENERATOR.split()),
+        }
+    )
+    usable = [i for i in inputs if re.fullmatch(r"[\w./+@,~-]+", i)]
+    w.rule(f"{directory}/rules.mk", usable)
+    for name in usable:
+        w.rule(name)
+    return w.text()
+
+
+def settle(spec: Path, text: str, result: Path) -> None:
+    """Give a spec that was written anew the age of a result that was made from the same bytes.
+
+    Specs are compared by age, and build/ may be thrown away: the result says in spec_sha256 what
+    it was made from, so that nothing is run again because a folder was cleaned.
+    """
+    try:
+        made_from = json.loads(result.read_text())["spec_sha256"]
+        if made_from == hashlib.sha256(text.encode()).hexdigest():
+            before = result.stat().st_mtime_ns - 1_000_000
+            os.utime(spec, ns=(before, before))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no result, or a damaged one: the spec is new
+
+
+def save(plan: Plan, directory: Path) -> None:
+    """Write specs, plan.json and, last, rules.mk."""
+    for env, spec in plan.environments.items():
+        # Without its source: another line number is no reason to resolve again.
+        write(paths.env_spec(env), canonical({k: v for k, v in spec.items() if k != "source"}))
+    for model, spec in plan.servers.items():
+        write(paths.server_spec(model), canonical(spec))
+    for task, spec in plan.tasks.items():
+        write(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
+    for (model, task), spec in plan.results.items():
+        path = paths.result_spec(model, task, plan.limit)
+        text = canonical(spec)
+        if write(path, text):
+            settle(path, text, paths.result(model, task, plan.limit))
+    paths.FAILED.mkdir(parents=True, exist_ok=True)
+    index = {
+        "limit": plan.limit,
+        "models": plan.models,
+        "environments": {
+            e: {k: s[k] for k in ("kind", "name", "version", "source")}
+            for e, s in plan.environments.items()
+        },
+    }
+    write(directory / "plan.json", canonical(index))
+    rules = directory / "rules.mk"
+    aside = directory / f".rules.mk.{os.getpid()}"
+    aside.write_text(makefile(plan, str(directory)))
+    aside.rename(rules)  # always: its age tells when the configuration was last read
+    if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
+        write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")

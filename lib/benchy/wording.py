@@ -1,0 +1,133 @@
+"""How a mistake in a configuration file is told: pydantic's account of it in our words."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic_core import ErrorDetails
+
+from benchy import schema, yamlfile
+from benchy.errors import Mistake
+from benchy.yamlfile import Document, Key
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The known word nearest to one, or ""."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
+
+
+# pydantic's words for a wrong type → ours.
+_TYPES = {
+    "int": "a whole number",
+    "float": "a number",
+    "string": "a text",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "a mapping",
+    "model": "a mapping",
+}
+
+
+def mistake(
+    kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
+) -> Mistake:
+    """pydantic's account of one mistake as ours: file, line, key, what, mend."""
+    location = tuple(p for p in detail["loc"] if not _is_branch(p))
+    key: Key = (*at, *location)
+    value, code = detail["input"], detail["type"]
+    name = str(key[-1]) if key else ""
+    shown = _short(document.written.get(key, value) if code != "missing" else None)
+    if code == "extra_forbidden":
+        nearest = near(name, _fields(kind, location[:-1]))
+        mend = (
+            f"did you mean {nearest!r}?"
+            if nearest
+            else ("known here: " + ", ".join(_fields(kind, location[:-1])))
+        )
+        return Mistake(document.file, document.line(key), yamlfile.dotted(key), "unknown key", mend)
+    if code == "missing":
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            "is missing",
+            "configs/templates/ shows every key",
+        )
+    if name.endswith("version") and isinstance(value, int | float) and not isinstance(value, bool):
+        written = document.written.get(key, str(value))
+        read_as = f", which YAML reads as the number {value}" if str(value) != written else ""
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{written} is a number without quotes{read_as}",
+            f'write {name}: "{written}"',
+        )
+    if code.endswith("_type"):
+        want = _TYPES.get(code.removesuffix("_type"), code.removesuffix("_type"))
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{shown} is not {want}",
+            _type_mend(want, value, name),
+        )
+    context = detail.get("ctx", {})
+    if code == "value_error":
+        what = f"{shown} {context.get('error', detail['msg'])}"
+        mend = ""
+        if name.endswith("version") or "version" in str(context.get("error")):
+            mend = 'write a release such as "0.8.5" or "0.8.5.post1"'
+        return Mistake(document.file, document.line(key), yamlfile.dotted(key), what, mend)
+    if code == "string_pattern_mismatch":
+        return Mistake(
+            document.file,
+            document.line(key),
+            yamlfile.dotted(key),
+            f"{shown} has characters that can't stand here",
+            f"it has to match {context.get('pattern')}",
+        )
+    message = detail["msg"][:1].lower() + detail["msg"][1:]
+    message = message.replace("input should be", "should be")
+    return Mistake(document.file, document.line(key), yamlfile.dotted(key), f"{shown} {message}")
+
+
+def _type_mend(want: str, value: Any, name: str) -> str:
+    if want == "a list":
+        return f'write {name}: ["{value}"]' if isinstance(value, str) else "write [one, two]"
+    if isinstance(value, str) and want in ("a whole number", "a number", "true or false"):
+        return (
+            f"write {name}: {value} without quotes"
+            if re.fullmatch(r"[\d.]+|true|false", value)
+            else f"write {want}"
+        )
+    if want == "a text" and isinstance(value, int | float):
+        return f'put it in quotes: {name}: "{value}"'
+    return f"write {want}"
+
+
+def _is_branch(part: str | int) -> bool:
+    """pydantic names the branch of a union or a validator inside the path; a person wrote none."""
+    return isinstance(part, str) and bool(
+        re.match(r"^(function-|constrained-|literal\[|list\[|dict\[|str$|int$|float$|bool$)", part)
+    )
+
+
+def _fields(kind: type[Any], path: Key) -> list[str]:
+    for part in path:
+        field_ = kind.model_fields.get(str(part)) if hasattr(kind, "model_fields") else None
+        if field_ is None:
+            return []
+        annotation: Any = field_.annotation
+        inner = [a for a in getattr(annotation, "__args__", ()) if hasattr(a, "model_fields")]
+        kind = inner[0] if inner else annotation
+    return sorted(getattr(kind, "model_fields", {}))
+
+
+def _short(value: Any) -> str:
+    text = repr(value) if isinstance(value, str) else str(value)
+    return text if len(text) <= 60 else text[:57] + "…"
