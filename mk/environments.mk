@@ -1,6 +1,6 @@
 # Environments: one directory for each set of packages. bin/venv does the work.
 
-.PHONY: venvs venv list-envs env-info rebuild-venv rm-venv prune-venvs
+.PHONY: venvs venv list-envs env-info rebuild-venv rm-venv prune-venvs survey
 
 venvs: $(tools)
 	@$(MAKE) -f mk/graph.mk environments
@@ -30,6 +30,13 @@ prune-venvs: $(tools)
 	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv prune $(if $(YES),--yes)
 
+# DEEP=1 builds every release of the range, DEEP=some the last of each minor release and both ends
+# of every repair's range. It goes on where it was stopped.
+survey: $(tools)
+	@bin/survey $(if $(ENGINE),--engine "$$ENGINE") $(if $(FROM),--from "$$FROM") \
+	$(if $(TO),--to "$$TO") $(if $(DISK),--disk "$$DISK") \
+	$(if $(DEEP),--deep $(if $(filter some,$(DEEP)),some,all))
+
 help::
 	@echo '  make venvs                    every environment that some config needs'
 	@echo '  make venv VERSION=0.8.0       one environment [ENGINE=vllm]'
@@ -37,3 +44,5 @@ help::
 	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'
 	@echo '  make prune-venvs [YES=1]      remove those that no config needs'
+	@echo '  make survey [FROM=… TO=…]     does each release still resolve? to docs/releases.md'
+	@echo '       [DEEP=1] [DISK=25]       and build? one at a time, within DISK GB; DEEP=some'

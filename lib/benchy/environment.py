@@ -34,19 +34,19 @@ PROBE = Path(__file__).with_name("probe.py")
 
 def stamp(env: str) -> dict[str, Any]:
     """What .stamp says ({"lock", "python", "seconds", "version", "when"}), {} if there is none."""
-    return _json(paths.stamp(env))
+    return read_json(paths.stamp(env))
 
 
 def check_result(env: str) -> dict[str, Any]:
-    return _json(paths.env_dir(env) / "check.json")
+    return read_json(paths.env_dir(env) / "check.json")
 
 
 def failure_of(env: str) -> dict[str, Any]:
     """The marker of an environment that could not be built, {} if it was never tried or is well."""
-    return _json(paths.failed(env))
+    return read_json(paths.failed(env))
 
 
-def _json(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(path.read_text(encoding="utf-8"))
         if isinstance(found, dict):
@@ -182,7 +182,7 @@ def check(spec: Spec, folder: Path) -> str:
         command = [str(python), "-I", str(PROBE), str(question), str(model), str(folder)]
         label = f"{spec.env} checking"
         done = uv.run_program(command, log, label, environ=environ, timeout=CHECK_SECONDS)
-    result = _json(folder / "check.json")
+    result = read_json(folder / "check.json")
     if done.status == 0 and result.get("ok"):
         return str(result.get("version"))
     failed = result.get("failed", {})

@@ -106,10 +106,16 @@ def _nearest(package: str, version: str, python: str, log: Path) -> list[str]:
         (f"{package}<{version}", []),
         (f"{package}>{version}", ["--resolution", "lowest"]),
     ):
-        found = re.search(r'^version = "(.+)"', _ask(pin, python, log, options).stdout, re.M)
+        found = newest(pin, python, log, options)
         if found:
-            out.append(found[1])
+            out.append(found)
     return out
+
+
+def newest(requirement: str, python: str, log: Path, options: Sequence[str] = ()) -> str | None:
+    """The newest release that meets a requirement for that Python; None if none does."""
+    found = re.search(r'^version = "(.+)"', _ask(requirement, python, log, options).stdout, re.M)
+    return found[1] if found else None
 
 
 def _ask(pin: str, python: str, log: Path, options: Sequence[str]) -> uv.Done:

@@ -68,6 +68,11 @@ class Spec:
             raise UsageError(
                 f"no environment is named {env}", f"run make plan; known are: {known}"
             ) from None
+        return cls.of(data)
+
+    @classmethod
+    def of(cls, data: dict[str, Any]) -> Spec:
+        """Of what envspec.environment_spec gives."""
         known_keys = {field.name for field in fields(cls)}
         data = {key: value for key, value in data.items() if key in known_keys}
         for key in ("requirements", "overrides", "constraints"):

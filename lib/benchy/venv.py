@@ -200,7 +200,7 @@ def show_info(env: str, as_json: bool) -> int:
         "cutoff": said.get("cutoff"),
         "requirements": said.get("requirements", []),
         "overrides": said.get("overrides", []),
-        "repairs": environment._json(paths.env_spec(env)).get("repairs", []),
+        "repairs": environment.read_json(paths.env_spec(env)).get("repairs", []),
         "versions": check.get("packages", {}),
         "check": check.get("steps", []),
         "built": environment.stamp(env).get("when"),
