@@ -48,9 +48,7 @@ def table(rows: Sequence[Row]) -> str:
     out = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
     for row in rows:
         ours, deep = row["benchy"], row.get("deep")
-        plain = (
-            _packages(row["plain"])[:2] if row["plain"]["resolves"] else ["does not resolve", ""]
-        )
+        plain = _packages(row["plain"])[:2] if row["plain"]["resolves"] else [NO, ""]
         mine = _packages(ours) if ours["resolves"] else [NO, "", ""]
         cutoff = str(ours.get("cutoff") or "-")[:10]
         tried = "-"
@@ -74,13 +72,13 @@ def reasons(rows: Sequence[Row]) -> str:
             out.append(f"- **{row['release']}** does not resolve: {ours['why']}")
         if not deep["works"]:
             out.append(f"- **{row['release']}** does not work: {deep['why']}")
-        out += [
-            f"- **{row['release']}** needs no repair any more: {w}" for w in row.get("unneeded", [])
-        ]
+        for why in row.get("unneeded", []):
+            out.append(f"- **{row['release']}** no longer needs the repair: {why}")
     return "\n".join(out)
 
 
 def repairs(rows: Sequence[Row]) -> str:
+    """Each repair with the releases that it holds for."""
     held: dict[str, list[str]] = {}
     for row in rows:
         for why in row["benchy"].get("repairs", []):
