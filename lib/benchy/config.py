@@ -1,6 +1,7 @@
 """The configuration as a whole: reads configs/, validates it, and merges each model.
 
-Merge order, lowest first: engine < provider < overrides < SET (the command line). All mistakes of
+Merge order, lowest first: engine < provider < overrides < a cell of the matrix < SET (the command
+line). All mistakes of
 all files are found before anything is raised, so that a person mends them in one go.
 """
 
@@ -17,8 +18,9 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
-from benchy import schema, yamlfile
-from benchy.errors import ConfigError, Mistake
+from benchy import matrix, schema, yamlfile
+from benchy.errors import ConfigError, Mistake, UsageError
+from benchy.matrix import Cell
 from benchy.wording import mistake, near
 from benchy.yamlfile import Document, Key
 
@@ -118,8 +120,9 @@ def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None =
             )
             continue
         first[path.stem] = document.file
-        if model:
-            merged = reader.merge(path.stem, model, document, known)
+        for name, cell in reader.cells(path.stem, model, document) if model else ():
+            assert model is not None
+            merged = reader.merge(name, model, document, cell, known)
             if merged:
                 models.append(merged)
     if reader.mistakes:
@@ -303,8 +306,33 @@ class _Reader:
             )
         return False
 
+    def cells(self, stem: str, model: schema.Model, document: Document) -> list[Cell]:
+        """The cells of a model's matrix; without one, the model itself."""
+        if not model.matrix:
+            return [(stem, Document(document.file))]
+        fine = self.option_names(model.matrix, document, ("matrix",))
+        if stem == QUICKSTART:
+            self.mistakes.append(document.mistake(("matrix",), "is not for the quickstart"))
+        for key in model.matrix:
+            if key.replace("-", "_") in schema.neutral():
+                what = "cannot change an answer, so it makes no cells"
+                self.mistakes.append(document.mistake(("matrix", key), what, "leave it out"))
+                fine = False
+            if key.replace("-", "_") in self.command_line().data:
+                raise UsageError(
+                    f"{key} is varied by the matrix of {document.file}",
+                    "select its cells instead: MODELS='NAME@*'", "SET",
+                )  # fmt: skip
+        found = matrix.cells(stem, model.matrix, document)
+        names = [name for name, _ in found]
+        for name in sorted({name for name in names if names.count(name) > 1}):
+            what = f"two of its cells would be named {name}"
+            self.mistakes.append(document.mistake(("matrix",), what, "leave one of them away"))
+            fine = False
+        return found if fine else []
+
     def merge(
-        self, name: str, model: schema.Model, document: Document, known: _Known
+        self, name: str, model: schema.Model, document: Document, cell: Document, known: _Known
     ) -> Model | None:
         ok = True
         for i, task in enumerate(model.tasks):
@@ -328,16 +356,16 @@ class _Reader:
         for data, source, at in (
             (provider_document.data, provider_document, ()),
             (written, document, ("vllm", "overrides")),
+            (cell.data, cell, ()),
             (set_document.data, set_document, ()),
         ):
             for key, value in data.items():
                 merged[key.replace("-", "_")] = value
                 origin[key.replace("-", "_")] = f"{source.file}:{source.line((*at, key))}"
-        # The provider alone is valid, so what is wrong here was written in the layer above it.
-        if set_document.data and not self.validated(
-            schema.Provider, set_document.data, set_document
-        ):
-            return None
+        # The provider alone is valid, so what is wrong here was written in a layer above it.
+        for layer in (cell, set_document):
+            if layer.data and not self.validated(schema.Provider, layer.data, layer):
+                return None
         serving = self.validated(schema.Provider, merged, document, ("vllm", "overrides"))
         if serving is None:
             return None

@@ -14,7 +14,6 @@ import os
 import re
 import sys
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -220,7 +219,7 @@ def result_spec(
 ) -> Spec:
     """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
     server = plan.servers[model.name]
-    neutral = {"host", "port", *model.engine.neutral, *_neutral_fields()}
+    neutral = {"host", "port", *model.engine.neutral, *schema.neutral()}
     options = {k: v for k, v in {**model.defaults, **model.options}.items() if k not in neutral}
     local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
     if server["make"]:
@@ -237,16 +236,6 @@ def result_spec(
         "task": plan.tasks[task]["meaning"],
         "limit": limit,
     }
-
-
-@cache
-def _neutral_fields() -> frozenset[str]:
-    """Keys of the provider of which the schema says that they never change an answer."""
-    return frozenset(
-        name
-        for name, info in schema.Provider.model_fields.items()
-        if isinstance(info.json_schema_extra, dict) and info.json_schema_extra["affects"] == "no"
-    )
 
 
 def locked_main_version(root: Path) -> str | None:

@@ -16,7 +16,9 @@ from benchy.rules import Writer
 if TYPE_CHECKING:  # plan calls this module
     from benchy.plan import Plan
 
-GENERATOR = "plan envspec planfiles content config wording schema yamlfile rules paths errors"
+GENERATOR = (
+    "plan envspec planfiles content config matrix wording schema yamlfile rules paths errors"
+)
 
 
 def makefile(plan: Plan, directory: str) -> str:

@@ -31,6 +31,7 @@ from typing import Any
 
 from benchy import config, gpu, paths, schema, wording
 from benchy.errors import Failure, UsageError, say
+from benchy.matrix import config_of
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
 
@@ -127,7 +128,7 @@ def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> 
     known = sorted(plan["models"])
     models = [m for m in known if m != config.QUICKSTART] if not globs else []
     for glob in globs:
-        found = fnmatch.filter(known, glob)
+        found = [m for m in known if fnmatch.fnmatch(m, glob) or config_of(m) == glob]
         if not found:
             nearest = wording.near(glob, known)
             mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
@@ -214,7 +215,7 @@ def run(verb: str) -> int:
     if "q" in flags():
         return 1 if stale or retry else 0
     if not stale and not retry:
-        what = "everything is" if verb == "results" else f"{selection.models[0]} is"
+        what = "everything is" if len(selection.models) > 1 else f"{selection.models[0]} is"
         print(f"{verb}: {what} up to date ({len(wanted)} result{'s' if len(wanted) > 1 else ''})")
         return finish(verb, selection, [], 0)
     models = [m for m in selection.models if m in {model_of(t) for t in stale} | set(retry)]

@@ -9,6 +9,7 @@ fields here are taken to affect answers, unless their engine's file calls them n
 from __future__ import annotations
 
 import re
+from functools import cache
 from typing import Annotated, Any, Literal
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
@@ -165,6 +166,11 @@ class Model(Strict):
     model: ModelFacts = key(..., "which model")
     vllm: ModelVllm = key(ModelVllm(), "how it is served")
     tasks: list[Name] = key(..., "tasks, configs/tasks/NAME.yaml", min_length=1)
+    matrix: dict[str, Annotated[list[Any], Field(min_length=1)]] = key(
+        {},
+        "keys as in overrides, each with a list of values; each combination has its own results, "
+        "named CONFIG@VALUES",
+    )
     use_chat_completions: bool = key(
         False, "send the tasks to the chat endpoint, through the model's chat template"
     )
@@ -271,6 +277,14 @@ class Settings(Strict):
     paths: dict[str, str] = key({}, "hf_cache: where the hub's files are kept", "no")
     evaluation: Evaluation = key(Evaluation(), "how tasks are run")
     logging: Logging = key(Logging(), "logs", "no")
+
+
+@cache
+def neutral() -> frozenset[str]:
+    """Keys of the provider that never change an answer."""
+    fields = Provider.model_fields.items()
+    more = {name: info.json_schema_extra for name, info in fields}
+    return frozenset(n for n, m in more.items() if isinstance(m, dict) and m["affects"] == "no")
 
 
 FILES: dict[str, type[Strict]] = {

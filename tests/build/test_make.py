@@ -95,6 +95,22 @@ def test_another_release_runs_its_model_alone(tree: Tree) -> None:
     quiet(tree)
 
 
+def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
+    one = tree.root / "configs/models/one.yaml"
+    one.write_text(one.read_text() + 'matrix: {vllm_version: ["1.0.0", "2.0.0"]}\n')
+    done = tree.make("results", "MODELS=one", "TASKS=alpha")
+    assert done.status == 0, done.text
+    assert len(tree.ran()) == 2
+    for release in ("1.0.0", "2.0.0"):
+        assert tree.result(f"one@{release}/alpha")["engine"]["answered"] == release
+    assert tree.make("eval", "CONFIG=configs/models/one.yaml", "TASKS=alpha").status == 0
+    assert tree.ran() == []
+    one.write_text(one.read_text().replace('"2.0.0"]', '"2.0.0", "1.1.0"]'))
+    assert tree.make("results", "MODELS=one@1*", "TASKS=alpha").status == 0
+    assert tree.result("one@1.1.0/alpha")["engine"]["answered"] == "1.1.0"
+    assert len(tree.ran()) == 1
+
+
 def test_a_broken_config_stops_all_and_says_where(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.edit("models/two.yaml", "overrides:", "overides:")

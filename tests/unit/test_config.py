@@ -23,8 +23,13 @@ tasks: ["spanish"]
 """
 
 
-@pytest.fixture
-def root(tmp_path: Path) -> Path:
+@pytest.fixture(name="root")
+def root_(tmp_path: Path) -> Path:
+    return lay(tmp_path)
+
+
+def lay(root: Path) -> Path:
+    """The smallest configuration that is whole."""
     for name, text in {
         "engines/vllm.yaml": ENGINE,
         "engines/lm_eval.yaml": HARNESS,
@@ -32,10 +37,10 @@ def root(tmp_path: Path) -> Path:
         "tasks/spanish.yaml": TASK,
         "single_card/m.yaml": MODEL,
     }.items():
-        path = tmp_path / "configs" / name
+        path = root / "configs" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
-    return tmp_path
+    return root
 
 
 def overrides(text: str) -> str:
