@@ -1,6 +1,10 @@
 # Environments: one directory for each set of packages. bin/venv does the work.
 
-.PHONY: venvs venv list-envs env-info rebuild-venv rm-venv prune-venvs survey
+# Which environment: a knob's text reaches the shell as a variable, never as part of a command.
+which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
+	$(if $(CUTOFF),--cutoff "$$CUTOFF")
+
+.PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey
 
 venvs: $(tools)
 	@$(MAKE) -f mk/graph.mk environments
@@ -9,22 +13,24 @@ venvs/%: $(tools) FORCE
 	@$(MAKE) -f mk/graph.mk $@
 
 venv: $(tools)
-	+@bin/venv create --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+	+@bin/venv create $(which)
+
+lock: $(tools)
+	@bin/venv lock --fresh $(which) $(if $(SHARE),--share)
 
 list-envs: $(tools)
 	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv list $(if $(filter json,$(FORMAT)),--format json)
 
 env-info: $(tools)
-	@bin/venv info --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
-	$(if $(filter json,$(FORMAT)),--format json)
+	@bin/venv info $(which) $(if $(filter json,$(FORMAT)),--format json)
 
 rebuild-venv: $(tools)
-	@bin/venv remove --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
-	@bin/venv create --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+	@bin/venv remove $(which)
+	@bin/venv create $(which)
 
 rm-venv: $(tools)
-	@bin/venv remove --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE")
+	@bin/venv remove $(which)
 
 prune-venvs: $(tools)
 	@$(MAKE) -s -f mk/graph.mk planned
@@ -40,6 +46,9 @@ survey: $(tools)
 help::
 	@echo '  make venvs                    every environment that some config needs'
 	@echo '  make venv VERSION=0.8.0       one environment [ENGINE=vllm]'
+	@echo '       [CUTOFF=2025-04-01|none] packages as of another day than the release, or of today'
+	@echo '  make lock VERSION=0.8.0       resolve anew and show the difference [ENGINE=… CUTOFF=…]'
+	@echo '       [SHARE=1]                write configs/locks/ENV.lock too, for a team to share'
 	@echo '  make list-envs [FORMAT=json]  every environment: state, release, users, size'
 	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'

@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, resolve, tiny, uv
+from benchy import lockfile, paths, resolve, tiny, uv
 from benchy.errors import Failure, say
 from benchy.resolve import Spec
 
@@ -58,7 +58,7 @@ def whole(env: str) -> bool:
     """Built from the lock that is there now, and its Python still runs."""
     said = stamp(env)
     python = paths.env_dir(env) / "bin" / "python"
-    locked = resolve.lock_digest(paths.lock(env))
+    locked = lockfile.digest(paths.lock(env))
     return bool(said) and said.get("lock") == locked and python.exists()
 
 
@@ -89,7 +89,7 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
     """A new environment, beside the old one until it is whole."""
     start = time.monotonic()
     log, env, lock = resolve.log_path(spec.env), spec.env, paths.lock(spec.env)
-    said = resolve.header(lock)
+    said = lockfile.header(lock)
     sweep(env)
     aside = BUILDING / f"{env}-{os.getpid()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
 
 def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
     said = {
-        "lock": resolve.lock_digest(paths.lock(spec.env)),
+        "lock": lockfile.digest(paths.lock(spec.env)),
         "python": check_result(spec.env).get("python"),
         "seconds": round(seconds, 1),
         "version": version,

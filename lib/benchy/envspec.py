@@ -102,6 +102,17 @@ def environment_spec(
     }
 
 
+def stored(spec: Spec, root: Path) -> Spec:
+    """The spec as it is kept in build/specs/env: what Make compares to know that a lock is old.
+
+    Without its source, because another line number is no reason to resolve again; with the content
+    of the shared lock, because another one is. (Its age would say less: a checkout changes it.)
+    """
+    kept = {key: value for key, value in spec.items() if key != "source"}
+    shared = root / paths.shared_lock(spec["env"])
+    return {**kept, "shared_lock": sha256(shared)} if shared.is_file() else kept
+
+
 def environment_of(model: Model, around: Surroundings) -> Spec:
     """The environment that a model asks for."""
     serving = model.serving

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import environment, paths, resolve
+from benchy import environment, lockfile, paths, resolve
 from benchy.errors import UsageError
 
 STATES = ("ready", "stale", "missing", "failed", "orphan")
@@ -112,7 +112,7 @@ def _spec(env: str) -> resolve.Spec | None:
 
 def _moved(env: str, spec: resolve.Spec | None) -> bool:
     """Whether what is asked for is no longer what was resolved."""
-    return spec is not None and resolve.header(paths.lock(env)).get("inputs") != spec.inputs
+    return spec is not None and lockfile.header(paths.lock(env)).get("inputs") != spec.inputs
 
 
 def _age(env: str) -> float:

@@ -57,5 +57,10 @@ def lock(env: str) -> Path:
     return VENVS / f"{env}.lock"
 
 
+def shared_lock(env: str) -> Path:
+    """A lock that is committed, so that a team has one set of packages."""
+    return CONFIGS / "locks" / f"{env}.lock"
+
+
 def failed(env: str) -> Path:
     return FAILED / f"{env}.json"

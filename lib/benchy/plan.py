@@ -84,7 +84,16 @@ def expand(
             "fallback": fallback,
             "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
         }
+    plan.inputs += shared_locks(plan, root)
     return plan
+
+
+def shared_locks(plan: Plan, root: Path) -> list[str]:
+    """The locks that are shared for the plan's environments, and where new ones would appear."""
+    locks = [p for p in map(paths.shared_lock, plan.environments) if (root / p).is_file()]
+    folder = paths.CONFIGS / "locks"
+    place = folder if (root / folder).is_dir() else folder.parent
+    return [str(path) for path in (place, *locks)]
 
 
 # --- what a model's server is ---------------------------------------------------------------

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchy import config, paths
+from benchy import config, envspec, paths
 from benchy.content import canonical, write
 from benchy.rules import Writer
 
@@ -123,8 +123,7 @@ def settle(spec: Path, text: str, result: Path) -> None:
 def save(plan: Plan, directory: Path) -> None:
     """Write specs, plan.json and, last, rules.mk."""
     for env, spec in plan.environments.items():
-        # Without its source: another line number is no reason to resolve again.
-        write(paths.env_spec(env), canonical({k: v for k, v in spec.items() if k != "source"}))
+        write(paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT)))
     for model, spec in plan.servers.items():
         write(paths.server_spec(model), canonical(spec))
     for task, spec in plan.tasks.items():

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, resolve
+from benchy import lockfile, paths
 from benchy.result import Git
 
 _MIB = 1 << 20
@@ -28,8 +28,8 @@ def sha256(path: Path) -> str | None:
 
 def lock_sha256(env: str) -> str | None:
     """Of the lock that an environment was built from: the copy inside it, else venvs/<env>.lock."""
-    inside = resolve.lock_digest(paths.env_dir(env) / "lock")
-    return inside or resolve.lock_digest(paths.lock(env)) or None
+    inside = lockfile.digest(paths.env_dir(env) / "lock")
+    return inside or lockfile.digest(paths.lock(env)) or None
 
 
 def digest(directory: Path) -> str:

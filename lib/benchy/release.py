@@ -66,7 +66,8 @@ def find(
     if undated.status == 0:
         raise Failure(
             f"the index tells no upload times for {pin}, so its day is not known",
-            "write its day, or none, as the cutoff: in the engine's file under configs/engines",
+            "give its day, or none: CUTOFF=2025-04-01 to make venv and make lock, or the key cutoff"
+            " in a config or an engine's file",
             log,
         )
     if not any(UNKNOWN.search(line) for line in undated.talk):

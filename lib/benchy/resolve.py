@@ -1,8 +1,8 @@
-"""What goes into an environment: its spec, resolved to a lock with hashes.
+"""What goes into an environment: its spec, resolved to a lock with hashes (lockfile.py).
 
-Reads build/specs/env/<env>.json and uv.lock, writes venvs/<env>.lock (only if it changed) and
-logs/venv/<env>.log. The lock begins with a line of JSON that says what it was resolved from and
-how; nothing in it names a machine, an index or a day of locking.
+Reads build/specs/env/<env>.json, uv.lock and configs/locks/<env>.lock, a lock that is shared; that
+one is taken as it is where it was made from the same inputs. Writes venvs/<env>.lock (only if it
+changed), logs/venv/<env>.log and, when a lock is renewed, the shared one.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import fcntl
 import hashlib
 import json
 import os
+import platform
 import re
 import sys
 import tempfile
@@ -24,11 +25,12 @@ from typing import Any
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from benchy import paths, release, uv
+from benchy import lockfile, paths, release, uv
 from benchy.errors import Failure, UsageError, say
 
-HEADER = "# benchy: "
 FORMAT = 1  # raised when the same inputs are resolved in another way
+# Markers are decided while resolving, so a lock fits machines of one kind.
+PLATFORM = f"{sys.platform}-{platform.machine()}"
 TRIES = 3  # Pythons on which a resolution is tried: each costs seconds, and old ones never help
 # What uv takes from the PyTorch index with --torch-backend. That index tells no upload times, so
 # these are exempt from the cutoff; the engine pins torch to the digit anyway.
@@ -105,27 +107,6 @@ def digest(path: Path) -> str:
         return ""
 
 
-def lock_digest(path: Path) -> str:
-    """SHA-256 of what a lock installs, "" where there is none. Its header says how it came about:
-    a repair that changes no package changes no digest."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
-    except FileNotFoundError:
-        return ""
-    installed = "".join(line for line in lines if not line.startswith(HEADER))
-    return hashlib.sha256(installed.encode()).hexdigest()
-
-
-def header(path: Path) -> dict[str, Any]:
-    """What a lock says of itself; {} where there is no lock of ours."""
-    with contextlib.suppress(OSError, ValueError):
-        for line in path.read_text(encoding="utf-8").splitlines()[:5]:
-            if line.startswith(HEADER):
-                found = json.loads(line.removeprefix(HEADER))
-                return found if isinstance(found, dict) else {}
-    return {}
-
-
 def log_path(env: str) -> Path:
     return paths.LOGS / "venv" / f"{env}.log"
 
@@ -147,20 +128,64 @@ def held(env: str) -> Iterator[None]:
 def lock(spec: Spec, fresh: bool = False) -> bool:
     """Write venvs/<env>.lock; True if it changed.
 
-    The same inputs leave a lock as it is, with no look at an index: that is what a lock is for.
-    fresh: resolve anew all the same. Raises Failure.
+    The same inputs leave a lock as it is, with no look at an index: that is what a lock is for. A
+    shared lock of the same inputs comes first, so that a team has one set of packages.
+    fresh: resolve anew all the same, and renew the shared lock if there is one. Raises Failure.
     """
-    path = paths.lock(spec.env)
-    if not fresh and header(path).get("inputs") == spec.inputs:
-        return False
-    text = _export(spec) if spec.kind == "main" else _resolve(spec)
+    path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
+    text = None if fresh else _shared(spec)
+    if text is None:
+        if not fresh and lockfile.header(path).get("inputs") == spec.inputs:
+            return False
+        text = _export(spec) if spec.kind == "main" else _resolve(spec)
+    if fresh and lockfile.header(shared).get("platform") == PLATFORM:
+        share(spec, text)
     before = path.stat() if path.exists() else None
-    installed = lock_digest(path)
+    installed = lockfile.digest(path)
     write(path, text)
-    if before and lock_digest(path) == installed:  # only its header is another
+    if before and lockfile.digest(path) == installed:  # only its header is another
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         return False
     return True
+
+
+def _shared(spec: Spec) -> str | None:
+    """The shared lock's text, if it is what would be resolved here; None if there is none.
+
+    One that was made from something else is told and passed over. Taking it would install what
+    nobody asks for any more; stopping would stop every model whenever a repair in an engine's file
+    is new. Results name the lock that they were made with, so nothing is hidden by going on.
+    """
+    path = paths.shared_lock(spec.env)
+    said = lockfile.header(path)
+    if not said:
+        if path.exists():
+            say("WARNING", f"{path} is no lock that benchy made: it is passed over")
+        return None
+    if said.get("inputs") == spec.inputs and said.get("platform") == PLATFORM:
+        return path.read_text(encoding="utf-8")
+    if said.get("platform") != PLATFORM:
+        why = f"is for {said.get('platform')}, not {PLATFORM}: passed over"
+    else:
+        why = f"was made from another configuration; bin/venv lock --fresh {spec.env} renews it"
+    say("WARNING", f"{path} {why}")
+    return None
+
+
+def share(spec: Spec, text: str | None = None) -> None:
+    """Write configs/locks/<env>.lock, to be committed. text: the lock, None for the one in venvs/.
+
+    Raises UsageError where others could do nothing with it.
+    """
+    if spec.kind == "main":
+        raise UsageError(
+            "the main environment's lock is uv.lock, which is shared", "make lock-main"
+        )
+    text = paths.lock(spec.env).read_text(encoding="utf-8") if text is None else text
+    if "file://" in text:
+        mend = "name a URL or a release of it instead, or leave the lock unshared"
+        raise UsageError(f"the lock of {spec.env} names a file of this machine", mend, "SHARE")
+    write(paths.shared_lock(spec.env), text)
 
 
 def settle(spec: Spec) -> None:
@@ -185,8 +210,8 @@ def write(path: Path, text: str) -> None:
 
 def _text(spec: Spec, requirements: str, **said: object) -> str:
     asked = {"requirements": list(spec.requirements), "overrides": list(spec.overrides)}
-    data = {**asked, "constraints": list(spec.constraints), "inputs": spec.inputs, **said}
-    return f"{HEADER}{json.dumps(data, sort_keys=True)}\n{requirements.strip()}\n"
+    made = {"constraints": list(spec.constraints), "inputs": spec.inputs, "platform": PLATFORM}
+    return lockfile.text({**asked, **made, **said}, requirements)
 
 
 def _export(spec: Spec) -> str:
@@ -206,21 +231,17 @@ def _resolve(spec: Spec) -> str:
     binary = ["--only-binary", spec.package] if spec.kind == "engine" else []
     tried = 0
     for version, python in pythons(spec.python, log):
-        cutoff: str | None = spec.cutoff
-        if spec.cutoff == "none" or (spec.cutoff == "release" and spec.version is None):
-            cutoff = None
-        elif spec.cutoff == "release" and spec.version is not None:
-            found = release.find(spec.package, spec.version, python, version, log, binary)
-            if isinstance(found, uv.Done):
-                refusals.append((version, found))
-                continue
-            cutoff = found.cutoff(spec.slack_days)
+        as_of = _as_of(spec, version, python, binary, log)
+        if isinstance(as_of, uv.Done):
+            refusals.append((version, as_of))
+            continue
+        cutoff, day = as_of
         done, options = _compile(spec, python, cutoff, binary, log)
         if done.status == 0:
             minor = ".".join(version.split(".")[:2])
             hashed = not re.search(r"^[^\s#].*[^\\]$", done.stdout, re.M)
             said = {"options": options, "cutoff": cutoff, "hashes": hashed, "python": minor}
-            return _text(spec, done.stdout, **said)
+            return _text(spec, done.stdout, **said, released=day)
         if done.status != uv.UNSOLVED:
             raise uv.failure(done, f"{spec.env} cannot be resolved", log)
         refusals.append((version, done))
@@ -236,6 +257,29 @@ def _resolve(spec: Spec) -> str:
     mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
     # The first Python was the most fitting one: its reason is the one to tell.
     raise uv.failure(refusals[0][1], f"{spec.env} cannot be resolved on Python {on}", log, mend)
+
+
+def _as_of(
+    spec: Spec, version: str, python: str, binary: Sequence[str], log: Path
+) -> tuple[str | None, str | None] | uv.Done:
+    """(cutoff, the release's day) for a Python, or how uv refused the release on that Python.
+
+    The day and the fitness are taken from the lock that is there, if it knows them: a second
+    resolution asks no index for them, and a file that is added to a release later moves no day.
+    """
+    if spec.cutoff != "release" or spec.version is None:
+        return None if spec.cutoff in ("none", "release") else spec.cutoff, None
+    for path in (paths.lock(spec.env), paths.shared_lock(spec.env)):
+        said = lockfile.header(path)
+        day = release.moment(said.get("released") or "", datetime.now(timezone.utc))
+        same = said.get("requirements", [])[:1] == list(spec.requirements[:1])
+        if day and same and said.get("python") == ".".join(version.split(".")[:2]):
+            known = release.Release(spec.package, spec.version, day)
+            return known.cutoff(spec.slack_days), release.stamp(day)
+    found = release.find(spec.package, spec.version, python, version, log, binary)
+    if isinstance(found, uv.Done):
+        return found
+    return found.cutoff(spec.slack_days), release.stamp(found.uploaded)
 
 
 def _compile(

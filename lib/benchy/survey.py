@@ -29,6 +29,7 @@ from benchy import (
     environment,
     envspec,
     inventory,
+    lockfile,
     paths,
     release,
     releasetable,
@@ -119,7 +120,7 @@ def resolved(spec: resolve.Spec) -> Row:
         resolve.lock(spec, fresh=True)
     except Failure as error:
         return {"resolves": False, "why": reason(error.lines) or error.what}
-    said = resolve.header(paths.lock(spec.env))
+    said = lockfile.header(paths.lock(spec.env))
     packages = noted(paths.lock(spec.env).read_text(encoding="utf-8"))
     return {
         "resolves": True, "packages": packages, "python": said["python"], "cutoff": said["cutoff"],
@@ -193,7 +194,7 @@ def unneeded(
 
 
 def _same(one: resolve.Spec, other: resolve.Spec) -> bool:
-    return resolve.lock_digest(paths.lock(one.env)) == resolve.lock_digest(paths.lock(other.env))
+    return lockfile.digest(paths.lock(one.env)) == lockfile.digest(paths.lock(other.env))
 
 
 def _forget(spec: resolve.Spec) -> None:

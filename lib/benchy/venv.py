@@ -7,12 +7,13 @@ import json
 import os
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from benchy import environment, inventory, paths, resolve
+from benchy import environment, inventory, lockfile, paths, resolve
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.resolve import Spec
 
@@ -31,10 +32,13 @@ def main(argv: list[str]) -> int:
             sub.add_argument("env", nargs="?", metavar="ENV", help="its name, as in venvs/ENV")
             sub.add_argument("--version", help="instead of ENV: a release, such as 0.8.0")
             sub.add_argument("--engine", help="of which engine (default: the main one, vllm)")
+            sub.add_argument("--cutoff", help="packages as of: release, none, or a date")
         return sub
 
     sub = verb("lock", "resolve its packages to venvs/ENV.lock; nothing if nothing has changed")
-    sub.add_argument("--fresh", action="store_true", help="resolve anew all the same")
+    fresh = "resolve anew all the same, and show what is different"
+    sub.add_argument("--fresh", action="store_true", help=fresh)
+    sub.add_argument("--share", action="store_true", help="write it to configs/locks as well")
     sub = verb("create", "build it if it is not there, whole and up to date")
     sub.add_argument("--soft", action="store_true", help="say so if it fails, but exit with 0")
     sub = verb("list", "every environment: state, releases, users, size", one=False)
@@ -64,8 +68,7 @@ def main(argv: list[str]) -> int:
         return show_info(env, options.format == "json")
     spec = Spec.read(env)
     if options.verb == "lock":
-        if environment.ensure_lock(spec, options.fresh):
-            say("LOCKED", f"{paths.lock(env)}: {_count(env)} packages")
+        relock(spec, options.fresh, options.share)
     elif options.verb == "check":
         if not environment.stamp(env):
             raise UsageError(f"{env} is not built", f"bin/venv create {env}")
@@ -78,6 +81,23 @@ def main(argv: list[str]) -> int:
 def _stop(number: int, frame: FrameType | None) -> None:
     """End as by Ctrl-C: programs that were started are ended, and what they made is swept."""
     raise KeyboardInterrupt
+
+
+def relock(spec: Spec, fresh: bool, share: bool) -> None:
+    """Resolve if need be. fresh: in any case, and print what it came to, package by package."""
+    path = paths.lock(spec.env)
+    before = lockfile.packages(path)
+    changed = environment.ensure_lock(spec, fresh)
+    now = lockfile.packages(path)
+    if changed:
+        say("LOCKED", f"{path}: {len(now)} packages")
+    if fresh and before:
+        lines = list(lockfile.differences(before, now))
+        print("\n".join(lines) or f"{path}: the same {len(now)} packages as before")
+    if share:
+        resolve.share(spec)
+    if share or (fresh and paths.shared_lock(spec.env).exists()):
+        say("SHARED", f"{paths.shared_lock(spec.env)}: commit it")
 
 
 def create(spec: Spec, soft: bool) -> int:
@@ -97,21 +117,22 @@ def _named(options: argparse.Namespace) -> str:
 
     Raises UsageError, ConfigError.
     """
-    if options.env and (options.version or options.engine):
+    if options.env and (options.version or options.engine or options.cutoff):
         raise UsageError("ENV and --version name two environments", "give one of them")
     if options.env:
         if options.env != os.path.basename(options.env) or options.env.startswith("."):  # noqa: PTH119
             raise UsageError(f"{options.env!r} is no environment's name", "bin/venv list")
         return str(options.env)
-    return _of_version(options.version or "", options.engine or "")
+    return _of_version(options.version or "", options.engine or "", options.cutoff or "")
 
 
-def _of_version(version: str, engine_name: str) -> str:
-    """The plain environment of a release of an engine; its spec is written for it."""
+def _of_version(version: str, engine_name: str, cutoff: str) -> str:
+    """The environment of a release of an engine as of a cutoff ("": the engine's own); its spec is
+    written for it."""
     # pydantic takes a quarter of a second to load, so only where it is needed.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy import config, content, envspec  # noqa: PLC0415
+    from benchy import config, content, envspec, schema  # noqa: PLC0415
 
     if version:
         try:
@@ -126,19 +147,21 @@ def _of_version(version: str, engine_name: str) -> str:
         known = ", ".join(sorted(engines))
         raise UsageError(f"no engine is named {engine_name!r}", f"known are: {known}", "ENGINE")
     if not version and engine.main:
+        if cutoff:
+            raise UsageError("the main environment is as uv.lock says", "add VERSION=…", "CUTOFF")
         return paths.MAIN
     version = version or engine.default_version or ""
     if not version:
         raise UsageError(f"which release of {engine_name}?", "add VERSION=…", "VERSION")
-    spec = envspec.environment_spec(engine_name, engine, version, None, "the command line")
+    try:
+        asked = schema.Provider(cutoff=cutoff) if cutoff else None
+    except ValueError:
+        what = f"{cutoff!r} is neither release, nor none, nor a date"
+        raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None
+    spec = envspec.environment_spec(engine_name, engine, version, asked, "the command line")
     path = paths.env_spec(spec["env"])
-    content.write(path, content.canonical({k: v for k, v in spec.items() if k != "source"}))
+    content.write(path, content.canonical(envspec.stored(spec, paths.ROOT)))
     return str(spec["env"])
-
-
-def _count(env: str) -> int:
-    text = paths.lock(env).read_text(encoding="utf-8")
-    return sum(1 for line in text.splitlines() if line and not line.startswith(("#", " ")))
 
 
 def show_list(as_json: bool) -> int:
@@ -191,12 +214,13 @@ def show_info(env: str, as_json: bool) -> int:
     lock = paths.lock(env)
     if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():
         raise UsageError(f"no environment is named {env}", "bin/venv list   shows them")
-    check, said = environment.check_result(env), resolve.header(lock)
+    check, said = environment.check_result(env), lockfile.header(lock)
     facts: dict[str, Any] = {
         **asdict(row),
         "path": str(paths.env_dir(env)),
         "lock": str(lock) if lock.exists() else None,
-        "packages": _count(env) if lock.exists() else None,
+        "shared_lock": _shared(env),
+        "packages": [asdict(package) for package in lockfile.packages(lock)],
         "cutoff": said.get("cutoff"),
         "requirements": said.get("requirements", []),
         "overrides": said.get("overrides", []),
@@ -217,6 +241,15 @@ def show_info(env: str, as_json: bool) -> int:
     return 0
 
 
+def _shared(env: str) -> str | None:
+    """The committed lock, and whether it is the one in use; None where there is none."""
+    path = paths.shared_lock(env)
+    if not path.exists():
+        return None
+    same = lockfile.digest(path) == lockfile.digest(paths.lock(env))
+    return f"{path}{'' if same else ' (not what is locked here)'}"
+
+
 def _lines(key: str, value: Any) -> list[str]:
     """One fact as text; nothing for what is empty."""
     if value in (None, "", [], (), {}):
@@ -227,6 +260,9 @@ def _lines(key: str, value: Any) -> list[str]:
         return [_ago(value)]
     if key == "failure":
         return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
+    if key == "packages":  # compact: a hundred and fifty of them, and hashes for FORMAT=json
+        names = " ".join(str(lockfile.Package(p["name"], p["version"])) for p in value)
+        return [f"{len(value)}", *textwrap.wrap(names, 86, break_long_words=False)]
     if key == "check":
         return [f"{s['step']}: {s['found'] or 'done'} ({s['seconds']} s)" for s in value]
     if key == "repairs":

@@ -45,6 +45,13 @@ def reorder(tree: Tree) -> None:
     file.write_text(f"vllm:{tail}{head}")
 
 
+def share(tree: Tree, more: str) -> None:
+    """Pull a lock that somebody else has committed."""
+    lock = tree.root / "configs/locks/standin_1_0_0.lock"
+    lock.parent.mkdir(exist_ok=True)
+    lock.write_text((tree.root / "venvs" / lock.name).read_text() + more)
+
+
 ONE, THREE = "models/one.yaml", "models/three.yaml"
 PROVIDER, ALPHA = "providers/standin.yaml", "tasks/alpha.yaml"
 ALPHAS = ("one/alpha", "three/alpha", "two/alpha")
@@ -70,6 +77,12 @@ EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
         ("three/beta",),
     ),
     ("a result is deleted", lambda tree: tree.file("two/beta").unlink(), ("two/beta",)),
+    ("a shared lock with the same packages", lambda tree: share(tree, ""), NOTHING),
+    (
+        "a shared lock with others",
+        lambda tree: share(tree, "lm_eval==0.0.1\n"),
+        ("three/alpha", "two/alpha", "two/beta"),
+    ),
     ("build/ is deleted", lambda tree: shutil.rmtree(tree.root / "build"), NOTHING),
 ]
 

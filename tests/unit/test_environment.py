@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from benchy import environment, paths, probe, resolve, uv, venv
+from benchy import environment, lockfile, paths, probe, resolve, uv, venv
 from benchy.errors import Failure, UsageError
 from benchy.resolve import Spec
 
@@ -119,7 +119,7 @@ def test_built_whole_then_left_alone() -> None:
     folder = paths.env_dir(ENV)
     assert (folder / "lock").read_text() == lock_text()
     assert environment.stamp(ENV)["version"] == "1.0.0"
-    assert environment.stamp(ENV)["lock"] == resolve.lock_digest(paths.lock(ENV))
+    assert environment.stamp(ENV)["lock"] == lockfile.digest(paths.lock(ENV))
     assert environment.check_result(ENV)["ok"]
     flags = json.loads((folder / "flags.json").read_text())
     assert flags["--max-model-len"]["type"] == "int"
