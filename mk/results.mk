@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results plan report why doctor
+.PHONY: eval results plan report why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -25,6 +25,10 @@ report: $(tools)
 why: $(tools)
 	@bin/why
 
+gc: $(tools)
+	@$(MAKE) -s -f mk/graph.mk planned
+	@bin/gc
+
 doctor: $(tools)
 	@bin/doctor
 
@@ -42,4 +46,5 @@ help::
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'
+	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'
 	@echo '  make doctor                   what this machine lacks, with the mend for each'

@@ -124,6 +124,23 @@ def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
     assert len(tree.ran()) == 1
 
 
+def test_gc_removes_what_nothing_refers_to_and_asks(tree: Tree) -> None:
+    assert tree.make("gc").text.strip() == "gc: everything is referred to"
+    (tree.root / "configs/models/three.yaml").unlink()
+    tree.edit("models/one.yaml", '["alpha", "beta"]', '["beta"]')
+    done = tree.make("gc")
+    assert done.status == 0 and "Nothing is removed without YES=1" in done.text
+    assert "results/three  its model is in no config" in done.text
+    assert "results/one/alpha  its model has no such task now" in done.text
+    assert tree.file("three/alpha").exists() and tree.file("one/alpha").exists()
+    assert tree.make("gc", "YES=1").status == 0
+    assert [t for t in ALL if t not in tree.written()] == ["one/alpha", "three/alpha"]
+    assert not (tree.root / "logs/serve/three.log").exists()
+    assert tree.make("gc").text.strip() == "gc: everything is referred to"
+    assert tree.make("results", "MODELS=one two four").status == 0
+    assert tree.events() == []
+
+
 def test_a_broken_config_stops_all_and_says_where(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.edit("models/two.yaml", "overrides:", "overides:")

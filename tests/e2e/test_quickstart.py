@@ -6,9 +6,11 @@ where the last one left the tree, as a person would.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -137,6 +139,56 @@ def test_another_release_is_another_environment(tree: Path) -> None:
     assert made["engine"]["answered"].split("+")[0] == "0.28.0"
     assert made["limit"] == 2
     assert (tree / RESULT).stat().st_mtime_ns == before
+
+
+def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
+    """500 requests, everything killed at 90 %: at most 15 % of them are sent again."""
+    folder = tree / "configs/tasks/long"
+    folder.mkdir()
+    shutil.copy(tree / "configs/tasks/smoke/_choice", folder)
+    questions = [
+        {"sentence": f"Number {n} comes before", "choices": [f"{n + k}." for k in (1, 2, 3, 4)],
+         "answer": 0} for n in range(125)
+    ]  # fmt: skip
+    (folder / "long.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
+    data = "configs/tasks/long/long.jsonl"
+    (folder / "long.yaml").write_text(
+        f"include: _choice\ntask: long\ndataset_kwargs: {{data_files: {{test: {data}}}}}\n"
+    )
+    (tree / "configs/tasks/long.yaml").write_text(
+        "task_name: long\ninclude_path: configs/tasks/long\noffline: true\n"
+    )
+    text = (tree / "configs/quickstart.yaml").read_text()
+    (tree / "configs/killed.yaml").write_text(text.replace('["smoke"]', '["long"]'))
+    command = ["make", "eval", "CONFIG=configs/killed.yaml"]
+    first = subprocess.Popen(
+        command, cwd=tree, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )  # fmt: skip
+    end = time.monotonic() + 300
+    while asked(tree, "killed") < 450:
+        assert first.poll() is None and time.monotonic() < end
+        time.sleep(0.05)
+    os.killpg(first.pid, signal.SIGKILL)
+    first.wait()
+    while survivors(tree):
+        assert time.monotonic() < end, survivors(tree)
+        time.sleep(0.1)
+    before = asked(tree, "killed")
+    done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=600)
+    assert done.returncode == 0, done.stderr
+    again = asked(tree, "killed") + before - 500
+    assert before < 500 and again <= 75, (before, again)
+    made = read(tree, "results/killed/long/results.json")
+    assert made["counts"] == {"requests": 500, "samples": {"long": 125}}
+    assert not list((tree / "build/cache/eval").glob("**/killed/long/*"))
+
+
+def asked(tree: Path, model: str) -> int:
+    """Requests that the model's last server has answered, by its own log."""
+    with contextlib.suppress(FileNotFoundError):
+        return (tree / f"logs/serve/{model}.log").read_text().count("POST /v1/completions")
+    return 0
 
 
 def test_a_model_for_a_gpu_is_refused_before_anything_is_built(tree: Path) -> None:

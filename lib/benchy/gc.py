@@ -1,0 +1,117 @@
+"""bin/gc: what nothing refers to any more: results, interrupted work, logs and specs of models and
+tasks that left the configs. Lists it, asks, removes it.
+
+Reads build/plan.json and the plans of single files (build/eval/*/plan.json), and results/, build/,
+run/ and logs/. Results are never removed but by this. Environments: bin/venv prune.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchy import inventory, paths
+from benchy.ask import agreed
+from benchy.errors import UsageError, say
+from benchy.venv import human
+
+
+@dataclass(frozen=True, order=True)
+class Waste:
+    """One file or folder that nothing refers to, and why it is thought so."""
+
+    path: Path
+    why: str
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            return inventory.measure(self.path).all
+        return self.path.lstat().st_blocks * 512
+
+
+def planned() -> dict[str, set[str]]:
+    """Model → its tasks, in the last plan of configs/ and in those of single files that are still
+    there. UsageError where nothing was planned: everything would be waste."""
+    found: dict[str, set[str]] = {}
+    for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
+        try:
+            models = json.loads(path.read_text(encoding="utf-8"))["models"]
+        except (OSError, ValueError, KeyError):
+            continue
+        for model, facts in models.items():
+            if path.parent == paths.BUILD or Path(facts["source"]).exists():
+                found.setdefault(model, set()).update(facts["tasks"])
+    if not found:
+        raise UsageError("it is not known which results are wanted", "make plan")
+    return found
+
+
+def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+    tops = [paths.RESULTS, *(p for p in paths.RESULTS.glob("limit-*") if _limit(p))]
+    for top in tops:
+        for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
+            if model.name not in wanted:
+                yield Waste(model, "its model is in no config")
+                continue
+            for task in sorted(p for p in model.iterdir() if p.is_dir()):
+                if task.name.startswith("."):
+                    if not alive(task.name.split(".")[-2]):
+                        yield Waste(task, "of a run that was killed")
+                elif task.name not in wanted[model.name]:
+                    yield Waste(task, "its model has no such task now")
+
+
+def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+    """What runs left outside of results/."""
+    for top in (paths.BUILD / "cache/eval", paths.LOGS / "eval", paths.SPECS / "result"):
+        for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
+            for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):
+                if model.name not in wanted:
+                    yield Waste(model, "its model is in no config")
+    for top, ending in ((paths.LOGS / "serve", ".log"), (paths.SPECS / "server", ".json")):
+        for file in sorted(top.glob(f"*{ending}*")):
+            if file.name.split(ending)[0] not in wanted:
+                yield Waste(file, "its model is in no config")
+    for folder in sorted(p for p in paths.RUN.glob("*-*") if p.is_dir()):
+        if not alive(folder.name.rpartition("-")[2]):
+            yield Waste(folder, "of a run that was killed")
+
+
+def _limit(path: Path) -> bool:
+    return path.parent.name != "limit" and bool(re.fullmatch(r"limit-[1-9]\d*", path.name))
+
+
+def alive(pid: str) -> bool:
+    return not pid.isdecimal() or Path("/proc", pid).exists()
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bin/gc",
+        description="list what nothing refers to: results, logs and interrupted work of models and "
+        "tasks that left the configs; ask, and remove it (YES=1: without asking)",
+    )
+    parser.parse_args(argv)
+    wanted = planned()
+    found = [*results(wanted), *work(wanted)]
+    if not found:
+        print("gc: everything is referred to")
+        return 0
+    for waste in found:
+        print(f"{human(waste.size):>8}  {waste.path}  {waste.why}")
+    total = human(sum(waste.size for waste in found))
+    if agreed(f"Remove these {len(found)} ({total})?"):
+        for waste in found:
+            if waste.path.is_dir() and not waste.path.is_symlink():
+                shutil.rmtree(waste.path)
+            else:
+                waste.path.unlink()
+        say("REMOVED", f"{len(found)}, {total}")
+    return 0
