@@ -57,10 +57,12 @@ def run(
     progress: Callable[[str], tuple[str, int, int] | None],
     check: Callable[[], None],
     timeout: float | None,
+    stall: float | None = None,
 ) -> None:
     """Run command to its end. log: written anew, mode 0600. progress: (stage, done, all) of one
     output line, or None. check: called every few seconds; what it raises ends the child.
-    timeout: seconds for all of it. Raises Ended, Failure (timeout), and whatever check raises."""
+    timeout: seconds for all of it; stall: seconds in which it says nothing. Raises Ended, Failure
+    (timeout, stall), and whatever check raises."""
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     started = time.monotonic()
@@ -88,6 +90,11 @@ def run(
                 now = time.monotonic()
                 if timeout is not None and now - started > timeout:
                     raise Failure(f"{title} took longer than its timeout of {timeout:g} s")
+                if stall is not None and now - lines.heard > stall:
+                    raise Failure(
+                        f"{title} made no progress for {stall:g} s",
+                        "stall_timeout in the task's file sets how long that may last", log,
+                    )  # fmt: skip
                 if now - checked > 3:
                     check()
                     checked = now
@@ -123,7 +130,7 @@ class _Lines:
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self.rest = ""
         self.idle = False  # whether the last second brought nothing
-        self.shown = time.monotonic()  # when a line was last shown
+        self.shown = self.heard = time.monotonic()  # when a line was last shown; last came
         self.drawn = False
 
     def read(self, source: int) -> bool:
@@ -132,6 +139,7 @@ class _Lines:
         if self.idle:
             return True
         data = os.read(source, 1 << 16)
+        self.heard = time.monotonic()
         *whole, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
         for line in whole:
             self.take(line)

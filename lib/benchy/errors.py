@@ -73,6 +73,12 @@ class Failure(Exception):
         return "\n".join(out)
 
 
+class Died(Failure):
+    """A server that was well has died under its tasks: started again, it may be well again."""
+
+    STATUS = 75  # EX_TEMPFAIL of sysexits.h: bin/run tells it from a task that fails
+
+
 def colour(text: str, code: str) -> str:
     """text in an ANSI colour, on a terminal that wants colours (NO_COLOR, see no-color.org)."""
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
@@ -95,7 +101,7 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
         return 2
     except Failure as error:
         print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
-        return 1
+        return Died.STATUS if isinstance(error, Died) else 1
     except BrokenPipeError:
         return 1
     except KeyboardInterrupt:

@@ -186,6 +186,7 @@ def _run(job: Job, command: list[str], env: dict[str, str], cache: Path | None) 
             progress=output.progress,
             check=lambda: check_alive(job),
             timeout=job.run["timeout"],
+            stall=job.run["stall_timeout"],
         )
     except child.Ended as ended:
         check_alive(job)

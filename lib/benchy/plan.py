@@ -217,6 +217,8 @@ def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tupl
         "num_concurrent": task.defaults.num_concurrent,
         "subdirectory": task.output.subdirectory,
         "timeout": task.timeout,
+        "stall_timeout": task.stall_timeout,
+        "request_timeout": task.request_timeout,
         "description": task.description,
         "meaning": meaning,
     }

@@ -30,7 +30,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy import config, gpu, paths, schema, wording
-from benchy.errors import Failure, UsageError, say
+from benchy.errors import Died, Failure, UsageError, say
 from benchy.matrix import config_of
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
@@ -316,7 +316,8 @@ def model(name: str, directory: str) -> int:
     graph = Graph(directory, one=directory.startswith("build/eval/"))
     plan = graph.plan()
     selection = select(plan, [name], knob("TASKS"))
-    stale = [t for t in graph.stale(selection.targets(name)) if t in selection.targets(name)]
+    wanted = selection.targets(name)
+    stale = [t for t in graph.stale(wanted) if t in wanted]
     if not stale:
         return 0
     facts = plan["models"][name]
@@ -326,8 +327,15 @@ def model(name: str, directory: str) -> int:
     if facts["fallback"]:
         say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
     jobs = os.environ.get("TASK_JOBS") or str(TASK_JOBS)
-    inner = graph.command("-k", f"-j{jobs}", f"V={os.environ.get('V', '0')}", *stale)
-    return call(["bin/serve", name, "--", *inner], env=alone())
+    for again in (True, False):
+        inner = graph.command("-k", f"-j{jobs}", f"V={os.environ.get('V', '0')}", *stale)
+        status = call(["bin/serve", name, "--", *inner], env=alone())
+        if status != Died.STATUS or not again:
+            break
+        # What was answered is kept (the harness's cache), so the second start does what is left.
+        stale = [t for t in graph.stale(wanted) if t in wanted]
+        say("AGAIN", f"{name}: its server died; started once more for {len(stale)} tasks")
+    return status
 
 
 def main(argv: list[str]) -> int:

@@ -217,6 +217,8 @@ class Task(Strict):
         "huggingface", "who counts tokens"
     )
     timeout: Size | None = key(None, "seconds for the whole task; absent: no bound", "no")
+    stall_timeout: Size = key(3600, "seconds in which the harness says nothing at all", "no")
+    request_timeout: Size = key(600, "seconds for one request; it is tried three times", "no")
     defaults: TaskDefaults = key(TaskDefaults(), "how the harness runs the task")
     output: TaskOutput = key(TaskOutput(), "where the harness's own files go", "no")
 

@@ -23,7 +23,7 @@ import psutil
 from packaging.version import InvalidVersion, Version
 
 from benchy import diagnose, guard
-from benchy.errors import Failure, say
+from benchy.errors import Died, Failure, say
 
 # What the engine's log says when a stage begins: vLLM 0.6 to 0.32.
 STAGES = (
@@ -191,24 +191,23 @@ class Server:
         except OSError as error:
             raise Failure(f"{self.title}: the engine can't be started: {error}") from None
 
-    def failure(self, what: str, mend: str = "") -> Failure:
+    def failure(self, what: str, mend: str = "", kind: type[Failure] = Failure) -> Failure:
         """What happened, in words, with the log's telling lines."""
         text = self.log.text()
         known = diagnose.explain(text)
         if known:
             what, mend = f"{what}: {known[0]}", known[1]
         mend = mend or "read the log; `bin/serve MODEL --test` tries this alone"
-        return Failure(
-            f"{self.title}: {what}", mend, self.log.path, diagnose.telling_lines(text, 8)
-        )
+        return kind(f"{self.title}: {what}", mend, self.log.path, diagnose.telling_lines(text, 8))
 
-    def check_alive(self, what: str) -> None:
+    def check_alive(self, what: str, kind: type[Failure] = Failure) -> None:
         """Raises Failure if the server's first process has ended. what: the moment, for words."""
         if "server" in self.guardian.ended:
             status = self.guardian.ended["server"]
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
             oom = "if nobody killed it, the machine ran out of memory: see `dmesg`"
-            raise self.failure(f"the server ended {how} {what}", oom if status == -9 else "")
+            mend = oom if status == -9 else ""
+            raise self.failure(f"the server ended {how} {what}", mend, kind)
 
     def wait_ready(self, timeout: float) -> float:
         """Wait until /health answers; seconds since the start. Raises Failure."""
@@ -328,21 +327,21 @@ class Server:
         return str(self.post("/v1/completions", {**body, "prompt": PROMPT})["choices"][0]["text"])
 
     def watch(self, name: str) -> int:
-        """Wait for the end of process `name`; its status. Raises Failure if the server ends first
-        or says three times that its engine is dead."""
+        """Wait for the end of process `name`; its status. Raises Died if the server ends first or
+        says three times that its engine is dead."""
         sick, looked = 0, time.monotonic()
         while name not in self.guardian.wait(1):
-            self.check_alive("in the middle of the run")
+            self.check_alive("in the middle of the run", Died)
             if time.monotonic() - looked > 5:
                 looked = time.monotonic()
                 sick = sick + 1 if self.dead() else 0
                 if sick == 3:
-                    raise self.failure("the engine is dead, though the server answers")
+                    raise self.failure("the engine is dead, though the server answers", kind=Died)
         # A task fails because its server has died; that is the cause to tell, so give it a moment.
         if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
             self.guardian.wait(2)
         if self.guardian.ended[name]:
-            self.check_alive("in the middle of the run")
+            self.check_alive("in the middle of the run", Died)
         return self.guardian.ended[name]
 
     def dead(self) -> bool:

@@ -124,6 +124,25 @@ def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
     assert len(tree.ran()) == 1
 
 
+def test_a_server_that_died_is_started_once_more(tree: Tree) -> None:
+    for task in ("alpha", "beta"):
+        tree.file(f"two/{task}").unlink()
+    fail = {"STANDIN_FAIL_MODEL": "acme/two", "TASK_JOBS": "1"}
+    done = tree.results(STANDIN_FAIL="die_once_after_3_requests", **fail)
+    assert done.status == 0, done.text
+    assert "two: its server died; started once more for 2 tasks" in done.text
+    tree.events()
+    quiet(tree)
+    for task in ("alpha", "beta"):
+        tree.file(f"two/{task}").unlink()
+    tree.events()
+    done = tree.results(STANDIN_FAIL="die_after_3_requests", **fail)
+    assert done.status != 0 and done.text.count("started once more") == 1
+    starts = [e for e in tree.events() if e["event"] == "start" and e["model"] == "acme/two"]
+    assert len(starts) == 2
+    assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
+
+
 def test_gc_removes_what_nothing_refers_to_and_asks(tree: Tree) -> None:
     assert tree.make("gc").text.strip() == "gc: everything is referred to"
     (tree.root / "configs/models/three.yaml").unlink()

@@ -261,7 +261,11 @@ def test_no_results_file_is_a_failure(tmp_path: Path) -> None:
 
 
 def run(
-    script: str, tmp_path: Path, timeout: float | None = None, check: Any = lambda: None
+    script: str,
+    tmp_path: Path,
+    timeout: float | None = None,
+    check: Any = lambda: None,
+    stall: float | None = None,
 ) -> str:
     log = tmp_path / "logs" / "x.log"
     child.run(
@@ -273,6 +277,7 @@ def run(
         progress=output.progress,
         check=check,
         timeout=timeout,
+        stall=stall,
     )
     return log.read_text()
 
@@ -329,6 +334,13 @@ def test_a_check_that_fails_ends_the_child(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="the server died"):
         run("import time; time.sleep(600)", tmp_path, check=dead)
     assert time.monotonic() - started < 20
+
+
+def test_a_child_that_says_nothing_is_ended(tmp_path: Path) -> None:
+    talk = "import time\nfor n in range(4): print(n, flush=True); time.sleep(0.5)\n"
+    run(talk, tmp_path, stall=1.5)  # slow is not hung
+    with pytest.raises(Failure, match="no progress for 1 s"):
+        run(talk + "time.sleep(600)", tmp_path, stall=1)
 
 
 def test_the_child_dies_with_us(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from pathlib import Path
 
 TEXTS = {
     "start": "AssertionError: the stand-in was asked to fail",
@@ -43,8 +44,12 @@ def asked_for(model: str, served: str) -> Fault:
         return Fault()
     if name in TEXTS:
         return Fault(text=TEXTS[name].format(model=model))
-    if found := re.fullmatch(r"die_after_(\d+)_requests", name):
-        return Fault(dies_after=int(found[1]))
+    if found := re.fullmatch(r"die_(once_)?after_(\d+)_requests", name):
+        mark = Path(os.environ.get("STANDIN_LOG_FILE", "standin") + ".died")
+        if found[1] and mark.exists():
+            return Fault()
+        mark.touch()
+        return Fault(dies_after=int(found[2]))
     if name in ("hang", "stubborn"):
         return Fault(hang=name == "hang", stubborn=name == "stubborn")
     raise ValueError(f"STANDIN_FAIL={name}: no such fault")
