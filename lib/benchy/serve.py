@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy import gpu, guard, lease, paths
-from benchy.errors import Failure, UsageError, say
+from benchy.errors import Died, Failure, UsageError, say
 from benchy.prepare import Plan, Spec, environment, noted, prepare
 from benchy.signals import Signals, Stopped, guarded
 
@@ -241,7 +241,7 @@ def main(argv: list[str]) -> int:
             say(TAG, f"{options.model}  stopped ({signal.Signals(stopped.signum).name})")
         return 128 + stopped.signum
     except guard.Lost as lost:
-        raise Failure(
+        raise Died(
             f"{options.model}: {lost}; everything it had started was ended", "start again"
         ) from None
     finally:

@@ -24,7 +24,7 @@ import psutil
 import pytest
 
 from benchy import guard, lease, probe, server
-from benchy.errors import Failure
+from benchy.errors import Died, Failure
 
 ROOT = Path(__file__).resolve().parents[2]
 MAIN = "import sys; from benchy import errors, serve; sys.exit(errors.run(serve.main))"
@@ -254,7 +254,7 @@ def test_a_server_that_dies_ends_the_command(house: House) -> None:
     status, _, err = house.run(
         "one", "--", sys.executable, "-c", ask, STANDIN_FAIL="die_after_3_requests"
     )
-    assert status == 1 and "in the middle of the run" in err, err
+    assert status == Died.STATUS and "in the middle of the run" in err, err
     assert time.monotonic() - begun < 20 and not house.processes()
 
 
@@ -297,11 +297,11 @@ KILLS = [
     ("wrapper", signal.SIGTERM, 143),
     ("wrapper", signal.SIGHUP, 129),
     ("wrapper", signal.SIGKILL, None),
-    ("guardian", signal.SIGTERM, 1),
-    ("guardian", signal.SIGKILL, 1),
-    ("server", signal.SIGKILL, 1),
-    ("core", signal.SIGKILL, 1),
-    ("worker", signal.SIGKILL, 1),
+    ("guardian", signal.SIGTERM, Died.STATUS),
+    ("guardian", signal.SIGKILL, Died.STATUS),
+    ("server", signal.SIGKILL, Died.STATUS),
+    ("core", signal.SIGKILL, Died.STATUS),
+    ("worker", signal.SIGKILL, Died.STATUS),
     ("command", signal.SIGKILL, 137),
     ("command", signal.SIGTERM, 143),
 ]
