@@ -3,11 +3,16 @@
 python := .venv/bin/python
 scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: test lint schema clean distclean lock-main
+.PHONY: test test-faults lint schema clean distclean lock-main
 
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'
 test: $(dev)
 	@$(python) -m pytest $(ARGS)
+
+# Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
+test-faults: $(dev)
+	@BENCHY_KILLS="$(or $(KILLS),200)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
+	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
 lint: $(dev)
 	@$(python) -m ruff check lib tests
@@ -34,6 +39,7 @@ distclean: clean
 
 help::
 	@echo '  make test, make lint          all tests; all checks [ARGS="…" for pytest]'
+	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
 	@echo '  make clean                    plans, logs; never results or environments'
 	@echo '  make distclean                environments, .venv and uv as well'
 	@echo ''

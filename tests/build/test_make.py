@@ -13,8 +13,7 @@ from typing import Any
 
 import pytest
 import wheels
-
-from conftest import ALL, MODELS, Done, Tree, ended, titles, wait_for
+from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
 
 def quiet(tree: Tree) -> None:

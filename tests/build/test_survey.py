@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 import wheels
-
-from conftest import Tree
+from trees import Tree
 
 REPAIRS = """
 repairs:

@@ -1,0 +1,132 @@
+"""Anything may be killed at any moment: nothing half-made counts, nothing is left, and a repeat
+ends where an undisturbed run does.
+
+BENCHY_KILLS (12; `make test-faults`: 200) rounds from BENCHY_SEED, one after another on one tree,
+so that what a kill leaves behind meets the next one. A round is told by its number: BENCHY_SEED=7
+BENCHY_KILLS=3-3 repeats the third alone.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import shutil
+import signal
+import time
+from typing import Any
+
+from trees import MODELS, Tree, ended, wait_for
+
+from benchy import content, lease
+
+SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
+FIRST, _, LAST = os.environ.get("BENCHY_KILLS", "12").rpartition("-")
+ROUNDS = range(int(FIRST or 1), int(LAST) + 1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
+# Who may be killed, by what stands in its command line.
+VICTIMS = {
+    "make": r"^make .*\bresults\b",
+    "sub-make": r"^make -f mk/graph\.mk",
+    "run": r"lib/run\.py run",
+    "wrapper": r"lib/run\.py serve",
+    "guardian": r"guard\.py",
+    "server": r"-m standin_engine",
+    "child of the server": r"standin_engine[./]children|standin-(core|worker)",
+    "eval": r"lib/run\.py eval",
+    "harness": r"-m lm_eval",
+    "build": r"lib/run\.py venv",
+    "uv": r"\buv (--offline )?(pip|venv)",
+}
+ENV = {"CPU_SLOTS": "3", "STANDIN_HARNESS_SECONDS": "0.1"}
+# What two whole results of the same thing may differ in: times, ports, names with a time in them.
+VARYING = ("times", "git", "harness_output", "arguments", "gpus")
+
+
+def meaning(tree: Tree) -> dict[str, str]:
+    """Every result of the tree, as text, without what time and chance put into it."""
+    found = {}
+    for title in tree.written():
+        data: dict[str, Any] = tree.result(title)
+        text = content.canonical({k: v for k, v in data.items() if k not in VARYING})
+        found[title] = text.replace(str(tree.base), "BASE")
+    return found
+
+
+def victims(tree: Tree) -> dict[str, list[int]]:
+    """Kind → living processes of the tree."""
+    found: dict[str, list[int]] = {}
+    for pid, words in tree.processes().items():
+        for kind, pattern in VICTIMS.items():
+            if re.search(pattern, words):
+                found.setdefault(kind, []).append(pid)
+                break
+    return found
+
+
+def check_whole(tree: Tree) -> None:
+    """Nothing of a run that is over is left, and what is there is whole."""
+    wait_for(lambda: not tree.processes(), 30, f"the end of {tree.processes()}")
+    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    assert not desk.known()
+    for title in tree.written():
+        assert tree.result(title)["spec_sha256"]
+    for folder in (tree.root / "venvs").glob("[!.]*/"):
+        said = json.loads((folder / ".stamp").read_text()) if (folder / ".stamp").exists() else None
+        if said is not None:
+            assert (folder / "bin/python").exists() and (folder / "lock").exists(), folder
+
+
+def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> str:
+    """Kill a process of that kind at a random moment of a run; how it went, in words."""
+    make = tree.start("-j4", "results", MODELS, **ENV)
+    time.sleep(delay)
+    end = time.monotonic() + 20
+    told = "the run was over before"
+    while make.poll() is None and time.monotonic() < end:
+        found = victims(tree).get(kind)
+        if found:
+            pid, number = dice.choice(found), dice.choice(SIGNALS)
+            try:
+                os.kill(pid, number)
+            except ProcessLookupError:
+                continue
+            told = f"{number.name} to {kind} {pid}"
+            break
+        time.sleep(0.01)
+    done = ended(make, 90)
+    assert "Traceback" not in done.text, f"{told}\n{done.text}"
+    return told
+
+
+def test_kills_at_random_moments(tree: Tree) -> None:
+    assert tree.results(**ENV).status == 0
+    undisturbed = meaning(tree)
+    shutil.rmtree(tree.root / "results")
+    begun = time.monotonic()
+    assert tree.results("-j4", **ENV).status == 0
+    length = time.monotonic() - begun
+    assert meaning(tree) == undisturbed
+    log = []
+    for number in ROUNDS:
+        dice = random.Random(f"{SEED}-{number}")  # noqa: S311
+        shutil.rmtree(tree.root / "results")
+        if dice.random() < 0.3:  # a build is in the way too
+            for env in dice.sample(("standin_1_0_0", "standin_2_0_0", "lm_eval_0_0_2"), 2):
+                shutil.rmtree(tree.root / "venvs" / env, ignore_errors=True)
+        kind = dice.choice(list(VICTIMS))
+        told = disturb(tree, dice, kind, dice.uniform(0, length))
+        log.append(f"{number}: {told}")
+        print(log[-1], flush=True)
+        try:
+            check_whole(tree)
+            done = tree.results("-j4", **ENV)
+            assert done.status == 0, done.text
+            assert meaning(tree) == undisturbed
+            check_whole(tree)
+        except AssertionError as error:
+            raise AssertionError(f"seed {SEED}, after {log[-1]}: {error}") from error
+    if len(ROUNDS) >= len(VICTIMS):
+        hits = [line for line in log if "over before" not in line]
+        assert len(hits) >= len(log) / 2, log
