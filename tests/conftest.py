@@ -14,5 +14,6 @@ if (ROOT / ".uv" / "bin" / "uv").exists():
     os.environ["PATH"] = f"{ROOT / '.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
 # The tests' makes are nobody's sub-makes, and no knob of the caller's is theirs.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
-             "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "TARGET", "V"):  # fmt: skip
+             "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE",
+             "TARGET", "V"):  # fmt: skip
     os.environ.pop(name, None)

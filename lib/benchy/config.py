@@ -76,8 +76,8 @@ class House:
 OWN = frozenset(
     {
         "engine", "engine_env", "vllm_version", "transformers_version", "extra_packages", "python",
-        "torch_backend", "cutoff", "host", "port", "hf_cache", "hf_token", "startup_timeout",
-        "cuda_devices",
+        "torch_backend", "cutoff", "engine_source", "index", "host", "port", "hf_cache", "hf_token",
+        "startup_timeout", "cuda_devices",
     }
 )  # fmt: skip
 
@@ -399,6 +399,21 @@ class _Reader:
                 )
             )
             ok = False
+        wheel = local_wheel(serving.engine_source, self.root)
+        if wheel:
+            self.inputs.append(wheel)
+            if not wheel.is_file():
+                here = f"{origin['engine_source']}".rpartition(":")
+                self.mistakes.append(
+                    Mistake(
+                        here[0],
+                        int(here[2]),
+                        "engine_source",
+                        f"there is no wheel {serving.engine_source}",
+                        "give its path relative to benchy's root, or its URL",
+                    )
+                )
+                ok = False
         token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
         return (
             Model(
@@ -478,6 +493,13 @@ def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str
         if serving.vllm_version and repair_holds(repair, serving.vllm_version):
             out.update(repair.variables)
     return dict(sorted({**out, **serving.engine_env}.items()))
+
+
+def local_wheel(source: str | None, root: Path) -> Path | None:
+    """The wheel's path if a source is a file of this machine."""
+    if source is None or "://" in source:
+        return None
+    return root / Path(source).expanduser()
 
 
 def repair_holds(repair: schema.Repair, version: str) -> bool:

@@ -21,7 +21,11 @@ def digest(value: Any) -> str:
 
 
 def sha256(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()
+    found = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):  # a wheel may be larger than what memory is left
+            found.update(block)
+    return found.hexdigest()
 
 
 @cache

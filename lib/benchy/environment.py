@@ -23,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import lockfile, paths, resolve, tiny, uv
+from benchy import interpreters, lockfile, paths, resolve, tiny, uv
 from benchy.errors import Failure, say
 from benchy.resolve import Spec
 
@@ -102,9 +102,11 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
             raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
         installing = ["sync", str(lock), "--python", str(aside / "bin" / "python")]
         words = uv.pip([*installing, *_options(said)])
-        done = uv.run(words, log, f"{env} installing", local_torch=spec.local_torch)
+        done = uv.run(
+            words, log, f"{env} installing", local_torch=spec.local_torch, index=spec.index
+        )
         if done.status:
-            mend = f"what is locked may be gone: rm {lock}, then run it again"
+            mend = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
             raise uv.failure(done, f"{env} cannot be installed", log, mend)
         stage("check")
         version = check(spec, aside)
@@ -157,7 +159,7 @@ def _options(said: dict[str, Any]) -> list[str]:
 
 def _python(minor: str | None, log: Path) -> str:
     """The interpreter of the minor release that a lock was resolved for."""
-    for _, path in resolve.pythons(minor, log):
+    for _, path in interpreters.pythons(minor, log):
         return path
     raise Failure(f"there is no Python {minor} here any more", f"uv python install {minor}", log)
 

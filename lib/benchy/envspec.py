@@ -7,12 +7,13 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from benchy import config, paths, schema
 from benchy.config import Model
-from benchy.content import digest, sha256
+from benchy.content import content_of, digest, sha256
 from benchy.errors import UsageError
 
 Spec = dict[str, Any]
@@ -33,18 +34,61 @@ def slug(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9]+", "_", text)
 
 
+@dataclass(frozen=True)
+class Source:
+    """Where a package comes from if it is no release of an index.
+
+    url: as a requirement names it after its @. tag: its part of the environment's name.
+    checkout: a file or folder of this machine and a hash of its content.
+    """
+
+    url: str
+    tag: str
+    checkout: Spec | None = None
+
+
+wheel_sha256 = cache(sha256)  # half a second for vLLM's; many models may name the same
+
+
+def git_source(url: str) -> Source:
+    return Source(f"git+{url}", "git_" + digest(url)[:8])
+
+
+def path_source(path: Path) -> Source:
+    """A checkout. Its changes are a reason to install it anew, not another environment."""
+    checkout = {"path": str(path), "content": content_of(path)}
+    return Source(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
+
+
+def engine_source(text: str, root: Path) -> Source:
+    """engine_source of a config. A wheel of this machine is what it holds: another content under
+    the same path is another environment."""
+    if text.startswith("git+"):
+        return git_source(text.removeprefix("git+"))
+    wheel = config.local_wheel(text, root)
+    if wheel is None:
+        return Source(text, "url_" + digest(text)[:8])
+    path = wheel.resolve()
+    content = wheel_sha256(path)
+    checkout = {"path": str(path), "content": content}
+    return Source(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
+
+
 def environment_spec(
     engine_name: str,
     engine: schema.Engine,
-    version: str,
+    version: str | None,
     serving: schema.Provider | None,
     source: str,
-    requirement: str | None = None,
+    elsewhere: Source | None = None,
     extra: tuple[str, ...] = (),
-    tag: str = "",
 ) -> Spec:
-    """The spec of an environment that holds one release; what varies it makes its name longer."""
-    repairs = [r for r in engine.repairs if config.repair_holds(r, version)]
+    """The spec of an environment that holds one release; what varies it makes its name longer.
+
+    version: None for a package from elsewhere that may be any release. source: the file (and line)
+    that asks for it.
+    """
+    repairs = [r for r in engine.repairs if version and config.repair_holds(r, version)]
     transformers = serving.transformers_version if serving else None
     packages = [*(serving.extra_packages if serving else []), *extra]
     drop = sorted({*engine.drop, *(d for r in repairs for d in r.drop)})
@@ -67,23 +111,16 @@ def environment_spec(
         )
     cutoff = (serving.cutoff if serving else None) or engine.cutoff
     torch_backend = (serving.torch_backend if serving else None) or engine.torch_backend
-    name = f"{engine_name}_{tag or slug(version)}"
-    if transformers:
-        name += f"_transformers_{slug(transformers)}"
-    unusual = [
-        packages,
-        serving.python if serving else None,
-        serving.torch_backend if serving else None,
-        serving.cutoff if serving else None,
-    ]
-    if any(unusual):
-        name += "_x" + digest(unusual)[:8]
+    index = (serving.index if serving else []) or engine.index
     # Every requirement that isn't the release itself comes after it: errors name the first.
-    requirements = [requirement or f"{engine.package}=={version}", *engine.requirements, *packages]
+    asked_for = (
+        f"{engine.package} @ {elsewhere.url}" if elsewhere else f"{engine.package}=={version}"
+    )
+    requirements = [asked_for, *engine.requirements, *packages]
     if transformers:
         requirements.append("transformers")
-    return {
-        "env": name,
+    spec = {
+        "env": _name(engine_name, engine, version, serving, elsewhere, packages),
         "kind": engine.kind,
         "name": engine_name,
         "package": engine.package.partition("[")[0],
@@ -92,7 +129,8 @@ def environment_spec(
         "overrides": overrides,
         "constraints": sorted({c for r in repairs for c in r.constraints}),
         "python": ",".join(python) or None,
-        "cutoff": cutoff,
+        # What comes from elsewhere and may be any release has no day.
+        "cutoff": "none" if cutoff == "release" and version is None else cutoff,
         "slack_days": engine.slack_days,
         "torch_backend": torch_backend,
         "variables": {k: v for r in repairs for k, v in r.variables.items()},
@@ -100,6 +138,45 @@ def environment_spec(
         "repairs": [{"why": r.why, "link": r.link, "versions": r.versions} for r in repairs],
         "source": source,
     }
+    if index:
+        spec["index"] = index
+    if elsewhere and elsewhere.checkout:
+        spec["checkout"] = elsewhere.checkout
+    return spec
+
+
+def _name(
+    engine_name: str,
+    engine: schema.Engine,
+    version: str | None,
+    serving: schema.Provider | None,
+    elsewhere: Source | None,
+    packages: list[str],
+) -> str:
+    """A directory's name: the engine, the release, and a hash of all that a config makes unusual,
+    so that no two sets of packages share it."""
+    transformers = serving.transformers_version if serving else None
+    name = f"{engine_name}_{elsewhere.tag if elsewhere else slug(version or '')}"
+    if transformers:
+        name += f"_transformers_{slug(transformers)}"
+
+    def varied(key: str) -> Any:
+        asked = getattr(serving, key) if serving else None
+        return None if asked == getattr(engine, key) else asked
+
+    unusual: list[Any] = [
+        packages,
+        serving.python if serving else None,
+        varied("torch_backend"),
+        varied("cutoff"),
+    ]
+    # A slug cannot tell 0.8.5+1 from 0.8.5.1, and a source's tag says nothing of the release.
+    unclear = [v for v in (version, transformers) if v and re.search(r"[+!]", v)]
+    unclear += [version] if elsewhere and version else []
+    more = [serving.index if serving else [], unclear]
+    if any(more):
+        unusual += more
+    return name + ("_x" + digest(unusual)[:8] if any(unusual) else "")
 
 
 def stored(spec: Spec, root: Path) -> Spec:
@@ -122,7 +199,14 @@ def environment_of(model: Model, around: Surroundings) -> Spec:
         or serving.python
         or serving.torch_backend
         or serving.cutoff
+        or serving.index
     )
+    source = model.origin.get("vllm_version", model.file)
+    if serving.engine_source:
+        elsewhere = engine_source(serving.engine_source, around.root)
+        source = model.origin.get("engine_source", model.file)
+        asked = serving.vllm_version
+        return environment_spec(model.engine_name, model.engine, asked, serving, source, elsewhere)
     if serving.vllm_version is None and not varied:
         return main_environment(model, around)
     version = serving.vllm_version or model.engine.default_version or around.main_version()
@@ -130,7 +214,6 @@ def environment_of(model: Model, around: Surroundings) -> Spec:
         raise UsageError(
             "uv.lock holds no vllm for this Python", "name a vllm_version in the config"
         )
-    source = model.origin.get("vllm_version", model.file)
     return environment_spec(model.engine_name, model.engine, version, serving, source)
 
 

@@ -21,8 +21,15 @@ from packaging.version import Version
 
 from benchy import config, paths, planfiles, schema, wording
 from benchy.config import House, Model
-from benchy.content import canonical, content_of, digest, sha256
-from benchy.envspec import Surroundings, environment_of, environment_spec, main_environment
+from benchy.content import canonical, content_of, sha256
+from benchy.envspec import (
+    Surroundings,
+    environment_of,
+    environment_spec,
+    git_source,
+    main_environment,
+    path_source,
+)
 from benchy.errors import UsageError
 
 Spec = dict[str, Any]
@@ -42,6 +49,22 @@ class Plan:
     limit: int | None = None
     inputs: list[str] = field(default_factory=list)
 
+    def add(self, spec: Spec) -> None:
+        """Take an environment; the last guard against two sets of packages in one directory."""
+        there = self.environments.setdefault(spec["env"], spec)
+        if any(spec.get(key) != there.get(key) for key in {*spec, *there} - _places(spec)):
+            raise UsageError(
+                f"{there['source']} and {spec['source']} ask for two sets of packages, and both "
+                f"would be venvs/{spec['env']}",
+                "rename one of the engines' files",
+            )
+
+
+def _places(spec: Spec) -> set[str]:
+    """Keys of an environment's spec that only say who asks for it and where it lies: the name of
+    one that comes from a wheel of this machine says what the wheel holds."""
+    return {"source", "requirements", "checkout"} if spec.get("checkout") else {"source"}
+
 
 def expand(
     house: House, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
@@ -56,7 +79,7 @@ def expand(
     plan = Plan(limit=limit, inputs=[str(p) for p in inputs])
     for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
         plan.tasks[name], env = task_spec(name, house, around, plan)
-        plan.environments.setdefault(env["env"], env)
+        plan.add(env)
     for model in house.models:
         asked = environment_of(model, around)
         serving, fallback = asked, None
@@ -71,7 +94,7 @@ def expand(
                 }
                 serving = instead
         for spec in (asked, serving):
-            plan.environments.setdefault(spec["env"], spec)
+            plan.add(spec)
         plan.servers[model.name] = server_spec(model, serving, fallback, house)
         tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
         for task in tasks:
@@ -153,34 +176,20 @@ def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tupl
     task = house.tasks[name]
     source = f"configs/tasks/{name}.yaml"
     engine = house.engines[task.harness]
-    version = task.harness_version or engine.default_version
-    requirement, tag = None, ""
-    fork: Spec | None = None
+    elsewhere = None
+    version = task.harness_version
     if task.lm_eval_git:
-        requirement = f"{engine.package} @ git+{task.lm_eval_git}"
-        tag = "git_" + digest(task.lm_eval_git)[:8]
+        elsewhere = git_source(task.lm_eval_git)
     elif task.lm_eval_path:
-        path = (around.root / Path(task.lm_eval_path).expanduser()).resolve()
-        fork = {"path": str(path), "content": content_of(path)}
-        requirement, tag = f"{engine.package} @ {path.as_uri()}", "path_" + digest(str(path))[:8]
-    if version is None and not tag:
-        raise UsageError(
-            f"no release of {task.harness} is named", f"add harness_version to {source}"
-        )
-    env = environment_spec(
-        task.harness,
-        engine,
-        version or "0",
-        None,
-        source,
-        requirement,
-        tuple(task.extra_packages),
-        tag,
-    )
-    if tag:
-        env["version"] = None
-    if fork:
-        env["checkout"] = fork
+        elsewhere = path_source((around.root / Path(task.lm_eval_path).expanduser()).resolve())
+    else:
+        version = version or engine.default_version
+        if version is None:
+            raise UsageError(
+                f"no release of {task.harness} is named", f"add harness_version to {source}"
+            )
+    packages = tuple(task.extra_packages)
+    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
     folder = task.include_path
     files = {}
     if folder:
@@ -343,7 +352,7 @@ def show(plan: Plan, form: str) -> str:
     lines = []
     for name, model in sorted(plan.models.items()):
         lines.append(f"{name}  ({model['source']})")
-        version = plan.environments[model["environment"]]["version"]
+        version = plan.environments[model["environment"]]["version"] or "as its source says"
         note = f"  fallback for {model['asked']}" if model["fallback"] else ""
         lines.append(f"  served by {model['environment']} (release {version}){note}")
         lines += [f"  {paths.result(name, t, plan.limit)}" for t in model["tasks"]]

@@ -39,89 +39,92 @@ class Release:
         return stamp(self.uploaded + timedelta(days=slack_days))
 
 
-def find(
-    package: str,
-    version: str,
-    python: str,
-    version_of_python: str,
-    log: Path,
-    options: Sequence[str] = (),
-) -> Release | uv.Done:
-    """The release as that Python (path) may install it, or how uv refused: try another Python.
+@dataclass(frozen=True)
+class Asking:
+    """Whom to ask. python: path of the interpreter to install for; options: of uv; index: package
+    indexes that come before the machine's."""
+
+    python: str
+    log: Path
+    options: Sequence[str] = ()
+    index: Sequence[str] = ()
+
+    def __call__(self, requirement: str, *more: str) -> uv.Done:
+        """uv's answer to one requirement alone, as a pylock.toml."""
+        arguments = ["compile", "-", "--no-deps", "--no-header", "--format", "pylock.toml"]
+        words = uv.pip([*arguments, "--python", self.python, *self.options, *more])
+        return uv.run(words, self.log, stdin=requirement, index=self.index)
+
+
+def find(package: str, version: str, version_of_python: str, ask: Asking) -> Release | uv.Done:
+    """The release as that Python may install it, or how uv refused: try another Python.
 
     Raises Failure where no Python would help: no such release or package, no upload times, no
     network.
     """
     pin = f"{package}=={version}"
-    done = _ask(pin, python, log, [*DATED_ONLY, *options])
+    done = ask(pin, *DATED_ONLY)
     times = upload_times(done.stdout)
-    needs = needed_python(pin, python, log, options) if times else SpecifierSet()
-    if not needs.contains(version_of_python, prereleases=True):
-        return uv.Done(uv.UNSOLVED, "", [f"error: {pin} needs Python {needs}"])
+    refusal = unfit(pin, version_of_python, ask) if times else None
+    if refusal:
+        return refusal
     if times:
         return Release(package, version, max(times))
     if done.status not in (0, uv.UNSOLVED):
-        raise uv.failure(done, f"{pin} cannot be looked up", log)
-    undated = _ask(pin, python, log, options)
+        raise uv.failure(done, f"{pin} cannot be looked up", ask.log)
+    undated = ask(pin)
     if undated.status == 0:
         raise Failure(
             f"the index tells no upload times for {pin}, so its day is not known",
             "give its day, or none: CUTOFF=2025-04-01 to make venv and make lock, or the key cutoff"
             " in a config or an engine's file",
-            log,
+            ask.log,
         )
     if not any(UNKNOWN.search(line) for line in undated.talk):
         return undated
     if any(NO_PACKAGE.search(line) for line in undated.talk):
-        raise Failure(f"the index has no package named {package}", "check the name", log)
-    near = _nearest(package, version, python, log)
+        raise Failure(f"the index has no package named {package}", "check the name", ask.log)
+    near = _nearest(package, version, ask)
     raise Failure(
         f"the index has no release {version} of {package}",
         f"nearest: {', '.join(near)}"
         if near
         else f"uv pip install {package}   shows what there is",
-        log,
+        ask.log,
     )
 
 
-def needed_python(pin: str, python: str, log: Path, options: Sequence[str]) -> SpecifierSet:
-    """What the release says of Python, as far as uv can be made to tell.
+def unfit(requirement: str, version_of_python: str, ask: Asking) -> uv.Done | None:
+    """How a Python that a release says it can't have is refused; None if it says no such thing.
 
     uv obeys the lower bound and passes over the upper one: it would put a release that says <3.13
     on 3.13. Asked for a Python that is surely too old, it cites both. 3.0 fits no wheel that begins
     at cp38, so 3.8 is asked for too; a release whose wheels are for single Pythons needs no bound.
     """
     for old in ("3.0", "3.8"):
-        said = "\n".join(_ask(pin, python, log, [*options, "--python-version", old]).talk)
+        said = "\n".join(ask(requirement, "--python-version", old).talk)
         found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", said)
+        with contextlib.suppress(InvalidSpecifier):
+            if found and not SpecifierSet(found[1]).contains(version_of_python, prereleases=True):
+                return uv.Done(uv.UNSOLVED, "", [f"error: {requirement} needs Python {found[1]}"])
         if found:
-            with contextlib.suppress(InvalidSpecifier):
-                return SpecifierSet(found[1])
-    return SpecifierSet()
+            break
+    return None
 
 
-def _nearest(package: str, version: str, python: str, log: Path) -> list[str]:
+def _nearest(package: str, version: str, ask: Asking) -> list[str]:
     """The releases next to a version that does not exist, the lower first."""
-    out = []
-    for pin, options in (
-        (f"{package}<{version}", []),
-        (f"{package}>{version}", ["--resolution", "lowest"]),
-    ):
-        found = newest(pin, python, log, options)
-        if found:
-            out.append(found)
-    return out
+    found = [
+        newest(f"{package}<{version}", ask),
+        newest(f"{package}>{version}", ask, "--resolution", "lowest"),
+    ]
+    return [version for version in found if version]
 
 
-def newest(requirement: str, python: str, log: Path, options: Sequence[str] = ()) -> str | None:
+def newest(requirement: str, ask: Asking, *options: str) -> str | None:
     """The newest release that meets a requirement for that Python; None if none does."""
-    found = re.search(r'^version = "(.+)"', _ask(requirement, python, log, options).stdout, re.M)
+    found = re.search(r'^version = "(.+)"', ask(requirement, *options).stdout, re.M)
     return found[1] if found else None
-
-
-def _ask(pin: str, python: str, log: Path, options: Sequence[str]) -> uv.Done:
-    arguments = ["compile", "-", "--no-deps", "--no-header", "--format", "pylock.toml"]
-    return uv.run(uv.pip([*arguments, "--python", python, *options]), log, stdin=pin)
 
 
 def upload_times(pylock: str) -> list[datetime]:

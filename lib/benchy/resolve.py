@@ -22,10 +22,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from packaging.version import InvalidVersion, Version
-
-from benchy import lockfile, paths, release, uv
+from benchy import interpreters, lockfile, paths, release, uv
 from benchy.errors import Failure, UsageError, say
 
 FORMAT = 1  # raised when the same inputs are resolved in another way
@@ -35,7 +32,6 @@ TRIES = 3  # Pythons on which a resolution is tried: each costs seconds, and old
 # What uv takes from the PyTorch index with --torch-backend. That index tells no upload times, so
 # these are exempt from the cutoff; the engine pins torch to the digit anyway.
 FROM_TORCH_INDEX = ("torch", "torchvision", "torchaudio", "triton", "pytorch-triton")
-DOWNLOADABLE = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9")  # most likely to fit first
 
 
 @dataclass(frozen=True)
@@ -55,7 +51,8 @@ class Spec:
     torch_backend: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
     module: str = "vllm"
-    checkout: str = ""  # a hash of the source tree that a requirement's path names
+    checkout: str = ""  # a hash of the tree or the wheel that a requirement's path names
+    index: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, env: str) -> Spec:
@@ -77,7 +74,7 @@ class Spec:
         """Of what envspec.environment_spec gives."""
         known_keys = {field.name for field in fields(cls)}
         data = {key: value for key, value in data.items() if key in known_keys}
-        for key in ("requirements", "overrides", "constraints"):
+        for key in ("requirements", "overrides", "constraints", "index"):
             data[key] = tuple(data.get(key) or ())
         data["variables"] = tuple(sorted((data.get("variables") or {}).items()))
         data["checkout"] = str((data.get("checkout") or {}).get("content", ""))
@@ -89,11 +86,19 @@ class Spec:
         return self.kind == "harness" or self.torch_backend == "cpu"
 
     @property
+    def built(self) -> bool:
+        """Whether the package itself is built here, from a git revision or a checkout."""
+        first = self.requirements[0]
+        return " @ " in first and not first.partition("#")[0].partition("?")[0].endswith(".whl")
+
+    @property
     def inputs(self) -> str:
         """Hash of all that a resolution depends on."""
         keep = ("requirements", "overrides", "constraints", "python", "cutoff", "slack_days")
         data = {key: value for key, value in asdict(self).items() if key in keep}
         data |= {"torch_backend": self.torch_backend, "format": FORMAT, "checkout": self.checkout}
+        if self.index:
+            data["index"] = self.index
         if self.kind == "main":
             data["uv.lock"] = digest(paths.ROOT / "uv.lock")
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
@@ -228,9 +233,9 @@ def _export(spec: Spec) -> str:
 def _resolve(spec: Spec) -> str:
     """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
     log, refusals = log_path(spec.env), list[tuple[str, uv.Done]]()
-    binary = ["--only-binary", spec.package] if spec.kind == "engine" else []
+    binary = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
     tried = 0
-    for version, python in pythons(spec.python, log):
+    for version, python in interpreters.pythons(spec.python, log):
         as_of = _as_of(spec, version, python, binary, log)
         if isinstance(as_of, uv.Done):
             refusals.append((version, as_of))
@@ -251,7 +256,8 @@ def _resolve(spec: Spec) -> str:
     if not refusals:
         raise Failure(
             f"{spec.env}: no Python here fits {spec.python or 'it'}",
-            f"uv python install {DOWNLOADABLE[0]}   or widen python: in the engine's file", log,
+            f"uv python install {interpreters.DOWNLOADABLE[0]}   "
+            "or widen python: in the engine's file", log,
         )  # fmt: skip
     on = ", ".join(version for version, _ in refusals)
     mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
@@ -267,16 +273,23 @@ def _as_of(
     The day and the fitness are taken from the lock that is there, if it knows them: a second
     resolution asks no index for them, and a file that is added to a release later moves no day.
     """
+    ask = release.Asking(python, log, binary, spec.index)
     if spec.cutoff != "release" or spec.version is None:
-        return None if spec.cutoff in ("none", "release") else spec.cutoff, None
+        refusal = None if spec.built else release.unfit(spec.requirements[0], version, ask)
+        return refusal or (None if spec.cutoff in ("none", "release") else spec.cutoff, None)
     for path in (paths.lock(spec.env), paths.shared_lock(spec.env)):
         said = lockfile.header(path)
         day = release.moment(said.get("released") or "", datetime.now(timezone.utc))
         same = said.get("requirements", [])[:1] == list(spec.requirements[:1])
-        if day and same and said.get("python") == ".".join(version.split(".")[:2]):
+        if (
+            day
+            and same
+            and not spec.index
+            and said.get("python") == ".".join(version.split(".")[:2])
+        ):
             known = release.Release(spec.package, spec.version, day)
             return known.cutoff(spec.slack_days), release.stamp(day)
-    found = release.find(spec.package, spec.version, python, version, log, binary)
+    found = release.find(spec.package, spec.version, version, ask)
     if isinstance(found, uv.Done):
         return found
     return found.cutoff(spec.slack_days), release.stamp(found.uploaded)
@@ -302,7 +315,7 @@ def _compile(
             arguments = ["compile", "-", *plain, *files, *binary, *options, *until(cutoff)]
             asked = "\n".join(spec.requirements)
             label = f"{spec.env} resolving"
-            done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch)
+            done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch, index=spec.index)
         if first is None:
             first = done
         # A torch from the ordinary index is the CUDA build, 3 GB of it: keep looking.
@@ -322,45 +335,3 @@ def until(cutoff: str | None) -> list[str]:
     machine = uv.variables().get("UV_EXCLUDE_NEWER")
     use = release.earlier(cutoff, machine, datetime.now(timezone.utc))
     return ["--exclude-newer", use] if use else []
-
-
-def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
-    """(version, path of the interpreter), best first, one per minor release.
-
-    wanted: a specifier (">=3.9,<3.13"), a release ("3.11") or None. First the Python that runs this
-    (its machine's wheels fit it), then the newest installed; last those that uv can download.
-    """
-    try:
-        plain_release = wanted and wanted[0] not in "<>=!~"
-        fits = SpecifierSet(f"=={wanted}.*" if plain_release else wanted or "")
-    except InvalidSpecifier:
-        raise UsageError(f"{wanted!r} is no Python release", "write 3.11 or >=3.9,<3.13") from None
-    own = f"{sys.version_info.major}.{sys.version_info.minor}"
-    base = Path(sys.base_prefix) / "bin" / f"python{own}"
-    running = ".".join(map(str, sys.version_info[:3]))
-    if base.exists() and fits.contains(running, prereleases=True):
-        yield running, str(base)  # before others are asked for: that takes half a second
-    installed: dict[str, tuple[str, str]] = {}
-    done = uv.run(["python", "list", "--only-installed", "--output-format", "json"], log)
-    for item in json.loads(done.stdout or "[]"):
-        with contextlib.suppress(InvalidVersion):
-            version = Version(item["version"])
-            plain = item["implementation"] == "cpython" and item["variant"] == "default"
-            if plain and version >= Version("3.8") and not version.is_prerelease:
-                minor = f"{version.major}.{version.minor}"
-                installed.setdefault(minor, (item["version"], item["path"]))
-    for minor in sorted(installed, key=Version, reverse=True):
-        if fits.contains(installed[minor][0], prereleases=True) and not (
-            minor == own and base.exists()
-        ):
-            yield installed[minor]
-    for minor in DOWNLOADABLE:
-        if minor in installed or uv.offline() or not fits.contains(f"{minor}.99"):
-            continue
-        installing = uv.run(["python", "install", minor], log, f"Python {minor}")
-        if installing.offline:
-            return
-        if installing.status == 0:
-            found = uv.run(["python", "find", minor], log).stdout.strip()
-            if found:
-                yield minor, found

@@ -38,7 +38,8 @@ class Model:
 
 @dataclass(frozen=True)
 class Engine:
-    """asked: the release that the configuration names (None: the main environment's).
+    """asked: the release that the configuration names (None: the main environment's,
+    or whatever release a source of one's own is).
     answered: what /version said. lock_sha256: of the environment's lock."""
 
     name: str

@@ -11,10 +11,11 @@ from __future__ import annotations
 import re
 from functools import cache
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
 # A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
@@ -58,11 +59,67 @@ def _environ(variables: dict[str, str]) -> dict[str, str]:
     return variables
 
 
+def _public(url: str) -> None:
+    """ValueError if a URL carries a password or a token: it would stand in logs and in locks."""
+    said = urlsplit(url.removeprefix("git+"))
+    if said.password or (said.username and said.scheme != "ssh"):
+        raise ValueError(
+            "carries credentials, which would stand in locks and logs\n"
+            "take them out of the URL; uv finds them in ~/.netrc, in a keyring or, for "
+            "NAME=https://… here, in UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD"
+        )
+
+
+def _git_url(text: str) -> str:
+    _public(text)
+    return text
+
+
+def _requirement(text: str) -> str:
+    _, at, url = text.partition("@")
+    if at and "://" in url:
+        _public(url.strip())
+    return text
+
+
+def _index(text: str) -> str:
+    url = re.sub(r"^[A-Za-z0-9_-]+=", "", text)
+    if not re.fullmatch(r"(https?|file)://\S+", url):
+        raise ValueError("is no index\nwrite its URL, https://host/simple, or NAME=https://…")
+    _public(url)
+    return text
+
+
+def _source(text: str) -> str:
+    path = text.partition("#")[0].partition("?")[0]
+    git = re.fullmatch(
+        r"git\+(https?|ssh|file)://([^\s@/]*@)?[^\s@]*/[^\s@]+@[^\s@#]+(#\S+)?", text
+    )
+    url = re.match(r"https?://", text)
+    if not (git or (path.endswith(".whl") and (url or "://" not in text) and "\n" not in text)):
+        raise ValueError(
+            "is neither a git revision nor a wheel\nwrite git+https://host/repository@REVISION, "
+            "or the URL or the path of a .whl file"
+        )
+    if git or url:
+        _public(text)
+    return text
+
+
 Release = Annotated[str, AfterValidator(canonical)]
 Specifier = Annotated[str, AfterValidator(_specifier)]
 Cutoff = Annotated[str, AfterValidator(_cutoff)]
 Name = Annotated[str, Field(pattern=NAME)]
-Requirement = Annotated[str, Field(pattern=REQUIREMENT)]
+Requirement = Annotated[str, Field(pattern=REQUIREMENT), AfterValidator(_requirement)]
+Indexes = Annotated[
+    list[Annotated[str, AfterValidator(_index)]],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=str | list[str],
+    ),
+]
+GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidator(_git_url)]
+Source = Annotated[str, AfterValidator(_source)]
 Variables = Annotated[dict[str, str], AfterValidator(_environ)]
 Size = Annotated[int, Field(ge=1)]
 Devices = Annotated[str, Field(pattern=r"^(\d+(, ?\d+)*)?$")]
@@ -95,6 +152,17 @@ class Provider(Strict):
     transformers_version: Release | None = key(
         None,
         "this release of transformers instead of the one that the engine's resolves to",
+        "lock",
+    )
+    engine_source: Source | None = key(
+        None,
+        "the engine from a git revision (git+https://…@REVISION) or a wheel (its URL or path); with"
+        " vllm_version it has to be that release, whose day is the cutoff; else there is none",
+        "lock",
+    )
+    index: Indexes = key(
+        [],
+        "package indexes of one's own, asked before the machine's; no cutoff holds for them",
         "lock",
     )
     extra_packages: list[Requirement] = key([], "requirements installed beside the engine", "lock")
@@ -205,9 +273,7 @@ class Task(Strict):
     harness_version: Release | None = key(None, "its release; absent: the default", "lock")
     extra_packages: list[Requirement] = key([], "requirements beside the harness", "lock")
     lm_eval_path: str | None = key(None, "a checkout of a fork to use as the harness", "lock")
-    lm_eval_git: Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$")] | None = key(
-        None, "a git URL of a fork, with @REV", "lock"
-    )
+    lm_eval_git: GitUrl | None = key(None, "a git URL of a fork, with @REV", "lock")
     include_path: str | None = key(None, "folder with task files of one's own")
     offline: bool = key(False, "the task's data is local: nothing is asked of the hub", "no")
     num_fewshot: Annotated[int, Field(ge=0)] | None = key(None, "examples in the prompt")
@@ -252,6 +318,7 @@ class Engine(Strict):
     neutral: list[str] = key([], "options that cannot change an answer", "no")
     python: Specifier | None = key(None, "Pythons that its environments may have", "lock")
     cutoff: Cutoff = key("release", "packages as of: release, none, or a date", "lock")
+    index: Indexes = key([], "package indexes asked before the machine's", "lock")
     slack_days: Annotated[int, Field(ge=0)] = key(7, "days after the release's own", "lock")
     torch_backend: Annotated[str, Field(pattern=r"^[a-z0-9.]+$")] | None = key(
         None, "uv's torch backend: auto, cpu, cu128 …", "lock"

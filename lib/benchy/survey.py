@@ -28,6 +28,7 @@ from benchy import (
     content,
     environment,
     envspec,
+    interpreters,
     inventory,
     lockfile,
     paths,
@@ -52,11 +53,11 @@ Row = dict[str, Any]
 
 def releases(package: str, since: Version, until: Version | None, log: Path) -> list[str]:
     """The releases on the index, oldest first; no pre-releases. uv is asked for ever lower ones."""
-    _, python = next(resolve.pythons(None, log))
+    _, python = next(interpreters.pythons(None, log))
     out: list[str] = []
     bound = f"<={until}" if until else ""
     while True:
-        version = release.newest(f"{package}{bound}", python, log)
+        version = release.newest(f"{package}{bound}", release.Asking(python, log))
         if version is None or Version(version) < since:
             return out[::-1]
         out.append(version)
@@ -87,7 +88,7 @@ def noted(lock: str) -> dict[str, str]:
 def plain(spec: resolve.Spec, log: Path) -> Row:
     """What `uv pip install package==release` would get today, on the Python that benchy chose or,
     if it chose none, the first at hand."""
-    _, python = next(resolve.pythons(spec.python, log))
+    _, python = next(interpreters.pythons(spec.python, log))
     arguments = ["compile", "-", "--no-header", "--no-annotate", "--python", python]
     pin = f"{spec.package}=={spec.version}"
     done = uv.run(uv.pip(arguments), log, stdin=pin, local_torch=spec.local_torch)

@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import pipconf
+from benchy import ownindex, pipconf
 from benchy.errors import Failure, UsageError, say
 from benchy.paths import ROOT
 
@@ -111,8 +111,8 @@ def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True)
 
 
 def pip(arguments: Sequence[str]) -> list[str]:
-    """A `uv pip` command line. --project /: no pyproject.toml of ours may colour a resolution."""
-    return ["pip", *arguments, "--project", "/", *pipconf.uv_arguments(os.environ)]
+    """A `uv pip` command line, for `run`."""
+    return ["pip", *arguments, *pipconf.uv_arguments(os.environ)]
 
 
 def run(
@@ -121,10 +121,18 @@ def run(
     label: str = "",
     stdin: str | None = None,
     local_torch: bool = True,
+    index: Sequence[str] = (),
 ) -> Done:
-    """Run uv to its end; never raises for a failing uv. label: shown with progress ("" : none)."""
+    """Run uv to its end; never raises for a failing uv. label: shown with progress ("" : none).
+
+    index: package indexes that come before the machine's, for `uv pip`.
+    """
     command = [str(find()), *(["--offline"] if offline() else []), *arguments]
-    return run_program(command, log, label, stdin, variables(local_torch=local_torch))
+    environ = variables(local_torch=local_torch)
+    with ownindex.project(index, environ) as (folder, settled):
+        if arguments[0] == "pip":  # no pyproject.toml of ours may colour a resolution
+            command += ["--project", str(folder)]
+        return run_program(command, log, label, stdin, settled)
 
 
 def run_program(

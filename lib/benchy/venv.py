@@ -90,7 +90,9 @@ def relock(spec: Spec, fresh: bool, share: bool) -> None:
     changed = environment.ensure_lock(spec, fresh)
     now = lockfile.packages(path)
     if changed:
-        say("LOCKED", f"{path}: {len(now)} packages")
+        cutoff = lockfile.header(path).get("cutoff")
+        day = f" as of {cutoff[:10]}" if cutoff else "" if spec.kind == "main" else " as of today"
+        say("LOCKED", f"{path}: {len(now)} packages{day}")
     if fresh and before:
         lines = list(lockfile.differences(before, now))
         print("\n".join(lines) or f"{path}: the same {len(now)} packages as before")

@@ -78,8 +78,8 @@ def mistake(
         )
     context = detail.get("ctx", {})
     if code == "value_error":
-        what = f"{shown} {context.get('error', detail['msg'])}"
-        mend = ""
+        told, _, mend = str(context.get("error", detail["msg"])).partition("\n")
+        what = f"{shown} {told}"
         if name.endswith("version") or "version" in str(context.get("error")):
             mend = 'write a release such as "0.8.5" or "0.8.5.post1"'
         return Mistake(document.file, document.line(key), yamlfile.dotted(key), what, mend)
@@ -98,7 +98,9 @@ def mistake(
 
 def _type_mend(want: str, value: Any, name: str) -> str:
     if want == "a list":
-        return f'write {name}: ["{value}"]' if isinstance(value, str) else "write [one, two]"
+        return (
+            f'write {name}: ["{_hidden(value)}"]' if isinstance(value, str) else "write [one, two]"
+        )
     if isinstance(value, str) and want in ("a whole number", "a number", "true or false"):
         return (
             f"write {name}: {value} without quotes"
@@ -128,6 +130,11 @@ def _fields(kind: type[Any], path: Key) -> list[str]:
     return sorted(getattr(kind, "model_fields", {}))
 
 
+def _hidden(text: str) -> str:
+    """A password or a token in a URL is told to nobody."""
+    return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
 def _short(value: Any) -> str:
-    text = repr(value) if isinstance(value, str) else str(value)
+    text = _hidden(repr(value) if isinstance(value, str) else str(value))
     return text if len(text) <= 60 else text[:57] + "…"

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import subprocess
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -157,6 +158,27 @@ def test_gc_removes_what_nothing_refers_to_and_asks(tree: Tree) -> None:
     assert tree.make("gc").text.strip() == "gc: everything is referred to"
     assert tree.make("results", "MODELS=one two four").status == 0
     assert tree.events() == []
+
+
+def test_a_wheel_instead_of_a_release(tree: Tree) -> None:
+    """What answers is what the wheel holds; other bytes under its path are another environment."""
+    wheel = tree.wheels / "standin_engine-1.1.0-py3-none-any.whl"
+    tree.edit(THREE, 'vllm_version: "1.0.0"', f'engine_source: "../wheels/{wheel.name}"')
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
+    first = tree.result("three/alpha")["engine"]
+    assert (first["asked"], first["answered"]) == (None, "1.1.0")
+    assert first["environment"].startswith("standin_wheel_")
+    quiet(tree)
+    with zipfile.ZipFile(wheel, "a") as archive:
+        archive.writestr("standin_engine/more.py", "")
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
+    assert tree.result("three/alpha")["engine"]["environment"] != first["environment"]
+    tree.edit(THREE, "engine_source:", 'vllm_version: "2.0.0", engine_source:')
+    done = tree.results("FALLBACK=0")
+    assert done.status != 0
+    assert "standin-engine is 1.1.0, not 2.0.0" in done.text
 
 
 def test_a_broken_config_stops_all_and_says_where(tree: Tree) -> None:

@@ -33,7 +33,7 @@ ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/a
 OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
 KNOBS = (
     *("CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK"),
-    *("FORMAT", "VERSION", "ENGINE", "TARGET", "OFFLINE"),
+    *("FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE", "TARGET", "OFFLINE"),
 )
 
 

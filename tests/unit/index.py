@@ -56,6 +56,13 @@ class Index:
         threading.Thread(target=self.server.serve_forever, daemon=True).start()
         self.url = f"http://127.0.0.1:{self.server.server_port}/simple"
 
+    def __enter__(self) -> Index:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.server.shutdown()
+        self.server.server_close()
+
     def answer(self, path: str) -> tuple[str, bytes] | None:
         self.asked.append(path)
         parts = path.strip("/").split("/")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -118,6 +119,28 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
      ["spanish.yaml:2: extra_packages.0"]),
     ("a requirement that is an option", "tasks/spanish.yaml", TASK +
      "extra_packages: [--index-url=x]\n", ["spanish.yaml:2: extra_packages.0"]),
+    ("a token in a requirement", "tasks/spanish.yaml", TASK +
+     'extra_packages: ["x @ git+https://me:s3cret@host/x@main"]\n',
+     ["spanish.yaml:2: extra_packages.0: 'x @ git+https://***@host/x@main' carries credentials"]),
+    ("a token in an index", "single_card/m.yaml", overrides('index: "https://s3cret@host/simple"'),
+     ["m.yaml:6: vllm.overrides.index.0: 'https://***@host/simple' carries credentials", "netrc",
+      "UV_INDEX_NAME_PASSWORD"]),
+    ("a token in one of two indexes", "engines/vllm.yaml", ENGINE +
+     'index: ["https://host/simple", "own=https://me:s3cret@host/simple"]\n',
+     ["vllm.yaml:5: index.1: 'own=https://***@host/simple' carries credentials"]),
+    ("a token where a list belongs", "tasks/spanish.yaml", TASK +
+     'extra_packages: "x @ https://s3cret@host/x.whl"\n', ["is not a list"]),
+    ("no index", "single_card/m.yaml", overrides("index: --extra"),
+     ["m.yaml:6: vllm.overrides.index.0: '--extra' is no index", "write its URL"]),
+    ("a token in a source", "single_card/m.yaml",
+     overrides('engine_source: "git+https://s3cret@host/vllm@main"'),
+     ["m.yaml:6: vllm.overrides.engine_source: 'git+https://***@host/vllm@main' carries"]),
+    ("a source with no revision", "single_card/m.yaml",
+     overrides('engine_source: "git+ssh://git@host/vllm"'),
+     ["m.yaml:6: vllm.overrides.engine_source", "is neither a git revision nor a wheel",
+      "@REVISION"]),
+    ("a wheel that is not there", "single_card/m.yaml", overrides("engine_source: no/vllm.whl"),
+     ["m.yaml:6: engine_source: there is no wheel no/vllm.whl"]),
 ]  # fmt: skip
 
 
@@ -129,6 +152,36 @@ def test_mistake(root: Path, name: str, file: str, text: str | bytes, says: list
         config.load(root)
     for part in says:
         assert part in str(error.value)
+    assert "s3cret" not in str(error.value)
+
+
+SOURCES = [
+    ("git+https://host/vllm@v0.9.0", True),
+    ("git+https://host/org/vllm@feature/x#subdirectory=a", True),
+    ("git+ssh://git@host/vllm@0123456", True),
+    ("git+file:///srv/vllm@main", True),
+    ("https://host/vllm-1.0-py3-none-any.whl", True),
+    ("https://host/vllm-1.0-py3-none-any.whl#sha256=00", True),
+    ("https://host/vllm.tar.gz", False),
+    ("ftp://host/vllm.whl", False),
+    ("git+https://host/vllm", False),
+    ("git+ssh://git:s3cret@host/vllm@main", False),
+    ("vllm", False),
+    ("a.whl\nb.whl", False),
+]
+
+
+@pytest.mark.parametrize(("source", "fits"), SOURCES)
+def test_sources(root: Path, source: str, fits: bool) -> None:
+    text = overrides(f"engine_source: {json.dumps(source)}")
+    (root / "configs/single_card/m.yaml").write_text(text)
+    if fits:
+        (model,) = config.load(root).models
+        assert model.serving.engine_source == source
+        assert "engine_source" not in model.options
+    else:
+        with pytest.raises(ConfigError, match="engine_source"):
+            config.load(root)
 
 
 def test_all_mistakes_of_all_files_at_once(root: Path) -> None:

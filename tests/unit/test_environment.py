@@ -288,7 +288,7 @@ def test_torch_for_cpus_comes_from_the_machine_or_from_uv(monkeypatch: pytest.Mo
     asked: list[list[str]] = []
     answers = {"plain": "torch==2.6.0 \\\n    --hash=sha256:00\n", "cpu": "torch==2.6.0+cpu \\\n"}
 
-    def answer(arguments: list[str], *rest: object) -> uv.Done:
+    def answer(arguments: list[str], *rest: object, **more: object) -> uv.Done:
         asked.append(arguments)
         return uv.Done(0, answers["cpu" if "--torch-backend" in arguments else "plain"])
 

@@ -34,8 +34,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.chdir(tmp_path / "root")
     index.add("pkg", "1.0.0", DAY, requires=["dep>=1"])
     index.add("dep", "1.0", "2025-03-01T00:00:00Z")
-    yield index
-    index.server.shutdown()
+    with index:
+        yield index
 
 
 def spec(**changes: Any) -> Spec:

@@ -26,12 +26,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_INDEX_URL", index.url)
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
-    yield index
-    index.server.shutdown()
+    with index:
+        yield index
 
 
 def find(tmp_path: Path, version: str) -> release.Release | uv.Done:
-    return release.find("pkg", version, sys.executable, platform.python_version(), tmp_path / "log")
+    ask = release.Asking(sys.executable, tmp_path / "log")
+    return release.find("pkg", version, platform.python_version(), ask)
 
 
 def test_the_latest_upload_counts(index: Index, tmp_path: Path) -> None:

@@ -1,0 +1,51 @@
+"""For tests of environments: an empty house with no settings of the machine, and specs in it."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from benchy import content, envspec, paths
+from benchy.resolve import Spec
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def module(path: Path) -> ModuleType:
+    """A script as a module."""
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec and spec.loader
+    made = importlib.util.module_from_spec(spec)
+    sys.modules[path.stem] = made
+    spec.loader.exec_module(made)
+    return made
+
+
+def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty root as working directory; no index, no settings, no cache but its own."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
+        monkeypatch.delenv(name)
+    monkeypatch.delenv("OFFLINE", raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("UV_CACHE_DIR", str(folder / "cache"))
+    (folder / "root").mkdir()
+    monkeypatch.chdir(folder / "root")
+
+
+def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
+    """Write the spec of an environment as bin/plan does, and read it."""
+    data: dict[str, Any] = {
+        "env": env, "kind": "engine", "package": package, "version": version,
+        "requirements": [f"{package}=={version}"], "overrides": [], "constraints": [],
+        "python": None, "cutoff": "release", "slack_days": 7, "torch_backend": None,
+        "variables": {}, "module": package.replace("-", "_"), **changes,
+    }  # fmt: skip
+    content.write(paths.env_spec(env), content.canonical(envspec.stored(data, Path())))
+    return Spec.read(env)
