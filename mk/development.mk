@@ -11,7 +11,7 @@ test: $(dev)
 
 # Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
 test-faults: $(dev)
-	@BENCHY_KILLS="$(or $(KILLS),200)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
+	@BENCHY_SUSPEND=30 BENCHY_KILLS="$(or $(KILLS),200)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
 lint: $(dev)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import subprocess
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,20 @@ def content_of(path: Path) -> str:
                 [str(file.relative_to(path)), size, sha256(file) if size < 1 << 20 else ""]
             )
     return digest(parts)
+
+
+def not_older(path: Path, inputs: Iterable[Path]) -> None:
+    """Make a file that was just made as young as what it was made from.
+
+    Make compares ages, and a clock that was set back (or a file server's) gives what is made now
+    an age before its inputs': it would be made again at every run until the clock has caught up.
+    """
+    ages = [0]
+    for each in inputs:
+        with contextlib.suppress(FileNotFoundError):
+            ages.append(each.stat().st_mtime_ns)
+    if path.stat().st_mtime_ns <= max(ages):
+        os.utime(path, ns=(max(ages) + 1_000_000, max(ages) + 1_000_000))
 
 
 def write(path: Path, text: str) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -103,6 +104,15 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
         print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
         return Died.STATUS if isinstance(error, Died) else 1
     except BrokenPipeError:
+        return 1
+    except OSError as error:
+        # A full or read-only disk, a missing right, too many open files: the words say it all.
+        what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
+        print(f"{colour('failed:', '31')} {what or error}", file=sys.stderr)
+        if os.environ.get("V", "0") not in ("", "0"):
+            traceback.print_exc()
+        else:
+            print("  V=1 shows where", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

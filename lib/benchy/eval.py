@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from benchy import child, harness, output, paths, provenance
+from benchy import child, content, harness, output, paths, provenance
 from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import Job, check_alive, check_endpoint, check_server, load, read
@@ -311,6 +311,7 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
     aside.write_bytes(job.spec_bytes)
     aside.replace(directory / "spec.json")
     document.write(made, job.target)
+    content.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
     kept = {directory / name for name in made.harness_output}
     for path in sorted(inside.rglob("*"), reverse=True):
         if path.is_dir():

@@ -55,6 +55,12 @@ class Job:
         return paths.BUILD / "cache" / "eval" / paths.limit_dir(self.limit) / self.model / self.task
 
     @property
+    def locks(self) -> list[Path]:
+        """Of the environments that the result is made with."""
+        harness = self.spec["task"]["harness_environment"]
+        return [paths.lock(self.server["environment"]), paths.lock(harness)]
+
+    @property
     def server_log(self) -> Path:
         return paths.LOGS / "serve" / f"{self.model}.log"
 

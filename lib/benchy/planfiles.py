@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchy import config, envspec, paths
-from benchy.content import canonical, write
+from benchy.content import canonical, not_older, write
 from benchy.rules import Writer
 
 if TYPE_CHECKING:  # plan calls this module
@@ -147,5 +147,6 @@ def save(plan: Plan, directory: Path) -> None:
     aside = directory / f".rules.mk.{os.getpid()}"
     aside.write_text(makefile(plan, str(directory)))
     aside.rename(rules)  # always: its age tells when the configuration was last read
+    not_older(rules, map(Path, plan.inputs))
     if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
         write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")

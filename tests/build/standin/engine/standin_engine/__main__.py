@@ -126,13 +126,15 @@ def main(argv: list[str]) -> int:
             length,
             options.max_logprobs,
             os.environ.get("VLLM_API_KEY", ""),
-            fault.dies_after,
+            fault,
             lambda: kill(core),
             lambda: core.poll() is None,
         )
         server = make_server(engine, options.host or "127.0.0.1", options.port)
         say("APIServer", me, f"Starting vLLM server on http://{options.host}:{options.port}")
         print("INFO:     Application startup complete.", file=sys.stderr, flush=True)
+        for _ in range(fault.loud):
+            print("x" * 999_999, file=sys.stderr)
         threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
         while core.poll() is None:
             time.sleep(0.05)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -29,12 +29,18 @@ TEXTS = {
 
 @dataclass(frozen=True)
 class Fault:
-    """text: told at the start, which then fails.  dies_after: requests answered, or None."""
+    """text: told at the start, which then fails.  dies_after: requests answered, or None.
+    error_every: each such request is answered with 500.  mute_after: from then on nothing is
+    answered.  slow: seconds before each answer.  loud: megabytes said into the log."""
 
     text: str = ""
     hang: bool = False
     stubborn: bool = False
     dies_after: int | None = None
+    error_every: int | None = None
+    mute_after: int | None = None
+    slow: float = 0.0
+    loud: int = 0
 
 
 def asked_for(model: str, served: str) -> Fault:
@@ -50,6 +56,9 @@ def asked_for(model: str, served: str) -> Fault:
             return Fault()
         mark.touch()
         return Fault(dies_after=int(found[2]))
+    for field, kind in (("error_every", int), ("mute_after", int), ("slow", float), ("loud", int)):
+        if found := re.fullmatch(rf"{field}_([0-9.]+)", name):
+            return replace(Fault(), **{field: kind(found[1])})
     if name in ("hang", "stubborn"):
         return Fault(hang=name == "hang", stubborn=name == "stubborn")
     raise ValueError(f"STANDIN_FAIL={name}: no such fault")

@@ -16,6 +16,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from . import language
+from .faults import Fault
 from .release import ANSWERED
 
 
@@ -39,7 +40,7 @@ class Engine:
     max_model_len: int
     max_logprobs: int
     key: str
-    dies_after: int | None
+    fault: Fault
     die: Callable[[], None]
     alive: Callable[[], bool]
     count: int = 0
@@ -47,10 +48,17 @@ class Engine:
 
     def take(self) -> None:
         """Count a request; the engine core dies on the one after dies_after."""
+        fault = self.fault
         with self.lock:
             self.count += 1
-            if self.dies_after is not None and self.count > self.dies_after:
+            number = self.count
+            if fault.dies_after is not None and number > fault.dies_after:
                 self.die()
+        time.sleep(fault.slow)
+        while fault.mute_after is not None and number > fault.mute_after and self.alive():
+            time.sleep(0.1)
+        if fault.error_every is not None and number % fault.error_every == 0:
+            raise Refused(500, "InternalServerError", "The stand-in was asked to refuse this one.")
         if not self.alive():
             raise Refused(500, "InternalServerError", "EngineCore encountered an issue.")
 

@@ -34,7 +34,14 @@ def record(**fields: object) -> None:
 def ask(options: Arguments, wrong: str) -> dict[str, list[dict[str, Any]]]:
     """The samples of each task. RuntimeError if a request fails."""
     url = options.model_args["base_url"]
-    endpoint = asking.Endpoint(url, options.model_args["model"], "chat" in options.model)
+    args = options.model_args
+    endpoint = asking.Endpoint(
+        url,
+        args["model"],
+        "chat" in options.model,
+        float(args.get("timeout", 60)),
+        int(args.get("max_retries", 1)),
+    )
     count = int(os.environ.get("STANDIN_HARNESS_REQUESTS", "4"))
     documents = [
         (task, number)

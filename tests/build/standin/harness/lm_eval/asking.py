@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
@@ -21,9 +23,18 @@ class Endpoint:
     url: str
     model: str
     chat: bool
+    timeout: float = 60.0
+    tries: int = 1
 
     def post(self, body: Mapping[str, object]) -> Any:
-        """The answer's JSON. RuntimeError with the server's words if there is none."""
+        """The answer's JSON; tried as often as lm_eval would. RuntimeError if there is none."""
+        for _ in range(self.tries - 1):
+            with contextlib.suppress(RuntimeError):
+                return self._post(body)
+            time.sleep(0.05)
+        return self._post(body)
+
+    def _post(self, body: Mapping[str, object]) -> Any:
         request = urllib.request.Request(  # noqa: S310
             self.url,
             json.dumps({"model": self.model, **body}).encode(),
@@ -33,7 +44,7 @@ class Endpoint:
             },
         )
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:  # noqa: S310
+            with urllib.request.urlopen(request, timeout=self.timeout) as answer:  # noqa: S310
                 return json.load(answer)
         except urllib.error.HTTPError as error:
             said = error.read().decode(errors="replace")

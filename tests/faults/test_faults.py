@@ -1,0 +1,132 @@
+"""Servers, disks and clocks that misbehave: a run ends in bounded time, says why, leaves nothing,
+and a repeat makes what is missing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from trees import ALL, MODELS, Tree, ended, wait_for
+
+SUSPENDED = float(os.environ.get("BENCHY_SUSPEND", "4"))  # seconds; the full suite: 30
+TWO = {"STANDIN_FAIL_MODEL": "acme/two"}
+
+
+def without_two(tree: Tree) -> None:
+    for task in ("alpha", "beta"):
+        tree.file(f"two/{task}").unlink()
+    tree.events()
+
+
+@pytest.mark.parametrize("fault", ["error_every_5", "slow_0.05", "loud_100"])
+def test_a_server_that_is_only_difficult_gives_the_same_results(tree: Tree, fault: str) -> None:
+    before = {title: tree.result(title)["metrics"] for title in tree.written()}
+    without_two(tree)
+    done = tree.results(STANDIN_FAIL=fault, **TWO)
+    assert done.status == 0, done.text
+    assert len(done.text) < 5000
+    assert {title: tree.result(title)["metrics"] for title in tree.written()} == before
+
+
+def test_a_server_that_accepts_and_never_answers(tree: Tree) -> None:
+    without_two(tree)
+    for task in ("alpha", "beta"):
+        file = tree.root / f"configs/tasks/{task}.yaml"
+        file.write_text(file.read_text() + "request_timeout: 1\n")
+    begun = time.monotonic()
+    done = tree.results("-k", STANDIN_FAIL="mute_after_3", **TWO)
+    assert done.status != 0 and time.monotonic() - begun < 45, done.text
+    assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
+    assert "FAILED  results/two/alpha/results.json" in done.text
+    assert tree.results().status == 0
+    assert tree.written() == list(ALL)
+
+
+def test_one_model_that_fails_stops_no_other(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "results")
+    done = tree.results(STANDIN_FAIL="start", **TWO)  # no -k
+    assert done.status != 0
+    assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
+
+
+def test_a_suspended_machine_goes_on(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "results")
+    make = tree.start("-j4", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
+    wait_for(lambda: tree.events(), 60, "a server")
+    frozen = list(tree.processes())
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in frozen:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        time.sleep(SUSPENDED if number == signal.SIGSTOP else 0)
+    done = ended(make)
+    assert done.status == 0, done.text
+    assert tree.written() == list(ALL)
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[None]:
+    """A small file system over a folder, which keeps its content."""
+    aside = folder.with_name(folder.name + ".aside")
+    folder.rename(aside)
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
+    if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    try:
+        subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+        aside.rename(folder)
+
+
+def test_a_full_disk_makes_no_half_result(tree: Tree) -> None:
+    without_two(tree)
+    with mounted(tree.root / "results", "2m"):
+        ballast = tree.root / "results" / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        done = tree.results()
+        assert done.status != 0 and "No space left" in done.text, done.text
+        assert "two/alpha" not in tree.written()
+        ballast.unlink()
+        assert tree.results().status == 0
+        assert tree.written() == list(ALL)
+
+
+def test_results_that_cannot_be_written(tree: Tree) -> None:
+    without_two(tree)
+    with mounted(tree.root / "results", "2m"):
+        subprocess.run(["mount", "-o", "remount,ro", str(tree.root / "results")], check=True)
+        done = tree.results()
+        assert done.status != 0 and "Read-only file system" in done.text, done.text
+        assert "Traceback" not in done.text
+        subprocess.run(["mount", "-o", "remount,rw", str(tree.root / "results")], check=True)
+        assert tree.results().status == 0
+
+
+def test_a_clock_that_was_set_back(tree: Tree) -> None:
+    """Everything made before lies in the future: no reason to make it again, now or ever."""
+    for top in ("build", "venvs", "results", "configs"):
+        for path in (tree.root / top).rglob("*"):
+            if not path.is_symlink():
+                before = path.stat().st_mtime
+                os.utime(path, (before + 3600, before + 3600))
+    assert tree.results().status == 0
+    assert tree.events() == []
+    without_two(tree)
+    assert tree.results().status == 0
+    assert len(tree.ran()) == 2
+    assert tree.results().status == 0
+    assert tree.ran() == [], "made again though nothing changed"
