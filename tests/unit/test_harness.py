@@ -52,6 +52,8 @@ def how(**changes: Any) -> dict[str, Any]:
         "log_samples": True,
         "cache_requests": True,
         "num_concurrent": 8,
+        "request_timeout": 600,
+        "stall_timeout": 3600,
     }
     return base | changes
 
