@@ -7,6 +7,7 @@ which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 .PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey
 
 venvs: $(tools)
+	@bin/health
 	@$(MAKE) -f mk/graph.mk environments
 
 venvs/%: $(tools) FORCE
@@ -26,13 +27,13 @@ env-info: $(tools)
 	@bin/venv info $(which) $(if $(filter json,$(FORMAT)),--format json)
 
 rebuild-venv: $(tools)
-	@bin/venv remove $(which)
-	@bin/venv create $(which)
+	@bin/venv create --anew $(which)
 
 rm-venv: $(tools)
 	@bin/venv remove $(which)
 
 prune-venvs: $(tools)
+	@bin/health
 	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv prune $(if $(YES),--yes)
 
@@ -49,6 +50,7 @@ help::
 	@echo '       [CUTOFF=2025-04-01|none] packages as of another day than the release, or of today'
 	@echo '  make lock VERSION=0.8.0       resolve anew and show the difference [ENGINE=… CUTOFF=…]'
 	@echo '       [SHARE=1]                write configs/locks/ENV.lock too, for a team to share'
+	@echo '       [VENV_JOBS=2]            builders at once on this machine, under -j too'
 	@echo '  make list-envs [FORMAT=json]  every environment: state, release, users, size'
 	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'

@@ -23,18 +23,14 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import interpreters, lockfile, paths, resolve, tiny, uv
-from benchy.errors import Failure, say
+from benchy import health, interpreters, lease, lockfile, paths, resolve, tiny, usage, uv
+from benchy.errors import Failure, UsageError, say
 from benchy.resolve import Spec
 
 BUILDING = paths.VENVS / ".building"
+JOBS = 2  # builders at once where VENV_JOBS says nothing
 CHECK_SECONDS = 900.0  # a first import of vLLM from a cold network disk takes minutes
 PROBE = Path(__file__).with_name("probe.py")
-
-
-def stamp(env: str) -> dict[str, Any]:
-    """What .stamp says ({"lock", "python", "seconds", "version", "when"}), {} if there is none."""
-    return read_json(paths.stamp(env))
 
 
 def check_result(env: str) -> dict[str, Any]:
@@ -55,16 +51,14 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def whole(env: str) -> bool:
-    """Built from the lock that is there now, and its Python still runs."""
-    said = stamp(env)
-    python = paths.env_dir(env) / "bin" / "python"
+    """Built from the lock that is there now, and nobody has laid hands on it since."""
     locked = lockfile.digest(paths.lock(env))
-    return bool(said) and said.get("lock") == locked and python.exists()
+    return health.well(env) and health.stamp(env).get("lock") == locked
 
 
 def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
     """Resolve if what is asked for has changed; True if the lock changed. Raises Failure."""
-    with resolve.held(spec.env), _marking(spec, "lock"):
+    with usage.held(spec.env), _marking(spec, "lock"):
         changed = resolve.lock(spec, fresh)
         resolve.settle(spec)
         if failure_of(spec.env).get("stage") == "lock":
@@ -72,17 +66,48 @@ def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
         return changed
 
 
-def create(spec: Spec) -> bool:
-    """Build the environment if it is not whole; True if it was built. Raises Failure."""
+def create(spec: Spec, anew: bool = False) -> bool:
+    """Build the environment if it is not whole, or in any case; True if it was built.
+
+    Waits for who runs from the old one, and for a builder's slot. Raises Failure.
+    """
     ensure_lock(spec)
-    with resolve.held(spec.env), _marking(spec, "install") as stage:
-        built = not whole(spec.env)
-        if built:
-            (_fill if spec.kind == "main" else _build)(spec, stage)
-        else:
-            paths.stamp(spec.env).touch()  # the lock may be younger with the same words in it
-        paths.failed(spec.env).unlink(missing_ok=True)
-        return built
+    while True:
+        with usage.held(spec.env), _marking(spec, "install") as stage:
+            if whole(spec.env) and not anew:
+                paths.stamp(spec.env).touch()  # the lock may be younger with the same words in it
+                paths.failed(spec.env).unlink(missing_ok=True)
+                return False
+            with usage.unused(spec.env) as free:
+                if free:
+                    if health.stamp(spec.env) and (why := health.flaw(spec.env)):
+                        say("BROKEN", f"{spec.env}: {why}")
+                    with slot(spec.env):
+                        (_fill if spec.kind == "main" else _build)(spec, stage)
+                    paths.failed(spec.env).unlink(missing_ok=True)
+                    return True
+        usage.wait_unused(spec.env)
+
+
+@contextlib.contextmanager
+def slot(env: str) -> Iterator[None]:
+    """One of the places for builders on this machine (VENV_JOBS): a disk and a network bear few."""
+    text = os.environ.get("VENV_JOBS") or str(JOBS)
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"VENV_JOBS={text} is no number of builders", "write 1 or more")
+    places = tuple(f"venv-{number}" for number in range(int(text)))
+    owner = {"model": env, "pid": os.getpid(), "root": str(paths.ROOT)}
+
+    def waiting(words: str) -> None:
+        say("WAIT", f"{env}: VENV_JOBS={text}, and {words}")
+
+    held = lease.Desk(lease.directory()).acquire(
+        lease.Want(1, places, owner), waiting, lambda: None
+    )
+    try:
+        yield
+    finally:
+        held.release()
 
 
 def _build(spec: Spec, stage: Callable[[str], None]) -> None:
@@ -128,6 +153,7 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
     if not python.exists():
         raise Failure(f"there is no {folder}", "make bootstrap", log)
     paths.stamp(spec.env).unlink(missing_ok=True)
+    (folder / ".broken").unlink(missing_ok=True)
     arguments = ["install", "--require-hashes", "--compile-bytecode", "-r", str(lock)]
     words = uv.pip([*arguments, "--python", str(python)])
     done = uv.run(words, log, f"{spec.env} installing", local_torch=spec.local_torch)
@@ -140,7 +166,11 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
 
 
 def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
+    # benchy's own packages lie in .venv too, and come and go with its dependency groups.
+    names = lockfile.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
+    locked = {health.normal(package.name) for package in names}
     said = {
+        **health.seal(paths.env_dir(spec.env), locked),
         "lock": lockfile.digest(paths.lock(spec.env)),
         "python": check_result(spec.env).get("python"),
         "seconds": round(seconds, 1),
@@ -253,25 +283,33 @@ def sweep(env: str | None = None) -> None:
 
 
 def remove(env: str) -> bool:
-    """Remove a built environment and its marker, not its lock; False if there was none."""
-    with resolve.held(env):
-        paths.failed(env).unlink(missing_ok=True)
-        folder = paths.env_dir(env)
-        if env == paths.MAIN:
-            # benchy itself runs from it: only what uv.lock has besides goes, at the next bootstrap.
-            there = paths.stamp(env).exists()
-            paths.stamp(env).unlink(missing_ok=True)
-            return there
-        if not folder.is_dir():
-            return False
-        BUILDING.mkdir(parents=True, exist_ok=True)
-        folder.rename(BUILDING / f"{env}-{os.getpid()}.old")
-        sweep(env)
-        return True
+    """Remove a built environment and its marker, not its lock; False if there was none. Waits for
+    who runs from it."""
+    while True:
+        with usage.held(env), usage.unused(env) as free:
+            if free:
+                return _remove(env)
+        usage.wait_unused(env)
+
+
+def _remove(env: str) -> bool:
+    paths.failed(env).unlink(missing_ok=True)
+    folder = paths.env_dir(env)
+    if env == paths.MAIN:
+        # benchy itself runs from it: only what uv.lock has besides goes, at the next bootstrap.
+        there = paths.stamp(env).exists()
+        paths.stamp(env).unlink(missing_ok=True)
+        return there
+    if not folder.is_dir():
+        return False
+    BUILDING.mkdir(parents=True, exist_ok=True)
+    folder.rename(BUILDING / f"{env}-{os.getpid()}.old")
+    sweep(env)
+    return True
 
 
 def say_built(spec: Spec) -> None:
-    said = stamp(spec.env)
+    said = health.stamp(spec.env)
     text = f"{spec.env}: {spec.package} {said['version']}, Python {said['python']}"
     say("READY", f"{text}, {said['seconds']:.0f} s")
     sys.stderr.flush()

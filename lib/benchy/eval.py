@@ -29,7 +29,7 @@ from pathlib import Path
 
 import yaml
 
-from benchy import child, content, harness, output, paths, provenance
+from benchy import child, content, harness, output, paths, provenance, usage
 from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import Job, check_alive, check_endpoint, check_server, load, read
@@ -61,7 +61,8 @@ def main(argv: list[str]) -> int:
         if waited and _made_since(job, waited):
             say(TAG, f"{job.title}: made by another run")
         else:
-            evaluate(job)
+            with usage.used(job.spec["task"]["harness_environment"]):
+                evaluate(job)
     return 0
 
 

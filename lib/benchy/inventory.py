@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import environment, lockfile, paths, resolve
+from benchy import environment, health, lockfile, paths, resolve
 from benchy.errors import UsageError
 
-STATES = ("ready", "stale", "missing", "failed", "orphan")
+STATES = ("ready", "stale", "missing", "failed", "orphan", "broken")
 
 
 @dataclass(frozen=True)
@@ -74,16 +74,19 @@ def names() -> list[str]:
 def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     """All about one environment; without sizes (those of a large one take half a second)."""
     planned = plan().get("environments", {})
-    said, folder = environment.stamp(env), paths.env_dir(env)
+    said, folder = health.stamp(env), paths.env_dir(env)
     there = bool(said) or (folder.is_dir() and env != paths.MAIN)
     failure = environment.failure_of(env)
     spec = _spec(env)
+    flaw = health.flaw(env)
     if there and env not in planned and env not in needed:
         state = "orphan"
     elif failure:
         state = "failed"
     elif not there:
         state = "missing"
+    elif flaw:
+        state = "broken"
     elif environment.whole(env) and not _moved(env, spec):
         state = "ready"
     else:
@@ -99,7 +102,7 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
         alone=size.alone,
         python=said.get("python"),
         age=_age(env) if said else None,
-        why=failure.get("what", "") if state == "failed" else "",
+        why=failure.get("what", "") if state == "failed" else flaw,
     )
 
 
@@ -116,7 +119,7 @@ def _moved(env: str, spec: resolve.Spec | None) -> bool:
 
 
 def _age(env: str) -> float:
-    built = environment.stamp(env).get("when")
+    built = health.stamp(env).get("when")
     moment = time.strptime(str(built), "%Y-%m-%dT%H:%M:%SZ") if built else None
     return max(0.0, time.time() - calendar.timegm(moment)) if moment else 0.0
 

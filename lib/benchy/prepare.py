@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, paths
+from benchy import engine, gpu, health, paths
 from benchy.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.signals import Signals, run_quietly
 
@@ -76,9 +76,9 @@ def ready_environment(spec: Spec, signals: Signals) -> Place:
     """The environment that serves spec, built if it isn't there. Raises Failure."""
     name = spec["environment"]
     place = Place(name, paths.env_dir(name))
-    if not paths.stamp(name).exists():
+    if not health.well(name):
         status = run_quietly(signals, "bin/venv", ["bin/venv", "create", name], os.environ)
-        if status or not paths.stamp(name).exists():
+        if status or not health.well(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
                 "mend the cause and start again; `make eval` would fall back to another release",

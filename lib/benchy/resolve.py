@@ -8,7 +8,6 @@ changed), logs/venv/<env>.log and, when a lock is renewed, the shared one.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -114,20 +113,6 @@ def digest(path: Path) -> str:
 
 def log_path(env: str) -> Path:
     return paths.LOGS / "venv" / f"{env}.log"
-
-
-@contextlib.contextmanager
-def held(env: str) -> Iterator[None]:
-    """One builder per environment at a time; the second waits. A dead one holds nothing."""
-    path = paths.VENVS / ".locks" / env
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            say("WAIT", f"{env}: another make is at it")
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def lock(spec: Spec, fresh: bool = False) -> bool:

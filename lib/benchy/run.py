@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import config, gpu, paths, schema, wording
+from benchy import config, gpu, health, paths, schema, wording
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.matrix import config_of
 
@@ -261,7 +261,7 @@ def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -
     for model in models:
         facts = selection.plan["models"][model]
         for env in sorted({facts["asked"], *facts["harnesses"]}):
-            if env not in shown and not paths.stamp(env).exists():
+            if env not in shown and not health.well(env):
                 print(f"bin/venv create {env}")
             shown.add(env)
         mine = [t for t in stale if model_of(t) == model]
@@ -301,9 +301,9 @@ def test(graph: Graph, selection: Selection) -> int:
 
 def ready_environment(graph: Graph, env: str) -> None:
     """Build an environment that a fallback needs; Failure if it can't be had either."""
-    if not paths.stamp(env).exists():
+    if not health.well(env):
         graph.make(f"environment/{env}")
-    if not paths.stamp(env).exists():
+    if not health.well(env):
         raise Failure(
             f"environment {env} could not be built",
             "mend the cause and run make again; make env-info shows more",

@@ -26,9 +26,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import gpu, guard, lease, paths
+from benchy import gpu, guard, health, lease, paths, usage
 from benchy.errors import Died, Failure, UsageError, say
-from benchy.prepare import Plan, Spec, environment, noted, prepare
+from benchy.prepare import Plan, Spec, environment, noted, prepare, ready_environment
 from benchy.signals import Signals, Stopped, guarded
 
 TAG = "SERVE"
@@ -118,7 +118,11 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
         for attempt in range(servers.RETRY_PORT):
             port = servers.free_port(spec["host"], spec.get("port"))
             end = servers.Endpoint(spec["host"], port, secrets.token_urlsafe(32))
-            with guarded(signals, held.descriptors) as guardian:
+            # The guardian holds the environment too: a rebuild waits until its last process ended.
+            with (
+                settled(plan, signals) as use,
+                guarded(signals, (*held.descriptors, use)) as guardian,
+            ):
                 one = servers.Server(
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
@@ -131,6 +135,18 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
         raise AssertionError("the last attempt returns or raises")
     finally:
         held.release()
+
+
+@contextmanager
+def settled(plan: Plan, signals: Signals) -> Iterator[int]:
+    """While inside, the environment stays as it is; gives the descriptor that sees to it. Builds
+    the environment again if it went while we waited for a device."""
+    while True:
+        with usage.used(plan.place.name) as descriptor:
+            if health.well(plan.place.name):
+                yield descriptor
+                return
+        ready_environment(plan.spec, signals)
 
 
 def attend(plan: Plan, one: Any, devices: Sequence[str], command: Sequence[str]) -> int:

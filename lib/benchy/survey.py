@@ -28,6 +28,7 @@ from benchy import (
     content,
     environment,
     envspec,
+    health,
     interpreters,
     inventory,
     lockfile,
@@ -154,7 +155,7 @@ def built(engine_name: str, spec: resolve.Spec, disk: float) -> Row:
             flags = FLAGS / engine_name / f"{spec.version}.json"
             flags.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "flags.json", flags)
-        said, check = environment.stamp(spec.env), environment.check_result(spec.env)
+        said, check = health.stamp(spec.env), environment.check_result(spec.env)
         return {
             "works": True,
             "found": said["version"],

@@ -13,11 +13,11 @@ from dataclasses import asdict
 from types import FrameType
 from typing import Any
 
-from benchy import environment, inventory, lockfile, paths, resolve
+from benchy import environment, health, inventory, lockfile, paths, resolve
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.resolve import Spec
 
-COLOURS = {"ready": "32", "stale": "33", "failed": "31", "orphan": "33"}
+COLOURS = {"ready": "32", "stale": "33", "failed": "31", "broken": "31", "orphan": "33"}
 
 
 def main(argv: list[str]) -> int:
@@ -40,6 +40,7 @@ def main(argv: list[str]) -> int:
     sub.add_argument("--fresh", action="store_true", help=fresh)
     sub.add_argument("--share", action="store_true", help="write it to configs/locks as well")
     sub = verb("create", "build it if it is not there, whole and up to date")
+    sub.add_argument("--anew", action="store_true", help="build it in any case")
     sub.add_argument("--soft", action="store_true", help="say so if it fails, but exit with 0")
     sub = verb("list", "every environment: state, releases, users, size", one=False)
     sub.add_argument("--format", choices=["text", "json"], default="text")
@@ -70,11 +71,11 @@ def main(argv: list[str]) -> int:
     if options.verb == "lock":
         relock(spec, options.fresh, options.share)
     elif options.verb == "check":
-        if not environment.stamp(env):
+        if not health.stamp(env):
             raise UsageError(f"{env} is not built", f"bin/venv create {env}")
         print(f"{env}: {environment.check(spec, paths.env_dir(env))} works")
     else:
-        return create(spec, options.soft)
+        return create(spec, options.soft, options.anew)
     return 0
 
 
@@ -102,10 +103,10 @@ def relock(spec: Spec, fresh: bool, share: bool) -> None:
         say("SHARED", f"{paths.shared_lock(spec.env)}: commit it")
 
 
-def create(spec: Spec, soft: bool) -> int:
+def create(spec: Spec, soft: bool, anew: bool = False) -> int:
     """Build. soft: for `make results`, where a failed environment is no end but a fallback."""
     try:
-        if environment.create(spec):
+        if environment.create(spec, anew):
             environment.say_built(spec)
     except Failure as error:
         if not soft:
@@ -229,8 +230,8 @@ def show_info(env: str, as_json: bool) -> int:
         "repairs": environment.read_json(paths.env_spec(env)).get("repairs", []),
         "versions": check.get("packages", {}),
         "check": check.get("steps", []),
-        "built": environment.stamp(env).get("when"),
-        "seconds": environment.stamp(env).get("seconds"),
+        "built": health.stamp(env).get("when"),
+        "seconds": health.stamp(env).get("seconds"),
         "failure": environment.failure_of(env) or None,
         "log": str(resolve.log_path(env)),
     }

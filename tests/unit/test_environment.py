@@ -10,17 +10,30 @@ import functools
 import importlib.util
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 
-from benchy import environment, lockfile, paths, probe, resolve, uv, venv
+from benchy import (
+    environment,
+    health,
+    inventory,
+    lockfile,
+    paths,
+    probe,
+    resolve,
+    usage,
+    uv,
+    venv,
+)
 from benchy.errors import Failure, UsageError
 from benchy.resolve import Spec
 
@@ -56,6 +69,7 @@ def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("UV_CACHE_DIR", str(wheels.parent / "cache"))
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))  # builders' slots are the user's
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -118,8 +132,8 @@ def test_built_whole_then_left_alone() -> None:
     assert environment.create(asked)
     folder = paths.env_dir(ENV)
     assert (folder / "lock").read_text() == lock_text()
-    assert environment.stamp(ENV)["version"] == "1.0.0"
-    assert environment.stamp(ENV)["lock"] == lockfile.digest(paths.lock(ENV))
+    assert health.stamp(ENV)["version"] == "1.0.0"
+    assert health.stamp(ENV)["lock"] == lockfile.digest(paths.lock(ENV))
     assert environment.check_result(ENV)["ok"]
     flags = json.loads((folder / "flags.json").read_text())
     assert flags["--max-model-len"]["type"] == "int"
@@ -152,10 +166,110 @@ def test_not_whole_is_built_anew(part: str) -> None:
     assert environment.whole(ENV)
 
 
+def added(folder: Path) -> None:
+    next(folder.glob("lib/*/site-packages")).joinpath("by_hand-1.dist-info").mkdir()
+
+
+def removed(folder: Path) -> None:
+    shutil.rmtree(next(folder.glob("lib/*/site-packages/standin_engine-*.dist-info")))
+
+
+def python_gone(folder: Path) -> None:
+    (folder / "bin/python").unlink()
+    (folder / "bin/python").symlink_to("/nonesuch/python3.11")
+
+
+def copied(folder: Path) -> None:
+    old = folder.rename(folder.with_name("old_name"))
+    shutil.copytree(old, folder, symlinks=True)
+    stamp = json.loads((folder / ".stamp").read_text())
+    (folder / ".stamp").write_text(json.dumps(stamp | {"path": str(old.resolve())}))
+
+
+BREAKS = [
+    (added, "its packages were changed by hand: +by_hand-1"),
+    (removed, "its packages were changed by hand: -standin_engine-1.0.0"),
+    (python_gone, "its Python, /nonesuch/python3.11, is gone"),
+    (copied, "it was copied from"),
+]
+
+
+@pytest.mark.parametrize(("hurt", "why"), BREAKS, ids=[hurt.__name__ for hurt, _ in BREAKS])
+def test_a_stamp_is_not_taken_on_trust(
+    hurt: Callable[[Path], None], why: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    environment.create(spec())
+    assert not health.flaw(ENV)
+    assert health.main([]) == 0
+    assert health.well(ENV)
+    hurt(paths.env_dir(ENV))
+    assert why in health.flaw(ENV)
+    row = inventory.row(ENV, {ENV: ["m"]})
+    assert (row.state, why in row.why) == ("broken", True)
+    health.main([])
+    assert f"BROKEN  {ENV}: {why}" in capfd.readouterr().err
+    assert not paths.stamp(ENV).exists(), "so Make builds it again"
+    assert inventory.row(ENV, {ENV: ["m"]}).state == "broken", "and the list still says why"
+    assert environment.create(spec())
+    assert health.well(ENV)
+
+
+def test_a_moved_or_restored_environment_is_no_copy() -> None:
+    environment.create(spec())
+    root = Path.cwd()
+    aside = root.rename(root.with_name("elsewhere"))
+    os.chdir(aside)
+    assert health.well(ENV), "a checkout that was moved keeps its inodes"
+    os.chdir(aside.rename(root))
+    folder = paths.env_dir(ENV)
+    shutil.copytree(folder, folder.with_name("backup"), symlinks=True)
+    shutil.rmtree(folder)
+    folder.with_name("backup").rename(folder)
+    assert health.well(ENV), "restored to its place"
+
+
+def test_nothing_replaces_an_environment_under_its_user() -> None:
+    environment.create(spec())
+    code = "import sys; from benchy import errors, venv; sys.exit(errors.run(venv.main))"
+    for verb in (["create", "--anew", ENV], ["remove", ENV]):
+        inode = paths.env_dir(ENV).stat().st_ino
+        with usage.used(ENV):
+            process = subprocess.Popen(
+                [sys.executable, "-c", code, *verb], stderr=subprocess.PIPE, text=True
+            )
+            assert process.stderr
+            said = process.stderr.readline()
+            assert said == f"  WAIT    {ENV}: a server or a task runs from it\n"
+            assert not environment.create(spec()), "whole: nothing to wait for, and no lock held"
+            assert paths.env_dir(ENV).stat().st_ino == inode
+            assert process.poll() is None
+        process.communicate(timeout=60)
+        assert process.returncode == 0
+    assert not paths.env_dir(ENV).exists()
+
+
+def test_builders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VENV_JOBS", "1")
+    spec()
+    with environment.slot("another"):
+        process = builder()
+        assert process.stderr
+        lines = iter(process.stderr.readline, "")
+        said = next(line for line in lines if "WAIT" in line)
+        assert f"{ENV}: VENV_JOBS=1, and venv-0 is used by another (pid {os.getpid()}," in said
+        assert not list(environment.BUILDING.glob(f"{ENV}-*"))
+    process.communicate(timeout=60)
+    assert process.returncode == 0
+    assert health.well(ENV)
+    monkeypatch.setenv("VENV_JOBS", "many")
+    with pytest.raises(UsageError, match="VENV_JOBS"), environment.slot(ENV):
+        pass
+
+
 def test_another_lock_replaces_what_was_built() -> None:
     environment.create(spec())
     assert environment.create(spec("2.0.0"))
-    assert environment.stamp(ENV)["version"] == "2.0.0"
+    assert health.stamp(ENV)["version"] == "2.0.0"
 
 
 def test_what_does_not_import_is_told_and_marked_and_leaves_the_old_one() -> None:
@@ -186,7 +300,7 @@ def test_an_override_drops_what_is_gone() -> None:
     environment.create(
         spec("4.0.0", overrides=["standin-gone-from-the-index ; python_version < '3'"])
     )
-    assert environment.stamp(ENV)["version"] == "4.0.0"
+    assert health.stamp(ENV)["version"] == "4.0.0"
 
 
 def test_a_release_that_lies_about_its_version_is_refused() -> None:

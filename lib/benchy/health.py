@@ -1,0 +1,122 @@
+"""Is an environment still what its stamp says? The cheap questions, asked before every use.
+
+    bin/health        takes away the stamps of those that are not, so that Make builds them anew
+
+Reads venvs/*/.stamp and looks at each environment's directory: some 0.3 ms for one, no process
+started (bin/venv check asks uv as well). Writes venvs/<env>/.broken with the reason, in place of
+the stamp. Imports little: `make venvs` runs it every time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from benchy import paths, usage
+from benchy.errors import say
+
+SHOWN = 3  # distributions that a reason names
+
+
+def distributions(folder: Path) -> list[str]:
+    """What is installed, as the names of its .dist-info directories without that ending, sorted."""
+    found = []
+    for place in (folder / "lib").glob("python3*/site-packages"):
+        found += [name[:-10] for name in os.listdir(place) if name.endswith(".dist-info")]  # noqa: PTH208
+    return sorted(found)
+
+
+def seal(folder: Path, locked: Collection[str] = ()) -> dict[str, Any]:
+    """What a stamp keeps of a directory for `flaw` to compare. locked: normalized names to which
+    the distributions are limited, where others may come and go; () for all."""
+    names = distributions(folder)
+    if locked:
+        names = [name for name in names if normal(name.partition("-")[0]) in locked]
+    where = str(folder.resolve())
+    return {"distributions": names, "inode": folder.stat().st_ino, "path": where}
+
+
+def normal(name: str) -> str:
+    """A distribution's name as indexes compare it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+def stamp(env: str) -> dict[str, Any]:
+    """What .stamp says, {} if there is none."""
+    with contextlib.suppress(OSError, ValueError):
+        found = json.loads(paths.stamp(env).read_bytes())
+        if isinstance(found, dict):
+            return found
+    return {}
+
+
+def flaw(env: str) -> str:
+    """Why an environment is not what was built; "" if it is, or if there is none.
+
+    A stamp of before seals were kept is asked for its Python alone.
+    """
+    said, folder = stamp(env), paths.env_dir(env)
+    if not said:
+        with contextlib.suppress(OSError):
+            return (folder / ".broken").read_text(encoding="utf-8").strip()
+        return ""
+    python = folder / "bin" / "python"
+    if not os.access(python, os.X_OK):
+        target = python.readlink() if python.is_symlink() else python
+        return f"its Python, {target}, is gone"
+    if "inode" not in said:
+        return ""
+    # A directory that was moved keeps its inode, and one that was restored its path.
+    if said["inode"] != folder.stat().st_ino and said["path"] != str(folder.resolve()):
+        return f"it was copied from {said['path']}"
+    return changed(said["distributions"], distributions(folder), env == paths.MAIN)
+
+
+def changed(then: Collection[str], now: Collection[str], others: bool = False) -> str:
+    """What differs between two lists of distributions, in words; "" if nothing does.
+
+    others: more may be there now.
+    """
+    gone = sorted(set(then) - set(now))
+    more = [] if others else sorted(set(now) - set(then))
+    words = [*(f"-{name}" for name in gone), *(f"+{name}" for name in more)]
+    if not words:
+        return ""
+    rest = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return f"its packages were changed by hand: {' '.join(words[:SHOWN])}{rest}"
+
+
+def well(env: str) -> bool:
+    """Built, and nothing wrong at first sight."""
+    return paths.stamp(env).exists() and not flaw(env)
+
+
+def condemn(env: str, why: str) -> None:
+    """Take the stamp away, keeping the reason: the next make builds the environment anew."""
+    say("BROKEN", f"{env}: {why}")
+    (paths.env_dir(env) / ".broken").write_text(why + "\n", encoding="utf-8")
+    paths.stamp(env).unlink(missing_ok=True)
+
+
+def built() -> list[str]:
+    """The environments that have a stamp."""
+    names = [path.parent.name for path in paths.VENVS.glob("[!.]*/.stamp")]
+    return sorted([*names, *([paths.MAIN] if paths.stamp(paths.MAIN).exists() else [])])
+
+
+def main(argv: list[str]) -> int:
+    if argv:
+        print("bin/health: takes away the stamps of environments that are no longer what was built")
+        return 0 if argv[0] in ("-h", "--help") else 2
+    for env in built():
+        if flaw(env):
+            # Under the builder's lock, and once more: one that is being replaced looks broken.
+            with usage.held(env):
+                if paths.stamp(env).exists() and (why := flaw(env)):
+                    condemn(env, why)
+    return 0
