@@ -81,7 +81,7 @@ def test_a_wheel_of_this_machine(maker: ModuleType, tmp_path: Path) -> None:
     (tmp_path / name).write_bytes(data)
     spec = asked(f"../{name}")
     assert environment.create(spec)
-    assert environment.stamp(ENV)["version"] == "1.1.0", "whatever release it is"
+    assert health.stamp(ENV)["version"] == "1.1.0", "whatever release it is"
     assert only_package().hashes, "a file that was exchanged since is refused"
     assert lockfile.header(paths.lock(ENV))["hashes"] is True
     (tmp_path / name).write_bytes(repacked(data, "1.1.0"))
@@ -105,7 +105,7 @@ def test_a_wheel_s_url(maker: ModuleType, index: Index) -> None:
     url = f"{index.url.removesuffix('simple')}files/{name}"
     spec = asked(url)
     assert environment.create(spec)
-    assert environment.stamp(ENV)["version"] == "1.1.0"
+    assert health.stamp(ENV)["version"] == "1.1.0"
     assert only_package().version == url
     assert only_package().hashes
     before = paths.lock(ENV).read_text()
@@ -167,11 +167,11 @@ def git(place: Path, *words: str) -> str:
 def test_a_git_revision(repository: Path) -> None:
     spec = asked(f"git+{repository.as_uri()}@v1.1.0")
     assert environment.create(spec)
-    assert environment.stamp(ENV)["version"] == "1.1.0"
+    assert health.stamp(ENV)["version"] == "1.1.0"
     assert only_package().version.endswith("@" + git(repository, "rev-parse", "v1.1.0"))
     main = asked(f"git+{repository.as_uri()}@main", "2.0.0", cutoff="2026-01-01")
     assert environment.create(main)
-    assert environment.stamp(ENV)["version"] == "2.0.0"
+    assert health.stamp(ENV)["version"] == "2.0.0"
     locked = paths.lock(ENV).read_text()
     (repository / "release").write_text("2.0.1\n")
     git(repository, "commit", "--quiet", "--all", "--message=three")
@@ -209,7 +209,7 @@ def test_an_own_index_comes_first_and_the_machine_s_is_still_there(
     assert environment.create(spec)
     locked = {p.name: p.version for p in lockfile.packages(paths.lock(ENV))}
     assert locked == {PACKAGE: "1.1.0+ours", "dep": "1.0"}
-    assert environment.stamp(ENV)["version"] == "1.1.0+ours"
+    assert health.stamp(ENV)["version"] == "1.1.0+ours"
     assert "127.0.0.1" not in paths.lock(ENV).read_text(), "no index in a lock"
     plain = house.spec("plain", PACKAGE, "1.1.0", **wishes)
     assert plain.inputs != spec.inputs
