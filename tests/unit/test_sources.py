@@ -24,6 +24,7 @@ from benchy import (
     config,
     environment,
     envspec,
+    health,
     interpreters,
     lockfile,
     ownindex,
