@@ -304,6 +304,33 @@ def test_info_has_every_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(hash_.startswith("sha256:") for p in packages for hash_ in p["hashes"])
 
 
+# --- as of another day
+
+
+def test_another_cutoff_is_another_environment() -> None:
+    """By the shipped engine file; each verb with the same knobs means the same directory."""
+    plain = venv._of_version("0.8.0", "", "")
+    assert plain == "vllm_0_8_0"
+    assert venv._of_version("0.8.0", "", "release") == plain, "the engine's own"
+    others = {venv._of_version("0.8.0", "", day) for day in ("none", "2025-04-01", "2025-05-01")}
+    assert len(others | {plain}) == 4
+    assert all(name.startswith("vllm_0_8_0_x") for name in others)
+    assert Spec.read(venv._of_version("0.8.0", "", "2025-04-01")).cutoff == "2025-04-01"
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is neither"),
+        (["--cutoff", "none"], "CUTOFF: the main environment is as uv.lock says"),
+        ([ENV, "--cutoff", "none"], "two environments"),
+    ],
+)
+def test_cutoffs_that_are_none(words: list[str], told: str) -> None:
+    with pytest.raises(UsageError, match=told):
+        venv.main(["lock", *words])
+
+
 # --- an index that cannot tell, or is not there
 
 

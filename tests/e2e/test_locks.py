@@ -1,0 +1,53 @@
+"""A real release resolved twice from nothing, as on two machines: the same bytes.
+
+Resolution only, from the machine's package index: seconds, nothing is installed.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+RESOLVE = """
+import json, sys
+from benchy import config, content, envspec, errors, paths, resolve
+engine = config.load_engines(paths.ROOT)["vllm"]
+data = envspec.environment_spec("vllm", engine, sys.argv[1], None, "a test")
+errors.run(lambda argv: print(resolve.lock(resolve.Spec.of(data))) or 0)
+"""
+
+
+def resolved(folder: Path, release: str) -> str:
+    """The lock of a release, made in an empty folder with an empty cache."""
+    for name in ("here", "tmp", "home"):
+        (folder / name).mkdir(parents=True)
+    environ = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
+    environ |= {
+        "PYTHONPATH": str(ROOT / "lib"),
+        "UV_CACHE_DIR": str(folder / "cache"),
+        "TMPDIR": str(folder / "tmp"),
+        "TZ": "Asia/Tokyo" if folder.name == "other" else "UTC",
+        "LC_ALL": "C",
+    }
+    command = [sys.executable, "-c", RESOLVE, release]
+    done = subprocess.run(
+        command, cwd=folder / "here", env=environ, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0 and done.stdout == "True\n", done.stderr
+    (lock,) = (folder / "here/venvs").glob("*.lock")
+    return lock.read_text()
+
+
+@pytest.mark.e2e
+@pytest.mark.parametrize("release", ["0.8.0", "0.21.0"])
+def test_resolved_twice_the_same_bytes(tmp_path: Path, release: str) -> None:
+    one, other = (resolved(tmp_path / name, release) for name in ("one", "other"))
+    assert one == other
+    assert f"\nvllm=={release} " in one
+    assert str(tmp_path) not in one
+    assert "://" not in one, "no index and no file of a machine"
