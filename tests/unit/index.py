@@ -8,6 +8,7 @@ import io
 import json
 import threading
 import zipfile
+from base64 import b64encode
 from collections.abc import Sequence
 from typing import Any
 
@@ -31,11 +32,19 @@ class Index:
     def __init__(self) -> None:
         self.projects: dict[str, list[dict[str, Any]]] = {}
         self.files: dict[str, bytes] = {}
+        self.password = b""  # user:password, where one is needed
         self.asked: list[str] = []  # paths, as they came
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
             def do_GET(self) -> None:
+                given = self.headers.get("Authorization", "")
+                if index.password and given != f"Basic {b64encode(index.password).decode()}":
+                    self.send_response(401)
+                    self.send_header("WWW-Authenticate", "Basic")
+                    self.send_header("Content-Length", "0")
+                    self.end_headers()
+                    return
                 self.send(index.answer(self.path))
 
             do_HEAD = do_GET

@@ -248,6 +248,25 @@ def test_extra_indexes_of_pip_come_after(
         assert locked == {"a": "2.0", "b": "2.0"}, "what the first lacks, the next may have"
 
 
+@pytest.mark.parametrize("holder", ["variables", "netrc"])
+def test_the_password_of_an_own_index_is_uv_s_to_know(
+    own: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str
+) -> None:
+    own.password = b"me:s3cret"
+    spec = house.spec(ENV, PACKAGE, "1.1.0", cutoff="2025-06-01", index=[f"ours={own.url}"])
+    with pytest.raises(Failure):
+        environment.ensure_lock(spec)
+    if holder == "variables":
+        monkeypatch.setenv("UV_INDEX_OURS_USERNAME", "me")
+        monkeypatch.setenv("UV_INDEX_OURS_PASSWORD", "s3cret")
+    else:
+        (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password s3cret\n")
+        monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert environment.create(spec)
+    log = (paths.LOGS / "venv" / f"{ENV}.log").read_text()
+    assert "s3cret" not in log + paths.lock(ENV).read_text()
+
+
 def test_an_own_index_s_release_needs_a_day(own: Index) -> None:
     spec = house.spec(ENV, PACKAGE, "1.1.0+ours", index=[own.url])
     with pytest.raises(Failure, match="no upload times") as told:
