@@ -51,7 +51,7 @@ help::
 	@echo '  make lock VERSION=0.8.0       resolve anew and show the difference [ENGINE=… CUTOFF=…]'
 	@echo '       [SHARE=1]                write configs/locks/ENV.lock too, for a team to share'
 	@echo '       [VENV_JOBS=2]            builders at once on this machine, under -j too'
-	@echo '  make list-envs [FORMAT=json]  every environment: state, release, users, size'
+	@echo '  make list-envs [FORMAT=json]  every environment: state, size, cutoff, users …'
 	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'
 	@echo '  make prune-venvs [YES=1]      remove those that no config needs'

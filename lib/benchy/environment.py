@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import json
 import os
 import re
@@ -18,12 +19,12 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import health, interpreters, lease, lockfile, paths, resolve, tiny, usage, uv
+from benchy import disk, health, interpreters, lease, lockfile, paths, resolve, tiny, usage, uv
 from benchy.errors import Failure, UsageError, say
 from benchy.resolve import Spec
 
@@ -125,16 +126,14 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
         done = uv.run([*making, "--no-project", "--no-config"], log)
         if done.status:
             raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
-        installing = ["sync", str(lock), "--python", str(aside / "bin" / "python")]
-        words = uv.pip([*installing, *_options(said)])
-        done = uv.run(
-            words, log, f"{env} installing", local_torch=spec.local_torch, index=spec.index
-        )
+        done = _install(spec, ["sync", str(lock)], aside / "bin" / "python", options(said))
         if done.status:
             mend = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
             raise uv.failure(done, f"{env} cannot be installed", log, mend)
+        installed = time.monotonic() - start
         stage("check")
         version = check(spec, aside)
+        checked = time.monotonic() - start - installed
         shutil.copyfile(lock, aside / "lock")
         target = paths.env_dir(env)
         if target.exists():
@@ -142,7 +141,7 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
         aside.rename(target)
     finally:
         sweep(env)
-    _write_stamp(spec, version, time.monotonic() - start)
+    _write_stamp(spec, version, start, checked)
 
 
 def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
@@ -154,18 +153,30 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
         raise Failure(f"there is no {folder}", "make bootstrap", log)
     paths.stamp(spec.env).unlink(missing_ok=True)
     (folder / ".broken").unlink(missing_ok=True)
-    arguments = ["install", "--require-hashes", "--compile-bytecode", "-r", str(lock)]
-    words = uv.pip([*arguments, "--python", str(python)])
-    done = uv.run(words, log, f"{spec.env} installing", local_torch=spec.local_torch)
+    done = _install(spec, ["install", "-r", str(lock)], python, ["--require-hashes"])
     if done.status:
         raise uv.failure(done, "the main environment cannot be installed", log)
+    installed = time.monotonic()
     stage("check")
     version = check(spec, folder)
+    checked = time.monotonic() - installed
     shutil.copyfile(lock, folder / "lock")
-    _write_stamp(spec, version, time.monotonic() - start)
+    _write_stamp(spec, version, start, checked)
 
 
-def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
+def _install(spec: Spec, verb: Sequence[str], python: Path, options: Sequence[str]) -> uv.Done:
+    """Have uv install a lock, byte code and all, where the disk has room for it."""
+    log, lock = resolve.log_path(spec.env), paths.lock(spec.env)
+    words = [*verb, "--python", str(python), *options]
+    run = functools.partial(uv.run, local_torch=spec.local_torch, index=spec.index)
+    disk.check(spec.env, disk.ask(run, lock, words, python, options), log)
+    done = run(uv.pip([*words, "--compile-bytecode"]), log, f"{spec.env} installing")
+    disk.tell_copied(done.talk)
+    return done
+
+
+def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None:
+    """start: time.monotonic() of the beginning; checked: seconds of it that the check took."""
     # benchy's own packages lie in .venv too, and come and go with its dependency groups.
     names = lockfile.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
     locked = {health.normal(package.name) for package in names}
@@ -173,18 +184,20 @@ def _write_stamp(spec: Spec, version: str, seconds: float) -> None:
         **health.seal(paths.env_dir(spec.env), locked),
         "lock": lockfile.digest(paths.lock(spec.env)),
         "python": check_result(spec.env).get("python"),
-        "seconds": round(seconds, 1),
+        "seconds": round(time.monotonic() - start, 1),
+        "check_seconds": round(checked, 1),
         "version": version,
         "when": _now(),
     }
     resolve.write(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
 
 
-def _options(said: dict[str, Any]) -> list[str]:
-    """How to install from a lock: as it was resolved, so that the same files are seen."""
+def options(said: dict[str, Any]) -> list[str]:
+    """How to install from a lock with this header: as it was resolved, so that the same files are
+    seen."""
     hashes = ["--require-hashes"] if said.get("hashes") else []
-    options = [str(option) for option in said.get("options", [])]
-    return ["--compile-bytecode", *hashes, *options, *resolve.until(said.get("cutoff"))]
+    given = [str(option) for option in said.get("options", [])]
+    return [*hashes, *given, *resolve.until(said.get("cutoff"))]
 
 
 def _python(minor: str | None, log: Path) -> str:

@@ -18,7 +18,7 @@ from pathlib import Path
 from benchy import inventory, paths
 from benchy.ask import agreed
 from benchy.errors import UsageError, say
-from benchy.venv import human
+from benchy.listing import human
 
 
 @dataclass(frozen=True, order=True)

@@ -1,6 +1,7 @@
 """What environments there are: those that configs need, those that are built, those that are both.
 
-Reads build/plan.json (who needs what), build/specs/env, venvs/ and .venv. Writes nothing.
+Reads build/plan.json (who needs what), build/specs/env, venvs/ and .venv. Writes build/sizes.json:
+measuring a large environment takes half a second, so a size is kept until something moves it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import calendar
 import json
 import os
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from typing import Any
 from benchy import environment, health, lockfile, paths, resolve
 from benchy.errors import UsageError
 
+SIZES = paths.BUILD / "sizes.json"
 STATES = ("ready", "stale", "missing", "failed", "orphan", "broken")
 
 
@@ -40,6 +43,8 @@ class Row:
     alone: int
     python: str | None
     age: float | None
+    cutoff: str | None
+    repairs: tuple[dict[str, str], ...]
     why: str = ""
 
 
@@ -72,7 +77,7 @@ def names() -> list[str]:
 
 
 def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
-    """All about one environment; without sizes (those of a large one take half a second)."""
+    """All about one environment, with its sizes or without."""
     planned = plan().get("environments", {})
     said, folder = health.stamp(env), paths.env_dir(env)
     there = bool(said) or (folder.is_dir() and env != paths.MAIN)
@@ -91,7 +96,7 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
         state = "ready"
     else:
         state = "stale"
-    size = measure(folder) if sizes and there else Size(0, 0)
+    size = measured(env) if sizes and there else Size(0, 0)
     return Row(
         env=env,
         asked=spec.version if spec else planned.get(env, {}).get("version"),
@@ -102,6 +107,8 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
         alone=size.alone,
         python=said.get("python"),
         age=_age(env) if said else None,
+        cutoff=lockfile.header(paths.lock(env)).get("cutoff"),
+        repairs=tuple(environment.read_json(paths.env_spec(env)).get("repairs", ())),
         why=failure.get("what", "") if state == "failed" else flaw,
     )
 
@@ -122,6 +129,32 @@ def _age(env: str) -> float:
     built = health.stamp(env).get("when")
     moment = time.strptime(str(built), "%Y-%m-%dT%H:%M:%SZ") if built else None
     return max(0.0, time.time() - calendar.timegm(moment)) if moment else 0.0
+
+
+def measured(env: str) -> Size:
+    """The disk use of an environment, from build/sizes.json while that holds.
+
+    What is alone in an environment depends on the others and on uv's cache as well: names of a file
+    come and go with them. So all of their ages are part of what a kept size is valid for.
+    """
+    archive = uv_cache() / "archive-v0"
+    moved = [archive.stat().st_mtime_ns if archive.exists() else 0]
+    moved += [paths.env_dir(one).stat().st_mtime_ns for one in health.built()]
+    folder = paths.env_dir(env)
+    key = [folder.stat().st_ino, health.stamp(env).get("when"), *moved]
+    kept = environment.read_json(SIZES)
+    if kept.get(env, {}).get("key") != key:
+        size = measure(folder)
+        kept = {name: known for name, known in kept.items() if paths.env_dir(name).is_dir()}
+        kept[env] = {"key": key, "all": size.all, "alone": size.alone}
+        resolve.write(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+    return Size(kept[env]["all"], kept[env]["alone"])
+
+
+def uv_cache(environ: Mapping[str, str] = os.environ) -> Path:
+    """uv's cache directory (uv's documentation, "Caching"), without asking uv: 20 ms."""
+    base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache"
+    return Path(environ.get("UV_CACHE_DIR") or Path(base) / "uv")
 
 
 def measure(folder: Path) -> Size:

@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import signal
 import sys
-import textwrap
-from collections.abc import Sequence
-from dataclasses import asdict
 from types import FrameType
-from typing import Any
 
-from benchy import environment, health, inventory, lockfile, paths, resolve
+from benchy import audit, environment, health, inventory, listing, lockfile, paths, resolve
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.resolve import Spec
-
-COLOURS = {"ready": "32", "stale": "33", "failed": "31", "broken": "31", "orphan": "33"}
 
 
 def main(argv: list[str]) -> int:
@@ -46,7 +39,7 @@ def main(argv: list[str]) -> int:
     sub.add_argument("--format", choices=["text", "json"], default="text")
     sub = verb("info", "one environment in detail")
     sub.add_argument("--format", choices=["text", "json"], default="text")
-    verb("check", "check a built one again: import, options, tokenizer, model class")
+    verb("check", "check a built one again: packages, files, import, options, tokenizer, model")
     verb("remove", "remove it; its lock stays")
     sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
     sub.add_argument("--yes", action="store_true", help="do it; else only say what would go")
@@ -54,7 +47,7 @@ def main(argv: list[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
     if options.verb == "list":
-        return show_list(options.format == "json")
+        return listing.show_list(options.format == "json")
     if options.verb == "prune":
         return prune(options.yes)
     env = _named(options)
@@ -66,14 +59,14 @@ def main(argv: list[str]) -> int:
             say("REMOVED" if there else "", env if there else f"{env} is not built")
         return 0
     if options.verb == "info":
-        return show_info(env, options.format == "json")
+        return listing.show_info(env, options.format == "json")
     spec = Spec.read(env)
     if options.verb == "lock":
         relock(spec, options.fresh, options.share)
     elif options.verb == "check":
         if not health.stamp(env):
             raise UsageError(f"{env} is not built", f"bin/venv create {env}")
-        print(f"{env}: {environment.check(spec, paths.env_dir(env))} works")
+        print(f"{env}: {inspect(spec)} works")
     else:
         return create(spec, options.soft, options.anew)
     return 0
@@ -113,6 +106,24 @@ def create(spec: Spec, soft: bool, anew: bool = False) -> int:
             raise
         print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
     return 0
+
+
+def inspect(spec: Spec) -> str:
+    """Look at a built environment as closely as can be; the version found.
+
+    What is no longer as it was built loses its stamp, so that the next make builds it anew. Raises
+    Failure.
+    """
+    folder, log = paths.env_dir(spec.env), resolve.log_path(spec.env)
+    why, mend = health.flaw(spec.env) or audit.against_lock(spec, log), ""
+    if not why and (files := audit.against_records(folder)):
+        why = f"files were changed by hand: {audit.named(files)}"
+        names = " ".join(name.rpartition("-")[0] for name in files)
+        mend = f"uv cache clean {names}   (it may share those files); then "
+    if why:
+        health.condemn(spec.env, why)
+        raise Failure(f"{spec.env} is broken", f"{mend}bin/venv create {spec.env} builds it anew")
+    return environment.check(spec, folder)
 
 
 def _named(options: argparse.Namespace) -> str:
@@ -167,118 +178,6 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     return str(spec["env"])
 
 
-def show_list(as_json: bool) -> int:
-    needed = inventory.users()
-    rows = [inventory.row(env, needed) for env in inventory.names()]
-    if as_json:
-        print(json.dumps([asdict(row) for row in rows], indent=1))
-        return 0
-    head = ("environment", "asked", "found", "state", "size", "alone", "python", "age", "users")
-    table = [head, *(_cells(row) for row in rows)]
-    widths = [max(len(line[n]) for line in table) for n in range(len(head))]
-    for number, line in enumerate(table):
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        if number and sys.stdout.isatty():
-            cells[3] = colour(cells[3], COLOURS.get(line[3], "0"))
-        print("  ".join(cells).rstrip())
-    for row in rows:
-        if row.why:
-            print(f"{row.env}: {row.why}", file=sys.stderr)
-    return 0
-
-
-def _cells(row: inventory.Row) -> tuple[str, ...]:
-    users = ", ".join(row.users[:3]) + (f" +{len(row.users) - 3}" if len(row.users) > 3 else "")
-    return (
-        row.env, row.asked or "-", row.found or "-", row.state, human(row.size),
-        human(row.alone), row.python or "-", _ago(row.age), users or "-",
-    )  # fmt: skip
-
-
-def human(size: float) -> str:
-    """Bytes as a person reads them: 0, 412 MB, 7.1 GB (powers of 1000, as disks are sold)."""
-    if size < 1e6:
-        return "-" if not size else f"{size / 1e3:.0f} kB"
-    return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
-
-
-def _ago(seconds: float | None) -> str:
-    if seconds is None:
-        return "-"
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= length:
-            return f"{seconds / length:.0f} {unit}"
-    return f"{seconds:.0f} s"
-
-
-def show_info(env: str, as_json: bool) -> int:
-    """All that is known of one environment. UsageError if nothing is."""
-    row = inventory.row(env, inventory.users())
-    lock = paths.lock(env)
-    if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():
-        raise UsageError(f"no environment is named {env}", "bin/venv list   shows them")
-    check, said = environment.check_result(env), lockfile.header(lock)
-    facts: dict[str, Any] = {
-        **asdict(row),
-        "path": str(paths.env_dir(env)),
-        "lock": str(lock) if lock.exists() else None,
-        "shared_lock": _shared(env),
-        "packages": [asdict(package) for package in lockfile.packages(lock)],
-        "cutoff": said.get("cutoff"),
-        "requirements": said.get("requirements", []),
-        "overrides": said.get("overrides", []),
-        "repairs": environment.read_json(paths.env_spec(env)).get("repairs", []),
-        "versions": check.get("packages", {}),
-        "check": check.get("steps", []),
-        "built": health.stamp(env).get("when"),
-        "seconds": health.stamp(env).get("seconds"),
-        "failure": environment.failure_of(env) or None,
-        "log": str(resolve.log_path(env)),
-    }
-    if as_json:
-        print(json.dumps(facts, indent=1))
-        return 0
-    for key, value in facts.items():
-        for text in _lines(key, value):
-            print(f"{key:<13}{text}")
-    return 0
-
-
-def _shared(env: str) -> str | None:
-    """The committed lock, and whether it is the one in use; None where there is none."""
-    path = paths.shared_lock(env)
-    if not path.exists():
-        return None
-    same = lockfile.digest(path) == lockfile.digest(paths.lock(env))
-    return f"{path}{'' if same else ' (not what is locked here)'}"
-
-
-def _lines(key: str, value: Any) -> list[str]:
-    """One fact as text; nothing for what is empty."""
-    if value in (None, "", [], (), {}):
-        return []
-    if key in ("size", "alone"):
-        return [human(value)] if value else []
-    if key == "age":
-        return [_ago(value)]
-    if key == "failure":
-        return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
-    if key == "packages":  # compact: a hundred and fifty of them, and hashes for FORMAT=json
-        names = " ".join(str(lockfile.Package(p["name"], p["version"])) for p in value)
-        return [f"{len(value)}", *textwrap.wrap(names, 86, break_long_words=False)]
-    if key == "check":
-        return [f"{s['step']}: {s['found'] or 'done'} ({s['seconds']} s)" for s in value]
-    if key == "repairs":
-        return [f"{item['versions']}: {item['why']} {item['link']}".rstrip() for item in value]
-    if isinstance(value, dict):
-        return [f"{name} {text}" for name, text in sorted(value.items())]
-    return (
-        [str(item) for item in value]
-        if isinstance(value, Sequence) and not isinstance(value, str)
-        else [str(value)]
-    )
-
-
 def prune(really: bool) -> int:
     """Remove orphans and what killed builds left. Without a plan everything would be an orphan."""
     if not inventory.plan():
@@ -288,7 +187,7 @@ def prune(really: bool) -> int:
     rows = [inventory.row(env, needed) for env in inventory.names()]
     orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
     for row in orphans:
-        text = f"{row.env}: {human(row.alone)} free of {human(row.size)}"
+        text = f"{row.env}: {listing.human(row.alone)} free of {listing.human(row.size)}"
         say("REMOVE" if really else "ORPHAN", text)
         if really:
             environment.remove(row.env)

