@@ -4,7 +4,8 @@
 which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 	$(if $(CUTOFF),--cutoff "$$CUTOFF")
 
-.PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey
+.PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
+	flags-diff
 
 venvs: $(tools)
 	@bin/health
@@ -37,6 +38,10 @@ prune-venvs: $(tools)
 	@$(MAKE) -s -f mk/graph.mk planned
 	@bin/venv prune $(if $(YES),--yes)
 
+flags-diff: $(tools)
+	@bin/flags diff $(if $(ENGINE),--engine "$$ENGINE") $(if $(filter json,$(FORMAT)),--format json) \
+	-- "$$A" "$$B"
+
 # DEEP=1 builds every release of the range, DEEP=some the last of each minor release and both ends
 # of every repair's range. It goes on where it was stopped.
 survey: $(tools)
@@ -55,5 +60,6 @@ help::
 	@echo '  make env-info VERSION=0.8.0   one of them in detail [FORMAT=json]'
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'
 	@echo '  make prune-venvs [YES=1]      remove those that no config needs'
+	@echo '  make flags-diff A=0.8.5 B=0.10.2  options that B adds, lacks, takes otherwise [FORMAT=json]'
 	@echo '  make survey [FROM=… TO=…]     does each release still resolve? to docs/releases.md'
 	@echo '       [DEEP=1] [DISK=25]       and build? one at a time, within DISK GB; DEEP=some'

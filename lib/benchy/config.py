@@ -7,7 +7,9 @@ all files are found before anything is raised, so that a person mends them in on
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import json
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -49,6 +51,7 @@ class Model:
     chat: bool
     token_from: str | None
     origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
+    keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file
 
     @property
     def gpus(self) -> int:
@@ -91,7 +94,7 @@ def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None =
     reader = _Reader(root, dict(knobs or {}))
     configs = root / "configs"
     settings = reader.settings(configs / "config.yaml")
-    engines = {f.stem: reader.file(f, schema.Engine) for f in reader.yamls(configs / "engines")}
+    engines = reader.engines(configs / "engines")
     providers = {
         f.stem: reader.file(f, schema.Provider) for f in reader.yamls(configs / "providers")
     }
@@ -136,12 +139,10 @@ def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None =
 def load_engines(root: Path) -> dict[str, schema.Engine]:
     """The engines alone: a mistake in somebody's model stops nobody's environment."""
     reader = _Reader(root, {})
-    found = {
-        f.stem: reader.file(f, schema.Engine)[0] for f in reader.yamls(root / "configs" / "engines")
-    }
+    found = reader.engines(root / "configs" / "engines")
     if reader.mistakes:
         raise ConfigError(reader.mistakes)
-    return {name: engine for name, engine in found.items() if engine}
+    return {name: engine for name, (engine, _) in found.items() if engine}
 
 
 @dataclass
@@ -226,6 +227,26 @@ class _Reader:
                 for detail in error.errors(include_url=False, include_context=True)
             ]
             return None
+
+    def engines(self, folder: Path) -> dict[str, tuple[schema.Engine | None, Document]]:
+        """The engines, each with what it takes from the one that it is like."""
+        found = {f.stem: self.file(f, schema.Engine) for f in self.yamls(folder)}
+        out = dict(found)
+        for name, (engine, document) in found.items():
+            if not engine or not engine.like:
+                continue
+            model = found.get(engine.like, (None, document))[0]
+            if engine.like not in found or (model and model.like):
+                what = "is no engine that has its options from nobody else"
+                known = ", ".join(n for n, (e, _) in found.items() if e and not e.like)
+                self.mistakes.append(document.mistake(("like",), what, f"one of {known}"))
+            elif model:
+                taken = {
+                    "neutral": [*model.neutral, *engine.neutral],
+                    "gone": [*model.gone, *engine.gone],
+                }
+                out[name] = engine.model_copy(update=taken), document
+        return out
 
     def settings(self, path: Path) -> schema.Settings | None:
         if not path.exists():
@@ -353,15 +374,18 @@ class _Reader:
         set_document = self.command_line()
         merged: dict[str, Any] = {}
         origin: dict[str, str] = {}
-        for data, source, at in (
-            (provider_document.data, provider_document, ()),
-            (written, document, ("vllm", "overrides")),
-            (cell.data, cell, ()),
-            (set_document.data, set_document, ()),
+        keys: dict[str, str] = {}
+        for data, source, at, above in (
+            (provider_document.data, provider_document, (), ()),
+            (model.vllm.overrides, document, ("vllm", "overrides"), ("vllm", "overrides")),
+            (cell.data, cell, (), ("matrix",)),
+            (set_document.data, set_document, (), ()),
         ):
             for key, value in data.items():
-                merged[key.replace("-", "_")] = value
-                origin[key.replace("-", "_")] = f"{source.file}:{source.line((*at, key))}"
+                option = key.replace("-", "_")
+                merged[option] = value
+                origin[option] = f"{source.file}:{source.line((*at, key))}"
+                keys[option] = yamlfile.dotted((*above, key))
         # The provider alone is valid, so what is wrong here was written in a layer above it.
         for layer in (cell, set_document):
             if layer.data and not self.validated(schema.Provider, layer.data, layer):
@@ -430,6 +454,7 @@ class _Reader:
                 chat=model.use_chat_completions,
                 token_from=token,
                 origin=origin,
+                keys=keys,
             )
             if ok
             else None
@@ -510,7 +535,17 @@ def repair_holds(repair: schema.Repair, version: str) -> bool:
 
 
 def _singular(value: Any) -> Any:
-    """vLLM's keys are image, audio, video in all releases; older benchy files say images."""
+    """limit_mm_per_prompt as a mapping, however it was written: image=16,video=2, JSON or YAML.
+
+    vLLM's keys are image, audio, video in all releases; older benchy files say images.
+    """
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",")]
+        if all(re.fullmatch(r" *\d+ *", number) for _, _, number in pairs):
+            value = {key.strip(): int(number) for key, _, number in pairs}
+        else:
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)
     if isinstance(value, dict):
         return {k[:-1] if k in ("images", "audios", "videos") else k: v for k, v in value.items()}
     return value

@@ -10,10 +10,13 @@ from __future__ import annotations
 import difflib
 import json
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from packaging.version import InvalidVersion, Version
 
 from benchy.errors import ConfigError, Mistake
 
@@ -36,30 +39,17 @@ OURS = {
     "root_path": "leave it out, benchy needs the server's plain paths",
 }
 
-# Flags that went, and what does their work since (vLLM's command line, 0.6.0 to 0.33.0).
-SUCCESSORS = {
-    "device": "",
-    "enable_reasoning": "reasoning_parser",
-    "speculative_model": "speculative_config",
-    "num_scheduler_steps": "",
-    "max_seq_len_to_capture": "max_cudagraph_capture_size",
-    "guided_decoding_backend": "structured_outputs_config",
-    "rope_scaling": "hf_overrides",
-    "rope_theta": "hf_overrides",
-    "task": "runner",
-    "swap_space": "",
-    "disable_log_requests": "enable_log_requests",
-}
-
 MODALITIES = ("image", "audio", "video")
 
 
 @dataclass(frozen=True)
 class Release:
-    """One engine release: its name in messages ("vllm 0.8.0") and its parser's flags."""
+    """One engine release: its name in messages ("vLLM 0.8.0"), its parser's flags, and of the
+    engine's options that are gone those that matter here ({"option", "since", "use", "why"})."""
 
     name: str
     flags: Flags
+    gone: Sequence[Mapping[str, Any]] = ()
 
     def has(self, option: str) -> bool:
         """Does it have this option?"""
@@ -87,6 +77,21 @@ def option_of(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
+@dataclass(frozen=True)
+class Written:
+    """Where options were written. source: the file that is named where `origin` does not know the
+    option's own place, "file:line"; keys: the dotted key of an option, where it is another."""
+
+    source: str = ""
+    origin: Mapping[str, str] = field(default_factory=dict)
+    keys: Mapping[str, str] = field(default_factory=dict)
+
+    def mistake(self, option: str, what: str, mend: str) -> Mistake:
+        file, _, line = self.origin.get(option, "").rpartition(":")
+        place = (file, int(line)) if line.isdecimal() else (self.source, 0)
+        return Mistake(*place, self.keys.get(option, option), what, mend)
+
+
 class _Bad(Exception):
     """A value that the flag does not take: what is wrong, what to write instead."""
 
@@ -100,23 +105,19 @@ def arguments(
     release: Release,
     *,
     defaults: Mapping[str, Any] | None = None,
-    source: str = "",
-    origin: Mapping[str, str] | None = None,
+    written: Written | None = None,
 ) -> list[str]:
     """The arguments that give these options to this release, in the order of their names.
 
     options: what people wrote, `None` for not passed; defaults: the engine file's, below them, of
-    which those that the release lacks are left out. source: the file that is named in mistakes,
-    unless origin knows the option's own, as "file:line". Raises ConfigError with all mistakes.
+    which those that the release lacks are left out. Raises ConfigError with all mistakes.
     """
     wanted = {name: value for name, value in (defaults or {}).items() if release.has(name)}
     wanted.update(options)
     mistakes: list[Mistake] = []
 
     def mistake(option: str, bad: _Bad) -> None:
-        file, _, line = (origin or {}).get(option, "").rpartition(":")
-        place = (file, int(line)) if line.isdecimal() else (source, 0)
-        mistakes.append(Mistake(*place, option, bad.what, bad.mend))
+        mistakes.append((written or Written()).mistake(option, bad.what, bad.mend))
 
     wanted = _own_keys(wanted, release, mistake)
     out: list[str] = []
@@ -134,6 +135,33 @@ def arguments(
     if mistakes:
         raise ConfigError(mistakes)
     return out
+
+
+def removed(
+    options: Mapping[str, Any], version: str, release: Release, written: Written
+) -> list[Mistake]:
+    """The options that a release cannot have, known without its flags: they were gone before."""
+    out = []
+    for option, value in sorted(options.items()):
+        gone = _gone(option, release)
+        if value is not None and gone and reached(version, gone["since"]):
+            later = [_gone(each, release) for each in gone["use"]]
+            use = [
+                each
+                for each, then in zip(gone["use"], later, strict=True)
+                if not then or not reached(version, then["since"])
+            ]
+            bad = _without(release.name, gone, use)
+            out.append(written.mistake(option, bad.what, bad.mend))
+    return out
+
+
+def reached(version: str, since: str) -> bool:
+    """Is a release at least as new as another? One that is no version is not known to be."""
+    try:
+        return Version(version) >= Version(since)
+    except InvalidVersion:
+        return False
 
 
 def _own_keys(
@@ -160,19 +188,35 @@ def _own_keys(
     return wanted
 
 
+def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
+    return next((each for each in release.gone if each["option"] == option), None)
+
+
+def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> _Bad:
+    """What to say of an option that is gone. use: what does its work in that release."""
+    what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
+    why = str(gone["why"])
+    if not use:
+        return _Bad(what, f"leave it out: {why}" if why else "leave it out")
+    mend = "use " + " or ".join(f'"{each}"' for each in use)
+    return _Bad(what, f"{mend}: {why}" if why else mend)
+
+
 def _lacking(option: str, release: Release) -> _Bad:
     """What to say of an option that the release lacks."""
-    what = f"{release.name} has no such option"
+    gone = _gone(option, release)
+    if gone:
+        return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
+    what = f'{release.name} has no option "{option}"'
+    before = [each["option"] for each in release.gone if option in each["use"]]
+    before = [each for each in before if release.has(each)]
+    if before:
+        return _Bad(what, f'use "{before[0]}", whose work it does in newer releases')
     known = sorted({option_of(flag) for flag in release.flags} - {"help"})
-    after = SUCCESSORS.get(option)
-    if after and after in known:
-        return _Bad(what, f"its work is done by {after} there")
-    if after == "":
-        return _Bad(what, "leave it out, the option was removed from vLLM without a successor")
     near = difflib.get_close_matches(option, known, 3, 0.7)
     near = near or [name for name in known if option in name or name in option][:3]
     if near:
-        return _Bad(what, f"did you mean {' or '.join(near)}?")
+        return _Bad(what, "did you mean " + " or ".join(f'"{each}"' for each in near) + "?")
     return _Bad(what, "see the release's `vllm serve --help`")
 
 
@@ -190,6 +234,8 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
             return [f"{flag}={str(value).lower()}"]
         if value:
             return [flag]
+        if about.get("default") is True and action == "_StoreTrueAction":
+            raise _Bad(f"can't be switched off in {release.name}", "leave it out")
         if action == "BooleanOptionalAction":
             opposite = option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
             return [flag_of(opposite)]
@@ -197,8 +243,11 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
     if isinstance(value, bool):
         return _boolean_value(flag, value, about)
     if isinstance(value, Mapping):
+        _refuse_structure(value, about)
         if "kvs" in kind:  # vLLM up to 0.8.4: limit_mm_per_prompt as image=1,video=0
             return [f"{flag}=" + ",".join(f"{key}={each}" for key, each in value.items())]
+        if kind == "<lambda>":  # vLLM up to 0.6.3: override_neuron_config as a:1,b:2
+            return [f"{flag}=" + ",".join(f"{key}:{each}" for key, each in value.items())]
         return [f"{flag}={_json(value)}"]
     if isinstance(value, list):
         return _list_words(flag, value, about, action)
@@ -207,6 +256,8 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
 
 def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str]:
     """true or false for a flag that has no boolean action."""
+    if about.get("type") == "bool":  # argparse's bool("False") is true; only bool("") is not
+        return [f"{flag}=True" if value else f"{flag}="]
     choices = [str(choice) for choice in about.get("choices") or ()]
     for word in (str(value), str(value).lower(), "on" if value else "off"):
         if word in choices:
@@ -235,9 +286,18 @@ def _list_words(
             if word.startswith("-") and not word[1:].replace(".", "", 1).isdigit():
                 raise _Bad(f"{word!r} begins with a dash", "a list's words can't begin with a dash")
         return [flag, *words]
+    _refuse_structure(values, about)
     if "kvs" in str(about.get("type")):
         return [f"{flag}={','.join(map(str, values))}"]
     return [f"{flag}={_json(values)}"]
+
+
+def _refuse_structure(value: Any, about: Mapping[str, Any]) -> None:
+    """A mapping or list where the flag takes one number or one of its choices. Raises _Bad."""
+    choices = [str(choice) for choice in about.get("choices") or ()]
+    if choices or _number(about):
+        mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
+        raise _Bad(f"takes one value, not {_json(value)}", mend)
 
 
 def _scalar(value: Any, about: Mapping[str, Any]) -> str:
@@ -248,20 +308,41 @@ def _scalar(value: Any, about: Mapping[str, Any]) -> str:
         near = difflib.get_close_matches(text, choices, 1)
         hint = f"did you mean {near[0]}? " if near else ""
         raise _Bad(f"{text!r} is not one of its values", f"{hint}known: {', '.join(choices)}")
-    if about.get("type") in ("int", "float"):
-        try:
-            number = int(text) if about["type"] == "int" else float(text)
-        except ValueError:
-            raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}") from None
-        if not math.isfinite(number):
-            raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}")
+    number = _number(about)
+    if number and not _is_number(text, number):
+        more = f", such as {_EXAMPLES[number]}" if number in _EXAMPLES else ""
+        raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}{more}")
     if "\n" in text or "\0" in text:
         raise _Bad("holds a line break", "write it in one line")
     return text
 
 
+# vLLM's human_readable_int: 32k is 32,000 and 32K is 32,768; since 0.14 max_model_len: auto, too.
+_READABLE = "human_readable_int"
+_EXAMPLES = {_READABLE: "4096, 32k or 32K", _READABLE + "_or_auto": "4096, 32k, 32K or auto"}
+
+
+def _number(about: Mapping[str, Any]) -> str:
+    """The type of a flag that takes a number; "" for any other."""
+    kind = str(about.get("type"))
+    return kind if kind in ("int", "float", *_EXAMPLES) else ""
+
+
+def _is_number(text: str, kind: str) -> bool:
+    if kind == _READABLE + "_or_auto" and text == "auto":
+        return True
+    if kind in _EXAMPLES and re.fullmatch(r"\d+[kKmMgGtT]|\d+\.\d+[kmgt]", text):
+        return True
+    try:
+        number = float(text) if kind == "float" else int(text)
+    except ValueError:
+        return False
+    return math.isfinite(number)
+
+
 def _kind(about: Mapping[str, Any]) -> str:
-    return {"int": "whole number", "float": "number"}.get(str(about.get("type")), "text")
+    number = _number(about)
+    return "number" if number == "float" else "whole number" if number else "text"
 
 
 def _json(value: Any) -> str:

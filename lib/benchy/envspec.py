@@ -15,6 +15,7 @@ from benchy import config, paths, schema
 from benchy.config import Model
 from benchy.content import content_of, digest, sha256
 from benchy.errors import UsageError
+from benchy.paths import slug
 
 Spec = dict[str, Any]
 
@@ -27,11 +28,6 @@ class Surroundings:
     main_version: Callable[[], str | None]
     failures: dict[str, Spec]  # environment → its marker
     fallback: bool = True
-
-
-def slug(text: str) -> str:
-    """A version as part of a directory's name: 0.8.5.post1 → 0_8_5_post1."""
-    return re.sub(r"[^A-Za-z0-9]+", "_", text)
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ Only names live here; who reads and writes each file is said in the header of it
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -18,6 +19,16 @@ RESULTS = Path("results")
 RUN = Path("run")
 LOGS = Path("logs")
 MAIN = "main"  # the name of the main environment; its directory is .venv
+
+
+def slug(text: str) -> str:
+    """A version as part of a directory's name: 0.8.5.post1 → 0_8_5_post1."""
+    return re.sub(r"[^A-Za-z0-9]+", "_", text)
+
+
+def env_name(engine: str, version: str) -> str:
+    """The environment of a release with nothing besides."""
+    return f"{engine}_{slug(version)}"
 
 
 def env_spec(env: str) -> Path:

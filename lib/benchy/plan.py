@@ -19,7 +19,7 @@ from typing import Any
 
 from packaging.version import Version
 
-from benchy import config, paths, planfiles, schema, wording
+from benchy import config, options, paths, planfiles, schema, wording
 from benchy.config import House, Model
 from benchy.content import canonical, content_of, sha256
 from benchy.envspec import (
@@ -137,9 +137,11 @@ def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: H
         **_identity(model),
         "make": model.facts.make,
         "engine": model.engine_name,
+        "title": engine.title or engine.package,
         "package": engine.package,
         "module": engine.module,
         "version": None if environment["env"] == paths.MAIN else environment["version"],
+        "release": environment["version"],
         "environment": environment["env"],
         "fallback": fallback,
         "device": engine.device,
@@ -152,12 +154,26 @@ def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: H
         "defaults": model.defaults,
         "variables": model.variables,
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in config.OWN},
+        "keys": {k: v for k, v in model.keys.items() if k not in config.OWN and k != v},
+        "gone": _gone(model),
         "chat": model.chat,
         "trust_remote_code": serving.trust_remote_code,
         "startup_timeout": serving.startup_timeout,
         "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
     }
+
+
+def _gone(model: Model) -> list[Spec]:
+    """Of the engine's options that are gone, those that this model's options have to do with."""
+    gone = model.engine.gone_options()
+    named = set(model.options)
+    named |= {use for option in named & gone.keys() for use in gone[option].use}
+    return [
+        {"option": option, "since": each.since, "use": each.use, "why": each.why}
+        for option, each in sorted(gone.items())
+        if {option, *each.use} & named
+    ]
 
 
 def _devices(value: str | int | list[int] | None) -> list[int] | None:
@@ -331,6 +347,7 @@ def main(argv: list[str]) -> int:
             )
     plan = expand(house, surroundings(), limit_knob(house.settings), extra)
     if args.show:
+        options.refuse(plan.servers.values())
         print(show(plan, args.show), end="")
     else:
         planfiles.save(plan, Path(args.dir))

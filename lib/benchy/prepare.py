@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, health, paths
+from benchy import gpu, health, options, paths
 from benchy.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.signals import Signals, run_quietly
 
@@ -96,14 +96,7 @@ def engine_arguments(spec: Spec, place: Place) -> list[str]:
             f"{place.folder}/flags.json is missing or broken",
             f"build the environment anew: rm -r {place.folder} && bin/venv create {place.name}",
         )
-    release = engine.Release(f"{spec['package']} {version}".strip(), flags)
-    words = engine.arguments(
-        spec["options"],
-        release,
-        defaults=spec.get("defaults") or {},
-        source=spec["source"],
-        origin=spec.get("origin") or {},
-    )
+    words = options.arguments(spec, options.release(spec, version, flags))
     if spec.get("revision"):
         words.append(f"--revision={spec['revision']}")
     if spec.get("trust_remote_code") and "--trust-remote-code" not in words:

