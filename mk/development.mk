@@ -3,7 +3,7 @@
 python := .venv/bin/python
 scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: test test-faults lint schema clean distclean lock-main
+.PHONY: test test-faults bench lint schema clean distclean lock-main
 
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'
 test: $(dev)
@@ -26,6 +26,10 @@ lint: $(dev)
 schema: $(tools)
 	@bin/schema
 
+# What benchy adds to the tools that it stands on. QUICK=1: a smaller environment. ROUNDS=3.
+bench: $(tools)
+	@$(python) tests/bench/bench.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds "$$ROUNDS")
+
 # uv.lock anew, as of the week of the release that pyproject.toml names (AS_OF=2026-10-25).
 lock-main: $(tools)
 	@uv=$$(command -v .uv/bin/uv || command -v uv) && "$$uv" lock --upgrade \
@@ -40,6 +44,7 @@ distclean: clean
 help::
 	@echo '  make test, make lint          all tests; all checks [ARGS="…" for pytest]'
 	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
+	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'
 	@echo '  make clean                    plans, logs; never results or environments'
 	@echo '  make distclean                environments, .venv and uv as well'
 	@echo ''

