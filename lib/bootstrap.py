@@ -61,9 +61,13 @@ def install_uv() -> str:
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     has_pip = not subprocess.run([*pip[:3], "--version"], capture_output=True).returncode
     if has_pip:
+        house = pipconf.wheelhouse()
+        links = " ".join(path.as_uri() for path in pipconf.folders(house)) if house else ""
+        here = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links} if house else {}
         done = subprocess.run(
-            [*pip, "--target", str(aside), UV_REQUIREMENT], capture_output=True, text=True
-        )
+            [*pip, "--target", str(aside), UV_REQUIREMENT],
+            env={**os.environ, **here}, capture_output=True, text=True,
+        )  # fmt: skip
         if done.returncode:
             raise Failure(
                 "uv can't be installed from this machine's package index",
@@ -137,8 +141,14 @@ def uv_run(uv: str, *args: str) -> None:
     env = {**os.environ, **pipconf.uv_variables(dict(os.environ))}
     # The lock holds versions as of a day already; a cutoff of the machine would only hide them.
     env.pop("UV_EXCLUDE_NEWER", None)
+    more = pipconf.uv_arguments(os.environ) if args[0] == "pip" else []
     done = subprocess.run(
-        [uv, *args], cwd=ROOT, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+        [uv, *(["--offline"] if pipconf.offline() else []), *args, *more],
+        cwd=ROOT,
+        env=env,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
     )
     if done.returncode:
         raise Failure(

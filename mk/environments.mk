@@ -5,7 +5,7 @@ which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 	$(if $(CUTOFF),--cutoff "$$CUTOFF")
 
 .PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
-	flags-diff
+	flags-diff wheelhouse
 
 venvs: $(tools)
 	@bin/health
@@ -42,6 +42,10 @@ flags-diff: $(tools)
 	@bin/flags diff $(if $(ENGINE),--engine "$$ENGINE") $(if $(filter json,$(FORMAT)),--format json) \
 	-- "$$A" "$$B"
 
+wheelhouse: $(tools)
+	@$(MAKE) -s -f mk/graph.mk planned
+	@bin/wheelhouse $(if $(DIR),--dir "$$DIR")
+
 # DEEP=1 builds every release of the range, DEEP=some the last of each minor release and both ends
 # of every repair's range. It goes on where it was stopped.
 survey: $(tools)
@@ -61,5 +65,6 @@ help::
 	@echo '  make rebuild-venv VERSION=…   build it anew; rm-venv: remove it'
 	@echo '  make prune-venvs [YES=1]      remove those that no config needs'
 	@echo '  make flags-diff A=0.8.5 B=0.10.2  options that B adds, lacks, takes otherwise [FORMAT=json]'
+	@echo '  make wheelhouse [DIR=folder]  every file that the locks need, for OFFLINE=1 [MODELS=…]'
 	@echo '  make survey [FROM=… TO=…]     does each release still resolve? to docs/releases.md'
 	@echo '       [DEEP=1] [DISK=25]       and build? one at a time, within DISK GB; DEEP=some'

@@ -15,6 +15,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from benchy.paths import ROOT
+
 SECTIONS = ("global", "install")
 
 
@@ -50,11 +52,35 @@ def pip_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None
         for name in SECTIONS:
             if parser.has_section(name):
                 sections[name].update({_key(k): v.strip() for k, v in parser.items(name)})
+    house = wheelhouse(environ)
     variables = {_key(k[4:]): v.strip() for k, v in environ.items() if k.startswith("PIP_")}
     merged: dict[str, str] = {}
     for layer in (*(sections[name] for name in SECTIONS), variables):
         merged.update({key: value for key, value in layer.items() if value})
+    if house:
+        links = [merged.get("find-links", ""), *(path.as_uri() for path in folders(house))]
+        merged |= {"no-index": "1", "find-links": " ".join(filter(None, links))}
     return merged
+
+
+def offline(environ: Mapping[str, str] = os.environ) -> bool:
+    """OFFLINE=1: nothing is asked of a network."""
+    return environ.get("OFFLINE", "0").lower() not in ("", "0", "no", "false")
+
+
+def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
+    """The folder that `make wheelhouse` filled, where it is to be installed from instead of an
+    index: the one that WHEELHOUSE names, or wheelhouse/ when OFFLINE=1."""
+    named = environ.get("WHEELHOUSE", "")
+    if named:
+        return (ROOT / Path(named).expanduser()).resolve()
+    own = ROOT / "wheelhouse"
+    return own if offline(environ) and own.is_dir() else None
+
+
+def folders(house: Path) -> list[Path]:
+    """A wheelhouse's folders of files: itself, and one for each kind of local build (local-cpu)."""
+    return [house, *sorted(path for path in house.glob("local-*") if path.is_dir())]
 
 
 def uv_variables(
@@ -83,6 +109,10 @@ def uv_variables(
     links = (_link(word, base) for word in pip.get("find-links", "").split())
     # uv separates by commas where pip separates by white space.
     offer("UV_FIND_LINKS", ",".join(link for link in links if link))
+    house = wheelhouse(environ)
+    if house and environ.get("UV_FIND_LINKS"):
+        here = [_link(folder.as_uri(), base) for folder in folders(house)]
+        out["UV_FIND_LINKS"] = ",".join([environ["UV_FIND_LINKS"], *here])
     offer("UV_INSECURE_HOST", " ".join(pip.get("trusted-host", "").split()))
     offer("UV_HTTP_TIMEOUT", _seconds(pip.get("timeout") or pip.get("default-timeout", "")))
     offer("UV_EXCLUDE_NEWER", pip.get("uploaded-prior-to", ""))

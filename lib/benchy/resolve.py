@@ -20,7 +20,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import interpreters, lockfile, paths, release, uv
+from benchy import interpreters, lockfile, paths, pipconf, release, uv
 from benchy.errors import Failure, UsageError, say
 
 FORMAT = 1  # raised when the same inputs are resolved in another way
@@ -145,6 +145,11 @@ def _shared(spec: Spec) -> str | None:
     nobody asks for any more; stopping would stop every model whenever a repair in an engine's file
     is new. Results name the lock that they were made with, so nothing is hidden by going on.
     """
+    house = pipconf.wheelhouse()
+    if house:  # it has the files of its own locks
+        path = house / "locks" / f"{spec.env}.lock"
+        if lockfile.header(path).get("inputs") == spec.inputs:
+            return path.read_text(encoding="utf-8")
     path = paths.shared_lock(spec.env)
     said = lockfile.header(path)
     if not said:

@@ -85,8 +85,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
     raise UsageError("there is no uv here", "make bootstrap   (it puts uv into .uv)")
 
 
-def offline(environ: Mapping[str, str] = os.environ) -> bool:
-    return environ.get("OFFLINE", "0").lower() not in ("", "0", "no", "false")
+offline = pipconf.offline
 
 
 def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True) -> dict[str, str]:
