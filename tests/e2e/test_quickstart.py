@@ -191,6 +191,23 @@ def asked(tree: Path, model: str) -> int:
     return 0
 
 
+def test_a_wheelhouse_needs_no_index_and_no_cache(tree: Path, tmp_path: Path) -> None:
+    done = make(tree, "wheelhouse", "MODELS=quickstart")
+    assert done.returncode == 0, done.stderr
+    again = make(tree, "wheelhouse", "MODELS=quickstart")
+    assert again.stderr.count("all there") == 3, again.stderr
+    for name in ("lm_eval_0_4_13", "lm_eval_0_4_13.lock", ".locks"):
+        target = tree / "venvs" / name
+        shutil.rmtree(target) if target.is_dir() else target.unlink()
+    environ = {**os.environ, "OFFLINE": "1", "UV_CACHE_DIR": str(tmp_path), "PIP_CONFIG_FILE": ""}
+    done = subprocess.run(
+        ["make", "venvs/lm_eval_0_4_13/.stamp"], cwd=tree, env=environ, capture_output=True,
+        text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0 and "READY   lm_eval_0_4_13" in done.stderr, done.stderr
+    shutil.rmtree(tree / "wheelhouse")
+
+
 def test_a_model_for_a_gpu_is_refused_before_anything_is_built(tree: Path) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine may have a GPU")

@@ -1,0 +1,78 @@
+"""The wheelhouse: what is in it, what is missing, and how it is installed from."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+import pytest
+
+from benchy import pipconf, wheelhouse
+from benchy.lockfile import Package
+
+PLAIN, LOCAL = "torch-2.13.0-cp311-none-any.whl", "torch-2.13.0+cpu-cp311-none-any.whl"
+
+
+def put(folder: Path, name: str, content: bytes = b"x") -> str:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / name).write_bytes(content)
+    return "sha256:" + hashlib.sha256(content).hexdigest()
+
+
+def test_local_builds_lie_apart(tmp_path: Path) -> None:
+    """torch 2.13.0+cpu is preferred to 2.13.0, so one folder of both would mix them up."""
+    for name in (PLAIN, LOCAL):
+        put(tmp_path / "in", name)
+    house = wheelhouse.House(tmp_path / "house")
+    house.keep((tmp_path / "in").iterdir())
+    assert (house.folder / PLAIN).exists() and (house.folder / "local-cpu" / LOCAL).exists()
+    assert pipconf.folders(house.folder) == [house.folder, house.folder / "local-cpu"]
+
+
+def test_a_file_counts_by_its_hash(tmp_path: Path) -> None:
+    house = wheelhouse.House(tmp_path)
+    good = put(tmp_path, "a-1-py3-none-any.whl", b"good")
+    house.look()
+    package = Package("a", "1", ("sha256:" + "0" * 64, good))
+    assert house.has(package) and house.path(package) == tmp_path / "a-1-py3-none-any.whl"
+    put(tmp_path, "a-1-py3-none-any.whl", b"damaged")  # another size: it is read again
+    house.look()
+    assert not house.has(package)
+
+
+@pytest.mark.parametrize(
+    ("text", "needs"),
+    [
+        (None, ["setuptools", "wheel"]),
+        ('[build-system]\nrequires = ["hatchling>=1", \'x\']\nbuild-backend = "y"\n',
+         ["hatchling>=1", "x"]),
+        ('[tool.x]\nrequires = ["no"]\n', ["setuptools", "wheel"]),
+        ('[build-system]\nrequires = [\n  "setuptools>=61",\n]\n[project]\nrequires = ["no"]\n',
+         ["setuptools>=61"]),
+    ],
+)  # fmt: skip
+def test_what_a_source_is_built_with(tmp_path: Path, text: str | None, needs: list[str]) -> None:
+    file = tmp_path / "a-1.tar.gz"
+    with tarfile.open(file, "w:gz") as archive:
+        for name, content in (("a-1/setup.py", ""), ("a-1/pyproject.toml", text)):
+            if content is not None:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                archive.addfile(entry, io.BytesIO(content.encode()))
+    assert wheelhouse.build_needs(file) == needs
+    assert wheelhouse.build_needs(tmp_path / "a-1-py3-none-any.whl") == []
+
+
+def test_installed_from_instead_of_an_index(tmp_path: Path) -> None:
+    house = tmp_path / "with space"
+    put(house / "local-cpu", LOCAL)
+    environ = {"WHEELHOUSE": str(house), "PIP_INDEX_URL": "https://example.org/simple"}
+    settings = pipconf.uv_variables(environ, files=[])
+    assert settings["UV_FIND_LINKS"] == f"{house},{house / 'local-cpu'}"
+    assert "UV_DEFAULT_INDEX" not in settings
+    assert pipconf.uv_arguments(environ, files=[]) == ["--no-index"]
+    both = pipconf.uv_variables({**environ, "UV_FIND_LINKS": "/mine"}, files=[])
+    assert both["UV_FIND_LINKS"] == f"/mine,{house},{house / 'local-cpu'}"
+    assert pipconf.wheelhouse({"OFFLINE": "1"}) is None  # there is no wheelhouse/ here
