@@ -27,9 +27,9 @@ from typing import Any
 
 from benchy import environment, interpreters, inventory, lockfile, paths, resolve, uv
 from benchy.errors import Failure, UsageError, say
+from benchy.listing import human
 from benchy.lockfile import Package
 from benchy.resolve import Spec
-from benchy.venv import human
 
 SUMS = ".sums.json"  # file → [size, mtime in ns, sha256]: hashing 10 GB takes a minute
 LOG = paths.LOGS / "wheelhouse.log"
