@@ -10,12 +10,8 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
 export CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE
-<<<<<<< HEAD
 export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS QUICK ROUNDS PYTHON V
-=======
-export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS PYTHON V
 export WHEELHOUSE DIR
->>>>>>> 548af9a (make wheelhouse: every file that the locks name, to install from with OFFLINE=1)
 export FROM TO DEEP DISK CUTOFF SHARE A B
 
 # $(call run,TAG,command): one line a job; V=1 shows the command, V=2 also what made it necessary.
