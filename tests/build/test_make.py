@@ -297,7 +297,12 @@ def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
 
 
 def engine(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
+    """The server, and the one that is started in its place."""
     os.kill(starts[-1]["pid"], signal.SIGKILL)
+    events = wait_for(
+        lambda: [e for e in tree.events() if e["event"] == "start"], 30, "the second server"
+    )
+    os.kill(events[-1]["pid"], signal.SIGKILL)
 
 
 def serve(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
