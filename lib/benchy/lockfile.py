@@ -30,8 +30,13 @@ class Package:
     version: str
     hashes: tuple[str, ...] = ()
 
+    @property
+    def elsewhere(self) -> bool:
+        """Whether it is installed from a URL instead of an index."""
+        return "://" in self.version
+
     def __str__(self) -> str:
-        return f"{self.name}{' @ ' if '://' in self.version else '=='}{self.version}"
+        return f"{self.name}{' @ ' if self.elsewhere else '=='}{self.version}"
 
 
 def text(said: Mapping[str, object], resolved: str) -> str:

@@ -102,18 +102,22 @@ def download(house: House, python: str, arguments: Sequence[str], label: str) ->
     house.look()
 
 
-def fetch(house: House, packages: Sequence[Package], python: str, label: str) -> int:
-    """The files of those packages that are not there yet; how many were fetched."""
-    missing = [p for p in packages if p.hashes and not house.has(p)]
+def fetch(
+    house: House, packages: Sequence[Package], python: str, label: str, index: Sequence[str] = ()
+) -> int:
+    """The files of those packages that are not there yet; how many were fetched.
+
+    index: own indexes, as a config names them. Their order is of no matter: hashes decide.
+    """
+    missing = [p for p in packages if p.hashes and not p.elsewhere and not house.has(p)]
     if missing:
-        lines = [
-            f"{p.name}=={p.version} {' '.join(f'--hash={digest}' for digest in p.hashes)}"
-            for p in missing
-        ]
+        lines = [f"{p} {' '.join(f'--hash={digest}' for digest in p.hashes)}" for p in missing]
+        own = [f"--extra-index-url={re.sub(r'^[A-Za-z0-9_-]+=', '', url)}" for url in index]
         with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
             file.write("\n".join(lines) + "\n")
             file.flush()
-            download(house, python, ["--no-deps", "--require-hashes", "-r", file.name], label)
+            pinned = ["--no-deps", "--require-hashes", "-r", file.name]
+            download(house, python, [*own, *pinned], label)
     needs = sorted({need for p in packages for need in build_needs(house.path(p))})
     if needs:
         download(house, python, needs, f"{label}: what its sources are built with")
@@ -181,14 +185,14 @@ def collect(house: House, environments: Sequence[str]) -> None:
             said = lockfile.header(paths.lock(env))
             _, python = next(interpreters.pythons(said.get("python"), LOG))
             packages = lockfile.packages(paths.lock(env))
-            tell(house, env, fetch(house, packages, python, env))
+            tell(house, env, fetch(house, packages, python, env, spec.index))
         except Failure as error:
             failed.append(env)
             print(error)
             continue
         for package in packages:
-            if not package.hashes:
-                say("WARNING", f"{env}: {package} has no hash and is not in the wheelhouse")
+            if package.elsewhere or not package.hashes:  # uv takes a URL from nowhere else
+                say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
         target = house.folder / "locks" / f"{env}.lock"
         resolve.write(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:

@@ -42,6 +42,26 @@ def test_a_file_counts_by_its_hash(tmp_path: Path) -> None:
     assert not house.has(package)
 
 
+def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By hash, from one's own indexes too; what comes from a URL can't be found in a folder."""
+    told: list[list[str]] = []
+
+    def download(house: object, python: str, words: list[str], label: str) -> None:
+        told.append([*words[:-1], Path(words[-1]).read_text()])
+
+    monkeypatch.setattr(wheelhouse, "download", download)
+    packages = [
+        Package("a", "1", ("sha256:0",)),
+        Package("b", "https://host/b-1-py3-none-any.whl", ("sha256:1",)),
+        Package("c", "git+https://host/c@0123"),
+    ]
+    house, own = wheelhouse.House(tmp_path), ["ours=https://own/simple"]
+    assert wheelhouse.fetch(house, packages, "python", "x", own) == 1
+    ((index, *_, requirements),) = told
+    assert index == "--extra-index-url=https://own/simple"
+    assert requirements == "a==1 --hash=sha256:0\n"
+
+
 @pytest.mark.parametrize(
     ("text", "needs"),
     [
