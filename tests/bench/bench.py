@@ -70,11 +70,11 @@ def environ() -> dict[str, str]:
     return {**kept, "BENCHY_LEASES": str(HOUSE / "leases")}
 
 
-def run(*command: str | Path, cwd: Path = HOUSE) -> float:
+def run(*command: str | Path) -> float:
     """Run a command to its end; its seconds. Raises Broken."""
     words = [str(word) for word in command]
     begun = time.perf_counter()
-    done = subprocess.run(words, cwd=cwd, env=environ(), capture_output=True, text=True)
+    done = subprocess.run(words, cwd=HOUSE, env=environ(), capture_output=True, text=True)
     took = time.perf_counter() - begun
     if done.returncode:
         lines = (done.stdout + done.stderr).splitlines()[-8:]
