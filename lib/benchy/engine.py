@@ -7,6 +7,7 @@ is the flag's name without `--`, with _ for -; on top of those come benchy's own
 
 from __future__ import annotations
 
+import ast
 import difflib
 import json
 import math
@@ -45,11 +46,13 @@ MODALITIES = ("image", "audio", "video")
 @dataclass(frozen=True)
 class Release:
     """One engine release: its name in messages ("vLLM 0.8.0"), its parser's flags, and of the
-    engine's options that are gone those that matter here ({"option", "since", "use", "why"})."""
+    engine's options that are gone those that matter here ({"option", "since", "use", "why"}).
+    came: the first release that is known to have an option, "" if none is."""
 
     name: str
     flags: Flags
     gone: Sequence[Mapping[str, Any]] = ()
+    came: Callable[[str], str] = lambda option: ""
 
     def has(self, option: str) -> bool:
         """Does it have this option?"""
@@ -208,10 +211,15 @@ def _lacking(option: str, release: Release) -> _Bad:
     if gone:
         return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
     what = f'{release.name} has no option "{option}"'
+    came = release.came(option)
+    what += f" (there from {came} on)" if came else ""
     before = [each["option"] for each in release.gone if option in each["use"]]
     before = [each for each in before if release.has(each)]
     if before:
-        return _Bad(what, f'use "{before[0]}", whose work it does in newer releases')
+        names = " or ".join(f'"{each}"' for each in before[:3])
+        return _Bad(what, f"its work is done by {names} there")
+    if came:
+        return _Bad(what, "leave it out, or take a newer release")
     known = sorted({option_of(flag) for flag in release.flags} - {"help"})
     near = difflib.get_close_matches(option, known, 3, 0.7)
     near = near or [name for name in known if option in name or name in option][:3]
@@ -246,6 +254,8 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
         _refuse_structure(value, about)
         if "kvs" in kind:  # vLLM up to 0.8.4: limit_mm_per_prompt as image=1,video=0
             return [f"{flag}=" + ",".join(f"{key}={each}" for key, each in value.items())]
+        if kind == "from_cli" and option == "compilation_config":
+            return [f"{flag}={_literal(value)}"]
         if kind == "<lambda>":  # vLLM up to 0.6.3: override_neuron_config as a:1,b:2
             return [f"{flag}=" + ",".join(f"{key}:{each}" for key, each in value.items())]
         return [f"{flag}={_json(value)}"]
@@ -312,6 +322,8 @@ def _scalar(value: Any, about: Mapping[str, Any]) -> str:
     if number and not _is_number(text, number):
         more = f", such as {_EXAMPLES[number]}" if number in _EXAMPLES else ""
         raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}{more}")
+    if about.get("type") in _STRUCTURES and not _is_json(value, about["type"]):
+        raise _Bad(f"{text!r} is no {_STRUCTURES[about['type']]}", "write it in YAML, as a mapping")
     if "\n" in text or "\0" in text:
         raise _Bad("holds a line break", "write it in one line")
     return text
@@ -320,6 +332,18 @@ def _scalar(value: Any, about: Mapping[str, Any]) -> str:
 # vLLM's human_readable_int: 32k is 32,000 and 32K is 32,768; since 0.14 max_model_len: auto, too.
 _READABLE = "human_readable_int"
 _EXAMPLES = {_READABLE: "4096, 32k or 32K", _READABLE + "_or_auto": "4096, 32k, 32K or auto"}
+
+
+# Types of flags that read JSON, and what they want of it.
+_STRUCTURES = {"loads": "JSON", "parse_dataclass": "mapping"}
+
+
+def _is_json(value: Any, kind: str) -> bool:
+    try:
+        found = json.loads(str(value))
+    except ValueError:
+        return False
+    return kind == "loads" or isinstance(found, dict)
 
 
 def _number(about: Mapping[str, Any]) -> str:
@@ -347,6 +371,17 @@ def _kind(about: Mapping[str, Any]) -> str:
 
 def _json(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"), sort_keys=True, ensure_ascii=False)
+
+
+def _literal(value: Any) -> str:
+    """A value as vLLM up to 0.8.5 reads compilation_config: as Python writes it, not as JSON, which
+    is the same but for true, false and null."""
+    text = _json(value)
+    try:
+        ast.literal_eval(text)
+    except ValueError:
+        return repr(json.loads(text))
+    return text
 
 
 def own_options(flags: Iterable[str]) -> list[str]:

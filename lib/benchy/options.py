@@ -25,7 +25,12 @@ SHOWN = 3  # models that are named where many share a mistake
 
 def release(spec: Spec, version: str, flags: engine.Flags) -> engine.Release:
     """The release that serves a model, for messages and for its arguments."""
-    return engine.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"])
+
+    def came(option: str) -> str:
+        tables = optiontable.read(optiontable.FILE)  # read when there is a mistake to explain
+        return optiontable.came(tables, spec["engine"], version, engine.flag_of(option))
+
+    return engine.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"], came)
 
 
 def arguments(spec: Spec, of: engine.Release) -> list[str]:

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from packaging.version import Version
+from packaging.version import InvalidVersion, Version
 
 from benchy import content
 
@@ -52,6 +52,16 @@ def flags(tables: Tables, engine: str, release: str) -> dict[str, About]:
             if place[entry["first"]] <= place[release] <= place[entry["last"]]:
                 out[flag] = {fact: entry.get(fact) for fact in FACTS}
     return out
+
+
+def came(tables: Tables, engine: str, release: str, flag: str) -> str:
+    """The first release of the table with an option, where it is newer than this one; else ""."""
+    entries = tables.get(engine, {}).get("options", {}).get(flag)
+    first = str(entries[0]["first"]) if entries else ""
+    try:
+        return first if first and Version(first) > Version(release) else ""
+    except InvalidVersion:
+        return ""
 
 
 def fold(seen: Mapping[str, Flags]) -> Table:

@@ -48,7 +48,7 @@ def test_a_built_environment_is_asked(tmp_path: Path) -> None:
         "configs/bad.yaml:7: vllm.overrides.max_model_len: 'long' is no whole number\n"
         "  write a whole number",
         'configs/bad.yaml:7: vllm.overrides.runner: E 1.0.0+cpu has no option "runner"\n'
-        '  use "task", whose work it does in newer releases',
+        '  its work is done by "task" there',
     ]
 
 
