@@ -20,11 +20,41 @@ TABLES = optiontable.read(Path(__file__).resolve().parents[2] / optiontable.FILE
 RELEASES = optiontable.releases(TABLES, "vllm")
 # Those that the steps below were written from. A release between two of them has the words of one
 # or of the other.
-LOOKED = (
-    "0.6.0 0.6.1 0.6.4.post1 0.6.6.post1 0.7.3 0.8.0 0.8.2 0.8.5 0.8.5.post1 0.9.2 0.10.2"
-    " 0.11.2 0.12.0 0.13.0 0.14.1 0.15.1 0.16.0 0.17.1 0.18.1 0.19.1 0.20.2 0.21.0 0.22.1"
-    " 0.23.0 0.24.0 0.25.1 0.26.0 0.27.1 0.28.0 0.29.0 0.30.0 0.31.0 0.32.0"
-).split()
+LOOKED = [
+    "0.6.0",
+    "0.6.1",
+    "0.6.4.post1",
+    "0.6.6.post1",
+    "0.7.3",
+    "0.8.0",
+    "0.8.2",
+    "0.8.5",
+    "0.8.5.post1",
+    "0.9.2",
+    "0.10.2",
+    "0.11.2",
+    "0.12.0",
+    "0.13.0",
+    "0.14.1",
+    "0.15.1",
+    "0.16.0",
+    "0.17.1",
+    "0.18.1",
+    "0.19.1",
+    "0.20.2",
+    "0.21.0",
+    "0.22.1",
+    "0.23.0",
+    "0.24.0",
+    "0.25.1",
+    "0.26.0",
+    "0.27.1",
+    "0.28.0",
+    "0.29.0",
+    "0.30.0",
+    "0.31.0",
+    "0.32.0",
+]
 NEVER: list[str] = []
 REFUSED = None
 COMPILED = {"level": 3, "use_inductor": True, "backend": None}
