@@ -10,7 +10,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
 export CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE
-export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS QUICK ROUNDS PYTHON V
+export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V
 export WHEELHOUSE DIR
 export FROM TO DEEP DISK CUTOFF SHARE A B
 

@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results plan report why doctor gc
+.PHONY: eval results fetch plan report why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -11,6 +11,9 @@ quick := $(if $(MODELS)$(TASKS)$(SET),,yes)
 results: $(tools)
 	+@if [[ -n "$(quick)" ]] && $(MAKE) -q -f mk/graph.mk all; \
 	then echo 'results: everything is up to date'; else exec bin/run results; fi
+
+fetch: $(tools)
+	+@exec bin/run fetch
 
 # One file by its name, as with any make.
 results/%: $(tools) FORCE
@@ -43,6 +46,7 @@ help::
 	@echo '  make -j results               every model; as many at once as there are GPUs'
 	@echo '       [MODELS="glob …"]        those models; [TASKS="a b"] those tasks; [LIMIT=n]'
 	@echo '       [FALLBACK=0]             no main environment for one that cannot be built'
+	@echo '  make fetch [MODELS="glob …"]  environments and weights ahead of a run; resumes'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'

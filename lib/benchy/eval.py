@@ -240,7 +240,8 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
             revision=spec["model"]["revision"],
             revision_used=None
             if path
-            else provenance.revision_used(
+            else server.get("commit")
+            or provenance.revision_used(
                 spec["model"]["name"],
                 spec["model"]["revision"],
                 server["spec"].get("hf_cache"),

@@ -7,10 +7,11 @@ GPU_BUSY says what to do about a GPU on which a process that is not ours holds m
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchy.errors import Failure, UsageError
@@ -21,7 +22,8 @@ APP_HOLDS, CARD_HOLDS = 300, 2048
 
 @dataclass(frozen=True)
 class Gpu:
-    """One GPU. index: nvidia-smi's, in PCI order. total, used: MiB."""
+    """A GPU, or a MIG slice of one (its uuid begins with MIG-). index: nvidia-smi's, in PCI order;
+    of a slice, that of its card. total, used: MiB; 0 for a slice, of which it tells none."""
 
     index: int
     uuid: str
@@ -29,6 +31,11 @@ class Gpu:
     total: int
     used: int
     driver: str
+
+    @property
+    def cuda(self) -> str:
+        """As CUDA_VISIBLE_DEVICES names it. Indices: vLLM before 0.9 can't read a card's UUID."""
+        return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
 
 
 def _query(what: str, fields: str) -> list[list[str]]:
@@ -66,6 +73,20 @@ def gpus() -> list[Gpu]:
     return found
 
 
+def slices(cards: Sequence[Gpu]) -> list[Gpu]:
+    """The MIG slices of the cards; [] where there are none."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
+    found, card = [], None
+    for line in done.stdout.splitlines():
+        if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
+            card = next((c for c in cards if c.uuid == match[2]), None)
+        elif card and (match := re.match(r"\s+(MIG \S+).*\(UUID: (MIG-[^)]+)\)", line)):
+            found.append(replace(card, uuid=match[2], name=match[1], total=0, used=0))
+    return found
+
+
 def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
     """Which cards hold memory of processes that are not ours (pids): uuid → words about them."""
     found: dict[str, list[str]] = {}
@@ -85,15 +106,17 @@ def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[
 def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
     """The cards that the caller's CUDA_VISIBLE_DEVICES leaves, in its order.
 
-    It holds indices or (beginnings of) UUIDs; as for CUDA, the first that names no card ends it.
+    It holds indices or (beginnings of) UUIDs, those of MIG slices too; as for CUDA, the first that
+    names none ends it.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is None:
         return list(cards)
     chosen: list[Gpu] = []
+    parts = slices(cards) if "MIG-" in given else []
     for word in given.split(","):
         name = word.strip()
-        match = named(name, cards)
+        match = named(name, parts if name.startswith("MIG-") else cards)
         if len(match) != 1:
             break
         if match[0] not in chosen:

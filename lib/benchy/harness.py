@@ -27,11 +27,14 @@ MAX_RETRIES = 3
 @dataclass(frozen=True)
 class Endpoint:
     """A server to ask. url: without a path. served_model: the name it answers to.
-    max_model_len: tokens of prompt and answer together."""
+    max_model_len: tokens of prompt and answer together. max_num_seqs: requests that it works on
+    together, None if unknown. commit: of the hub's files that it serves, None if unknown."""
 
     url: str
     served_model: str
     max_model_len: int
+    max_num_seqs: int | None = None
+    commit: str | None = None
 
 
 def max_length(spec: Spec, endpoint: Endpoint) -> int:
@@ -46,7 +49,8 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     args: dict[str, Any] = {
         "model": endpoint.served_model,
         "base_url": endpoint.url + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
-        "num_concurrent": task["num_concurrent"] or 1,
+        # More would wait in the server, at the cost of their time limit.
+        "num_concurrent": min(task["num_concurrent"] or 1, endpoint.max_num_seqs or 1 << 20),
         "max_length": max_length(spec, endpoint),
         "max_retries": MAX_RETRIES,
         "timeout": task["request_timeout"],
@@ -59,8 +63,8 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     args["tokenizer_backend"] = backend
     if backend == "huggingface":
         args["tokenizer"] = spec["model"]["path"] or spec["model"]["name"]
-        if spec["model"]["revision"]:
-            args["revision"] = spec["model"]["revision"]
+        if revision := endpoint.commit or spec["model"]["revision"]:
+            args["revision"] = revision
         if spec["options"].get("trust_remote_code"):
             args["trust_remote_code"] = True
     # Token ids, made as the model's tokenizer makes them by itself. Sent as text, the server adds

@@ -67,7 +67,13 @@ class Job:
     @property
     def endpoint(self) -> harness.Endpoint:
         server = self.server
-        return harness.Endpoint(self.url, server["served_model"], server["max_model_len"])
+        return harness.Endpoint(
+            self.url,
+            server["served_model"],
+            server["max_model_len"],
+            server.get("max_num_seqs"),
+            server.get("commit"),
+        )
 
 
 def load(model: str, task: str, limit: int | None) -> Job:

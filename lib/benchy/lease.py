@@ -15,27 +15,24 @@ Waiters sleep in inotify: the kernel reports the close of a holder's descriptor,
 
 from __future__ import annotations
 
-import ctypes
 import datetime
 import fcntl
 import hashlib
 import json
 import os
 import re
-import select
 import socket
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-IN_CLOSE_WRITE, IN_DELETE = 0x8, 0x200  # sys/inotify.h
-# The event of a close comes a moment before the kernel drops the lock (fs/file_table.c, __fput).
-AFTER_CLOSE = (0.02, 0.3)
+from benchy.watch import Watch
+
 FOREIGN_PAUSE = 5.0  # seconds between two looks at whether a foreign process has left
-_libc = ctypes.CDLL(None, use_errno=True)
 
 
 def directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -69,6 +66,13 @@ class Lease:
 
     devices: tuple[str, ...]
     descriptors: tuple[int, ...]
+
+    def inscribe(self, owner: Mapping[str, Any]) -> None:
+        """Say in the lock files who has them, for those that wait."""
+        told = {**owner, "since": datetime.datetime.now().strftime("%H:%M")}
+        for descriptor in self.descriptors:
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(told).encode(), 0)
 
     def release(self) -> None:
         """Close our descriptors; the devices are free once every other holder has done so too."""
@@ -104,6 +108,16 @@ def _content(path: Path) -> dict[str, Any]:
     return content
 
 
+def _ticket(want: Want) -> bytes:
+    return json.dumps({"count": want.count, "pool": list(want.pool), **want.owner}).encode()
+
+
+def _who(told: Mapping[str, Any]) -> str:
+    """A holder in words: `model (pid 12, /checkout, since 12:03)`."""
+    model, pid, root, since = (told.get(k, "?") for k in ("model", "pid", "root", "since"))
+    return f"{model} (pid {pid}, {root}, since {since})"
+
+
 class Desk:
     """Where leases are had: one directory, one waiter at a time in this process."""
 
@@ -111,7 +125,6 @@ class Desk:
         """foreign: says which devices somebody else uses, device → words about who. Slow calls
         are fine, it is asked only when the lease could be had otherwise."""
         self.path, self.foreign = path, foreign
-        self.tickets: dict[str, Want] = {}
 
     def file(self, device: str) -> Path:
         """The lock file of a device."""
@@ -136,86 +149,88 @@ class Desk:
             name = f"ticket-{int(last[7:15]) + 1:08d}"
             descriptor = _open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            told = {"count": want.count, "pool": list(want.pool), **want.owner}
-            os.write(descriptor, json.dumps(told).encode())
+            os.write(descriptor, _ticket(want))
         return name, descriptor
+
+    def rewrite(self, descriptor: int, want: Want) -> None:
+        """Have a ticket stand for something else."""
+        with self.mutex():
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, _ticket(want), 0)
 
     def names(self) -> list[str]:
         """All tickets' names, oldest first."""
         return sorted(name for name in os.listdir(self.path) if name.startswith("ticket-"))  # noqa: PTH208
 
-    def ahead(self, mine: str) -> list[Want]:
+    def ahead(self, mine: str) -> dict[str, Want]:
         """The living waiters before mine, oldest first. Removes the tickets of dead ones."""
-        before = []
+        before = {}
         for name in self.names():
             if name >= mine:
                 break
-            if name not in self.tickets:
-                told = _content(self.path / name)
-                self.tickets[name] = Want(told.get("count", 0), tuple(told.get("pool", ())), told)
             if not _locked(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
                 continue
-            before.append(self.tickets[name])
+            told = _content(self.path / name)
+            before[name] = Want(told.get("count", 0), tuple(told.get("pool", ())), told)
         return before
 
-    def choose(
-        self, want: Want, before: Sequence[Want], foreign: Mapping[str, str]
-    ) -> tuple[str, ...] | None:
-        """The devices that want can have now, None if it has to wait. Called under the mutex."""
-        everyone = (*before, want)
-        named = dict.fromkeys(device for one in everyone for device in one.pool)
-        held = {d for d in named if _locked(self.file(d))}
+    def shares(self, everyone: Sequence[Want], foreign: Mapping[str, str]) -> list[tuple[str, ...]]:
+        """What each can have or keep of what is free, in its pool's order; who has as many as it
+        wants can go. Called under the mutex."""
+        wanted = Counter(device for one in everyone for device in one.pool)
+        held = {d for d in wanted if _locked(self.file(d))}
         # What uses a device that one of us holds is no stranger.
-        usable = [d for d in named if d in held or d not in foreign]
-        free = [d for d in usable if d not in held]
+        usable = {d for d in wanted if d in held or d not in foreign}
+        free = usable - held
+        found: list[tuple[str, ...]] = []
         for one in everyone:
-            if len([d for d in one.pool if d in usable]) < one.count:
-                continue  # It waits for a stranger, maybe for days: it keeps nothing idle for that
+            if not free or len(usable.intersection(one.pool)) < one.count:
+                # It waits for a stranger, maybe for days: it keeps nothing idle for that.
+                found.append(())
+                continue
             # Of what is free take what fewest others could use, so that a pinned one isn't blocked.
-            mine = [d for d in one.pool if d in free]
-            mine.sort(key=lambda d: sum(d in other.pool for other in everyone if other is not one))
-            taken = mine[: one.count]
-            if one is want:
-                if len(taken) < one.count:
-                    return None
-                return tuple(d for d in one.pool if d in taken)
-            free = [d for d in free if d not in taken]
-        return None
-
-    def attempt(self, want: Want, mine: str, foreign: Mapping[str, str]) -> Lease | None:
-        """The lease that want can have now, or None."""
-        with self.mutex():
-            devices = self.choose(want, self.ahead(mine), foreign)
-            if devices is None:
-                return None
-            held: list[int] = []
-            told = {**want.owner, "since": datetime.datetime.now().strftime("%H:%M")}
-            for device in devices:
-                descriptor = _open(self.file(device), os.O_RDWR | os.O_CREAT)
-                held.append(descriptor)
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    for each in held:
-                        os.close(each)
-                    return None
-                os.ftruncate(descriptor, 0)
-                os.pwrite(descriptor, json.dumps(told).encode(), 0)
-            return Lease(devices, tuple(held))
-
-    def holders(self, pool: Sequence[str]) -> dict[str, str]:
-        """Who holds what of pool: device → `model (pid 12, /checkout, since 12:03)`."""
-        found = {}
-        with self.mutex():
-            for device in pool:
-                if _locked(self.file(device)):
-                    told = _content(self.file(device))
-                    found[device] = (
-                        f"{told.get('model', '?')} (pid {told.get('pid', '?')}, "
-                        f"{told.get('root', '?')}, since {told.get('since', '?')})"
-                    )
+            mine = sorted((d for d in one.pool if d in free), key=lambda d: wanted[d])
+            taken = set(mine[: one.count])
+            free -= taken
+            found.append(tuple(d for d in one.pool if d in taken))
         return found
+
+    def attempt(self, wants: Mapping[str, Want], foreign: Mapping[str, str]) -> dict[str, Lease]:
+        """The leases that can be had now, of those that the tickets `wants` are for."""
+        if not wants:
+            return {}
+        with self.mutex():
+            queue = {**self.ahead(max(wants)), **wants}
+            names = sorted(queue)
+            shares = self.shares([queue[name] for name in names], foreign)
+            found = {}
+            for name, devices in zip(names, shares, strict=True):
+                if name in wants and len(devices) == wants[name].count:
+                    lease = self._take(wants[name], devices)
+                    if lease:
+                        found[name] = lease
+            return found
+
+    def _take(self, want: Want, devices: Sequence[str]) -> Lease | None:
+        held: list[int] = []
+        for device in devices:
+            descriptor = _open(self.file(device), os.O_RDWR | os.O_CREAT)
+            held.append(descriptor)
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                for each in held:
+                    os.close(each)
+                return None
+        lease = Lease(tuple(devices), tuple(held))
+        lease.inscribe(want.owner)
+        return lease
+
+    def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """What the holders of pool's devices have told of themselves (Want.owner, "since")."""
+        with self.mutex():
+            return {d: _content(self.file(d)) for d in pool if _locked(self.file(d))}
 
     def known(self) -> dict[str, str]:
         """What some waiter saw of strangers within the last FOREIGN_PAUSE seconds."""
@@ -240,89 +255,118 @@ class Desk:
         say: called with whom it waits for, once, and again when that turns into something else.
         idle: called at least every 10 s + 1 s for each waiter ahead; may raise to give up.
         """
-        watch = _Watch(self.path)
-        mine, ticket = self.issue(want)
-        said, sightings = "", 0
-        try:
+        with Line(self) as line:
+            line.settle({"it": want})
             while True:
-                strangers = self.known()
-                lease = self.attempt(want, mine, strangers)
-                if lease:
-                    # Only now that they could be had is it worth asking who else uses them.
-                    strangers = self.look()
-                    if not strangers.keys() & set(lease.devices):
-                        return lease
-                    lease.release()
-                    if lease := self.attempt(want, mine, strangers):
-                        return lease
-                    sightings += 1
-                blocked = bool(strangers.keys() & set(want.pool))
-                if sightings == 1:
-                    # Memory of a server that has just ended may show for a moment more.
-                    sightings += 1
-                    (self.path / "strangers").unlink(missing_ok=True)
-                    time.sleep(1)
-                    continue
-                reason = "strangers" if blocked else "ours"
-                if reason != said and (words := self.why(want, mine, strangers)):
+                if given := line.grant():
+                    return given["it"]
+                if words := line.reason():
                     say(words)
-                    said = reason
                 idle()
-                position = sum(name < mine for name in self.names())
-                watch.wait(FOREIGN_PAUSE + 0.1 if blocked else 10.0 + position, mine)
-        finally:
-            (self.path / mine).unlink(missing_ok=True)
-            os.close(ticket)
-            watch.close()
+                line.watch.wait(line.pause(), line.last)
 
-    def why(self, want: Want, mine: str, strangers: Mapping[str, str]) -> str:
-        """Whom want waits for, in words; "" if that has just gone."""
-        held = {**self.holders(want.pool), **{d: strangers[d] for d in want.pool if d in strangers}}
-        if held:
-            return "; ".join(f"{device} is used by {who}" for device, who in held.items())
+    def why(
+        self, want: Want, mine: str, strangers: Mapping[str, str], ours: Set[int] = frozenset()
+    ) -> str:
+        """Whom want waits for, in words; "" if that has just gone, or is only `ours` (pids)."""
+        holders = self.holders(want.pool)
+        words = {d: _who(told) for d, told in holders.items() if told.get("pid") not in ours}
+        words |= {d: strangers[d] for d in want.pool if d in strangers}
+        if words or holders:
+            return "; ".join(f"{device} is used by {who}" for device, who in words.items())
         with self.mutex():
-            before = self.ahead(mine)
+            before = self.ahead(mine).values()
         ahead = [one for one in before if set(one.pool) & set(want.pool)]
         return f"{ahead[-1].owner.get('model', '?')} is before it" if ahead else ""
 
 
-class _Watch:
-    """Sleeps until a device or an earlier ticket is closed or removed."""
+class Line:
+    """The wants of one process that stand in line: a ticket each, the most urgent the oldest.
 
-    def __init__(self, path: Path) -> None:
-        self.descriptor = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if self.descriptor >= 0:
-            _libc.inotify_add_watch(self.descriptor, os.fsencode(path), IN_CLOSE_WRITE | IN_DELETE)
-        self.again: list[float] = []  # times of looking once more
+    A ticket is a place in the line, and what it is for is rewritten as the process likes; so it
+    serves its own wants in its own order, and others first come, first served.
+    """
 
-    def wait(self, timeout: float, mine: str) -> None:
-        """Return after timeout seconds, or when something that concerns ticket `mine` happened."""
-        end = time.monotonic() + timeout
-        if self.descriptor < 0:  # the user's inotify instances are used up: poll
-            time.sleep(min(timeout, 5.0))
-            return
-        while True:
-            due = min([end, *self.again])
-            if select.select([self.descriptor], [], [], max(0.0, due - time.monotonic()))[0]:
-                if self.concerns(os.read(self.descriptor, 1 << 16), mine):
-                    self.again = [time.monotonic() + pause for pause in AFTER_CLOSE]
-            elif time.monotonic() >= due:
-                self.again = [moment for moment in self.again if moment > due]
-                return
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.watch = desk, Watch(desk.path)
+        self.wants: dict[str, Want] = {}  # in the order of the tickets
+        self.tickets: list[tuple[str, int]] = []
+        self.strangers: Mapping[str, str] = {}
+        self.sightings = 0
+        self.said = ""
 
-    def concerns(self, events: bytes, mine: str) -> bool:
-        """Is there an event of a device or an earlier ticket? (inotify(7): 16 bytes and a name)"""
-        at = 0
-        while at < len(events):
-            length = int.from_bytes(events[at + 12 : at + 16], "little")
-            name = events[at + 16 : at + 16 + length].rstrip(b"\0").decode(errors="replace")
-            at += 16 + length
-            ticket = name.startswith("ticket-")
-            if name < mine if ticket else not name.startswith(("mutex", "strangers")):
-                return True
-        return False
+    def __enter__(self) -> Line:
+        return self
 
-    def close(self) -> None:
-        """Stop watching."""
-        if self.descriptor >= 0:
-            os.close(self.descriptor)
+    def __exit__(self, *_: object) -> None:
+        self.settle({})
+        self.watch.close()
+
+    @property
+    def last(self) -> str:
+        """The name of the youngest ticket."""
+        return self.tickets[-1][0] if self.tickets else ""
+
+    def settle(self, wants: Mapping[str, Want]) -> None:
+        """Stand in line for these and no others, in this order."""
+        before = list(self.wants.values())
+        self.wants = dict(wants)
+        while len(self.tickets) > len(wants):
+            self._drop(-1)
+        for at, want in enumerate(wants.values()):
+            if at >= len(self.tickets):
+                self.tickets.append(self.desk.issue(want))
+            elif want != before[at]:
+                self.desk.rewrite(self.tickets[at][1], want)
+
+    def _drop(self, at: int) -> None:
+        name, descriptor = self.tickets.pop(at)
+        (self.desk.path / name).unlink(missing_ok=True)
+        os.close(descriptor)
+
+    def grant(self) -> dict[str, Lease]:
+        """Those that can be had now; they stand in line no longer."""
+        names = [name for name, _ in self.tickets]
+        asked = dict(zip(names, self.wants.values(), strict=True))
+        key = dict(zip(names, self.wants, strict=True))
+        self.strangers = self.desk.known()
+        given = self.desk.attempt(asked, self.strangers)
+        if given:
+            # Only now that they could be had is it worth asking who else uses them.
+            self.strangers = self.desk.look()
+            taken = [n for n, each in given.items() if self.strangers.keys() & set(each.devices)]
+            for name in taken:
+                given.pop(name).release()
+            if taken:
+                rest = {name: want for name, want in asked.items() if name not in given}
+                again = self.desk.attempt(rest, self.strangers)
+                self.sightings = 0 if again else self.sightings + 1
+                given |= again
+            if self.sightings == 1:  # memory of a server that has just ended may show for a moment
+                (self.desk.path / "strangers").unlink(missing_ok=True)
+        for name in given:  # its own ticket goes: the others must not move before who came between
+            at = [ticket for ticket, _ in self.tickets].index(name)
+            self._drop(at)
+            del self.wants[key[name]]
+        return {key[name]: lease for name, lease in given.items()}
+
+    def pause(self) -> float:
+        """Seconds until a look is due even if the watch sees nothing."""
+        if self.sightings == 1:
+            return 1.0
+        pools = {device for want in self.wants.values() for device in want.pool}
+        if self.strangers.keys() & pools:
+            return FOREIGN_PAUSE + 0.1
+        return 10.0 + sum(name < self.last for name in self.desk.names())
+
+    def reason(self, ours: Set[int] = frozenset()) -> str:
+        """Whom the first one waits for, in words; "" where that was said, or is ours (pids)."""
+        if not self.wants or self.sightings == 1:
+            return ""
+        key, want = next(iter(self.wants.items()))
+        kind = f"{key} " + ("strangers" if self.strangers.keys() & set(want.pool) else "ours")
+        if kind == self.said:
+            return ""
+        words = self.desk.why(want, self.tickets[0][0], self.strangers, ours)
+        self.said = kind if words else self.said
+        return words

@@ -71,23 +71,11 @@ def makefile(plan: Plan, directory: str) -> str:
         )
     w.blank()
     w.comment(
-        "The models: each is one server for all its stale tasks. An environment that can't be\n"
-        "built stops no model here; the model's own step decides what to do without it."
+        "An environment that can't be built stops nothing: a model is then served by another."
     )
-    scope = f" --plan {directory}"
-    for name, facts in sorted(plan.models.items()):
-        needs = sorted({facts["asked"], facts["environment"], *facts["harnesses"]})
-        w.rule(
-            f"model/{name}",
-            [f"environment/{e}" for e in needs],
-            ("MODEL", f"bin/run model{scope} {name}"),
-        )
     for env in sorted(plan.environments):
         w.rule(f"environment/{env}", [], ("VENV", f"bin/venv create --soft {env}"))
-    w.phony(
-        [f"model/{m}" for m in sorted(plan.models)]
-        + [f"environment/{e}" for e in sorted(plan.environments)]
-    )
+    w.phony(f"environment/{e}" for e in sorted(plan.environments))
     w.blank()
     w.comment("What this file is made from; one that vanished is a reason to make it again.")
     inputs = sorted(

@@ -97,11 +97,22 @@ def engine_arguments(spec: Spec, place: Place) -> list[str]:
             f"build the environment anew: rm -r {place.folder} && bin/venv create {place.name}",
         )
     words = options.arguments(spec, options.release(spec, version, flags))
-    if spec.get("revision"):
-        words.append(f"--revision={spec['revision']}")
+    if revision := commit(spec) or spec.get("revision"):
+        words.append(f"--revision={revision}")
     if spec.get("trust_remote_code") and "--trust-remote-code" not in words:
         words.append("--trust-remote-code")
     return words
+
+
+def commit(spec: Spec) -> str | None:
+    """The commit of the weights that bin/fetch has made ready; None where it did not."""
+    path = paths.RUN / "fetched" / f"{spec['model']}.json"
+    try:
+        told = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    same = told["name"] == spec["name"] and told["revision"] == spec.get("revision")
+    return str(told["commit"]) if same and not spec.get("path") else None
 
 
 def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
@@ -193,9 +204,23 @@ class Plan:
         where = ["--host", host, "--port", str(port)]
         return [self.place.python, *self.spec["command"], *fixed, *where, *self.arguments]
 
+    def at_once(self) -> int | None:
+        """Requests that the engine works on together, as far as the options or the release say."""
+        asked = self.spec["options"].get("max_num_seqs")
+        about = self.place.json("flags.json").get("--max-num-seqs") or {}
+        found = asked or about.get("default")
+        return found if isinstance(found, int) and found > 0 else None
+
     def expected(self) -> str | None:
         """The release that has to answer."""
         return self.spec.get("version") or self.place.json("check.json").get("version")
+
+
+def known(model: str) -> Plan:
+    """What is known of a model whose environment is there, without its arguments."""
+    spec = read_spec(model)
+    place = Place(spec["environment"], paths.env_dir(spec["environment"]))
+    return Plan(spec, place, str(spec.get("path") or spec["name"]), [])
 
 
 def prepare(model: str, signals: Signals) -> Plan:

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import lockfile, paths
+from benchy import lockfile, order, paths
 from benchy.result import Git
 
 _MIB = 1 << 20
@@ -58,9 +58,7 @@ def revision_used(
     """The commit of the snapshot in the hub cache that `revision` (default "main") stands for;
     None if the cache does not say. Layout: models--ORG--NAME/refs/REVISION holds the commit.
     hf_cache: where the server keeps the hub's files (HF_HUB_CACHE), None for the default."""
-    home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-    cache = Path(hf_cache or env.get("HF_HUB_CACHE") or home / "hub").expanduser()
-    repo = cache / f"models--{name.replace('/', '--')}"
+    repo = order.hub_cache(hf_cache, env) / order.folder_name(name)
     asked = revision or "main"
     try:
         return (repo / "refs" / asked).read_text().strip() or None

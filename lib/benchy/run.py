@@ -4,17 +4,16 @@ Make answers every question about staleness (mk/graph.mk); this asks them in the
 
 1. plan; refuse options that a release does not have; which results are stale?  None: done.
 2. refuse the models that can't run on this machine, before anything is built for them
-3. resolve the locks of their environments, and try again those that could not be built last time;
-   a lock that came out the same makes nothing stale, so: which results are stale now?
-4. one make over their models, each: its environments, then one server for all its stale tasks
+3. the others, longest expected first, each on its way (dispatch.py): its locks and environments,
+   its weights, a lease, then one server for all its results that are stale by then
 
-`bin/run model NAME` is the last step for one model. It asks again, because a failed environment
-has changed the plan since: the model is then planned onto the main environment.
+`make fetch` stops before the lease.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
 import fnmatch
 import json
 import os
@@ -29,9 +28,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import config, gpu, health, options, paths, schema, wording
-from benchy.errors import Died, Failure, UsageError, say
+from benchy import (
+    config,
+    devices,
+    dispatch,
+    gpu,
+    health,
+    options,
+    order,
+    paths,
+    prepare,
+    schema,
+    wording,
+)
+from benchy.errors import Failure, UsageError, say
 from benchy.matrix import config_of
+from benchy.signals import Stopped
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
 
@@ -96,7 +108,11 @@ class Graph:
         if not targets:
             return []
         done = subprocess.run(
-            self.command("-n", "question=1", *targets), env=alone(), capture_output=True, text=True
+            self.command("-n", "question=1", *targets),
+            env=alone(),
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
         )
         if done.returncode:
             raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
@@ -212,7 +228,8 @@ def run(verb: str) -> int:
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
     wanted = selection.all()
-    stale, retry = outdated(graph, selection)
+    every = graph.stale(wanted)
+    stale, retry = [t for t in every if t in set(wanted)], retried(selection)
     if "q" in flags():
         return 1 if stale or retry else 0
     if not stale and not retry:
@@ -225,30 +242,104 @@ def run(verb: str) -> int:
     fit = refuse_unfit(models)
     refused = len(models) - len(fit)
     if fit:
-        facts = [selection.plan["models"][m] for m in fit]
-        locks = {str(paths.lock(e)) for f in facts for e in (f["asked"], *f["harnesses"])}
-        graph.make("-k", *sorted(locks))
-        again = sorted({f["asked"] for f in facts if f["fallback"]})
-        if again:
-            graph.make("-k", *(f"environment/{e}" for e in again))
+        dispatch_all(graph, selection, fit, frozenset(every))
         selection = Selection(graph.plan(), selection.models, selection.tasks)
-        stale, _ = outdated(graph, selection)
-        visit = [m for m in fit if m in {model_of(t) for t in stale}]
-        if visit:
-            graph.make("-k", *(f"model/{m}" for m in visit))
-        graph.plan()
-    left, _ = outdated(graph, selection)
+    asked = set(selection.all())
+    left = [t for t in graph.stale(selection.all()) if t in asked]
     return finish(verb, selection, left, refused)
 
 
-def outdated(graph: Graph, selection: Selection) -> tuple[list[str], list[str]]:
-    """(stale results among those asked for, models whose environment is to be tried again)."""
-    wanted = selection.all()
-    asked = set(wanted)
-    stale = [t for t in graph.stale(wanted) if t in asked]
-    # A lock that has to be resolved may change, so what hangs on it may be stale.
-    retry = [m for m in selection.models if selection.plan["models"][m]["fallback"]]
-    return stale, retry
+def dispatch_all(
+    graph: Graph,
+    selection: Selection,
+    names: Sequence[str],
+    stale: frozenset[str],
+    fetch_only: bool = False,
+) -> set[str]:
+    """Take the models through their stages; those that failed. stale: every stale target.
+    Raises Stopped."""
+    cards = gpu.gpus()
+    specs = {name: server_spec(name) for name in names}
+    needs = {name: devices.need(spec, cards) for name, spec in specs.items()}
+    jobs = job_slots(os.environ.get("MAKEFLAGS", ""))
+    results = {m: [t for t in selection.targets(m) if t in stale] for m in names}
+    seconds = order.expectations(
+        {m: order.took(found) for m, found in results.items()},
+        {m: order.weight(spec) for m, spec in specs.items()},
+    )
+    items = [order.Item(m, seconds[m], n.want.count, n.want.pool) for m, n in needs.items()]
+    queue = order.best(items, jobs)
+    if len(queue) > 1:
+        first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
+        say("QUEUE", f"{len(queue)} models: {first}")
+
+    def left(name: str) -> list[str]:
+        asked = selection.targets(name)
+        return [t for t in graph.stale(asked) if t in asked]
+
+    def serving(name: str, targets: Sequence[str]) -> list[str]:
+        say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")
+        words = ["-k", f"-j{task_jobs(name, targets)}", f"V={os.environ.get('V', '0')}", *targets]
+        return ["bin/serve", name, "--", *graph.command(*words)]
+
+    run = dispatch.Dispatcher(
+        dispatch.Questions(
+            lambda: graph.plan()["models"],
+            left,
+            graph.command,
+            lambda name: ["bin/fetch", name],
+            serving,
+        ),
+        selection.plan["models"],
+        needs,
+        jobs,
+        alone(),
+        stale,
+        fetch_only=fetch_only,
+    )
+    try:
+        asyncio.run(run.run(queue))
+    except asyncio.CancelledError:
+        raise Stopped(run.came) from None
+    return run.failed
+
+
+def job_slots(makeflags: str) -> int | None:
+    """What -j says in MAKEFLAGS: 1 without it, None for a -j with no number."""
+    found: int | None = 1
+    for word in makeflags.partition(" -- ")[0].split():
+        if match := re.fullmatch(r"-j(\d*)", word):
+            found = int(match[1]) if match[1] else None
+    return found
+
+
+def task_jobs(model: str, targets: Sequence[str]) -> int:
+    """How many of a model's tasks run at once: TASK_JOBS, and no more than its engine works on."""
+    plan = prepare.known(model)
+    most = plan.at_once() or 1 << 20
+    tasks = [json.loads(paths.task_spec(t.split("/")[-2]).read_text()) for t in targets]
+    each = max([1, *(int(task["num_concurrent"] or 1) for task in tasks)])
+    return min(devices.count("TASK_JOBS", TASK_JOBS), max(1, most // each))
+
+
+def fetch() -> int:
+    """make fetch: environments and weights of the models that MODELS names, and no more."""
+    graph = graph_for("results")
+    selection = select(graph.plan(), knob("MODELS"), [])
+    if not selection.models:
+        raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
+    fit = refuse_unfit(selection.models)
+    failed = dispatch_all(graph, selection, fit, frozenset(), True) if fit else set()
+    for name in sorted(failed):
+        say("FAILED", name)
+    if not failed:
+        print(f"fetch: {len(fit)} model{'s are' if len(fit) > 1 else ' is'} ready")
+    return 1 if failed or len(fit) < len(selection.models) else 0
+
+
+def retried(selection: Selection) -> list[str]:
+    """Models whose environment could not be built last time: it is tried again."""
+    return [m for m in selection.models if selection.plan["models"][m]["fallback"]]
 
 
 def model_of(target: str) -> str:
@@ -296,7 +387,7 @@ def test(graph: Graph, selection: Selection) -> int:
         graph.make(f"environment/{selection.plan['models'][model]['asked']}")
         plan = graph.plan()
         ready_environment(graph, plan["models"][model]["environment"])
-        status |= call(["bin/serve", model, "--test"])
+        status |= call(["bin/fetch", model]) or call(["bin/serve", model, "--test"])
     return 1 if status else 0
 
 
@@ -312,33 +403,6 @@ def ready_environment(graph: Graph, env: str) -> None:
         )
 
 
-def model(name: str, directory: str) -> int:
-    """The stale tasks of one model against one server."""
-    graph = Graph(directory, one=directory.startswith("build/eval/"))
-    plan = graph.plan()
-    selection = select(plan, [name], knob("TASKS"))
-    wanted = selection.targets(name)
-    stale = [t for t in graph.stale(wanted) if t in wanted]
-    if not stale:
-        return 0
-    facts = plan["models"][name]
-    ready_environment(graph, facts["environment"])
-    for env in facts["harnesses"]:
-        ready_environment(graph, env)
-    if facts["fallback"]:
-        say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
-    jobs = os.environ.get("TASK_JOBS") or str(TASK_JOBS)
-    for again in (True, False):
-        inner = graph.command("-k", f"-j{jobs}", f"V={os.environ.get('V', '0')}", *stale)
-        status = call(["bin/serve", name, "--", *inner], env=alone())
-        if status != Died.STATUS or not again:
-            break
-        # What was answered is kept (the harness's cache), so the second start does what is left.
-        stale = [t for t in graph.stale(wanted) if t in wanted]
-        say("AGAIN", f"{name}: its server died; started once more for {len(stale)} tasks")
-    return status
-
-
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/run",
@@ -348,10 +412,9 @@ def main(argv: list[str]) -> int:
     verbs = parser.add_subparsers(dest="verb", required=True)
     verbs.add_parser("eval", help="everything for the model of CONFIG")
     verbs.add_parser("results", help="every model, or those that MODELS names")
-    one = verbs.add_parser("model", help="the stale tasks of one model (make calls this)")
-    one.add_argument("--plan", default="build", metavar="DIR")
-    one.add_argument("name")
+    verbs.add_parser("fetch", help="environments and weights, and no more")
     args = parser.parse_args(argv)
-    if args.verb == "model":
-        return model(args.name, args.plan)
-    return run(args.verb)
+    try:
+        return fetch() if args.verb == "fetch" else run(args.verb)
+    except Stopped as stopped:
+        return 128 + stopped.signum

@@ -26,46 +26,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import gpu, guard, health, lease, paths, usage
+from benchy import devices, guard, health, lease, paths, usage
 from benchy.errors import Died, Failure, UsageError, say
-from benchy.prepare import Plan, Spec, environment, noted, prepare, ready_environment
+from benchy.prepare import Plan, Spec, commit, environment, noted, prepare, ready_environment
 from benchy.signals import Signals, Stopped, guarded
 
 TAG = "SERVE"
 
 
 def take(spec: Spec) -> tuple[lease.Lease, list[str]]:
-    """Wait for the devices: the lease, and the devices as CUDA_VISIBLE_DEVICES names them."""
-    model = spec["model"]
-    owner = {"model": model, "pid": os.getpid(), "root": str(paths.ROOT)}
+    """The lease, ours already or waited for, and its devices as CUDA_VISIBLE_DEVICES names them."""
+    if found := devices.handed(spec):
+        return found
 
     def waiting(words: str) -> None:
-        say("WAIT", f"{model}: {words}")
+        say("WAIT", f"{spec['model']}: {words}")
 
-    if spec["device"] != "gpu":
-        text = os.environ.get("CPU_SLOTS") or "1"
-        if not text.isdecimal() or not int(text):
-            raise UsageError(f"CPU_SLOTS={text} is no number of slots", "write 1 or more")
-        slots = tuple(f"cpu-{number}" for number in range(int(text)))
-        desk = lease.Desk(lease.directory())
-        return desk.acquire(lease.Want(1, slots, owner), waiting, parent_check()), []
-    policy = gpu.busy_policy(os.environ)
-    cards = gpu.pool(spec)
-    if policy == "skip":
-        taken = gpu.strangers(cards)
-        cards = [card for card in cards if card.uuid not in taken]
-        if len(cards) < spec["gpus"]:
-            raise Failure(f"{model} needs {spec['gpus']} GPUs, and strangers use the others")
-    index = {f"gpu-{card.uuid}": str(card.index) for card in cards}
-
-    def strangers() -> dict[str, str]:
-        if policy != "wait":
-            return {}
-        return {f"gpu-{uuid}": who for uuid, who in gpu.strangers(gpu.gpus()).items()}
-
-    want = lease.Want(spec["gpus"], tuple(index), owner)
-    held = lease.Desk(lease.directory(), strangers).acquire(want, waiting, parent_check())
-    return held, [index[device] for device in held.devices]
+    need = devices.need(spec)
+    held = devices.desk().acquire(need.want, waiting, parent_check())
+    return held, need.visible(held)
 
 
 def parent_check() -> Any:
@@ -109,7 +88,7 @@ def run_directory(model: str) -> Iterator[Path]:
 def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
     """Take the devices, start the server, run command (none: test it), stop everything."""
     spec = plan.spec
-    held, devices = take(spec)
+    held, cards = take(spec)
     from benchy import server as servers  # noqa: PLC0415 - after the wait: a waiter stays small
 
     if not servers.loopback(spec["host"]):
@@ -127,7 +106,7 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
                 try:
-                    return attend(plan, one, devices, command)
+                    return attend(plan, one, cards, command)
                 except Failure as failure:
                     again = not spec.get("port") and "port is in use" in failure.what
                     if not again or attempt == servers.RETRY_PORT - 1:
@@ -149,10 +128,10 @@ def settled(plan: Plan, signals: Signals) -> Iterator[int]:
         ready_environment(plan.spec, signals)
 
 
-def attend(plan: Plan, one: Any, devices: Sequence[str], command: Sequence[str]) -> int:
+def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -> int:
     """From the start of one server to the end of command. Returns command's status."""
     spec = plan.spec
-    env = environment(spec, one.endpoint.key, devices)
+    env = environment(spec, one.endpoint.key, cards)
     started = datetime.datetime.now(datetime.timezone.utc)
     argv = plan.argv(spec["host"], one.endpoint.port)
     one.start(argv, env)
@@ -160,7 +139,7 @@ def attend(plan: Plan, one: Any, devices: Sequence[str], command: Sequence[str])
         say(TAG, shlex.join(argv))
     ready = one.wait_ready(float(spec["startup_timeout"]))
     version, length = one.identity(plan.expected())
-    where = f"GPU {','.join(devices)}" if devices else "cpu"
+    where = f"GPU {','.join(cards)}" if cards else "cpu"
     place = plan.place.name
     say(TAG, f"{spec['model']}  {place} on {where}, port {one.endpoint.port} (ready in {ready} s)")
     if not command or not spec["chat"]:
@@ -179,9 +158,11 @@ def attend(plan: Plan, one: Any, devices: Sequence[str], command: Sequence[str])
             "version": version,
             "served_model": plan.served,
             "max_model_len": length,
+            "max_num_seqs": plan.at_once(),
+            "commit": commit(spec),
             "arguments": argv[1:],
             "variables": noted(env, spec),
-            "gpus": [int(each) for each in devices if each.isdecimal()] if devices else "cpu",
+            "gpus": [int(c) if c.isdecimal() else c for c in cards] if cards else "cpu",
             "pid": one.pid,
             "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds_to_ready": {**one.log.times, "total": ready},

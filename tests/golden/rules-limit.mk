@@ -88,20 +88,7 @@ results/limit-5/two/alpha/results.json: build/specs/result/limit-5/two/alpha.jso
 results/limit-5/two/beta/results.json: build/specs/result/limit-5/two/beta.json venvs/standin_1_0_0.lock venvs/lm_eval_0_0_2.lock
 	$(call run,EVAL,bin/eval --limit 5 two beta)
 
-# The models: each is one server for all its stale tasks. An environment that can't be
-# built stops no model here; the model's own step decides what to do without it.
-model/five: environment/lm_eval_0_0_2 environment/standin_gpu_1_1_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 five)
-model/four: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_1_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 four)
-model/one: environment/lm_eval_0_0_2 environment/standin_2_0_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 one)
-model/six: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_gpu_2_0_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 six)
-model/three: environment/lm_eval_0_0_2 environment/standin_1_0_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 three)
-model/two: environment/lm_eval_0_0_2 environment/standin_1_0_0
-	$(call run,MODEL,bin/run model --plan build/limit-5 two)
+# An environment that can't be built stops nothing: a model is then served by another.
 environment/lm_eval_0_0_1:
 	$(call run,VENV,bin/venv create --soft lm_eval_0_0_1)
 environment/lm_eval_0_0_2:
@@ -116,7 +103,7 @@ environment/standin_gpu_1_1_0:
 	$(call run,VENV,bin/venv create --soft standin_gpu_1_1_0)
 environment/standin_gpu_2_0_0:
 	$(call run,VENV,bin/venv create --soft standin_gpu_2_0_0)
-.PHONY: model/five model/four model/one model/six model/three model/two environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_0_0 environment/standin_1_1_0 environment/standin_2_0_0 environment/standin_gpu_1_1_0 environment/standin_gpu_2_0_0
+.PHONY: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_0_0 environment/standin_1_1_0 environment/standin_2_0_0 environment/standin_gpu_1_1_0 environment/standin_gpu_2_0_0
 
 # What this file is made from; one that vanished is a reason to make it again.
 build/limit-5/rules.mk: configs/locks lib/benchy/config.py lib/benchy/content.py lib/benchy/envspec.py lib/benchy/errors.py lib/benchy/matrix.py lib/benchy/paths.py lib/benchy/plan.py lib/benchy/planfiles.py lib/benchy/rules.py lib/benchy/schema.py lib/benchy/wording.py lib/benchy/yamlfile.py tests/build/configs tests/build/configs/config.yaml tests/build/configs/engines tests/build/configs/engines/lm_eval.yaml tests/build/configs/engines/standin.yaml tests/build/configs/engines/standin_gpu.yaml tests/build/configs/models tests/build/configs/models/five.yaml tests/build/configs/models/four.yaml tests/build/configs/models/one.yaml tests/build/configs/models/six.yaml tests/build/configs/models/three.yaml tests/build/configs/models/two.yaml tests/build/configs/providers tests/build/configs/providers/standin.yaml tests/build/configs/providers/standin_gpu.yaml tests/build/configs/providers/standin_two_gpus.yaml tests/build/configs/tasks tests/build/configs/tasks/alpha.yaml tests/build/configs/tasks/beta.yaml tests/build/configs/tasks/gamma.yaml uv.lock venvs/.failed

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import gpu
+from benchy import devices, gpu
 from benchy.errors import Failure, UsageError
 
 SMI = """#!/bin/sh
@@ -106,3 +106,51 @@ def test_busy_policy() -> None:
     assert gpu.busy_policy({}) == "wait" and gpu.busy_policy({"GPU_BUSY": "skip"}) == "skip"
     with pytest.raises(UsageError, match="GPU_BUSY=maybe"):
         gpu.busy_policy({"GPU_BUSY": "maybe"})
+
+
+MIG = """#!/bin/sh
+if [ "$1" = -L ]; then cat <<'ROWS'
+GPU 0: NVIDIA A100-SXM4-40GB (UUID: GPU-aaaa1111)
+  MIG 3g.20gb     Device  0: (UUID: MIG-1111-aa)
+  MIG 3g.20gb     Device  1: (UUID: MIG-2222-bb)
+GPU 1: NVIDIA A100-SXM4-40GB (UUID: GPU-bbbb2222)
+ROWS
+fi
+"""
+
+
+def test_slices_of_a_card_are_a_pool(
+    cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text(MIG)
+    env = {"CUDA_VISIBLE_DEVICES": "MIG-2222-bb,MIG-1111-aa,GPU-bbbb"}
+    seen = gpu.visible(cards, env)
+    assert [card.cuda for card in seen] == ["MIG-2222-bb", "MIG-1111-aa", "1"]
+    assert [card.index for card in seen] == [0, 0, 1]
+    assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-9999"}) == []
+    assert gpu.fits({"device": "gpu", "gpus": 1}, cards, env) is None
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1111-aa")
+    need = devices.need({"model": "m", "device": "gpu", "gpus": 1}, cards)
+    assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
+
+
+def test_what_a_server_needs(cards: list[gpu.Gpu], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": [3, 0]}
+    need = devices.need(spec, cards)
+    assert (need.want.count, list(need.names.values())) == (2, ["3", "0"])
+    spec.pop("cuda_devices")
+    assert list(devices.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
+    monkeypatch.setenv("GPU_BUSY", "skip")  # 1 and 3 are busy
+    assert list(devices.need(spec, cards).names.values()) == ["0", "2"]
+    with pytest.raises(Failure, match=r"m needs 3 GPUs; GPU_BUSY=skip.*pid 4242"):
+        devices.need({**spec, "gpus": 3}, cards)
+    for given in ("", "-1"):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
+        with pytest.raises(Failure, match="leaves no GPUs"):
+            devices.need(spec, cards)
+    monkeypatch.setenv("CPU_SLOTS", "2")
+    assert devices.need({"model": "m", "device": "cpu"}).want.pool == ("cpu-0", "cpu-1")
+    monkeypatch.setenv("CPU_SLOTS", "many")
+    with pytest.raises(UsageError, match="CPU_SLOTS=many"):
+        devices.need({"model": "m", "device": "cpu"})

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import random
 import subprocess
 import sys
 import time
@@ -137,6 +138,85 @@ def test_all_or_none_without_deadlock(room: Room) -> None:
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
 
+def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
+    """Narrow ones come without end, in twos and threes; the wide one goes when those that came
+    before it are over, not when none comes any more."""
+    dice = random.Random(5)  # noqa: S311
+    pool = "g0,g1,g2,g3"
+    hold = 0.4
+    for number in range(6):
+        room.start(f"n{number}", 1, pool, hold * dice.uniform(0.5, 1.5))
+    before = len(room.begun)
+    for narrow in room.begun:  # each has it, or stands in line: the wide one comes after them
+        assert line(narrow)[0] in ("has", "waits")
+    wide = room.start("wide", 4, pool, 0.1)
+    assert line(wide)[0] == "waits"
+    came = []
+    while wide.poll() is None and len(came) < 60:
+        came.append(room.start(f"late{len(came)}", 1, pool, hold))
+        time.sleep(dice.uniform(0, 0.1))
+    got = line(wide)
+    assert got[:2] == ["has", "wide"] and wide.wait(5) == 0
+    earlier = [
+        p for p in came if (first := line(p))[0] == "has" and float(first[3]) < float(got[3])
+    ]
+    assert not earlier
+    assert len(came) < 60 and before == 6
+
+
+def test_one_process_serves_its_own_in_its_own_order(tmp_path: Path) -> None:
+    desk, other = lease.Desk(tmp_path), lease.Desk(tmp_path)
+    with lease.Line(desk) as line, lease.Line(other) as theirs:
+        one = lease.Want(1, ("g0",))
+        line.settle({"short": one})
+        theirs.settle({"stranger": one})
+        line.settle({"long": one, "short": one})  # longer, though it came later
+        first = line.grant()
+        assert list(first) == ["long"] and not theirs.grant()
+        assert line.wants == {"short": one}
+        first["long"].release()
+        # "short" has the younger ticket now: who came between goes first.
+        assert not line.grant()
+        second = theirs.grant()
+        assert list(second) == ["stranger"]
+        second["stranger"].release()
+        assert list(line.grant()) == ["short"]
+    assert not desk.names()
+
+
+def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
+    """Ten lines over eight devices: each want is granted whole, none is forgotten, none shared."""
+    dice = random.Random(11)  # noqa: S311
+    devices = [f"g{number}" for number in range(8)]
+    lines = [lease.Line(lease.Desk(tmp_path)) for _ in range(10)]
+    wants: list[dict[str, lease.Want]] = []
+    for at in range(len(lines)):
+        mine = {}
+        for number in range(6):
+            pool = tuple(dice.sample(devices, dice.choice([8, 8, 4])))
+            mine[f"{at}-{number}"] = lease.Want(dice.choice([1, 1, 2, 4]), pool)
+        wants.append(mine)
+    waiting = [dict(mine) for mine in wants]
+    held: list[tuple[int, lease.Lease]] = []
+    for moment in range(2000):
+        for at, line in enumerate(lines):
+            line.settle(dict(dice.sample(sorted(waiting[at].items()), len(waiting[at]))))
+            for key, got in line.grant().items():
+                assert len(set(got.devices)) == waiting[at].pop(key).count
+                held.append((moment + dice.randrange(1, 6), got))
+        names = [device for _, got in held for device in got.devices]
+        assert len(names) == len(set(names))
+        for over in [row for row in held if row[0] <= moment]:
+            held.remove(over)
+            over[1].release()
+        if not any(waiting) and not held:
+            break
+    assert not any(waiting) and not held
+    for line in lines:
+        line.settle({})
+        line.watch.close()
+
+
 def test_a_free_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
     line(room.start("a", 1, "g0", 100))
     line(room.start("b", 1, "g1", 0.8))
@@ -194,8 +274,8 @@ def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
     desk = lease.Desk(tmp_path)
     wide, narrow = lease.Want(2, ("g0", "g1")), lease.Want(1, ("g0", "g1"))
     with desk.mutex():
-        assert desk.choose(narrow, [wide], {}) is None
-        assert desk.choose(narrow, [wide], {"g0": "a stranger"}) == ("g1",)
+        assert desk.shares([wide, narrow], {})[1] == ()
+        assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
 
 
 DIRECTORIES = [

@@ -1,0 +1,87 @@
+"""What a server runs on, as a lease: GPUs of the caller's pool, or a CPU slot where it needs none.
+
+bin/run takes the lease when it is a model's turn and hands it to bin/serve: BENCHY_LEASE holds
+{"devices", "names", "descriptors"}, and the descriptors are inherited. By hand, bin/serve takes it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchy import gpu, lease, paths
+from benchy.errors import Failure, UsageError
+
+Spec = Mapping[str, Any]
+HANDED = "BENCHY_LEASE"
+
+
+@dataclass(frozen=True)
+class Need:
+    """names: each device of the pool → what CUDA_VISIBLE_DEVICES calls it ("" for a CPU slot)."""
+
+    want: lease.Want
+    names: Mapping[str, str]
+
+    def visible(self, held: lease.Lease) -> list[str]:
+        return [self.names[device] for device in held.devices if self.names[device]]
+
+
+def need(spec: Spec, cards: Sequence[gpu.Gpu] | None = None) -> Need:
+    """What the server of this spec needs. cards: this machine's, asked for if not given.
+    Raises Failure if it can't have it, UsageError for a knob."""
+    owner = {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
+    if spec["device"] != "gpu":
+        slots = {f"cpu-{number}": "" for number in range(count("CPU_SLOTS", 1))}
+        return Need(lease.Want(1, tuple(slots), owner), slots)
+    have = gpu.gpus() if cards is None else cards
+    pool = gpu.pool(spec, have)
+    if gpu.busy_policy(os.environ) == "skip":
+        taken = gpu.strangers(gpu.gpus())
+        pool = [card for card in pool if card.uuid not in taken]
+        if len(pool) < spec["gpus"]:
+            left = f"GPU_BUSY=skip, and strangers leave {len(pool)}: {'; '.join(taken.values())}"
+            raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
+    names = {f"gpu-{card.uuid}": card.cuda for card in pool}
+    return Need(lease.Want(spec["gpus"], tuple(names), owner), names)
+
+
+def count(knob: str, default: int) -> int:
+    """A knob that holds a number from 1 up. Raises UsageError."""
+    text = os.environ.get(knob) or str(default)
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"{knob}={text} is no number of them", "write 1 or more")
+    return int(text)
+
+
+def desk() -> lease.Desk:
+    """Where this user's leases are had; it looks out for strangers as GPU_BUSY says."""
+
+    def strangers() -> dict[str, str]:
+        if gpu.busy_policy(os.environ) != "wait" or not (cards := gpu.gpus()):
+            return {}
+        return {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
+
+    return lease.Desk(lease.directory(), strangers)
+
+
+def hand(held: lease.Lease, names: Sequence[str]) -> dict[str, str]:
+    """The variable that tells a child which inherited descriptors are its lease."""
+    told = {"devices": held.devices, "names": names, "descriptors": held.descriptors}
+    return {HANDED: json.dumps(told)}
+
+
+def handed(spec: Spec) -> tuple[lease.Lease, list[str]] | None:
+    """The lease that our parent has handed us, and what CUDA calls its devices; None if none."""
+    text = os.environ.pop(HANDED, "")
+    if not text:
+        return None
+    told = json.loads(text)
+    for descriptor in told["descriptors"]:
+        os.set_inheritable(descriptor, False)  # the guardian alone gets it from here
+    held = lease.Lease(tuple(told["devices"]), tuple(told["descriptors"]))
+    held.inscribe({"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)})
+    return held, list(told["names"])

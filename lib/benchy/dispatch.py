@@ -1,0 +1,296 @@
+"""Takes the models of one run through their stages, each with a bound of its own and none in the
+way of another: environments, weights, a lease, the server with its tasks.
+
+A model that waits is an entry in a table here, and holds no process and no job. Make builds each
+environment, says which results are stale, and makes them; this says when.
+
+- `-j` bounds how many models are served at once. Environments and weights go ahead of them: at most
+  as many at once, and no more than VENV_JOBS and FETCH_JOBS. Models whose environments are there
+  come first, so that none waits for another's.
+- The models stand in line for devices in the order of order.py (lease.Line), and only as many as
+  may be served: who may not start keeps no device from others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchy import devices, guard, health, lease, paths
+from benchy.errors import ConfigError, Died, Failure, say
+
+
+@dataclass(frozen=True)
+class Questions:
+    """What is asked of Make; each answer is that of the moment.
+
+    plan: brings the plan up to date and gives its models. stale: of a model's results those that
+    Make would build. command: how Make is called for targets. fetching: the command that makes a
+    model ready to be served. serving: the one that makes its results beside its server.
+    """
+
+    plan: Callable[[], Mapping[str, Any]]
+    stale: Callable[[str], list[str]]
+    command: Callable[[str], list[str]]
+    fetching: Callable[[str], list[str]]
+    serving: Callable[[str, Sequence[str]], list[str]]
+
+
+@dataclass
+class Dispatcher:
+    """One run. models: of the plan. needs: what each model needs of devices. jobs: -j, None for no
+    bound. environ: of the commands. locks: lock files that have to be resolved."""
+
+    ask: Questions
+    models: Mapping[str, Any]
+    needs: Mapping[str, devices.Need]
+    jobs: int | None
+    environ: Mapping[str, str]
+    locks: frozenset[str] = frozenset()
+    fetch_only: bool = False
+    failed: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        few = self.jobs or 1 << 30
+        self.builders = asyncio.Semaphore(min(few, devices.count("VENV_JOBS", 2)))
+        self.fetchers = asyncio.Semaphore(min(few, devices.count("FETCH_JOBS", 2)))
+        self.planning = asyncio.Lock()
+        self.once: dict[str, asyncio.Task[int]] = {}
+        self.children: set[asyncio.subprocess.Process] = set()
+        self.waiting: dict[str, asyncio.Future[lease.Lease]] = {}
+        self.serving = 0
+        self.timer: asyncio.TimerHandle | None = None
+
+    # --- a run ------------------------------------------------------------------------------
+
+    async def run(self, order: Sequence[str]) -> None:
+        """Take these models through, in this order. Which of them failed stands in `failed`."""
+        self.rank = {name: at for at, name in enumerate(order)}
+        loop = asyncio.get_running_loop()
+        with lease.Line(devices.desk()) as self.line, self.signals(loop):
+            if self.line.watch.descriptor >= 0:
+                loop.add_reader(self.line.watch.descriptor, self.heard)
+            # Those that lack nothing look at their environments before any is built.
+            ready = sorted(order, key=lambda name: bool(self.missing(name)))
+            models = [asyncio.ensure_future(self.guarded(name)) for name in ready]
+            try:
+                await asyncio.gather(*models)
+            finally:
+                for task in (*models, *self.once.values()):
+                    task.cancel()
+                await asyncio.gather(*models, *self.once.values(), return_exceptions=True)
+                if self.timer:
+                    self.timer.cancel()
+                loop.remove_reader(self.line.watch.descriptor)
+
+    @contextlib.contextmanager
+    def signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """A signal ends the run and waits for what it started; a second one makes that hurry."""
+        main = asyncio.current_task()
+        self.came = 0
+        ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
+        numbers = [n for n in guard.STOPS if not (ignored and n == signal.SIGHUP)]
+
+        def stop(number: int) -> None:
+            if not self.came:
+                self.came = number
+                assert main
+                main.cancel()
+            else:
+                for child in self.children:
+                    with contextlib.suppress(ProcessLookupError):
+                        child.terminate()
+
+        for number in numbers:
+            loop.add_signal_handler(number, stop, number)
+        try:
+            yield
+        finally:
+            for number in numbers:
+                loop.remove_signal_handler(number)
+
+    async def guarded(self, name: str) -> None:
+        """A model's way; what goes wrong on it ends it alone."""
+        try:
+            await self.model(name)
+        except (Failure, ConfigError) as error:
+            self.failed.add(name)
+            print(error if isinstance(error, ConfigError) else f"failed: {error}", file=sys.stderr)
+
+    async def model(self, name: str) -> None:
+        """All stages of one model."""
+        asked = self.missing(name)
+        locks = [str(paths.lock(e)) for e in self.environments(name)]
+        due = [lock for lock in locks if lock in self.locks]
+        broken = {lock for lock in due if await self.build(lock)}
+        retry = bool(self.models[name]["fallback"])
+        if broken or due:
+            await self.replan()
+        if due and not retry and not broken and not await self.stale(name):
+            return  # the lock came out as it was
+        facts = self.models[name]
+        for env in dict.fromkeys([facts["asked"], *facts["harnesses"]]):
+            if str(paths.lock(env)) not in broken:
+                await self.build(f"environment/{env}")
+        if asked or retry:
+            await self.replan()
+        for env in self.environments(name):
+            if not health.well(env) and env != self.models[name]["asked"]:
+                await self.build(f"environment/{env}")
+        facts = self.models[name]
+        for env in (facts["environment"], *facts["harnesses"]):
+            if not health.well(env):
+                raise Failure(
+                    f"{name}: environment {env} could not be built",
+                    "mend the cause and run make again; make env-info shows more",
+                    paths.LOGS / "venv" / f"{env}.log",
+                )
+        if not self.fetch_only and (retry or due) and not await self.stale(name):
+            return
+        if facts["fallback"]:
+            say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
+        async with self.fetchers:
+            if await self.command(self.ask.fetching(name)):
+                self.failed.add(name)
+                return
+        if not self.fetch_only:
+            await self.served(name)
+
+    # --- stages -----------------------------------------------------------------------------
+
+    def environments(self, name: str) -> list[str]:
+        """Those that a model needs as it is planned now, the one asked for first."""
+        facts = self.models[name]
+        return list(dict.fromkeys([facts["asked"], facts["environment"], *facts["harnesses"]]))
+
+    def missing(self, name: str) -> list[str]:
+        return [e for e in self.environments(name) if not health.well(e)]
+
+    async def build(self, target: str) -> int:
+        """Have Make build a lock or an environment, once in a run. Its exit status."""
+
+        async def make() -> int:
+            async with self.builders:
+                return await self.command(self.ask.command(target))
+
+        if target not in self.once:
+            self.once[target] = asyncio.ensure_future(make())
+        return await asyncio.shield(self.once[target])
+
+    async def replan(self) -> None:
+        """Plan again: an environment that failed, or could be built at last, changes the plan."""
+        async with self.planning:
+            self.models = await asyncio.to_thread(self.ask.plan)
+
+    async def stale(self, name: str) -> list[str]:
+        return await asyncio.to_thread(self.ask.stale, name)
+
+    async def served(self, name: str) -> None:
+        """A lease, and the stale results of a model beside its server."""
+        held = await self.lease(name)
+        try:
+            stale = await self.stale(name)  # another run may have made them while this one waited
+            for again in (True, False):
+                if not stale:
+                    return
+                handed = devices.hand(held, self.needs[name].visible(held))
+                command = self.ask.serving(name, stale)
+                status = await self.command(command, handed, held.descriptors)
+                if status:
+                    self.failed.add(name)
+                if status != Died.STATUS or not again:
+                    return
+                # What was answered is kept (the harness's cache): the second does what is left.
+                stale = await self.stale(name)
+                say("AGAIN", f"{name}: its server died; started once more for {len(stale)} tasks")
+                self.failed.discard(name)
+        finally:
+            held.release()
+            self.serving -= 1
+            self.look()
+
+    async def command(
+        self, argv: Sequence[str], more: Mapping[str, str] | None = None, keep: Sequence[int] = ()
+    ) -> int:
+        """Run a command to its end, and end it if this run ends. Its exit status.
+
+        A session of its own: Ctrl-C at a terminal reaches us alone, and we ask it to end once.
+        """
+        parent = os.getpid()
+        child = await asyncio.create_subprocess_exec(
+            *argv,
+            env={**self.environ, **(more or {})},
+            pass_fds=keep,
+            start_new_session=True,
+            preexec_fn=lambda: tied(parent),
+        )
+        self.children.add(child)
+        try:
+            return await child.wait()
+        except asyncio.CancelledError:
+            with contextlib.suppress(ProcessLookupError):
+                child.terminate()
+            await uncancelled(child.wait())
+            raise
+        finally:
+            self.children.discard(child)
+
+    # --- the line for devices ---------------------------------------------------------------
+
+    async def lease(self, name: str) -> lease.Lease:
+        """Wait for a model's devices, and for its place among those that -j lets be served."""
+        self.waiting[name] = asyncio.get_running_loop().create_future()
+        try:
+            self.look()
+            return await self.waiting[name]
+        finally:
+            del self.waiting[name]
+
+    def heard(self) -> None:
+        if self.line.watch.heard(self.line.last):
+            self.look()
+
+    def look(self) -> None:
+        """Give what can be had to those whose turn it is; say when to look again."""
+        while True:
+            room = (self.jobs or 1 << 30) - self.serving
+            names = [name for name in self.waiting if not self.waiting[name].done()]
+            names = sorted(names, key=self.rank.__getitem__)[:room]
+            self.line.settle({name: self.needs[name].want for name in names})
+            given = self.line.grant()
+            for name, held in given.items():
+                self.serving += 1
+                self.waiting[name].set_result(held)
+            if not given:
+                break
+        if words := self.line.reason({os.getpid(), *(child.pid for child in self.children)}):
+            rest = f" (and {len(names) - 1} more models)" if len(names) > 1 else ""
+            say("WAIT", f"{names[0]}{rest}: {words}")
+        if self.timer:
+            self.timer.cancel()
+        if names:
+            now = asyncio.get_running_loop().time()
+            due = [at - now for at in self.line.watch.again if at > now]
+            pause = min([self.line.pause(), *due])
+            self.timer = asyncio.get_running_loop().call_later(pause, self.look)
+
+
+def tied(parent: int) -> None:
+    """In a child: end when the run ends, however."""
+    guard.die_with_parent(signal.SIGTERM)
+    if os.getppid() != parent:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+async def uncancelled(waiting: Awaitable[int]) -> None:
+    """Wait in any case: who is asked to end has to be waited for."""
+    task = asyncio.ensure_future(waiting)
+    while not task.done():
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.shield(task)

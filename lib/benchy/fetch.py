@@ -1,0 +1,99 @@
+"""bin/fetch: all that a model's server needs and that takes no device: environment, weights.
+
+Weights on the hub are fetched by the hub's own client, in the environment of the model (hub.py),
+into the hub's cache; what is there is not fetched again, and what broke off goes on. A directory is
+used in place. Writes logs/fetch/MODEL.log, and run/fetched/MODEL.json with the commit that the
+revision stood for: the server is started with that one, whatever happens on the hub meanwhile.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+from benchy import child, paths, prepare
+from benchy.errors import Failure, say
+from benchy.signals import Signals
+
+TAG = "FETCH"
+HUB = Path(__file__).with_name("hub.py")
+NO_CLIENT = 3  # hub.py's status where the environment has no client of the hub
+
+
+def main(argv: list[str]) -> int:
+    """bin/fetch MODEL."""
+    parser = argparse.ArgumentParser(
+        prog="bin/fetch",
+        description="Make all ready that a model's server needs: its environment, its weights.",
+        epilog="HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are obeyed; OFFLINE=1 asks "
+        "nobody and takes what is there.",
+    )
+    parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
+    name = parser.parse_args(argv).model
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    plan = prepare.prepare(name, Signals())
+    if not plan.spec.get("path"):
+        weights(plan)
+    return 0
+
+
+def weights(plan: prepare.Plan) -> None:
+    """Fetch the model's files, if they are not there. Raises Failure."""
+    spec, model = plan.spec, plan.spec["model"]
+    log = paths.LOGS / "fetch" / f"{model}.log"
+    asked = {"name": spec["name"], "revision": spec.get("revision")}
+    command = [plan.place.python, "-I", str(HUB), json.dumps(asked)]
+    try:
+        child.run(
+            command,
+            environment(spec),
+            log,
+            tag=TAG,
+            title=model,
+            progress=progress,
+            check=lambda: None,
+            timeout=None,
+        )
+    except child.Ended as ended:
+        if ended.status == NO_CLIENT:
+            return  # an engine that fetches by other means
+        lines = log.read_text(errors="replace").splitlines()
+        told = [line[8:] for line in lines if line.startswith("benchy: ")]
+        what = told[0] if told else f"the hub's client {ended.words()}"
+        mend = told[1] if len(told) > 1 else "make fetch goes on where it broke off"
+        shown = [] if told else [line for line in lines if line.strip()][-6:]
+        raise Failure(f"{model}: {what}", mend, log, shown) from None
+    found = [line[8:] for line in log.read_text().splitlines() if line.startswith("fetched ")]
+    note = json.loads(found[-1])
+    if note["new"]:
+        say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
+    path = paths.RUN / "fetched" / f"{model}.json"  # prepare.commit reads it
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside.write_text(json.dumps({**asked, **note}, sort_keys=True))
+    aside.replace(path)
+
+
+def environment(spec: prepare.Spec) -> dict[str, str]:
+    """Of the hub's client: the caller's, with the model's cache and token."""
+    env = {k: v for k, v in os.environ.items() if k not in prepare.FOREIGN}
+    env = {k: v for k, v in env.items() if not k.startswith("BENCHY_")}
+    if spec.get("hf_cache"):
+        env["HF_HUB_CACHE"] = str(Path(spec["hf_cache"]).expanduser().absolute())
+    if token := prepare.token(spec):
+        env["HF_TOKEN"] = token
+    if os.environ.get("OFFLINE", "0") not in ("", "0"):
+        env["HF_HUB_OFFLINE"] = "1"
+    env["HF_HUB_DISABLE_TELEMETRY"] = "1"
+    return env
+
+
+def progress(line: str) -> tuple[str, int, int] | None:
+    """(stage, done, all) of a line of the client, None for other lines."""
+    match = re.match(r"(Fetching) \d+ files.*\| *(\d+)/(\d+) ", line)
+    return (match[1], int(match[2]), int(match[3])) if match else None

@@ -1,0 +1,154 @@
+"""Fetches a model's files from the hub, in an environment that has the hub's client.
+
+Run as `python -I hub.py '{"name": …, "revision": …}'`; benchy's own packages are not there. Prints
+`fetched {"commit", "bytes", "files", "new"}` last. Exit status 1 after two lines `benchy: what`,
+`benchy: mend`; 3 without a client. Files of formats that no server reads are left away.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+# vLLM reads safetensors where there are some, else these, and nothing below original/ (its
+# weight_utils.py); other frameworks' copies would double what is fetched.
+OTHERS = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
+FOREIGN = ["original/*", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.mlmodel",
+           "*.ot", "onnx/*", "openvino/*", "coreml/*", "metal/*"]  # fmt: skip
+
+
+class Refused(Exception):
+    """What is wrong, and what to do."""
+
+
+def unwanted(names: Sequence[str]) -> list[str]:
+    """Patterns of files that are not needed, given all names in the repository."""
+    if any(name.endswith(".safetensors") and "/" not in name for name in names):
+        return [*FOREIGN, *OTHERS, "*.gguf"]
+    if any(name.endswith((".bin", ".pt", ".pth")) and "/" not in name for name in names):
+        return [*FOREIGN, "*.gguf"]
+    return list(FOREIGN)
+
+
+def fetch(hub: Any, name: str, revision: str | None) -> str:
+    """The folder with the files. Raises Refused, and what the client's libraries raise."""
+    utils = hub.utils
+
+    offline = getattr(hub.constants, "HF_HUB_OFFLINE", False)
+    named = f"{name} at {revision}" if revision else name
+    try:
+        if offline:
+            return cached(hub, name, revision)
+        info = hub.HfApi().model_info(name, revision=revision)
+        names = [file.rfilename for file in info.siblings]
+        # By its commit, so that what moves on the hub meanwhile is not mixed in.
+        if revision != info.sha:
+            note_reference(hub, name, revision or "main", info.sha)
+        skipped = unwanted(names)
+        return str(hub.snapshot_download(name, revision=info.sha, ignore_patterns=skipped))
+    except utils.GatedRepoError as error:
+        status = getattr(getattr(error, "response", None), "status_code", None)
+        raise Refused(
+            f"{name} is gated: its owner has to let you in (HTTP {status})",
+            f"ask for access at {hub.constants.ENDPOINT}/{name}, then set HF_TOKEN to a token of "
+            "that account (or hf_token in the provider)",
+        ) from error
+    except utils.RevisionNotFoundError as error:
+        raise Refused(
+            f"{name} has no revision {revision}", "see `revision` in its config"
+        ) from error
+    except utils.RepositoryNotFoundError as error:
+        has = "its token may not see it" if os.environ.get("HF_TOKEN") else "or it is private"
+        raise Refused(
+            f"the hub has no model {name}, {has}",
+            "see model.name in its config; a private one needs HF_TOKEN",
+        ) from error
+    except utils.LocalEntryNotFoundError as error:
+        why = (
+            "and the hub is not to be asked (OFFLINE, HF_HUB_OFFLINE)"
+            if offline
+            else "and the hub can't be reached"
+        )
+        raise Refused(
+            f"{named} is not on this machine, {why}",
+            "fetch it where there is a network: make fetch",
+        ) from error
+    except utils.HfHubHTTPError as error:
+        status = getattr(getattr(error, "response", None), "status_code", "?")
+        raise Refused(
+            f"the hub answers {status} for {named}: {str(error).splitlines()[0]}",
+            "try again; what is there already is kept",
+        ) from error
+
+
+def note_reference(hub: Any, name: str, revision: str, commit: str) -> None:
+    """What a branch or tag stands for, as the client itself notes it when it is asked by name: so
+    that who asks the cache by name, the harness among them, finds the same files."""
+    folder = Path(hub.constants.HF_HUB_CACHE, "models--" + name.replace("/", "--"), "refs")
+    path = folder / revision
+    path.parent.mkdir(parents=True, exist_ok=True)
+    aside = path.with_name(f"{path.name}.{os.getpid()}")
+    aside.write_text(commit)
+    aside.replace(path)
+
+
+def cached(hub: Any, name: str, revision: str | None) -> str:
+    """The folder with what is there of it."""
+    return str(hub.snapshot_download(name, revision=revision, local_files_only=True))
+
+
+def unreachable(error: BaseException) -> bool:
+    """Is it that nobody answers? The client's libraries (requests, httpx) have their own errors."""
+    kinds = {kind.__name__ for kind in type(error).__mro__}
+    return bool(kinds & {"ConnectionError", "ConnectTimeout", "Timeout", "TransportError",
+                         "NetworkError", "OfflineModeIsEnabled"})  # fmt: skip
+
+
+def main() -> int:
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return 3
+    import huggingface_hub as hub  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+
+    asked = json.loads(sys.argv[1])
+    name, revision = asked["name"], asked["revision"]
+    started = time.time()
+    try:
+        try:
+            folder = fetch(hub, name, revision)
+        except Refused:
+            raise
+        except Exception as error:
+            if not unreachable(error):
+                raise
+            print(f"the hub can't be reached: {type(error).__name__}: {error}", flush=True)
+            try:
+                folder = cached(hub, name, revision)
+            except Exception:
+                raise Refused(
+                    f"{name} is not whole on this machine, and the hub can't be reached",
+                    "look at the network; make fetch goes on where it broke off",
+                ) from error
+    except Refused as refused:
+        for text in refused.args:
+            print(f"benchy: {text}", flush=True)
+        return 1
+    size = files = 0
+    new = False
+    for path in Path(folder).rglob("*"):
+        if path.is_file():
+            found = path.stat()
+            size, files = size + found.st_size, files + 1
+            new = new or found.st_mtime >= started - 1
+    told = {"commit": Path(folder).name, "bytes": size, "files": files, "new": new}
+    print("fetched " + json.dumps(told), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

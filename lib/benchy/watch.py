@@ -1,0 +1,64 @@
+"""Sleeps until something happens in the directory of leases: inotify, so that waiting is free."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import select
+import time
+from pathlib import Path
+
+IN_CLOSE_WRITE, IN_DELETE = 0x8, 0x200  # sys/inotify.h
+# The event of a close comes a moment before the kernel drops the lock (fs/file_table.c, __fput).
+AFTER_CLOSE = (0.02, 0.3)
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+class Watch:
+    """Sleeps until a device or an earlier ticket is closed or removed."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
+        if self.descriptor >= 0:
+            _libc.inotify_add_watch(self.descriptor, os.fsencode(path), IN_CLOSE_WRITE | IN_DELETE)
+        self.again: list[float] = []  # times of looking once more
+
+    def wait(self, timeout: float, mine: str) -> None:
+        """Return after timeout seconds, or when something that concerns ticket `mine` happened."""
+        end = time.monotonic() + timeout
+        if self.descriptor < 0:  # the user's inotify instances are used up: poll
+            time.sleep(min(timeout, 5.0))
+            return
+        while True:
+            due = min([end, *self.again])
+            if select.select([self.descriptor], [], [], max(0.0, due - time.monotonic()))[0]:
+                self.heard(mine)
+            elif time.monotonic() >= due:
+                self.again = [moment for moment in self.again if moment > due]
+                return
+
+    def heard(self, mine: str) -> bool:
+        """Read what came; True, and `again` set, if it concerns ticket `mine`."""
+        with contextlib.suppress(BlockingIOError):
+            if self.concerns(os.read(self.descriptor, 1 << 16), mine):
+                self.again = [time.monotonic() + pause for pause in AFTER_CLOSE]
+                return True
+        return False
+
+    def concerns(self, events: bytes, mine: str) -> bool:
+        """Is there an event of a device or an earlier ticket? (inotify(7): 16 bytes and a name)"""
+        at = 0
+        while at < len(events):
+            length = int.from_bytes(events[at + 12 : at + 16], "little")
+            name = events[at + 16 : at + 16 + length].rstrip(b"\0").decode(errors="replace")
+            at += 16 + length
+            ticket = name.startswith("ticket-")
+            if name < mine if ticket else not name.startswith(("mutex", "strangers")):
+                return True
+        return False
+
+    def close(self) -> None:
+        """Stop watching."""
+        if self.descriptor >= 0:
+            os.close(self.descriptor)

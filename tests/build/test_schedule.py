@@ -1,0 +1,99 @@
+"""How a run's models share devices: what -j bounds, who waits for whom, what waiting costs."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import time
+from pathlib import Path
+
+import psutil
+from trees import Tree, ended, wait_for
+
+
+def models(tree: Tree, count: int) -> list[str]:
+    """Replace the tree's models by `count` new ones, whose environment is built."""
+    folder = tree.root / "configs/models"
+    shutil.rmtree(folder)
+    shutil.rmtree(tree.root / "results")
+    folder.mkdir()
+    names = [f"m{number:03}" for number in range(count)]
+    for name in names:
+        (folder / f"{name}.yaml").write_text(
+            f'model: {{name: "acme/{name}"}}\nvllm: {{provider_config: standin}}\ntasks: [alpha]\n'
+        )
+    return names
+
+
+def test_jobs_bound_the_servers_and_not_who_waits(tree: Tree) -> None:
+    models(tree, 4)
+    done = tree.make("-j2", "results", CPU_SLOTS="4", STANDIN_HARNESS_SECONDS="2")
+    assert done.status == 0, done.text
+    events = tree.events()
+    starts = [e["pid"] for e in events if e["event"] == "start"]
+    assert len(starts) == 4 and len([e for e in events if e["event"] == "eval"]) == 4
+    assert "QUEUE   4 models: m000, m001, m002, m003" in done.text
+
+
+def test_the_longest_goes_first(tree: Tree) -> None:
+    """As the results of before say; the results themselves are stale by another seed."""
+    for title, seconds in (("one/alpha", 5), ("two/alpha", 500), ("three/alpha", 50)):
+        result = tree.result(title)
+        result["times"]["seconds"] = seconds
+        tree.file(title).write_text(json.dumps(result))
+    tree.edit("tasks/alpha.yaml", "offline:", "seed: 9\noffline:")
+    done = tree.results("TASKS=alpha")
+    assert done.status == 0, done.text
+    served = [e["model"] for e in tree.events() if e["event"] == "start"]
+    assert served == ["acme/two", "acme/three", "acme/one"], done.text
+
+
+def test_a_hundred_waiting_models_cost_next_to_nothing(tree: Tree) -> None:
+    models(tree, 101)
+    make = tree.start("-j", "results", STANDIN_HARNESS_SECONDS="60")
+    try:
+        wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 60, "the first task")
+
+        def queued() -> bool:
+            tickets = list((tree.base / "leases").glob("*/ticket-*"))
+            return len(tickets) == 100
+
+        wait_for(queued, 120, "100 in line")
+        time.sleep(1)
+        found = [psutil.Process(pid) for pid in tree.processes()]
+        waiting = [p for p in found if "lib/run.py run results" in " ".join(p.cmdline())]
+        assert len(waiting) == 1 and len(found) < 20
+        before, begun = sum(waiting[0].cpu_times()[:2]), time.monotonic()
+        time.sleep(5)
+        assert (sum(waiting[0].cpu_times()[:2]) - before) / (time.monotonic() - begun) < 0.01
+        assert waiting[0].memory_info().rss < 200 << 20  # 2 MB each
+    finally:
+        os.kill(make.pid, signal.SIGTERM)
+        ended(make)
+    wait_for(lambda: not tree.processes(), 15, "all to end")
+    assert not list((tree.base / "leases").glob("*/ticket-*"))
+
+
+def test_the_run_itself_killed_leaves_nothing(tree: Tree) -> None:
+    models(tree, 3)
+    make = tree.start("-j", "results", CPU_SLOTS="2", STANDIN_HARNESS_SECONDS="30")
+    wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 30, "a task")
+    for pid, words in tree.processes().items():
+        if "lib/run.py run results" in words:
+            os.kill(pid, signal.SIGKILL)
+    ended(make)
+    wait_for(lambda: not tree.processes(), 20, "all to end")
+    assert make.returncode != 0
+    assert tree.make("-j", "results", CPU_SLOTS="2").status == 0
+    assert len(tree.written()) == 3
+
+
+def test_fetch_makes_all_ready_and_serves_nothing(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "venvs/standin_1_1_0")
+    done = tree.make("-j2", "fetch", "MODELS=one four")
+    assert done.status == 0, done.text
+    assert "fetch: 2 models are ready" in done.text
+    assert tree.events() == []
+    assert Path(tree.root, "venvs/standin_1_1_0/.stamp").exists()
