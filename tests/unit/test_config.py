@@ -184,6 +184,42 @@ def test_sources(root: Path, source: str, fits: bool) -> None:
             config.load(root)
 
 
+LIMITS = [
+    ("{image: 16, video: 2}", {"image": 16, "video": 2}),
+    ("{images: 16, videos: 2}", {"image": 16, "video": 2}),
+    ("image=16,video=2", {"image": 16, "video": 2}),
+    ("images=16, video=2", {"image": 16, "video": 2}),
+    ('\'{"image": 16, "videos": 2}\'', {"image": 16, "video": 2}),
+    ("as many as you like", "as many as you like"),  # the release's own parser says what is wrong
+]
+
+
+@pytest.mark.parametrize(("written", "read"), LIMITS)
+def test_limits_are_a_mapping_however_written(root: Path, written: str, read: object) -> None:
+    text = overrides(f"limit_mm_per_prompt: {written}")
+    (root / "configs/single_card/m.yaml").write_text(text)
+    (model,) = config.load(root).models
+    assert model.options["limit_mm_per_prompt"] == read
+
+
+def test_an_engine_takes_what_it_is_like(root: Path) -> None:
+    engines = root / "configs/engines"
+    gone = 'neutral: [a]\ngone: [{options: [b], since: "1.0"}]\n'
+    (engines / "vllm.yaml").write_text(ENGINE + gone)
+    other = "package: x\nmodule: x\ndefault_version: '1.0'\nneutral: [c]\n"
+    (engines / "x.yaml").write_text(other + "like: vllm\n")
+    found = config.load_engines(root)["x"]
+    assert found.neutral == ["a", "c"]
+    assert found.gone_options().keys() == {"b"} and found.gone[0].since == "1.0.0"
+    (engines / "y.yaml").write_text(other + "like: x\n")
+    (engines / "z.yaml").write_text(other + "like: vlm\n")
+    with pytest.raises(ConfigError) as error:
+        config.load(root)
+    told = [str(mistake).splitlines()[0] for mistake in error.value.mistakes]
+    what = "like: is no engine that has its options from nobody else"
+    assert told == [f"configs/engines/{name}.yaml:5: {what}" for name in "yz"]
+
+
 def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
     (root / "configs/single_card/m.yaml").write_text(MODEL + "taks: []\n" + "mdoel: {}\n")
     (root / "configs/single_card/n.yaml").write_text("")
