@@ -122,7 +122,10 @@ def _lines(key: str, value: Any) -> list[str]:
         return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
     if key == "packages":  # compact: a hundred and fifty of them, and hashes for FORMAT=json
         names = " ".join(str(lockfile.Package(p["name"], p["version"])) for p in value)
-        return [f"{len(value)}", *textwrap.wrap(names, 86, break_long_words=False)]
+        return [
+            f"{len(value)}",
+            *textwrap.wrap(names, 86, break_long_words=False, break_on_hyphens=False),
+        ]
     if key == "check":
         return [f"{s['step']}: {s['found'] or 'done'} ({s['seconds']} s)" for s in value]
     if key == "repairs":
