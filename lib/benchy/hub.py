@@ -7,6 +7,7 @@ Run as `python -I hub.py '{"name": …, "revision": …}'`; benchy's own package
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import json
 import os
@@ -99,8 +100,20 @@ def note_reference(hub: Any, name: str, revision: str, commit: str) -> None:
 
 
 def cached(hub: Any, name: str, revision: str | None) -> str:
-    """The folder with what is there of it."""
-    return str(hub.snapshot_download(name, revision=revision, local_files_only=True))
+    """The folder with what was fetched of it. Raises what the client raises where it is not whole.
+
+    What the repository has is not known here, so: whole without those files that were left away.
+    """
+    offline = {"revision": revision, "local_files_only": True}
+    try:
+        folder = str(hub.snapshot_download(name, ignore_patterns=FOREIGN, **offline))
+    except Exception:  # since 2.x the client looks whether all is there
+        folder = str(
+            hub.snapshot_download(name, ignore_patterns=[*FOREIGN, *OTHERS, "*.gguf"], **offline)
+        )
+        if not list(Path(folder).glob("*.safetensors")):
+            raise
+    return folder
 
 
 def unreachable(error: BaseException) -> bool:
@@ -113,6 +126,8 @@ def unreachable(error: BaseException) -> bool:
 def main() -> int:
     if importlib.util.find_spec("huggingface_hub") is None:
         return 3
+    importlib.import_module("huggingface_hub.constants")  # parts that it loads only when imported
+    importlib.import_module("huggingface_hub.utils")
     import huggingface_hub as hub  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
 
     asked = json.loads(sys.argv[1])

@@ -1,0 +1,127 @@
+"""The hub's HTTP interface, as far as its client needs it to download a model: loopback alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+COMMIT = "c0ffee" * 6 + "abcd"
+
+
+class Hub(ThreadingHTTPServer):
+    """repositories: name → file → bytes. gated: names that need a token. asked: (method, path,
+    Range). break_after: bytes after which the next download of a large file breaks off."""
+
+    daemon_threads = True
+
+    def __init__(self, repositories: dict[str, dict[str, bytes]]) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.repositories = repositories
+        self.gated: dict[str, str] = {}
+        self.asked: list[tuple[str, str, str]] = []
+        self.break_after: int | None = None
+        self.down = False
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def gets(self, file: str) -> list[str]:
+        """The Range headers of the downloads of a file."""
+        return [r for method, path, r in self.asked if method == "GET" and path.endswith(file)]
+
+
+class Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    server: Hub
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+    def answer(self, status: int, body: bytes, **headers: str) -> None:
+        self.send_response(status)
+        headers.setdefault("Content-Type", "application/json")
+        for name, value in headers.items():
+            self.send_header(name.replace("_", "-"), value)
+        self.send_header("Content-Length", headers.get("_length", str(len(body))))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(body)
+
+    def refuse(self, status: int, code: str, words: str) -> None:
+        body = json.dumps({"error": words}).encode()
+        self.answer(status, body, X_Error_Code=code, X_Error_Message=words)
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        path = unquote(urlsplit(self.path).path)
+        hub = self.server
+        hub.asked.append((self.command, path, self.headers.get("Range", "")))
+        if hub.down:
+            self.refuse(503, "", "maintenance")
+            return
+        api = re.fullmatch(r"/api/models/([^/]+/[^/]+)(?:/(revision|tree)/([^/]+).*)?", path)
+        file = re.fullmatch(r"/([^/]+/[^/]+)/resolve/([^/]+)/(.+)", path)
+        match = api or file
+        name = match[1] if match else ""
+        if name not in hub.repositories:
+            self.refuse(401, "RepoNotFound", "Invalid username or password.")
+            return
+        token = (self.headers.get("Authorization") or "").removeprefix("Bearer ")
+        if name in hub.gated and token != hub.gated[name]:
+            self.refuse(403 if token else 401, "GatedRepo", f"Access to {name} is restricted")
+            return
+        assert match
+        revision = (api[3] if api else match[2]) or "main"
+        if revision not in ("main", "v1", COMMIT):
+            self.refuse(404, "RevisionNotFound", f"Invalid rev id: {revision}")
+            return
+        files = hub.repositories[name]
+        if api and api[2] == "tree":
+            rows = [
+                {"type": "file", "path": f, "size": len(b), "oid": oid(b)} for f, b in files.items()
+            ]
+            self.answer(200, json.dumps(rows).encode())
+        elif api:
+            told = {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [],
+                    "siblings": [{"rfilename": f} for f in files]}  # fmt: skip
+            self.answer(200, json.dumps(told).encode())
+        elif file:
+            self.download(files, file[3])
+
+    def download(self, files: dict[str, bytes], name: str) -> None:
+        if name not in files:
+            self.refuse(404, "EntryNotFound", "Entry not found")
+            return
+        data = files[name]
+        start = int((re.match(r"bytes=(\d+)-", self.headers.get("Range", "")) or [0, 0])[1])
+        self.send_response(206 if start else 200)
+        self.send_header("ETag", f'"{oid(data)}"')
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("Accept-Ranges", "bytes")
+        if start:
+            self.send_header("Content-Range", f"bytes {start}-{len(data) - 1}/{len(data)}")
+        self.send_header("Content-Length", str(len(data) - start))
+        self.end_headers()
+        if self.command == "HEAD":
+            return
+        until = len(data)
+        if self.server.break_after is not None and len(data) > self.server.break_after:
+            until, self.server.break_after = self.server.break_after, None
+            self.close_connection = True
+        self.wfile.write(data[start:until])
+        self.wfile.flush()
+        if self.close_connection:
+            self.connection.close()
+
+
+def oid(data: bytes) -> str:
+    return hashlib.sha1(data, usedforsecurity=False).hexdigest()
