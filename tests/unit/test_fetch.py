@@ -27,11 +27,11 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="session")
-def client(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An environment with the hub's client alone."""
+@pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
+def client(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """An environment with the hub's client alone: of today, and as vLLM 0.6 to 0.7 have it."""
     folder = tmp_path_factory.mktemp("client") / "env"
-    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), "huggingface_hub"]
+    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), request.param]
     for word in words:
         done = subprocess.run([uv.find(), *word], capture_output=True, text=True)
         if done.returncode:
