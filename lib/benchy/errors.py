@@ -89,7 +89,7 @@ def colour(text: str, code: str) -> str:
 
 def say(tag: str, text: str) -> None:
     """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
-    print(f"  {tag:<8}{text}", file=sys.stderr, flush=True)
+    print(f"  {tag:<7} {text}", file=sys.stderr, flush=True)
 
 
 def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
