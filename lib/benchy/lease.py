@@ -273,7 +273,13 @@ class Desk:
         words = {d: _who(told) for d, told in holders.items() if told.get("pid") not in ours}
         words |= {d: strangers[d] for d in want.pool if d in strangers}
         if words or holders:
-            return "; ".join(f"{device} is used by {who}" for device, who in words.items())
+            same: dict[str, list[str]] = {}
+            for device, who in words.items():
+                same.setdefault(who, []).append(device)
+            return "; ".join(
+                f"{', '.join(found)} {'are' if found[1:] else 'is'} used by {who}"
+                for who, found in same.items()
+            )
         with self.mutex():
             before = self.ahead(mine).values()
         ahead = [one for one in before if set(one.pool) & set(want.pool)]

@@ -12,6 +12,7 @@ Rows, with real uv, pip, index and cache:
 - pip: the same lock by `python -m venv`, `pip install --no-deps`, wheels in pip's cache.
 - no-op: `make venvs` with 50 environments, built by hand: 150 empty .dist-info, a seal, a stamp.
   The shortest of 15: it costs 0.08 s of processor, and whatever else the machine does comes on top.
+- turns, spread, waiting: how a run's models share devices (scheduling.py).
 
 Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
 row could not be measured; a missed target is told, not failed.
@@ -33,6 +34,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lib"))
+import scheduling  # noqa: E402 - beside this file
+
 from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
 from benchy.errors import say  # noqa: E402
 
@@ -219,6 +222,14 @@ def stand_in(env: str) -> None:
     (folder / ".stamp").write_text(json.dumps(stamp))
 
 
+def scheduling_rows() -> list[Row]:
+    """How a run's models share devices."""
+    try:
+        return [Row(*cells) for cells in scheduling.rows(HOUSE / "leases")]
+    except RuntimeError as error:
+        raise Broken(str(error)) from None
+
+
 def show(rows: Sequence[Row]) -> None:
     table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
@@ -240,6 +251,7 @@ def main(argv: list[str]) -> int:
     status = 0
     measures: list[Callable[[], list[Row]]] = [
         noop_rows,
+        scheduling_rows,
         lambda: build_rows(engine, version, options.rounds, options.pip),
     ]
     try:

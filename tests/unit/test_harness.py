@@ -82,6 +82,14 @@ def test_model_args_count_the_tokens_that_the_server_sees() -> None:
     assert "trust_remote_code" not in args
 
 
+def test_what_the_server_has_bounds_what_is_asked() -> None:
+    endpoint = harness.Endpoint("http://h", "m", 512, 4, "c0ffee")
+    args = harness.model_args(spec(model__revision="main"), how(), endpoint)
+    assert args["num_concurrent"] == 4 and args["revision"] == "c0ffee"
+    assert harness.model_args(spec(), how(num_concurrent=2), endpoint)["num_concurrent"] == 2
+    assert harness.model_args(spec(), how(), ENDPOINT)["num_concurrent"] == 8
+
+
 @pytest.mark.parametrize(
     ("changes", "key", "value"),
     [

@@ -1,0 +1,147 @@
+"""Rows of make bench on scheduling: real dispatcher, leases and processes; a server is a sleep.
+
+- spread: 24 models of mixed widths on 8 simulated GPUs, known to take 1 to 12 s, against the lower
+  bound: all the work on all the GPUs, or the longest model, whichever is more.
+- turns: 6 models of 5 tasks of 0.6 s, all tasks at once, on 2 leases, at -j2, -j6 and -j16, against
+  three turns of one model (FACTS.md: 5 times that at -j2 where waiting held job slots).
+- waiting: 100 models in line for a GPU that is taken: processor and memory of the run that waits.
+
+By itself: .venv/bin/python tests/bench/scheduling.py [FOLDER], for leases.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import random
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
+import psutil
+
+from benchy import devices, dispatch, health, lease, order
+
+Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
+SPREAD, TURNS, CORE, EACH = 1.10, 1.25, 0.01, 10.0
+
+
+def serve(items: Sequence[order.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
+          names: Sequence[str]) -> float:  # fmt: skip
+    """Have the models served in this order; the seconds that it took."""
+    facts = {"asked": "ready", "environment": "ready", "harnesses": [], "fallback": None}
+    needs = {}
+    for item in items:
+        called = {device: device for device in item.pool}
+        owner = {"model": item.name, "pid": os.getpid()}
+        needs[item.name] = devices.Need(lease.Want(item.count, item.pool, owner), called)
+    ask = dispatch.Questions(
+        plan=lambda: {},
+        stale=lambda name: [name],
+        command=lambda target: ["true"],
+        fetching=lambda name: ["true"],
+        serving=lambda name, _: list(commands[name]),
+    )
+    models: dict[str, Any] = {item.name: facts for item in items}
+    health.well = lambda env: True
+    run = dispatch.Dispatcher(ask, models, needs, jobs, dict(os.environ))
+    begun = time.monotonic()
+    asyncio.run(run.run(names))
+    if run.failed:
+        raise RuntimeError(f"failed: {run.failed}")
+    return time.monotonic() - begun
+
+
+def spread() -> list[Cells]:
+    """24 models of mixed widths on 8 GPUs."""
+    dice = random.Random(2026)  # noqa: S311
+    gpus = tuple(f"gpu-{number}" for number in range(8))
+    items = [
+        order.Item(
+            f"m{n:02}",
+            min(12.0, max(1.0, dice.lognormvariate(1.2, 0.6))),
+            dice.choice([1, 1, 1, 2, 2, 4, 4, 8]),
+            gpus,
+        )
+        for n in range(24)
+    ]
+    commands = {item.name: ["sleep", f"{item.seconds:.3f}"] for item in items}
+    bound = order.least(items)
+    took = serve(items, None, commands, order.best(items))
+    ratio = took / bound
+    return [("24 models on 8 GPUs", took, bound, ratio, f"<= {SPREAD}", ratio <= SPREAD)]
+
+
+def turns() -> list[Cells]:
+    """6 models on 2 leases."""
+    slots = ("cpu-0", "cpu-1")
+    items = [order.Item(f"m{n}", 1.0, 1, slots) for n in range(6)]
+    task = " ".join(["sleep 0.6 &"] * 5) + " wait"
+    commands = {item.name: ["sh", "-c", task] for item in items}
+    begun = time.monotonic()
+    subprocess.run(commands["m0"], check=True)
+    bound = 3 * (time.monotonic() - begun)
+    rows: list[Cells] = []
+    for jobs in (2, 6, 16):
+        took = serve(items, jobs, commands, [item.name for item in items])
+        ratio = took / bound
+        rows.append(
+            (f"6 models, 2 leases, -j{jobs}", took, bound, ratio, f"<= {TURNS}", ratio <= TURNS)
+        )
+    return rows
+
+
+def waiting() -> list[Cells]:
+    """What a hundred models in line cost."""
+    held = devices.desk().acquire(lease.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None)
+    run = subprocess.Popen(
+        [sys.executable, __file__, "--wait"], env=dict(os.environ), stderr=subprocess.DEVNULL
+    )
+    try:
+        end = time.monotonic() + 60
+        while sum(name.startswith("ticket-") for name in os.listdir(lease.directory())) < 100:  # noqa: PTH208
+            if time.monotonic() > end or run.poll() is not None:
+                raise RuntimeError("100 models did not come to stand in line")
+            time.sleep(0.1)
+        time.sleep(2)
+        process = psutil.Process(run.pid)
+        if process.children():
+            raise RuntimeError("a model that waits has a process")
+        before, begun = sum(process.cpu_times()[:2]), time.monotonic()
+        time.sleep(10)
+        share = (sum(process.cpu_times()[:2]) - before) / (time.monotonic() - begun)
+        each = process.memory_info().rss / 2**20 / 100
+    finally:
+        run.terminate()
+        run.wait()
+        held.release()
+    return [
+        ("100 wait: share of a core", None, None, share, f"<= {CORE}", share <= CORE),
+        ("100 wait: MiB each", None, None, each, f"<= {EACH:.0f}", each <= EACH),
+    ]
+
+
+def wait() -> None:
+    """A run of 100 models for the one GPU."""
+    items = [order.Item(f"m{n}", 1.0, 1, ("gpu-0",)) for n in range(100)]
+    serve(items, None, {}, [item.name for item in items])
+
+
+def rows(folder: Path) -> list[Cells]:
+    """All rows; leases in folder. Raises RuntimeError where one is not what it says."""
+    os.environ["BENCHY_LEASES"] = str(folder)
+    return [*turns(), *spread(), *waiting()]
+
+
+if __name__ == "__main__":
+    if sys.argv[1:] == ["--wait"]:
+        wait()
+    else:
+        with tempfile.TemporaryDirectory() as folder:
+            for row in rows(Path(*(sys.argv[1:] or [folder]))):
+                print(row)

@@ -1,0 +1,58 @@
+"""What bin/run takes from make, and how many tasks it lets run against one server."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import paths, run
+
+FLAGS = [
+    ("", 1),
+    ("n", 1),
+    (" -j4 --jobserver-auth=3,4", 4),
+    ("k -j --jobserver-auth=3,4", None),
+    ("ks -j16 --jobserver-auth=fifo:/tmp/x -- MODELS=a\\ -j9", 16),
+    (" -- SET=-j3", 1),
+]
+
+
+@pytest.mark.parametrize(("flags", "jobs"), FLAGS)
+def test_jobs_of_make(flags: str, jobs: int | None) -> None:
+    assert run.job_slots(flags) == jobs
+
+
+TASKS = [
+    ({}, {}, {"a": 8, "b": 8}, 4),
+    ({"max_num_seqs": 16}, {}, {"a": 8, "b": 2}, 2),
+    ({"max_num_seqs": 2}, {}, {"a": 8}, 1),
+    ({}, {"--max-num-seqs": {"default": 24}}, {"a": 8, "b": 8}, 3),
+    ({}, {"--max-num-seqs": {"default": None}}, {"a": 8, "b": 8}, 4),
+    ({"max_num_seqs": 256}, {"--max-num-seqs": {"default": 24}}, {"a": 8}, 4),
+]
+
+
+@pytest.mark.parametrize(("options", "flags", "tasks", "expected"), TASKS)
+def test_tasks_at_once_fit_the_engine(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    options: dict[str, Any],
+    flags: dict[str, Any],
+    tasks: dict[str, int],
+    expected: int,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("TASK_JOBS", raising=False)
+    server = {"model": "m", "name": "m", "environment": "e", "options": options}
+    files = {paths.server_spec("m"): server, paths.env_dir("e") / "flags.json": flags}
+    files |= {paths.task_spec(name): {"num_concurrent": many} for name, many in tasks.items()}
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(content))
+    targets = [str(paths.result("m", name)) for name in tasks]
+    assert run.task_jobs("m", targets) == expected
+    monkeypatch.setenv("TASK_JOBS", "1")
+    assert run.task_jobs("m", targets) == 1
