@@ -87,7 +87,8 @@ class Dispatcher:
                 await asyncio.gather(*models, *self.once.values(), return_exceptions=True)
                 if self.timer:
                     self.timer.cancel()
-                loop.remove_reader(self.line.watch.descriptor)
+                if self.line.watch.descriptor >= 0:
+                    loop.remove_reader(self.line.watch.descriptor)
 
     @contextlib.contextmanager
     def signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
@@ -277,7 +278,9 @@ class Dispatcher:
         if names:
             now = asyncio.get_running_loop().time()
             due = [at - now for at in self.line.watch.again if at > now]
-            pause = min([self.line.pause(), *due])
+            # Without inotify (the user's instances are used up) it polls.
+            most = self.line.pause() if self.line.watch.descriptor >= 0 else 5.0
+            pause = min([most, *due])
             self.timer = asyncio.get_running_loop().call_later(pause, self.look)
 
 

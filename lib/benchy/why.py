@@ -15,7 +15,7 @@ from typing import Any
 
 from benchy import paths
 from benchy.errors import Failure, UsageError
-from benchy.run import Graph
+from benchy.graph import Graph
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:

@@ -158,6 +158,19 @@ def test_one_that_fails_ends_alone(house: House) -> None:
     assert {"end serve a", "end serve c"} <= house.times().keys()
 
 
+def test_without_inotify_it_polls(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Blind(lease.Watch):
+        def __init__(self, path: Path) -> None:
+            self.descriptor, self.again = -1, []
+
+    monkeypatch.setattr(lease, "Watch", Blind)
+    for name in ("a", "b", "c"):
+        house.add(name)
+    house.serve_seconds = 0.2
+    assert house.run(["a", "b", "c"], None) == set()
+    assert at_once(house.told(), "serve") == 2
+
+
 def test_fetching_takes_no_device(house: House) -> None:
     for name in ("a", "b", "c"):
         house.add(name)

@@ -1,0 +1,135 @@
+"""Make's graph of what configs ask for: the questions put to it, and what is asked for of it.
+
+mk/graph.mk answers; nothing here decides what is stale.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy import config, paths, wording
+from benchy.errors import Failure, UsageError
+from benchy.matrix import config_of
+
+
+@contextmanager
+def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """While a child works, what would end us ends it, and we wait for it to clean up.
+
+    TERM whatever came: make hands TERM on to its recipes, and INT only to itself.
+    """
+
+    def hand_on(number: int, frame: object) -> None:
+        child.send_signal(signal.SIGTERM)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, hand_on) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def call(command: Sequence[str], env: dict[str, str] | None = None) -> int:
+    """Run a command to its end, whatever signal comes. Keeps make's job server reachable."""
+    child = subprocess.Popen(command, env=env, close_fds=False)
+    with passing_signals(child):
+        return child.wait()
+
+
+def alone() -> dict[str, str]:
+    """The environment for a make that is nobody's sub-make."""
+    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Make's graph for one plan. directory: where the plan lies; one: it is of a single config."""
+
+    directory: str
+    one: bool = False
+
+    def command(self, *words: str) -> list[str]:
+        scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        if os.environ.get("V", "0") in ("", "0"):
+            scope.append("-s")  # else make says of each target that it is up to date
+        return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
+
+    def make(self, *words: str) -> int:
+        return call(self.command(*words))
+
+    def plan(self) -> dict[str, Any]:
+        """Bring the plan up to date and read it; ends the program where the configs are wrong."""
+        done = subprocess.run(self.command("planned"), env=alone(), stdout=subprocess.DEVNULL)
+        if done.returncode:
+            sys.exit(2)
+        plan: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
+        return plan
+
+    def stale(self, targets: Sequence[str]) -> list[str]:
+        """Those of the targets, and of what they are made from, that Make would build."""
+        if not targets:
+            return []
+        done = subprocess.run(
+            self.command("-n", "question=1", *targets),
+            env=alone(),
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
+        )
+        if done.returncode:
+            raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
+        lines = done.stdout.splitlines()
+        return [line[6:] for line in lines if line.startswith("stale ")]
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which results are asked for: the models, and of each the tasks."""
+
+    plan: dict[str, Any]
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]  # empty: each model's own
+
+    def targets(self, model: str) -> list[str]:
+        return [
+            str(paths.result(model, task, self.plan["limit"]))
+            for task in self.plan["models"][model]["tasks"]
+            if not self.tasks or task in self.tasks
+        ]
+
+    def all(self) -> list[str]:
+        return [target for model in self.models for target in self.targets(model)]
+
+
+def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> Selection:
+    """The models and tasks that MODELS and TASKS name; without them all but the quickstart."""
+    known = sorted(plan["models"])
+    models = [m for m in known if m != config.QUICKSTART] if not globs else []
+    for glob in globs:
+        found = [m for m in known if fnmatch.fnmatch(m, glob) or config_of(m) == glob]
+        if not found:
+            nearest = wording.near(glob, known)
+            mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
+            raise UsageError(f"no model is named {glob!r}", mend, "MODELS")
+        models += [m for m in found if m not in models]
+    have = {task for m in models for task in plan["models"][m]["tasks"]}
+    for task in tasks:
+        if task not in have:
+            nearest = wording.near(task, have)
+            mend = (
+                f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+            )
+            raise UsageError(f"no model selected here has the task {task!r}", mend, "TASKS")
+    return Selection(plan, tuple(models), tuple(tasks))
