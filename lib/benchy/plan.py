@@ -45,6 +45,7 @@ class Plan:
     tasks: dict[str, Spec] = field(default_factory=dict)
     results: dict[tuple[str, str], Spec] = field(default_factory=dict)
     models: dict[str, Spec] = field(default_factory=dict)
+    neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
     sources: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     inputs: list[str] = field(default_factory=list)
@@ -95,6 +96,7 @@ def expand(
                 serving = instead
         for spec in (asked, serving):
             plan.add(spec)
+        plan.neutral[model.name] = {*model.engine.neutral, *schema.neutral()}
         plan.servers[model.name] = server_spec(model, serving, fallback, house)
         tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
         for task in tasks:
@@ -255,8 +257,8 @@ def result_spec(
 ) -> Spec:
     """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
     server = plan.servers[model.name]
-    neutral = {"host", "port", *model.engine.neutral, *schema.neutral()}
-    options = {k: v for k, v in {**model.defaults, **model.options}.items() if k not in neutral}
+    written = {**model.defaults, **model.options}.items()
+    options = {k: v for k, v in written if k not in plan.neutral[model.name]}
     local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
     if server["make"]:
         local = sha256(paths.ROOT / "lib/benchy/tiny.py")

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,15 +94,22 @@ def makefile(plan: Plan, directory: str) -> str:
     return w.text()
 
 
-def settle(spec: Path, text: str, result: Path) -> None:
-    """Give a spec that was written anew the age of a result that was made from the same bytes.
+def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -> None:
+    """Give a spec that was written anew the age of a result that was made from the same meaning.
 
     Specs are compared by age, and build/ may be thrown away: the result says in spec_sha256 what
-    it was made from, so that nothing is run again because a folder was cleaned.
+    it was made from, so that nothing is run again because a folder was cleaned. neutral: options
+    that cannot change an answer; one that became so since is no reason either.
     """
     try:
         made_from = json.loads(result.read_text())["spec_sha256"]
-        if made_from == hashlib.sha256(text.encode()).hexdigest():
+        same = made_from == hashlib.sha256(text.encode()).hexdigest()
+        if not same:
+            kept = result.with_name("spec.json").read_bytes()
+            was = json.loads(kept)
+            was["options"] = {k: v for k, v in was["options"].items() if k not in neutral}
+            same = made_from == hashlib.sha256(kept).hexdigest() and canonical(was) == text
+        if same:
             before = result.stat().st_mtime_ns - 1_000_000
             os.utime(spec, ns=(before, before))
     except (OSError, ValueError, KeyError, TypeError):
@@ -120,7 +128,7 @@ def save(plan: Plan, directory: Path) -> None:
         path = paths.result_spec(model, task, plan.limit)
         text = canonical(spec)
         if write(path, text):
-            settle(path, text, paths.result(model, task, plan.limit))
+            settle(path, text, paths.result(model, task, plan.limit), plan.neutral[model])
     paths.FAILED.mkdir(parents=True, exist_ok=True)
     index = {
         "limit": plan.limit,
