@@ -72,7 +72,8 @@ def _only_one(job: Job) -> Iterator[float | None]:
     None if nobody else was at it."""
     path = paths.RUN / f"eval-{paths.limit_dir(job.limit) or 'whole'}-{job.model}-{job.task}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:  # close-on-exec: the harness does not inherit it
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "w") as lock:  # close-on-exec: the harness does not inherit it
         waited = None
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -177,7 +177,8 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     """The log, opened to append, with a line that says when."""
     path.parent.mkdir(parents=True, exist_ok=True)
     too_long = path.exists() and path.stat().st_size > LOG_LIMIT
-    with path.open("wb" if too_long else "ab", buffering=0) as book:
+    how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if too_long else os.O_APPEND)
+    with os.fdopen(os.open(path, how, 0o600), "wb", buffering=0) as book:  # the owner's alone
         book.write(f"\n# {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         yield book
 
