@@ -9,6 +9,7 @@ import sys
 from types import FrameType
 
 from benchy import audit, environment, health, inventory, listing, lockfile, paths, resolve
+from benchy.ask import agreed
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.resolve import Spec
 
@@ -42,7 +43,7 @@ def main(argv: list[str]) -> int:
     verb("check", "check a built one again: packages, files, import, options, tokenizer, model")
     verb("remove", "remove it; its lock stays")
     sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
-    sub.add_argument("--yes", action="store_true", help="do it; else only say what would go")
+    sub.add_argument("--yes", action="store_true", help="without asking (as YES=1)")
     options = parser.parse_args(argv)
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _stop)
@@ -179,7 +180,10 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
 
 
 def prune(really: bool) -> int:
-    """Remove orphans and what killed builds left. Without a plan everything would be an orphan."""
+    """Show the orphans, ask, and remove them; what killed builds left goes unasked.
+
+    really: without asking. Without a plan everything would be an orphan: UsageError.
+    """
     if not inventory.plan():
         raise UsageError("it is not known which environments are needed", "make plan")
     environment.sweep()
@@ -187,11 +191,10 @@ def prune(really: bool) -> int:
     rows = [inventory.row(env, needed) for env in inventory.names()]
     orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
     for row in orphans:
-        text = f"{row.env}: {listing.human(row.alone)} free of {listing.human(row.size)}"
-        say("REMOVE" if really else "ORPHAN", text)
-        if really:
+        say("ORPHAN", f"{row.env}: {listing.human(row.alone)} free of {listing.human(row.size)}")
+    if orphans and (really or agreed(f"Remove {len(orphans)} that no config needs?")):
+        for row in orphans:
             environment.remove(row.env)
             paths.lock(row.env).unlink(missing_ok=True)
-    if orphans and not really:
-        print("  YES=1 (bin/venv prune --yes) removes them", file=sys.stderr)
+            say("REMOVED", row.env)
     return 0

@@ -13,6 +13,7 @@ Rows, with real uv, pip, index and cache:
 - no-op: `make venvs` with 50 environments, built by hand: 150 empty .dist-info, a seal, a stamp.
   The shortest of 15: it costs 0.08 s of processor, and whatever else the machine does comes on top.
 - turns, spread, waiting: how a run's models share devices (scheduling.py).
+- 1,000 models: nothing to do, one edited, all commented (planning.py).
 
 Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
 row could not be measured; a missed target is told, not failed.
@@ -34,6 +35,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(ROOT / "lib"))
+import planning  # noqa: E402 - beside this file
 import scheduling  # noqa: E402 - beside this file
 
 from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
@@ -230,6 +232,14 @@ def scheduling_rows() -> list[Row]:
         raise Broken(str(error)) from None
 
 
+def planning_rows() -> list[Row]:
+    """What a thousand models cost."""
+    try:
+        return [Row(*cells) for cells in planning.rows()]
+    except (RuntimeError, subprocess.CalledProcessError) as error:
+        raise Broken(str(error)) from None
+
+
 def show(rows: Sequence[Row]) -> None:
     table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
@@ -252,6 +262,7 @@ def main(argv: list[str]) -> int:
     measures: list[Callable[[], list[Row]]] = [
         noop_rows,
         scheduling_rows,
+        planning_rows,
         lambda: build_rows(engine, version, options.rounds, options.pip),
     ]
     try:

@@ -172,7 +172,11 @@ def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The base of a tree in which nothing was made yet."""
-    base = tmp_path_factory.mktemp("bare")
+    return lay(tmp_path_factory.mktemp("bare"))
+
+
+def lay(base: Path) -> Path:
+    """A tree with the stand-ins' wheels and configs below base, which is returned."""
     root = base / "tree"
     root.mkdir()
     for name in COPIED:

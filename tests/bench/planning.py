@@ -1,0 +1,220 @@
+"""Rows of make bench on planning: 1,000 models of 5 tasks with the stand-in engine of tests/build.
+
+- nothing to do: `make results` against a flat Makefile of the same targets and prerequisites, and
+  against Snakemake and doit with the same graph (medians, in turn).
+- one edited: from `make results` after an edit of one config to the start of its server.
+- comments only: `make results` after every config got a comment; nothing may run.
+- memory: the largest of bin/plan at 1,000 models.
+
+By itself: .venv/bin/python tests/bench/planning.py. Needs the index for Snakemake and doit.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests" / "build"), str(ROOT / "tests")]
+import trees  # noqa: E402
+
+from benchy import uv  # noqa: E402
+
+Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
+MODELS, TASKS, REPEATS = 1000, ("alpha", "beta", "gamma", "delta", "epsilon"), 7
+MODEL = """\
+model:
+  name: "acme/{name}"
+vllm:
+  provider_config: "standin"
+  overrides: {{vllm_version: "{version}", max_model_len: 512}}
+tasks: [{tasks}]
+"""
+
+
+def fill(tree: trees.Tree) -> list[str]:
+    """Configs, and results that look made; the results' paths."""
+    tasks = tree.root / "configs/tasks"
+    for task in TASKS[3:]:
+        text = (tasks / "alpha.yaml").read_text()
+        (tasks / f"{task}.yaml").write_text(text.replace("alpha", task))
+    names = [f"m{n:04}" for n in range(MODELS)]
+    for n, name in enumerate(names):
+        version = ("1.0.0", "1.1.0", "2.0.0")[n % 3]
+        text = MODEL.format(name=name, version=version, tasks=", ".join(TASKS))
+        (tree.root / f"configs/models/{name}.yaml").write_text(text)
+    for path in (tree.root / "configs/models").glob("[!m]*.yaml"):
+        path.unlink()
+    make(tree, "-s", "-f", "mk/graph.mk", "planned")
+    wanted = [f"results/{name}/{task}/results.json" for name in names for task in TASKS]
+    for target in wanted:
+        path = tree.root / target
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("{}")
+    return wanted
+
+
+def make(tree: trees.Tree, *words: str) -> float:
+    begun = time.perf_counter()
+    done = tree.make(*words)
+    if done.status:
+        raise RuntimeError(f"make {' '.join(words)}:\n{done.text[-2000:]}")
+    return time.perf_counter() - begun
+
+
+def flat(tree: trees.Tree, wanted: Sequence[str]) -> None:
+    """The same targets with the same prerequisites, as one would write them by hand."""
+    plan = json.loads((tree.root / "build/plan.json").read_text())
+    lines = [f"all: {' '.join(wanted)}", ".SUFFIXES:"]
+    graph = {}
+    for target in wanted:
+        _, model, task, _ = target.split("/")
+        facts = plan["models"][model]
+        needs = [
+            f"build/specs/result/{model}/{task}.json",
+            *(f"venvs/{env}.lock" for env in (facts["environment"], "lm_eval_0_0_2")),
+        ]
+        lines.append(f"{target}: {' '.join(needs)}\n\tfalse")
+        graph[target] = needs
+    (tree.root / "flat.mk").write_text("\n".join(lines) + "\n")
+    (tree.root / "graph.json").write_text(json.dumps(graph))
+    (tree.root / "Snakefile").write_text(
+        "import json\ngraph = json.load(open('graph.json'))\n"
+        "rule all:\n    input: list(graph)\n"
+        "rule one:\n    input: lambda w: graph[f'results/{w.m}/{w.t}/results.json']\n"
+        "    output: 'results/{m}/{t}/results.json'\n    shell: 'false'\n"
+    )
+    (tree.root / "dodo.py").write_text(
+        "import json\ndef task_one():\n"
+        "    for target, needs in json.load(open('graph.json')).items():\n"
+        "        yield {'name': target, 'targets': [target], 'file_dep': needs,\n"
+        "               'actions': ['true'], 'uptodate': [True]}\n"
+    )
+
+
+def timed(tree: trees.Tree, *command: str) -> float:
+    begun = time.perf_counter()
+    done = subprocess.run(command, cwd=tree.root, env=tree.environ(), capture_output=True)
+    if done.returncode:
+        raise RuntimeError(f"{command[0]}: {(done.stdout + done.stderr)[-1500:].decode()}")
+    return time.perf_counter() - begun
+
+
+def in_turn(*ways: Callable[[], float], repeats: int = REPEATS) -> list[float]:
+    """The median seconds of each way, one after another in every round."""
+    rounds = [[way() for way in ways] for _ in range(repeats)]
+    return [statistics.median(column) for column in zip(*rounds, strict=True)]
+
+
+def others(tree: trees.Tree) -> list[Cells]:
+    """Snakemake and doit, in an environment of their own."""
+    tools = tree.base / "tools"
+    environ = uv.variables()
+    for command in (
+        ["venv", "--quiet", "--no-project", str(tools)],
+        ["pip", "install", "--quiet", "--python", str(tools), "snakemake", "doit"],
+    ):
+        subprocess.run([str(uv.find()), *command], env=environ, check=True, capture_output=True)
+    snakemake, doit = str(tools / "bin/snakemake"), str(tools / "bin/doit")
+    timed(tree, doit, "--dir", ".")  # writes down what it has seen
+    found = []
+    for name, bound, command in (
+        ("Snakemake", 20.0, [snakemake, "-n", "--quiet", "--rerun-triggers", "mtime"]),
+        ("doit", 3.0, [doit, "--dir", "."]),
+    ):
+        mine, theirs = in_turn(
+            lambda: make(tree, "results"), lambda c=command: timed(tree, *c), repeats=3
+        )
+        ratio = theirs / mine
+        label = f"  beside {name} (its ÷ ours)"
+        found.append((label, mine, theirs, ratio, f">= {bound:g}", ratio >= bound))
+    return found
+
+
+def edited(tree: trees.Tree) -> float:
+    """Seconds from make to the start of the server of the one model that was edited."""
+    config = tree.root / "configs/models/m0500.yaml"
+    config.write_text(config.read_text().replace("max_model_len: 512", "max_model_len: 511"))
+    tree.events()
+    begun = time.time()
+    process = tree.start("results")
+    while not any(event["event"] == "start" for event in tree.events()):
+        if process.poll() is not None or time.time() - begun > 60:
+            raise RuntimeError(process.communicate()[0][-2000:])
+        time.sleep(0.005)
+    took = time.time() - begun
+    trees.ended(process, 120)
+    return took
+
+
+def commented(tree: trees.Tree) -> float:
+    for config in (tree.root / "configs/models").glob("*.yaml"):
+        config.write_text(config.read_text() + "# a comment\n")
+    tree.events()
+    took = make(tree, "results")
+    if tree.events():
+        raise RuntimeError("a comment made something run")
+    return took
+
+
+def memory(tree: trees.Tree) -> float:
+    """MiB of bin/plan at its largest."""
+    if not os.fork():
+        subprocess.run(["bin/plan"], cwd=tree.root, env=tree.environ(), check=True)
+        used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+        (tree.base / "memory").write_text(str(used / 1024))
+        os._exit(0)
+    os.wait()
+    return float((tree.base / "memory").read_text())
+
+
+@contextmanager
+def thousand() -> Iterator[tuple[trees.Tree, list[str]]]:
+    """A tree with 1,000 models, all up to date, on real environments of the stand-in."""
+    base = Path(tempfile.mkdtemp(prefix="benchy-bench-"))
+    try:
+        trees.lay(base)
+        tree = trees.Tree(base)
+        make(tree, "venvs")
+        yield tree, fill(tree)
+    finally:
+        shutil.rmtree(base)
+
+
+def rows() -> list[Cells]:
+    with thousand() as (tree, wanted):
+        flat(tree, wanted)
+        if "up to date" not in tree.make("results").text:
+            raise RuntimeError("the tree is not up to date: nothing was measured")
+        mine, bare = in_turn(
+            lambda: make(tree, "results"), lambda: timed(tree, "make", "-rR", "-f", "flat.mk")
+        )
+        ratio = mine / bare
+        found: list[Cells] = [
+            ("nothing to do, 1,000 x 5", mine, bare, ratio, "<= 3, 0.15 s",
+             ratio <= 3 and mine <= 0.15),
+            *others(tree),
+        ]  # fmt: skip
+        took = commented(tree)
+        found.append(("1,000 configs commented", took, None, None, "<= 1.5 s", took <= 1.5))
+        took = edited(tree)
+        found.append(("one config edited, to its start", took, None, None, "<= 0.6 s", took <= 0.6))
+        used = memory(tree)
+        found.append((f"memory of the plan: {used:.0f} MiB", None, None, None, "<= 150 MiB",
+                      used <= 150))  # fmt: skip
+        return found
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(*row, sep="\t")
