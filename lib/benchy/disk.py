@@ -23,6 +23,7 @@ from benchy.errors import Failure, say
 
 UNPACKED = 3.7  # times the compressed size: Python and libraries for the CPU, with byte code
 UNPACKED_CUDA = 1.7  # times: NVIDIA's libraries and a torch that uses them
+PLENTY = 30 * 10**9  # bytes: well over two of the largest environments that were seen
 BYTE_CODE = 0.5  # times: what of UNPACKED is byte code, which is never shared
 UNCACHED = re.compile(r"Identified uncached distribution: (\S+?)(?:==| @ )")
 COPIED = paths.VENVS / ".copied"
@@ -88,15 +89,18 @@ def ask(
     python: Path,
     options: Sequence[str],
 ) -> Need | None:
-    """What it takes to install a lock; None where uv can't tell, or where all is cached and linked.
+    """What it takes to install a lock; None where uv can't tell, where all is cached and linked,
+    or where there is so much room that it need not be known (asking takes 0.6 s).
 
     run: uv.run as it will install; installing: its words after `uv pip`; options: those of them
     that say how the lock was made.
     """
     with tempfile.TemporaryDirectory(prefix="benchy-disk-") as folder:
         log = Path(folder) / "log"  # uv's debugging talk is too much for the environment's own log
-        plan = run(uv.pip([*installing, "--dry-run", "--verbose"]), log)
         cache = Path(uv.run(["cache", "dir"], log).stdout.strip())
+        if all(shutil.disk_usage(existing(p)).free > PLENTY for p in (paths.VENVS, cache)):
+            return None
+        plan = run(uv.pip([*installing, "--dry-run", "--verbose"]), log)
         if plan.status:
             return None
         uncached = {m[1] for line in plan.talk if (m := UNCACHED.search(line))}
