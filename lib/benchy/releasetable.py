@@ -4,6 +4,7 @@ person. For an engine other than the main one: docs/releases-<engine>.*.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -109,8 +110,21 @@ def page(engine: str, package: str, rows: Sequence[Row]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def file_of(engine: str) -> Path:
+    return Path("docs") / ("releases.json" if engine == "vllm" else f"releases-{engine}.json")
+
+
+def read(engine: str) -> dict[str, Row]:
+    """The rows of the last account, by release; {} if there is none."""
+    try:
+        rows: list[Row] = json.loads(file_of(engine).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return {row["release"]: row for row in rows}
+
+
 def write(engine: str, package: str, rows: Sequence[Row]) -> None:
-    name = "releases" if engine == "vllm" else f"releases-{engine}"
     kept = [{k: v for k, v in row.items() if k != "key"} for row in rows]
-    content.write(Path("docs") / f"{name}.json", content.canonical(kept))
-    content.write(Path("docs") / f"{name}.md", page(engine, package, rows))
+    file = file_of(engine)
+    content.write(file, content.canonical(kept))
+    content.write(file.with_suffix(".md"), page(engine, package, rows))

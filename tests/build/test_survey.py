@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 
 import wheels
 from trees import Tree
@@ -57,5 +58,10 @@ def test_survey_goes_on_where_it_was(fresh: Tree) -> None:
     assert fresh.make(*asked).status == 0
     third = {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")}
     assert [name for name in sorted(ages) if again[name] != third[name]] == ["1.1.0.json"]
+    # A part alone changes no other row of the account, also where nothing is known of the others.
+    shutil.rmtree(fresh.root / "build")
+    assert fresh.make("survey", "ENGINE=standin", "FROM=2.0.0", "TO=2.0.0").status == 0
+    account = json.loads((fresh.root / "docs/releases-standin.json").read_text())
+    assert [row["release"] for row in account] == ["1.0.0", "1.1.0", "2.0.0"]
     wrong = fresh.make("survey", "ENGINE=standin", "FROM=1,0")
     assert wrong.status == 2 and "write e.g. FROM=0.8.0" in wrong.text
