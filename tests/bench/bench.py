@@ -34,7 +34,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(ROOT / "lib"))
+sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "lib")]
 import planning  # noqa: E402 - beside this file
 import scheduling  # noqa: E402 - beside this file
 
