@@ -10,7 +10,6 @@ import contextlib
 import json
 import os
 import shutil
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -55,15 +54,13 @@ def read(tree: Path, name: str = RESULT) -> dict[str, Any]:
     return data
 
 
-def survivors(tree: Path) -> list[str]:
+def survivors(tree: Path) -> list[psutil.Process]:
     """Processes that still work in the tree."""
     out = []
     for process in psutil.process_iter():
-        try:
+        with contextlib.suppress(psutil.Error, OSError):
             if Path(process.cwd()).is_relative_to(tree):
-                out.append(" ".join(process.cmdline()))
-        except (psutil.Error, OSError):
-            continue
+                out.append(process)
     return out
 
 
@@ -157,6 +154,7 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     )
     (tree / "configs/tasks/long.yaml").write_text(
         "task_name: long\ninclude_path: configs/tasks/long\noffline: true\n"
+        "defaults: {num_concurrent: 2}\n"
     )
     text = (tree / "configs/quickstart.yaml").read_text()
     (tree / "configs/killed.yaml").write_text(text.replace('["smoke"]', '["long"]'))
@@ -169,16 +167,20 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     while asked(tree, "killed") < 450:
         assert first.poll() is None and time.monotonic() < end
         time.sleep(0.05)
-    os.killpg(first.pid, signal.SIGKILL)
+    # As a power cut does it: what goes on for the moment that a guardian needs could finish.
+    for process in survivors(tree):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.kill()
     first.wait()
     while survivors(tree):
         assert time.monotonic() < end, survivors(tree)
         time.sleep(0.1)
     before = asked(tree, "killed")
+    assert not (tree / "results/killed/long/results.json").exists()
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     again = asked(tree, "killed") + before - 500
-    assert before < 500 and again <= 75, (before, again)
+    assert again <= 75, (before, again)
     made = read(tree, "results/killed/long/results.json")
     assert made["counts"] == {"requests": 500, "samples": {"long": 125}}
     assert not list((tree / "build/cache/eval").glob("**/killed/long/*"))
