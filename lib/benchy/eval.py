@@ -257,6 +257,7 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
             answered=server["version"],
             environment=server["environment"],
             lock_sha256=provenance.lock_sha256(server["environment"]),
+            dtype=server.get("dtype"),
         ),
         fallback=bool(fallback),
         fallback_reason=document.FallbackReason(

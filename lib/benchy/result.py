@@ -40,7 +40,8 @@ class Model:
 class Engine:
     """asked: the release that the configuration names (None: the main environment's,
     or whatever release a source of one's own is).
-    answered: what /version said. lock_sha256: of the environment's lock."""
+    answered: what /version said. lock_sha256: of the environment's lock. dtype: what the engine
+    computed in, by its own log."""
 
     name: str
     package: str
@@ -48,6 +49,7 @@ class Engine:
     answered: str
     environment: str
     lock_sha256: str | None
+    dtype: str | None = None
 
 
 @dataclass(frozen=True)

@@ -130,6 +130,8 @@ def settled(plan: Plan, signals: Signals) -> Iterator[int]:
 
 def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -> int:
     """From the start of one server to the end of command. Returns command's status."""
+    from benchy import server as servers  # noqa: PLC0415 - as in serve()
+
     spec = plan.spec
     env = environment(spec, one.endpoint.key, cards)
     started = datetime.datetime.now(datetime.timezone.utc)
@@ -142,8 +144,7 @@ def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -
     where = f"GPU {','.join(cards)}" if cards else "cpu"
     place = plan.place.name
     say(TAG, f"{spec['model']}  {place} on {where}, port {one.endpoint.port} (ready in {ready} s)")
-    if not command or not spec["chat"]:
-        numbers = one.scored()
+    numbers = one.scored()
     if not command or spec["chat"]:
         answer = one.said(spec["chat"])
     if not command:
@@ -159,6 +160,7 @@ def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -
             "served_model": plan.served,
             "max_model_len": length,
             "max_num_seqs": plan.at_once(),
+            "dtype": servers.dtype(one.log.text()),
             "commit": commit(spec),
             "arguments": argv[1:],
             "variables": noted(env, spec),

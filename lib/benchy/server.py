@@ -172,6 +172,13 @@ class Log:
             return ""
 
 
+def dtype(log: str) -> str | None:
+    """What the weights are computed in, by the line with which vLLM 0.6 to 0.32 begin ("…LLM
+    engine (v0.10.2) with config: …, dtype=torch.bfloat16, …"); None if it is not there."""
+    found = re.search(r"LLM engine .{0,8000}?\bdtype=(?:torch\.)?(\w+)", log)
+    return found[1] if found else None
+
+
 class Server:
     """A running engine. guardian: whose child it is; title: how lines name it."""
 
@@ -317,14 +324,22 @@ class Server:
         return [float(number) for number in numbers]
 
     def said(self, chat: bool) -> str:
-        """The answer to one chat or completion request."""
+        """The answer to one chat or completion request. Raises Failure where the chat endpoint
+        hands the model a turn's bare text: what is scored then is no chat."""
         body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
-        if chat:
-            turn = {"role": "user", "content": PROMPT}
-            answer = self.post("/v1/chat/completions", {**body, "messages": [turn]})
-            told = answer["choices"][0]["message"]
-            return str(told.get("content") or told.get("reasoning_content") or "")
-        return str(self.post("/v1/completions", {**body, "prompt": PROMPT})["choices"][0]["text"])
+        plain = self.post("/v1/completions", {**body, "prompt": PROMPT})
+        if not chat:
+            return str(plain["choices"][0]["text"])
+        turn = {"role": "user", "content": PROMPT}
+        answer = self.post("/v1/chat/completions", {**body, "messages": [turn]})
+        bare, turned = (each["usage"]["prompt_tokens"] for each in (plain, answer))
+        if turned <= bare:
+            raise self.failure(
+                f"its chat template adds nothing: {bare} tokens as text, {turned} as a turn",
+                "write chat_template: with the model's own, or leave use_chat_completions out",
+            )
+        told = answer["choices"][0]["message"]
+        return str(told.get("content") or told.get("reasoning_content") or "")
 
     def watch(self, name: str) -> int:
         """Wait for the end of process `name`; its status. Raises Died if the server ends first or

@@ -73,6 +73,9 @@ def test_first_command(tree: Path) -> None:
     assert made["engine"]["asked"] == "0.32.0"
     assert made["engine"]["answered"].split("+")[0] == "0.32.0"
     assert made["fallback"] is False
+    assert made["engine"]["dtype"] == "float32"  # the config's own word, and the engine's log
+    assert made["options"]["enable_prefix_caching"] is False
+    assert {"--seed=0", "--no-enable-prefix-caching"} <= set(made["arguments"])
     assert not survivors(tree)
 
 

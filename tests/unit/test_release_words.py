@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from packaging.version import Version
 
-from benchy import engine, optiontable
+from benchy import engine, optiontable, paths
 from benchy.errors import ConfigError
 
 TABLES = optiontable.read(Path(__file__).resolve().parents[2] / optiontable.FILE)
@@ -170,3 +171,17 @@ def test_words(options: dict[str, Any], steps: Steps) -> None:
     assert len(RELEASES) >= len(LOOKED)
     for version in RELEASES:
         assert words(options, version) in expected(steps, version), version
+
+
+def test_what_moves_scores_is_named_where_the_release_knows_it() -> None:
+    shipped = yaml.safe_load((paths.ROOT / "configs/engines/vllm.yaml").read_text())["options"]
+    for version in RELEASES:
+        release = engine.Release(f"vLLM {version}", flags(version))
+        said = engine.arguments({}, release, defaults=shipped)
+        wanted = ["--dtype=auto", "--seed=0"]
+        if Version(version) >= Version("0.6.6"):  # before, prefix caching is off unless asked for
+            wanted += ["--no-enable-prefix-caching", "--generation-config=vllm"]
+        assert sorted(said) == sorted(wanted), version
+        own = {"dtype": "half", "seed": 7, "enable_prefix_caching": True}
+        said = engine.arguments(own, release, defaults=shipped)
+        assert {"--dtype=half", "--seed=7", "--enable-prefix-caching"} <= set(said), version

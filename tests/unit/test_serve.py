@@ -268,6 +268,13 @@ def test_failures_are_explained(house: House, fault: str, words: str, line: str)
     assert len(err.splitlines()) < 24 and not house.processes()
 
 
+def test_a_chat_template_that_adds_nothing_is_refused(house: House) -> None:
+    house.model("one", chat=True)
+    status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL="bare")
+    assert status == 1 and "its chat template adds nothing: " in err, err
+    assert "chat_template:" in err and not (house.root / "ran").exists()
+
+
 def test_a_server_that_dies_ends_the_command(house: House) -> None:
     ask = LOOK + (
         "import time\n"
@@ -386,3 +393,18 @@ def test_two_at_once_take_turns(house: House) -> None:
     assert first_end < second_begin
     assert errors.count("  WAIT    ") == 1
     assert "cpu-0 is used by" in errors or "is before it" in errors
+
+
+@pytest.mark.parametrize(
+    ("line", "dtype"),
+    [
+        # vLLM 0.6.3; 0.32.0; a log that was cut
+        ("INFO llm_engine.py:237] Initializing an LLM engine (v0.6.3) with config: model='a/b', "
+         "tokenizer='a/b', dtype=torch.bfloat16, max_seq_len=4096,", "bfloat16"),
+        ("(EngineCore pid=2) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config:"
+         " model='x', trust_remote_code=False, dtype=torch.float32, max_seq_len=1024,", "float32"),
+        ("Initializing a V1 LLM engine (v0.32.0) with", None),
+    ],
+)  # fmt: skip
+def test_what_it_computes_in_stands_in_its_log(line: str, dtype: str | None) -> None:
+    assert server.dtype(f"before\n{line}\nafter dtype=other") == dtype

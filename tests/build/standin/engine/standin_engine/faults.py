@@ -31,7 +31,8 @@ TEXTS = {
 class Fault:
     """text: told at the start, which then fails.  dies_after: requests answered, or None.
     error_every: each such request is answered with 500.  mute_after: from then on nothing is
-    answered.  slow: seconds before each answer.  loud: megabytes said into the log."""
+    answered.  slow: seconds before each answer.  loud: megabytes said into the log.  bare: chats go
+    to the model without a template."""
 
     text: str = ""
     hang: bool = False
@@ -41,6 +42,7 @@ class Fault:
     mute_after: int | None = None
     slow: float = 0.0
     loud: int = 0
+    bare: bool = False
 
 
 def asked_for(model: str, served: str) -> Fault:
@@ -59,6 +61,6 @@ def asked_for(model: str, served: str) -> Fault:
     for field, kind in (("error_every", int), ("mute_after", int), ("slow", float), ("loud", int)):
         if found := re.fullmatch(rf"{field}_([0-9.]+)", name):
             return replace(Fault(), **{field: kind(found[1])})
-    if name in ("hang", "stubborn"):
-        return Fault(hang=name == "hang", stubborn=name == "stubborn")
+    if name in ("hang", "stubborn", "bare"):
+        return replace(Fault(), **{name: True})
     raise ValueError(f"STANDIN_FAIL={name}: no such fault")

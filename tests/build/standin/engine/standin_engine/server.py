@@ -155,7 +155,9 @@ class Engine:
     def chat(self, body: dict[str, Any]) -> dict[str, Any]:
         self.take()
         text = "".join(f"{turn['role']}: {turn['content']}\n" for turn in body["messages"])
-        prompt = language.tokens(text + "assistant:")
+        if self.fault.bare:
+            text = "".join(turn["content"] for turn in body["messages"])
+        prompt = language.tokens(text if self.fault.bare else text + "assistant:")
         count = self._room(body, prompt, min(64, max(1, self.max_model_len - len(prompt))))
         made, reason = self._made(body, prompt, count)
         choice = {
