@@ -4,13 +4,18 @@ its working directory. bin/<verb> are shell lines, so that -h answers before any
 
 from __future__ import annotations
 
-import importlib
-import os
 import signal
-import sys
-from pathlib import Path
 
-from benchy import errors, guard, paths
+# Ctrl-C while this is still being read ends it at once, with no traceback.
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+import importlib  # noqa: E402
+import os  # noqa: E402
+import sys  # noqa: E402
+from pathlib import Path  # noqa: E402
+
+from benchy import errors, guard, paths  # noqa: E402
 
 
 def main() -> int:
@@ -23,6 +28,8 @@ def main() -> int:
         # Make can be killed without a chance to stop its recipes.
         guard.die_with_parent(signal.SIGTERM)
     module = importlib.import_module("benchy." + verb.replace("-", "_"))
+    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
     return errors.run(module.main, argv)
 
 
