@@ -10,12 +10,12 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-import importlib  # noqa: E402
-import os  # noqa: E402
-import sys  # noqa: E402
-from pathlib import Path  # noqa: E402
+import importlib
+import os
+import sys
+from pathlib import Path
 
-from benchy import errors, guard, paths  # noqa: E402
+from benchy import errors, guard, paths
 
 
 def main() -> int:
