@@ -4,14 +4,15 @@ its working directory. bin/<verb> are shell lines, so that -h answers before any
 
 from __future__ import annotations
 
-import signal
+import _signal  # the C half: `signal` itself takes milliseconds to read
 
 # Ctrl-C while this is still being read ends it at once, with no traceback.
-if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
 import importlib
 import os
+import signal
 import sys
 from pathlib import Path
 

@@ -14,6 +14,13 @@ export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V
 export WHEELHOUSE DIR
 export FROM TO DEEP DISK CUTOFF SHARE A B
 
+# The knobs that shape a plan are stored beside it, as Kbuild stores a command line: another value is
+# a reason to plan again. bin/plan writes them when it is done. $(value) and the environment keep
+# their text away from any shell. one: a plan of a single config.
+one ?=
+knobs := $(foreach k,LIMIT TASKS SET FALLBACK $(if $(one),CONFIG),$(k)=$(value $(k)))
+export BENCHY_KNOBS := $(knobs)
+
 # $(call run,TAG,command): one line a job; V=1 shows the command, V=2 also what made it necessary.
 # The command is pasteable as it is.
 V ?= 0

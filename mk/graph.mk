@@ -4,21 +4,17 @@
 include mk/command.mk
 
 dir ?= build
-one ?=
+look ?=
 
-# The knobs that shape the plan are stored beside it, as Kbuild stores a command line: another
-# value is a reason to plan again. bin/plan writes them when it is done. $(value) and the
-# environment keep their text away from any shell.
-knobs := $(foreach k,LIMIT TASKS SET FALLBACK $(if $(one),CONFIG),$(k)=$(value $(k)))
-export BENCHY_KNOBS := $(knobs)
 ifneq ($(file <$(dir)/knobs),$(knobs))
 $(dir)/rules.mk: changed_knobs
 endif
 .PHONY: changed_knobs
 
-# Never -include: with it, a plan that fails would leave the old rules in force.
+# Never -include: with it, a plan that fails would leave the old rules in force. look: only find out
+# whether the plan is old (status 2); who asks then plans in its own process.
 $(dir)/rules.mk:
-	@bin/plan --dir $(dir) $(if $(one),--config "$$CONFIG")
+	@$(if $(look),false,bin/plan --dir $(dir) $(if $(one),--config "$$CONFIG"))
 
 include $(dir)/rules.mk
 

@@ -6,11 +6,16 @@
 eval: $(tools)
 	+@exec bin/run eval
 
-# With nothing to do, one question to Make answers, and no Python starts.
-quick := $(if $(MODELS)$(TASKS)$(SET),,yes)
+# With nothing to do, one question to Make answers, and no Python starts. Its status also tells
+# bin/run whether the plan is old: 1 says that results are stale by a plan that is not.
+quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
-	+@if [[ -n "$(quick)" ]] && $(MAKE) -q -f mk/graph.mk all; \
-	then echo 'results: everything is up to date'; else exec bin/run results; fi
+	+@status=; [[ -z "$(quick)" ]] || \
+	if $(MAKE) -q -f mk/graph.mk look=1 all 2>/dev/null; then status=0; else status=$$?; fi; \
+	case $$status in \
+	0) echo 'results: everything is up to date' ;; \
+	*) BENCHY_PLAN=$$status exec bin/run results ;; \
+	esac
 
 fetch: $(tools)
 	+@exec bin/run fetch

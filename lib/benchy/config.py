@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import functools
 import json
 import re
 from collections.abc import Iterable, Mapping
@@ -23,12 +24,12 @@ from pydantic import ValidationError
 from benchy import matrix, schema, yamlfile
 from benchy.errors import ConfigError, Mistake, UsageError
 from benchy.matrix import Cell
-from benchy.wording import mistake, near
+from benchy.names import NAME, QUICKSTART, near
+from benchy.wording import mistake
 from benchy.yamlfile import Document, Key
 
 # Folders of configs/ that hold no models.
 NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks"})
-QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only when named
 
 T = TypeVar("T", bound=schema.Strict)
 
@@ -91,49 +92,64 @@ def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None =
     only: one model's file, which may lie anywhere; then no other model is read, so that somebody
     else's mistake does not stop it. knobs: SET and TASKS as a person gave them.
     """
-    reader = _Reader(root, dict(knobs or {}))
-    configs = root / "configs"
-    settings = reader.settings(configs / "config.yaml")
-    engines = reader.engines(configs / "engines")
-    providers = {
-        f.stem: reader.file(f, schema.Provider) for f in reader.yamls(configs / "providers")
-    }
-    tasks = {f.stem: reader.file(f, schema.Task) for f in reader.yamls(configs / "tasks")}
-    known = _Known(
-        {n: m for n, (m, _) in engines.items() if m},
-        {n: (m, d) for n, (m, d) in providers.items() if m},
-        {n: m for n, (m, _) in tasks.items() if m},
-        {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
-    )
-    reader.check_references(known, engines, providers, tasks)
-    files = [only] if only else list(reader.model_files(configs))
-    models: list[Model] = []
-    first: dict[str, str] = {}
-    for path in files:
-        model, document = reader.file(path, schema.Model)
-        if path.stem in first:
-            reader.mistakes.append(
-                Mistake(
-                    document.file,
-                    0,
-                    "",
-                    f"has the name of {first[path.stem]}",
-                    "rename one of them: results are kept by this name",
-                )
-            )
-            continue
-        first[path.stem] = document.file
-        for name, cell in reader.cells(path.stem, model, document) if model else ():
-            assert model is not None
-            merged = reader.merge(name, model, document, cell, known)
-            if merged:
-                models.append(merged)
-    if reader.mistakes:
-        raise ConfigError(reader.mistakes)
-    assert settings is not None
-    return House(
-        settings, known.engines, known.providers, known.tasks, tuple(models), tuple(reader.inputs)
-    )
+    base = Base(root, knobs)
+    return base.house([model for path in base.files(only) for model in base.models(path)])
+
+
+class Base:
+    """All of configs/ but the models, and what reads those. Mistakes are kept until `house`."""
+
+    def __init__(self, root: Path, knobs: Mapping[str, str] | None = None) -> None:
+        self.reader = reader = _Reader(root, dict(knobs or {}))
+        self.configs = root / "configs"
+        self.settings = reader.settings(self.configs / "config.yaml")
+        engines = reader.engines(self.configs / "engines")
+        providers = {
+            f.stem: reader.file(f, schema.Provider)
+            for f in reader.yamls(self.configs / "providers")
+        }
+        tasks = {f.stem: reader.file(f, schema.Task) for f in reader.yamls(self.configs / "tasks")}
+        self.known = _Known(
+            {n: m for n, (m, _) in engines.items() if m},
+            {n: (m, d) for n, (m, d) in providers.items() if m},
+            {n: m for n, (m, _) in tasks.items() if m},
+            {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
+        )
+        reader.check_references(self.known, engines, providers, tasks)
+        self.inputs = tuple(reader.inputs)  # what a model depends on besides its own file
+
+    def files(self, only: Path | None = None) -> list[Path]:
+        """The models' files. Two of one name are a mistake: the first counts."""
+        reader = self.reader
+        first: dict[str, Path] = {}
+        for path in [only] if only else reader.model_files(self.configs):
+            if path.stem in first:
+                what = f"has the name of {reader.shown(first[path.stem])}"
+                mend = "rename one of them: results are kept by this name"
+                reader.mistakes.append(Mistake(reader.shown(path), 0, "", what, mend))
+                reader.file(path, schema.Model)  # its own mistakes are told at once, too
+            first.setdefault(path.stem, path)
+        return list(first.values())
+
+    def models(self, path: Path) -> list[Model]:
+        """The models of one file: one, or a matrix's cells; [] where it has mistakes."""
+        model, document = self.reader.file(path, schema.Model)
+        if model is None:
+            return []
+        cells = self.reader.cells(path.stem, model, document)
+        found = [self.reader.merge(name, model, document, cell, self.known) for name, cell in cells]
+        return [merged for merged in found if merged]
+
+    def house(self, models: Iterable[Model]) -> House:
+        """All that was read. Raises ConfigError with every mistake so far."""
+        if self.reader.mistakes:
+            raise ConfigError(self.reader.mistakes)
+        assert self.settings is not None
+        known = self.known
+        return House(
+            self.settings, known.engines, known.providers, known.tasks, tuple(models),
+            tuple(self.reader.inputs),
+        )  # fmt: skip
 
 
 def load_engines(root: Path) -> dict[str, schema.Engine]:
@@ -161,7 +177,7 @@ class _Reader:
 
     def shown(self, path: Path) -> str:
         """A path as messages and rules show it: relative to the root where it lies below it."""
-        return str(path.relative_to(self.root)) if path.is_relative_to(self.root) else str(path)
+        return str(path).removeprefix(f"{self.root}/")
 
     def yamls(self, folder: Path) -> list[Path]:
         """The YAML files of a folder, sorted; a name that Make could not carry is a mistake."""
@@ -184,7 +200,7 @@ class _Reader:
         return found
 
     def good_name(self, path: Path) -> bool:
-        if re.match(schema.NAME, path.stem) and path.stem not in (".", ".."):
+        if re.match(NAME, path.stem) and path.stem not in (".", ".."):
             return True
         self.mistakes.append(
             Mistake(
@@ -473,14 +489,9 @@ class _Reader:
                 )
                 ok = False
                 continue
-            # An engine may have any option, but one that is a slip of the pen away from a key of
-            # benchy's own is told before an environment is built to ask the engine about it.
-            own = difflib.get_close_matches(
-                name.replace("-", "_"), list(schema.Provider.model_fields), n=1, cutoff=0.9
-            )
-            if own and own[0] != name.replace("-", "_"):
+            if own := slip(name):
                 self.mistakes.append(
-                    document.mistake((*at, name), "unknown key", f"did you mean {own[0]!r}?")
+                    document.mistake((*at, name), "unknown key", f"did you mean {own!r}?")
                 )
                 ok = False
         return ok
@@ -510,6 +521,17 @@ class _Reader:
         if not lines:
             return Document("SET")
         return yamlfile.parse("\n".join(lines), "SET")
+
+
+@functools.cache
+def slip(name: str) -> str:
+    """The key of benchy's own that an option's name is a slip of the pen away from, "" for none.
+
+    An engine may have any option, but this is told before an environment is built to ask it.
+    """
+    name = name.replace("-", "_")
+    own = difflib.get_close_matches(name, list(schema.Provider.model_fields), n=1, cutoff=0.9)
+    return own[0] if own and own[0] != name else ""
 
 
 def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:

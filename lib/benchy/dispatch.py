@@ -18,6 +18,7 @@ import contextlib
 import os
 import signal
 import sys
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -32,7 +33,7 @@ class Questions:
 
     plan: brings the plan up to date and gives its models. stale: of a model's results those that
     Make would build. command: how Make is called for targets. fetching: the command that makes a
-    model ready to be served. serving: the one that makes its results beside its server.
+    model ready to be served, [] if it is. serving: the one that makes its results beside a server.
     """
 
     plan: Callable[[], Mapping[str, Any]]
@@ -45,7 +46,8 @@ class Questions:
 @dataclass
 class Dispatcher:
     """One run. models: of the plan. needs: what each model needs of devices. jobs: -j, None for no
-    bound. environ: of the commands. locks: lock files that have to be resolved."""
+    bound. environ: of the commands. locks: lock files that have to be resolved, and stamps of
+    environments that have to be built. results: of each model those that were stale just now."""
 
     ask: Questions
     models: Mapping[str, Any]
@@ -53,6 +55,7 @@ class Dispatcher:
     jobs: int | None
     environ: Mapping[str, str]
     locks: frozenset[str] = frozenset()
+    results: dict[str, list[str]] = field(default_factory=dict)
     fetch_only: bool = False
     failed: set[str] = field(default_factory=set)
 
@@ -72,6 +75,7 @@ class Dispatcher:
     async def run(self, order: Sequence[str]) -> None:
         """Take these models through, in this order. Which of them failed stands in `failed`."""
         self.rank = {name: at for at, name in enumerate(order)}
+        self.begun = time.monotonic()
         loop = asyncio.get_running_loop()
         with lease.Line(devices.desk()) as self.line, self.signals(loop):
             if self.line.watch.descriptor >= 0:
@@ -131,13 +135,16 @@ class Dispatcher:
         due = [lock for lock in locks if lock in self.locks]
         broken = {lock for lock in due if await self.build(lock)}
         retry = bool(self.models[name]["fallback"])
+        if asked or due or retry:
+            self.results.pop(name, None)
         if broken or due:
             await self.replan()
         if due and not retry and not broken and not await self.stale(name):
             return  # the lock came out as it was
         facts = self.models[name]
         for env in dict.fromkeys([facts["asked"], *facts["harnesses"]]):
-            if str(paths.lock(env)) not in broken:
+            settled = str(paths.stamp(env)) not in self.locks and health.well(env) and not due
+            if str(paths.lock(env)) not in broken and not settled:
                 await self.build(f"environment/{env}")
         if asked or retry:
             await self.replan()
@@ -156,10 +163,11 @@ class Dispatcher:
             return
         if facts["fallback"]:
             say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
-        async with self.fetchers:
-            if await self.command(self.ask.fetching(name)):
-                self.failed.add(name)
-                return
+        if fetching := self.ask.fetching(name):
+            async with self.fetchers:
+                if await self.command(fetching):
+                    self.failed.add(name)
+                    return
         if not self.fetch_only:
             await self.served(name)
 
@@ -184,6 +192,10 @@ class Dispatcher:
             self.once[target] = asyncio.ensure_future(make())
         return await asyncio.shield(self.once[target])
 
+    def seconds(self) -> float:
+        """Since the run began."""
+        return time.monotonic() - self.begun
+
     async def replan(self) -> None:
         """Plan again: an environment that failed, or could be built at last, changes the plan."""
         async with self.planning:
@@ -196,7 +208,9 @@ class Dispatcher:
         """A lease, and the stale results of a model beside its server."""
         held = await self.lease(name)
         try:
-            stale = await self.stale(name)  # another run may have made them while this one waited
+            stale = self.results.pop(name, None) if self.seconds() < 2 else None
+            if stale is None:  # another run may have made them while this one waited
+                stale = await self.stale(name)
             for again in (True, False):
                 if not stale:
                     return

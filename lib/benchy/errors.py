@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import sys
-import traceback
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
@@ -110,6 +109,8 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
         what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
         print(f"{colour('failed:', '31')} {what or error}", file=sys.stderr)
         if os.environ.get("V", "0") not in ("", "0"):
+            import traceback  # noqa: PLC0415 - milliseconds of every command, for one that fails
+
             traceback.print_exc()
         else:
             print("  V=1 shows where", file=sys.stderr)

@@ -14,7 +14,9 @@ import os
 import re
 import signal
 import sys
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from benchy import child, paths, prepare
 from benchy.errors import Failure, say
@@ -72,11 +74,39 @@ def weights(plan: prepare.Plan) -> None:
     note = json.loads(found[-1])
     if note["new"]:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
-    path = paths.RUN / "fetched" / f"{model}.json"  # prepare.commit reads it
+    path = note_path(model)  # prepare.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({**asked, **note}, sort_keys=True))
+    aside.write_text(json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True))
     aside.replace(path)
+
+
+def there(spec: Mapping[str, Any]) -> bool:
+    """Is there nothing to fetch? So where a directory is used in place, and where the very commit
+    that the config names was fetched into this cache and is still whole."""
+    if spec.get("path"):
+        return True
+    if not re.fullmatch(r"[0-9a-f]{40}", spec.get("revision") or ""):
+        return False  # the hub has to say what a branch stands for today
+    try:
+        note = json.loads(note_path(spec["model"]).read_text())
+        asked = (spec["name"], spec["revision"], cache(spec))
+        if (note["name"], note["revision"], note["cache"]) != asked:
+            return False
+        sizes = [path.stat().st_size for path in Path(note["folder"]).rglob("*") if path.is_file()]
+    except (OSError, ValueError, KeyError):
+        return False
+    return (len(sizes), sum(sizes)) == (note["files"], note["bytes"])
+
+
+def cache(spec: Mapping[str, Any]) -> list[str | None]:
+    """What decides where the hub's client keeps its files."""
+    names = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
+    return [spec.get("hf_cache"), *(os.environ.get(name) for name in names)]
+
+
+def note_path(model: str) -> Path:
+    return paths.RUN / "fetched" / f"{model}.json"
 
 
 def environment(spec: prepare.Spec) -> dict[str, str]:

@@ -160,7 +160,9 @@ def main() -> int:
             found = path.stat()
             size, files = size + found.st_size, files + 1
             new = new or found.st_mtime >= started - 1
-    told = {"commit": Path(folder).name, "bytes": size, "files": files, "new": new}
+    told = {
+        "folder": folder, "commit": Path(folder).name, "bytes": size, "files": files, "new": new,
+    }  # fmt: skip
     print("fetched " + json.dumps(told), flush=True)
     return 0
 

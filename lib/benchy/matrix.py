@@ -13,15 +13,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchy.content import digest
+from benchy.names import AT
 from benchy.yamlfile import Document
 
-AT = "@"  # between a config's name and its cell's; in no name of a file (schema.NAME)
 Cell = tuple[str, Document]  # its model's name; its keys and values with the lines they come from
-
-
-def config_of(model: str) -> str:
-    """The name of the config that a model's name comes from: m@0.10.2 → m."""
-    return model.partition(AT)[0]
 
 
 def label(value: Any) -> str:

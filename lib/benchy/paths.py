@@ -48,7 +48,12 @@ def result_spec(model: str, task: str, limit: int | None = None) -> Path:
 
 
 def result(model: str, task: str, limit: int | None = None) -> Path:
-    return RESULTS / limit_dir(limit) / model / task / "results.json"
+    return Path(target(model, task, limit))
+
+
+def target(model: str, task: str, limit: int | None = None) -> str:
+    """A result as Make names it; a plan asks for thousands, and a Path costs ten times as much."""
+    return "/".join(filter(None, [str(RESULTS), limit_dir(limit), model, task, "results.json"]))
 
 
 def limit_dir(limit: int | None) -> str:

@@ -9,19 +9,22 @@ reason to build). Fast, offline and idempotent: `make -n` runs it too.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import gc
 import json
 import os
 import re
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
-from benchy import config, options, paths, planfiles, schema, wording
+from benchy import config, kept, names, options, paths, planfiles, schema
 from benchy.config import House, Model
-from benchy.content import canonical, content_of, sha256
+from benchy.content import canonical, content_of, digest, sha256
 from benchy.envspec import (
     Surroundings,
     environment_of,
@@ -47,8 +50,16 @@ class Plan:
     models: dict[str, Spec] = field(default_factory=dict)
     neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
     sources: dict[str, str] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)  # of models that were not expanded anew
     limit: int | None = None
     inputs: list[str] = field(default_factory=list)
+    digests: dict[str, str] = field(default_factory=dict)
+
+    def meant(self, task: str) -> str:
+        """A hash of all that a task comes to."""
+        if task not in self.digests:
+            self.digests[task] = digest(self.tasks[task])
+        return self.digests[task]
 
     def add(self, spec: Spec) -> None:
         """Take an environment; the last guard against two sets of packages in one directory."""
@@ -74,43 +85,142 @@ def expand(
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    # Relative, so that a copy of the checkout looks at its own files.
-    root = around.root
-    inputs = [p.relative_to(root) if p.is_relative_to(root) else p for p in house.inputs]
-    plan = Plan(limit=limit, inputs=[str(p) for p in inputs])
+    plan = Plan(limit=limit)
     for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
+        add_task(plan, name, house, around)
+    for model in house.models:
+        add_model(plan, model, house, around, extra)
+    return finished(plan, house.inputs, around.root)
+
+
+def add_task(plan: Plan, name: str, house: House, around: Surroundings) -> None:
+    if name not in plan.tasks:
         plan.tasks[name], env = task_spec(name, house, around, plan)
         plan.add(env)
-    for model in house.models:
-        asked = environment_of(model, around)
-        serving, fallback = asked, None
-        if around.fallback and asked["env"] in around.failures:
-            instead = main_environment(model, around)
-            if instead["env"] != asked["env"] and instead["env"] not in around.failures:
-                failure = around.failures[asked["env"]]
-                fallback = {
-                    "environment": asked["env"],
-                    "version": asked["version"],
-                    "error": str(failure.get("what", "")),
-                }
-                serving = instead
-        for spec in (asked, serving):
-            plan.add(spec)
-        plan.neutral[model.name] = {*model.engine.neutral, *schema.neutral()}
-        plan.servers[model.name] = server_spec(model, serving, fallback, house)
-        tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
-        for task in tasks:
-            plan.results[model.name, task] = result_spec(model, task, plan, around, limit)
-        plan.models[model.name] = {
-            "source": model.file,
-            "tasks": tasks,
-            "asked": asked["env"],
-            "environment": serving["env"],
-            "fallback": fallback,
-            "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
-        }
+
+
+def add_model(
+    plan: Plan, model: Model, house: House, around: Surroundings, extra: tuple[str, ...] = ()
+) -> None:
+    """Its server, its results and their environments; its tasks are there already."""
+    asked = environment_of(model, around)
+    serving, fallback = asked, None
+    if around.fallback and asked["env"] in around.failures:
+        instead = main_environment(model, around)
+        if instead["env"] != asked["env"] and instead["env"] not in around.failures:
+            failure = around.failures[asked["env"]]
+            fallback = {
+                "environment": asked["env"],
+                "version": asked["version"],
+                "error": str(failure.get("what", "")),
+            }
+            serving = instead
+    for spec in (asked, serving):
+        plan.add(spec)
+    plan.neutral[model.name] = {*model.engine.neutral, *schema.neutral()}
+    plan.servers[model.name] = server_spec(model, serving, fallback, house)
+    tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
+    for task in tasks:
+        plan.results[model.name, task] = result_spec(model, task, plan, around, plan.limit)
+    plan.models[model.name] = {
+        "source": model.file,
+        "tasks": tasks,
+        "asked": asked["env"],
+        "environment": serving["env"],
+        "fallback": fallback,
+        "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
+    }
+
+
+def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
+    """The plan with its inputs: relative, so that a copy of the checkout looks at its own files."""
+    inside = f"{root}/"
+    plan.inputs += [str(p).removeprefix(inside) for p in inputs]
     plan.inputs += shared_locks(plan, root)
     return plan
+
+
+def expand_kept(
+    base: config.Base, around: Surroundings, limit: int | None, directory: Path
+) -> tuple[Plan, Callable[[], None]]:
+    """The plan of all configs, of which those that have not changed since the last plan in this
+    directory are taken from there; and what keeps this one, to be called once it is saved.
+
+    Raises ConfigError with all mistakes of all files.
+    """
+    files = base.files()
+    if base.reader.mistakes:
+        base.house([model for path in files for model in base.models(path)])
+    house = base.house([])
+    knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
+    code = Path(__file__).parent.glob("*.py")
+    same = kept.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
+    memory = kept.Kept(directory / "kept.json", same)
+    plan, fresh = Plan(limit=limit), {}
+    for path in files:
+        name = base.reader.shown(path)
+        with contextlib.suppress(OSError):
+            text = path.read_bytes()
+            entry = memory.get(name, text)
+            if entry and _recall(plan, entry, memory, house, around):
+                base.reader.inputs.append(path)
+                continue
+            fresh[name] = text
+        models = base.models(path)
+        with contextlib.suppress(OSError):
+            if fresh.get(name) != path.read_bytes():
+                fresh.pop(name, None)  # edited just now: what was read may be either
+        for model in models:
+            for task in model.tasks:
+                add_task(plan, task, house, around)
+            add_model(plan, model, house, around)
+        if any(_asks_the_machine(model) for model in models):
+            fresh.pop(name, None)
+    house = base.house([])
+
+    def keep() -> None:
+        for name, text in fresh.items():
+            models = [m for m, facts in plan.models.items() if facts["source"] == name]
+            _remember(plan, name, text, models, memory)
+        memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
+
+    return finished(plan, house.inputs, around.root), keep
+
+
+def _asks_the_machine(model: Model) -> bool:
+    """Does what it comes to depend on files that are no part of the configuration?"""
+    return bool(model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source)
+
+
+def _recall(
+    plan: Plan, entry: kept.Entry, memory: kept.Kept, house: House, around: Surroundings
+) -> bool:
+    """Take what a config came to into the plan; False if its tasks mean something else now."""
+    for task, meant in entry["tasks"].items():
+        add_task(plan, task, house, around)
+        if plan.meant(task) != meant:
+            return False
+    for env in entry["environments"]:
+        plan.add(memory.environments[env])
+    plan.models.update(entry["models"])
+    plan.rules.update(entry["rules"])
+    return True
+
+
+def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory: kept.Kept) -> None:
+    facts = {model: plan.models[model] for model in models}
+    tasks = sorted({task for each in facts.values() for task in each["tasks"]})
+    specs = [paths.server_spec(model) for model in models]
+    specs += [
+        paths.result_spec(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
+    ]
+    entry = {
+        "models": facts,
+        "tasks": {task: plan.meant(task) for task in tasks},
+        "environments": sorted({e for f in facts.values() for e in (f["asked"], f["environment"])}),
+        "rules": {model: planfiles.model_rules(plan, model) for model in models},
+    }
+    memory.put(name, text, specs, entry)
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:
@@ -330,16 +440,42 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", help="plan this one model's file alone; it may lie anywhere")
     parser.add_argument("--show", choices=["text", "json"], help="print the plan, write nothing")
     args = parser.parse_args(argv)
+    with uncollected():
+        return plan_for(args)
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector: a plan is a hundred thousand small objects, all of them in use
+    until it ends."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def plan_for(args: argparse.Namespace) -> int:
+    """Make or show the plan that the command line asks for."""
     only = None
     if args.config is not None:
         if not args.config:
             raise UsageError("is empty", "write CONFIG=configs/quickstart.yaml", "CONFIG")
         only = Path(os.environ.get("BENCHY_CWD", "."), args.config).absolute()
-    house = config.load(paths.ROOT, only, {"SET": os.environ.get("SET", "")})
+    base = config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    directory = Path(args.dir)
+    if not only and not args.show:
+        plan, keep = expand_kept(base, surroundings(), limit_knob(base.settings), directory)
+        planfiles.save(plan, directory)
+        keep()
+        return 0
+    house = base.house([model for path in base.files(only) for model in base.models(path)])
     extra = tuple(os.environ.get("TASKS", "").split()) if only else ()
     for task in extra:
         if task not in house.tasks:
-            nearest = wording.near(task, house.tasks)
+            nearest = names.near(task, house.tasks)
             raise UsageError(
                 f"there is no task {task!r}",
                 f"did you mean {nearest!r}?"
@@ -352,7 +488,7 @@ def main(argv: list[str]) -> int:
         options.refuse(plan.servers.values())
         print(show(plan, args.show), end="")
     else:
-        planfiles.save(plan, Path(args.dir))
+        planfiles.save(plan, directory)
     return 0
 
 

@@ -6,11 +6,11 @@ import hashlib
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchy import config, envspec, paths
+from benchy import envspec, names, paths
 from benchy.content import canonical, not_older, write
 from benchy.rules import Writer
 
@@ -18,7 +18,8 @@ if TYPE_CHECKING:  # plan calls this module
     from benchy.plan import Plan
 
 GENERATOR = (
-    "plan envspec planfiles content config matrix wording schema yamlfile rules paths errors"
+    "plan envspec planfiles kept content config matrix names wording schema yamlfile rules paths "
+    "errors"
 )
 
 
@@ -33,9 +34,10 @@ def makefile(plan: Plan, directory: str) -> str:
     w.variable(
         "all",
         [
-            str(paths.result(m, t, plan.limit))
-            for m, t in sorted(plan.results)
-            if m != config.QUICKSTART
+            paths.target(m, t, plan.limit)
+            for m, facts in sorted(plan.models.items())
+            for t in sorted(facts["tasks"])
+            if m != names.QUICKSTART
         ],
     )
     again = {m["asked"] for m in plan.models.values() if m["fallback"]}
@@ -53,23 +55,8 @@ def makefile(plan: Plan, directory: str) -> str:
             touch=True,
         )
         w.blank()
-    for (model, task), _ in sorted(plan.results.items()):
-        server = plan.servers[model]
-        w.comment(
-            f"{server['source']}: {task}"
-            + (
-                f" (fallback: {server['fallback']['environment']} could not be built)"
-                if server["fallback"]
-                else ""
-            )
-        )
-        locks = [server["environment"], plan.tasks[task]["environment"]]
-        option = f" --limit {plan.limit}" if plan.limit else ""
-        w.rule(
-            str(paths.result(model, task, plan.limit)),
-            [str(paths.result_spec(model, task, plan.limit)), *(str(paths.lock(e)) for e in locks)],
-            ("EVAL", f"bin/eval{option} {model} {task}"),
-        )
+    for model in sorted(plan.models):
+        w.out.write(plan.rules.get(model) or model_rules(plan, model))
     w.blank()
     w.comment(
         "An environment that can't be built stops nothing: a model is then served by another."
@@ -92,6 +79,36 @@ def makefile(plan: Plan, directory: str) -> str:
     for name in usable:
         w.rule(name)
     return w.text()
+
+
+def model_rules(plan: Plan, model: str) -> str:
+    """The rules of one model's results."""
+    w, server = Writer(), plan.servers[model]
+    without = server["fallback"]
+    note = f" (fallback: {without['environment']} could not be built)" if without else ""
+    option = f" --limit {plan.limit}" if plan.limit else ""
+    for task in sorted(plan.models[model]["tasks"]):
+        w.comment(f"{server['source']}: {task}{note}")
+        locks = (server["environment"], plan.tasks[task]["environment"])
+        w.rule(
+            str(paths.result(model, task, plan.limit)),
+            [str(paths.result_spec(model, task, plan.limit)), *(str(paths.lock(e)) for e in locks)],
+            ("EVAL", f"bin/eval{option} {model} {task}"),
+        )
+    return w.text()
+
+
+def result_texts(plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
+    """canonical() of each result's spec. A model's results differ in the task alone, and a task is
+    the same for all models: each is encoded once."""
+    tasks = {name: canonical(spec["meaning"]).rstrip().replace("\n", "\n ")
+             for name, spec in plan.tasks.items()}  # fmt: skip
+    frames: dict[str, list[str]] = {}
+    hole = '\n "task": '
+    for (model, task), spec in plan.results.items():
+        if model not in frames:
+            frames[model] = canonical({**spec, "task": None}).split(f"{hole}null", 1)
+        yield (model, task), f"{hole}{tasks[task]}".join(frames[model])
 
 
 def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -> None:
@@ -124,9 +141,8 @@ def save(plan: Plan, directory: Path) -> None:
         write(paths.server_spec(model), canonical(spec))
     for task, spec in plan.tasks.items():
         write(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
-    for (model, task), spec in plan.results.items():
+    for (model, task), text in result_texts(plan):
         path = paths.result_spec(model, task, plan.limit)
-        text = canonical(spec)
         if write(path, text):
             settle(path, text, paths.result(model, task, plan.limit), plan.neutral[model])
     paths.FAILED.mkdir(parents=True, exist_ok=True)
@@ -138,7 +154,7 @@ def save(plan: Plan, directory: Path) -> None:
             for e, s in plan.environments.items()
         },
     }
-    write(directory / "plan.json", canonical(index))
+    write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
     rules = directory / "rules.mk"
     aside = directory / f".rules.mk.{os.getpid()}"
     aside.write_text(makefile(plan, str(directory)))

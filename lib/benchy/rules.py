@@ -1,6 +1,6 @@
 """Writes build/rules.mk: a dumb file of explicit rules, one for each file that benchy builds.
 
-All names that stand in it are validated (schema.NAME), so nothing is escaped here; what is not a
+All names that stand in it are validated (names.NAME), so nothing is escaped here; what is not a
 validated name lies in the spec files. Ninja's ninja_syntax is the model: a handful of methods.
 """
 

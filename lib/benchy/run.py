@@ -26,13 +26,14 @@ from typing import Any
 from benchy import (
     devices,
     dispatch,
+    fetch,
     gpu,
     health,
+    names,
     options,
     order,
     paths,
     prepare,
-    schema,
 )
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, alone, call, select
@@ -58,7 +59,7 @@ def graph_for(verb: str) -> Graph:
     if not given:
         raise UsageError("is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG")
     path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
-    if not re.match(schema.NAME, path.stem):
+    if not re.match(names.NAME, path.stem):
         raise UsageError(
             f"{path.name!r} is a name that results can't be kept under",
             "rename the file: letters, digits and . _ + -",
@@ -102,13 +103,13 @@ def flags() -> str:
 def run(verb: str) -> int:
     graph = graph_for(verb)
     selection = select(graph.plan(), knob("MODELS") if verb == "results" else ["*"], knob("TASKS"))
-    options.refuse(server_spec(model) for model in selection.models)
     if os.environ.get("TEST") not in (None, "", "0"):
         return test(graph, selection)
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
     wanted = selection.all()
-    every = graph.stale(wanted)
+    stamps = {str(paths.stamp(env)) for env in environments(selection)}
+    every = graph.stale([*wanted, *sorted(stamps)])
     stale, retry = [t for t in every if t in set(wanted)], retried(selection)
     if "q" in flags():
         return 1 if stale or retry else 0
@@ -116,7 +117,9 @@ def run(verb: str) -> int:
         what = "everything is" if len(selection.models) > 1 else f"{selection.models[0]} is"
         print(f"{verb}: {what} up to date ({len(wanted)} result{'s' if len(wanted) > 1 else ''})")
         return finish(verb, selection, [], 0)
-    models = [m for m in selection.models if m in {model_of(t) for t in stale} | set(retry)]
+    due = {model_of(t) for t in stale} | set(retry)
+    models = [m for m in selection.models if m in due]
+    options.refuse(server_spec(model) for model in models)
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
     fit = refuse_unfit(models)
@@ -167,7 +170,7 @@ def dispatch_all(
             lambda: graph.plan()["models"],
             left,
             graph.command,
-            lambda name: ["bin/fetch", name],
+            lambda name: [] if ready(name) and not fetch_only else ["bin/fetch", name],
             serving,
         ),
         selection.plan["models"],
@@ -175,13 +178,19 @@ def dispatch_all(
         jobs,
         alone(),
         stale,
-        fetch_only=fetch_only,
+        results,
+        fetch_only,
     )
     try:
         asyncio.run(run.run(queue))
     except asyncio.CancelledError:
         raise Stopped(run.came) from None
     return run.failed
+
+
+def ready(name: str) -> bool:
+    """Is there nothing to fetch for a model?"""
+    return fetch.there(server_spec(name))
 
 
 def job_slots(makeflags: str) -> int | None:
@@ -202,7 +211,7 @@ def task_jobs(model: str, targets: Sequence[str]) -> int:
     return min(devices.count("TASK_JOBS", TASK_JOBS), max(1, most // each))
 
 
-def fetch() -> int:
+def fetch_all() -> int:
     """make fetch: environments and weights of the models that MODELS names, and no more."""
     graph = graph_for("results")
     selection = select(graph.plan(), knob("MODELS"), [])
@@ -215,6 +224,12 @@ def fetch() -> int:
     if not failed:
         print(f"fetch: {len(fit)} model{'s are' if len(fit) > 1 else ' is'} ready")
     return 1 if failed or len(fit) < len(selection.models) else 0
+
+
+def environments(selection: Selection) -> set[str]:
+    """Those that the selected models ask for."""
+    facts = [selection.plan["models"][model] for model in selection.models]
+    return {env for each in facts for env in (each["asked"], *each["harnesses"])}
 
 
 def retried(selection: Selection) -> list[str]:
@@ -261,6 +276,7 @@ def limit_option(selection: Selection) -> list[str]:
 
 def test(graph: Graph, selection: Selection) -> int:
     """TEST=1: prove that each model's server starts and answers."""
+    options.refuse(server_spec(model) for model in selection.models)
     fit = refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     for model in fit:
@@ -295,6 +311,6 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("fetch", help="environments and weights, and no more")
     args = parser.parse_args(argv)
     try:
-        return fetch() if args.verb == "fetch" else run(args.verb)
+        return fetch_all() if args.verb == "fetch" else run(args.verb)
     except Stopped as stopped:
         return 128 + stopped.signum

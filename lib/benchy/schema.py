@@ -17,7 +17,8 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+from benchy.names import NAME
+
 OPTION = r"^[a-z][a-z0-9_]*$"
 # A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
 # file; what it may not hold is a line break (a second line would be a second requirement) or a

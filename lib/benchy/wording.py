@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from pydantic_core import ErrorDetails
 
 from benchy import schema, yamlfile
 from benchy.errors import Mistake
+from benchy.names import near
 from benchy.yamlfile import Document, Key
-
-
-def near(word: str, known: Iterable[str]) -> str:
-    """The known word nearest to one, or ""."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else ""
-
 
 # pydantic's words for a wrong type → ours.
 _TYPES = {

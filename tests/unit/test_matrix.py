@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 from test_config import MODEL, lay
 
-from benchy import config, matrix, schema
+from benchy import config, matrix, names
 from benchy.errors import ConfigError
 
 LIST = 'matrix:\n  vllm_version: ["0.10.2", "0.11.2"]\n  enforce_eager: [true, false]\n'
@@ -30,7 +31,7 @@ def test_every_combination_is_a_model(root: Path) -> None:
     ]  # fmt: skip
     assert [m.serving.vllm_version for m in models[1:3]] == ["0.10.2", "0.11.2"]
     assert models[0].origin["vllm_version"] == "configs/single_card/m.yaml:8"
-    assert all(matrix.config_of(m.name) == "m" for m in models)
+    assert all(names.config_of(m.name) == "m" for m in models)
 
 
 def test_a_cell_wins_over_the_overrides(root: Path) -> None:
@@ -71,4 +72,4 @@ def test_set_cannot_make_the_cells_lie(root: Path) -> None:
 
 def test_labels_are_names() -> None:
     for value in (True, None, 0.5, -1, "a b", "$(shell x)", [1], {"a": 1}, "", "x" * 99):
-        assert schema.re.match(schema.NAME, "m" + matrix.label(value)), value
+        assert re.match(names.NAME, "m" + matrix.label(value)), value

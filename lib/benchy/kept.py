@@ -1,0 +1,84 @@
+"""What each config came to at the last plan, so that the next one expands only what was edited.
+
+DIR/kept.json holds, by a config's file, the hash of its text, its models' entries in plan.json,
+their rules, and size and age of the specs that were written for them. All of it counts only for the
+same base: everything else that a plan is made from, this program included. A file that is missing,
+damaged or from elsewhere is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy import content
+
+Entry = dict[str, Any]
+
+
+def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
+    """A hash of all that a model depends on besides its own file. files: whose text counts, and of
+    folders the name; facts: anything else, as JSON."""
+    found = hashlib.sha256(content.digest([sys.version, *facts]).encode())
+    for path in sorted(set(files)):
+        found.update(f"\0{path}\0".encode())
+        if path.is_file():
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def signature(path: str) -> list[int] | None:
+    """Age and size of a file; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - of six thousand
+    except OSError:
+        return None
+    return [found.st_mtime_ns, found.st_size]
+
+
+class Kept:
+    """entries: by a config's file. environments: specs by name, of all entries."""
+
+    def __init__(self, path: Path, base: str) -> None:
+        self.path, self.base = path, base
+        self.entries: dict[str, Entry] = {}
+        self.environments: dict[str, dict[str, Any]] = {}
+        try:
+            found = json.loads(path.read_bytes())
+            if found["base"] == base:
+                self.entries, self.environments = found["entries"], found["environments"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+
+    def get(self, file: str, text: bytes) -> Entry | None:
+        """What a config came to, if its text and the specs that were written are still the same."""
+        entry = self.entries.get(file)
+        if not entry or entry["sha256"] != hashlib.sha256(text).hexdigest():
+            return None
+        same = all(signature(path) == was for path, was in entry["specs"].items())
+        return entry if same else None
+
+    def put(self, file: str, text: bytes, specs: Iterable[Path], entry: Mapping[str, Any]) -> None:
+        """Note what a config came to, once its specs are written."""
+        self.entries[file] = {
+            **entry,
+            "sha256": hashlib.sha256(text).hexdigest(),
+            "specs": {str(path): signature(str(path)) for path in specs},
+        }
+
+    def save(self, files: Iterable[str], environments: Mapping[str, dict[str, Any]]) -> None:
+        """Write it, without the configs that are no more."""
+        there = set(files)
+        found = {
+            "base": self.base,
+            "environments": dict(environments),
+            "entries": {file: entry for file, entry in self.entries.items() if file in there},
+        }
+        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        aside.write_text(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
+        aside.replace(self.path)

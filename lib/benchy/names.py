@@ -1,0 +1,25 @@
+"""The names that people give by naming files, and what they mean.
+
+Light: a run that finds nothing to do reads no schema for them.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+# Of a config, a task, a provider, an engine: what Make, a shell and a file system all carry.
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+AT = "@"  # between a config's name and its cell's; in no name of a file
+QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only when named
+
+
+def config_of(model: str) -> str:
+    """The name of the config that a model's name comes from: m@0.10.2 → m."""
+    return model.partition(AT)[0]
+
+
+def near(word: str, known: Iterable[str]) -> str:
+    """The known word nearest to one, or ""."""
+    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return found[0] if found else ""
