@@ -3,7 +3,7 @@
 python := .venv/bin/python
 scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: test test-faults bench lint schema clean distclean lock-main
+.PHONY: test test-faults test-properties bench lint schema clean distclean lock-main
 
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'
 test: $(dev)
@@ -13,6 +13,11 @@ test: $(dev)
 test-faults: $(dev)
 	@BENCHY_SUSPEND=30 BENCHY_KILLS="$(or $(KILLS),200)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
+
+# Configurations of every kind and none: CASES=n files, SEED= of another series.
+test-properties: $(dev)
+	@BENCHY_CASES="$(or $(CASES),1000000)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
+	$(python) -m pytest -s --timeout 14400 tests/properties $(ARGS)
 
 lint: $(dev)
 	@$(python) -m ruff check lib tests
@@ -44,6 +49,7 @@ distclean: clean
 help::
 	@echo '  make test, make lint          all tests; all checks [ARGS="…" for pytest]'
 	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
+	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'
 	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'
 	@echo '  make clean                    plans, logs; never results or environments'
 	@echo '  make distclean                environments, .venv and uv as well'

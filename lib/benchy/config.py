@@ -204,7 +204,7 @@ class _Reader:
             return True
         self.mistakes.append(
             Mistake(
-                self.shown(path).encode(errors="backslashreplace").decode(),
+                printable(self.shown(path)),
                 0,
                 "",
                 "has a name that can't be used",
@@ -521,6 +521,12 @@ class _Reader:
         if not lines:
             return Document("SET")
         return yamlfile.parse("\n".join(lines), "SET")
+
+
+def printable(text: str) -> str:
+    """A name as a message shows it: a line break in it makes no second line, and no control
+    character reaches a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 @functools.cache

@@ -1,0 +1,340 @@
+"""For any configuration: mistakes with file and line, or rules in which Make reads exactly the
+targets and commands that are expected; no text of it reaches a shell as code.
+
+BENCHY_CASES files (20,000; `make test-properties`: 1,000,000) from BENCHY_SEED: valid ones with
+keys, values and pieces of their text replaced by hostile ones, and texts and bytes of any kind,
+under names of any kind. Every accepted one goes through the plan; one batch in eight through make.
+"""
+
+from __future__ import annotations
+
+import collections
+import os
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import hypothesis
+import pytest
+import yaml
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+
+from benchy import config, envspec, plan, planfiles
+from benchy.errors import ConfigError, Mistake
+
+SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
+CASES = int(os.environ.get("BENCHY_CASES", "20000"))
+BATCH = 4
+ROOT = Path(__file__).resolve().parents[2]
+
+# What it must never do, in the words of each that could do it.
+CANARY = "canary"
+HOSTILE = [
+    f"$(shell touch {CANARY})", f"$$(touch {CANARY})", f"`touch {CANARY}`", f"; touch {CANARY} #",
+    f"a\n\ttouch {CANARY}\n", f"$(file >{CANARY})", f"${{shell touch {CANARY}}}",
+    f"| touch {CANARY}",
+    f"' && touch {CANARY} '", f"\" ; touch {CANARY} ; \"", f"$(eval x:=$(shell touch {CANARY}))",
+    f"x: ; touch {CANARY}", f"include {CANARY}", "$", "$$", "$@", "%", "a b", " ", "", "\\",
+    "a\\\nb",
+    "#", "a#b", ":", "=", "a:b", "../../etc", "/etc/passwd", "~", "~root", "-x", "--help", ".",
+    "..",
+    "\0", "\x1b[31m", "\u202egnp.exe", "\u2028", "é", "e\u0301", "漢字", "🙂", "\ud7ff", "A" * 300,
+    "null", "NaN", ".inf", "0x10", "1e3", "0o7", "1_000", "yes", "2026-11-23", "0.10", "9" * 40,
+]  # fmt: skip
+ODD = [None, True, False, 0, -1, 1, 2**63, 10**40, 0.1, 1e308, [], {}, [[]], [{}], {"a": {}}]
+TEXTS = [
+    "!!python/object/apply:os.system ['touch canary']", "!!binary aGk=", "!x y", "&a [*a]", "*a",
+    "&a {b: *a}", "<<: *a", "<<: {model: {name: x/y}}", "? [a]\n: b", "---\n", "...\n",
+    "%YAML 1.1\n",
+    "\t", "- a", "a: b: c", "{", "}", "[", "]", "'", '"', "|", ">", "&x " * 20, "  ", "\n", "\r",
+    "\0", "model:", "tasks:", "tasks: [alpha, alpha]", "vllm:", "  overrides:", "matrix: {dtype: [a, b]}",
+    "matrix: {vllm_version: ['0.1', '0.10']}", "x: 1\nx: 2", "[" * 60, "{a: " * 60, "\ufeff", "'''",
+]  # fmt: skip
+SEEDS: list[dict[str, Any]] = [
+    {"model": {"name": "org/a"}, "vllm": {"provider_config": "card"}, "tasks": ["alpha"]},
+    {
+        "model": {"name": "org/b", "revision": "main"},
+        "vllm": {
+            "provider_config": "card",
+            "overrides": {
+                "vllm_version": "0.8.0", "max_model_len": 4096, "kv_cache_memory": 0,
+                "limit_mm_per_prompt": {"image": 1}, "extra_packages": ["einops"],
+            },
+        },
+        "tasks": ["alpha", "beta"], "use_chat_completions": True,
+    },
+    {
+        "model": {"name": "org/c"}, "tasks": ["beta"],
+        "vllm": {"provider_config": "card", "overrides": {"engine_env": {"A": "1"}}},
+        "matrix": {"vllm_version": ["0.10.2", "0.11.2"], "dtype": ["float16", "bfloat16"]},
+    },
+]  # fmt: skip
+BASE = {
+    "engines/vllm.yaml": "package: vllm\nmodule: vllm\nmain: true\noptions: {seed: 0}\n",
+    "engines/lm_eval.yaml": "kind: harness\npackage: lm_eval\nmodule: lm_eval\n"
+    "default_version: '0.4.13'\n",
+    "providers/card.yaml": "max_model_len: 4096\nport: 8001\n",
+    "providers/vllm_single_card.yaml": "vllm_version: '0.8.0'\n",
+    "tasks/alpha.yaml": "task_name: spanish_bench\n",
+    "tasks/beta.yaml": "task_name: [a, b]\nnum_fewshot: 5\n",
+}
+
+scalars = st.sampled_from([*HOSTILE, *ODD]) | st.text(max_size=12) | st.integers()
+values = st.recursive(
+    scalars,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=6), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+KEYS = sorted(
+    {"vllm_version", "transformers_version", "engine_env", "extra_packages", "engine_source"}
+    | {"index", "hf_token", "host", "port", "cuda_devices", "python", "cutoff", "engine", "dtype", "api_key"}
+    | {"model", "tasks", "vllm", "matrix", "revision", "name", "overrides", "provider_config"}
+)  # fmt: skip
+keys = st.sampled_from([*KEYS, *HOSTILE]) | st.text(max_size=8)
+
+
+def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """The path of every value in nested data."""
+    pairs = data.items() if isinstance(data, dict) else enumerate(data)
+    for key, value in pairs:
+        yield (*at, key)
+        if isinstance(value, (dict, list)):
+            yield from places(value, (*at, key))
+
+
+def copied(data: Any) -> Any:
+    if isinstance(data, dict):
+        return {key: copied(value) for key, value in data.items()}
+    return [copied(value) for value in data] if isinstance(data, list) else data
+
+
+@st.composite
+def edited(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
+    """A valid file of which some keys and values are replaced, added or taken away."""
+    data = copied(draw(st.sampled_from(seeds)))
+    for _ in range(draw(st.integers(0, 3))):
+        *way, last = draw(st.sampled_from(list(places(data)) or [("x",)]))
+        inner = data
+        for key in way:
+            inner = inner[key]
+        how = draw(st.integers(0, 3))
+        if how == 0:
+            inner[last] = copied(draw(values))
+        elif how == 1 and isinstance(inner, dict):
+            inner[draw(keys)] = copied(draw(values))
+        elif how == 2 and isinstance(inner, dict):
+            inner[draw(keys)] = inner.pop(last, None)
+        elif how == 3:
+            inner.pop(last, None) if isinstance(inner, dict) else inner.pop(last)
+    text = yaml.safe_dump(data, allow_unicode=draw(st.booleans()), sort_keys=False)
+    return text.encode("utf-8", "surrogatepass")
+
+
+@st.composite
+def mangled(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
+    """The text of a valid file with a piece put in, taken out or doubled."""
+    text = yaml.safe_dump(draw(st.sampled_from(seeds)), sort_keys=False)
+    for _ in range(draw(st.integers(1, 2))):
+        start, size = draw(st.integers(0, len(text))), draw(st.integers(0, 9))
+        piece = draw(st.sampled_from([*TEXTS, *HOSTILE]))
+        text = text[:start] + piece + text[start + size * draw(st.integers(0, 1)) :]
+    return text.encode("utf-8", "surrogatepass")
+
+
+def files(seeds: list[dict[str, Any]]) -> st.SearchStrategy[bytes]:
+    anything = st.binary(max_size=40) | st.text(max_size=40).map(
+        lambda text: text.encode("utf-8", "surrogatepass")
+    )
+    return st.one_of(edited(seeds), edited(seeds), mangled(seeds), mangled(seeds), anything)
+
+
+GOOD = ["m", "a.b", "x_1", "Q-2.5+x"]
+names = st.sampled_from([*GOOD * 200, *(text for text in HOSTILE if "/" not in text)])
+
+
+class Tally:
+    """What was made, and what became of it."""
+
+    def __init__(self) -> None:
+        self.count: collections.Counter[str] = collections.Counter()
+        self.slowest = 0.0
+
+    def __str__(self) -> str:
+        told = ", ".join(f"{n:,} {what}" for what, n in sorted(self.count.items()))
+        return f"seed {SEED}: {told}; the slowest took {self.slowest:.2f} s"
+
+
+@pytest.fixture(name="tally", scope="module")
+def tally_() -> Iterator[Tally]:
+    tally = Tally()
+    yield tally
+    print(f"\n{tally}")
+
+
+@pytest.fixture(name="root")
+def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name in ("mk", "lib", "bin", "uv.lock"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    for name, text in BASE.items():
+        path = tmp_path / "configs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "configs/models").mkdir()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCHY_KNOBS", "LIMIT= TASKS= SET= FALLBACK=")
+    return tmp_path
+
+
+def around(root: Path) -> envspec.Surroundings:
+    return envspec.Surroundings(root, lambda: "0.32.0", {}, True)
+
+
+def check_told(mistakes: list[Mistake], folder: str) -> None:
+    """Each names the file, and the line unless it is about the file as a whole."""
+    assert mistakes
+    for mistake in mistakes:
+        assert mistake.what
+        assert mistake.file.startswith(folder) or mistake.file == "", mistake
+        whole = "is missing", "is empty", "names no default_version"
+        assert mistake.line >= 1 or mistake.key == "" or mistake.what in whole, mistake
+        assert "\n" not in f"{mistake.file}{mistake.what}".replace("\\n", ""), mistake
+
+
+def check_rules(made: plan.Plan) -> None:
+    """The rules of each model, read by other means than they were written by."""
+    name = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
+    for model, facts in made.models.items():
+        assert re.fullmatch(name, model), model
+        lines = planfiles.model_rules(made, model).splitlines()
+        expected = []
+        for task in sorted(facts["tasks"]):
+            target = f"results/{model}/{task}/results.json"
+            locks = [facts["environment"], made.tasks[task]["environment"]]
+            needs = [f"build/specs/result/{model}/{task}.json", *(f"venvs/{e}.lock" for e in locks)]
+            expected.append(f"{target}: {' '.join(needs)}")
+            expected.append(f"\t$(call run,EVAL,bin/eval {model} {task})")
+        assert [line for line in lines if not line.startswith("# ")] == expected
+        assert all(re.fullmatch(name, env) for env in (facts["asked"], facts["environment"]))
+
+
+def check_make(root: Path, made: plan.Plan) -> None:
+    """Make reads the plan as it was meant: each command once, and nothing else."""
+    planfiles.save(made, Path("build"))
+    command = ["make", "-f", "mk/graph.mk", "-n", "-s", "V=1", "all"]
+    environ = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
+    done = subprocess.run(
+        command, cwd=root, env=environ, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    expected = {f"bin/eval {m} {t}" for m, facts in made.models.items() for t in facts["tasks"]}
+    envs = {facts["environment"] for facts in made.models.values()}
+    envs |= {made.tasks[t]["environment"] for facts in made.models.values() for t in facts["tasks"]}
+    expected |= {f"bin/venv lock {env}" for env in envs}
+    said = [line for line in done.stdout.splitlines() if not line.startswith("#")]
+    assert sorted(said) == sorted(expected)
+
+
+def property_settings(examples: int) -> Any:
+    return settings(
+        max_examples=examples, deadline=None, database=None, derandomize=False,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+
+
+def test_any_model(root: Path, tally: Tally) -> None:
+    base = config.Base(root)
+    folder = root / "configs/models"
+    batches = 0
+
+    @hypothesis.seed(SEED)
+    @property_settings(CASES // BATCH + 1)
+    @hypothesis.given(st.lists(st.tuples(names, files(SEEDS)), min_size=BATCH, max_size=BATCH))
+    def holds(batch: list[tuple[str, bytes]]) -> None:
+        nonlocal batches
+        batches += 1
+        for old in folder.iterdir():
+            old.unlink()
+        for number, (name, text) in enumerate(batch):
+            try:
+                (folder / f"{name[:200]}{number or ''}.yaml").write_bytes(text)
+            except (OSError, ValueError):  # no name of a file
+                (folder / f"m{number}.yaml").write_bytes(text)
+        reader = base.reader
+        reader.mistakes, reader.inputs = [], list(base.inputs)
+        begun = time.monotonic()
+        made = plan.Plan()
+        there = [p for p in reader.yamls(folder)]
+        check_told(reader.mistakes, "configs/") if reader.mistakes else None
+        for path in there:
+            reader.mistakes = []
+            models = base.models(path)
+            refused = not models or reader.mistakes  # a cell of a matrix may be the wrong one
+            tally.count["files refused" if refused else "files accepted"] += 1
+            if refused:
+                check_told(reader.mistakes, "configs/")
+                reader.mistakes = []
+                continue
+            house = base.house(())
+            for model in models:
+                for task in model.tasks:
+                    plan.add_task(made, task, house, around(root))
+                plan.add_model(made, model, house, around(root))
+        tally.count["names refused"] += BATCH - len(there)
+        plan.finished(made, reader.inputs, root)
+        check_rules(made)
+        tally.slowest = max(tally.slowest, time.monotonic() - begun)
+        if batches % 8 == 0 and made.models:
+            check_make(root, made)
+            tally.count["plans read by make"] += 1
+        assert not (root / CANARY).exists()
+
+    holds()
+
+
+BESIDES = [yaml.safe_load(text) for text in BASE.values()]
+
+
+def test_any_other_file(root: Path, tally: Tally) -> None:
+    """Providers, tasks, engines and config.yaml, with a good model beside them."""
+    (root / "configs/models/good.yaml").write_text(yaml.safe_dump(SEEDS[1]))
+    places = st.sampled_from([*BASE, "config.yaml", "providers/other.yaml", "tasks/other.yaml"])
+    seeds = [*BESIDES, {"paths": {"hf_cache": "x"}, "evaluation": {"default_limit": 5}}]
+
+    @hypothesis.seed(SEED)
+    @property_settings(CASES // 10 + 1)
+    @hypothesis.given(places, files(seeds))
+    def holds(place: str, text: bytes) -> None:
+        path = root / "configs" / place
+        path.write_bytes(text)
+        begun = time.monotonic()
+        try:
+            house = config.load(root)
+            made = plan.expand(house, around(root), None)
+        except ConfigError as error:
+            check_told(error.mistakes, "configs/")
+            tally.count["files refused"] += 1
+        else:
+            tally.count["files accepted"] += 1
+            check_rules(made)
+            if tally.count["files accepted"] % 8 == 0:
+                check_make(root, made)
+        finally:
+            path.write_text(BASE[place]) if place in BASE else path.unlink()
+        tally.slowest = max(tally.slowest, time.monotonic() - begun)
+        assert not (root / CANARY).exists()
+
+    holds()
+
+
+def test_so_many_were_made(tally: Tally) -> None:
+    made = sum(n for what, n in tally.count.items() if what.startswith("files "))
+    assert made >= CASES, tally
+    assert tally.count["files accepted"] > made / 50, tally
+    assert tally.count["plans read by make"] > made / 200, tally
+    assert tally.slowest < 20, tally
