@@ -51,7 +51,8 @@ TEXTS = [
     "&a {b: *a}", "<<: *a", "<<: {model: {name: x/y}}", "? [a]\n: b", "---\n", "...\n",
     "%YAML 1.1\n",
     "\t", "- a", "a: b: c", "{", "}", "[", "]", "'", '"', "|", ">", "&x " * 20, "  ", "\n", "\r",
-    "\0", "model:", "tasks:", "tasks: [alpha, alpha]", "vllm:", "  overrides:", "matrix: {dtype: [a, b]}",
+    "\0", "model:", "tasks:", "tasks: [alpha, alpha]", "vllm:", "  overrides:",
+    "matrix: {dtype: [a, b]}",
     "matrix: {vllm_version: ['0.1', '0.10']}", "x: 1\nx: 2", "[" * 60, "{a: " * 60, "\ufeff", "'''",
 ]  # fmt: skip
 SEEDS: list[dict[str, Any]] = [
@@ -93,7 +94,8 @@ values = st.recursive(
 )
 KEYS = sorted(
     {"vllm_version", "transformers_version", "engine_env", "extra_packages", "engine_source"}
-    | {"index", "hf_token", "host", "port", "cuda_devices", "python", "cutoff", "engine", "dtype", "api_key"}
+    | {"index", "hf_token", "host", "port", "cuda_devices", "python", "cutoff", "engine", "dtype"}
+    | {"api_key"}
     | {"model", "tasks", "vllm", "matrix", "revision", "name", "overrides", "provider_config"}
 )  # fmt: skip
 keys = st.sampled_from([*KEYS, *HOSTILE]) | st.text(max_size=8)
