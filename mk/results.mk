@@ -27,7 +27,9 @@ results/%: $(tools) FORCE
 plan: $(tools)
 	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show $(if $(filter json,$(FORMAT)),json,text)
 
+# With mistakes in the configs, staleness is told by the last plan.
 report: $(tools)
+	@$(MAKE) -s --no-print-directory -f mk/graph.mk planned || echo '  REPORT  by the last plan' >&2
 	@bin/report
 
 why: $(tools)

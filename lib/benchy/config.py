@@ -161,6 +161,26 @@ def load_engines(root: Path) -> dict[str, schema.Engine]:
     return {name: engine for name, (engine, _) in found.items() if engine}
 
 
+def load_leaderboard(root: Path) -> tuple[schema.Settings, dict[str, schema.Task]]:
+    """config.yaml and the task files alone; raises ConfigError with their mistakes, a group's task
+    that is in no file among them."""
+    reader = _Reader(root, {})
+    path = root / "configs" / "config.yaml"
+    settings = reader.settings(path) or schema.Settings()
+    found = {f.stem: reader.file(f, schema.Task)[0] for f in reader.yamls(root / "configs/tasks")}
+    for name, group in settings.leaderboard.groups.items():
+        for task in group.weights:
+            if task not in found:
+                nearest = near(task, found)
+                mend = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(found)}"
+                what = f"no task is named {task!r}"
+                key = ("leaderboard", "groups", name, "tasks")
+                reader.mistakes.append(yamlfile.read(path).mistake(key, what, mend))
+    if reader.mistakes:
+        raise ConfigError(reader.mistakes)
+    return settings, {name: task for name, task in found.items() if task}
+
+
 @dataclass
 class _Known:
     engines: dict[str, schema.Engine]

@@ -264,8 +264,7 @@ def finish(verb: str, selection: Selection, left: Sequence[str], refused: int) -
     if verb == "eval" or len(selection.models) <= 20:
         table = [*(["bin/report", "--table"]), *limit_option(selection), *selection.models]
         call(table)
-    if verb == "results":
-        call(["bin/report"])
+    call(["bin/report"])
     return 1 if failed or refused else 0
 
 

@@ -271,6 +271,11 @@ class Task(Strict):
     name: Name | None = key(None, "for reading only: the file's name is the task's", "no")
     description: str = key("", "for the leaderboard", "no")
     task_name: str | list[str] = key(..., "task or group of the harness, or a list of them")
+    metric: Annotated[str, Field(pattern=r"^\S+$")] | None = key(
+        None,
+        "metric for the leaderboard, acc_norm or exact_match,strict-match; absent: its first",
+        "no",
+    )
     harness: Name = key("lm_eval", "configs/engines/NAME.yaml of the kind harness")
     harness_version: Release | None = key(None, "its release; absent: the default", "lock")
     extra_packages: list[Requirement] = key([], "requirements beside the harness", "lock")
@@ -364,12 +369,36 @@ class Logging(Strict):
     level: str | None = key(None, "kept for older files", "no")
 
 
+class Group(Strict):
+    """A category of the leaderboard: the mean, in percent, over its tasks."""
+
+    tasks: (
+        Annotated[list[Name], Field(min_length=1)]
+        | Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1)]
+    ) = key(..., "tasks, or a mapping of tasks to weights", "no")
+    about: str = key("", "a sentence for the reader", "no")
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """Task → weight."""
+        return dict(self.tasks) if isinstance(self.tasks, dict) else dict.fromkeys(self.tasks, 1.0)
+
+
+class Leaderboard(Strict):
+    """How results are shown together; changes no result."""
+
+    groups: dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], Group] = key(
+        {}, "categories, each with its tasks", "no"
+    )
+
+
 class Settings(Strict):
     """configs/config.yaml: what holds for all models."""
 
     paths: dict[str, str] = key({}, "hf_cache: where the hub's files are kept", "no")
     evaluation: Evaluation = key(Evaluation(), "how tasks are run")
     logging: Logging = key(Logging(), "logs", "no")
+    leaderboard: Leaderboard = key(Leaderboard(), "how results are shown together", "no")
 
 
 @cache

@@ -79,7 +79,7 @@ def _table(model: type[schema.Strict], prefix: str) -> list[str]:
         )
     lines.append("")
     for name, kind_ in inner:
-        if not name.endswith(("repairs", "gone")):
+        if not name.endswith(("repairs", "gone", "groups")):
             lines += [f"### `{name}`", "", " ".join((kind_.__doc__ or "").split()), ""]
             lines += _table(kind_, f"{name}.")
         else:

@@ -63,6 +63,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "lm_eval_git": "https://example.org/harness@abc", "include_path": "mk", "offline": False,
         "num_fewshot": 3, "gen_kwargs": {"max_gen_toks": 5}, "seed": 5,
         "tokenizer_backend": "none", "timeout": 99, "stall_timeout": 98, "request_timeout": 97,
+        "metric": "exact_match",
         "defaults.batch_size": 4, "defaults.log_samples": False, "defaults.cache_requests": False,
         "defaults.trust_remote_code": True, "defaults.num_concurrent": 3,
         "defaults.max_length": 200, "output.subdirectory": "files",
@@ -80,6 +81,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "paths": {"hf_cache": "elsewhere"},
         "evaluation.default_limit": (7, {f"limit-7/{title}" for title in ALL}),
         "logging.log_dir": "elsewhere", "logging.level": "debug",
+        "leaderboard.groups": {"both": {"tasks": {"alpha": 2, "beta": 1}, "about": "words"}},
     },
 }  # fmt: skip
 # What cannot be changed where it is used; each with its reason.

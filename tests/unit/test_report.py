@@ -61,7 +61,7 @@ def test_the_page_is_self_contained_and_escapes(tree: Path) -> None:
     report.main([])
     page = Path("results/index.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;" in page
-    assert "http" not in page and " src=" not in page
+    assert "http:" not in page and "https:" not in page and " src=" not in page
     assert "limit 5" in page and "fallback: 0.32.0 instead of 0.8.0" in page
 
 

@@ -1,0 +1,187 @@
+"""The samples of a result, for its page: script files that a page from the disk can load.
+
+Reads the harness's samples_<task>_<time>.jsonl beside a result. Writes samples-<n>.js into the
+result's directory: each calls `samples(…)` with a part of them, so that a page shows the first ones
+while the rest comes, and a page that nobody opens costs nothing. (A page from file:// may run a
+script that lies beside it; it may not fetch data.) A very long text is cut there and lies whole in
+a file of its own, samples-<n>-<m>.js, which is loaded when somebody asks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from benchy.result import Result
+
+PART = 400_000  # characters in a part, about; some 200 samples of a usual task
+LONG = 8_000  # characters of a text that a part holds
+_FILE = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*\.jsonl")
+
+
+def files(directory: Path, result: Result) -> list[tuple[str, Path]]:
+    """(task of the harness, its samples file), sorted."""
+    found = []
+    for name in result.harness_output:
+        match = _FILE.fullmatch(Path(name).name)
+        if match and (directory / name).is_file():
+            found.append((match[1], directory / name))
+    return sorted(found)
+
+
+def read(path: Path) -> Iterator[dict[str, Any]]:
+    """The samples of a file; a line that is no JSON object is left out."""
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for line in lines:
+            try:
+                sample = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(sample, dict):
+                yield sample
+
+
+def shown(task: str, sample: dict[str, Any]) -> dict[str, Any]:
+    """What a page shows of a sample. ok: 1 right, 0 wrong, -1 neither (a metric that is no
+    yes-or-no); choices: [text, log-likelihood] of multiple choice."""
+    calls = sample.get("arguments")
+    values = list(calls.values()) if isinstance(calls, dict) else list(calls or [])
+    arguments = [list(v.values()) if isinstance(v, dict) else v for v in values]
+    arguments = [v for v in arguments if isinstance(v, list) and v]
+    filtered = sample.get("filtered_resps") or []
+    out: dict[str, Any] = {
+        "task": task,
+        "id": sample.get("doc_id"),
+        "prompt": prompt_text(arguments[0][0]) if arguments else text(sample.get("doc")),
+        "target": text(sample.get("target")),
+        "answer": text(filtered[0] if len(filtered) == 1 else filtered),
+        "filter": text(sample.get("filter", "none")),
+    }
+    raw = sample.get("resps") or []
+    choices = [a[1] for a in arguments if len(a) > 1 and isinstance(a[1], str)]
+    if len(choices) > 1 and len(choices) == len(filtered):
+        numbers = [_number(f[0] if isinstance(f, list) and f else f) for f in filtered]
+        out["choices"] = [list(pair) for pair in zip(choices, numbers, strict=True)]
+        likely = [n if n is not None else float("-inf") for n in numbers]
+        out["answer"] = choices[likely.index(max(likely))]
+        target = str(sample.get("target"))
+        if target.isdigit() and int(target) < len(choices):
+            out["target"] = choices[int(target)]
+    elif len(raw) == 1 and text(raw[0]) != out["answer"]:
+        out["raw"] = text(raw[0])
+    metrics = [m for m in sample.get("metrics") or [] if isinstance(m, str)]
+    scores = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
+    out["scores"] = scores
+    yes_no = [v for v in scores.values() if v in (0, 1)]
+    out["ok"] = int(yes_no[0]) if yes_no else -1
+    return out
+
+
+def text(value: object) -> str:
+    if isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def prompt_text(value: object) -> str:
+    """A prompt as text; a chat's turns, one after another."""
+    if isinstance(value, str):
+        try:
+            value = json.loads(value) if value.startswith('[{"role"') else value
+        except ValueError:
+            return str(value)
+    if isinstance(value, list) and all(isinstance(t, dict) and "role" in t for t in value):
+        return "\n\n".join(f"[{t['role']}] {text(t.get('content'))}" for t in value)
+    return text(value)
+
+
+def _number(value: object) -> float | None:
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
+
+
+def write(directory: Path, result: Result, key: str) -> int:
+    """Bring the script files of a result up to date; how many parts there are. key: changes with
+    all that they are made of; the first part carries it and is written last."""
+    head = f"// {key}\n"
+    first = directory / "samples-1.js"
+    try:
+        with first.open(encoding="utf-8") as file:
+            if file.readline() == head:
+                found = re.match(r"// of (\d+)", file.readline())
+                if found and all(
+                    (directory / f"samples-{n + 1}.js").exists() for n in range(int(found[1]))
+                ):
+                    return int(found[1])
+    except (OSError, UnicodeDecodeError):
+        pass
+    for old in directory.glob("samples-*.js"):
+        old.unlink()
+    count, size = 0, 0
+    part: list[dict[str, Any]] = []
+    waiting: str | None = None  # the first part, until the number of parts is known
+
+    def flush() -> None:
+        nonlocal count, size, part, waiting
+        count += 1
+        body = f"samples({script(result.task.name)},{count},{script(part)});\n"
+        if count == 1:
+            waiting = body
+        else:
+            _put(directory / f"samples-{count}.js", body)
+        size, part = 0, []
+
+    for task, path in files(directory, result):
+        for sample in read(path):
+            one = shown(task, sample)
+            long = {k: v for k, v in one.items() if isinstance(v, str) and len(v) > LONG}
+            if long:
+                name = f"samples-{count + 1}-{len(part)}.js"
+                _put(directory / name, f"whole({script(name)},{script(long)});\n")
+                one |= {k: v[:LONG] for k, v in long.items()}
+                one["long"] = {k: len(v) for k, v in long.items()}
+                one["file"] = name
+            if "choices" in one:
+                one["choices"] = [[c[:LONG], n] for c, n in one["choices"]]
+            part.append(one)
+            size += sum(len(v) for v in one.values() if isinstance(v, str)) + 200
+            size += sum(len(c) + 30 for c, _ in one.get("choices", []))
+            if size > PART:
+                flush()
+    if part:
+        flush()
+    if waiting is not None:
+        _put(first, f"{head}// of {count}\n{waiting}")
+    return count
+
+
+def script(value: object) -> str:
+    """JSON that is also JavaScript."""
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True)
+
+
+def _put(path: Path, body: str) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    # Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes its escape again.
+    aside.write_bytes(body.encode("utf-8", "backslashreplace"))
+    aside.replace(path)
+
+
+def repeat(result: Result) -> str:
+    """The commands that make a result again, one a line."""
+    model, task, limit = result.model.config, result.task.name, result.limit
+    path = "/".join(filter(None, ["results", f"limit-{limit}" if limit else "", model, task]))
+    lines = []
+    if result.git.commit:
+        changed = "   # it had changes that were not committed" if result.git.dirty else ""
+        lines.append(f"git checkout {result.git.commit}{changed}")
+    lines.append(f"rm {path}/results.json")
+    command = f"make results MODELS={model} TASKS={task}"
+    lines.append(f"{command} LIMIT={limit}" if limit else command)
+    return "\n".join(lines)
