@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -443,3 +444,29 @@ def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     assert folder.stat().st_ino != inode
     assert tree.result("three/alpha")["engine"]["answered"] == "1.0.0"
     quiet(tree)
+
+
+def test_the_leaderboard_follows(tree: Tree) -> None:
+    def stale() -> list[str]:
+        rows = json.loads((tree.root / "results/leaderboard.json").read_text())
+        return sorted(f"{row['model']}/{row['task']}" for row in rows if row["stale"])
+
+    assert tree.make("report").status == 0
+    assert stale() == []
+    tree.edit("tasks/alpha.yaml", "task_name:", "seed: 77\ntask_name:")
+    assert tree.make("report").status == 0
+    assert stale() == ["one/alpha", "three/alpha", "two/alpha"]
+    page = (tree.root / "results/one/index.html").read_text()
+    assert '<span class="mark">stale</span>' in page
+    # The run of one model refreshes the leaderboard as well, and its knobs change no other's plan.
+    (tree.root / "results/index.html").unlink()
+    done = tree.make("eval", "CONFIG=configs/models/one.yaml")
+    assert (done.status, tree.ran()) == (0, ["one/alpha"]), done.text
+    assert stale() == ["three/alpha", "two/alpha"]
+    assert (tree.root / "results/index.html").exists()
+    assert (tree.root / "results/one/alpha/samples-1.js").exists()
+    assert tree.make("eval", "CONFIG=configs/models/one.yaml", "LIMIT=2").status == 0
+    assert (tree.root / "results/limit-2/one/index.html").exists()
+    assert stale() == ["three/alpha", "two/alpha"]
+    done = tree.results()
+    assert (done.status, stale()) == (0, []), done.text
