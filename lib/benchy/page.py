@@ -196,6 +196,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
             "href": quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
             + "/index.html",
             "release": row.release,
+            "limit": row.limit,
             "marks": _marks(row),
             "kinds": " ".join(
                 kind

@@ -249,6 +249,15 @@ def test_comparing(browser: Any, site: Path) -> None:
     assert len(lines) == 21  # twenty tasks and the one group that has a mean
     assert "±" in lines[0].find_elements(By.CSS_SELECTOR, "td .by")[0].text
     browser.find_element(By.ID, "none").click()
+    find = browser.find_element(By.ID, "find")
+    browser.execute_script("arguments[0].value = 'm003'; arguments[0].oninput()", find)
+    for box in browser.find_elements(By.CSS_SELECTOR, "tbody .pick input"):
+        if box.is_displayed():
+            box.click()
+    browser.find_element(By.ID, "do").click()
+    said = {by.text for by in browser.find_elements(By.CSS_SELECTOR, "#compare .by")}
+    assert said == {"another limit"}  # nothing is subtracted
+    browser.find_element(By.ID, "none").click()
     assert not browser.find_element(By.ID, "compare").is_displayed() and quiet(browser)
 
 

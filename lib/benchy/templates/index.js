@@ -115,6 +115,10 @@ function start() {
         cell.hidden = false;
         cell.classList.remove("best");
         line.append(cell);
+        if (row.dataset.limit !== chosen[0].dataset.limit) {  // other samples: nothing to subtract
+          cell.append(make("small", "another limit", "by"));
+          continue;
+        }
         if (from === first || !("v" in from.dataset) || !("v" in first.dataset) || from.dataset.m !== first.dataset.m) continue;
         const by = from.dataset.v - first.dataset.v, known = "e" in from.dataset && "e" in first.dataset;
         const error = known ? Math.hypot(from.dataset.e, first.dataset.e) : 0;
