@@ -356,9 +356,9 @@ def put(path: Path, text: str) -> None:
 def _key(row: Row, board: Board) -> str:
     """Changes with whatever a model's page shows."""
     found = hashlib.sha256(version().encode())
-    found.update(repr(board.columns).encode())
-    for entry in row.cells:
+    for entry, column in zip(row.cells, board.columns, strict=True):
         if entry:
+            found.update(repr(column).encode())
             about = entry.path.stat()
             found.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
             found.update(repr((entry.marks, entry.chosen)).encode())
