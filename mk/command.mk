@@ -9,10 +9,14 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
-export CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE
-export CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V
-export WHEELHOUSE DIR
-export FROM TO DEEP DISK CUTOFF SHARE A B
+free := CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES OFFLINE \
+	CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V WHEELHOUSE DIR \
+	FROM TO DEEP DISK CUTOFF SHARE A B CASES KILLS SEED
+# Make would expand what a command line or the environment gives: TASKS='$$(shell …)' is a text here.
+# A make below this one has them from the environment: from MAKEFLAGS it would expand them, too.
+$(foreach k,$(free),$(if $(filter command environment,$(origin $k)),$(eval override $k := $$(value $k))))
+export $(free)
+MAKEOVERRIDES :=
 
 # The knobs that shape a plan are stored beside it, as Kbuild stores a command line: another value is
 # a reason to plan again. bin/plan writes them when it is done. $(value) and the environment keep

@@ -11,12 +11,12 @@ test: $(dev)
 
 # Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
 test-faults: $(dev)
-	@BENCHY_SUSPEND=30 BENCHY_KILLS="$(or $(KILLS),200)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
+	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" $(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
 # Configurations of every kind and none: CASES=n files, SEED= of another series.
 test-properties: $(dev)
-	@BENCHY_CASES="$(or $(CASES),1000000)" $(if $(SEED),BENCHY_SEED="$(SEED)") \
+	@BENCHY_CASES="$${CASES:-1000000}" $(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 14400 tests/properties $(ARGS)
 
 lint: $(dev)

@@ -11,8 +11,9 @@ venvs: $(tools)
 	@bin/health
 	@$(MAKE) -f mk/graph.mk environments
 
+venvs/%: export goal = $@
 venvs/%: $(tools) FORCE
-	@$(MAKE) -f mk/graph.mk $@
+	@$(MAKE) -f mk/graph.mk "$$goal"
 
 venv: $(tools)
 	+@bin/venv create $(which)

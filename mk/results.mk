@@ -21,8 +21,9 @@ fetch: $(tools)
 	+@exec bin/run fetch
 
 # One file by its name, as with any make.
+results/%: export goal = $@
 results/%: $(tools) FORCE
-	@$(MAKE) -f mk/graph.mk $@
+	@$(MAKE) -f mk/graph.mk "$$goal"
 
 plan: $(tools)
 	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show $(if $(filter json,$(FORMAT)),json,text)

@@ -11,6 +11,7 @@ import contextlib
 import difflib
 import functools
 import json
+import math
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -21,10 +22,11 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import ValidationError
 
-from benchy import matrix, schema, yamlfile
+from benchy import matrix, paths, schema, yamlfile
+from benchy.content import canonical
 from benchy.errors import ConfigError, Mistake, UsageError
 from benchy.matrix import Cell
-from benchy.names import NAME, QUICKSTART, near
+from benchy.names import MOST, QUICKSTART, good, near
 from benchy.wording import mistake
 from benchy.yamlfile import Document, Key
 
@@ -220,15 +222,19 @@ class _Reader:
         return found
 
     def good_name(self, path: Path) -> bool:
-        if re.match(NAME, path.stem) and path.stem not in (".", ".."):
+        if good(path.stem) and (shown := self.shown(path)).isprintable():
             return True
+        if good(path.stem):
+            what = "lies in a folder whose name can't be used"
+            self.mistakes.append(Mistake(shown, 0, "", what, "rename the folder"))
+            return False
         self.mistakes.append(
             Mistake(
-                printable(self.shown(path)),
+                self.shown(path),
                 0,
                 "",
                 "has a name that can't be used",
-                "use letters, digits and . _ + -, beginning with a letter or digit",
+                f"use letters, digits and . _ + -, {MOST} at most, and a letter or digit first",
             )
         )
         return False
@@ -236,8 +242,13 @@ class _Reader:
     def model_files(self, configs: Path) -> Iterable[Path]:
         yield from (p for p in self.yamls(configs) if p.name != "config.yaml")
         for folder in sorted(configs.iterdir()):
-            if folder.is_dir() and folder.name not in NO_MODELS and folder.name[0] != ".":
-                yield from self.yamls(folder)
+            if not folder.is_dir() or folder.name in NO_MODELS or folder.name[0] == ".":
+                continue
+            if not paths.watchable(folder):
+                what = "has a name that can't be used"
+                self.mistakes.append(Mistake(self.shown(folder), 0, "", what, "rename it"))
+                continue
+            yield from self.yamls(folder)
 
     def file(self, path: Path, kind: type[T]) -> tuple[T | None, Document]:
         """One file, validated; None where it has mistakes (noted)."""
@@ -314,7 +325,7 @@ class _Reader:
                 )
             for name in ("include_path", "lm_eval_path"):
                 folder = getattr(task, name)
-                if folder and not (self.root / folder).expanduser().is_dir():
+                if folder and not (self.root / paths.home(folder)).is_dir():
                     self.mistakes.append(
                         document.mistake(
                             (name,),
@@ -380,8 +391,17 @@ class _Reader:
                     f"{key} is varied by the matrix of {document.file}",
                     "select its cells instead: MODELS='NAME@*'", "SET",
                 )  # fmt: skip
+        count = math.prod(map(len, model.matrix.values()))
+        if count > matrix.MOST:
+            what = f"has {count} cells; {matrix.MOST} is the most"
+            self.mistakes.append(document.mistake(("matrix",), what, "write several configs"))
+            return []
         found = matrix.cells(stem, model.matrix, document)
         names = [name for name, _ in found]
+        if longest := next((name for name in names if len(name) > MOST), ""):
+            what = f"its cells' names are too long, such as {longest[:40]}…"
+            self.mistakes.append(document.mistake(("matrix",), what, "vary fewer keys"))
+            fine = False
         for name in sorted({name for name in names if names.count(name) > 1}):
             what = f"two of its cells would be named {name}"
             self.mistakes.append(document.mistake(("matrix",), what, "leave one of them away"))
@@ -431,9 +451,16 @@ class _Reader:
             return None
         engine = known.engines.get(serving.engine)
         if engine is None:
-            if "engine" in written:  # else the provider's mistake has been told
-                at = ("vllm", "overrides", "engine")
-                self.known_name("engine", serving.engine, known.engines, document, at, known)
+            # The last layer that names one has the say; the provider's mistake has been told.
+            for where_from, at, named in (
+                (set_document, ("engine",), set_document.data),
+                (document, ("matrix", "engine"), cell.data),
+                (document, ("vllm", "overrides", "engine"), written),
+            ):
+                if "engine" in named:
+                    name = serving.engine
+                    self.known_name("engine", name, known.engines, where_from, at, known)
+                    break
             return None
         if engine.kind != "engine":
             self.mistakes.append(
@@ -450,7 +477,7 @@ class _Reader:
         if options.get("limit_mm_per_prompt") is not None:
             options["limit_mm_per_prompt"] = _singular(options["limit_mm_per_prompt"])
         where = model.model.name
-        if where[0] in "/.~" and not (self.root / Path(where).expanduser()).is_dir():
+        if where[0] in "/.~" and not (self.root / paths.home(where)).is_dir():
             self.mistakes.append(
                 document.mistake(
                     ("model", "name"),
@@ -543,12 +570,6 @@ class _Reader:
         return yamlfile.parse("\n".join(lines), "SET")
 
 
-def printable(text: str) -> str:
-    """A name as a message shows it: a line break in it makes no second line, and no control
-    character reaches a terminal."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
-
-
 @functools.cache
 def slip(name: str) -> str:
     """The key of benchy's own that an option's name is a slip of the pen away from, "" for none.
@@ -572,7 +593,7 @@ def local_wheel(source: str | None, root: Path) -> Path | None:
     """The wheel's path if a source is a file of this machine."""
     if source is None or "://" in source:
         return None
-    return root / Path(source).expanduser()
+    return root / paths.home(source)
 
 
 def repair_holds(repair: schema.Repair, version: str) -> bool:
@@ -589,11 +610,13 @@ def _singular(value: Any) -> Any:
     """
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",")]
-        if all(re.fullmatch(r" *\d+ *", number) for _, _, number in pairs):
+        if all(re.fullmatch(r" *[0-9]{1,9} *", number) for _, _, number in pairs):
             value = {key.strip(): int(number) for key, _, number in pairs}
         else:
-            with contextlib.suppress(ValueError):
-                value = json.loads(value)
+            with contextlib.suppress(ValueError, RecursionError):
+                read = json.loads(value)
+                canonical(read).encode()  # what JSON could not say again stays a text
+                value = read
     if isinstance(value, dict):
         return {k[:-1] if k in ("images", "audios", "videos") else k: v for k, v in value.items()}
     return value

@@ -64,13 +64,14 @@ def not_older(path: Path, inputs: Iterable[Path]) -> None:
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a file if its content changes, through a rename; whether it did."""
+    """Write a file if its content changes, through a rename; whether it did. What the command line
+    gave (see os.fsencode) is written as the bytes that it was."""
     try:
-        if path.read_text() == text:
+        if path.read_text(errors="surrogateescape") == text:
             return False
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         path.parent.mkdir(parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(text)
+    aside.write_text(text, errors="surrogateescape")
     aside.rename(path)
     return True

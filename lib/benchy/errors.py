@@ -14,6 +14,14 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 
+def printable(text: str) -> str:
+    """What somebody wrote, as a message shows it: a line break in it makes no second line, and no
+    control character reaches a terminal."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True, order=True)
 class Mistake:
     """One mistake in one place.
@@ -32,8 +40,8 @@ class Mistake:
 
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        text = ": ".join(part for part in (where, self.key, self.what) if part)
-        return f"{text}\n  {self.mend}" if self.mend else text
+        text = printable(": ".join(part for part in (where, self.key, self.what) if part))
+        return f"{text}\n  {printable(self.mend)}" if self.mend else text
 
 
 class ConfigError(Exception):
@@ -102,6 +110,12 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     except Failure as error:
         print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
         return Died.STATUS if isinstance(error, Died) else 1
+    except UnicodeEncodeError as error:
+        # A knob or a file's name holds bytes that are no text; a config's are told when it is read.
+        near = error.object[max(0, error.start - 30) : error.end + 10]
+        print(f"{colour('error:', '31')} {near!a} is not UTF-8", file=sys.stderr)
+        print("  write names and knobs in UTF-8", file=sys.stderr)
+        return 2
     except BrokenPipeError:
         return 1
     except OSError as error:

@@ -114,7 +114,7 @@ def environment(spec: prepare.Spec) -> dict[str, str]:
     env = {k: v for k, v in os.environ.items() if k not in prepare.FOREIGN}
     env = {k: v for k, v in env.items() if not k.startswith("BENCHY_")}
     if spec.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(Path(spec["hf_cache"]).expanduser().absolute())
+        env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
     if token := prepare.token(spec):
         env["HF_TOKEN"] = token
     if os.environ.get("OFFLINE", "0") not in ("", "0"):

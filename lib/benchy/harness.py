@@ -130,7 +130,7 @@ def environment(
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
     if server.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(Path(server["hf_cache"]).expanduser().absolute())
+        env["HF_HUB_CACHE"] = str(paths.home(server["hf_cache"]).absolute())
     if cache:
         # Prepared prompts are cached by the task's name alone: shared, an edited task would be
         # asked in its old form.

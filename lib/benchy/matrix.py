@@ -16,6 +16,7 @@ from benchy.content import digest
 from benchy.names import AT
 from benchy.yamlfile import Document
 
+MOST = 1000  # cells of one config; lists of a line each make millions
 Cell = tuple[str, Document]  # its model's name; its keys and values with the lines they come from
 
 

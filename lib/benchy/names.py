@@ -6,12 +6,19 @@ Light: a run that finds nothing to do reads no schema for them.
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterable
 
 # Of a config, a task, a provider, an engine: what Make, a shell and a file system all carry.
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._+-]*$"
+MOST = 200  # characters: files are kept by it, a file system takes 255, and `.json.1234` is added
 AT = "@"  # between a config's name and its cell's; in no name of a file
 QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only when named
+
+
+def good(name: str) -> bool:
+    """Can a file give this name?"""
+    return bool(re.fullmatch(NAME.strip("^$"), name)) and len(name) <= MOST
 
 
 def config_of(model: str) -> str:

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchy import paths
+
 TRIES = 20_000  # models times orders that are tried: some 0.3 s
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
@@ -63,7 +65,7 @@ def weight(spec: Mapping[str, Any]) -> int | None:
 def hub_cache(hf_cache: str | None, env: Mapping[str, str]) -> Path:
     """Where the hub's client keeps files. hf_cache: what the configuration says of it."""
     home = Path(env.get("HF_HOME") or Path(env.get("XDG_CACHE_HOME", "~/.cache")) / "huggingface")
-    return Path(hf_cache or env.get("HF_HUB_CACHE") or home / "hub").expanduser()
+    return paths.home(hf_cache or env.get("HF_HUB_CACHE") or home / "hub")
 
 
 def folder_name(name: str) -> str:

@@ -21,6 +21,20 @@ LOGS = Path("logs")
 MAIN = "main"  # the name of the main environment; its directory is .venv
 
 
+def home(path: str | Path) -> Path:
+    """A path with ~ and ~user put in; one of a user who is not there stays as it is."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:
+        return Path(path)
+
+
+def watchable(path: Path) -> bool:
+    """Can Make look at the age of a file? It reads NAME(…) as a member of an archive, and a line
+    break or bytes that are no UTF-8 can't be written into its rules."""
+    return str(path).isprintable() and not path.name.endswith(")")
+
+
 def slug(text: str) -> str:
     """A version as part of a directory's name: 0.8.5.post1 → 0_8_5_post1."""
     return re.sub(r"[^A-Za-z0-9]+", "_", text)

@@ -237,7 +237,7 @@ def shared_locks(plan: Plan, root: Path) -> list[str]:
 def _identity(model: Model) -> Spec:
     facts = model.facts
     local = facts.name[0] in "/.~"
-    path = str(TINY) if facts.make else str(Path(facts.name).expanduser()) if local else None
+    path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
     return {"name": facts.name, "revision": facts.revision, "path": path}
 
 
@@ -309,7 +309,7 @@ def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tupl
     if task.lm_eval_git:
         elsewhere = git_source(task.lm_eval_git)
     elif task.lm_eval_path:
-        elsewhere = path_source((around.root / Path(task.lm_eval_path).expanduser()).resolve())
+        elsewhere = path_source((around.root / paths.home(task.lm_eval_path)).resolve())
     else:
         version = version or engine.default_version
         if version is None:
@@ -324,6 +324,11 @@ def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tupl
         for file in sorted((around.root / folder).rglob("*")):
             if "__pycache__" in file.parts:
                 continue
+            if not paths.watchable(file):
+                raise UsageError(
+                    f"{str(file)!r} has a name that can't be used",
+                    f"rename it, or give {source} another include_path",
+                )
             inside = file.is_relative_to(around.root)
             plan.inputs.append(str(file.relative_to(around.root) if inside else file))
             if file.is_file():
@@ -427,7 +432,7 @@ def limit_knob(settings: schema.Settings | None) -> int | None:
     text = os.environ.get("LIMIT", "")
     if not text:
         return settings.evaluation.default_limit if settings else None
-    if not re.fullmatch(r"[1-9]\d*", text):
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
         raise UsageError(f"{text!r} is not a whole number of requests", "write LIMIT=10", "LIMIT")
     return int(text)
 

@@ -74,9 +74,11 @@ def makefile(plan: Plan, directory: str) -> str:
             *(f"lib/benchy/{m}.py" for m in GENERATOR.split()),
         }
     )
-    usable = [i for i in inputs if re.fullmatch(r"[\w./+@,~-]+", i)]
-    w.rule(f"{directory}/rules.mk", usable)
-    for name in usable:
+    # What Make would read otherwise (spaces, $, #, =) stands as a pattern, for which it looks at
+    # the files: an edit of one is seen, whatever its name.
+    shown = sorted({re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in inputs})
+    w.rule(f"{directory}/rules.mk", shown)
+    for name in shown:
         w.rule(name)
     return w.text()
 

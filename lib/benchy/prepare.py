@@ -156,7 +156,7 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
         # Its processes talk to each other over this address; unset, they listen on the network.
         env.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if spec.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(Path(spec["hf_cache"]).expanduser().absolute())
+        env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
     env.update({name: str(value) for name, value in (spec.get("variables") or {}).items()})
     if spec["device"] == "gpu":
         # Indices as nvidia-smi counts: vLLM before 0.9 can't read UUIDs here.

@@ -49,7 +49,7 @@ def knob(name: str) -> list[str]:
 def limit_directory() -> str:
     """The folder of a plan with LIMIT: its rules have other targets. Checked by bin/plan."""
     text = os.environ.get("LIMIT", "")
-    return f"/limit-{text}" if re.fullmatch(r"[1-9]\d*", text) else ""
+    return f"/limit-{text}" if re.fullmatch(r"[1-9][0-9]{0,8}", text) else ""
 
 
 def graph_for(verb: str) -> Graph:
@@ -59,7 +59,7 @@ def graph_for(verb: str) -> Graph:
     if not given:
         raise UsageError("is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG")
     path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
-    if not re.match(names.NAME, path.stem):
+    if not names.good(path.stem):
         raise UsageError(
             f"{path.name!r} is a name that results can't be kept under",
             "rename the file: letters, digits and . _ + -",

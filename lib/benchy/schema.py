@@ -8,7 +8,9 @@ fields here are taken to affect answers, unless their engine's file calls them n
 
 from __future__ import annotations
 
+import contextlib
 import re
+from datetime import datetime
 from functools import cache
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -28,6 +30,8 @@ REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
 
 def canonical(text: str) -> str:
     """A release as its environment's name spells it: "0.8" and "v0.8.0" are both "0.8.0"."""
+    if len(text) > 64:  # it becomes a part of a directory's name
+        raise ValueError("is too long for a version")
     try:
         version = Version(text)
     except InvalidVersion:
@@ -47,10 +51,14 @@ def _specifier(text: str) -> str:
 
 
 def _cutoff(text: str) -> str:
-    if text in ("release", "none") or re.fullmatch(
-        r"\d{4}-\d\d-\d\d(T\d\d:\d\d:\d\d(\.\d+)?Z)?", text
-    ):
+    if text in ("release", "none"):
         return text
+    form = r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d)?(\.\d+)?Z?"
+    parts = re.fullmatch(form, text, re.ASCII)
+    with contextlib.suppress(ValueError):  # no such day
+        if parts and bool(parts[2]) == text.endswith("Z") and (parts[2] or not parts[3]):
+            datetime.fromisoformat(parts[1] + (parts[2] or ""))
+            return text
     raise ValueError("is neither release, nor none, nor a date such as 2026-09-05")
 
 
@@ -124,7 +132,8 @@ GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidat
 Source = Annotated[str, AfterValidator(_source)]
 Variables = Annotated[dict[str, str], AfterValidator(_environ)]
 Size = Annotated[int, Field(ge=1)]
-Devices = Annotated[str, Field(pattern=r"^(\d+(, ?\d+)*)?$")]
+Devices = Annotated[str, Field(pattern=r"^([0-9]{1,6}(, ?[0-9]{1,6})*)?$")]
+Device = Annotated[int, Field(ge=0)]
 
 
 def key(
@@ -175,7 +184,9 @@ class Provider(Strict):
     cutoff: Cutoff | None = key(
         None, "packages as of: release (the release's own day), none, or a date", "lock"
     )
-    host: str = key("127.0.0.1", "address that the server listens on", "no", pattern=r"^[\w.:-]+$")
+    host: str = key(
+        "127.0.0.1", "address that the server listens on", "no", pattern=r"^[A-Za-z0-9:][\w.:-]*$"
+    )
     port: Annotated[int, Field(ge=1, le=65535)] | None = key(
         None, "port that the server listens on; absent: a free one", "no"
     )
@@ -200,7 +211,7 @@ class Provider(Strict):
         None, "token for gated models; better: HF_TOKEN in the environment", "no"
     )
     startup_timeout: Size = key(1800, "seconds from the server's start to its first answer", "no")
-    cuda_devices: Devices | int | list[int] | None = key(
+    cuda_devices: Devices | Device | list[Device] | None = key(
         None, 'GPUs to take, "0,1"; absent: any that are free', "no"
     )
 
@@ -208,10 +219,10 @@ class Provider(Strict):
 class ModelFacts(Strict):
     """Which model."""
 
-    name: Annotated[str, Field(pattern=r"^\S(.*\S)?$")] = key(
+    name: Annotated[str, Field(pattern=r"^[^\s-](.*\S)?$")] = key(
         ..., "its name on the hub (org/name), or a directory"
     )
-    revision: Annotated[str, Field(pattern=r"^[\w./-]+$")] | None = key(
+    revision: Annotated[str, Field(pattern=r"^[\w.][\w./-]*$")] | None = key(
         None, "commit, tag or branch on the hub; absent: the newest"
     )
     make: Literal["tiny"] | None = key(
@@ -249,7 +260,7 @@ class Model(Strict):
 class TaskDefaults(Strict):
     """How the harness runs the task."""
 
-    batch_size: Size | Literal["auto"] | Annotated[str, Field(pattern=r"^\d+$")] = key(
+    batch_size: Size | Literal["auto"] | Annotated[str, Field(pattern=r"^[0-9]+$")] = key(
         1, "requests in a batch of the harness; the engine batches by itself", "no"
     )
     log_samples: bool = key(True, "keep each prompt and answer", "no")

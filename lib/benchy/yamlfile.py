@@ -2,8 +2,8 @@
 
 PyYAML's safe composer reads the text; what a configuration has no use for is refused with its
 line: duplicate keys (YAML keeps the last in silence), tags, keys that are no text, tabs, more than
-one document, alias bombs. Numbers keep the text that was written, because 0.10 read as a number is
-0.1 and no release.
+one document, alias bombs, what refers to itself, NUL characters. Numbers keep the text that was
+written, because 0.10 read as a number is 0.1 and no release.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ except ImportError:  # PyYAML without libyaml: five times slower, the same answe
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000
 MAX_DEPTH = 50
+MAX_BITS = 1024  # of a whole number: Python writes none of more than 4,300 digits
 
 Key = tuple[str | int, ...]
 
@@ -82,13 +83,14 @@ def read(path: Path, name: str | None = None) -> Document:
 def parse(text: str, name: str) -> Document:
     """The document in a text; see read."""
     try:
+        _check_depth(text, name)
         root = yaml.compose(text, Loader=Loader)
     except yaml.MarkedYAMLError as error:
         raise ConfigError([_syntax(error, text, name)]) from None
     except yaml.YAMLError as error:
         raise ConfigError([Mistake(name, 0, "", str(error).splitlines()[0])]) from None
-    except RecursionError:
-        raise ConfigError([Mistake(name, 0, "", "is nested too deeply")]) from None
+    except UnicodeEncodeError:  # a knob's bytes that are no UTF-8
+        raise ConfigError([Mistake(name, 0, "", "is not UTF-8")]) from None
     document = Document(name)
     if root is None:
         raise ConfigError(
@@ -103,6 +105,23 @@ def parse(text: str, name: str) -> Document:
     if builder.mistakes:
         raise ConfigError(builder.mistakes)
     return document
+
+
+def _check_depth(text: str, name: str) -> None:
+    """Raises ConfigError where a text is nested deeper than MAX_DEPTH: libyaml's composer recurses
+    without a bound, and ends the process. Each level needs one of five characters, so that a page
+    of configuration is not parsed twice for it."""
+    if sum(map(text.count, "[{-:?")) <= MAX_DEPTH:
+        return
+    depth = 0
+    for event in yaml.parse(text, Loader=Loader):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+        if depth > MAX_DEPTH:
+            line = event.start_mark.line + 1
+            raise ConfigError([Mistake(name, line, "", "is nested too deeply")])
 
 
 def _syntax(error: yaml.MarkedYAMLError, text: str, name: str) -> Mistake:
@@ -122,6 +141,7 @@ class _Builder:
         self.document = document
         self.mistakes: list[Mistake] = []
         self.nodes = 0
+        self.open: set[int] = set()  # the nodes of which the inside is being read
         self.constructor = Loader("")
 
     def wrong(self, node: yaml.Node, key: Key, what: str, mend: str = "") -> None:
@@ -154,12 +174,18 @@ class _Builder:
         ):
             self.wrong(node, key, f"has the tag {node.tag}", "leave the tag away")
             return None
-        if isinstance(node, yaml.MappingNode):
-            return self.mapping(node, key)
-        if isinstance(node, yaml.SequenceNode):
+        if isinstance(node, yaml.ScalarNode):
+            return self.scalar(node, key)
+        if id(node) in self.open:
+            self.wrong(node, key, "has an alias of itself in it", "write out what is meant")
+            return None
+        self.open.add(id(node))
+        try:
+            if isinstance(node, yaml.MappingNode):
+                return self.mapping(node, key)
             return [self.value(child, (*key, i)) for i, child in enumerate(node.value)]
-        assert isinstance(node, yaml.ScalarNode)
-        return self.scalar(node, key)
+        finally:
+            self.open.remove(id(node))
 
     def mapping(self, node: yaml.MappingNode, key: Key) -> dict[str, Any]:
         out: dict[str, Any] = {}
@@ -195,12 +221,24 @@ class _Builder:
 
     def scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
         self.document.lines.setdefault(key, node.start_mark.line + 1)
+        if "\0" in node.value:  # no path, argument or variable can hold one
+            self.wrong(node, key, "has a NUL character in it", "leave it away")
+            return None
         if node.tag.endswith((":timestamp", ":value")):
             return node.value  # a date is a text here: 2026-09-05
         try:
+            if node.tag.endswith((":map", ":seq")):
+                raise KeyError  # `!!map a`: what PyYAML would make an empty mapping of
             value = self.constructor.construct_object(node)
+        except (KeyError, IndexError):  # `!!bool x`, `!!int ''`
+            kind = node.tag.rpartition(":")[2]
+            self.wrong(node, key, f"has the tag !!{kind}, but is none", "leave the tag away")
+            return None
         except (yaml.YAMLError, ValueError, OverflowError) as error:
-            self.wrong(node, key, f"can't be read: {str(error).splitlines()[0]}")
+            self.wrong(node, key, f"can't be read: {str(error).partition(chr(10))[0]}")
+            return None
+        if isinstance(value, int) and value.bit_length() > MAX_BITS:
+            self.wrong(node, key, "is too large a number")
             return None
         if isinstance(value, float) and not math.isfinite(value):
             self.wrong(node, key, f"is {node.value}, no finite number")

@@ -89,7 +89,8 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
      "a0: &a0 [x,x,x,x,x,x,x,x,x,x]\n" + "".join(
          f"a{i}: &a{i} [{','.join([f'*a{i - 1}'] * 10)}]\n" for i in range(1, 10)),
      ["is too large once its aliases are expanded"]),
-    ("a ring of aliases", "single_card/m.yaml", "a: &a [*a]\n", ["m.yaml:1: is too large"]),
+    ("a ring of aliases", "single_card/m.yaml", "a: &a [*a]\n",
+     ["m.yaml:1: a.0: has an alias of itself"]),
     ("deep nesting", "single_card/m.yaml", "a: " + "[" * 200 + "]" * 200 + "\n", ["m.yaml"]),
     ("two documents", "single_card/m.yaml", MODEL + "---\n" + MODEL,
      ["has a second document"]),
@@ -141,12 +142,60 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
       "@REVISION"]),
     ("a wheel that is not there", "single_card/m.yaml", overrides("engine_source: no/vllm.whl"),
      ["m.yaml:6: engine_source: there is no wheel no/vllm.whl"]),
+    # What ended in a traceback, or never, until the property tests asked.
+    *((f"{text[:12]!r} for a value", "single_card/m.yaml", overrides(f"dtype: {text}"),
+       ["m.yaml:6: vllm.overrides.dtype", what])
+      for text, what in [
+          ("!!bool x", "has the tag !!bool"), ("!!int ''", "has the tag !!int"),
+          ("!!float ''", "has the tag !!float"), ("!!map a", "has the tag !!map"),
+          ("!!seq a", "has the tag !!seq"), ('"a\\0b"', "has a NUL character"),
+          ("0x" + "f" * 5000, "is too large a number"),
+          ("&a {<<: *a}", "has an alias of itself"),
+          ("&a {<<: [*a, *a]}", "has an alias of itself"),
+      ]),
+    ("brackets without end", "single_card/m.yaml", "[" * 500_000, ["m.yaml:1: is nested too deep"]),
+    ("dashes without end", "single_card/m.yaml", "\n" + "- " * 400_000,
+     ["m.yaml:2: is nested too deep"]),
+    ("a home of nobody", "single_card/m.yaml", MODEL.replace("org/model", "~nosuch/model"),
+     ["m.yaml:2: model.name: ~nosuch/model is no directory"]),
+    ("a wheel of nobody", "single_card/m.yaml", overrides("engine_source: ~nosuch/a.whl"),
+     ["m.yaml:6: engine_source: there is no wheel"]),
+    ("a version longer than a name", "single_card/m.yaml",
+     overrides(f"vllm_version: '1.0+{'a' * 300}'"), ["m.yaml:6", "is too long for a version"]),
+    ("no such day", "single_card/m.yaml", overrides("cutoff: 2026-02-30"),
+     ["m.yaml:6", "is neither release, nor none"]),
+    ("devices in other digits", "single_card/m.yaml", overrides("cuda_devices: '٣'"), ["m.yaml:6"]),
+    ("devices of 5,000 digits", "single_card/m.yaml", overrides(f"cuda_devices: '{'9' * 5000}'"),
+     ["m.yaml:6"]),
+    ("a device below none", "single_card/m.yaml", overrides("cuda_devices: -1"), ["m.yaml:6"]),
+    ("a matrix over no engines", "single_card/m.yaml", MODEL + "matrix: {engine: [vlm, vllm]}\n",
+     ["m.yaml:7: matrix.engine: there is no engine 'vlm'", "did you mean 'vllm'?"]),
+    ("a host that is an option", "single_card/m.yaml", overrides("host: --help"), ["m.yaml:6"]),
+    ("a model that is an option", "single_card/m.yaml", MODEL.replace("org/model", "--help"),
+     ["m.yaml:2: model.name"]),
+    ("a hundred million cells", "single_card/m.yaml",
+     MODEL + "matrix:\n" + "".join(f"  k{i}: [{', '.join('0123456789')}]\n" for i in range(8)),
+     ["m.yaml:7: matrix: has 100000000 cells"]),
+    ("cells of long names", "single_card/m.yaml",
+     MODEL + "matrix:\n" + "".join(f"  k{i}: [{'a' * 40}]\n" for i in range(6)),
+     ["m.yaml:7: matrix: its cells' names are too long"]),
+    ("a name with a line break at its end", "single_card/m\n.yaml", MODEL,
+     ["m\\n.yaml: has a name that can't be used"]),
+    ("a name that leaves no room", f"single_card/{'m' * 201}.yaml", MODEL,
+     ["has a name that can't"]),
+    ("a folder that Make can't watch", "models (2)/n.yaml", MODEL,
+     ["configs/models (2): has a name that can't be used"]),
+    ("a folder of no characters", "models\n2/n.yaml", MODEL,
+     ["configs/models\\n2: has a name that can't be used"]),
+    ("a key that a terminal obeys", "single_card/m.yaml", MODEL + '"a\\nb\\x1b[2J": 1\n',
+     ["m.yaml:7: a\\nb\\x1b[2J: unknown key"]),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "file", "text", "says"), MISTAKES, ids=[m[0] for m in MISTAKES])
 def test_mistake(root: Path, name: str, file: str, text: str | bytes, says: list[str]) -> None:
     path = root / "configs" / file
+    path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as error:
         config.load(root)
@@ -218,6 +267,16 @@ def test_an_engine_takes_what_it_is_like(root: Path) -> None:
     told = [str(mistake).splitlines()[0] for mistake in error.value.mistakes]
     what = "like: is no engine that has its options from nobody else"
     assert told == [f"configs/engines/{name}.yaml:5: {what}" for name in "yz"]
+
+
+# JSON that could not be written again, and digits that are none: taken as the text that it is.
+@pytest.mark.parametrize(
+    "text", ["[" * 60_000, '{"a": NaN}', '{"a": 1e999}', r'{"a": "\ud800"}', "a=٣,b=" + "9" * 5000]
+)
+def test_limits_that_are_no_json(root: Path, text: str) -> None:
+    path = root / "configs/single_card/m.yaml"
+    path.write_text(overrides(f"limit_mm_per_prompt: {json.dumps(text)}"))
+    assert config.load(root).models[0].options["limit_mm_per_prompt"] == text
 
 
 def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
