@@ -111,7 +111,7 @@ def _check_depth(text: str, name: str) -> None:
     """Raises ConfigError where a text is nested deeper than MAX_DEPTH: libyaml's composer recurses
     without a bound, and ends the process. Each level needs one of five characters, so that a page
     of configuration is not parsed twice for it."""
-    if sum(map(text.count, "[{-:?")) <= MAX_DEPTH:
+    if sum(map(text.count, "[{-:?")) <= 4 * MAX_DEPTH:
         return
     depth = 0
     for event in yaml.parse(text, Loader=Loader):
@@ -150,7 +150,7 @@ class _Builder:
 
     def value(self, node: yaml.Node, key: Key) -> Any:
         self.nodes += 1
-        if self.nodes > MAX_NODES or len(key) > MAX_DEPTH:
+        if self.nodes > MAX_NODES or max(len(key), len(self.open)) > MAX_DEPTH:
             raise ConfigError(
                 [
                     Mistake(

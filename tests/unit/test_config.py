@@ -153,6 +153,8 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
           ("&a {<<: *a}", "has an alias of itself"),
           ("&a {<<: [*a, *a]}", "has an alias of itself"),
       ]),
+    ("merges of merges", "single_card/m.yaml", "a0: &a0 {x: 1}\n"
+     + "".join(f"a{i}: &a{i} {{<<: *a{i - 1}}}\n" for i in range(1, 700)), ["is too large once"]),
     ("brackets without end", "single_card/m.yaml", "[" * 500_000, ["m.yaml:1: is nested too deep"]),
     ("dashes without end", "single_card/m.yaml", "\n" + "- " * 400_000,
      ["m.yaml:2: is nested too deep"]),
