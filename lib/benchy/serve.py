@@ -111,6 +111,7 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
                     again = not spec.get("port") and "port is in use" in failure.what
                     if not again or attempt == servers.RETRY_PORT - 1:
                         raise
+                    say("AGAIN", f"{spec['model']}: somebody took port {port} first; another one")
         raise AssertionError("the last attempt returns or raises")
     finally:
         held.release()

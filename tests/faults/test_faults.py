@@ -6,8 +6,10 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
+import socket
 import subprocess
 import time
 from collections.abc import Iterator
@@ -49,6 +51,27 @@ def test_a_server_that_accepts_and_never_answers(tree: Tree) -> None:
     assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
     assert "FAILED  results/two/alpha/results.json" in done.text
     assert tree.results().status == 0
+    assert tree.written() == list(ALL)
+
+
+def test_a_port_that_is_taken_between_choice_and_bind(tree: Tree) -> None:
+    """A stranger listens on it before the server does: told, and another port is tried."""
+    without_two(tree)
+    make = tree.start("results", "MODELS=two", STANDIN_START_SECONDS="3")
+    found: list[str] = []
+
+    def chosen() -> bool:
+        lines = " ".join(tree.processes().values())
+        found[:] = re.findall(r"-m standin_engine .*?--port (\d+)", lines)[:1]
+        return bool(found)
+
+    wait_for(chosen, 60, "a server with a port")
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", int(found[0])))
+        stranger.listen()
+        done = ended(make, 60)
+    assert done.status == 0, done.text
+    assert f"two: somebody took port {found[0]} first; another one" in done.text
     assert tree.written() == list(ALL)
 
 
