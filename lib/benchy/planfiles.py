@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -100,6 +101,16 @@ def model_rules(plan: Plan, model: str) -> str:
     return w.text()
 
 
+def outdate_others(directory: Path) -> None:
+    """Plans share their specs: where SET, say, has changed one for `make eval`, the plan of `make
+    results` has to look again, or it would go on with what was meant for that one run."""
+    for pattern in ("rules.mk", "limit-*/rules.mk", "eval/*/rules.mk", "eval/*/limit-*/rules.mk"):
+        for rules in paths.BUILD.glob(pattern):
+            if rules.parent != directory:
+                with contextlib.suppress(OSError):
+                    os.utime(rules, (10, 10))  # older than anything; 0 means something to Make
+
+
 def result_texts(plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
     """canonical() of each result's spec. A model's results differ in the task alone, and a task is
     the same for all models: each is encoded once."""
@@ -137,16 +148,27 @@ def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -
 
 def save(plan: Plan, directory: Path) -> None:
     """Write specs, plan.json and, last, rules.mk."""
+    replaced = False
+
+    def put(path: Path, text: str) -> bool:
+        nonlocal replaced
+        there = path.exists()
+        done = write(path, text)
+        replaced |= done and there
+        return done
+
     for env, spec in plan.environments.items():
-        write(paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT)))
+        put(paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT)))
     for model, spec in plan.servers.items():
-        write(paths.server_spec(model), canonical(spec))
+        put(paths.server_spec(model), canonical(spec))
     for task, spec in plan.tasks.items():
-        write(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
+        put(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
     for (model, task), text in result_texts(plan):
         path = paths.result_spec(model, task, plan.limit)
-        if write(path, text):
+        if put(path, text):
             settle(path, text, paths.result(model, task, plan.limit), plan.neutral[model])
+    if replaced:
+        outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)
     index = {
         "limit": plan.limit,

@@ -395,6 +395,18 @@ def test_limit_is_kept_apart(tree: Tree) -> None:
     quiet(tree)
 
 
+def test_what_set_says_for_one_run_is_not_gone_on_with(tree: Tree) -> None:
+    """make eval SET=… and make results share the specs; each has its own options."""
+    config = "CONFIG=configs/models/one.yaml"
+    assert tree.make("eval", config, "TASKS=alpha", "SET=max_model_len=77").status == 0
+    assert tree.result("one/alpha")["options"]["max_model_len"] == 77
+    tree.events()
+    done = tree.results()
+    assert (done.status, tree.ran()) == (0, ["one/alpha"]), done.text
+    assert tree.result("one/alpha")["options"]["max_model_len"] != 77
+    quiet(tree)
+
+
 def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
     before = tree.written()
     done = tree.make("eval", "CONFIG=configs/models/one.yaml", "TEST=1")
