@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results fetch plan report why doctor gc
+.PHONY: eval results fetch plan report status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -33,6 +33,12 @@ report: $(tools)
 	@$(MAKE) -s --no-print-directory -f mk/graph.mk planned || echo '  REPORT  by the last plan' >&2
 	@bin/report
 
+status: $(tools)
+	@bin/status --format $(if $(filter json,$(FORMAT)),json,text)
+
+watch: $(tools)
+	@bin/status --watch
+
 why: $(tools)
 	@bin/why
 
@@ -55,6 +61,9 @@ help::
 	@echo '       [MODELS="glob …"]        those models; [TASKS="a b"] those tasks; [LIMIT=n]'
 	@echo '       [FALLBACK=0]             no main environment for one that cannot be built'
 	@echo '  make fetch [MODELS="glob …"]  environments and weights ahead of a run; resumes'
+	@echo '       [NOTIFY=command]         called at the end, with the summary on its stdin'
+	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
+	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'

@@ -14,13 +14,13 @@ import re
 import select
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
-from benchy.errors import Failure, say
+from benchy.errors import Failure
+from benchy.progress import Step
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
 _LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be allocated after a fork
@@ -52,15 +52,15 @@ def run(
     env: Mapping[str, str],
     log: Path,
     *,
-    tag: str,
-    title: str,
+    step: Step,
     progress: Callable[[str], tuple[str, int, int] | None],
     check: Callable[[], None],
     timeout: float | None,
     stall: float | None = None,
 ) -> None:
-    """Run command to its end. log: written anew, mode 0600. progress: (stage, done, all) of one
-    output line, or None. check: called every few seconds; what it raises ends the child.
+    """Run command to its end. log: written anew, mode 0600. step: told of its progress, and names
+    it in messages. progress: (stage, done, all) of one output line, or None. check: called every
+    few seconds; what it raises ends the child.
     timeout: seconds for all of it; stall: seconds in which it says nothing. Raises Ended, Failure
     (timeout, stall), and whatever check raises."""
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -79,7 +79,7 @@ def run(
             start_new_session=True,
             preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
         )
-        lines = _Lines(file, tag, title, progress)
+        lines = _Lines(file, step, progress)
         try:
             assert process.stdout is not None
             checked = 0.0
@@ -89,14 +89,15 @@ def run(
                     break
                 now = time.monotonic()
                 if timeout is not None and now - started > timeout:
-                    raise Failure(f"{title} took longer than its timeout of {timeout:g} s")
+                    raise Failure(f"{step.title} took longer than its timeout of {timeout:g} s")
                 if stall is not None and now - lines.heard > stall:
                     raise Failure(
-                        f"{title} made no progress for {stall:g} s",
+                        f"{step.title} made no progress for {stall:g} s",
                         "stall_timeout in the task's file sets how long that may last", log,
                     )  # fmt: skip
                 if now - checked > 3:
                     check()
+                    step.beat()
                     checked = now
             status = process.wait()
         finally:
@@ -116,22 +117,16 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Lines:
-    """The child's output, cut into lines at \\n and \\r: words to the log, progress to the eye."""
+    """The child's output, cut into lines at \\n and \\r: words to the log, progress to the step."""
 
     def __init__(
-        self,
-        log: IO[str],
-        tag: str,
-        title: str,
-        progress: Callable[[str], tuple[str, int, int] | None],
+        self, log: IO[str], step: Step, progress: Callable[[str], tuple[str, int, int] | None]
     ) -> None:
-        self.log, self.tag, self.title, self.progress = log, tag, title, progress
-        self.live = sys.stderr.isatty()
+        self.log, self.step, self.progress = log, step, progress
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self.rest = ""
         self.idle = False  # whether the last second brought nothing
-        self.shown = self.heard = time.monotonic()  # when a line was last shown; last came
-        self.drawn = False
+        self.logged = self.heard = time.monotonic()  # when progress was last logged; a line came
 
     def read(self, source: int) -> bool:
         """Take what there is within a second; False at the end of the output."""
@@ -148,24 +143,17 @@ class _Lines:
     def take(self, line: str) -> None:
         if not line.strip():
             return
-        step = self.progress(line)
-        if step is None:
+        found = self.progress(line)
+        if found is None:
             print(line, file=self.log)
             return
-        stage, done, whole = step
+        stage, done, whole = found
         now = time.monotonic()
-        if done == whole or now - self.shown > 60:
+        if done == whole or now - self.logged > 60:
             print(line, file=self.log)
-        text = f"{self.title}: {stage.lower()} {done}/{whole}"
-        if self.live and now - self.shown > 0.2:
-            print(f"\r\033[K  {self.tag:<8}{text}", end="", file=sys.stderr, flush=True)
-            self.shown, self.drawn = now, True
-        elif not self.live and now - self.shown > 60:
-            say(self.tag, text)
-            self.shown = now
+            self.logged = now
+        self.step.at(stage.lower(), done, whole)
 
     def close(self) -> None:
         if self.rest.strip():
             print(self.rest, file=self.log)
-        if self.drawn:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)

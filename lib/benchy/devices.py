@@ -26,6 +26,11 @@ class Need:
     want: lease.Want
     names: Mapping[str, str]
 
+    @property
+    def noun(self) -> str:
+        """What a device of it is called."""
+        return "GPU" if any(self.names.values()) else "CPU slot"
+
     def visible(self, held: lease.Lease) -> list[str]:
         return [self.names[device] for device in held.devices if self.names[device]]
 

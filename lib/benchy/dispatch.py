@@ -23,8 +23,12 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchy import devices, guard, health, lease, paths
+from benchy import board, devices, guard, health, lease, paths, tally
 from benchy.errors import ConfigError, Died, Failure, say
+from benchy.screen import Screen
+from benchy.tally import Tally
+
+PIN = 0.5  # seconds between two looks at whether the board is still right
 
 
 @dataclass(frozen=True)
@@ -47,7 +51,8 @@ class Questions:
 class Dispatcher:
     """One run. models: of the plan. needs: what each model needs of devices. jobs: -j, None for no
     bound. environ: of the commands. locks: lock files that have to be resolved, and stamps of
-    environments that have to be built. results: of each model those that were stale just now."""
+    environments that have to be built. results: of each model those that were stale just now.
+    screen: where commands write, None for our own stderr."""
 
     ask: Questions
     models: Mapping[str, Any]
@@ -58,6 +63,8 @@ class Dispatcher:
     results: dict[str, list[str]] = field(default_factory=dict)
     fetch_only: bool = False
     failed: set[str] = field(default_factory=set)
+    tally: Tally = field(default_factory=Tally)
+    screen: Screen | None = None
 
     def __post_init__(self) -> None:
         few = self.jobs or 1 << 30
@@ -69,6 +76,7 @@ class Dispatcher:
         self.waiting: dict[str, asyncio.Future[lease.Lease]] = {}
         self.serving = 0
         self.timer: asyncio.TimerHandle | None = None
+        self.pinned_at = 0.0
 
     # --- a run ------------------------------------------------------------------------------
 
@@ -77,7 +85,12 @@ class Dispatcher:
         self.rank = {name: at for at, name in enumerate(order)}
         self.begun = time.monotonic()
         loop = asyncio.get_running_loop()
-        with lease.Line(devices.desk()) as self.line, self.signals(loop):
+        with (
+            lease.Line(devices.desk()) as self.line,
+            self.signals(loop),
+            self.screen.shown(loop) if self.screen else contextlib.nullcontext(),
+            self.pinned(loop),
+        ):
             if self.line.watch.descriptor >= 0:
                 loop.add_reader(self.line.watch.descriptor, self.heard)
             # Those that lack nothing look at their environments before any is built.
@@ -120,12 +133,33 @@ class Dispatcher:
             for number in numbers:
                 loop.remove_signal_handler(number)
 
+    @contextlib.contextmanager
+    def pinned(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        """While inside, the board says which models wait for what."""
+
+        def pin() -> None:
+            self.pinning = loop.call_later(PIN, pin)
+            late = time.monotonic() - self.pinned_at > board.HEARTBEAT
+            if self.tally.changed or late:
+                self.tally.changed, self.pinned_at = False, time.monotonic()
+                waiting = sorted(self.tally.waiting.items(), key=lambda i: self.rank[i[0]])
+                board.put_run({name: what for name, (_, what) in waiting}, self.tally.began)
+
+        pin()
+        try:
+            yield
+        finally:
+            self.pinning.cancel()
+            board.clear_run()
+
     async def guarded(self, name: str) -> None:
         """A model's way; what goes wrong on it ends it alone."""
         try:
             await self.model(name)
         except (Failure, ConfigError) as error:
             self.failed.add(name)
+            log = error.log if isinstance(error, Failure) else ""
+            self.tally.reasons[name] = (str(error).splitlines()[0], log)
             print(error if isinstance(error, ConfigError) else f"failed: {error}", file=sys.stderr)
 
     async def model(self, name: str) -> None:
@@ -133,7 +167,7 @@ class Dispatcher:
         asked = self.missing(name)
         locks = [str(paths.lock(e)) for e in self.environments(name)]
         due = [lock for lock in locks if lock in self.locks]
-        broken = {lock for lock in due if await self.build(lock)}
+        broken = {lock for lock in due if await self.build(lock, name)}
         retry = bool(self.models[name]["fallback"])
         if asked or due or retry:
             self.results.pop(name, None)
@@ -145,12 +179,12 @@ class Dispatcher:
         for env in dict.fromkeys([facts["asked"], *facts["harnesses"]]):
             settled = str(paths.stamp(env)) not in self.locks and health.well(env) and not due
             if str(paths.lock(env)) not in broken and not settled:
-                await self.build(f"environment/{env}")
+                await self.build(f"environment/{env}", name)
         if asked or retry:
             await self.replan()
         for env in self.environments(name):
             if not health.well(env) and env != self.models[name]["asked"]:
-                await self.build(f"environment/{env}")
+                await self.build(f"environment/{env}", name)
         facts = self.models[name]
         for env in (facts["environment"], *facts["harnesses"]):
             if not health.well(env):
@@ -164,10 +198,12 @@ class Dispatcher:
         if facts["fallback"]:
             say("FALLBACK", f"{name}: {facts['environment']} serves instead of {facts['asked']}")
         if fetching := self.ask.fetching(name):
-            async with self.fetchers:
-                if await self.command(fetching):
-                    self.failed.add(name)
-                    return
+            with self.tally.wait(name, tally.DOWNLOAD, "its weights"):
+                async with self.fetchers:
+                    status = await self.command(fetching)
+            if status:
+                self.failed.add(name)
+                return
         if not self.fetch_only:
             await self.served(name)
 
@@ -181,8 +217,9 @@ class Dispatcher:
     def missing(self, name: str) -> list[str]:
         return [e for e in self.environments(name) if not health.well(e)]
 
-    async def build(self, target: str) -> int:
-        """Have Make build a lock or an environment, once in a run. Its exit status."""
+    async def build(self, target: str, name: str) -> int:
+        """Have Make build a lock or an environment, once in a run, for a model that waits for it.
+        Its exit status."""
 
         async def make() -> int:
             async with self.builders:
@@ -190,7 +227,9 @@ class Dispatcher:
 
         if target not in self.once:
             self.once[target] = asyncio.ensure_future(make())
-        return await asyncio.shield(self.once[target])
+        env = target.rpartition("/")[2].removesuffix(".lock")
+        with self.tally.wait(name, tally.ENVIRONMENT, f"environment {env}"):
+            return await asyncio.shield(self.once[target])
 
     def seconds(self) -> float:
         """Since the run began."""
@@ -206,7 +245,15 @@ class Dispatcher:
 
     async def served(self, name: str) -> None:
         """A lease, and the stale results of a model beside its server."""
-        held = await self.lease(name)
+        count = self.needs[name].want.count
+        what = f"{count} {self.needs[name].noun}{'s' if count > 1 else ''}"
+        with self.tally.wait(name, tally.DEVICE, what):
+            held = await self.lease(name)
+        with self.tally.serve(name, count):
+            await self.beside(name, held)
+
+    async def beside(self, name: str, held: lease.Lease) -> None:
+        """The results of a model that has its lease, which ends with them."""
         try:
             stale = self.results.pop(name, None) if self.seconds() < 2 else None
             if stale is None:  # another run may have made them while this one waited
@@ -242,6 +289,8 @@ class Dispatcher:
             *argv,
             env={**self.environ, **(more or {})},
             pass_fds=keep,
+            stdout=self.screen.writer if self.screen else None,
+            stderr=self.screen.writer if self.screen else None,
             start_new_session=True,
             preexec_fn=lambda: tied(parent),
         )

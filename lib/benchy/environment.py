@@ -170,7 +170,7 @@ def _install(spec: Spec, verb: Sequence[str], python: Path, options: Sequence[st
     words = [*verb, "--python", str(python), *options]
     run = functools.partial(uv.run, local_torch=spec.local_torch, index=spec.index)
     disk.check(spec.env, disk.ask(run, lock, words, python, options), log)
-    done = run(uv.pip([*words, "--compile-bytecode"]), log, f"{spec.env} installing")
+    done = run(uv.pip([*words, "--compile-bytecode"]), log, "installing")
     disk.tell_copied(done.talk)
     return done
 
@@ -225,7 +225,7 @@ def check(spec: Spec, folder: Path) -> str:
         (folder / "check.json").unlink(missing_ok=True)
         python = folder / "bin" / "python"
         command = [str(python), "-I", str(PROBE), str(question), str(model), str(folder)]
-        label = f"{spec.env} checking"
+        label = "checking"
         done = uv.run_program(command, log, label, environ=environ, timeout=CHECK_SECONDS)
     result = read_json(folder / "check.json")
     if done.status == 0 and result.get("ok"):

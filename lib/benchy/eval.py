@@ -29,10 +29,11 @@ from pathlib import Path
 
 import yaml
 
-from benchy import child, content, harness, output, paths, provenance, usage
+from benchy import board, child, content, harness, output, paths, provenance, usage
 from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import Job, check_alive, check_endpoint, check_server, load, read
+from benchy.progress import Step
 
 TAG = "EVAL"
 
@@ -61,8 +62,12 @@ def main(argv: list[str]) -> int:
         if waited and _made_since(job, waited):
             say(TAG, f"{job.title}: made by another run")
         else:
-            with usage.used(job.spec["task"]["harness_environment"]):
-                evaluate(job)
+            name = board.name(job.model, job.task, job.limit)
+            with (
+                Step(TAG, job.title, "task", name, board.RUNNING) as step,
+                usage.used(job.spec["task"]["harness_environment"]),
+            ):
+                evaluate(job, step)
     return 0
 
 
@@ -93,7 +98,7 @@ def _made_since(job: Job, since: float) -> bool:
         return False
 
 
-def evaluate(job: Job) -> None:
+def evaluate(job: Job, step: Step) -> None:
     """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
     check_server(job)
     check_endpoint(job)
@@ -109,9 +114,9 @@ def evaluate(job: Job) -> None:
         shutil.rmtree(old, ignore_errors=True)  # of a run that was killed: we hold the lock
     aside.mkdir()
     try:
-        say(TAG, job.title)
         start = datetime.now(timezone.utc)
-        _run(job, harness.command(job.spec, job.run, job.endpoint, aside, cache), env, cache)
+        command = harness.command(job.spec, job.run, job.endpoint, aside, cache)
+        _run(job, step, command, env, cache)
         end = datetime.now(timezone.utc)
         left = output.read_output(aside, job.log)
         made = make_result(job, left, start, end)
@@ -177,14 +182,13 @@ def _chat_mistake(job: Job, tasks: list[str]) -> Mistake:
     )
 
 
-def _run(job: Job, command: list[str], env: dict[str, str], cache: Path | None) -> None:
+def _run(job: Job, step: Step, command: list[str], env: dict[str, str], cache: Path | None) -> None:
     try:
         child.run(
             command,
             env,
             job.log,
-            tag=TAG,
-            title=job.title,
+            step=step,
             progress=output.progress,
             check=lambda: check_alive(job),
             timeout=job.run["timeout"],

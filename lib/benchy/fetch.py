@@ -18,8 +18,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import child, paths, prepare
+from benchy import board, child, paths, prepare
 from benchy.errors import Failure, say
+from benchy.progress import Step
 from benchy.signals import Signals
 
 TAG = "FETCH"
@@ -40,11 +41,12 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     plan = prepare.prepare(name, Signals())
     if not plan.spec.get("path"):
-        weights(plan)
+        with Step(TAG, name, "model", name, board.FETCHING) as step:
+            weights(plan, step)
     return 0
 
 
-def weights(plan: prepare.Plan) -> None:
+def weights(plan: prepare.Plan, step: Step) -> None:
     """Fetch the model's files, if they are not there. Raises Failure."""
     spec, model = plan.spec, plan.spec["model"]
     log = paths.LOGS / "fetch" / f"{model}.log"
@@ -55,8 +57,7 @@ def weights(plan: prepare.Plan) -> None:
             command,
             environment(spec),
             log,
-            tag=TAG,
-            title=model,
+            step=step,
             progress=progress,
             check=lambda: None,
             timeout=None,

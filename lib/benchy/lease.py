@@ -32,6 +32,7 @@ from typing import Any
 
 from benchy.watch import Watch
 
+INSCRIBED = 512  # bytes
 FOREIGN_PAUSE = 5.0  # seconds between two looks at whether a foreign process has left
 
 
@@ -70,9 +71,11 @@ class Lease:
     def inscribe(self, owner: Mapping[str, Any]) -> None:
         """Say in the lock files who has them, for those that wait."""
         told = {**owner, "since": datetime.datetime.now().strftime("%H:%M")}
+        # In one write of one length: who reads meanwhile sees the old words or the new ones.
+        text = json.dumps(told).encode().ljust(INSCRIBED)
         for descriptor in self.descriptors:
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(told).encode(), 0)
+            os.pwrite(descriptor, text, 0)
+            os.ftruncate(descriptor, len(text))
 
     def release(self) -> None:
         """Close our descriptors; the devices are free once every other holder has done so too."""

@@ -303,7 +303,7 @@ def _compile(
             plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", python]
             arguments = ["compile", "-", *plain, *files, *binary, *options, *until(cutoff)]
             asked = "\n".join(spec.requirements)
-            label = f"{spec.env} resolving"
+            label = "resolving"
             done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch, index=spec.index)
         if first is None:
             first = done

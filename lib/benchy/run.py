@@ -19,7 +19,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +35,14 @@ from benchy import (
     order,
     paths,
     prepare,
+    summary,
 )
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, alone, call, select
+from benchy.progress import span
+from benchy.screen import Screen, wanted
 from benchy.signals import Stopped
+from benchy.tally import Tally
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
 
@@ -74,14 +79,17 @@ def server_spec(model: str) -> dict[str, Any]:
     return spec
 
 
-def refuse_unfit(models: Sequence[str]) -> list[str]:
-    """The models that can run on this machine; the others are told, with what can run here."""
+def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]:
+    """The models that can run on this machine; the others are told, with what can run here, and
+    tallied."""
     fit = []
     for model in models:
         reason = gpu.fits(server_spec(model))
         if reason is None:
             fit.append(model)
         else:
+            if tally:
+                tally.reasons[model] = (f"it can't run here: {reason}", "")
             print(Failure(f"{model} can't run here: {reason}"), file=sys.stderr)
     if len(fit) < len(models):
         have = gpu.gpus()
@@ -116,20 +124,35 @@ def run(verb: str) -> int:
     if not stale and not retry:
         what = "everything is" if len(selection.models) > 1 else f"{selection.models[0]} is"
         print(f"{verb}: {what} up to date ({len(wanted)} result{'s' if len(wanted) > 1 else ''})")
-        return finish(verb, selection, [], 0)
+        show(verb, selection)
+        return 0
     due = {model_of(t) for t in stale} | set(retry)
     models = [m for m in selection.models if m in due]
     options.refuse(server_spec(model) for model in models)
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
-    fit = refuse_unfit(models)
+    tally = Tally()
+    fit = refuse_unfit(models, tally)
     refused = len(models) - len(fit)
     if fit:
-        dispatch_all(graph, selection, fit, frozenset(every))
+        dispatch_all(graph, selection, fit, frozenset(every), tally)
         selection = Selection(graph.plan(), selection.models, selection.tasks)
     asked = set(selection.all())
-    left = [t for t in graph.stale(selection.all()) if t in asked]
-    return finish(verb, selection, left, refused)
+    left = sorted({t for t in graph.stale(selection.all()) if t in asked})
+    show(verb, selection)
+    status = 1 if left or refused else 0
+    made = len(set(stale) - set(left))
+    failed = summary.failures(left, selection.plan["models"], tally)
+    kept = len(asked) - made - len(left)
+    summary.tell(summary.Summary(verb, status, made, kept, tuple(failed), tally, *pool()))
+    return status
+
+
+def pool() -> tuple[int, str]:
+    """How many devices this machine has for us, and what one is called."""
+    if cards := gpu.gpus():
+        return len(cards), "GPU"
+    return devices.count("CPU_SLOTS", 1), "CPU slot"
 
 
 def dispatch_all(
@@ -137,10 +160,11 @@ def dispatch_all(
     selection: Selection,
     names: Sequence[str],
     stale: frozenset[str],
+    tally: Tally,
     fetch_only: bool = False,
 ) -> set[str]:
-    """Take the models through their stages; those that failed. stale: every stale target.
-    Raises Stopped."""
+    """Take the models through their stages; those that failed. stale: every stale target. What
+    they wait for is tallied. Raises Stopped."""
     cards = gpu.gpus()
     specs = {name: server_spec(name) for name in names}
     needs = {name: devices.need(spec, cards) for name, spec in specs.items()}
@@ -165,6 +189,9 @@ def dispatch_all(
         words = ["-k", f"-j{task_jobs(name, targets)}", f"V={os.environ.get('V', '0')}", *targets]
         return ["bin/serve", name, "--", *graph.command(*words)]
 
+    asked = [target for targets in results.values() for target in targets]
+    screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if wanted() else None
+    environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(
             lambda: graph.plan()["models"],
@@ -176,16 +203,33 @@ def dispatch_all(
         selection.plan["models"],
         needs,
         jobs,
-        alone(),
+        {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,
         stale,
-        results,
+        dict(results),
         fetch_only,
+        tally=tally,
+        screen=screen,
     )
     try:
         asyncio.run(run.run(queue))
     except asyncio.CancelledError:
         raise Stopped(run.came) from None
     return run.failed
+
+
+def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
+    """How far a run is, in words."""
+    made = sum(
+        Path(target).is_file() and Path(target).stat().st_mtime >= tally.began
+        for model in tally.served
+        for target in results.get(model, ())
+    )
+    waits = Counter(kind for kind, _ in tally.waiting.values())
+    parts = [f"{made} of {total} results"] if total else []
+    parts += [f"{n} waiting for {kind}" for kind, n in sorted(waits.items())]
+    if tally.reasons:
+        parts.append(f"{len(tally.reasons)} failed")
+    return " · ".join([*parts, span(tally.seconds)])
 
 
 def ready(name: str) -> bool:
@@ -218,7 +262,7 @@ def fetch_all() -> int:
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
     fit = refuse_unfit(selection.models)
-    failed = dispatch_all(graph, selection, fit, frozenset(), True) if fit else set()
+    failed = dispatch_all(graph, selection, fit, frozenset(), Tally(), True) if fit else set()
     for name in sorted(failed):
         say("FAILED", name)
     if not failed:
@@ -256,16 +300,11 @@ def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -
     return 0
 
 
-def finish(verb: str, selection: Selection, left: Sequence[str], refused: int) -> int:
-    """The last words of a run, and its exit status."""
-    failed = sorted(set(left))
-    for target in failed:
-        say("FAILED", target)
+def show(verb: str, selection: Selection) -> None:
+    """The scores, and the leaderboard brought up to date."""
     if verb == "eval" or len(selection.models) <= 20:
-        table = [*(["bin/report", "--table"]), *limit_option(selection), *selection.models]
-        call(table)
+        call(["bin/report", "--table", *limit_option(selection), *selection.models])
     call(["bin/report"])
-    return 1 if failed or refused else 0
 
 
 def limit_option(selection: Selection) -> list[str]:

@@ -26,9 +26,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import devices, guard, health, lease, paths, usage
+from benchy import board, devices, guard, health, lease, paths, usage
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.prepare import Plan, Spec, commit, environment, noted, prepare, ready_environment
+from benchy.progress import Step
 from benchy.signals import Signals, Stopped, guarded
 
 TAG = "SERVE"
@@ -85,7 +86,7 @@ def run_directory(model: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
+def serve(plan: Plan, command: Sequence[str], signals: Signals, step: Step) -> int:
     """Take the devices, start the server, run command (none: test it), stop everything."""
     spec = plan.spec
     held, cards = take(spec)
@@ -106,7 +107,7 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals) -> int:
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
                 try:
-                    return attend(plan, one, cards, command)
+                    return attend(plan, one, cards, command, step)
                 except Failure as failure:
                     again = not spec.get("port") and "port is in use" in failure.what
                     if not again or attempt == servers.RETRY_PORT - 1:
@@ -129,7 +130,7 @@ def settled(plan: Plan, signals: Signals) -> Iterator[int]:
         ready_environment(plan.spec, signals)
 
 
-def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -> int:
+def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str], step: Step) -> int:
     """From the start of one server to the end of command. Returns command's status."""
     from benchy import server as servers  # noqa: PLC0415 - as in serve()
 
@@ -140,7 +141,7 @@ def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -
     one.start(argv, env)
     if os.environ.get("V") not in (None, "", "0"):
         say(TAG, shlex.join(argv))
-    ready = one.wait_ready(float(spec["startup_timeout"]))
+    ready = one.wait_ready(float(spec["startup_timeout"]), step)
     version, length = one.identity(plan.expected())
     where = f"GPU {','.join(cards)}" if cards else "cpu"
     place = plan.place.name
@@ -181,11 +182,12 @@ def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str]) -
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             json.dump(told, file, indent=1, sort_keys=True)
         begun = time.monotonic()
+        step.enter(board.SERVING)
         try:
             one.guardian.start("command", command, command_environment(one.endpoint, spec, run))
         except OSError as error:
             raise Failure(f"the command can't be started: {error}") from None
-        status = int(one.watch("command"))
+        status = int(one.watch("command", step))
         if status < 0:
             say(TAG, f"{spec['model']}  command killed by signal {-status}")
             return 128 - status
@@ -235,7 +237,8 @@ def main(argv: list[str]) -> int:
     signals = Signals()
     signals.install()
     try:
-        return serve(prepare(options.model, signals), command, signals)
+        with Step(TAG, options.model, "model", options.model, board.STARTING) as step:
+            return serve(prepare(options.model, signals), command, signals, step)
     except Stopped as stopped:
         with contextlib.suppress(OSError):
             say(TAG, f"{options.model}  stopped ({signal.Signals(stopped.signum).name})")

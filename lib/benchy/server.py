@@ -12,7 +12,6 @@ import json
 import math
 import re
 import socket
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -23,7 +22,8 @@ import psutil
 from packaging.version import InvalidVersion, Version
 
 from benchy import diagnose, guard
-from benchy.errors import Died, Failure, say
+from benchy.errors import Died, Failure
+from benchy.progress import Step
 
 # What the engine's log says when a stage begins: vLLM 0.6 to 0.32.
 STAGES = (
@@ -216,36 +216,25 @@ class Server:
             mend = oom if status == -9 else ""
             raise self.failure(f"the server ended {how} {what}", mend, kind)
 
-    def wait_ready(self, timeout: float) -> float:
+    def wait_ready(self, timeout: float, step: Step) -> float:
         """Wait until /health answers; seconds since the start. Raises Failure."""
-        live, drawn, said = sys.stderr.isatty(), False, 0.0
-        try:
-            while True:
-                self.guardian.wait(0.25)
-                seconds = time.monotonic() - self.begun
-                moved = self.log.read()
-                self.check_alive(f"while starting ({self.log.stage}, after {seconds:.0f} s)")
-                try:
-                    if self.endpoint.ask("/health", timeout=5)[0] == 200:
-                        break
-                except (OSError, http.client.HTTPException):
-                    pass
-                if seconds > timeout:
-                    raise self.failure(
-                        f"no answer within startup_timeout = {timeout:g} s "
-                        f"(it was at: {self.log.stage})",
-                        "raise startup_timeout, or see in the log what it waits for",
-                    )
-                text = f"{self.title}: {self.log.stage}, {seconds:.0f} s"
-                if live:
-                    print(f"\r\033[K  {'SERVE':<8}{text}", end="", file=sys.stderr, flush=True)
-                    drawn = True
-                elif moved or seconds - said > 60:
-                    say("SERVE", text)
-                    said = seconds
-        finally:
-            if drawn:
-                print("\r\033[K", end="", file=sys.stderr, flush=True)
+        while True:
+            self.guardian.wait(0.25)
+            seconds = time.monotonic() - self.begun
+            self.log.read()
+            self.check_alive(f"while starting ({self.log.stage}, after {seconds:.0f} s)")
+            try:
+                if self.endpoint.ask("/health", timeout=5)[0] == 200:
+                    break
+            except (OSError, http.client.HTTPException):
+                pass
+            if seconds > timeout:
+                raise self.failure(
+                    f"no answer within startup_timeout = {timeout:g} s "
+                    f"(it was at: {self.log.stage})",
+                    "raise startup_timeout, or see in the log what it waits for",
+                )
+            step.at(self.log.stage)
         return round(time.monotonic() - self.begun, 1)
 
     def identity(self, expected: str | None) -> tuple[str, int]:
@@ -341,7 +330,7 @@ class Server:
         told = answer["choices"][0]["message"]
         return str(told.get("content") or told.get("reasoning_content") or "")
 
-    def watch(self, name: str) -> int:
+    def watch(self, name: str, step: Step) -> int:
         """Wait for the end of process `name`; its status. Raises Died if the server ends first or
         says three times that its engine is dead."""
         sick, looked = 0, time.monotonic()
@@ -349,6 +338,7 @@ class Server:
             self.check_alive("in the middle of the run", Died)
             if time.monotonic() - looked > 5:
                 looked = time.monotonic()
+                step.beat()
                 sick = sick + 1 if self.dead() else 0
                 if sick == 3:
                     raise self.failure("the engine is dead, though the server answers", kind=Died)

@@ -24,8 +24,8 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import ownindex, pipconf
-from benchy.errors import Failure, UsageError, say
+from benchy import ownindex, pipconf, progress
+from benchy.errors import Failure, UsageError
 from benchy.paths import ROOT
 
 LOG_LIMIT = 1 << 20  # bytes; a log larger than this is begun anew
@@ -122,7 +122,8 @@ def run(
     local_torch: bool = True,
     index: Sequence[str] = (),
 ) -> Done:
-    """Run uv to its end; never raises for a failing uv. label: shown with progress ("" : none).
+    """Run uv to its end; never raises for a failing uv. label: of the stage that its progress is
+    shown as ("": none).
 
     index: package indexes that come before the machine's, for `uv pip`.
     """
@@ -147,7 +148,7 @@ def run_program(
     timeout: seconds, after which it is killed and the status is -9. It dies with this process too,
     so that a killed build leaves no writer behind in the folder that the next build sweeps.
     """
-    terminal = bool(label) and sys.stderr.isatty()
+    terminal = bool(label) and (sys.stderr.isatty() or progress.displayed())
     reader, writer = pty.openpty() if terminal else os.pipe()
     talk: list[str] = []
     with open_log(log) as book, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
@@ -235,26 +236,15 @@ def lines(
 
 def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[str]:
     """The lines worth keeping; the newest one is shown while they pass."""
-    start = told = time.monotonic()
-    newest, drawn = "", False
-    try:
+    newest = ""
+    with progress.stage(label) as step:
         for line in source:
             if line and line.strip():
                 newest = line.strip()
                 if not (terminal and DRAWN.search(line)):
                     yield line
-            now = time.monotonic()
-            if terminal and now - told >= 0.1:
-                width = shutil.get_terminal_size().columns - 1
-                text = f"  {'':<8}{label} {now - start:.0f} s  {newest}"[:width]
-                print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-                told, drawn = now, True
-            elif label and not terminal and now - told >= 60:
-                say("", f"{label} {(now - start) / 60:.0f} min  {newest}"[:120])
-                told = now
-    finally:
-        if drawn:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)
+            if label:
+                step.at(label if label != step.title else "", text=newest)
 
 
 def failure(done: Done, what: str, log: Path, mend: str = "") -> Failure:

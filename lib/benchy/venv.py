@@ -8,9 +8,10 @@ import signal
 import sys
 from types import FrameType
 
-from benchy import audit, environment, health, inventory, listing, lockfile, paths, resolve
+from benchy import audit, board, environment, health, inventory, listing, lockfile, paths, resolve
 from benchy.ask import agreed
 from benchy.errors import Failure, UsageError, colour, say
+from benchy.progress import Step
 from benchy.resolve import Spec
 
 
@@ -62,14 +63,15 @@ def main(argv: list[str]) -> int:
     if options.verb == "info":
         return listing.show_info(env, options.format == "json")
     spec = Spec.read(env)
-    if options.verb == "lock":
-        relock(spec, options.fresh, options.share)
-    elif options.verb == "check":
-        if not health.stamp(env):
-            raise UsageError(f"{env} is not built", f"bin/venv create {env}")
-        print(f"{env}: {inspect(spec)} works")
-    else:
-        return create(spec, options.soft, options.anew)
+    with Step("VENV", env, "environment", env, board.BUILDING):
+        if options.verb == "lock":
+            relock(spec, options.fresh, options.share)
+        elif options.verb == "check":
+            if not health.stamp(env):
+                raise UsageError(f"{env} is not built", f"bin/venv create {env}")
+            print(f"{env}: {inspect(spec)} works")
+        else:
+            return create(spec, options.soft, options.anew)
     return 0
 
 

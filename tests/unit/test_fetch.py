@@ -15,6 +15,7 @@ from hubstandin import COMMIT, Hub
 
 from benchy import fetch, paths, prepare, uv
 from benchy.errors import Failure
+from benchy.progress import Step
 
 BIG = os.urandom(24 << 20)  # the client writes in pieces of 10 MB: a break in the third
 FILES = {
@@ -62,7 +63,7 @@ class House:
 
     def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
         spec = {"model": "m", "name": name, "hf_cache": str(self.cache), **more}
-        fetch.weights(prepare.Plan(spec, self.place, name, []))
+        fetch.weights(prepare.Plan(spec, self.place, name, []), Step("FETCH", name))
         told: dict[str, Any] = json.loads((paths.RUN / "fetched/m.json").read_text())
         assert prepare.commit(spec) == told["commit"]
         return told
@@ -159,7 +160,8 @@ def test_an_environment_without_a_client_fetches_nothing(
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
     spec = {"model": "m", "name": "org/model"}
-    fetch.weights(prepare.Plan(spec, prepare.Place("env", tmp_path), "org/model", []))
+    plan = prepare.Plan(spec, prepare.Place("env", tmp_path), "org/model", [])
+    fetch.weights(plan, Step("FETCH", "m"))
     assert prepare.commit(spec) is None and not house.hub.asked
 
 

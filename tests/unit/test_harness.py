@@ -15,6 +15,7 @@ import pytest
 
 from benchy import child, harness, output
 from benchy.errors import Failure
+from benchy.progress import Step
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
@@ -282,8 +283,7 @@ def run(
         [sys.executable, "-c", script],
         dict(os.environ),
         log,
-        tag="EVAL",
-        title="m/t",
+        step=Step("EVAL", "m/t"),
         progress=output.progress,
         check=check,
         timeout=timeout,
@@ -359,9 +359,10 @@ def test_the_child_dies_with_us(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 from benchy import child
+from benchy.progress import Step
 child.run([sys.executable, "-c",
     "import os, time; open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(600)"],
-    {{}}, Path({str(tmp_path)!r}) / "log", tag="T", title="t", progress=lambda line: None,
+    {{}}, Path({str(tmp_path)!r}) / "log", step=Step("T", "t"), progress=lambda line: None,
     check=lambda: None, timeout=None)
 """
     lib = str(Path(child.__file__).parent.parent)

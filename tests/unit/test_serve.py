@@ -168,7 +168,7 @@ def test_the_command_finds_a_proved_server(house: House) -> None:
     key = told.pop("key")
     assert key not in json.dumps(told) and key not in house.log("one") + err
     assert (house.root / "logs/serve/one.log").stat().st_mode & 0o777 == 0o600
-    assert not list((house.root / "run").iterdir())
+    assert not list((house.root / "run").glob("one-*"))
     assert f"one  standin_1_2_0 on cpu, port {house.starts()[0]['argv'][7]} (ready in" in err
     assert not house.processes()
 
@@ -363,7 +363,7 @@ def test_nothing_survives(house: House, whom: str, signum: int, status: int | No
     desk = lease.Desk(lease.directory(house.env))
     assert not desk.holders(["cpu-0"])
     if status is not None:
-        assert not list((house.root / "run").iterdir())
+        assert not list((house.root / "run").glob("one-*"))
 
 
 def test_a_stubborn_server_is_killed_at_the_second_ctrl_c(house: House) -> None:

@@ -1,0 +1,182 @@
+"""The board: what each run, model, task and environment of this checkout is at.
+
+Who works pins a note, one small file each, so that `make status` and the display of a run can tell
+without asking anyone: run/board/<kind>/<name>.json; kind: model, task or environment; name:
+[limit-N/]MODEL[/TASK], or the environment's. A note of something under way counts while the process
+that wrote it lives; that of a failure stays until the same thing is tried again or is done.
+run/board/run/<pid>.json is what a bin/run knows besides: which models wait, and what for.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from benchy import paths
+
+BOARD = paths.RUN / "board"
+BUILDING, FETCHING, STARTING, SERVING = "building", "fetching", "starting", "serving"
+RUNNING, FAILED = "running", "failed"
+HEARTBEAT = 30.0  # seconds after which a note that has not changed is written again
+SILENT = 4 * HEARTBEAT  # seconds after which the note of another machine's process is dead
+
+
+@dataclass(frozen=True)
+class Note:
+    """state: one of those above. stage: of it, in words. done, total: what the stage has to do, 0
+    where that is not known. began: of the state, since: of the stage, in seconds since 1970; at:
+    how much of the stage was done when it was first counted. run: pid of the bin/run that it
+    belongs to, 0 for none. text: of a failure, or what a person sees beside the stage. log: of a
+    failure."""
+
+    kind: str
+    name: str
+    state: str
+    stage: str = ""
+    done: int = 0
+    total: int = 0
+    began: float = 0
+    since: float = 0
+    at: int = 0
+    text: str = ""
+    log: str = ""
+    pid: int = 0
+    ticks: int = 0
+    host: str = ""
+    run: int = 0
+
+    @property
+    def path(self) -> Path:
+        return BOARD / self.kind / f"{self.name}.json"
+
+    def left(self, now: float) -> float | None:
+        """Seconds that the stage still takes at the rate so far; None where that is not known."""
+        rate = self.rate(now)
+        return (self.total - self.done) / rate if rate and self.total else None
+
+    def rate(self, now: float) -> float | None:
+        """How many a second in this stage; None where that is not known."""
+        seconds = now - self.since
+        return (self.done - self.at) / seconds if self.done > self.at and seconds >= 1 else None
+
+
+@dataclass(frozen=True)
+class RunNote:
+    """A bin/run under way. waiting: model → what it waits for, in the order of their turns."""
+
+    pid: int
+    ticks: int
+    host: str
+    began: float
+    waiting: Mapping[str, str] = field(default_factory=dict)
+
+
+def name(model: str, task: str | None = None, limit: int | None = None) -> str:
+    """[limit-N/]MODEL[/TASK]"""
+    return "/".join(filter(None, [paths.limit_dir(limit), model, task]))
+
+
+def put(note: Note) -> Note:
+    """Pin a note as this process's; it as written. A board that can't be written costs nothing but
+    the sight of it."""
+    pid, now = os.getpid(), time.time()
+    note = replace(
+        note, pid=pid, ticks=ticks(pid) or 0, host=host(), began=note.began or now,
+        since=note.since or now, run=note.run or run_of(),
+    )  # fmt: skip
+    _write(note.path, asdict(note))
+    return note
+
+
+def put_run(waiting: Mapping[str, str], began: float) -> None:
+    """Pin what this run's models wait for."""
+    pid = os.getpid()
+    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting)
+    _write(BOARD / "run" / f"{pid}.json", asdict(note))
+
+
+def _write(path: Path, what: Mapping[str, Any]) -> None:
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        paths.RUN.mkdir(mode=0o700, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        aside.write_text(json.dumps(what) + "\n", encoding="utf-8")
+        aside.replace(path)
+
+
+def clear(kind: str, name: str) -> None:
+    """Take a note off the board."""
+    with contextlib.suppress(OSError):
+        Note(kind, name, "").path.unlink()
+
+
+def clear_run() -> None:
+    with contextlib.suppress(OSError):
+        (BOARD / "run" / f"{os.getpid()}.json").unlink()
+
+
+def notes() -> Iterator[Note]:
+    """All notes that count, in order of their names."""
+    for kind in ("model", "task", "environment"):
+        for path, said, age in _read(BOARD / kind):
+            with contextlib.suppress(TypeError):  # of another release of benchy
+                note = Note(**said)
+                if note.state == FAILED or alive(note, age):
+                    yield note
+                elif note.host == host() or age > 24 * 3600:
+                    path.unlink(missing_ok=True)
+
+
+def runs() -> Iterator[RunNote]:
+    """The runs under way in this checkout."""
+    for path, said, age in _read(BOARD / "run"):
+        with contextlib.suppress(TypeError):
+            note = RunNote(**said)
+            if alive(note, age):
+                yield note
+            elif note.host == host() or age > 24 * 3600:
+                path.unlink(missing_ok=True)
+
+
+def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
+    """(file, what it says, seconds since it was written) of each note."""
+    for path in sorted(folder.rglob("[!.]*.json")):
+        with contextlib.suppress(OSError, ValueError):  # replaced meanwhile, or damaged
+            age = time.time() - path.stat().st_mtime
+            yield path, json.loads(path.read_text(encoding="utf-8")), age
+
+
+def alive(note: Note | RunNote, age: float) -> bool:
+    """Whether the process that wrote a note still works. age: of the file, in seconds; it tells
+    where the process is another machine's."""
+    if note.host != host():
+        return age < SILENT
+    return ticks(note.pid) == note.ticks
+
+
+def run_of() -> int:
+    """The pid of the bin/run that this process works for, 0 for none."""
+    text = os.environ.get("BENCHY_BOARD", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def ticks(pid: int) -> int | None:
+    """When a process started, in the kernel's clock ticks; None if there is none, or a zombie."""
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if words[0] in "ZX" else int(words[19])
+
+
+@functools.cache
+def host() -> str:
+    return socket.gethostname()

@@ -1,0 +1,302 @@
+"""bin/status: what each result of the configs is at: done, running, waiting, stale, failed.
+
+Asks Make what is stale, reads the board (board.py), the results, and why environments failed.
+Writes nothing, and tells or asks nothing of a run: it may be called at any time, from any terminal.
+`--watch` shows it anew every few seconds until Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy import board, health, leaderboard, progress, why
+from benchy.environment import failure_of
+from benchy.errors import Failure, printable
+from benchy.graph import Graph, Selection, alone, select
+from benchy.run import graph_for, knob
+
+DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
+    "done", "running", "waiting", "stale", "failed", "missing",
+)  # fmt: skip
+PAUSE = 2.0  # seconds between two looks at the board
+ASKED = 30.0  # seconds after which Make is asked again what is stale
+COLOURS = {DONE: "32", RUNNING: "36", WAITING: "33", STALE: "35", FAILED: "31"}
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One result. state: one of those above. score: in words, of the result that is there, stale
+    or not. text: of the stage, what is waited for, why it is stale or failed."""
+
+    model: str
+    task: str
+    state: str
+    score: str = ""
+    marks: tuple[str, ...] = ()
+    text: str = ""
+    log: str = ""
+    done: int = 0
+    total: int = 0
+    seconds_left: float | None = None
+
+    @property
+    def brief(self) -> str:
+        """In a table."""
+        if self.state == DONE:
+            mark = "*" if any(mark.startswith("fallback") for mark in self.marks) else ""
+            return self.score.partition(" ")[0] + mark
+        if self.state == RUNNING and self.total:
+            left = f" {progress.span(self.seconds_left)}" if self.seconds_left is not None else ""
+            return f"{100 * self.done // self.total} %{left}"
+        return {FAILED: "FAILED", MISSING: "-"}.get(self.state, self.state)
+
+
+@dataclass
+class Status:
+    """What was last asked of Make, and what has been seen since."""
+
+    graph: Graph
+    globs: Sequence[str]
+    tasks: Sequence[str]
+    selection: Selection = field(init=False)
+    stale: set[str] = field(default_factory=set)
+    reasons: dict[str, str] = field(default_factory=dict)
+    asked: float = 0.0
+    entries: dict[tuple[str, str], leaderboard.Entry] = field(default_factory=dict)
+
+    def ask(self) -> None:
+        """Ask Make, and read the results. Raises Failure, UsageError."""
+        # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
+        if not any(board.runs()):
+            planned = self.graph.command("planned")
+            if subprocess.run(planned, env=alone(), stdout=subprocess.DEVNULL).returncode:
+                print("by the last plan:", file=sys.stderr)
+        try:
+            plan = self.graph.read()
+        except (OSError, ValueError):
+            raise Failure("there is no plan yet", "mend the configs; then make plan") from None
+        self.selection = select(plan, self.globs, self.tasks)
+        targets = self.selection.all()
+        self.asked = time.time()
+        rules = f"--old-file={self.graph.directory}/rules.mk"
+        self.stale = set(self.graph.stale([rules, *targets])) & set(targets) if targets else set()
+        self.reasons = {t: first(why.reasons(Path(t))) for t in self.stale if Path(t).exists()}
+        limit = plan["limit"]
+        found, _ = leaderboard.collect(self.selection.models, limit, limited=limit is not None)
+        self.entries = {(entry.model, entry.task): entry for entry in found}
+
+    def cells(self) -> list[Cell]:
+        """Of every result that was selected, in the plan's order."""
+        if time.time() - self.asked > ASKED:
+            self.ask()
+        limit = self.selection.plan["limit"]
+        notes = {(note.kind, note.name): note for note in board.notes()}
+        waiting = {model: what for run in board.runs() for model, what in run.waiting.items()}
+        found = []
+        for model in self.selection.models:
+            facts = self.selection.plan["models"][model]
+            for target in self.selection.targets(model):
+                task = target.split("/")[-2]
+                one = notes.get(("task", board.name(model, task, limit)))
+                two = notes.get(("model", model))
+                found.append(self.cell(model, task, target, facts, one, two, waiting.get(model)))
+        return found
+
+    def cell(
+        self,
+        model: str,
+        task: str,
+        target: str,
+        facts: dict[str, Any],
+        own: board.Note | None,
+        of_model: board.Note | None,
+        waits: str | None,
+    ) -> Cell:
+        """own, of_model: notes of the task and of its model. waits: what the model waits for."""
+        entry = self.entries.get((model, task))
+        score = f"{entry.value} {entry.metric}" if entry else ""
+        marks = tuple(entry.marks) if entry else ()
+        now = time.time()
+        if own and own.state != board.FAILED:
+            text, left = progress.words(own, now), own.left(now)
+            return Cell(model, task, RUNNING, score, marks, text, "", own.done, own.total, left)
+        try:
+            fresh = Path(target).stat().st_mtime >= self.asked
+        except OSError:
+            fresh = False
+        if target not in self.stale or fresh:
+            return Cell(model, task, DONE, score or "made just now", marks)
+        if of_model and of_model.state != board.FAILED:
+            return Cell(model, task, RUNNING, score, marks, progress.words(of_model, now))
+        if waits:
+            return Cell(model, task, WAITING, score, marks, waits)
+        for note in (own, of_model):
+            if note:
+                return Cell(model, task, FAILED, score, marks, note.text, note.log)
+        marker = failure_of(facts["asked"])
+        if marker and not health.well(facts["asked"]) and not facts["fallback"]:
+            what, log = str(marker.get("what", "")), str(marker.get("log", ""))
+            return Cell(model, task, FAILED, score, marks, what, log)
+        if target in self.reasons:
+            return Cell(model, task, STALE, score, marks, self.reasons[target])
+        return Cell(model, task, MISSING)
+
+
+def first(reasons: Sequence[str]) -> str:
+    return reasons[0] if reasons else "stale"
+
+
+def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
+    """A row for each model, a column for each task; a line for each model where that is wider than
+    `width`."""
+    rows: dict[str, dict[str, Cell]] = {}
+    for cell in cells:
+        rows.setdefault(cell.model, {})[cell.task] = cell
+    tasks = list(dict.fromkeys(cell.task for cell in cells))
+    widths = {
+        t: max(len(t), *(len(row[t].brief) for row in rows.values() if t in row)) for t in tasks
+    }
+    wide = max(len("model"), *map(len, rows))
+    if wide + sum(2 + w for w in widths.values()) > width:
+        yield from narrow(rows, width)
+        return
+    yield "  ".join([f"{'model':<{wide}}", *(f"{t:>{widths[t]}}" for t in tasks)]).rstrip()
+    for model, row in rows.items():
+        line = [f"{model:<{wide}}"]
+        for t in tasks:
+            brief = f"{row[t].brief if t in row else '':>{widths[t]}}"
+            line.append(painted(brief, row[t].state) if colours and t in row else brief)
+        yield "  ".join(line).rstrip()
+
+
+def narrow(rows: dict[str, dict[str, Cell]], width: int) -> Iterator[str]:
+    for model, row in rows.items():
+        counts = Counter(cell.state for cell in row.values())
+        busy = [f"{c.task} {c.brief}" for c in row.values() if c.state == RUNNING]
+        words = [f"{n} {state}" for state, n in counts.items() if state != RUNNING]
+        yield f"{model}: {', '.join([*busy, *words])}"[:width]
+
+
+def painted(text: str, state: str) -> str:
+    return f"\033[{COLOURS[state]}m{text}\033[0m" if state in COLOURS else text
+
+
+def details(cells: Sequence[Cell]) -> Iterator[str]:
+    """What the table has no room for, and the sums."""
+    for cell in cells:
+        if cell.state == RUNNING:
+            yield f"running  {cell.model}/{cell.task}: {cell.text}"
+    for state in (WAITING, STALE):
+        together: dict[str, list[str]] = {}
+        for cell in cells:
+            if cell.state == state:
+                together.setdefault(cell.text, []).append(f"{cell.model}/{cell.task}")
+        for text, names in together.items():
+            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+            about = f"for {text}" if state == WAITING else text
+            yield f"{state:<8} {', '.join(names[:3])}{more}: {about}"
+    told: dict[tuple[str, str], list[str]] = {}
+    for cell in cells:
+        if cell.state == FAILED:
+            told.setdefault((cell.text, cell.log), []).append(f"{cell.model}/{cell.task}")
+    for (text, log), names in told.items():
+        yield f"failed   {', '.join(names)}: {text}"
+        if log:
+            yield f"         log: {log}"
+    if any(cell.brief.endswith("*") for cell in cells):
+        yield "* made by a fallback: another release than the one asked for"
+    yield sums(cells)
+
+
+def sums(cells: Sequence[Cell]) -> str:
+    """How many are at what, and since when who works on it."""
+    counts = Counter(cell.state for cell in cells)
+    states = (DONE, RUNNING, WAITING, STALE, FAILED, MISSING)
+    words = [f"{counts[state]} {state}" for state in states if counts[state] or state == DONE]
+    runs = [
+        f"make of pid {run.pid} on {run.host} since {progress.span(time.time() - run.began)}"
+        for run in board.runs()
+    ]
+    return f"{len(cells)} results: {', '.join(words)}" + "".join(f"; {run}" for run in runs)
+
+
+def data(cells: Sequence[Cell]) -> dict[str, Any]:
+    """As FORMAT=json gives it."""
+    counts = Counter(cell.state for cell in cells)
+    runs = [asdict(run) | {"waiting": dict(run.waiting)} for run in board.runs()]
+    rows = [asdict(cell) | {"marks": list(cell.marks)} for cell in cells]
+    return {"results": rows, "counts": dict(sorted(counts.items())), "runs": runs}
+
+
+def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
+    """What a terminal has room for: the models at which something happens come first."""
+    order = (RUNNING, FAILED, WAITING, STALE, MISSING, DONE)
+    best: dict[str, int] = {}
+    for cell in cells:
+        best[cell.model] = min(best.get(cell.model, 9), order.index(cell.state))
+    sorted_cells = sorted(cells, key=lambda cell: best[cell.model])
+    tail = list(details(cells))[-max(4, lines // 2) :]
+    rows = list(table(sorted_cells, columns, colours()))
+    room = lines - len(tail) - 2
+    if len(rows) > room:
+        rows[room - 1 :] = [f"… and {len(rows) - room + 1} more models"]
+    return [*rows, "", *tail]
+
+
+def colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+
+
+def watch(status: Status) -> int:
+    """Until Ctrl-C."""
+    try:
+        while True:
+            size = shutil.get_terminal_size()
+            lines = screenful(status.cells(), size.columns, size.lines)
+            cut = [line if "\033" in line else printable(line)[: size.columns] for line in lines]
+            print("\033[H\033[J" + "\n".join(cut), end="", flush=True)
+            time.sleep(PAUSE)
+    except KeyboardInterrupt:
+        print()
+        return 0
+
+
+def main(argv: list[str]) -> int:
+    """bin/status [--format json | --watch]; which results, the knobs say. Raises UsageError."""
+    parser = argparse.ArgumentParser(
+        prog="bin/status",
+        description="What each result is at. The knobs MODELS, TASKS, LIMIT and CONFIG choose.",
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    parser.add_argument("--watch", action="store_true", help="show it anew until Ctrl-C")
+    args = parser.parse_args(argv)
+    status = Status(
+        graph_for("eval" if os.environ.get("CONFIG") else "results"),
+        ["*"] if os.environ.get("CONFIG") else knob("MODELS"),
+        knob("TASKS"),
+    )
+    if args.watch and sys.stdout.isatty():
+        return watch(status)
+    cells = status.cells()
+    if args.format == "json":
+        print(json.dumps(data(cells), indent=1, ensure_ascii=False))
+        return 0
+    if not cells:
+        print("there is no model yet: copy one of configs/templates/ to configs/")
+        return 0
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 16
+    print("\n".join([*table(cells, columns, colours()), ""]))
+    for line in details(cells):
+        print(printable(line))
+    return 0

@@ -1,0 +1,190 @@
+"""What a person sees of a run: on a real pseudo-terminal, wide and narrow, and without one."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import select
+import struct
+import subprocess
+import termios
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pyte
+import pytest
+from trees import ALL, MODELS, Tree, ended, wait_for
+
+
+class Terminal:
+    """A terminal of so many columns with a command in it. history: all lines that scrolled by or
+    stand there now."""
+
+    def __init__(self, tree: Tree, columns: int, *arguments: str, **more: str) -> None:
+        self.screen = pyte.HistoryScreen(columns, 24, history=2000, ratio=0.01)
+        self.stream = pyte.ByteStream(self.screen)
+        self.raw = b""
+        self.master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        self.process = subprocess.Popen(
+            ["make", *arguments], cwd=tree.root, env=tree.environ(TERM="xterm-256color", **more),
+            stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
+        )  # fmt: skip
+        os.close(slave)
+
+    def read(self, until: Callable[[], bool] = lambda: False, seconds: float = 60) -> None:
+        """Take what comes until something is so, or to the end."""
+        end = time.monotonic() + seconds
+        while not until():
+            assert time.monotonic() < end, self.lines()
+            if not select.select([self.master], [], [], 0.2)[0]:
+                continue
+            try:
+                data = os.read(self.master, 1 << 16)
+            except OSError:  # the other end is closed
+                data = b""
+            if not data:
+                self.process.wait(10)
+                os.close(self.master)
+                return
+            self.raw += data
+            self.stream.feed(data)
+
+    def display(self) -> list[str]:
+        return [line.rstrip() for line in self.screen.display]
+
+    def lines(self) -> list[str]:
+        above = [
+            "".join(row[column].data for column in range(self.screen.columns)).rstrip()
+            for row in self.screen.history.top
+        ]
+        return [*above, *self.display()]
+
+
+SLOW = {"STANDIN_HARNESS_SECONDS": "6", "CPU_SLOTS": "1"}
+
+
+@pytest.mark.parametrize(("columns", "more"), [(110, {}), (40, {"NO_COLOR": "1"})])
+def test_live_lines_stand_below_what_is_finished(
+    tree: Tree, columns: int, more: dict[str, str]
+) -> None:
+    shown = Terminal(tree, columns, "-j4", "results", "MODELS=one two", "LIMIT=2", **SLOW, **more)
+
+    def both() -> bool:
+        busy = [line for line in shown.display() if line.startswith("  EVAL    limit-2/")]
+        return len(busy) >= 2
+
+    shown.read(both)
+    screen = shown.display()
+    last = max(n for n, line in enumerate(screen) if line)
+    assert re.match(r"\s+0 of 4 results", screen[last])  # nothing below the line of the whole
+    assert all(len(line) <= columns for line in screen)
+    assert "\x1b[?25l" not in shown.raw.decode().rpartition("\x1b[?25h")[2]  # the cursor is there
+    shown.read()
+    text = "\n".join(shown.lines())
+    assert shown.process.returncode == 0, text
+    assert not re.search(r"^\s+\d of 4 results", text, re.M)  # the live lines are gone
+    # No line of a job was torn by another: each stands whole, wrapped at most by a narrow screen.
+    joined = re.sub(r"\n", "", text) if columns < 80 else text
+    for title in ("one/alpha", "one/beta", "two/alpha", "two/beta"):
+        assert re.search(rf"EVAL    {title}: acc \d\.\d{{4}}", joined), text
+    if columns >= 80:
+        assert re.search(r"^results: 4 made, 0 up to date in \d+ s$", text, re.M), text
+    if more:
+        assert not re.search(rb"\x1b\[[0-9;]*m", shown.raw)
+
+
+def test_without_a_terminal_lines_alone(tree: Tree) -> None:
+    done = tree.make("-j4", "results", "MODELS=one two", "LIMIT=2", STANDIN_HARNESS_SECONDS="1")
+    assert done.status == 0 and "\x1b" not in done.text and "\r" not in done.text
+    last = done.text.splitlines()[-1]
+    assert re.fullmatch(r"results: 4 made, 0 up to date in \d+ s", last), done.text
+    again = tree.make("results", "MODELS=one two", "LIMIT=2")
+    assert again.text.splitlines()[0] == "results: everything is up to date (4 results)"
+
+
+def test_status_tells_what_each_result_is_at(tree: Tree) -> None:
+    before = tree.make("status", MODELS)
+    assert f"{len(ALL)} results: {len(ALL)} done" in before.text
+    (tree.root / "results/two/beta/results.json").unlink()
+    tree.edit("models/one.yaml", "overrides: {}", "overrides: {max_model_len: 256}")
+    stale = tree.make("status", MODELS)
+    assert re.search(r"^one +stale +stale$", stale.text, re.M), stale.text
+    assert "options.max_model_len: 512 → 256  (configs/models/one.yaml:" in stale.text
+    assert f"{len(ALL)} results: {len(ALL) - 3} done, 2 stale, 1 missing" in stale.text
+    assert not tree.ran()
+
+    run = tree.start("-j4", "results", MODELS, **SLOW)
+    file = tree.root / "run/board/task"
+    wait_for(lambda: list(file.glob("*/*.json")), 30, "a task under way")
+    during = tree.make("status", MODELS, "FORMAT=json")
+    said = json.loads(during.text)
+    states = {f"{c['model']}/{c['task']}": c["state"] for c in said["results"]}
+    assert sorted(states) == sorted(ALL)
+    assert "running" in states.values() and "waiting" in states.values(), states
+    waits = [c for c in said["results"] if c["state"] == "waiting"]
+    assert {c["text"] for c in waits} == {"1 CPU slot"}
+    assert len(said["runs"]) == 1
+    assert ended(run).status == 0
+    after = json.loads(tree.make("status", MODELS, "FORMAT=json").text)
+    assert after["counts"] == {"done": len(ALL)} and not after["runs"]
+    assert not list((tree.root / "run/board").rglob("*.json"))
+
+
+def test_a_failure_is_told_at_the_end_in_status_and_to_notify(tree: Tree) -> None:
+    words = {"STANDIN_FAIL": "oom", "STANDIN_FAIL_MODEL": "acme/two"}
+    notify = "NOTIFY=cat > told; echo $BENCHY_STATUS $(cat $BENCHY_SUMMARY | wc -l) >> told"
+    done = tree.make("-j2", "results", "MODELS=one two", "LIMIT=1", notify, **words)
+    assert done.status == 2
+    tail = done.text.splitlines()[-8:]
+    text = "\n".join(tail)
+    assert "  FAILED  results/limit-1/two/alpha/results.json\n" in text
+    assert "the memory does not hold the model\n          log: logs/serve/two.log\n" in text
+    assert re.search(r"^  COST    CPU slot-hours: \d+\.\d\d", text, re.M)
+    assert re.search(r"^results: 2 made, 0 up to date, 2 failed in \d+ s$", text, re.M)
+    told = (tree.root / "told").read_text()
+    assert told.startswith("results: 2 made, 0 up to date, 2 failed in ") and "FAILED" in told
+    assert re.fullmatch(r"1 \d\d", told.splitlines()[-1])
+    summary = json.loads((tree.root / "run/summary.json").read_text())
+    assert [row["result"] for row in summary["failed"]] == [
+        "results/limit-1/two/alpha/results.json", "results/limit-1/two/beta/results.json",
+    ]  # fmt: skip
+    status = tree.make("status", "MODELS=one two", "LIMIT=1")
+    assert re.search(r"^two +FAILED +FAILED$", status.text, re.M)
+    assert "failed   two/alpha, two/beta: two: the server ended with status 1" in status.text
+    # A repeat takes up only what failed.
+    tree.events()
+    again = tree.make("-j2", "results", "MODELS=one two", "LIMIT=1")
+    assert again.status == 0 and tree.ran() == ["two/alpha", "two/beta"]
+    assert "results: 2 made, 2 up to date in" in again.text
+
+
+def test_a_notify_that_fails_is_told_and_changes_nothing(tree: Tree) -> None:
+    done = tree.make("results", "MODELS=one", "LIMIT=1", "NOTIFY=exit 3")
+    assert done.status == 0 and "  NOTIFY  exit 3: ended with status 3" in done.text
+
+
+def test_watch_keeps_the_table_on_the_screen(tree: Tree) -> None:
+    shown = Terminal(tree, 100, "watch", MODELS)
+    total = f"{len(ALL)} results: {len(ALL)} done"
+    shown.read(lambda: any(line.startswith(total) for line in shown.display()))
+    os.killpg(shown.process.pid, 2)  # Ctrl-C
+    shown.read()
+    assert "Traceback" not in "\n".join(shown.lines())
+
+
+def test_a_run_that_is_killed_leaves_a_board_that_says_so(tree: Tree) -> None:
+    run = tree.start("-j4", "results", MODELS, "LIMIT=2", **SLOW)
+    board = tree.root / "run/board"
+    wait_for(lambda: list(board.glob("task/limit-2/*/*.json")), 30, "a task under way")
+    (main,) = [pid for pid, words in tree.processes().items() if " run results" in words]
+    os.kill(main, 9)
+    ended(run)
+    wait_for(lambda: not tree.processes(), 30, "all have ended")
+    status = tree.make("status", MODELS, "LIMIT=2")
+    assert f"{len(ALL)} results: 0 done, {len(ALL)} missing" in status.text
+    assert not Path(board / "run").exists() or not list((board / "run").iterdir())

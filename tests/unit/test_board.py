@@ -1,0 +1,159 @@
+"""The board, and the words in which progress is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from benchy import board, progress
+from benchy.board import Note
+from benchy.errors import Failure
+from benchy.progress import Step
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_a_note_lives_as_long_as_its_process(here: Path) -> None:
+    board.put(Note("task", board.name("m", "t", 3), board.RUNNING, "asking", 1, 4))
+    (mine,) = board.notes()
+    assert (mine.name, mine.pid, mine.done) == ("limit-3/m/t", os.getpid(), 1)
+    script = (
+        "from benchy import board; import time\n"
+        "board.put(board.Note('model', 'other', board.STARTING)); print(); time.sleep(600)"
+    )
+    env = os.environ | {"PYTHONPATH": str(Path(board.__file__).parent.parent)}
+    other = subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE)
+    assert other.stdout and other.stdout.readline()
+    assert [note.name for note in board.notes()] == ["other", "limit-3/m/t"]
+    other.kill()
+    other.wait()
+    assert [note.name for note in board.notes()] == ["limit-3/m/t"]
+    assert not (here / "run/board/model/other.json").exists()
+    assert (here / "run").stat().st_mode & 0o777 == 0o700
+
+
+def test_a_pid_that_was_given_anew_is_nobody_s() -> None:
+    note = board.put(Note("model", "m", board.SERVING))
+    text = json.loads(note.path.read_text()) | {"ticks": note.ticks - 1}
+    note.path.write_text(json.dumps(text))
+    assert not list(board.notes())
+
+
+def test_another_machine_s_note_counts_while_it_is_renewed() -> None:
+    note = board.put(Note("model", "m", board.SERVING))
+    note.path.write_text(json.dumps(json.loads(note.path.read_text()) | {"host": "node7"}))
+    assert [n.host for n in board.notes()] == ["node7"]
+    old = time.time() - board.SILENT - 1
+    os.utime(note.path, (old, old))
+    assert not list(board.notes())
+
+
+def test_damage_and_a_board_that_cannot_be_written_cost_nothing(here: Path) -> None:
+    (here / "run/board/task/m").mkdir(parents=True)
+    for name, text in (("a", "{"), ("b", "[]"), ("c", '{"kind": "task"}'), ("d", '{"odd": 1}')):
+        (here / f"run/board/task/m/{name}.json").write_text(text)
+    assert not list(board.notes()) and not list(board.runs())
+    (here / "run/board/model").write_text("a file where a directory should be")
+    board.put(Note("model", "m", board.SERVING))
+
+
+def test_what_failed_stays_until_it_is_tried_again() -> None:
+    with pytest.raises(Failure), Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
+        raise Failure("no answer", "look", "logs/x.log", ["line"])
+    (note,) = board.notes()
+    assert (note.state, note.text, note.log) == (board.FAILED, "no answer", "logs/x.log")
+    with Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
+        assert [n.state for n in board.notes()] == [board.RUNNING]
+    assert not list(board.notes())
+
+
+def test_who_is_stopped_has_not_failed() -> None:
+    with pytest.raises(SystemExit), Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
+        sys.exit(143)
+    assert not list(board.notes())
+
+
+def test_a_run_tells_what_its_models_wait_for() -> None:
+    board.put_run({"m": "2 GPUs"}, 5.0)
+    (run,) = board.runs()
+    assert (run.pid, run.waiting, run.began) == (os.getpid(), {"m": "2 GPUs"}, 5.0)
+    board.clear_run()
+    assert not list(board.runs())
+
+
+ASKING = Note("", "", "running", "asking", 0, 100, began=0)
+WORDS = [
+    (replace(ASKING, done=30, since=90, at=10), "asking 30/100, 2.0/s, 35 s left"),
+    (replace(ASKING, done=11, since=40, at=10), "asking 11/100, 1.0/min, 89 min left"),
+    (replace(ASKING, done=10, since=90, at=10), "asking 10/100"),
+    (Note("", "", "starting", "weights", began=58, since=90), "weights, 42 s"),
+    (Note("", "", "building", began=58, text="torch"), "building, 42 s, torch"),
+]
+
+
+@pytest.mark.parametrize(("note", "expected"), WORDS)
+def test_words(note: Note, expected: str) -> None:
+    assert progress.words(note, 100) == expected
+
+
+SPANS = [
+    (0, "0 s"), (99.4, "99 s"), (100, "2 min"), (3600, "60 min"), (7500, "2 h 05 min"),
+    (48 * 3600, "2 d 0 h"), (76 * 3600, "3 d 4 h"), (-5, "0 s"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "expected"), SPANS)
+def test_span(seconds: float, expected: str) -> None:
+    assert progress.span(seconds) == expected
+
+
+SHARED = [("", False), ("-j4", True), ("k -j4", True), ("-j1", False), ("-j", True),
+          ("s -- MODELS=-j4", False), ("-j12 --jobserver-auth=3,4", True)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("flags", "expected"), SHARED)
+def test_who_shares_a_terminal(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEFLAGS", flags)
+    assert progress.shares_terminal() is expected
+
+
+def test_without_a_terminal_a_line_a_stage_and_one_a_minute(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "time", lambda: now[0])
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Step("EVAL", "m/t") as step:
+        for second in range(200):
+            now[0] = 1000.0 + second
+            step.at("loading" if second < 10 else "asking", max(0, second - 10), 500)
+    told = capfd.readouterr().err.splitlines()
+    assert [line.split(",")[0] for line in told] == [
+        "  EVAL    m/t: loading 0/500",
+        "  EVAL    m/t: asking 0/500",
+        "  EVAL    m/t: asking 60/500",
+        "  EVAL    m/t: asking 120/500",
+        "  EVAL    m/t: asking 180/500",
+    ]
+
+
+def test_under_a_display_the_board_alone_is_told(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BENCHY_BOARD", "12")
+    monkeypatch.setenv("BENCHY_DISPLAY", "1")
+    with Step("EVAL", "m/t", "task", "m/t", board.RUNNING) as step:
+        step.at("asking", 1, 2)
+        assert [(n.stage, n.run) for n in board.notes()] == [("asking", 12)]
+    assert capfd.readouterr().err == ""
