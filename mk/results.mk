@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results fetch plan report status watch why doctor gc
+.PHONY: eval results fetch plan report publish status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -13,7 +13,7 @@ results: $(tools)
 	+@status=; [[ -z "$(quick)" ]] || \
 	if $(MAKE) -q -f mk/graph.mk look=1 all 2>/dev/null; then status=0; else status=$$?; fi; \
 	case $$status in \
-	0) echo 'results: everything is up to date' ;; \
+	0) echo 'results: everything is up to date'; [[ -e results/index.html ]] || bin/report ;; \
 	*) BENCHY_PLAN=$$status exec bin/run results ;; \
 	esac
 
@@ -32,6 +32,9 @@ plan: $(tools)
 report: $(tools)
 	@$(MAKE) -s --no-print-directory -f mk/graph.mk planned || echo '  REPORT  by the last plan' >&2
 	@bin/report
+
+publish: report
+	@bin/publish
 
 status: $(tools)
 	@bin/status --format $(if $(filter json,$(FORMAT)),json,text)
@@ -65,6 +68,8 @@ help::
 	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
 	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
+	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'
+	@echo '       [YES=1] [SAMPLES=1]      what it would do without YES=1; private unless PUBLIC=1'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'
 	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'

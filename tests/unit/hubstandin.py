@@ -1,7 +1,9 @@
-"""The hub's HTTP interface, as far as its client needs it to download a model: loopback alone."""
+"""The hub's HTTP interface, as far as its client needs it to download a model and to upload to a
+dataset: loopback alone."""
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import re
@@ -15,7 +17,8 @@ COMMIT = "c0ffee" * 6 + "abcd"
 
 class Hub(ThreadingHTTPServer):
     """repositories: name → file → bytes. gated: names that need a token. asked: (method, path,
-    Range). break_after: bytes after which the next download of a large file breaks off."""
+    Range). uploads: dataset → file → bytes, for who has the token of `writer`. break_after: bytes
+    after which the next download of a large file breaks off."""
 
     daemon_threads = True
 
@@ -23,6 +26,10 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.repositories = repositories
         self.gated: dict[str, str] = {}
+        self.uploads: dict[str, dict[str, bytes]] = {}
+        self.private: dict[str, bool] = {}
+        self.commits: list[str] = []
+        self.writer = "hf_writer"
         self.asked: list[tuple[str, str, str]] = []
         self.break_after: int | None = None
         self.down = False
@@ -96,6 +103,51 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps(told).encode())
         elif file:
             self.download(files, file[3])
+
+    def do_POST(self) -> None:
+        hub, path = self.server, unquote(urlsplit(self.path).path)
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        hub.asked.append((self.command, path, ""))
+        if self.headers.get("Authorization") != f"Bearer {hub.writer}":
+            self.refuse(401, "", "Invalid username or password.")
+            return
+        match = re.fullmatch(r"/api/datasets/([^/]+/[^/]+)/(preupload|commit)/main", path)
+        if path == "/api/repos/create":
+            asked = json.loads(body)
+            name = f"{asked['organization']}/{asked['name']}"
+            if name in hub.uploads:
+                told = {
+                    "error": "You already created this repo",
+                    "url": f"{hub.url}/datasets/{name}",
+                }
+                self.answer(409, json.dumps(told).encode())
+                return
+            hub.uploads[name], hub.private[name] = (
+                {},
+                (asked.get("private") or asked.get("visibility") == "private"),
+            )
+            self.answer(200, json.dumps({"url": f"{hub.url}/datasets/{name}"}).encode())
+        elif path == "/api/validate-yaml":
+            self.answer(200, json.dumps({"errors": [], "warnings": []}).encode())
+        elif match and match[2] == "preupload":
+            files = [
+                {"path": file["path"], "uploadMode": "regular", "shouldIgnore": False}
+                for file in json.loads(body)["files"]
+            ]
+            self.answer(200, json.dumps({"files": files}).encode())
+        elif match:
+            for line in body.splitlines():
+                told = json.loads(line)
+                if told["key"] == "file":
+                    data = base64.b64decode(told["value"]["content"])
+                    hub.uploads[match[1]][told["value"]["path"]] = data
+                else:
+                    hub.commits.append(told["value"]["summary"])
+            url = f"{hub.url}/datasets/{match[1]}/commit/{COMMIT}"
+            answer = {"success": True, "commitOid": COMMIT, "commitUrl": url}
+            self.answer(200, json.dumps(answer).encode())
+        else:
+            self.refuse(404, "", path)
 
     def download(self, files: dict[str, bytes], name: str) -> None:
         if name not in files:

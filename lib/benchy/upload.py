@@ -1,0 +1,64 @@
+"""Uploads files to a dataset repository on the hub, in an environment that has the hub's client.
+
+Run as `python -I upload.py`, with {"repository", "private", "message", "files": {name there: path
+here}} as JSON on stdin; benchy's own packages are not there. Prints `uploaded URL` last. Status 1
+after two lines, `benchy: what` and `benchy: mend`.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+AT_ONCE = 500  # files in a commit
+
+
+def upload(hub: Any, asked: dict[str, Any]) -> str:
+    """The URL of the repository, which is made if it is not there."""
+    api = hub.HfApi()
+    api.create_repo(
+        asked["repository"], repo_type="dataset", private=asked["private"], exist_ok=True
+    )
+    operations = [
+        hub.CommitOperationAdd(path_in_repo=there, path_or_fileobj=here)
+        for there, here in asked["files"].items()
+    ]
+    for first in range(0, len(operations), AT_ONCE):
+        api.create_commit(
+            asked["repository"],
+            operations[first : first + AT_ONCE],
+            commit_message=asked["message"],
+            repo_type="dataset",
+        )
+        print(f"{min(first + AT_ONCE, len(operations))} of {len(operations)} files", flush=True)
+    return f"{hub.constants.ENDPOINT}/datasets/{asked['repository']}"
+
+
+def main() -> int:
+    import huggingface_hub as hub  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    import huggingface_hub.constants  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+    import huggingface_hub.utils  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
+
+    asked = json.load(sys.stdin)
+    try:
+        print(f"uploaded {upload(hub, asked)}", flush=True)
+    except hub.utils.HfHubHTTPError as error:
+        status = getattr(getattr(error, "response", None), "status_code", "?")
+        print(f"benchy: the hub answers {status} for {asked['repository']}: {first(error)}")
+        print("benchy: HF_TOKEN needs the right to write there")
+        return 1
+    except Exception as error:  # the client's libraries (requests, httpx) have their own
+        print(f"benchy: nothing could be uploaded: {type(error).__name__}: {first(error)}")
+        print("benchy: look at the network and HF_TOKEN; a repeat uploads only what is not there")
+        return 1
+    return 0
+
+
+def first(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return lines[0] if lines else "?"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
