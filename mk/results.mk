@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results fetch plan report publish status watch why doctor gc
+.PHONY: eval results fetch plan report compare publish status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -32,6 +32,9 @@ plan: $(tools)
 report: $(tools)
 	@$(MAKE) -s --no-print-directory -f mk/graph.mk planned || echo '  REPORT  by the last plan' >&2
 	@bin/report
+
+compare: $(tools)
+	@bin/compare --format $(if $(filter json,$(FORMAT)),json,text)
 
 publish: report
 	@bin/publish
@@ -68,6 +71,7 @@ help::
 	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
 	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
+	@echo '  make compare A=model B=model  difference or noise? [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
 	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'
 	@echo '       [YES=1] [SAMPLES=1]      what it would do without YES=1; private unless PUBLIC=1'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'

@@ -108,8 +108,15 @@ def _write(path: Path, what: Mapping[str, Any]) -> None:
     with contextlib.suppress(OSError):
         paths.RUN.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        aside.write_text(json.dumps(what) + "\n", encoding="utf-8")
+        private(aside, json.dumps(what) + "\n")
         aside.replace(path)
+
+
+def private(path: Path, text: str) -> None:
+    """Write a file that its owner alone may read. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+        file.write(text)
 
 
 def clear(kind: str, name: str) -> None:

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import health, paths
+from benchy import board, health, paths
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 
@@ -98,7 +98,7 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path]) -> str:
             text=True,
             errors="replace",
         )
-    LOG.write_text(done.stdout, encoding="utf-8")
+    board.private(LOG, done.stdout)
     lines = done.stdout.splitlines()
     told = [line[8:] for line in lines if line.startswith("benchy: ")]
     if done.returncode or not lines or not lines[-1].startswith("uploaded "):

@@ -115,7 +115,7 @@ def tell(summary: Summary) -> None:
     print(summary.head(), flush=True)
     aside = PATH.with_name(f".{PATH.name}.{os.getpid()}")
     PATH.parent.mkdir(mode=0o700, exist_ok=True)
-    aside.write_text(json.dumps(summary.data(), indent=1) + "\n", encoding="utf-8")
+    board.private(aside, json.dumps(summary.data(), indent=1) + "\n")
     aside.replace(PATH)
     if command := os.environ.get("NOTIFY", ""):
         notify(command, summary)

@@ -1,0 +1,225 @@
+"""Two results side by side: what is compared, what is refused, what a reader is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_result import made
+
+from benchy import compare
+from benchy import result as document
+from benchy.errors import ConfigError, UsageError
+
+STAMP = "2026-11-23T09-00-00.123"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for knob in ("A", "B", "TASK", "TASKS", "FLIPS", "ANYWAY", "BENCHY_CWD"):
+        monkeypatch.delenv(knob, raising=False)
+    return tmp_path
+
+
+def put(
+    where: str,
+    values: Mapping[str, Sequence[float]],
+    metric: str = "acc,none",
+    logged: bool = True,
+    **changes: Any,
+) -> None:
+    """A result with these values of each sample of each task of the harness."""
+    folder = Path("results", where)
+    folder.mkdir(parents=True)
+    metrics, output = {}, []
+    for task, numbers in values.items():
+        mean = sum(numbers) / len(numbers)
+        metrics[task] = {metric: document.Metric(mean, 0.05, True)}
+        if logged:
+            name = f"harness/samples_{task}_{STAMP}.jsonl"
+            output.append(name)
+            (folder / "harness").mkdir(exist_ok=True)
+            key = metric.partition(",")[0]
+            lines = [line(n, key, value) for n, value in enumerate(numbers)]
+            (folder / name).write_text("\n".join(lines))
+    score = document.main_score(list(values), metrics, {})
+    model, task_name = where.split("/")[-2:]
+    found = made(model, task_name, metrics=metrics, score=score, harness_output=output, **changes)
+    task = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
+    counts = document.Counts({name: len(v) for name, v in values.items()}, None)
+    document.write(replace(found, task=task, counts=counts), folder / "results.json")
+
+
+def line(n: int, metric: str, value: float) -> str:
+    return json.dumps(
+        {
+            "doc_id": n, "doc_hash": f"h{n}", "filter": "none", "metrics": [metric],
+            metric: value, "target": "sí <b>", "resps": [["no"]], "filtered_resps": ["no\x1b[2J"],
+            "arguments": {"gen_args_0": {"arg_0": f"¿{n}?", "arg_1": "x"}},
+        }
+    )  # fmt: skip
+
+
+def edit(path: str, **changes: Any) -> None:
+    file = Path("results", path, "results.json")
+    document.write(replace(document.read(file), **changes), file)
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert compare.main(list(argv)) == 0
+    return capsys.readouterr().out
+
+
+def test_a_difference_that_samples_show(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 20 + [1.0] * 32})
+    put("b/smoke", {"t": [1.0] * 18 + [0.0] * 2 + [1.0] * 32})
+    text = said(capsys, "a", "b")
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0)" in text
+    row = next(r for r in text.splitlines() if r.startswith("t "))
+    assert row.split()[:5] == ["t", "acc", "0.6154", "0.9615", "+0.3462"]
+    assert "<0.001  +18 -0 of 52  B better" in row
+    assert "t: only B is right in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 8 more" in text
+    assert all(len(r) <= 100 for r in text.splitlines())
+
+
+def test_noise_is_called_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0] * 20})
+    put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
+    text = said(capsys, "a", "b")
+    assert "  noise" in text and "t: noise. 40 samples show a difference of" in text
+
+
+def test_a_model_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0]})
+    text = said(capsys, "a", "a")
+    assert "+0.0000" in text and "1.000  +0 -0 of 3  same" in text and "noise" not in text
+
+
+def test_numbers_go_by_the_bootstrap_and_less_may_be_better(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    down = [0.1 * n for n in range(40)]
+    put("a/smoke", {"t": down}, "loss,none")
+    put("b/smoke", {"t": [v - 0.05 - 0.001 * n for n, v in enumerate(down)]}, "loss,none")
+    for name in ("a", "b"):
+        found = document.read(Path(f"results/{name}/smoke/results.json"))
+        metric = replace(found.metrics["t"]["loss,none"], higher_is_better=False)
+        edit(f"{name}/smoke", metrics={"t": {"loss,none": metric}})
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    (row,) = told["rows"]
+    assert row["verdict"]["test"] == "bootstrap" and row["word"] == "B better"
+    assert row["verdict"]["high"] < 0 and len(row["lost"]) == 40
+
+
+def test_several_tasks_are_tested_each_and_together(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 30 + [1.0] * 10, "u": [1.0, 0.0] * 20})
+    put("b/smoke", {"t": [1.0] * 40, "u": [1.0, 0.0] * 20})
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [(r["task"], r["word"]) for r in told["rows"]] == [
+        ("t", "B better"), ("u", "same"), ("smoke: mean of 2", "B better"),
+    ]  # fmt: skip
+    assert "p allows for the number of tasks compared (Holm)." in said(capsys, "a", "b")
+
+
+UNLIKE = [
+    ("limit", {"limit": 5}, "limit: null and 5"),
+    ("seed", {"seed": 1}, "seed: 1234 and 1"),
+    ("chat", {"chat": True}, "use_chat_completions: false and true"),
+    ("harness", {"harness": document.Harness("lm_eval", "0.4.9", "e", None)},
+     "harness: lm_eval 0.4.13 and lm_eval 0.4.9"),
+    ("version", {"task": replace(made().task, task_name=["t"], versions={"t": "2.0"})},
+     'task version: {"t": "1.0"} and {"t": "2.0"}'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), UNLIKE)
+def test_unlike_things_are_refused(
+    name: str, changes: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]})
+    edit("b/smoke", **changes)
+    with pytest.raises(ConfigError) as refused:
+        compare.main(["a", "b"])
+    assert f"smoke: {words}\n  ANYWAY=1 compares all the same" in str(refused.value)
+    assert compare.main(["a", "b", "--anyway"]) == 0
+    assert f"unlike: smoke: {words}" in capsys.readouterr().err
+
+
+def test_other_documents_are_unlike(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 0.0, 0.0]})
+    with pytest.raises(ConfigError, match="1 documents are not the same, 3 are"):
+        compare.main(["a", "b"])
+    text = said(capsys, "a", "b", "--anyway")
+    assert "0.6667  0.3333  -0.3333" in text and "+0 -1 of 3" in text
+
+
+def test_a_metric_of_the_whole_goes_by_standard_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("a", 21.5), ("b", 30.0)):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]}, "bleu,none")
+        metric = document.Metric(value, 1.0, True)
+        edit(f"{name}/smoke", metrics={"t": {"bleu,none": metric}},
+             score=document.Score("t", "bleu,none", value, 1.0, True))  # fmt: skip
+    text = said(capsys, "a", "b")
+    assert "21.50  30.00  +8.50" in text and "B better" in text
+    assert "t: by standard errors alone" in text
+
+
+def test_without_samples_the_standard_errors_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]}, logged=False)
+    put("b/smoke", {"t": [1.0, 1.0]}, logged=False)
+    text = said(capsys, "a", "b")
+    assert "t: by standard errors alone" in text and "B better" in text
+
+
+def test_flips_are_shown_and_run_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [0.0, 1.0]})
+    text = said(capsys, "a", "b", "--flips", "1")
+    assert "--- t 1: A 0, B 1\n¿1?\n    expected  sí <b>\n    A         no\\x1b[2J\n" in text
+    assert "\x1b" not in text
+
+
+def test_a_copy_kept_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    Path("results/a").rename("kept")
+    put("a/smoke", {"t": [1.0, 1.0]})
+    assert "0.5000  1.0000" in said(capsys, "kept", "a")
+
+
+MISTAKES = [
+    (["a"], "B: is missing"),
+    (["a", "limitless"], "B: 'limitless' has no results"),
+    (["bb", "a"], "did you mean 'b'?"),
+    (["a", "b", "--task", "x"], "not both have the task 'x'\n  both have: smoke"),
+    (["a", "b", "--flips", "many"], "'many' is no number of samples"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), MISTAKES)
+def test_mistakes(argv: list[str], words: str) -> None:
+    put("a/smoke", {"t": [1.0]})
+    put("b/smoke", {"t": [1.0]})
+    with pytest.raises(UsageError) as refused:
+        compare.main(argv)
+    assert words in str(refused.value)
+
+
+def test_one_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0]})
+    put("b/smoke", {"t": [0.0]})
+    assert "+0 -1 of 1  noise" in said(capsys, "a", "b")
+
+
+def test_damaged_samples_count_as_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]})
+        (file,) = Path(f"results/{name}/smoke/harness").iterdir()
+        file.write_text('{"doc_id":\n[]\nnull\n')
+    assert "by standard errors alone" in said(capsys, "a", "b")
