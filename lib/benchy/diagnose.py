@@ -9,14 +9,22 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
+from benchy import architectures
+
 
 @dataclass(frozen=True)
 class Known:
-    """One known failure. what and mend may use the pattern's named groups."""
+    """One known failure. what and mend may use the pattern's named groups. page: number of its
+    section in docs/problems.md, which is never given anew."""
 
     pattern: str
     what: str
     mend: str
+    page: int
+
+    @property
+    def where(self) -> str:
+        return f"docs/problems.md, P{self.page:02}"
 
 
 # The first that matches the log wins: causes come before what they cause.
@@ -26,6 +34,7 @@ KNOWN = (
         r"Not enough free disk space",
         "the disk is full",
         "free some space where the model cache, the logs and /dev/shm lie, and start again",
+        page=1,
     ),
     # vLLM 0.6.0 to 0.9 (issues 2418, 10517); from 0.9: issue 27508; 0.32 says it alike.
     Known(
@@ -33,6 +42,7 @@ KNOWN = (
         r"stored in KV cache \((?P<have>\d+)\)",
         "the KV cache has room for {have} tokens, fewer than max_model_len = {want}",
         "write max_model_len: {have} or less, or raise gpu_memory_utilization",
+        page=2,
     ),
     Known(
         r"max seq len \((?P<want>\d+)\),? \(?(?P<need>[\d.]+ [KMGT]iB) KV cache is needed, which is"
@@ -41,11 +51,13 @@ KNOWN = (
         "max_model_len = {want} needs a KV cache of {need}, and only {have} is free for it",
         "write max_model_len: {fits} or less, or raise gpu_memory_utilization "
         "(on a CPU: VLLM_CPU_KVCACHE_SPACE)",
+        page=3,
     ),
     Known(
         r"No available memory for the cache blocks",
         "no memory is left for the KV cache once the model is loaded",
         "raise gpu_memory_utilization, lower max_model_len, or use more GPUs",
+        page=4,
     ),
     # vLLM 0.9.1 and newer (issue 20305)
     Known(
@@ -53,6 +65,7 @@ KNOWN = (
         r"less than desired GPU memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+ GiB)\)",
         "the GPU has {free} of {total} free, and gpu_memory_utilization = {share} asks for {want}",
         "lower gpu_memory_utilization, or end what else uses the GPU (nvidia-smi)",
+        page=5,
     ),
     Known(
         r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|"
@@ -63,6 +76,7 @@ KNOWN = (
         "the memory does not hold the model",
         "use more GPUs (tensor_parallel_size), a smaller or quantized model, or a lower "
         "max_model_len or gpu_memory_utilization",
+        page=6,
     ),
     Known(
         r"The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)|"
@@ -70,12 +84,14 @@ KNOWN = (
         r"forward compatibility was attempted on non supported HW",
         "the NVIDIA driver is too old for this release's torch",
         "update the driver, or pin a release whose CUDA the driver supports",
+        page=7,
     ),
     Known(
         r"no kernel image is available for execution on the device|"
         r"with CUDA capability sm_\d+ is not compatible|has compute capability (?P<cap>[\d.]+)\. ",
         "this release was not built for this GPU's generation",
         "pin another release (older ones for older GPUs), or write dtype: float16",
+        page=8,
     ),
     Known(
         r"No CUDA GPUs are available|Found no NVIDIA driver on your system|"
@@ -83,6 +99,7 @@ KNOWN = (
         r"libcuda\.so\.1: cannot open shared object file",
         "the engine finds no GPU that it can use",
         "see `nvidia-smi`; without a GPU write provider_config: vllm_cpu",
+        page=9,
     ),
     # huggingface_hub, transformers.utils.hub
     Known(
@@ -90,17 +107,20 @@ KNOWN = (
         r"Access to model (?P<repo>\S+) is restricted",
         "the model is gated: its hub asks for an accepted licence and a token",
         "accept the licence on the model's page, then set HF_TOKEN or hf_token in the provider",
+        page=10,
     ),
     Known(
         r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
         r"Repository Not Found for url|Repo id must be in the form|Repo id must use alphanumeric",
         "the hub has no such model, or hides it from you",
         "check model.name; a private model needs HF_TOKEN",
+        page=11,
     ),
     Known(
         r"RevisionNotFoundError|is not a valid git identifier",
         "the model has no such revision",
         "check model.revision",
+        page=12,
     ),
     Known(
         r"couldn't connect to '?https?://|Failed to resolve '?(?P<host>[\w.-]+)|"
@@ -110,6 +130,7 @@ KNOWN = (
         "the model is not in the local cache and the hub can't be reached",
         "check the network, a proxy or HF_ENDPOINT, or download the model first and write "
         "model.path",
+        page=13,
     ),
     Known(
         r"(?:contains custom code which must be executed|requires you to execute the "
@@ -117,6 +138,7 @@ KNOWN = (
         r"Please pass the argument `trust_remote_code=True`|trust_remote_code=True.{0,40}to allow)",
         "the model brings code of its own, which is not run unless you trust it",
         "read that code, then write trust_remote_code: true",
+        page=14,
     ),
     # vLLM 0.6 (issue 9713) to 0.32
     Known(
@@ -127,6 +149,7 @@ KNOWN = (
         "this release cannot run the model's architecture",
         "pin a release that can (vllm_version), most often a newer one; see vLLM's list of "
         "supported models",
+        page=15,
     ),
     # transformers, models/auto/configuration_auto.py
     Known(
@@ -135,6 +158,7 @@ KNOWN = (
         r"(?:No module named|has no attribute) '?transformers\.models\.",
         "the environment's transformers does not know this kind of model",
         "write a newer transformers_version, or pin a newer release (vllm_version)",
+        page=16,
     ),
     Known(
         r"has no attribute '?all_special_tokens_extended|"
@@ -142,33 +166,39 @@ KNOWN = (
         r"enum",
         "the environment's transformers and the model's tokenizer do not fit together",
         "write another transformers_version: the one of the release's or the model's day",
+        page=17,
     ),
     Known(
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel "
         r"size \((?P<size>\d+)\)",
         "the model's {heads} attention heads can't be split over tensor_parallel_size = {size}",
         "write a tensor_parallel_size that divides {heads}",
+        page=18,
     ),
     Known(
         r"max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len.{0,60}?"
         r"=(?P<have>\d+)",
         "max_model_len = {want} is more than the model was made for ({have})",
         "write max_model_len: {have} or less",
+        page=19,
     ),
     Known(
         r"`limit_mm_per_prompt` is only supported for multimodal models",
         "this release takes limits for images only with a model that reads images",
         "leave limit_mm_per_prompt out",
+        page=20,
     ),
     Known(
         r"Bfloat16 is only supported on GPUs with compute capability of at least",
         "this GPU cannot compute in bfloat16",
         "write dtype: float16",
+        page=21,
     ),
     Known(
         r"(?:Address already in use|address already in use|\[Errno 98\])",
         "the port is in use",
         "leave `port` out (benchy takes a free one) or end what listens there",
+        page=22,
     ),
     Known(
         r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
@@ -180,11 +210,13 @@ KNOWN = (
         "a file of the model is missing or broken",
         "check model.name or model.path; a download that broke off is mended by deleting the "
         "model from the cache",
+        page=23,
     ),
     Known(
         r"error: (?:unrecognized arguments|argument |ambiguous option)[^\n]*",
         "the engine refuses its arguments",
         "compare the options with the release's `--help`",
+        page=24,
     ),
     Known(
         r"No module named '(?P<module>[\w.]+)'|ImportError: (?P<import>[^\n]{1,120})|"
@@ -192,16 +224,19 @@ KNOWN = (
         "the environment is incomplete or does not fit together",
         "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
         "pin another release or transformers_version",
+        page=25,
     ),
     Known(
         r"Input/output error|Bus error|insufficient shared memory|\bSIGBUS\b",
         "shared memory ran out",
         "give /dev/shm more room (containers: --shm-size or --ipc=host)",
+        page=26,
     ),
     Known(
         r"died unexpectedly|Engine core proc.{0,40}died|EngineDeadError|SIGKILL|exit code: -9",
         "a process of the engine was killed",
         "if nobody did so, the machine ran out of memory: see `dmesg`",
+        page=27,
     ),
 )
 
@@ -224,14 +259,18 @@ _NOISE = re.compile(
 
 
 def explain(log: str) -> tuple[str, str] | None:
-    """What happened and what to do, for the text of an engine's log; None if it isn't known."""
+    """What happened and what to do, for the text of an engine's log, the second with the place
+    where more is said; None if it isn't known."""
     for known in KNOWN:
         if match := re.search(known.pattern, log, re.DOTALL if "fits" in known.pattern else 0):
             words = {key: value or "" for key, value in match.groupdict().items()}
             mend = known.mend
             if "{fits}" in mend and not words.get("fits"):
                 mend = mend.replace(": {fits} or less", " smaller")
-            return known.what.format(**words), mend.format(**words)
+            mend = mend.format(**words)
+            if named := words.get("arch") or words.get("arch2"):
+                mend = "\n".join(filter(None, [mend, architectures.advice(named)]))
+            return known.what.format(**words), f"{mend}\n({known.where})"
     return None
 
 

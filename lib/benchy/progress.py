@@ -21,7 +21,7 @@ from benchy import board
 from benchy.errors import ConfigError, Failure, printable, say
 
 MINUTE = 60.0
-BRIEF = 2.0  # seconds within which a step is over or has nothing to tell
+BRIEF = 2.0  # seconds that a stage has to last to be told
 _within: list[Step] = []
 
 
@@ -39,7 +39,7 @@ class Step:
         self.done = self.total = 0
         self.written = self.drawn_at = 0.0
         self.told = time.monotonic()
-        self.stage_told = True
+        self.stage_told, self.stage_began = True, self.told
         self.drawn = False
         self.displayed = displayed()
         self.live = not self.displayed and sys.stderr.isatty() and not shares_terminal()
@@ -85,13 +85,13 @@ class Step:
             self.pin(moved)
             self.written = now
         if moved:
-            self.stage_told = False
+            self.stage_told, self.stage_began = False, now
         if self.live and (moved or now - self.drawn_at >= 0.1):
             self.draw(self.words())
             self.drawn_at = now
         elif not self.live and not self.displayed:
             late = now - self.told >= MINUTE
-            if late or (not self.stage_told and time.time() - self.began >= BRIEF):
+            if late or (not self.stage_told and now - self.stage_began >= BRIEF):
                 say(self.tag, f"{self.title}: {self.words()}"[:160])
                 self.told, self.stage_told = now, True
 

@@ -240,7 +240,7 @@ def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[
     with progress.stage(label) as step:
         for line in source:
             if line and line.strip():
-                newest = line.strip()
+                newest = newest if any(noise in line for noise in NOISE) else line.strip()
                 if not (terminal and DRAWN.search(line)):
                     yield line
             if label:

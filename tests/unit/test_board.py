@@ -128,7 +128,7 @@ def test_who_shares_a_terminal(flags: str, expected: bool, monkeypatch: pytest.M
     assert progress.shares_terminal() is expected
 
 
-def test_without_a_terminal_a_line_a_stage_and_one_a_minute(
+def test_without_a_terminal_a_line_a_lasting_stage_and_one_a_minute(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
@@ -141,10 +141,10 @@ def test_without_a_terminal_a_line_a_stage_and_one_a_minute(
     told = capfd.readouterr().err.splitlines()
     assert [line.split(",")[0] for line in told] == [
         "  EVAL    m/t: loading 0/500",
-        "  EVAL    m/t: asking 0/500",
-        "  EVAL    m/t: asking 60/500",
-        "  EVAL    m/t: asking 120/500",
-        "  EVAL    m/t: asking 180/500",
+        "  EVAL    m/t: asking 2/500",
+        "  EVAL    m/t: asking 62/500",
+        "  EVAL    m/t: asking 122/500",
+        "  EVAL    m/t: asking 182/500",
     ]
 
 

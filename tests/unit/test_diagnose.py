@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
+
 import pytest
 
 from benchy import diagnose
+
+PAGE = Path(__file__).parents[2] / "docs/problems.md"
 
 LOGS = [
     ("ValueError: The model's max seq len (32768) is larger than the maximum number of tokens that "
@@ -114,3 +120,38 @@ def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
         "(EngineCore pid=7) ERROR 11-23 11:53:01 [core.py:1510] EngineCore failed to start.\n"
     )
     assert diagnose.telling_lines(log) == ["safetensors.SafetensorError: invalid header length"]
+
+
+def sections() -> dict[int, str]:
+    found = re.findall(r"^## P(\d\d) .*?(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
+    texts = re.findall(r"^## P\d\d .*?(?=^## |\Z)", PAGE.read_text(), re.M | re.S)
+    return {int(number): text for number, text in zip(found, texts, strict=True)}
+
+
+def test_each_known_problem_has_its_section() -> None:
+    numbers = [known.page for known in diagnose.KNOWN]
+    assert sorted(numbers) == sorted(sections()) and len(set(numbers)) == len(numbers)
+
+
+@pytest.mark.parametrize("number", sections())
+def test_the_line_that_a_section_quotes_leads_to_it(number: int) -> None:
+    (line,) = re.findall(r"^```text\n(.*?)\n```$", sections()[number], re.M | re.S)
+    told = diagnose.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{line}\n")
+    assert told and told[1].endswith(f"\n(docs/problems.md, P{number:02})"), told
+
+
+def test_an_unknown_architecture_is_looked_for_in_what_is_built(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for env, names in (("vllm_0_8_0", ["LlamaForCausalLM"]), ("vllm_0_32_0", ["NewForCausalLM"])):
+        models = tmp_path / f"venvs/{env}/lib/python3.11/site-packages/vllm/model_executor/models"
+        models.mkdir(parents=True)
+        (models / "registry.py").write_text(json.dumps(dict.fromkeys(names, "x")))
+        (tmp_path / f"venvs/{env}/.stamp").write_text("{}")
+    told = diagnose.explain(
+        "ValueError: Model architectures ['NewForCausalLM'] are not supported for now"
+    )
+    assert told and "of what is built here, vllm_0_32_0 know it" in told[1]
+    told = diagnose.explain("ValueError: Model architectures ['Other'] are not supported for now.")
+    assert told and "of what is built here" not in told[1]
