@@ -53,7 +53,7 @@ gc: $(tools)
 	@bin/gc
 
 doctor: $(tools)
-	@bin/doctor
+	@bin/doctor --format $(if $(filter json,$(FORMAT)),json,text)
 
 FORCE:
 .PHONY: FORCE
@@ -77,4 +77,4 @@ help::
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what'
 	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'
-	@echo '  make doctor                   what this machine lacks, with the mend for each'
+	@echo '  make doctor [FORMAT=json]     what this machine lacks, with the mend for each'

@@ -53,8 +53,8 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one task of the harness. p: with the number of rows allowed for. flips: ids
-    that only B has right or better, and only A."""
+    """One metric of one task or group of the harness. parts: the tasks whose samples it is over. p:
+    with the number of rows allowed for. gained, lost: ids of samples that B has better, and A."""
 
     task: str
     metric: str
@@ -62,6 +62,7 @@ class Row:
     b: float
     verdict: Verdict
     better: bool | None
+    parts: tuple[str, ...] = ()
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     p: float | None = None
@@ -143,19 +144,20 @@ def _brief(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-def logged(side: Side, task: str, key: str) -> dict[str, Sample]:
-    """The samples of a task of the harness by id, as far as they have a number for the metric
+def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
+    """The samples of these tasks of the harness by id, as far as they have a number for the metric
     "metric,filter"; {} where none were logged."""
     metric, _, chosen = key.partition(",")
     found = {}
     for name, path in samples.files(side.directory, side.result):
-        if name != task:
+        if name not in parts:
             continue
+        whose = f"{name} " if len(parts) > 1 else ""
         for one in samples.read(path):
             value = one.get(metric)
             if one.get("filter", "none") == chosen and isinstance(value, bool | int | float):
                 doc = one.get("doc_hash") or _hash(one.get("doc"))
-                found[str(one.get("doc_id"))] = Sample(str(doc), float(value), one)
+                found[f"{whose}{one.get('doc_id')}"] = Sample(str(doc), float(value), one)
     return found
 
 
@@ -165,15 +167,21 @@ def _hash(value: Any) -> str:
 
 def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
     """Of one task of benchy's: a row for each task of the harness in it, and their mean where the
-    score is one. What is unlike in their documents is added to `wrong`."""
+    score is one; a single row where the score is over all their samples. What is unlike in their
+    documents is added to `wrong`."""
     chosen = leaderboard.Entry(a.directory, a.result, main_metric(task)).score
-    key, found = chosen.metric, []
-    parts = {**a.result.metrics, **a.result.groups}
-    others = {**b.result.metrics, **b.result.groups}
-    names_ = [chosen.of] if chosen.of in parts else sorted(a.result.metrics)
-    for name in names_:
-        if key in parts.get(name, {}) and key in others.get(name, {}):
-            found.append(row(a, b, name, key, wrong))
+    key = chosen.metric
+    leaves = [
+        name
+        for name in sorted(a.result.metrics)
+        if key in a.result.metrics[name] and key in b.result.metrics.get(name, {})
+    ]
+    group = chosen.of if key in b.result.groups.get(chosen.of, {}) else None
+    if group and (whole := row(a, b, group, leaves, key, wrong)).verdict.test != "unpaired":
+        return [whole]
+    found = [row(a, b, name, [name], key, wrong) for name in leaves]
+    if group and not found:
+        return [row(a, b, group, [], key, wrong)]
     if len(found) > 1:
         verdict = paired.together([one.verdict for one in found])
         mean_a = sum(one.a for one in found) / len(found)
@@ -191,16 +199,17 @@ def main_metric(task: str) -> str | None:
         return None
 
 
-def row(a: Side, b: Side, task: str, key: str, wrong: list[str]) -> Row:
+def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list[str]) -> Row:
+    """parts: the tasks of the harness whose samples it is over."""
     one = {**a.result.groups, **a.result.metrics}[task][key]
     two = {**b.result.groups, **b.result.metrics}[task][key]
-    ours, theirs = logged(a, task, key), logged(b, task, key)
+    ours, theirs = logged(a, parts, key), logged(b, parts, key)
     common = [i for i in ours if i in theirs and ours[i].doc == theirs[i].doc]
     others = len(ours.keys() | theirs.keys()) - len(common)
     if ours and theirs and others:
         wrong.append(f"{task}: {others} documents are not the same, {len(common)} are")
     x, y = [ours[i].value for i in common], [theirs[i].value for i in common]
-    n = a.result.counts.samples.get(task, 0)
+    n = sum(a.result.counts.samples.get(part, 0) for part in parts)
     if not common or (not others and not (_is_mean(x, one.value) and _is_mean(y, two.value))):
         # Not logged, or a metric of the whole (BLEU, perplexity) and not a mean over samples.
         verdict = paired.unpaired(one.value, two.value, one.stderr, two.stderr, n)
@@ -212,7 +221,8 @@ def row(a: Side, b: Side, task: str, key: str, wrong: list[str]) -> Row:
     gained = tuple(i for i in common if theirs[i].value > ours[i].value)
     lost = tuple(i for i in common if theirs[i].value < ours[i].value)
     mean_a, mean_b = sum(x) / len(x), sum(y) / len(y)
-    return Row(task, key, mean_a, mean_b, verdict, one.higher_is_better, gained, lost)
+    of = tuple(parts)
+    return Row(task, key, mean_a, mean_b, verdict, one.higher_is_better, of, gained, lost)
 
 
 def _is_mean(values: Sequence[float], told: float) -> bool:
@@ -283,7 +293,7 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
 
 def flipped(a: Side, b: Side, row: Row, count: int) -> Iterator[str]:
     """Up to `count` samples each way, with prompt, what was expected and both answers."""
-    ours, theirs = logged(a, row.task, row.metric), logged(b, row.task, row.metric)
+    ours, theirs = logged(a, row.parts, row.metric), logged(b, row.parts, row.metric)
     for ids in (row.gained, row.lost):
         for i in ids[:count]:
             one = samples.shown(row.task, ours[i].whole)

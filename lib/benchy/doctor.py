@@ -1,82 +1,228 @@
 """bin/doctor: what this machine lacks, with the mend for each.
 
-One line a finding: OK, warning or error. Exit status 1 if there is an error.
+One line a finding: OK, warning or error; `--format json` for programs. Exit status 1 if there is an
+error. Asks the index and the hub, a few seconds each at most (OFFLINE=1: not at all).
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchy import config, gpu, lease, paths, plan, uv
-from benchy.errors import ConfigError, Failure, colour
+from benchy import (
+    config,
+    environment,
+    gpu,
+    health,
+    inventory,
+    lease,
+    lockfile,
+    outside,
+    paths,
+    plan,
+    uv,
+)
+from benchy.disk import existing
+from benchy.errors import ConfigError, Failure, colour, printable
 
 OK, WARNING, ERROR = "OK", "warning", "error"
-Finding = tuple[str, str, str]  # (OK, warning or error; what; mend)
 NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9
+CUDA = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """state: OK, warning or error. mend: "" where nothing is to be done."""
+
+    about: str
+    state: str
+    what: str
+    mend: str = ""
 
 
 def programs() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
-    yield OK, f"Python {version}", ""
+    yield Finding("python", OK, f"Python {version}")
     try:
-        found = uv.find()
-        said = subprocess.run([found, "--version"], capture_output=True, text=True).stdout.strip()
-        yield OK, said, ""
-    except Failure as error:
-        yield ERROR, error.what, error.mend
-    make = shutil.which("make")
-    said = (
-        subprocess.run(["make", "--version"], capture_output=True, text=True).stdout if make else ""
-    )
-    if said.startswith("GNU Make"):
-        yield OK, said.splitlines()[0], ""
+        yield Finding("uv", OK, said([str(uv.find()), "--version"]).strip())
+    except (Failure, ConfigError) as error:
+        what, _, mend = str(error).partition("\n  ")
+        yield Finding("uv", ERROR, what, mend)
+    made = said(["make", "--version"])
+    if made.startswith("GNU Make"):
+        yield Finding("make", OK, made.splitlines()[0])
     else:
-        yield ERROR, "make is not GNU Make", "install GNU Make 4.3 or newer"
+        yield Finding("make", ERROR, "make is not GNU Make", "install GNU Make 4.3 or newer")
+    if shutil.which("git") is None:
+        yield Finding(
+            "git", WARNING, "no git: results don't say which commit made them", "install git"
+        )
+
+
+def said(command: list[str], seconds: float = 20) -> str:
+    """A program's stdout, "" if it can't be run."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=seconds
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
 
 
 def disk() -> Iterator[Finding]:
     free = shutil.disk_usage(".").free / 1e9
-    mend = "" if free > NEEDED_GB else "make prune-venvs, or uv cache prune"
-    yield OK if free > NEEDED_GB else WARNING, f"{free:.0f} GB free here", mend
-    try:
-        done = subprocess.run([uv.find(), "cache", "dir"], capture_output=True, text=True)
-    except Failure:
-        return
-    cache = Path(done.stdout.strip())
-    while not cache.exists() and cache != cache.parent:
-        cache = cache.parent
-    if cache.stat().st_dev == Path().stat().st_dev:
-        yield OK, "uv's cache lies on this file system: environments share files with it", ""
+    if free > NEEDED_GB:
+        yield Finding("disk", OK, f"{free:.0f} GB free here")
     else:
-        yield (
-            WARNING,
-            "uv's cache lies on another file system: each environment is a whole copy",
-            "set UV_CACHE_DIR to a directory on this one",
-        )
+        yield Finding(
+            "disk", WARNING, f"{free:.0f} GB free here; an environment takes up to {NEEDED_GB}",
+            "make prune-venvs, or uv cache prune",
+        )  # fmt: skip
+    for whose, path in outside.caches():
+        room = shutil.disk_usage(existing(path)).free / 1e9
+        state = OK if room > NEEDED_GB else WARNING
+        mend = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
+        yield Finding("disk", state, f"{whose} is {path}, {room:.0f} GB free there", mend)
+        if whose.startswith("uv"):
+            yield links(path)
+
+
+def links(cache: Path) -> Finding:
+    """Whether environments can share files with uv's cache: tried, not concluded."""
+    place = existing(paths.VENVS)
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing(cache), prefix="benchy-") as file:
+            name = place / f".link-{os.getpid()}"
+            os.link(file.name, name)
+            name.unlink()
+    except OSError:
+        return Finding(
+            "disk", WARNING, "uv's cache can't be linked to from here: environments are whole "
+            "copies", "set UV_CACHE_DIR to a directory on this file system",
+        )  # fmt: skip
+    return Finding("disk", OK, "environments share files with uv's cache")
 
 
 def cards() -> Iterator[Finding]:
     found = gpu.gpus()
     if not found:
-        yield OK, "no GPU: models of an engine for CPUs can run (provider vllm_cpu)", ""
+        if shutil.which("nvidia-smi"):
+            yield Finding(
+                "gpu", ERROR, "nvidia-smi is there and finds no GPU", "see what nvidia-smi says"
+            )
+        yield Finding("gpu", OK, "no GPU: models of an engine for CPUs can run (vllm_cpu)")
+        return
     strangers = gpu.strangers(found)
     for card in found:
+        memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
+        what = f"GPU {card.index} {card.name}: {memory}"
         if card.uuid in strangers:
-            yield (
-                WARNING,
-                f"GPU {card.index} {card.name}: {strangers[card.uuid]}",
-                "benchy waits for it; GPU_BUSY=skip leaves it out",
-            )
+            mend = "benchy waits for it; GPU_BUSY=skip leaves it out"
+            yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", mend)
         else:
-            yield OK, f"GPU {card.index} {card.name}: free", ""
-    for device, holder in lease.Desk(lease.directory()).known().items():
-        yield OK, f"lease on {device}: {holder}", ""
+            yield Finding("gpu", OK, f"{what}, free")
+    yield from cuda()
+
+
+def cuda() -> Iterator[Finding]:
+    """What the driver can against what the environments' torch was built for, by their locks."""
+    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", said(["nvidia-smi"]))
+    if not match:
+        return
+    has = (int(match[1]), int(match[2]))
+    needs: dict[tuple[int, int], list[str]] = {}
+    for env in inventory.users():
+        for package in lockfile.packages(paths.lock(env)):
+            if CUDA.fullmatch(package.name) and (v := re.match(r"(\d+)\.(\d+)", package.version)):
+                needs.setdefault((int(v[1]), int(v[2])), []).append(env)
+    for wanted, envs in sorted(needs.items()):
+        text = f"CUDA {wanted[0]}.{wanted[1]} for {', '.join(sorted(envs)[:4])}"
+        if wanted[0] > has[0]:
+            yield Finding(
+                "gpu", ERROR, f"the driver knows CUDA {has[0]}.{has[1]}, not {text}",
+                "update the driver, or write an older torch_backend (docs/problems.md, P07)",
+            )  # fmt: skip
+        else:
+            minor = "" if wanted <= has else " (by CUDA's minor version compatibility)"
+            yield Finding("gpu", OK, f"the driver can {text}{minor}")
+
+
+def leases() -> Iterator[Finding]:
+    desk = lease.Desk(lease.directory())
+    devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device)-", p.name)]
+    for device, told in sorted(desk.holders(devices).items()) if devices else ():
+        who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
+        yield Finding("lease", OK, f"{device} is leased to {who} since {told.get('since', '?')}")
+
+
+def slurm() -> Iterator[Finding]:
+    if shutil.which("sinfo") is None:
+        return
+    rows = said(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
+    if not rows:
+        yield Finding("slurm", WARNING, "Slurm is installed and does not answer", "see sinfo")
+    for row in rows:
+        name, up, nodes, gres, state = [*row.split("|"), "", "", "", ""][:5]
+        yield Finding("slurm", OK, f"Slurm {name}: {nodes} nodes {state}, {up}, gres {gres}")
+
+
+def environments() -> Iterator[Finding]:
+    needed = inventory.users()
+    for env in health.built():
+        if why := health.flaw(env):
+            mend = f"the next make builds it anew; bin/venv create {env}"
+            yield Finding("environment", WARNING, f"{env} is broken: {why}", mend)
+    for env in inventory.names():
+        why = health.flaw(env)
+        if why and not paths.stamp(env).exists():
+            yield Finding("environment", WARNING, f"{env} was broken: {why}", "make venvs")
+    orphans = [env for env in health.built() if needed and env not in needed and env != paths.MAIN]
+    if orphans:
+        names = ", ".join(orphans[:5]) + (" …" if len(orphans) > 5 else "")
+        yield Finding(
+            "environment", OK, f"no config needs {names}", "make prune-venvs removes them"
+        )
+    for env, failure in plan.failures().items():
+        yield Finding(
+            "environment", WARNING, f"{env} could not be built: {failure.get('what', '')}",
+            f"see {failure.get('log', '')}; make tries it again",
+        )  # fmt: skip
+    if environment.BUILDING.is_dir() and (left := list(environment.BUILDING.glob("*"))):
+        dead = [p.name for p in left if not Path("/proc", p.name.split("-")[-1][:7]).exists()]
+        if dead:
+            yield Finding(
+                "environment", OK, f"{len(dead)} unfinished builds lie in {environment.BUILDING}",
+                "make prune-venvs sweeps them",
+            )  # fmt: skip
+
+
+def network() -> Iterator[Finding]:
+    if outside.asked_not_to():
+        yield Finding("network", OK, "the network is not to be asked (OFFLINE, HF_HUB_OFFLINE)")
+        return
+    found = outside.index()
+    if not found.version:
+        yield Finding(
+            "index", ERROR, f"the package index gives nothing: {found.why}",
+            "check the network and pip's index settings; docs/offline.md",
+        )  # fmt: skip
+    elif not found.dated:
+        yield Finding(
+            "index", WARNING, "the package index tells no upload times: a release's own day is "
+            "not known", "give each release a cutoff, or use an index that tells (PEP 700)",
+        )  # fmt: skip
+    else:
+        yield Finding("index", OK, "the package index answers, with upload times")
 
 
 def configuration() -> Iterator[Finding]:
@@ -85,30 +231,66 @@ def configuration() -> Iterator[Finding]:
     except ConfigError as error:
         for mistake in error.mistakes:
             what, _, mend = str(mistake).partition("\n  ")
-            yield ERROR, what, mend
+            yield Finding("config", ERROR, what, mend)
         return
-    yield OK, f"{len(house.models)} models, {len(house.tasks)} tasks: no mistakes", ""
-    for env, failure in plan.failures().items():
-        yield (
-            WARNING,
-            f"{env} could not be built: {failure.get('what', '')}",
-            f"see {failure.get('log', '')}; make tries it again",
-        )
-    gated = [m.name for m in house.models if m.engine.device == "gpu" and gpu.gpus()]
-    if gated and not os.environ.get("HF_TOKEN") and not any(m.token_from for m in house.models):
-        yield WARNING, "no HF_TOKEN: gated models can't be loaded", "export HF_TOKEN=…"
+    many = f"{len(house.models)} models, {len(house.tasks)} tasks"
+    yield Finding("config", OK, f"{many}: no mistakes")
+    local = {m.name for m in house.models if m.facts.make or _is_path(m.facts.name)}
+    named = sorted({m.facts.name for m in house.models if m.name not in local})
+    secret, where = outside.token()
+    if secret:
+        yield Finding("hub", OK, f"a token for the hub is in {where}")
+    if not named or outside.asked_not_to():
+        return
+    found = outside.access(named)
+    if found[0].status is None:
+        yield Finding(
+            "hub", WARNING, "the hub can't be reached: models must be in its cache already",
+            "check the network, a proxy or HF_ENDPOINT; docs/offline.md",
+        )  # fmt: skip
+        return
+    for one in found:
+        if one.readable:
+            continue
+        if one.gated:
+            yield Finding(
+                "hub", ERROR, f"{one.name} is gated, and this token may not read it"
+                if secret else f"{one.name} is gated, and there is no token",
+                "ask for access on its page; set HF_TOKEN (docs/problems.md, P10)",
+            )  # fmt: skip
+        else:
+            yield Finding(
+                "hub", ERROR, f"{one.name}: the hub answers {one.status}",
+                "check model.name; a private model needs HF_TOKEN (docs/problems.md, P11)",
+            )  # fmt: skip
+    readable = sum(one.readable for one in found)
+    yield Finding("hub", OK, f"{readable} of {len(found)} models on the hub can be read")
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", ".", "~"))
+
+
+PARTS = (programs, disk, cards, leases, slurm, network, configuration, environments)
 
 
 def main(argv: list[str]) -> int:
-    argparse.ArgumentParser(
+    """bin/doctor [--format json]; 1 if something is wrong."""
+    parser = argparse.ArgumentParser(
         prog="bin/doctor", description="what this machine lacks, with the mend for each"
-    ).parse_args(argv)
-    worst = 0
-    for part in (programs, disk, cards, configuration):
-        for state, what, mend in part():
-            shade = {OK: "32", WARNING: "33", ERROR: "31"}[state]
-            print(f"{colour(f'{state:<8}', shade)} {what}")
-            if mend:
-                print(f"         {mend}")
-            worst |= state == ERROR
-    return int(worst)
+    )
+    parser.add_argument("--format", choices=["text", "json"], default="text")
+    args = parser.parse_args(argv)
+    found = []
+    for part in PARTS:
+        for one in part():
+            found.append(one)
+            if args.format == "json":
+                continue
+            shade = {OK: "32", WARNING: "33", ERROR: "31"}[one.state]
+            print(f"{colour(f'{one.state:<8}', shade)} {printable(one.what)}", flush=True)
+            if one.mend:
+                print(f"         {printable(one.mend)}")
+    if args.format == "json":
+        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+    return int(any(one.state == ERROR for one in found))

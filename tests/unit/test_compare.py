@@ -223,3 +223,29 @@ def test_damaged_samples_count_as_not_logged(capsys: pytest.CaptureFixture[str])
         (file,) = Path(f"results/{name}/smoke/harness").iterdir()
         file.write_text('{"doc_id":\n[]\nnull\n')
     assert "by standard errors alone" in said(capsys, "a", "b")
+
+
+def test_a_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, flips in (("a", [0.0] * 12), ("b", [1.0] * 12)):
+        put(f"{name}/smoke", {"t": [*flips, 1.0, 0.0], "u": [1.0, 0.0]})
+        mean = (sum(flips) + 2) / 16
+        group = {"all": {"acc,none": document.Metric(mean, 0.05, True)}}
+        score = document.Score("all", "acc,none", mean, 0.05, True)
+        edit(f"{name}/smoke", groups=group, score=score)
+    text = said(capsys, "a", "b")
+    assert "<0.001  +12 -0 of 16  B better" in text
+    assert "all: only B is right in t 0, t 1" in text
+
+
+def test_a_group_that_weighs_its_tasks_alike_is_told_task_by_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0, 0.0, 0.0], "u": [1.0, 1.0]})
+        group = {"all": {"acc,none": document.Metric(0.625, 0.05, True)}}
+        score = document.Score("all", "acc,none", 0.625, 0.05, True)
+        edit(f"{name}/smoke", groups=group, score=score)
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [(r["task"], r["a"]) for r in told["rows"]] == [
+        ("t", 0.25), ("u", 1.0), ("smoke: mean of 2", 0.625),
+    ]  # fmt: skip
