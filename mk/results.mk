@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results fetch plan report compare publish status watch why doctor gc
+.PHONY: eval results fetch new plan report compare publish status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -24,6 +24,9 @@ fetch: $(tools)
 results/%: export goal = $@
 results/%: $(tools) FORCE
 	@$(MAKE) -f mk/graph.mk "$$goal"
+
+new: $(tools)
+	@bin/new
 
 plan: $(tools)
 	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show $(if $(filter json,$(FORMAT)),json,text)
@@ -70,6 +73,7 @@ help::
 	@echo '       [NOTIFY=command]         called at the end, with the summary on its stdin'
 	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
 	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
+	@echo '  make new MODEL=org/name       a config with what the model tells; [NAME=…] [PROVIDER=…]'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make compare A=model B=model  difference or noise? [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
 	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'

@@ -99,7 +99,9 @@ class Handler(BaseHTTPRequestHandler):
             self.answer(200, json.dumps(rows).encode())
         elif api:
             told = {"id": name, "modelId": name, "sha": COMMIT, "private": False, "tags": [],
-                    "siblings": [{"rfilename": f} for f in files]}  # fmt: skip
+                    "gated": "manual" if name in hub.gated else False,
+                    "siblings": [{"rfilename": f, "size": len(b)} for f, b in files.items()],
+                    }  # fmt: skip
             self.answer(200, json.dumps(told).encode())
         elif file:
             self.download(files, file[3])

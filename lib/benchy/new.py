@@ -1,0 +1,165 @@
+"""bin/new MODEL: a config for a model, with what its files tell and why.
+
+Reads the model's small files (modelfacts.py), the provider, this machine's GPUs. Writes
+configs/single_card/NAME.yaml, never over a file that is there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchy import architectures, config, gpu, modelfacts, names, paths
+from benchy.errors import ConfigError, Failure, UsageError, say
+from benchy.modelfacts import Facts
+
+FOLDER = paths.CONFIGS / "single_card"
+SHARE = 0.8  # of the GPUs' memory that weights may fill; the rest is for the KV cache
+
+
+@dataclass(frozen=True)
+class Line:
+    """key: value, with the reason behind it; key "" for a remark alone."""
+
+    key: str
+    value: object
+    why: str
+
+
+def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) -> Iterator[Line]:
+    """What goes below `overrides`."""
+    context, wanted = facts.context, provider.get("max_model_len")
+    if context and isinstance(wanted, int) and context < wanted:
+        yield Line("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
+    elif context:
+        yield Line("", None, f"its own context: {context:,} tokens")
+    if facts.weights:
+        size = f"its weights: {facts.weights / 1e9:.1f} GB"
+        smallest = min((card.total for card in cards), default=0) * 2**20
+        if smallest:
+            need = split(facts, smallest, len(cards))
+            if need > 1:
+                yield Line("tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}")
+            else:
+                yield Line("", None, f"{size}, for a GPU of {_gib(smallest)}")
+        else:
+            yield Line("", None, f"{size}; there is no GPU here to compare with")
+    if facts.dtype:
+        yield Line("", None, f"its weights are {facts.dtype}; dtype: … computes in another")
+    if facts.quantization:
+        yield Line("", None, f"quantized: {facts.quantization}")
+    if facts.own_code:
+        yield Line(
+            "", None, "it brings code of its own: read it, then write trust_remote_code: true"
+        )
+    if facts.architecture:
+        known = architectures.known_by(facts.architecture)
+        text = f"architecture: {facts.architecture}"
+        yield Line("", None, f"{text}, known to {', '.join(known)}" if known else text)
+
+
+def split(facts: Facts, each: int, most: int) -> int:
+    """Over how many GPUs of so many bytes each the weights go: a power of two that divides the
+    attention heads; 1 if they fit on one, or if nothing fits."""
+    assert facts.weights
+    number = 1
+    while number <= most:
+        if facts.weights <= SHARE * each * number and not (facts.heads or 0) % number:
+            return number
+        number *= 2
+    return 1
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.0f} GiB"
+
+
+def text(model: str, facts: Facts | None, why: str, provider: str, found: list[Line]) -> str:
+    """The file's text. facts: None where nothing could be had, and why."""
+    out = ["# yaml-language-server: $schema=../../docs/schema/model.schema.json"]
+    if facts is None:
+        out.append(f"# Written without a look at its files: {why}.")
+    if facts and facts.gated:
+        out.append("# Gated: accept the conditions on its page on the hub, then export HF_TOKEN.")
+    out += ["model:", f"  name: {json.dumps(model, ensure_ascii=False)}"]
+    if facts and facts.commit:
+        out.append(f'  # revision: "{facts.commit}"   # its newest on that day; repeatable')
+    out += ["vllm:", f'  provider_config: "{provider}"']
+    keys = [line for line in found if line.key]
+    out.append("  overrides:" if keys else "  overrides: {}")
+    for line in found:
+        if line.key:
+            out.append(f"    {line.key}: {line.value}".ljust(32) + f"# {line.why}")
+        else:
+            out.append(f"    # {line.why}")
+    if facts and facts.template is not None:
+        has = "it has a chat template" if facts.template else "it has no chat template"
+        out.append(f"use_chat_completions: false     # {has}; true: for tasks that generate text")
+    out.append('tasks: ["spanish", "portuguese", "translation"]')
+    return "\n".join(out) + "\n"
+
+
+def main(argv: list[str]) -> int:
+    """bin/new MODEL [--name NAME] [--provider PROVIDER]. Raises UsageError, Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/new", description="Write a config for a model, with what its files tell."
+    )
+    parser.add_argument("model", nargs="?", default=os.environ.get("MODEL", ""))
+    parser.add_argument("--name", default=os.environ.get("NAME", ""), help="of the file")
+    parser.add_argument("--provider", default=os.environ.get("PROVIDER", ""))
+    args = parser.parse_args(argv)
+    model = args.model
+    if not model:
+        raise UsageError("is missing", "write MODEL=org/name, or a directory", "MODEL")
+    folder = paths.home(Path(os.environ.get("BENCHY_CWD", "."), paths.home(model)))
+    if folder.is_dir():
+        model = str(folder.resolve())
+    elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
+        raise UsageError(
+            f"{model!r} is neither a directory nor a name on the hub", "write org/name", "MODEL"
+        )
+    name = args.name or Path(model).name
+    if not names.good(name):
+        raise UsageError(f"{name!r} can't be a model's name here", "add NAME=…", "NAME")
+    house = config.Base(paths.ROOT)
+    path = FOLDER / f"{name}.yaml"
+    taken = [p for p in house.files(None) if p.stem == name]
+    if path.exists() or taken:
+        there = path if path.exists() else taken[0].relative_to(paths.ROOT)
+        raise UsageError(f"there is a model {name} already: {there}", "add NAME=…")
+    cards = gpu.gpus()
+    provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
+    if provider not in house.known.providers:
+        near = names.near(provider, house.known.providers)
+        raise UsageError(
+            f"no provider is named {provider!r}", f"did you mean {near!r}?", "PROVIDER"
+        )
+    facts, why, found = None, "", []
+    try:
+        facts = modelfacts.of(model)
+    except Failure as failure:
+        if folder.is_dir():
+            raise
+        why = failure.what
+    if facts:
+        serving = house.known.providers[provider][0].model_dump()
+        found = list(lines(facts, serving, cards if provider != "vllm_cpu" else []))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("x", encoding="utf-8") as file:
+        file.write(text(model, facts, why, provider, found))
+    try:
+        config.load(paths.ROOT, path)
+    except ConfigError:
+        path.unlink()
+        raise
+    say("NEW", f"{path}{f'  (without its files: {why})' if why else ''}")
+    print(path.read_text(encoding="utf-8"), end="")
+    say("", f"next: make eval CONFIG={path} TEST=1")
+    sys.stdout.flush()
+    return 0
