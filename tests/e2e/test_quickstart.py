@@ -12,56 +12,15 @@ import os
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import psutil
 import pytest
+from clone import RESULT, asked, long_task, make, read, survivors
 
 from benchy import paths
 
 pytestmark = pytest.mark.e2e
-RESULT = "results/quickstart/smoke/results.json"
-
-
-@pytest.fixture(scope="module")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the files that git knows, beside the checkout so that uv can link its cache."""
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
-        cwd=paths.ROOT, check=True, capture_output=True,
-    ).stdout.split(b"\0")  # fmt: skip
-    copy = tmp_path_factory.mktemp("fresh clone", numbered=True) / "benchy"
-    for name in listed:
-        source = paths.ROOT / os.fsdecode(name)
-        if name and source.is_file():
-            target = copy / os.fsdecode(name)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(source, target)
-    yield copy
-    shutil.rmtree(copy, ignore_errors=True)  # 4 GB, which the machine may need
-
-
-def make(tree: Path, *words: str, timeout: float = 1500) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        ["make", *words], cwd=tree, capture_output=True, text=True, timeout=timeout
-    )
-
-
-def read(tree: Path, name: str = RESULT) -> dict[str, Any]:
-    data: dict[str, Any] = json.loads((tree / name).read_text())
-    return data
-
-
-def survivors(tree: Path) -> list[psutil.Process]:
-    """Processes that still work in the tree."""
-    out = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(psutil.Error, OSError):
-            if Path(process.cwd()).is_relative_to(tree):
-                out.append(process)
-    return out
 
 
 def test_first_command(tree: Path) -> None:
@@ -143,22 +102,7 @@ def test_another_release_is_another_environment(tree: Path) -> None:
 
 def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     """500 requests, everything killed at 90 %: at most 15 % of them are sent again."""
-    folder = tree / "configs/tasks/long"
-    folder.mkdir()
-    shutil.copy(tree / "configs/tasks/smoke/_choice", folder)
-    questions = [
-        {"sentence": f"Number {n} comes before", "choices": [f"{n + k}." for k in (1, 2, 3, 4)],
-         "answer": 0} for n in range(125)
-    ]  # fmt: skip
-    (folder / "long.jsonl").write_text("".join(json.dumps(q) + "\n" for q in questions))
-    data = "configs/tasks/long/long.jsonl"
-    (folder / "long.yaml").write_text(
-        f"include: _choice\ntask: long\ndataset_kwargs: {{data_files: {{test: {data}}}}}\n"
-    )
-    (tree / "configs/tasks/long.yaml").write_text(
-        "task_name: long\ninclude_path: configs/tasks/long\noffline: true\n"
-        "defaults: {num_concurrent: 2}\n"
-    )
+    long_task(tree)
     text = (tree / "configs/quickstart.yaml").read_text()
     (tree / "configs/killed.yaml").write_text(text.replace('["smoke"]', '["long"]'))
     command = ["make", "eval", "CONFIG=configs/killed.yaml"]
@@ -187,13 +131,6 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     made = read(tree, "results/killed/long/results.json")
     assert made["counts"] == {"requests": 500, "samples": {"long": 125}}
     assert not list((tree / "build/cache/eval").glob("**/killed/long/*"))
-
-
-def asked(tree: Path, model: str) -> int:
-    """Requests that the model's last server has answered, by its own log."""
-    with contextlib.suppress(FileNotFoundError):
-        return (tree / f"logs/serve/{model}.log").read_text().count("POST /v1/completions")
-    return 0
 
 
 def test_a_wheelhouse_needs_no_index_and_no_cache(tree: Path, tmp_path: Path) -> None:

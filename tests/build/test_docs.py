@@ -1,0 +1,129 @@
+"""The README and docs/ hold: links lead somewhere, goals and knobs exist, commands run.
+
+Every command of a console block is run here, in a tree with the stand-in engine (models and
+releases by other names), or by a test on real vLLM that is named below, or is marked in the text as
+needing a GPU.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from trees import MODELS, ROOT, Tree
+
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# What is run elsewhere, and where: too long for here, or in need of the real engine.
+ELSEWHERE = {
+    "make test": ".ci/run",
+    "make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
+    "make wheelhouse": "tests/e2e/test_quickstart.py",
+    "OFFLINE=1 make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
+    "make new MODEL=org/name": "tests/unit/test_new.py",
+}
+# The docs' names → those of the stand-in's tree.
+NAMES = [
+    ("results/quickstart/smoke", "results/one/alpha"), ("A=quickstart B=older", "A=one B=one"),
+    ("VERSION=0.8.0", "VERSION=1.0.0 ENGINE=standin"), ("A=0.8.5 B=0.10.2", "A=1.0.0 B=2.0.0"),
+    ("vllm_0_8_0", "standin_1_0_0"),
+]  # fmt: skip
+
+
+def commands() -> Iterator[tuple[str, str, str]]:
+    """(page, command, remark) of each line of a console block."""
+    for page in PAGES:
+        for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.M | re.S):
+            for line in block.splitlines():
+                if line.startswith("$ "):
+                    command, _, remark = line[2:].partition("#")
+                    yield page.name, command.strip(), remark.strip()
+
+
+def plain(command: str) -> str:
+    """With each [optional word] written out."""
+    return command.replace("[", "").replace("]", "")
+
+
+HERE = sorted(
+    {(page, plain(c)) for page, c, remark in commands()
+     if plain(c) not in ELSEWHERE and "needs a GPU" not in remark}
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(("page", "command"), HERE)
+def test_a_command_of_the_docs_runs(tree: Tree, page: str, command: str) -> None:
+    for theirs, ours in NAMES:
+        command = command.replace(theirs, ours)
+    words = command.split()
+    if words[0] == "bin/venv":
+        # The same through make, which is how the tree's environment is set up.
+        words = ["make", "lock", "VERSION=1.0.0", "ENGINE=standin", "SHARE=1"]
+    assert words[0] == "make", command
+    # The stand-in's tree has models for GPUs, too, which can't be built or run here.
+    models = [MODELS] if words[1] in ("status", "results") else []
+    done = tree.make(*words[1:], *models, YES="1")
+    assert done.status == 0, f"{page}: {command}\n{done.text}"
+
+
+def test_what_runs_elsewhere_is_there() -> None:
+    said = {plain(command) for _, command, _ in commands()}
+    assert said >= set(ELSEWHERE)
+    for command, place in ELSEWHERE.items():
+        words = [w for w in command.split() if w not in ("make", "OFFLINE=1")]
+        text = (ROOT / place).read_text()
+        key = words[-1].replace("MODEL=", "")
+        assert key in text or words[0] in text, (command, place)
+
+
+def goals() -> set[str]:
+    """The goals that the makefiles have."""
+    texts = [path.read_text() for path in [ROOT / "Makefile", *(ROOT / "mk").glob("*.mk")]]
+    found: set[str] = set()
+    for line in re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", "\n".join(texts), re.M):
+        found |= set(line.replace("\\", "").split())
+    return found
+
+
+def knobs() -> set[str]:
+    text = (ROOT / "mk/command.mk").read_text()
+    (free,) = re.findall(r"^free := ((?:.*\\\n)*.*)$", text, re.M)
+    return set(re.findall(r"[A-Z_]+\b", free)) | {"ARGS"}
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_goals_and_knobs_of_a_page_exist(page: Path) -> None:
+    text = page.read_text()
+    known, have = goals(), knobs()
+    spans = [m for m in re.findall(r"`([^`\n]+)`", text) if re.match(r"make( |$)", m)]
+    spans += [plain(command) for name, command, _ in commands() if name == page.name]
+    for span in spans:
+        words = re.findall(r'(?:"[^"]*"|\S)+', plain(span))
+        for word in words[words.index("make") + 1 :] if "make" in words else ():
+            if word.startswith("-") or word.startswith(("venvs/", "results/")):
+                continue
+            knob, sign, _ = word.partition("=")
+            if sign:
+                assert knob in have, f"{page.name}: {span}: no knob {knob}"
+            else:
+                assert word in known, f"{page.name}: {span}: no goal {word}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), f"{page.name}: {target}"
+
+
+def test_each_goal_is_in_the_help_and_in_the_docs(tree: Tree) -> None:
+    text = tree.make("help").text
+    helped = set(re.findall(r"\bmake (?:-j )?([a-z][a-z-]+)", text))
+    helped |= set(re.findall(r"; ([a-z-]+):", text))
+    pages = "\n".join(page.read_text() for page in PAGES)
+    ours = goals() - {"FORCE", "changed_knobs", "planned", "all", "environments"}
+    unsaid = {"bootstrap", "tools", "schema", "lock-main", "help"}  # other goals call them
+    assert ours - unsaid <= helped, ours - unsaid - helped
+    for goal in sorted(ours - unsaid):
+        assert re.search(rf"make (?:-j )?{goal}\b", pages), f"no page says what make {goal} does"
