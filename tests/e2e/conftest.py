@@ -1,0 +1,34 @@
+"""The clone that all tests here share: an environment of vLLM takes a minute and gigabytes."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchy import paths
+
+sys.path.insert(0, str(Path(__file__).parent))  # clone.py lies beside this file
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A copy of the files that git knows, beside the checkout so that uv can link its cache."""
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=paths.ROOT, check=True, capture_output=True,
+    ).stdout.split(b"\0")  # fmt: skip
+    copy = tmp_path_factory.mktemp("fresh clone", numbered=True) / "benchy"
+    for name in listed:
+        source = paths.ROOT / os.fsdecode(name)
+        if name and source.is_file():
+            target = copy / os.fsdecode(name)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(source, target)
+    yield copy
+    shutil.rmtree(copy, ignore_errors=True)  # 4 GB, which the machine may need
