@@ -31,7 +31,7 @@ from benchy.wording import mistake
 from benchy.yamlfile import Document, Key
 
 # Folders of configs/ that hold no models.
-NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks"})
+NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks", "launchers"})
 
 T = TypeVar("T", bound=schema.Strict)
 
@@ -53,6 +53,7 @@ class Model:
     tasks: tuple[str, ...]
     chat: bool
     token_from: str | None
+    resources: schema.Resources = field(default_factory=schema.Resources)
     origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
     keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file
 
@@ -118,6 +119,18 @@ class Base:
             {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
         )
         reader.check_references(self.known, engines, providers, tasks)
+        launchers = {
+            f.stem: reader.file(f, schema.Launcher)[0]
+            for f in reader.yamls(self.configs / "launchers")
+        }
+        if self.settings and self.settings.launcher not in ("local", *launchers):
+            reader.mistakes.append(
+                Mistake(
+                    "configs/config.yaml", 0, "launcher",
+                    f"there is no launcher {self.settings.launcher!r}",
+                    f"known: {', '.join(['local', *sorted(launchers)])}",
+                )
+            )  # fmt: skip
         self.inputs = tuple(reader.inputs)  # what a model depends on besides its own file
 
     def files(self, only: Path | None = None) -> list[Path]:
@@ -161,6 +174,15 @@ def load_engines(root: Path) -> dict[str, schema.Engine]:
     if reader.mistakes:
         raise ConfigError(reader.mistakes)
     return {name: engine for name, (engine, _) in found.items() if engine}
+
+
+def load_launcher(root: Path, path: Path) -> schema.Launcher:
+    """One launcher. Raises ConfigError."""
+    reader = _Reader(root, {})
+    found, _ = reader.file(path, schema.Launcher)
+    if found is None:
+        raise ConfigError(reader.mistakes)
+    return found
 
 
 def load_leaderboard(root: Path) -> tuple[schema.Settings, dict[str, schema.Task]]:
@@ -516,6 +538,7 @@ class _Reader:
                 tasks=tuple(model.tasks),
                 chat=model.use_chat_completions,
                 token_from=token,
+                resources=model.resources,
                 origin=origin,
                 keys=keys,
             )

@@ -54,6 +54,13 @@ def need(spec: Spec, cards: Sequence[gpu.Gpu] | None = None) -> Need:
     return Need(lease.Want(spec["gpus"], tuple(names), owner), names)
 
 
+def elsewhere(spec: Spec) -> Need:
+    """What a launcher has to give a server: no device of this machine."""
+    owner = {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
+    number = int(spec.get("gpus") or 0)
+    return Need(lease.Want(number or 1, (), owner), {})
+
+
 def count(knob: str, default: int) -> int:
     """A knob that holds a number from 1 up. Raises UsageError."""
     text = os.environ.get(knob) or str(default)

@@ -52,6 +52,7 @@ class Plan:
     sources: dict[str, str] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)  # of models that were not expanded anew
     limit: int | None = None
+    launcher: str = "local"
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
 
@@ -85,7 +86,7 @@ def expand(
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    plan = Plan(limit=limit)
+    plan = Plan(limit=limit, launcher=house.settings.launcher)
     for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
         add_task(plan, name, house, around)
     for model in house.models:
@@ -156,7 +157,7 @@ def expand_kept(
     code = Path(__file__).parent.glob("*.py")
     same = kept.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
     memory = kept.Kept(directory / "kept.json", same)
-    plan, fresh = Plan(limit=limit), {}
+    plan, fresh = Plan(limit=limit, launcher=house.settings.launcher), {}
     for path in files:
         name = base.reader.shown(path)
         with contextlib.suppress(OSError):
@@ -273,7 +274,14 @@ def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: H
         "startup_timeout": serving.startup_timeout,
         "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
+        **({"resources": wanted} if (wanted := resources(model, house)) else {}),
     }
+
+
+def resources(model: Model, house: House) -> Spec:
+    """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
+    own = model.resources.model_dump(exclude_unset=True)
+    return {**house.settings.slurm.model_dump(exclude_unset=True), **own}
 
 
 def _gone(model: Model) -> list[Spec]:

@@ -172,6 +172,7 @@ def save(plan: Plan, directory: Path) -> None:
     paths.FAILED.mkdir(parents=True, exist_ok=True)
     index = {
         "limit": plan.limit,
+        "launcher": plan.launcher,
         "models": plan.models,
         "environments": {
             e: {k: s[k] for k in ("kind", "name", "version", "source")}

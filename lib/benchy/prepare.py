@@ -54,6 +54,8 @@ def read_spec(model: str) -> Spec:
         mend = f"known: {', '.join(known[:12])}" if known else "run `make plan` first"
         raise UsageError(f"no model is named {model!r}", mend)
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
+    if os.environ.get("BENCHY_LAUNCHED"):
+        spec["cuda_devices"] = None  # which GPUs, the launcher has decided
     return spec
 
 

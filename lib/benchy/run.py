@@ -132,7 +132,8 @@ def run(verb: str) -> int:
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
     tally = Tally()
-    fit = refuse_unfit(models, tally)
+    launched = launcher_of(selection.plan)
+    fit = models if launched else refuse_unfit(models, tally)
     refused = len(models) - len(fit)
     if fit:
         dispatch_all(graph, selection, fit, frozenset(every), tally)
@@ -144,7 +145,8 @@ def run(verb: str) -> int:
     made = len(set(stale) - set(left))
     failed = summary.failures(left, selection.plan["models"], tally)
     kept = len(asked) - made - len(left)
-    summary.tell(summary.Summary(verb, status, made, kept, tuple(failed), tally, *pool()))
+    have = (0, "GPU") if launched else pool()
+    summary.tell(summary.Summary(verb, status, made, kept, tuple(failed), tally, *have))
     return status
 
 
@@ -165,9 +167,18 @@ def dispatch_all(
 ) -> set[str]:
     """Take the models through their stages; those that failed. stale: every stale target. What
     they wait for is tallied. Raises Stopped."""
-    cards = gpu.gpus()
     specs = {name: server_spec(name) for name in names}
-    needs = {name: devices.need(spec, cards) for name, spec in specs.items()}
+    where = launcher_of(selection.plan)
+    there = None
+    if where:
+        from benchy import launcher  # noqa: PLC0415 - reads the schema, for who needs it
+
+        there = launcher.begun(where)
+    cards = [] if there else gpu.gpus()
+    needs = {
+        name: devices.elsewhere(spec) if there else devices.need(spec, cards)
+        for name, spec in specs.items()
+    }
     jobs = job_slots(os.environ.get("MAKEFLAGS", ""))
     results = {m: [t for t in selection.targets(m) if t in stale] for m in names}
     seconds = order.expectations(
@@ -175,7 +186,8 @@ def dispatch_all(
         {m: order.weight(spec) for m, spec in specs.items()},
     )
     items = [order.Item(m, seconds[m], n.want.count, n.want.pool) for m, n in needs.items()]
-    queue = order.best(items, jobs)
+    longest = sorted(items, key=lambda item: (-item.seconds, item.name))
+    queue = [item.name for item in longest] if there else order.best(items, jobs)
     if len(queue) > 1:
         first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
         say("QUEUE", f"{len(queue)} models: {first}")
@@ -209,12 +221,29 @@ def dispatch_all(
         fetch_only,
         tally=tally,
         screen=screen,
+        launcher=there,
+        specs=specs,
+        build_there=build_there(),
     )
     try:
         asyncio.run(run.run(queue))
     except asyncio.CancelledError:
         raise Stopped(run.came) from None
     return run.failed
+
+
+def launcher_of(plan: Mapping[str, Any]) -> str:
+    """The launcher's name: of the knob LAUNCHER, else of config.yaml; "" for this machine."""
+    name = os.environ.get("LAUNCHER") or str(plan.get("launcher") or "local")
+    return "" if name == "local" else name
+
+
+def build_there() -> bool:
+    """BUILD_ON: login (here) or slurm, which stands for any launcher. Raises UsageError."""
+    where = os.environ.get("BUILD_ON") or "login"
+    if where not in ("login", "slurm"):
+        raise UsageError(f"BUILD_ON={where} is unknown", "write login or slurm")
+    return where == "slurm"
 
 
 def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
@@ -261,7 +290,8 @@ def fetch_all() -> int:
     selection = select(graph.plan(), knob("MODELS"), [])
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
-    fit = refuse_unfit(selection.models)
+    launched = launcher_of(selection.plan)
+    fit = list(selection.models) if launched else refuse_unfit(selection.models)
     failed = dispatch_all(graph, selection, fit, frozenset(), Tally(), True) if fit else set()
     for name in sorted(failed):
         say("FAILED", name)

@@ -132,6 +132,7 @@ GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidat
 Source = Annotated[str, AfterValidator(_source)]
 Variables = Annotated[dict[str, str], AfterValidator(_environ)]
 Size = Annotated[int, Field(ge=1)]
+Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # one argument, and no second one
 Devices = Annotated[str, Field(pattern=r"^([0-9]{1,6}(, ?[0-9]{1,6})*)?$")]
 Device = Annotated[int, Field(ge=0)]
 
@@ -241,6 +242,24 @@ class ModelVllm(Strict):
     )
 
 
+class Resources(Strict):
+    """What a launcher asks for beside GPUs, whose number comes from the parallel sizes."""
+
+    partition: Word | None = key(None, "partition", "no")
+    account: Word | None = key(None, "account that is charged", "no")
+    qos: Word | None = key(None, "quality of service", "no")
+    time: Word | None = key(None, "time limit, as Slurm writes it: minutes, or 1-12:00:00", "no")
+    memory: Word | None = key(None, "memory of the node, as Slurm writes it: 64G", "no")
+    cpus_per_gpu: Size | None = key(None, "CPUs for each GPU", "no")
+    cpus: Size | None = key(None, "CPUs of a model that needs no GPU, and of builds", "no")
+    constraint: Word | None = key(None, "features that a node must have", "no")
+    gpu_option: Literal["gres", "gpus"] = key(
+        "gres", "how GPUs are asked for: --gres=gpu:N or --gpus=N", "no"
+    )
+    gpu_type: Name | None = key(None, "a kind of GPU: --gres=gpu:KIND:N", "no")
+    extra: list[Word] = key([], "more words for the launcher's command", "no")
+
+
 class Model(Strict):
     """One model: configs/single_card/NAME.yaml, or any configs/FOLDER/NAME.yaml."""
 
@@ -254,6 +273,9 @@ class Model(Strict):
     )
     use_chat_completions: bool = key(
         False, "send the tasks to the chat endpoint, through the model's chat template"
+    )
+    resources: Resources = key(
+        Resources(), "what a launcher asks for, over `slurm` of config.yaml", "no"
     )
 
 
@@ -367,6 +389,24 @@ class Engine(Strict):
         return {option: each for each in self.gone for option in each.options}
 
 
+class Launcher(Strict):
+    """How a command is run elsewhere, how that is asked about and called off. Each word is a Jinja
+    template; one that comes out empty is left away. They know `model`, `gpus`, `comment` (marks
+    the job as this run's, ends in the model's name), `user`, `tmp` (this machine's folder for
+    temporary files) and the keys of `slurm` and `resources`."""
+
+    command: list[str] = key(..., "goes before the command; ends when that has ended", "no")
+    environment: Variables = key({}, "variables of the command", "no")
+    queue: list[str] = key(
+        [], "prints ID|STATE|NODE|REASON|COMMENT of each job of this user, ended ones too", "no"
+    )
+    cancel: list[str] = key([], "calls a job off, whose `id` it knows", "no")
+    running: list[str] = key(["RUNNING"], "states of a job that has its GPUs", "no")
+    ended: list[str] = key([], "states of a job that is over", "no")
+    again: list[str] = key([], "states after which the job is tried once more", "no")
+    retries: Annotated[int, Field(ge=0)] = key(3, "how often, for a model in a run", "no")
+
+
 class Evaluation(Strict):
     """How tasks are run."""
 
@@ -410,6 +450,10 @@ class Settings(Strict):
     evaluation: Evaluation = key(Evaluation(), "how tasks are run")
     logging: Logging = key(Logging(), "logs", "no")
     leaderboard: Leaderboard = key(Leaderboard(), "how results are shown together", "no")
+    launcher: Name = key(
+        "local", "where servers run: local, or a launcher, configs/launchers/NAME.yaml", "no"
+    )
+    slurm: Resources = key(Resources(), "what a launcher asks for, for all models", "no")
 
 
 @cache
@@ -423,6 +467,7 @@ def neutral() -> frozenset[str]:
 FILES: dict[str, type[Strict]] = {
     "config": Settings,
     "engine": Engine,
+    "launcher": Launcher,
     "model": Model,
     "provider": Provider,
     "task": Task,

@@ -19,6 +19,7 @@ DOCS = Path("docs")
 WHERE = {
     "config": "configs/config.yaml",
     "engine": "configs/engines/NAME.yaml",
+    "launcher": "configs/launchers/NAME.yaml",
     "model": "configs/single_card/NAME.yaml, or configs/ANY_FOLDER/NAME.yaml",
     "provider": "configs/providers/NAME.yaml",
     "task": "configs/tasks/NAME.yaml",

@@ -20,6 +20,7 @@ import shlex
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,7 +72,12 @@ def new_log(model: str) -> Path:
 
 @contextmanager
 def run_directory(model: str) -> Iterator[Path]:
-    """run/MODEL-PID, mode 0700; gone afterwards, and so are those of runs that were killed."""
+    """run/MODEL-PID, mode 0700; gone afterwards, and so are those of runs that were killed. In a
+    launcher's job a folder of the node's own: another node's pids say nothing here."""
+    if os.environ.get("BENCHY_LAUNCHED"):
+        with tempfile.TemporaryDirectory(prefix=f"benchy-{model}-") as folder:
+            yield Path(folder)
+        return
     for old in paths.RUN.glob(f"{model}-*"):
         pid = old.name.rpartition("-")[2]
         if old.name == f"{model}-{pid}" and pid.isdecimal() and not Path("/proc", pid).exists():
