@@ -119,9 +119,10 @@ class Base:
             {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
         )
         reader.check_references(self.known, engines, providers, tasks)
+        folder = self.configs / "launchers"  # older checkouts of configs/ have none
         launchers = {
             f.stem: reader.file(f, schema.Launcher)[0]
-            for f in reader.yamls(self.configs / "launchers")
+            for f in (reader.yamls(folder) if folder.is_dir() else ())
         }
         if self.settings and self.settings.launcher not in ("local", *launchers):
             reader.mistakes.append(

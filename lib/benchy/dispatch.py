@@ -299,8 +299,8 @@ class Dispatcher:
                 job.cancel()
                 await asyncio.gather(job, return_exceptions=True)
                 raise
-            if status == 0:
-                return
+            if status == 0 and not await self.stale(name):
+                return  # a job whose node has gone may end with 0 all the same
             self.failed.add(name)
             ended = await launcher.ended(name)
             launcher.jobs.pop(name, None)

@@ -1,8 +1,8 @@
 """The README and docs/ hold: links lead somewhere, goals and knobs exist, commands run.
 
 Every command of a console block is run here, in a tree with the stand-in engine (models and
-releases by other names), or by a test on real vLLM that is named below, or is marked in the text as
-needing a GPU.
+releases by other names), or by a test that is named below, or is marked in the text as needing a
+GPU or a cluster.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def plain(command: str) -> str:
 
 HERE = sorted(
     {(page, plain(c)) for page, c, remark in commands()
-     if plain(c) not in ELSEWHERE and "needs a GPU" not in remark}
+     if plain(c) not in ELSEWHERE and not remark.startswith("needs a")}
 )  # fmt: skip
 
 

@@ -43,6 +43,11 @@ REPAIR: dict[str, Any] = {
     "constraints": ["never-asked-for<8"], "python": ">=3.9", "variables": {"A": "b"},
     "why": "other words", "link": "other words",
 }  # fmt: skip
+RESOURCES: dict[str, Any] = {
+    "partition": "gpu", "account": "lab", "qos": "high", "time": "10:00", "memory": "8G",
+    "cpus_per_gpu": 4, "cpus": 2, "constraint": "a100", "gpu_option": "gpus", "gpu_type": "a100",
+    "extra": ["--exclusive"],
+}  # fmt: skip
 # File → field → the value that it is changed to. A tuple: (value, what is stale besides the rule).
 VALUES: dict[str, dict[str, Any]] = {
     # Model three has a max_model_len of its own.
@@ -55,6 +60,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "tasks": (["alpha", "beta", "gamma"], {"one/gamma"}),
         "matrix": ({"dtype": ["half"]}, {"one@half/alpha", "one@half/beta"}),
         "use_chat_completions": True,
+        **{f"resources.{key}": value for key, value in RESOURCES.items()},
     },
     "task": {
         "name": "something", "description": "words", "task_name": "standin_other",
@@ -77,7 +83,12 @@ VALUES: dict[str, dict[str, Any]] = {
         "slack_days": 9, "torch_backend": "cpu", "drop": ["never-asked-for"],
         "repairs": [{**BASE_REPAIR, "constraints": ["never-asked-for<7"]}],
     },
+    "launcher": {
+        "command": ["nice"], "environment": {"A": "b"}, "queue": ["true"], "cancel": ["true"],
+        "running": ["R"], "ended": ["E"], "again": ["A"], "retries": 1,
+    },
     "config": {
+        "launcher": "wrap", **{f"slurm.{key}": value for key, value in RESOURCES.items()},
         "paths": {"hf_cache": "elsewhere"},
         "evaluation.default_limit": (7, {f"limit-7/{title}" for title in ALL}),
         "logging.log_dir": "elsewhere", "logging.level": "debug",
@@ -99,6 +110,7 @@ PLACES: dict[str, tuple[str, tuple[str | int, ...], set[str]]] = {
     "model": ("models/one.yaml", (), ONE),
     "task": ("tasks/alpha.yaml", (), ALPHA),
     "engine": ("engines/standin.yaml", (), ALL),
+    "launcher": ("launchers/wrap.yaml", (), ALL),
     "config": ("config.yaml", (), ALL),
 }
 
@@ -141,6 +153,8 @@ class Walk:
         repairs.write_text(yaml.safe_dump({**data, "repairs": [BASE_REPAIR]}))
         harness = tree.root / "configs/engines/lm_eval.yaml"
         shutil.copy(harness, harness.with_name("other_harness.yaml"))
+        (tree.root / "configs/launchers").mkdir()
+        (tree.root / "configs/launchers/wrap.yaml").write_text("command: [env]\n")
         done = tree.results()
         assert done.status == 0, done.text
         # Of another repair that changes no package, nothing runs again; here really run.

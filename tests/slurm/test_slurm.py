@@ -1,0 +1,236 @@
+"""Models as jobs on a real Slurm: two nodes with four GPUs each, the stand-in engine.
+
+What Slurm does is its own; here is what benchy makes of it: widths, exit statuses, jobs that are
+called off, nodes that go, makes that are killed, and nobody else's jobs.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import signal
+import time
+from typing import Any
+
+import pytest
+from trees import ended, wait_for
+
+from conftest import WIDTHS, House
+
+ALL = " ".join(WIDTHS)
+SLOW = {"STANDIN_HARNESS_SECONDS": "4"}
+
+
+def over(house: House, seconds: float = 30) -> None:
+    """No job runs or waits any more."""
+    wait_for(lambda: not house.cluster.jobs(), seconds, f"no job: {house.cluster.jobs()}")
+
+
+def running(house: House, many: int = 1) -> list[str]:
+    """The rows of jobs that run, once there are so many."""
+
+    def found() -> list[str]:
+        rows = [row for row in house.cluster.jobs() if row.endswith("|RUNNING")]
+        return rows if len(rows) >= many else []
+
+    rows: list[str] = wait_for(found, 60, "running jobs")
+    return rows
+
+
+def evaluating(house: House, model: str) -> Any:
+    """Wait until a task of a model is under way."""
+    board = house.root / "run/board/task" / model
+    return wait_for(lambda: list(board.glob("*.json")), 60, f"{model} under way")
+
+
+def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
+    run = house.start("-j20", "results", f"MODELS={ALL}", **SLOW)
+    rows = running(house, 3)
+    assert all(re.fullmatch(r"\d+\|benchy:\w+:[^:]+:\d+\.\d+:w\d.\|RUNNING", r) for r in rows)
+    # 14 GPUs are asked for: some wait, and status says what Slurm says.
+    wait_for(lambda: [r for r in house.cluster.jobs() if r.endswith("|PENDING")], 20, "waiting")
+
+    def waiting() -> str:
+        said = json.loads(house.make("status", f"MODELS={ALL}", "FORMAT=json").text)
+        texts = [c["text"] for c in said["results"] if c["state"] == "waiting"]
+        return next((t for t in texts if "PENDING" in t), "")
+
+    text = wait_for(waiting, 20, "what is waited for")
+    assert re.match(r"job \d+: PENDING \((Resources|Priority|None)", text), text
+    done = ended(run, 120)
+    assert done.status == 0, done.text
+    starts = {e["model"].removeprefix("acme/"): e for e in house.events() if e["event"] == "start"}
+    for name, width in WIDTHS.items():
+        cards = starts[name]["CUDA_VISIBLE_DEVICES"].split(",")
+        assert len(cards) == width and set(cards) <= {"0", "1", "2", "3"}, starts[name]
+    assert "  COST    GPU-hours: " in done.text
+    for name, width in WIDTHS.items():
+        assert len(house.result(f"{name}/alpha")["gpus"]) == width
+    over(house)
+    again = house.make("-j20", "results", f"MODELS={ALL}")
+    assert again.status == 0 and "up to date" in again.text and not house.ran()
+
+
+def test_a_failing_model_fails_alone(house: House) -> None:
+    done = house.make(
+        "-j20", "results", "MODELS=w1a w1b", STANDIN_FAIL="oom", STANDIN_FAIL_MODEL="acme/w1a"
+    )
+    assert done.status == 2
+    assert "  FAILED  results/w1a/alpha/results.json\n" in done.text
+    assert "the memory does not hold the model" in done.text
+    assert house.ran() == ["w1b/alpha"]
+    over(house)
+
+
+def test_a_job_that_is_called_off_is_told_and_not_repeated(house: House) -> None:
+    run = house.start("-j20", "results", "MODELS=w1a w1b", STANDIN_HARNESS_SECONDS="8")
+    evaluating(house, "w1a")
+    (row,) = [r for r in running(house) if r.endswith(":w1a|RUNNING")]
+    house.cluster.run("scancel", row.partition("|")[0])
+    done = ended(run, 120)
+    assert done.status == 2, done.text
+    assert re.search(r"JOB     w1a: job \d+: CANCELLED", done.text), done.text
+    assert re.search(r"its job \d+: CANCELLED.* on n\d", done.text), done.text
+    assert "AGAIN" not in done.text and house.ran() == ["w1b/alpha"]
+    assert not house.file("w1a/alpha").exists() and house.file("w1b/alpha").exists()
+    over(house)
+    done = house.make("-j20", "results", "MODELS=w1a w1b")
+    assert done.status == 0 and house.ran() == ["w1a/alpha"]
+
+
+def test_a_node_that_goes_is_no_end(house: House) -> None:
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
+    evaluating(house, "w4a")
+    node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
+    try:
+        house.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        done = ended(run, 120)
+    finally:
+        with contextlib.suppress(RuntimeError):  # it came back by itself (ReturnToService)
+            house.cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
+    assert done.status == 0, done.text
+    assert re.search(rf"JOB     w4a: job \d+: NODE_FAIL.* on {node}", done.text), done.text
+    assert "AGAIN   w4a: for 1 tasks; what was answered is kept" in done.text
+    assert house.file("w4a/alpha").exists()
+    over(house)
+
+
+@pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
+def test_a_make_that_ends_leaves_no_job(house: House, how: str) -> None:
+    run = house.start("-j20", "results", f"MODELS={ALL}", STANDIN_HARNESS_SECONDS="30")
+    evaluating(house, "w1a")
+    wait_for(lambda: len(house.cluster.jobs()) == len(WIDTHS), 30, "all jobs, some pending")
+    if how == "SIGINT":
+        os.killpg(run.pid, signal.SIGINT)
+    else:
+        run.kill()
+    ended(run, 60)
+    over(house)
+    wait_for(lambda: not house.processes(), 30, "no process")
+    assert not house.written()
+
+
+def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> None:
+    """As after a crash of the login node: nothing was left to end the jobs."""
+    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="30")
+    evaluating(house, "w1a")
+    (row,) = running(house)
+    comment = row.split("|")[1]
+    house.cluster.run("scancel", row.split("|")[0])
+    ended(run, 60)
+    over(house)
+
+    def leave(text: str) -> str:
+        words = ["sbatch", "--parsable", f"--comment={text}", "--output=/dev/null"]
+        return house.cluster.run(*words, "--wrap", "sleep 300").strip()
+
+    checkout, host, process = comment.split(":")[1:4]
+    mine = leave(f"benchy:{checkout}:{host}:{process}:w1a")
+    others = [
+        leave(f"benchy:{'0' * 10}:{host}:{process}:w1a"),  # another checkout
+        leave(f"benchy:{checkout}:elsewhere:{process}:w1a"),  # another login node
+        leave(f"benchy:{checkout}:{host}:{os.getpid()}.{ticks(os.getpid())}:w1a"),  # it lives
+        leave("somebody's"),
+    ]
+    try:
+        done = house.make("-j20", "results", "MODELS=w1a")
+        assert done.status == 0, done.text
+        assert f"CANCEL  job {mine} of w1a, left by a run that was killed" in done.text
+        left = {row.split("|")[0] for row in house.cluster.jobs()}
+        assert left == set(others)
+    finally:
+        house.cluster.run("scancel", mine, *others)
+        over(house)
+
+
+def ticks(pid: int) -> str:
+    from benchy import board  # noqa: PLC0415
+
+    return str(board.ticks(pid))
+
+
+def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
+    """Everything of it on the login node is killed together, srun too."""
+    run = house.start("-j20", "results", "MODELS=w4a w4b", STANDIN_HARNESS_SECONDS="20")
+    evaluating(house, "w4a")
+    jobs = {row.split("|")[0] for row in running(house, 2)}
+    ours = [
+        p for p, words in house.processes().items() if " run results" in words or "srun" in words
+    ]
+    for pid in [run.pid, *ours]:
+        os.kill(pid, signal.SIGKILL)
+    ended(run, 60)
+    done = house.make("-j20", "results", "MODELS=w4a w4b")
+    assert done.status == 0, done.text
+    assert not jobs & {row.split("|")[0] for row in house.cluster.jobs()}
+    over(house)
+
+
+def test_builds_go_there_too(house: House) -> None:
+    done = house.make("-j4", "results", "MODELS=w1a", "BUILD_ON=slurm")
+    assert done.status == 0, done.text
+    rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%k").splitlines()
+    assert [row for row in rows if row.endswith(":build-lm_eval_0_0_2")], rows
+    over(house)
+
+
+MISTAKES = [
+    ({"LAUNCHER": "slrum"}, "error: LAUNCHER: there is no launcher 'slrum'\n  known: local, slurm"),
+    ({"BUILD_ON": "moon"}, "error: BUILD_ON=moon is unknown\n  write login or slurm"),
+]
+
+
+@pytest.mark.parametrize(("knobs", "words"), MISTAKES)
+def test_mistakes(house: House, knobs: dict[str, str], words: str) -> None:
+    done = house.make("-j4", "results", "MODELS=w1a", **knobs)
+    assert done.status == 2 and words in done.text, done.text
+
+
+def test_what_slurm_refuses_is_told(house: House) -> None:
+    file = house.root / "configs/models/w1a.yaml"
+    file.write_text(file.read_text() + "resources: {partition: nowhere, time: '10'}\n")
+    done = house.make("-j4", "results", "MODELS=w1a")
+    assert done.status == 2 and "invalid partition specified: nowhere" in done.text, done.text
+    assert "Traceback" not in done.text
+
+
+def test_waiting_costs_little_and_asks_seldom(house: House) -> None:
+    """Ten jobs that wait behind one another: a process of a few MB each, one question for all."""
+    for number in range(10):
+        text = (house.root / "configs/models/w4a.yaml").read_text()
+        path = house.root / f"configs/models/x{number}.yaml"
+        path.write_text(text.replace("w4a", f"x{number}"))
+    run = house.start("-j20", "results", "MODELS=x*", STANDIN_HARNESS_SECONDS="15")
+    wait_for(lambda: len(house.cluster.jobs()) == 10, 60, "ten jobs")
+    time.sleep(1)
+    sizes = []
+    for pid, words in house.processes().items():
+        if words.startswith("srun") or "/srun " in words.split(" -- ")[0]:
+            with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+                sizes.append(int(re.search(r"^Pss: +(\d+)", file.read(), re.M)[1]) / 1024)  # type: ignore[index]
+    assert len(sizes) >= 10 and max(sizes) < 10, sizes
+    os.killpg(run.pid, signal.SIGTERM)
+    ended(run, 60)
+    over(house)
