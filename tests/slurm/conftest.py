@@ -12,18 +12,11 @@ from pathlib import Path
 import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "build")]
-from cluster import GPUS, Cluster, missing  # noqa: E402
-from trees import ROOT, Tree, bare, complete, copy, swept  # noqa: E402
+from cluster import Cluster, missing  # noqa: E402
+from slurmtree import SMI, WIDTHS, House  # noqa: E402
+from trees import ROOT, bare, copy, swept  # noqa: E402
 
-__all__ = ["bare", "complete"]
-
-# Like the real one within a job: all cards of the node, of which Slurm names ours.
-SMI = f"""#!/bin/sh
-case $1 in
-  --query-gpu=*) for n in $(seq 0 {GPUS - 1}); do echo "$n, GPU-$n, 24564, 12, 550.1, Fake"; done ;;
-esac
-"""
-WIDTHS = {"w1a": 1, "w1b": 1, "w2a": 2, "w2b": 2, "w4a": 4, "w4b": 4}
+__all__ = ["bare"]
 
 
 @pytest.fixture(scope="session")
@@ -41,21 +34,6 @@ def cluster() -> Iterator[Cluster]:
     finally:
         made.stop()
         shutil.rmtree(base, ignore_errors=True)
-
-
-class House(Tree):
-    """A tree with models for GPUs, and the cluster that serves them."""
-
-    cluster: Cluster
-
-    def environ(self, **more: str) -> dict[str, str]:
-        here = super().environ(**more)
-        return here | {
-            "SLURM_CONF": self.cluster.env["SLURM_CONF"],
-            "PATH": f"{self.base / 'smi'}:{here['PATH']}",
-            "LAUNCHER": "slurm",
-            **more,
-        }
 
 
 @pytest.fixture

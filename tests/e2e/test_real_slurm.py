@@ -13,7 +13,7 @@ import pytest
 from clone import RESULT, read, survivors
 
 sys.path.append(str(Path(__file__).parents[1] / "slurm"))
-from cluster import Cluster, missing  # noqa: E402
+from cluster import Cluster, missing
 
 pytestmark = pytest.mark.e2e
 
