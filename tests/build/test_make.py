@@ -88,6 +88,16 @@ EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
 ]
 
 
+def test_one_result_by_its_name_is_up_to_date_after_one_call(tree: Tree) -> None:
+    """An edit that changes its lock is noticed by the make that resolves it."""
+    name = "results/two/alpha/results.json"
+    edit(("engines/standin.yaml", "cutoff:", 'requirements: ["lm_eval==0.0.1"]\ncutoff:'))(tree)
+    done = tree.make(name)
+    assert (done.status, tree.ran()) == (0, ["two/alpha"]), done.text
+    done = tree.make(name)
+    assert (done.status, tree.ran()) == (0, []), done.text
+
+
 @pytest.mark.parametrize(("apply", "runs"), [c[1:] for c in EDITS], ids=[c[0] for c in EDITS])
 def test_edit_runs_what_it_affects(
     tree: Tree, apply: Callable[[Tree], None], runs: Sequence[str]
