@@ -23,7 +23,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchy import board, devices, guard, health, lease, paths, tally
+from benchy import board, devices, guard, health, jobs, lease, paths, tally
 from benchy.errors import ConfigError, Died, Failure, say
 from benchy.screen import Screen
 from benchy.tally import Tally
@@ -234,7 +234,9 @@ class Dispatcher:
             async with self.builders:
                 argv = self.ask.command(target)
                 if self.launcher and self.build_there:
-                    argv = self.launcher.command(f"build-{env}", {"resources": self.shared()}, argv)
+                    argv = self.launcher.command(
+                        f"build-{env}", {"resources": jobs.shared(self.specs)}, argv
+                    )
                 return await self.command(argv)
 
         env = target.rpartition("/")[2].removesuffix(".lock")
@@ -255,16 +257,11 @@ class Dispatcher:
     async def stale(self, name: str) -> list[str]:
         return await asyncio.to_thread(self.ask.stale, name)
 
-    def shared(self) -> Mapping[str, Any]:
-        """What a build asks a launcher for: what all models do."""
-        asked: list[Mapping[str, Any]] = [s.get("resources") or {} for s in self.specs.values()]
-        return {k: v for k, v in asked[0].items() if all(a.get(k) == v for a in asked)}
-
     async def served(self, name: str) -> None:
         """A lease, and the stale results of a model beside its server; or a job with all that."""
         if self.launcher:
             async with self.places:
-                await self.launched(name, self.launcher)
+                await jobs.launched(self, name, self.launcher)
             return
         count = self.needs[name].want.count
         what = f"{count} {self.needs[name].noun}{'s' if count > 1 else ''}"
@@ -272,57 +269,6 @@ class Dispatcher:
             held = await self.lease(name)
         with self.tally.serve(name, count):
             await self.beside(name, held)
-
-    async def launched(self, name: str, launcher: Launcher) -> None:
-        """A model's results by a launcher. They count by their files alone, never by a status."""
-        spec = self.specs[name]
-        for tries in range(launcher.says.retries + 1):
-            stale = await self.stale(name)
-            if not stale:
-                self.failed.discard(name)
-                return
-            if tries:
-                say("AGAIN", f"{name}: for {len(stale)} tasks; what was answered is kept")
-            argv = launcher.command(name, spec, self.ask.serving(name, stale))
-            job = asyncio.ensure_future(self.command(argv, launcher.environ(name, spec)))
-            try:
-                with self.tally.wait(name, tally.DEVICE, f"a place ({launcher.name})"):
-                    while not job.done() and not launcher.running(name):
-                        await asyncio.wait(
-                            [job, asyncio.ensure_future(launcher.looked.wait())],
-                            return_when=asyncio.FIRST_COMPLETED,
-                        )
-                        self.tell_job(name, launcher)
-                with self.tally.serve(name, int(spec.get("gpus") or 0) or 1):
-                    status = await job
-            except asyncio.CancelledError:
-                job.cancel()
-                await asyncio.gather(job, return_exceptions=True)
-                raise
-            if status == 0 and not await self.stale(name):
-                return  # a job whose node has gone may end with 0 all the same
-            self.failed.add(name)
-            ended = await launcher.ended(name)
-            launcher.jobs.pop(name, None)
-            repeat = status == Died.STATUS or bool(ended and ended.state in launcher.says.again)
-            if ended and ended.state not in ("FAILED", "COMPLETED"):
-                where = f" on {ended.node}" if ended.node else ""
-                self.tally.reasons[name] = (f"its {ended.words}{where}", "")
-                say("JOB", f"{name}: {ended.words}{where}")
-            if not repeat:
-                return
-            self.failed.discard(name)
-            self.tally.reasons.pop(name, None)
-        self.failed.add(name)
-        what = f"{name} was tried {launcher.says.retries + 1} times"
-        self.tally.reasons[name] = (what, str(paths.LOGS / "serve" / f"{name}.log"))
-
-    def tell_job(self, name: str, launcher: Launcher) -> None:
-        """On the board: what the queue says of a model's job."""
-        if (found := launcher.jobs.get(name)) and name in self.tally.waiting:
-            kind, before = self.tally.waiting[name]
-            if before != found.words:
-                self.tally.waiting[name], self.tally.changed = (kind, found.words), True
 
     async def beside(self, name: str, held: lease.Lease) -> None:
         """The results of a model that has its lease, which ends with them."""

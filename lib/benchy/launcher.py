@@ -13,6 +13,7 @@ import contextlib
 import getpass
 import hashlib
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -44,6 +45,12 @@ class Job:
     model: str
 
     @property
+    def number(self) -> int:
+        """Of its id; later jobs have higher ones."""
+        digits = re.match(r"\d+", self.id)
+        return int(digits[0]) if digits else 0
+
+    @property
     def words(self) -> str:
         """For who waits for it."""
         why = f" ({self.reason})" if self.reason not in ("", "None") else ""
@@ -63,13 +70,15 @@ def own_mark() -> str:
 
 @dataclass
 class Launcher:
-    """name: of its file, and what it says. jobs: model → its newest job, as the queue had it last.
-    mark: how the comments of this run's jobs begin."""
+    """name: of its file, and what it says. jobs: model → its newest job, as the queue had it last;
+    over: numbers of jobs whose end was dealt with. mark: how the comments of this run's jobs
+    begin."""
 
     name: str
     says: schema.Launcher
     mark: str = field(default_factory=own_mark)
     jobs: dict[str, Job] = field(default_factory=dict)
+    over: set[int] = field(default_factory=set)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
 
     def command(self, model: str, spec: Mapping[str, Any], words: Sequence[str]) -> list[str]:
@@ -143,8 +152,9 @@ class Launcher:
         """Ask once, and wake who waits for an answer. A queue that does not answer is asked
         again."""
         with contextlib.suppress(Failure):
-            for job in await asyncio.to_thread(self.ask):
-                if job.run == self.mark:
+            # In the order of their numbers: of a model that was tried again the newest counts.
+            for job in sorted(await asyncio.to_thread(self.ask), key=lambda job: job.number):
+                if job.run == self.mark and job.number not in self.over:
                     self.jobs[job.model] = job
         self.looked.set()
         self.looked = asyncio.Event()
@@ -169,6 +179,11 @@ class Launcher:
                 return job
             await asyncio.sleep(0.5)
         return self.jobs.get(model)
+
+    def forget(self, model: str) -> None:
+        """A model's job is over: the next one counts."""
+        if job := self.jobs.pop(model, None):
+            self.over.add(job.number)
 
     # --- what earlier runs left -------------------------------------------------------------
 

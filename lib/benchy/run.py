@@ -22,7 +22,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchy import (
     devices,
@@ -43,6 +43,9 @@ from benchy.progress import span
 from benchy.screen import Screen, wanted
 from benchy.signals import Stopped
 from benchy.tally import Tally
+
+if TYPE_CHECKING:
+    from benchy.launcher import Launcher
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
 
@@ -145,7 +148,8 @@ def run(verb: str) -> int:
     made = len(set(stale) - set(left))
     failed = summary.failures(left, selection.plan["models"], tally)
     kept = len(asked) - made - len(left)
-    have = (0, "GPU") if launched else pool()
+    gpus = any(server_spec(model)["gpus"] for model in fit)
+    have = (0, "GPU" if gpus else "job") if launched else pool()
     summary.tell(summary.Summary(verb, status, made, kept, tuple(failed), tally, *have))
     return status
 
@@ -168,12 +172,7 @@ def dispatch_all(
     """Take the models through their stages; those that failed. stale: every stale target. What
     they wait for is tallied. Raises Stopped."""
     specs = {name: server_spec(name) for name in names}
-    where = launcher_of(selection.plan)
-    there = None
-    if where:
-        from benchy import launcher  # noqa: PLC0415 - reads the schema, for who needs it
-
-        there = launcher.begun(where)
+    there = launcher_for(selection.plan)
     cards = [] if there else gpu.gpus()
     needs = {
         name: devices.elsewhere(spec) if there else devices.need(spec, cards)
@@ -236,6 +235,15 @@ def launcher_of(plan: Mapping[str, Any]) -> str:
     """The launcher's name: of the knob LAUNCHER, else of config.yaml; "" for this machine."""
     name = os.environ.get("LAUNCHER") or str(plan.get("launcher") or "local")
     return "" if name == "local" else name
+
+
+def launcher_for(plan: Mapping[str, Any]) -> Launcher | None:
+    """The launcher, ready; None for this machine. Raises UsageError, Failure."""
+    if not (name := launcher_of(plan)):
+        return None
+    from benchy import launcher  # noqa: PLC0415 - reads the schema, for who needs it
+
+    return launcher.begun(name)
 
 
 def build_there() -> bool:
@@ -345,13 +353,18 @@ def limit_option(selection: Selection) -> list[str]:
 def test(graph: Graph, selection: Selection) -> int:
     """TEST=1: prove that each model's server starts and answers."""
     options.refuse(server_spec(model) for model in selection.models)
-    fit = refuse_unfit(selection.models)
+    there = launcher_for(selection.plan)
+    fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     for model in fit:
         graph.make(f"environment/{selection.plan['models'][model]['asked']}")
         plan = graph.plan()
         ready_environment(graph, plan["models"][model]["environment"])
-        status |= call(["bin/fetch", model]) or call(["bin/serve", model, "--test"])
+        command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
+        if there:
+            command = there.command(model, spec, command)
+            env = {**alone(), **there.environ(model, spec)}
+        status |= call(["bin/fetch", model]) or call(command, env)
     return 1 if status else 0
 
 

@@ -129,7 +129,7 @@ class Status:
         marks = tuple(entry.marks) if entry else ()
         now = time.time()
         if own and own.state != board.FAILED:
-            text, left = progress.words(own, now), own.left(now)
+            text, left = said(own, now), own.left(now)
             return Cell(model, task, RUNNING, score, marks, text, "", own.done, own.total, left)
         try:
             fresh = Path(target).stat().st_mtime >= self.asked
@@ -138,7 +138,7 @@ class Status:
         if target not in self.stale or fresh:
             return Cell(model, task, DONE, score or "made just now", marks)
         if of_model and of_model.state != board.FAILED:
-            return Cell(model, task, RUNNING, score, marks, progress.words(of_model, now))
+            return Cell(model, task, RUNNING, score, marks, said(of_model, now))
         if waits:
             return Cell(model, task, WAITING, score, marks, waits)
         for note in (own, of_model):
@@ -151,6 +151,12 @@ class Status:
         if target in self.reasons:
             return Cell(model, task, STALE, score, marks, self.reasons[target])
         return Cell(model, task, MISSING)
+
+
+def said(note: board.Note, now: float) -> str:
+    """What a note says, and on which machine, if not on this one."""
+    where = f", on {note.host}" if note.host != board.host() else ""
+    return f"{progress.words(note, now)}{where}"
 
 
 def first(reasons: Sequence[str]) -> str:

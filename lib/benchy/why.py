@@ -10,6 +10,7 @@ import argparse
 import json
 import os
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,12 @@ def reasons(target: Path) -> list[str]:
     return found
 
 
+def made(target: Path) -> str:
+    """When a result was made."""
+    when = datetime.fromtimestamp(target.stat().st_mtime)
+    return when.strftime("%Y-%m-%d %H:%M")
+
+
 def origin(model: str, key: str) -> str:
     """Where the value of an option was written, for the end of a line."""
     server = json.loads(paths.server_spec(model).read_text())
@@ -92,7 +99,7 @@ def main(argv: list[str]) -> int:
         if limit or model not in plan["models"]:
             graph = Graph(f"build/limit-{limit}" if limit else f"build/eval/{model}", not limit)
         found = reasons(target)
-        print(f"{target}: {'stale' if found else 'up to date'}")
+        print(f"{target}: {'stale' if found else f'up to date, made {made(target)}'}")
         for line in found:
             print(f"  {line}")
         return 0

@@ -15,6 +15,7 @@ Rows, with real uv, pip, index and cache:
 - turns, spread, waiting: how a run's models share devices (scheduling.py).
 - 1,000 models: nothing to do, one edited, all commented (planning.py).
 - start, together, rate: a server and its tasks, real vLLM and harness (serving.py).
+- launcher, cluster: models as jobs of a real Slurm, where there is one (launching.py).
 
 Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
 row could not be measured; a missed target is told, not failed.
@@ -36,6 +37,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "lib")]
+import launching  # noqa: E402 - beside this file
 import planning  # noqa: E402 - beside this file
 import scheduling  # noqa: E402 - beside this file
 import serving  # noqa: E402 - beside this file
@@ -250,6 +252,14 @@ def serving_rows() -> list[Row]:
         raise Broken(str(error)) from None
 
 
+def launching_rows() -> list[Row]:
+    """What a launcher costs, and a queue of a hundred jobs."""
+    try:
+        return [Row(*cells) for cells in launching.rows()]
+    except (RuntimeError, OSError, subprocess.SubprocessError) as error:
+        raise Broken(str(error)) from None
+
+
 def show(rows: Sequence[Row]) -> None:
     table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
@@ -276,7 +286,7 @@ def main(argv: list[str]) -> int:
         lambda: build_rows(engine, version, options.rounds, options.pip),
     ]
     if not options.quick:
-        measures.append(serving_rows)
+        measures += [serving_rows, launching_rows]
     try:
         for measure in measures:
             house()

@@ -51,7 +51,7 @@ SlurmdParameters=config_overrides
 GresTypes=gpu
 KillWait=5
 InactiveLimit=10
-MinJobAge=60
+MinJobAge=900
 SlurmdTimeout=20
 {nodes}
 PartitionName=gpu Nodes={names} Default=YES MaxTime=INFINITE State=UP

@@ -1,0 +1,139 @@
+"""Rows of make bench on Slurm: two nodes of four GPUs that are none, on this machine, with the
+stand-in engine; skipped where Slurm is not installed or we are not root (tests/slurm/cluster.py).
+
+- launcher: seconds a model of `make -j1 results LAUNCHER=slurm`, over MODELS models, against the
+  same commands by bare srun, typed by hand.
+- cluster: 100 models of 3 tasks each on 8 GPUs, all in the queue at once, from typing to the end,
+  against the lower bound: the time that the jobs had their GPUs, by Slurm's own account, over 8.
+
+By itself: .venv/bin/python tests/bench/launching.py.
+"""
+
+from __future__ import annotations
+
+import datetime
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / "tests/slurm"), str(ROOT / "tests/build"), str(ROOT / "lib")]
+import trees  # noqa: E402
+from cluster import NODES, Cluster, missing  # noqa: E402
+from slurmtree import SMI, House  # noqa: E402
+
+Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
+MODELS, MANY = 6, 100
+TASKS = ("alpha", "beta", "gamma")
+SECONDS = 12.0  # of each task of the many; the three of a model run at once
+
+
+@contextmanager
+def house() -> Iterator[House]:
+    base = Path(tempfile.mkdtemp(prefix="bs-"))
+    cluster = Cluster(base / "c")
+    try:
+        (base / "t").mkdir()
+        trees.lay(base / "t")
+        tree = House(base / "t")
+        tree.cluster = cluster
+        shutil.copytree(ROOT / "configs/launchers", tree.root / "configs/launchers")
+        smi = tree.base / "smi/nvidia-smi"
+        smi.parent.mkdir()
+        smi.write_text(SMI)
+        smi.chmod(0o755)
+        cluster.base.mkdir()
+        cluster.start()
+        yield tree
+    finally:
+        cluster.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def models(tree: House, prefix: str, number: int) -> list[str]:
+    names = [f"{prefix}{n:03}" for n in range(number)]
+    for name in names:
+        (tree.root / f"configs/models/{name}.yaml").write_text(
+            f"model: {{name: acme/{name}}}\nvllm: {{provider_config: standin_gpu}}\n"
+            f"tasks: [{', '.join(TASKS)}]\n"
+        )
+    return names
+
+
+def make(tree: House, *words: str, **more: str) -> float:
+    begun = time.monotonic()
+    process = tree.start(*words, **more)
+    text, _ = process.communicate(timeout=1200)
+    if process.returncode:
+        raise RuntimeError(text[-3000:])
+    return time.monotonic() - begun
+
+
+def results(tree: House, names: list[str]) -> list[Path]:
+    return [tree.file(f"{name}/{task}") for name in names for task in TASKS]
+
+
+def launcher_row(tree: House) -> Cells:
+    """Seconds a model."""
+    names = models(tree, "m", MODELS)
+    make(tree, "venvs", VENV_JOBS="2", LAUNCHER="local")
+    ours = make(tree, "-j1", "results", "MODELS=m*") / MODELS
+    if not all(path.exists() for path in results(tree, names)):
+        raise RuntimeError("not all results were made")
+    for path in results(tree, names):
+        path.unlink()
+    begun = time.monotonic()
+    for name in names:
+        targets = [str(p.relative_to(tree.root)) for p in results(tree, [name])]
+        srun = ["srun", "--quiet", "--input=none", "--nodes=1", "--ntasks=1", "--gres=gpu:1"]
+        graph = ["make", "-s", "-f", "mk/graph.mk", "dir=build", "-k", "-j4"]
+        environ = tree.environ(
+            BENCHY_LAUNCHED="slurm", BENCHY_LEASES=f"{tree.base}/l-{name}", LAUNCHER=""
+        )
+        done = subprocess.run(
+            [*srun, "bin/serve", name, "--", *graph, *targets],
+            cwd=tree.root, env=environ, capture_output=True, text=True, timeout=300,
+        )  # fmt: skip
+        if done.returncode:
+            raise RuntimeError(done.stderr[-3000:])
+    bare = (time.monotonic() - begun) / MODELS
+    return (
+        "a model by the launcher, beside bare srun", ours, bare, ours / bare, "<= 1.1 x + 0.3 s",
+        ours <= 1.1 * bare + 0.3,
+    )  # fmt: skip
+
+
+def cluster_row(tree: House) -> Cells:
+    names = models(tree, "x", MANY)
+    make(tree, "plan")
+    took = make(tree, f"-j{MANY}", "results", "MODELS=x*", STANDIN_HARNESS_SECONDS=str(SECONDS))
+    if not all(path.exists() for path in results(tree, names)):
+        raise RuntimeError("not all results were made")
+    text = tree.cluster.run("squeue", "--states=all", "-h", "-o", "%S|%k")
+    begun = {k.rpartition(":")[2]: s for s, _, k in (r.partition("|") for r in text.splitlines())}
+    held = 0.0
+    for name in names:
+        end = max(path.stat().st_mtime for path in results(tree, [name]))
+        start = datetime.datetime.fromisoformat(begun[name]).timestamp()
+        held += end - start
+    bound = held / (4 * len(NODES))
+    label = f"{MANY} models of 3 tasks on 8 GPUs by Slurm"
+    return (label, took, bound, took / bound, "<= 1.15", took <= 1.15 * bound)
+
+
+def rows() -> list[Cells]:
+    if lacks := missing():
+        print(f"  no rows of Slurm: {', '.join(lacks)} is missing", file=sys.stderr)
+        return []
+    with house() as tree:
+        return [launcher_row(tree), cluster_row(tree)]
+
+
+if __name__ == "__main__":
+    for row in rows():
+        print(*row, sep="\t")

@@ -1,0 +1,156 @@
+"""What a launcher makes of its file: words, jobs, leftovers. tests/slurm has the real Slurm."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import board, launcher, paths, schema
+from benchy.errors import ConfigError, UsageError
+from benchy.launcher import Job, Launcher
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def slurm() -> Launcher:
+    return launcher.load("slurm")
+
+
+WORDS = [
+    ({}, 2, ["--gres=gpu:2"]),
+    ({"gpu_option": "gpus"}, 2, ["--gpus=2"]),
+    ({"gpu_type": "a100"}, 4, ["--gres=gpu:a100:4"]),
+    ({"gpu_type": "a100", "gpu_option": "gpus"}, 4, ["--gpus=a100:4"]),
+    ({"cpus_per_gpu": 8, "cpus": 2}, 2, ["--gres=gpu:2", "--cpus-per-task=16"]),
+    ({"cpus_per_gpu": 8, "cpus": 2}, 0, ["--cpus-per-task=2"]),
+    ({}, 0, []),
+    ({"partition": "p", "account": "a", "qos": "q", "time": "1-0", "memory": "8G",
+      "constraint": "c&d", "extra": ["--exclude=n7"]}, 0,
+     ["--partition=p", "--account=a", "--qos=q", "--time=1-0", "--mem=8G", "--constraint=c&d",
+      "--exclude=n7"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "gpus", "expected"), WORDS)
+def test_words_of_srun(
+    slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
+) -> None:
+    argv = slurm.command("m@1.0", {"gpus": gpus, "resources": asked}, ["bin/serve", "m@1.0"])
+    fixed = [
+        "srun", "--quiet", "--input=none", "--quit-on-interrupt", "--nodes=1", "--ntasks=1",
+        "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
+    ]  # fmt: skip
+    assert argv == [*fixed, *expected, "bin/serve", "m@1.0"]
+
+
+def test_each_job_has_leases_of_its_own(slurm: Launcher) -> None:
+    one, two = (slurm.environ(name, {})["BENCHY_LEASES"] for name in ("a", "b"))
+    assert one != two and Path(one).is_absolute() and ":" not in one
+    assert slurm.environ("a", {})[launcher.LAUNCHED] == "slurm"
+
+
+def test_rows_of_the_queue(slurm: Launcher) -> None:
+    text = (
+        "12|RUNNING|n1|None|benchy:aaa:host:7.99:Qwen3-8B\n"
+        "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
+        "14|RUNNING|n1|None|\n15|RUNNING|n2|None|somebody: else\nsqueue: odd line\n"
+    )
+    assert slurm.parse(text) == [
+        Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
+        Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
+    ]
+    assert [job.words for job in slurm.parse(text)] == [
+        "job 12: RUNNING", "job 13: PENDING (Resources)",
+    ]  # fmt: skip
+
+
+def test_whose_leftovers_are_ours(slurm: Launcher) -> None:
+    me, pid = launcher.checkout(), os.getpid()
+    alive, dead = f"{pid}.{board.ticks(pid)}", f"{pid}.1"
+    rows = [
+        (me, board.host(), dead, True), (me, board.host(), alive, False),
+        (me, "elsewhere", dead, False), ("0" * 10, board.host(), dead, False),
+        (me, board.host(), "no pid", False),
+    ]  # fmt: skip
+    for checkout, host, process, expected in rows:
+        job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
+        assert slurm.left(job) is expected, (checkout, host, process)
+
+
+def test_what_became_of_a_job(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    states = iter(["RUNNING", "COMPLETING", "TIMEOUT"])
+
+    def ask(self: Launcher) -> list[Job]:
+        return [Job("1", next(states), "n1", "TimeLimit", self.mark, "m")]
+
+    monkeypatch.setattr(Launcher, "ask", ask)
+    found = asyncio.run(slurm.ended("m"))
+    assert found and found.state == "TIMEOUT" and found.state in slurm.says.again
+    assert found.words == "job 1: TIMEOUT (TimeLimit)"
+
+
+def test_another_site_s_wrapper_is_a_data_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "configs/launchers"
+    folder.mkdir(parents=True)
+    (folder / "site.yaml").write_text(
+        'command: [site-run, "--cards={{ gpus }}", "{% if time %}-t{{ time }}{% endif %}", --]\n'
+    )
+    site = launcher.load("site")
+    spec = {"gpus": 2, "resources": {"time": "9"}}
+    assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
+    assert site.running("m") and site.ask() == []  # no queue to ask: it counts as running
+
+
+MISTAKES = [
+    ("command: [srun, '{{ nothing }}']", "'{{ nothing }}': 'nothing' is undefined"),
+    ("command: [srun, '{% if %}']", "configs/launchers/site.yaml: '{% if %}'"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTAKES)
+def test_a_template_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/launchers").mkdir(parents=True)
+    (tmp_path / "configs/launchers/site.yaml").write_text(text)
+    with pytest.raises(UsageError) as refused:
+        launcher.load("site").command("m", {}, [])
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["slrum", "../config", "a b", ""])
+def test_no_such_launcher(name: str) -> None:
+    with pytest.raises(UsageError, match="there is no launcher"):
+        launcher.load(name)
+
+
+def test_unknown_keys_are_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/launchers").mkdir(parents=True)
+    (tmp_path / "configs/launchers/site.yaml").write_text("command: [a]\nretry: 3\n")
+    with pytest.raises(ConfigError, match=r"site.yaml:2: retry: unknown key"):
+        launcher.load("site")
+
+
+@pytest.mark.parametrize("value", ["a b", "a\nb", "", " "])
+def test_a_resource_is_one_word(value: str) -> None:
+    with pytest.raises(ValueError, match="partition"):
+        schema.Resources(partition=value)
+
+
+def test_paths_are_the_project_s() -> None:
+    assert (ROOT / paths.CONFIGS / "launchers/slurm.yaml").is_file()
