@@ -70,7 +70,10 @@ class Step:
             board.clear(self.note.kind, self.note.name)
 
     def enter(self, state: str) -> None:
-        """The note's state from now on."""
+        """The note's state from now on, for the board alone: others talk now."""
+        self.wipe()
+        self.displayed, self.live = True, False
+        self.stage, self.done, self.total, self.shown = "", 0, 0, ""
         if self.note:
             self.note = board.put(replace(self.note, state=state, stage="", since=time.time()))
 

@@ -157,3 +157,18 @@ def test_under_a_display_the_board_alone_is_told(
         step.at("asking", 1, 2)
         assert [(n.stage, n.run) for n in board.notes()] == [("asking", 12)]
     assert capfd.readouterr().err == ""
+
+
+def test_what_serves_others_leaves_the_talking_to_them(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    now = [1000.0]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
+    with Step("SERVE", "m", "model", "m", board.STARTING) as step:
+        step.at("api")
+        step.enter(board.SERVING)
+        for second in range(200):
+            now[0] = 1000.0 + second
+            step.beat()
+        assert [(n.state, n.stage) for n in board.notes()] == [(board.SERVING, "")]
+    assert capfd.readouterr().err == ""
