@@ -24,6 +24,12 @@ GENERATOR = (
 )
 
 
+def made_from(plan: Plan) -> set[str]:
+    """What rules.mk is made from."""
+    code = (f"lib/benchy/{m}.py" for m in GENERATOR.split())
+    return {*plan.inputs, "uv.lock", str(paths.FAILED), *code}
+
+
 def makefile(plan: Plan, directory: str) -> str:
     """The text of rules.mk for a plan that lies in a directory of build/."""
     w = Writer()
@@ -67,17 +73,11 @@ def makefile(plan: Plan, directory: str) -> str:
     w.phony(f"environment/{e}" for e in sorted(plan.environments))
     w.blank()
     w.comment("What this file is made from; one that vanished is a reason to make it again.")
-    inputs = sorted(
-        {
-            *plan.inputs,
-            "uv.lock",
-            str(paths.FAILED),
-            *(f"lib/benchy/{m}.py" for m in GENERATOR.split()),
-        }
-    )
     # What Make would read otherwise (spaces, $, #, =) stands as a pattern, for which it looks at
     # the files: an edit of one is seen, whatever its name.
-    shown = sorted({re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in inputs})
+    shown = sorted(
+        {re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in made_from(plan)}
+    )
     w.rule(f"{directory}/rules.mk", shown)
     for name in shown:
         w.rule(name)
@@ -184,6 +184,6 @@ def save(plan: Plan, directory: Path) -> None:
     aside = directory / f".rules.mk.{os.getpid()}"
     aside.write_text(makefile(plan, str(directory)))
     aside.rename(rules)  # always: its age tells when the configuration was last read
-    not_older(rules, map(Path, plan.inputs))
+    not_older(rules, map(Path, made_from(plan)))  # else Make would make it anew for ever
     if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
         write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")

@@ -155,3 +155,13 @@ def test_a_clock_that_was_set_back(tree: Tree) -> None:
     assert len(tree.ran()) == 2
     assert tree.results().status == 0
     assert tree.ran() == [], "made again though nothing changed"
+
+
+def test_a_plan_made_anew_after_a_clock_that_was_ahead_comes_to_an_end(tree: Tree) -> None:
+    """What rules.mk is made from lies in the future: Make must not make it for ever."""
+    for path in (tree.root / "venvs/.failed", tree.root / "uv.lock"):
+        later = path.stat().st_mtime + 3600
+        os.utime(path, (later, later))
+    shutil.rmtree(tree.root / "build")
+    assert tree.results().status == 0
+    assert tree.ran() == []
