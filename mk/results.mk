@@ -7,10 +7,11 @@ eval: $(tools)
 	+@exec bin/run eval
 
 # With nothing to do, one question to Make answers, and no Python starts. Its status also tells
-# bin/run whether the plan is old: 1 says that results are stale by a plan that is not.
+# bin/run whether the plan is old: 1 says that results are stale by a plan that is not. A plan of the
+# future (the clock was ahead) is older than no edit: it is made again. /proc/$$ is of now.
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
-	+@status=; [[ -z "$(quick)" ]] || \
+	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; [[ -z "$(quick)" ]] || \
 	if $(MAKE) -q -f mk/graph.mk look=1 all 2>/dev/null; then status=0; else status=$$?; fi; \
 	case $$status in \
 	0) echo 'results: everything is up to date'; [[ -e results/index.html ]] || bin/report ;; \

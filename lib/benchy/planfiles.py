@@ -139,9 +139,11 @@ def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -
             was = json.loads(kept)
             was["options"] = {k: v for k, v in was["options"].items() if k not in neutral}
             same = made_from == hashlib.sha256(kept).hexdigest() and canonical(was) == text
+        age = result.stat().st_mtime_ns
         if same:
-            before = result.stat().st_mtime_ns - 1_000_000
-            os.utime(spec, ns=(before, before))
+            os.utime(spec, ns=(age - 1_000_000, age - 1_000_000))
+        elif spec.stat().st_mtime_ns <= age:  # the clock was ahead when the result was made
+            os.utime(spec, ns=(age + 1_000_000, age + 1_000_000))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no result, or a damaged one: the spec is new
 

@@ -165,3 +165,17 @@ def test_a_plan_made_anew_after_a_clock_that_was_ahead_comes_to_an_end(tree: Tre
     shutil.rmtree(tree.root / "build")
     assert tree.results().status == 0
     assert tree.ran() == []
+
+
+def test_an_edit_after_a_clock_that_was_ahead(tree: Tree) -> None:
+    """What was made while the clock was ahead is no younger than an edit of today."""
+    for top in ("build", "venvs", "results"):
+        for path in (tree.root / top).rglob("*"):
+            if not path.is_symlink():
+                before = path.stat().st_mtime
+                os.utime(path, (before + 3600, before + 3600))
+    tree.edit("models/one.yaml", "overrides: {}", "overrides: {max_model_len: 300}")
+    done = tree.make("results", "MODELS=one two three four")
+    assert (done.status, tree.ran()) == (0, ["one/alpha", "one/beta"]), done.text
+    assert tree.results().status == 0
+    assert tree.ran() == [], "made again though nothing changed"
