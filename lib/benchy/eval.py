@@ -288,6 +288,7 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
         seed=spec["task"]["seed"],
         chat=spec["chat"],
         gpus=server["gpus"],
+        nodes=server.get("nodes", 1),
         arguments=provenance.without_secrets(server["arguments"], hidden),
         options=spec["options"],
         variables=provenance.public(server["variables"]),

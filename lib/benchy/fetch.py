@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
     name = parser.parse_args(argv).model
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
-    plan = prepare.prepare(name, Signals())
+    plan = prepare.prepare(name, Signals(), served_here=False)
     if not plan.spec.get("path"):
         with Step(TAG, name, "model", name, board.FETCHING) as step:
             weights(plan, step)

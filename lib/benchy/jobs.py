@@ -40,12 +40,15 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
             job.cancel()
             await asyncio.gather(job, return_exceptions=True)
             raise
-        if status == 0 and not await run.stale(name):
-            return  # a job whose node has gone may end with 0 all the same
+        if not await run.stale(name):
+            return  # whatever the status: one whose node has gone may end with 0, too
         run.failed.add(name)
         ended = await launcher.ended(name)
         launcher.forget(name)
-        repeat = status == Died.STATUS or bool(ended and ended.state in launcher.says.again)
+        # Of several nodes the one that fails first has the others ended, whose status is higher.
+        others = bool(spec.get("nodes")) and status > 128 and (not ended or ended.state == "FAILED")
+        again = bool(ended and ended.state in launcher.says.again)
+        repeat = status == Died.STATUS or again or others
         if ended and ended.state not in ("FAILED", "COMPLETED"):
             where = f" on {ended.node}" if ended.node else ""
             run.tally.reasons[name] = (f"its {ended.words}{where}", "")

@@ -14,6 +14,7 @@ import getpass
 import hashlib
 import os
 import re
+import secrets
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,7 @@ from typing import Any
 
 import jinja2
 
-from benchy import board, names, paths, schema
+from benchy import board, names, nodes, paths, schema
 from benchy.config import load_launcher
 from benchy.errors import Failure, UsageError, say
 
@@ -91,15 +92,24 @@ class Launcher:
         """Variables of the command besides the run's own."""
         known = self.facts(model, spec)
         given = {name: self.word(text, known) for name, text in self.says.environment.items()}
+        if spec.get("nodes"):
+            # Each start has a file of its own: what an earlier one left says nothing.
+            name = f"{model}-{secrets.token_hex(4)}.json"
+            given |= {nodes.MEETING: str(paths.RUN / "nodes" / name)}
+            given |= {nodes.RANK: self.says.rank or ""}
         return {**given, LAUNCHED: self.name}
 
     def facts(self, model: str, spec: Mapping[str, Any]) -> dict[str, Any]:
         """What a template knows."""
         asked = schema.Resources(**spec.get("resources", {})).model_dump()
+        gpus = int(spec.get("gpus") or 0)
+        count = spec["nodes"]["count"] if spec.get("nodes") else 1
         return {
             **asked,
             "model": model,
-            "gpus": int(spec.get("gpus") or 0),
+            "gpus": gpus,
+            "nodes": count,
+            "gpus_per_node": gpus // count,
             "comment": f"{self.mark}:{model}",
             "user": getpass.getuser(),
             "tmp": tempfile.gettempdir(),

@@ -36,11 +36,12 @@ def release(spec: Spec, version: str, flags: engine.Flags) -> engine.Release:
 def arguments(spec: Spec, of: engine.Release) -> list[str]:
     """The model's options as arguments of a release. Raises ConfigError."""
     return engine.arguments(
-        spec["options"], of, defaults=spec.get("defaults") or {}, written=_written(spec)
+        spec["options"], of, defaults=spec.get("defaults") or {}, written=written(spec)
     )
 
 
-def _written(spec: Spec) -> engine.Written:
+def written(spec: Spec) -> engine.Written:
+    """Where the options of a server were written."""
     return engine.Written(spec["source"], spec["origin"], spec["keys"])
 
 
@@ -123,7 +124,7 @@ def mistakes(specs: Iterable[Spec], known: Known) -> list[Mistake]:
 def _of_one(spec: Spec, version: str, flags: engine.Flags) -> list[Mistake]:
     of = release(spec, version, flags)
     if not flags:
-        return engine.removed(spec["options"], version, of, _written(spec))
+        return engine.removed(spec["options"], version, of, written(spec))
     try:
         arguments(spec, of)
     except ConfigError as error:

@@ -15,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -244,6 +244,7 @@ def _identity(model: Model) -> Spec:
 
 def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: House) -> Spec:
     serving, engine = model.serving, model.engine
+    wanted = resources(model, house)
     return {
         "model": model.name,
         "source": model.file,
@@ -274,7 +275,8 @@ def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: H
         "startup_timeout": serving.startup_timeout,
         "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
-        **({"resources": wanted} if (wanted := resources(model, house)) else {}),
+        **({"resources": wanted} if wanted else {}),
+        **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
     }
 
 
@@ -282,6 +284,15 @@ def resources(model: Model, house: House) -> Spec:
     """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
     own = model.resources.model_dump(exclude_unset=True)
     return {**house.settings.slurm.model_dump(exclude_unset=True), **own}
+
+
+def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
+    """How a server is run over several nodes, where a launcher has them; None for one node."""
+    each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
+    count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
+    if count < 2:
+        return None
+    return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
 
 
 def _gone(model: Model) -> list[Spec]:

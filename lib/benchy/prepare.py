@@ -54,8 +54,11 @@ def read_spec(model: str) -> Spec:
         mend = f"known: {', '.join(known[:12])}" if known else "run `make plan` first"
         raise UsageError(f"no model is named {model!r}", mend)
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
+    over = spec.pop("nodes", None)
     if os.environ.get("BENCHY_LAUNCHED"):
         spec["cuda_devices"] = None  # which GPUs, the launcher has decided
+        if over:
+            spec.update(nodes=over, gpus=spec["gpus"] // over["count"])  # those of this node
     return spec
 
 
@@ -154,7 +157,11 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
     env = {name: value for name, value in env.items() if not name.startswith("BENCHY_")}
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if loopback_host(spec):
+    if spec.get("nodes"):
+        from benchy import nodes  # noqa: PLC0415
+
+        env.setdefault("VLLM_HOST_IP", nodes.own_address())
+    elif loopback_host(spec):
         # Its processes talk to each other over this address; unset, they listen on the network.
         env.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if spec.get("hf_cache"):
@@ -225,10 +232,12 @@ def known(model: str) -> Plan:
     return Plan(spec, place, str(spec.get("path") or spec["name"]), [])
 
 
-def prepare(model: str, signals: Signals) -> Plan:
-    """Everything that can be wrong before a GPU is taken. Raises ConfigError, Failure."""
+def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
+    """Everything that can be wrong before a GPU is taken. served_here: by this process; a login
+    node has no GPU and fetches all the same. Raises ConfigError, Failure."""
     spec = read_spec(model)
-    refuse_unfit(spec)
+    if served_here:
+        refuse_unfit(spec)
     place = ready_environment(spec, signals)
     arguments = engine_arguments(spec, place)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

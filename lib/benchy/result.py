@@ -134,8 +134,8 @@ class Score:
 @dataclass(frozen=True)
 class Result:
     """schema: 1. options, variables: those that can change an answer. arguments: the server's whole
-    command line, without secrets. gpus: their indices, or "cpu". harness_output: files beside this
-    one, as the harness wrote them. spec_sha256: of the result spec's bytes. metrics, groups: task
+    command line, without secrets. gpus: their indices, or "cpu"; on the first of `nodes` nodes.
+    harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result spec's bytes. metrics, groups: task
     or group → "metric,filter" → numbers."""
 
     schema: int
@@ -160,6 +160,7 @@ class Result:
     metrics: dict[str, dict[str, Metric]]
     groups: dict[str, dict[str, Metric]]
     score: Score
+    nodes: int = 1
 
 
 _ADAPTER: TypeAdapter[Result] = TypeAdapter(Result)

@@ -172,7 +172,7 @@ def dispatch_all(
     """Take the models through their stages; those that failed. stale: every stale target. What
     they wait for is tallied. Raises Stopped."""
     specs = {name: server_spec(name) for name in names}
-    there = launcher_for(selection.plan)
+    there = launcher_for(selection.plan, specs)
     cards = [] if there else gpu.gpus()
     needs = {
         name: devices.elsewhere(spec) if there else devices.need(spec, cards)
@@ -237,13 +237,16 @@ def launcher_of(plan: Mapping[str, Any]) -> str:
     return "" if name == "local" else name
 
 
-def launcher_for(plan: Mapping[str, Any]) -> Launcher | None:
-    """The launcher, ready; None for this machine. Raises UsageError, Failure."""
+def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher | None:
+    """The launcher of these servers, ready; None for this machine. Raises UsageError, Failure,
+    ConfigError."""
     if not (name := launcher_of(plan)):
         return None
-    from benchy import launcher  # noqa: PLC0415 - reads the schema, for who needs it
+    from benchy import launcher, nodes  # noqa: PLC0415 - reads the schema, for who needs it
 
-    return launcher.begun(name)
+    there = launcher.begun(name)
+    nodes.refuse(specs.values(), name, bool(there.says.rank))
+    return there
 
 
 def build_there() -> bool:
@@ -353,7 +356,7 @@ def limit_option(selection: Selection) -> list[str]:
 def test(graph: Graph, selection: Selection) -> int:
     """TEST=1: prove that each model's server starts and answers."""
     options.refuse(server_spec(model) for model in selection.models)
-    there = launcher_for(selection.plan)
+    there = launcher_for(selection.plan, {m: server_spec(m) for m in selection.models})
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     for model in fit:

@@ -257,6 +257,10 @@ class Resources(Strict):
         "gres", "how GPUs are asked for: --gres=gpu:N or --gpus=N", "no"
     )
     gpu_type: Name | None = key(None, "a kind of GPU: --gres=gpu:KIND:N", "no")
+    gpus_per_node: Size | None = key(
+        None, "GPUs of a node; a model that needs more runs over several", "no"
+    )
+    nodes: Size | None = key(None, "nodes of a model, where gpus_per_node does not say it", "no")
     extra: list[Word] = key([], "more words for the launcher's command", "no")
 
 
@@ -367,6 +371,15 @@ class Engine(Strict):
     main: bool = key(False, "with no release named, the main environment serves", "lock")
     default_version: Release | None = key(None, "the release where none is named", "lock")
     command: list[str] = key([], "arguments after the environment's python", "yes")
+    nodes: list[str] = key(
+        [],
+        "arguments of a server over several nodes; Jinja, of nodes (how many), rank (from 0), "
+        "address and port (of the first)",
+        "no",
+    )
+    follower: list[str] = key(
+        [], "in place of command on the nodes after the first; Jinja, of model", "no"
+    )
     variables: Variables = key({}, "environment variables of the server", "yes")
     options: dict[str, Any] = key({}, "default options; one that a release lacks is left away")
     neutral: list[str] = key([], "options that cannot change an answer", "no")
@@ -391,12 +404,16 @@ class Engine(Strict):
 
 class Launcher(Strict):
     """How a command is run elsewhere, how that is asked about and called off. Each word is a Jinja
-    template; one that comes out empty is left away. They know `model`, `gpus`, `comment` (marks
-    the job as this run's, ends in the model's name), `user`, `tmp` (this machine's folder for
-    temporary files) and the keys of `slurm` and `resources`."""
+    template; one that comes out empty is left away. They know `model`, `gpus`, `nodes` (1, or how
+    many the model runs over), `gpus_per_node` (of this job), `comment` (marks the job as this
+    run's, ends in the model's name), `user`, `tmp` (this machine's folder for temporary files) and
+    the other keys of `slurm` and `resources`."""
 
     command: list[str] = key(..., "goes before the command; ends when that has ended", "no")
     environment: Variables = key({}, "variables of the command", "no")
+    rank: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = key(
+        None, "variable that counts the nodes of a job from 0; none: a job has one node", "no"
+    )
     queue: list[str] = key(
         [], "prints ID|STATE|NODE|REASON|COMMENT of each job of this user, ended ones too", "no"
     )

@@ -27,7 +27,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import board, devices, guard, health, lease, paths, usage
+from benchy import board, devices, guard, health, lease, nodes, paths, usage
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.prepare import Plan, Spec, commit, environment, noted, prepare, ready_environment
 from benchy.progress import Step
@@ -92,8 +92,11 @@ def run_directory(model: str) -> Iterator[Path]:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def serve(plan: Plan, command: Sequence[str], signals: Signals, step: Step) -> int:
-    """Take the devices, start the server, run command (none: test it), stop everything."""
+def serve(
+    plan: Plan, command: Sequence[str], signals: Signals, step: Step, node: nodes.Node | None
+) -> int:
+    """Take the devices, start the server, run command (none: test it), stop everything. node: this
+    one, the first of several."""
     spec = plan.spec
     held, cards = take(spec)
     from benchy import server as servers  # noqa: PLC0415 - after the wait: a waiter stays small
@@ -108,14 +111,15 @@ def serve(plan: Plan, command: Sequence[str], signals: Signals, step: Step) -> i
             with (
                 settled(plan, signals) as use,
                 guarded(signals, (*held.descriptors, use)) as guardian,
+                joined(plan, node) as more,
             ):
                 one = servers.Server(
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
                 try:
-                    return attend(plan, one, cards, command, step)
+                    return attend(plan, one, cards, command, step, more)
                 except Failure as failure:
-                    again = not spec.get("port") and "port is in use" in failure.what
+                    again = not spec.get("port") and not node and "port is in use" in failure.what
                     if not again or attempt == servers.RETRY_PORT - 1:
                         raise
                     say("AGAIN", f"{spec['model']}: somebody took port {port} first; another one")
@@ -136,14 +140,80 @@ def settled(plan: Plan, signals: Signals) -> Iterator[int]:
         ready_environment(plan.spec, signals)
 
 
-def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str], step: Step) -> int:
-    """From the start of one server to the end of command. Returns command's status."""
+@contextmanager
+def joined(plan: Plan, node: nodes.Node | None) -> Iterator[list[str]]:
+    """While inside, the other nodes of the job serve with this one; gives the engine's arguments
+    for that, none where there is one node."""
+    if not node:
+        yield []
+        return
+    from benchy import server as servers  # noqa: PLC0415 - as in serve()
+
+    port = servers.free_port("", None)
+    with node.meet(port) as address:
+        yield arguments(plan, node, address, port)
+
+
+def arguments(plan: Plan, node: nodes.Node, address: str, port: int) -> list[str]:
+    """The engine's arguments that make it one of several nodes'."""
+    over = plan.spec["nodes"]
+    known = {"nodes": over["count"], "rank": node.rank, "address": address, "port": port}
+    return nodes.words(over["words"], known)
+
+
+def follow(plan: Plan, node: nodes.Node, signals: Signals) -> int:
+    """On a node after the first: what the engine wants there, until the first node's server ends.
+    Raises Failure, Died if it ends before that."""
+    spec = plan.spec
+    if given := os.environ.get("BENCHY_LEASES"):  # two nodes may be one machine, as in tests
+        os.environ["BENCHY_LEASES"] = f"{given}-{node.rank}"
+    held, cards = take(spec)
+    log = new_log(f"{spec['model']}.node{node.rank}")
+    try:
+        address, port = node.find(float(spec["startup_timeout"]))
+        first = nodes.words(spec["nodes"]["follower"], {"model": plan.model})
+        more = [*plan.arguments, *arguments(plan, node, address, port)]
+        argv = [plan.place.python, *first, *more]
+        with (
+            settled(plan, signals) as use,
+            guarded(signals, (*held.descriptors, use)) as guardian,
+        ):
+            try:
+                guardian.start("server", argv, environment(spec, "", cards), str(log))
+            except OSError as error:
+                raise Failure(f"{spec['model']}: the engine can't be started: {error}") from None
+            say(TAG, f"{spec['model']}  node {node.rank} serves with {address}")
+            while "server" not in guardian.wait(1):
+                if not node.first():
+                    return 0
+            if node.over(3):
+                return 0  # it noticed first
+            from benchy import diagnose  # noqa: PLC0415 - as in serve()
+
+            text = log.read_text(errors="replace")
+            what, mend = diagnose.explain(text) or ("it ended by itself", "read the log")
+            what = f"{spec['model']}: node {node.rank} of its server: {what}"
+            raise Died(what, mend, log, diagnose.telling_lines(text, 8))
+    finally:
+        held.release()
+
+
+def attend(
+    plan: Plan,
+    one: Any,
+    cards: Sequence[str],
+    command: Sequence[str],
+    step: Step,
+    more: Sequence[str] = (),
+) -> int:
+    """From the start of one server to the end of command. Returns command's status. more: arguments
+    of the engine besides the plan's."""
     from benchy import server as servers  # noqa: PLC0415 - as in serve()
 
     spec = plan.spec
     env = environment(spec, one.endpoint.key, cards)
     started = datetime.datetime.now(datetime.timezone.utc)
-    argv = plan.argv(spec["host"], one.endpoint.port)
+    argv = [*plan.argv(spec["host"], one.endpoint.port), *more]
     one.start(argv, env)
     if os.environ.get("V") not in (None, "", "0"):
         say(TAG, shlex.join(argv))
@@ -173,6 +243,7 @@ def attend(plan: Plan, one: Any, cards: Sequence[str], command: Sequence[str], s
             "arguments": argv[1:],
             "variables": noted(env, spec),
             "gpus": [int(c) if c.isdecimal() else c for c in cards] if cards else "cpu",
+            **({"nodes": spec["nodes"]["count"]} if spec.get("nodes") else {}),
             "pid": one.pid,
             "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds_to_ready": {**one.log.times, "total": ready},
@@ -243,8 +314,11 @@ def main(argv: list[str]) -> int:
     signals = Signals()
     signals.install()
     try:
+        node = nodes.here()
+        if node and node.rank:  # the first tells the board
+            return follow(prepare(options.model, signals), node, signals)
         with Step(TAG, options.model, "model", options.model, board.STARTING) as step:
-            return serve(prepare(options.model, signals), command, signals, step)
+            return serve(prepare(options.model, signals), command, signals, step, node)
     except Stopped as stopped:
         with contextlib.suppress(OSError):
             say(TAG, f"{options.model}  stopped ({signal.Signals(stopped.signum).name})")

@@ -1,4 +1,4 @@
-"""The quickstart on real vLLM, as a job of a real Slurm."""
+"""Real vLLM in jobs of a real Slurm: the quickstart, and a model that runs over two nodes."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,30 +19,66 @@ from cluster import Cluster, missing
 pytestmark = pytest.mark.e2e
 
 
-def test_the_quickstart_as_a_job(tree: Path) -> None:
+OVER_TWO = """model: {name: benchy/tiny, make: tiny}
+vllm:
+  provider_config: vllm_cpu
+  overrides: {tensor_parallel_size: 2, max_model_len: 512, dtype: float32}
+tasks: [smoke]
+resources: {nodes: 2}
+"""
+
+
+@pytest.fixture
+def cluster() -> Iterator[Cluster]:
     if lacks := missing():
         said = f"no Slurm cluster here: {', '.join(lacks)} is missing"
         if os.environ.get("BENCHY_SLURM") == "required":
             pytest.fail(said)
         pytest.skip(said)
     base = Path(tempfile.mkdtemp(prefix="bs-"))
-    cluster = Cluster(base)
+    made = Cluster(base)
+    try:
+        made.start()
+        yield made
+    finally:
+        made.stop()
+        shutil.rmtree(base, ignore_errors=True)
+
+
+def evaluate(tree: Path, cluster: Cluster, config: str) -> None:
+    done = subprocess.run(
+        ["make", "-j4", "eval", f"CONFIG={config}", "LAUNCHER=slurm"],
+        cwd=tree, env=cluster.env, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    rows = cluster.run("squeue", "--states=all", "-h", "-o", "%T|%k").splitlines()
+    end = f":{Path(config).stem}"
+    assert [r for r in rows if r.startswith("COMPLETED|") and r.endswith(end)], rows
+    assert not cluster.jobs()
+    assert not survivors(tree)
+
+
+def test_the_quickstart_as_a_job(tree: Path, cluster: Cluster) -> None:
     before = read(tree)
     (tree / RESULT).unlink()
-    try:
-        cluster.start()
-        done = subprocess.run(
-            ["make", "-j4", "eval", "CONFIG=configs/quickstart.yaml", "LAUNCHER=slurm"],
-            cwd=tree, env=cluster.env, capture_output=True, text=True, timeout=600,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stdout + done.stderr
-        rows = cluster.run("squeue", "--states=all", "-h", "-o", "%T|%k").splitlines()
-        assert [r for r in rows if r.startswith("COMPLETED|") and r.endswith(":quickstart")], rows
-        assert not cluster.jobs()
-    finally:
-        cluster.stop()
-        shutil.rmtree(base, ignore_errors=True)
+    evaluate(tree, cluster, "configs/quickstart.yaml")
     made = read(tree)
     assert made["metrics"] == before["metrics"]
     assert made["engine"]["answered"] == before["engine"]["answered"]
-    assert not survivors(tree)
+
+
+def test_a_model_over_two_nodes(tree: Path, cluster: Cluster) -> None:
+    """Two nodes of this machine, which talk over its network: vLLM's own executor, half of each
+    layer on each."""
+    (tree / "configs/over_two.yaml").write_text(OVER_TWO)
+    try:
+        evaluate(tree, cluster, "configs/over_two.yaml")
+    finally:
+        (tree / "configs/over_two.yaml").unlink()
+    made = read(tree, "results/over_two/smoke/results.json")
+    assert made["nodes"] == 2 and "--nnodes=2" in made["arguments"]
+    alone = read(tree)["metrics"]
+    for task, metrics in made["metrics"].items():
+        for name, metric in metrics.items():
+            assert metric["value"] == pytest.approx(alone[task][name]["value"], abs=1e-3)
+    assert "rank=1" in (tree / "logs/serve/over_two.node1.log").read_text()

@@ -9,8 +9,10 @@ sys.path.append(str(Path(__file__).parents[1] / "build"))
 from cluster import GPUS, Cluster
 from trees import Tree
 
-# Like the real one within a job: all cards of the node, of which Slurm names ours.
+# Like the real one: in a job all cards of the node, of which Slurm names ours; none on the login
+# node.
 SMI = f"""#!/bin/sh
+[ "$SLURM_JOB_ID" ] || {{ echo "NVIDIA-SMI has failed: no driver" >&2; exit 9; }}
 case $1 in
   --query-gpu=*) for n in $(seq 0 {GPUS - 1}); do echo "$n, GPU-$n, 24564, 12, 550.1, Fake"; done ;;
 esac

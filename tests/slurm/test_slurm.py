@@ -157,8 +157,11 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
         done = house.make("-j20", "results", "MODELS=w1a")
         assert done.status == 0, done.text
         assert f"CANCEL  job {mine} of w1a, left by a run that was killed" in done.text
-        left = {row.split("|")[0] for row in house.cluster.jobs()}
-        assert left == set(others)
+        wait_for(
+            lambda: {row.split("|")[0] for row in house.cluster.jobs()} == set(others),
+            20,
+            f"only others' jobs: {house.cluster.jobs()}",
+        )
     finally:
         house.cluster.run("scancel", mine, *others)
         over(house)
@@ -185,6 +188,79 @@ def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
     assert done.status == 0, done.text
     assert not jobs & {row.split("|")[0] for row in house.cluster.jobs()}
     over(house)
+
+
+WIDE = """model: {name: acme/wide}
+vllm:
+  provider_config: standin_two_gpus
+  overrides: {tensor_parallel_size: 4, pipeline_parallel_size: 2}
+tasks: [alpha, beta]
+resources: {gpus_per_node: 4}
+"""
+
+
+def test_a_model_wider_than_a_node(house: House) -> None:
+    (house.root / "configs/models/wide.yaml").write_text(WIDE)
+    run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="3")
+    evaluating(house, "wide")
+    nodes = house.cluster.run("squeue", "-h", "-o", "%N|%D").split()
+    assert nodes == ["n[1-2]|2"]
+    done = ended(run, 120)
+    assert done.status == 0, done.text
+    events = [e for e in house.events() if e["event"] in ("start", "follow")]
+    first, second = sorted(events, key=lambda event: event["event"] == "follow")
+    assert (first["event"], second["event"]) == ("start", "follow")
+    for rank, event in enumerate((first, second)):
+        words = event["argv"]
+        assert event["CUDA_VISIBLE_DEVICES"] == "0,1,2,3"
+        assert {"--nnodes=2", f"--node-rank={rank}", "--tensor-parallel-size=4"} <= set(words)
+        assert "--pipeline-parallel-size=2" in words
+    port = [w for w in first["argv"] if w.startswith("--master-")]
+    assert port == [w for w in second["argv"] if w.startswith("--master-")]
+    made = house.result("wide/alpha")
+    assert made["nodes"] == 2 and len(made["gpus"]) == 4 and "--nnodes=2" in made["arguments"]
+    over(house)
+    wait_for(lambda: not house.processes(), 20, "no process")
+    assert not list((house.root / "run/nodes").iterdir())
+
+
+@pytest.mark.parametrize("who", ["first", "other"])
+def test_a_node_of_several_that_goes_takes_the_others_along(house: House, who: str) -> None:
+    (house.root / "configs/models/wide.yaml").write_text(WIDE)
+    run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="15")
+    evaluating(house, "wide")
+    events = {e["event"]: e for e in house.events() if e["event"] in ("start", "follow")}
+    os.kill(events["start" if who == "first" else "follow"]["pid"], signal.SIGKILL)
+    done = ended(run, 180)
+    assert done.status == 0, done.text
+    assert "AGAIN   wide: for 2 tasks" in done.text
+    over(house)
+    wait_for(lambda: not house.processes(), 20, "no process")
+
+
+UNEVEN = [
+    ("tensor_parallel_size: 5", "5 GPUs do not come out even: wide runs over 2 nodes"),
+    (
+        "tensor_parallel_size: 4, data_parallel_size: 2",
+        "data_parallel_size: is of one node alone: wide runs over 2 nodes",
+    ),
+    (
+        'tensor_parallel_size: 8, vllm_version: "1.1.0"',
+        "vllm_version: standin-engine 1.1.0 has no --nnodes: wide runs over 2 nodes",
+    ),
+]
+
+
+@pytest.mark.parametrize(("overrides", "words"), UNEVEN)
+def test_what_can_not_run_over_nodes_is_told_first(
+    house: House, overrides: str, words: str
+) -> None:
+    text = WIDE.replace("tensor_parallel_size: 4, pipeline_parallel_size: 2", overrides)
+    (house.root / "configs/models/wide.yaml").write_text(text)
+    house.make("venvs", LAUNCHER="local")
+    done = house.make("-j4", "results", "MODELS=wide")
+    assert done.status == 2 and words in done.text, done.text
+    assert "error: configs/models/wide.yaml" in done.text
 
 
 def test_builds_go_there_too(house: House) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import threading
 import time
 from pathlib import Path
 
-from . import __version__, children, faults, make_arg_parser
+from . import __version__, children, faults, make_arg_parser, together
 from .language import Model
 from .server import Engine, make_server
 
@@ -72,9 +73,10 @@ def main(argv: list[str]) -> int:
     signal.signal(signal.SIGINT, interrupted)
     signal.signal(signal.SIGTERM, signal.SIG_IGN if fault.stubborn else interrupted)
     core, worker = children.start_core(fault.stubborn)
+    headless, others = getattr(options, "headless", False), contextlib.ExitStack()
     try:
         record(
-            event="start",
+            event="follow" if headless else "start",
             model=served[0],
             root=options.model,
             version=__version__,
@@ -84,6 +86,10 @@ def main(argv: list[str]) -> int:
             argv=argv,
             CUDA_VISIBLE_DEVICES=os.environ.get("CUDA_VISIBLE_DEVICES"),
         )
+        if headless:
+            together.join(options)
+        if getattr(options, "nnodes", 1) > 1:
+            others.enter_context(together.gathered(options))
         stage = float(os.environ.get("STANDIN_START_SECONDS", "0")) / 4
         say(
             "EngineCore",
@@ -154,6 +160,7 @@ def main(argv: list[str]) -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         stop(core)
+        others.close()
 
 
 if __name__ == "__main__":

@@ -50,4 +50,12 @@ def make_arg_parser(parser: argparse.ArgumentParser | None = None) -> argparse.A
         add("--kv-cache-memory-bytes", type=int, default=None)
     if RELEASE >= (2, 0):
         add("--hf-overrides", type=json.loads, default={})
+        add("--pipeline-parallel-size", "-pp", type=int, default=1)
+        add("--data-parallel-size", "-dp", type=int, default=1)
+        add("--distributed-executor-backend", choices=["mp", "ray", "uni"], default=None)
+        add("--nnodes", "-n", type=int, default=1)
+        add("--node-rank", "-r", type=int, default=0)
+        add("--master-addr", default="127.0.0.1")
+        add("--master-port", type=int, default=29501)
+        add("--headless", action="store_true", default=False)
     return parser
