@@ -24,7 +24,19 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from benchy import disk, health, interpreters, lease, lockfile, paths, resolve, tiny, usage, uv
+from benchy import (
+    disk,
+    health,
+    interpreters,
+    lease,
+    lockfile,
+    paths,
+    resolve,
+    scratch,
+    tiny,
+    usage,
+    uv,
+)
 from benchy.errors import Failure, UsageError, say
 from benchy.resolve import Spec
 
@@ -307,6 +319,7 @@ def remove(env: str) -> bool:
 
 def _remove(env: str) -> bool:
     paths.failed(env).unlink(missing_ok=True)
+    scratch.forget(env)
     folder = paths.env_dir(env)
     if env == paths.MAIN:
         # benchy itself runs from it: only what uv.lock has besides goes, at the next bootstrap.

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import paths, scratch
 
 Spec = Mapping[str, Any]
 
@@ -84,7 +84,7 @@ def command(
     """The harness's command line. output: the directory that it writes; cache: that of
     what an interrupted run left, or None. Maps are passed as JSON; no shell sees them."""
     asked = spec["task"]
-    python = paths.env_dir(asked["harness_environment"]) / "bin" / "python"
+    python = scratch.folder(asked["harness_environment"]) / "bin" / "python"
     out = [
         # Not resolved: a symlink followed would leave the environment.
         str(python.absolute()),
@@ -198,7 +198,7 @@ print(json.dumps(found))
 
 
 def output_types_command(spec: Spec, task: Spec) -> list[str]:
-    python = paths.env_dir(spec["task"]["harness_environment"]) / "bin" / "python"
+    python = scratch.folder(spec["task"]["harness_environment"]) / "bin" / "python"
     return [
         str(python.absolute()),
         "-c",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchy import paths, tally
@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
 async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
     """A model's results by a launcher. They count by their files alone, never by a status."""
-    spec = run.specs[name]
+    spec, facts = run.specs[name], run.models[name]
+    environments = [facts["environment"], *facts["harnesses"]]
+    if launcher.scratch(spec):
+        await packed(run, environments)
     for tries in range(launcher.says.retries + 1):
         stale = await run.stale(name)
         if not stale:
@@ -25,7 +28,7 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
         if tries:
             say("AGAIN", f"{name}: for {len(stale)} tasks; what was answered is kept")
         argv = launcher.command(name, spec, run.ask.serving(name, stale))
-        job = asyncio.ensure_future(run.command(argv, launcher.environ(name, spec)))
+        job = asyncio.ensure_future(run.command(argv, launcher.environ(name, spec, environments)))
         try:
             with run.tally.wait(name, tally.DEVICE, f"a place ({launcher.name})"):
                 while not job.done() and not launcher.running(name):
@@ -60,6 +63,15 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
     run.failed.add(name)
     what = f"{name} was tried {launcher.says.retries + 1} times"
     run.tally.reasons[name] = (what, str(paths.LOGS / "serve" / f"{name}.log"))
+
+
+async def packed(run: Dispatcher, environments: Sequence[str]) -> None:
+    """Archives of environments, each once in a run. One that can't be had is told, and no end."""
+    for env in environments:
+        target = f"pack/{env}"
+        if target not in run.once:
+            run.once[target] = asyncio.ensure_future(run.command(["bin/venv", "pack", env]))
+        await asyncio.shield(run.once[target])
 
 
 def tell(run: Dispatcher, name: str, launcher: Launcher) -> None:

@@ -25,7 +25,7 @@ from typing import Any
 
 import jinja2
 
-from benchy import board, names, nodes, paths, schema
+from benchy import board, names, nodes, paths, schema, scratch
 from benchy.config import load_launcher
 from benchy.errors import Failure, UsageError, say
 
@@ -88,8 +88,14 @@ class Launcher:
         extra = known["extra"] or []
         return [*self.filled(self.says.command, known), *extra, *words]
 
-    def environ(self, model: str, spec: Mapping[str, Any]) -> dict[str, str]:
-        """Variables of the command besides the run's own."""
+    def scratch(self, spec: Mapping[str, Any]) -> str:
+        """The folder on a node's own disk for environments; "" for none."""
+        return os.environ.get("SCRATCH") or spec.get("resources", {}).get("scratch") or ""
+
+    def environ(
+        self, model: str, spec: Mapping[str, Any], environments: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """Variables of the command besides the run's own. environments: those that it needs."""
         known = self.facts(model, spec)
         given = {name: self.word(text, known) for name, text in self.says.environment.items()}
         if spec.get("nodes"):
@@ -97,6 +103,8 @@ class Launcher:
             name = f"{model}-{secrets.token_hex(4)}.json"
             given |= {nodes.MEETING: str(paths.RUN / "nodes" / name)}
             given |= {nodes.RANK: self.says.rank or ""}
+        if where := self.scratch(spec):
+            given |= {scratch.SCRATCH: where, scratch.NAMED: " ".join(environments)}
         return {**given, LAUNCHED: self.name}
 
     def facts(self, model: str, spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import gpu, health, options, paths
+from benchy import gpu, health, options, paths, scratch
 from benchy.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.signals import Signals, run_quietly
 
@@ -239,5 +239,8 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     if served_here:
         refuse_unfit(spec)
     place = ready_environment(spec, signals)
+    if served_here:
+        scratch.bring(signals)
+        place = Place(place.name, scratch.folder(place.name))
     arguments = engine_arguments(spec, place)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

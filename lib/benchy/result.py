@@ -135,8 +135,8 @@ class Score:
 class Result:
     """schema: 1. options, variables: those that can change an answer. arguments: the server's whole
     command line, without secrets. gpus: their indices, or "cpu"; on the first of `nodes` nodes.
-    harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result spec's bytes. metrics, groups: task
-    or group → "metric,filter" → numbers."""
+    harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result
+    spec's bytes. metrics, groups: task or group → "metric,filter" → numbers."""
 
     schema: int
     model: Model

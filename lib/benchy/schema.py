@@ -260,6 +260,12 @@ class Resources(Strict):
     gpus_per_node: Size | None = key(
         None, "GPUs of a node; a model that needs more runs over several", "no"
     )
+    scratch: str | None = key(
+        None,
+        "folder on each node's own disk, $VARIABLES as they are there: environments are copied to "
+        "it and serve from it",
+        "no",
+    )
     nodes: Size | None = key(None, "nodes of a model, where gpus_per_node does not say it", "no")
     extra: list[Word] = key([], "more words for the launcher's command", "no")
 

@@ -8,7 +8,18 @@ import signal
 import sys
 from types import FrameType
 
-from benchy import audit, board, environment, health, inventory, listing, lockfile, paths, resolve
+from benchy import (
+    audit,
+    board,
+    environment,
+    health,
+    inventory,
+    listing,
+    lockfile,
+    paths,
+    resolve,
+    scratch,
+)
 from benchy.ask import agreed
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.progress import Step
@@ -42,6 +53,9 @@ def main(argv: list[str]) -> int:
     sub = verb("info", "one environment in detail")
     sub.add_argument("--format", choices=["text", "json"], default="text")
     verb("check", "check a built one again: packages, files, import, options, tokenizer, model")
+    verb(
+        "pack", "write it to one archive, for the nodes of a launcher that have disks of their own"
+    )
     verb("remove", "remove it; its lock stays")
     sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
     sub.add_argument("--yes", action="store_true", help="without asking (as YES=1)")
@@ -59,6 +73,9 @@ def main(argv: list[str]) -> int:
             say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
         else:
             say("REMOVED" if there else "", env if there else f"{env} is not built")
+        return 0
+    if options.verb == "pack":
+        scratch.pack(env)
         return 0
     if options.verb == "info":
         return listing.show_info(env, options.format == "json")

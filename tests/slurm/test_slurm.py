@@ -11,6 +11,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 import time
 from typing import Any
 
@@ -269,6 +270,58 @@ def test_builds_go_there_too(house: House) -> None:
     rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%k").splitlines()
     assert [row for row in rows if row.endswith(":build-lm_eval_0_0_2")], rows
     over(house)
+
+
+def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
+    disk = house.base / "disk"
+    disk.mkdir()
+
+    def run(*words: str, **more: str) -> tuple[str, set[str]]:
+        """What was said, and the Pythons of engine and harness while they ran."""
+        make = house.start(*words, STANDIN_HARNESS_SECONDS="3", **more)
+        evaluating(house, "w2a")
+        found = wait_for(
+            lambda: (p := pythons(house)) and {"-m standin_engine", "-m lm_eval"} <= p.keys() and p,
+            30, "engine and harness",
+        )  # fmt: skip
+        done = ended(make, 60)
+        assert done.status == 0, done.text
+        return done.text, set(found.values())
+
+    words = ("-j4", "results", "MODELS=w2a")
+    text, used = run(*words, SCRATCH="$DISK", DISK=str(disk))
+    assert text.count("PACK    venvs/.packed/") == 2 and text.count("UNPACK  ") == 2
+    assert all(python.startswith(f"{disk}/benchy-") for python in used), used
+    made = house.result("w2a/alpha")
+    assert made["engine"]["environment"] == "standin_gpu_2_0_0"
+    house.file("w2a/alpha").unlink()
+    text, used = run(*words, SCRATCH="$DISK", DISK=str(disk))
+    assert "PACK " not in text and all(python.startswith(str(disk)) for python in used)
+
+    # Another build replaces its archive and its copy.
+    copies = set(disk.glob("*/*/standin_gpu_2_0_0/[!.]*"))
+    words_of_build = ["bin/venv", "create", "--anew", "standin_gpu_2_0_0"]
+    subprocess.run(words_of_build, cwd=house.root, env=house.environ(), check=True)
+    house.file("w2a/alpha").unlink()
+    text, used = run(*words, SCRATCH=str(disk))
+    assert text.count("PACK    ") == 1 and text.count("UNPACK  ") == 1
+    assert len(copies) == 1 and not copies & set(disk.glob("*/*/standin_gpu_2_0_0/[!.]*"))
+    assert len(list(house.root.glob("venvs/.packed/standin_gpu_2_0_0/*"))) == 1
+
+    # Where there is no such folder, what is shared serves.
+    house.file("w2a/alpha").unlink()
+    text, used = run(*words, SCRATCH="$NOWHERE/x")
+    assert "is no whole path; it is used from where it is" in text
+    assert all(python.startswith(f"{house.root}/venvs/") for python in used), used
+
+
+def pythons(house: House) -> dict[str, str]:
+    """Module → the Python that runs it, of engines and harnesses."""
+    found = {}
+    for words in house.processes().values():
+        if match := re.match(r"(\S+/bin/python) (-m (?:standin_engine|lm_eval))\b", words):
+            found[match[2]] = match[1]
+    return found
 
 
 MISTAKES = [
