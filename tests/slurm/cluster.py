@@ -54,7 +54,10 @@ InactiveLimit=10
 MinJobAge=900
 SlurmdTimeout=20
 {nodes}
+PreemptType=preempt/partition_prio
+PreemptMode=CANCEL
 PartitionName=gpu Nodes={names} Default=YES MaxTime=INFINITE State=UP
+PartitionName=urgent Nodes={names} PriorityTier=10 MaxTime=INFINITE State=UP
 """
 NODE = "NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=32 " \
        "RealMemory=8000 Gres=gpu:{gpus}"  # fmt: skip

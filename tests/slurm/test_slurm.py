@@ -191,6 +191,52 @@ def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
     over(house)
 
 
+def test_a_job_that_another_displaces_is_repeated_after_it(house: House) -> None:
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
+    evaluating(house, "w4a")
+    urgent = house.cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
+        "--output=/dev/null", "--wrap", "sleep 6",
+    ).strip()  # fmt: skip
+    try:
+        done = ended(run, 120)
+    finally:
+        house.cluster.run("scancel", urgent)
+    assert done.status == 0, done.text
+    assert re.search(r"JOB     w4a: job \d+: PREEMPTED.* on n\d", done.text), done.text
+    assert "AGAIN   w4a: for 1 tasks; what was answered is kept" in done.text
+    over(house)
+
+
+def test_a_time_limit_is_told_and_the_job_repeated(house: House) -> None:
+    """Slurm's shortest is a minute, which it looks at twice in a minute."""
+    file = house.root / "configs/models/w1a.yaml"
+    file.write_text(file.read_text() + "resources: {time: '1'}\n")
+    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="300")
+    evaluating(house, "w1a")
+    text = ""
+    assert run.stdout
+    while "AGAIN" not in text:
+        text += run.stdout.readline()
+    os.killpg(run.pid, signal.SIGTERM)
+    ended(run, 60)
+    assert re.search(r"JOB     w1a: job \d+: TIMEOUT \(TimeLimit\) on n\d", text), text
+    over(house)
+
+
+def test_a_job_that_is_requeued_by_hand(house: House) -> None:
+    """Slurm requeues batch jobs alone; an srun's job ends, and benchy starts another."""
+    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="6")
+    evaluating(house, "w1a")
+    (row,) = running(house)
+    with contextlib.suppress(RuntimeError):
+        house.cluster.run("scontrol", "requeue", row.partition("|")[0])
+    done = ended(run, 120)
+    assert done.status == 0, done.text
+    assert house.file("w1a/alpha").exists()
+    over(house)
+
+
 WIDE = """model: {name: acme/wide}
 vllm:
   provider_config: standin_two_gpus

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchy import board, launcher, paths, schema
+from benchy import board, launcher, nodes, paths, schema
 from benchy.errors import ConfigError, UsageError
 from benchy.launcher import Job, Launcher
 
@@ -51,6 +51,28 @@ def test_words_of_srun(
         "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
     ]  # fmt: skip
     assert argv == [*fixed, *expected, "bin/serve", "m@1.0"]
+
+
+OVER = [
+    ({}, ["--gres=gpu:8"]),
+    ({"gpu_option": "gpus", "gpu_type": "h100"}, ["--gpus-per-node=h100:8"]),
+    ({"cpus_per_gpu": 4}, ["--gres=gpu:8", "--cpus-per-task=32"]),
+]
+
+
+@pytest.mark.parametrize(("asked", "expected"), OVER)
+def test_words_of_a_job_over_nodes(
+    slurm: Launcher, asked: dict[str, Any], expected: list[str]
+) -> None:
+    spec = {"gpus": 16, "resources": asked, "nodes": {"count": 2}}
+    argv = slurm.command("m", spec, ["bin/serve", "m"])
+    assert argv[4:9] == [
+        "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--wait=60",
+    ]  # fmt: skip
+    assert argv[11:] == [*expected, "bin/serve", "m"]
+    one, two = (slurm.environ("m", spec) for _ in "12")
+    assert one[nodes.MEETING] != two[nodes.MEETING] and one[nodes.RANK] == "SLURM_PROCID"
+    assert nodes.MEETING not in slurm.environ("m", {**spec, "nodes": None})
 
 
 def test_each_job_has_leases_of_its_own(slurm: Launcher) -> None:

@@ -1,0 +1,95 @@
+"""A server over several nodes: how they find each other, and what is refused."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import nodes
+from benchy.errors import ConfigError, Failure
+from benchy.nodes import Node
+
+WORDS = ["--nnodes={{ nodes }}", "--node-rank={{ rank }}"]
+
+
+def test_the_others_find_the_first_and_its_end(tmp_path: Path) -> None:
+    meeting = tmp_path / "run/nodes/m-1.json"
+    first, other = Node(0, meeting), Node(1, meeting)
+    found: list[Any] = []
+    waiting = threading.Thread(target=lambda: found.append(other.find(10)))
+    waiting.start()
+    time.sleep(0.2)
+    with first.meet(2950) as address:
+        waiting.join(10)
+        assert found == [(address, 2950)] and not other.over(0)
+    assert other.over(0) and not list(meeting.parent.iterdir())
+
+
+def test_no_first_node(tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="found no first node within 0 s"):
+        Node(1, tmp_path / "m.json").find(0)
+
+
+def test_which_node_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(nodes.MEETING, raising=False)
+    assert nodes.here() is None
+    monkeypatch.setenv(nodes.MEETING, "run/nodes/m.json")
+    monkeypatch.setenv(nodes.RANK, "SITE_RANK")
+    monkeypatch.delenv("SITE_RANK", raising=False)
+    with pytest.raises(Failure, match="SITE_RANK does not say which node"):
+        nodes.here()
+    monkeypatch.setenv("SITE_RANK", "3")
+    assert nodes.here() == Node(3, Path("run/nodes/m.json"))
+
+
+def test_words() -> None:
+    assert nodes.words(WORDS, {"nodes": 2, "rank": 1}) == ["--nnodes=2", "--node-rank=1"]
+
+
+def test_an_address_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+    def named(*addresses: str) -> None:
+        rows = [(socket.AF_INET, 1, 6, "", (address, 0)) for address in addresses]
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_: rows)
+
+    named("127.0.1.1", "10.1.2.3")
+    assert nodes.own_address() == "10.1.2.3"
+    named("127.0.1.1")  # the default route's, or none
+    assert nodes.own_address() != "127.0.1.1"
+
+
+def spec(**more: Any) -> dict[str, Any]:
+    given = {
+        "model": "wide", "source": "configs/wide.yaml", "origin": {}, "keys": {}, "gpus": 16,
+        "options": {}, "engine": "vllm", "title": "vLLM", "environment": "vllm_0_32_0",
+        "release": "0.32.0", "fallback": None, "nodes": {"count": 2, "words": WORDS},
+    }  # fmt: skip
+    return given | more
+
+
+REFUSED = [
+    ({"gpus": 15}, True, "15 GPUs do not come out even: wide runs over 2 nodes"),
+    ({"options": {"data_parallel_size": 2}}, True, "data_parallel_size: is of one node alone"),
+    (
+        {"release": "0.10.2", "environment": "vllm_0_10_2"}, True,
+        "vLLM 0.10.2 has no --nnodes: wide runs over 2 nodes",
+    ),
+    ({"nodes": {"count": 2, "words": []}}, True, "has no --nnodes"),
+    ({}, False, "configs/launchers/site.yaml: rank: is missing: wide needs it"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("more", "counts", "words"), REFUSED)
+def test_what_can_not_run_over_nodes(more: dict[str, Any], counts: bool, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        nodes.refuse([spec(**more)], "site", counts)
+    assert words in str(caught.value)
+
+
+def test_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
+    nodes.refuse([spec(), spec(nodes=None, gpus=3)], "site", True)
+    nodes.refuse([spec(release="0.11.2", environment="vllm_0_11_2")], "site", True)
