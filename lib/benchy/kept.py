@@ -63,12 +63,12 @@ class Kept:
         same = all(signature(path) == was for path, was in entry["specs"].items())
         return entry if same else None
 
-    def put(self, file: str, text: bytes, specs: Iterable[Path], entry: Mapping[str, Any]) -> None:
+    def put(self, file: str, text: bytes, specs: Iterable[str], entry: Mapping[str, Any]) -> None:
         """Note what a config came to, once its specs are written."""
         self.entries[file] = {
             **entry,
             "sha256": hashlib.sha256(text).hexdigest(),
-            "specs": {str(path): signature(str(path)) for path in specs},
+            "specs": {path: signature(path) for path in specs},
         }
 
     def save(self, files: Iterable[str], environments: Mapping[str, dict[str, Any]]) -> None:

@@ -58,7 +58,12 @@ def task_spec(task: str) -> Path:
 
 
 def result_spec(model: str, task: str, limit: int | None = None) -> Path:
-    return SPECS / "result" / limit_dir(limit) / model / f"{task}.json"
+    return Path(spec_named(model, task, limit))
+
+
+def spec_named(model: str, task: str, limit: int | None = None) -> str:
+    """A result's spec as Make names it; see target()."""
+    return "/".join(filter(None, [f"{SPECS}/result", limit_dir(limit), model, f"{task}.json"]))
 
 
 def result(model: str, task: str, limit: int | None = None) -> Path:

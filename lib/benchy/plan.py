@@ -33,7 +33,7 @@ from benchy.envspec import (
     main_environment,
     path_source,
 )
-from benchy.errors import UsageError
+from benchy.errors import ConfigError, UsageError
 
 Spec = dict[str, Any]
 TINY = Path("build/models/tiny")  # the model that benchy makes itself
@@ -177,15 +177,30 @@ def expand_kept(
             add_model(plan, model, house, around)
         if any(_asks_the_machine(model) for model in models):
             fresh.pop(name, None)
-    house = base.house([])
+    try:
+        house = base.house([])
+    except ConfigError as error:  # with the options' mistakes: a person mends all in one go
+        more = options.mistakes(_servers(plan), options.Known(around.root))
+        raise ConfigError([*error.mistakes, *more]) from None
 
     def keep() -> None:
+        models: dict[str, list[str]] = {name: [] for name in fresh}
+        for model, facts in plan.models.items():
+            if facts["source"] in models:
+                models[facts["source"]].append(model)
         for name, text in fresh.items():
-            models = [m for m, facts in plan.models.items() if facts["source"] == name]
-            _remember(plan, name, text, models, memory)
+            _remember(plan, name, text, models[name], memory)
         memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
 
     return finished(plan, house.inputs, around.root), keep
+
+
+def _servers(plan: Plan) -> Iterator[Spec]:
+    """The servers of a plan; of models that were taken from the plan before, what it wrote."""
+    yield from plan.servers.values()
+    for model in sorted(plan.models.keys() - plan.servers.keys()):
+        with contextlib.suppress(OSError, ValueError):
+            yield json.loads(paths.server_spec(model).read_text())
 
 
 def _asks_the_machine(model: Model) -> bool:
@@ -211,15 +226,15 @@ def _recall(
 def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory: kept.Kept) -> None:
     facts = {model: plan.models[model] for model in models}
     tasks = sorted({task for each in facts.values() for task in each["tasks"]})
-    specs = [paths.server_spec(model) for model in models]
+    specs = [str(paths.server_spec(model)) for model in models]
     specs += [
-        paths.result_spec(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
+        paths.spec_named(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
     ]
     entry = {
         "models": facts,
         "tasks": {task: plan.meant(task) for task in tasks},
         "environments": sorted({e for f in facts.values() for e in (f["asked"], f["environment"])}),
-        "rules": {model: planfiles.model_rules(plan, model) for model in models},
+        "rules": {model: plan.rules[model] for model in models},
     }
     memory.put(name, text, specs, entry)
 

@@ -63,7 +63,9 @@ def makefile(plan: Plan, directory: str) -> str:
         )
         w.blank()
     for model in sorted(plan.models):
-        w.out.write(plan.rules.get(model) or model_rules(plan, model))
+        if model not in plan.rules:
+            plan.rules[model] = model_rules(plan, model)
+        w.out.write(plan.rules[model])
     w.blank()
     w.comment(
         "An environment that can't be built stops nothing: a model is then served by another."
@@ -94,8 +96,8 @@ def model_rules(plan: Plan, model: str) -> str:
         w.comment(f"{server['source']}: {task}{note}")
         locks = (server["environment"], plan.tasks[task]["environment"])
         w.rule(
-            str(paths.result(model, task, plan.limit)),
-            [str(paths.result_spec(model, task, plan.limit)), *(str(paths.lock(e)) for e in locks)],
+            paths.target(model, task, plan.limit),
+            [paths.spec_named(model, task, plan.limit), *(str(paths.lock(e)) for e in locks)],
             ("EVAL", f"bin/eval{option} {model} {task}"),
         )
     return w.text()

@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests" / "build"), str(ROOT / "tests")]
 import trees  # noqa: E402
 
-from benchy import fetch, uv  # noqa: E402
+from benchy import board, fetch, uv  # noqa: E402
 
 Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -160,18 +160,19 @@ def others(tree: trees.Tree) -> list[Cells]:
     return found
 
 
-def edited(tree: trees.Tree) -> float:
+def edited(tree: trees.Tree, name: str) -> float:
     """Seconds from make to the start of the server of the one model that was edited."""
-    config = tree.root / "configs/models/m0500.yaml"
+    config = tree.root / f"configs/models/{name}.yaml"
     config.write_text(config.read_text().replace("max_model_len: 512", "max_model_len: 511"))
     tree.events()
-    begun = time.time()
+    begun, booted = time.time(), time.clock_gettime(time.CLOCK_BOOTTIME)
     process = tree.start("results")
-    while not any(event["event"] == "start" for event in tree.events()):
+    while not (there := [e["pid"] for e in tree.events() if e["event"] == "start"]):
         if process.poll() is not None or time.time() - begun > 60:
             raise RuntimeError(process.communicate()[0][-2000:])
-        time.sleep(0.005)
-    took = time.time() - begun
+        time.sleep(0.02)
+    # By the kernel's clock: the engine's own start-up is not ours.
+    took = (board.ticks(there[0]) or 0) / os.sysconf("SC_CLK_TCK") - booted
     trees.ended(process, 120)
     return took
 
@@ -224,9 +225,9 @@ def rows() -> list[Cells]:
              ratio <= 3 and mine <= 0.15),
             *others(tree),
         ]  # fmt: skip
-        took = commented(tree)
+        took = statistics.median(commented(tree) for _ in range(3))
         found.append(("1,000 configs commented", took, None, None, "<= 1.5 s", took <= 1.5))
-        took = edited(tree)
+        took = statistics.median(edited(tree, f"m050{n}") for n in range(5))
         found.append(("one config edited, to its start", took, None, None, "<= 0.6 s", took <= 0.6))
         used = memory(tree)
         found.append((f"memory of the plan: {used:.0f} MiB", None, None, None, "<= 150 MiB",

@@ -5,8 +5,8 @@
   proof of identity and a scored sentence in it.
 - together: three generation tasks of one model, TASK_JOBS=3 against TASK_JOBS=1, from the start of
   the first to the end of the last as the results tell it.
-- rate: one task of 600 requests by bin/eval against the harness's own command line, in turn, on one
-  server; requests per second of the whole command.
+- rate: one task of 4,000 requests by bin/eval against the harness's own command line, in turn, on
+  one server; requests per second of the whole command.
 
 By itself: .venv/bin/python tests/bench/serving.py. Needs the quickstart's environments:
 make eval CONFIG=configs/quickstart.yaml.
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
 Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
 GENERATION = 60  # questions of each of the three tasks
-CHOICES = 150  # questions of four endings each
+CHOICES = 1000  # questions of four endings each: half a minute, of which a start is little
 ROUNDS = int(os.environ.get("ROUNDS") or 3)
 
 

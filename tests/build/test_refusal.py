@@ -75,3 +75,12 @@ def test_what_went_before_is_refused_before_its_environment_is_built(fresh: Tree
     done = fresh.make("eval", "CONFIG=configs/models/one.yaml")
     assert done.status == 2 and NOT_IN_2 in done.text, done.text
     assert "LOCK" not in done.text and not list((fresh.root / "venvs").glob("*.lock"))
+
+
+def test_with_the_mistakes_of_the_configs_all_at_once(tree: Tree) -> None:
+    wrong(tree)
+    tree.edit("models/three.yaml", "tasks:", "taks: []\ntasks:")
+    done = tree.results()
+    assert done.status == 2 and "configs/models/three.yaml" in done.text, done.text
+    for told in (NOT_IN_1, VALUE, NOT_IN_2, "taks"):
+        assert done.text.count(told) == 1, done.text
