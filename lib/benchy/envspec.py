@@ -11,10 +11,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchy import config, paths, schema
-from benchy.config import Model
+from benchy import merge, paths, schema
 from benchy.content import content_of, digest, sha256
 from benchy.errors import UsageError
+from benchy.house import Model
 from benchy.paths import slug
 
 Spec = dict[str, Any]
@@ -61,7 +61,7 @@ def engine_source(text: str, root: Path) -> Source:
     the same path is another environment."""
     if text.startswith("git+"):
         return git_source(text.removeprefix("git+"))
-    wheel = config.local_wheel(text, root)
+    wheel = merge.local_wheel(text, root)
     if wheel is None:
         return Source(text, "url_" + digest(text)[:8])
     path = wheel.resolve()
@@ -84,7 +84,7 @@ def environment_spec(
     version: None for a package from elsewhere that may be any release. source: the file (and line)
     that asks for it.
     """
-    repairs = [r for r in engine.repairs if version and config.repair_holds(r, version)]
+    repairs = [r for r in engine.repairs if version and merge.repair_holds(r, version)]
     transformers = serving.transformers_version if serving else None
     packages = [*(serving.extra_packages if serving else []), *extra]
     drop = sorted({*engine.drop, *(d for r in repairs for d in r.drop)})
@@ -218,7 +218,7 @@ def main_environment(model: Model, around: Surroundings) -> Spec:
     default release's environment for any other."""
     engine = model.engine
     if not engine.main:
-        assert engine.default_version is not None  # config.check_references
+        assert engine.default_version is not None  # reader.check_references
         source = f"configs/engines/{model.engine_name}.yaml"
         return environment_spec(model.engine_name, engine, engine.default_version, None, source)
     return {

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchy import paths, tally
+from benchy import nodes, paths, tally
 from benchy.errors import Died, say
 
 if TYPE_CHECKING:
@@ -28,7 +28,8 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
         if tries:
             say("AGAIN", f"{name}: for {len(stale)} tasks; what was answered is kept")
         argv = launcher.command(name, spec, run.ask.serving(name, stale))
-        job = asyncio.ensure_future(run.command(argv, launcher.environ(name, spec, environments)))
+        given = launcher.environ(name, spec, environments)
+        job = asyncio.ensure_future(run.command(argv, given))
         try:
             with run.tally.wait(name, tally.DEVICE, f"a place ({launcher.name})"):
                 while not job.done() and not launcher.running(name):
@@ -43,6 +44,8 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
             job.cancel()
             await asyncio.gather(job, return_exceptions=True)
             raise
+        finally:
+            nodes.forget(given)
         if not await run.stale(name):
             return  # whatever the status: one whose node has gone may end with 0, too
         run.failed.add(name)

@@ -68,6 +68,12 @@ class Node:
             time.sleep(LOOK)
         return found
 
+    def arguments(self, over: Mapping[str, Any], address: str, port: int) -> list[str]:
+        """The engine's arguments that make it one of several. over: `nodes` of the server spec;
+        address, port: of the first node."""
+        known = {"nodes": over["count"], "rank": self.rank, "address": address, "port": port}
+        return words(over["words"], known)
+
     def over(self, seconds: float) -> bool:
         """Does the first node's server end within so many seconds?"""
         end = time.monotonic() + seconds
@@ -76,6 +82,13 @@ class Node:
                 return False
             time.sleep(LOOK)
         return True
+
+
+def forget(environment: Mapping[str, str]) -> None:
+    """Remove the file of a job that has ended, of which a first node that was killed took no care.
+    environment: the job's."""
+    if meeting := environment.get(MEETING):
+        Path(meeting).unlink(missing_ok=True)
 
 
 def here() -> Node | None:

@@ -15,28 +15,24 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from packaging.version import Version
 
-from benchy import config, kept, names, options, paths, planfiles, schema
-from benchy.config import House, Model
-from benchy.content import canonical, content_of, digest, sha256
+from benchy import config, kept, names, options, paths, planfiles, schema, specs
+from benchy.content import canonical, digest
 from benchy.envspec import (
     Surroundings,
     environment_of,
-    environment_spec,
-    git_source,
     main_environment,
-    path_source,
 )
 from benchy.errors import ConfigError, UsageError
+from benchy.house import House, Model
 
 Spec = dict[str, Any]
-TINY = Path("build/models/tiny")  # the model that benchy makes itself
 
 
 @dataclass
@@ -50,7 +46,7 @@ class Plan:
     models: dict[str, Spec] = field(default_factory=dict)
     neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
     sources: dict[str, str] = field(default_factory=dict)
-    rules: dict[str, str] = field(default_factory=dict)  # of models that were not expanded anew
+    rules: dict[str, str] = field(default_factory=dict)  # model → its rules, once they are made
     limit: int | None = None
     launcher: str = "local"
     inputs: list[str] = field(default_factory=list)
@@ -96,7 +92,7 @@ def expand(
 
 def add_task(plan: Plan, name: str, house: House, around: Surroundings) -> None:
     if name not in plan.tasks:
-        plan.tasks[name], env = task_spec(name, house, around, plan)
+        plan.tasks[name], env = specs.task(name, house, around, plan)
         plan.add(env)
 
 
@@ -119,10 +115,10 @@ def add_model(
     for spec in (asked, serving):
         plan.add(spec)
     plan.neutral[model.name] = {*model.engine.neutral, *schema.neutral()}
-    plan.servers[model.name] = server_spec(model, serving, fallback, house)
+    plan.servers[model.name] = specs.server(model, serving, fallback, house)
     tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
     for task in tasks:
-        plan.results[model.name, task] = result_spec(model, task, plan, around, plan.limit)
+        plan.results[model.name, task] = specs.result(model, task, plan, around, plan.limit)
     plan.models[model.name] = {
         "source": model.file,
         "tasks": tasks,
@@ -226,8 +222,8 @@ def _recall(
 def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory: kept.Kept) -> None:
     facts = {model: plan.models[model] for model in models}
     tasks = sorted({task for each in facts.values() for task in each["tasks"]})
-    specs = [str(paths.server_spec(model)) for model in models]
-    specs += [
+    written = [str(paths.server_spec(model)) for model in models]
+    written += [
         paths.spec_named(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
     ]
     entry = {
@@ -236,7 +232,7 @@ def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory:
         "environments": sorted({e for f in facts.values() for e in (f["asked"], f["environment"])}),
         "rules": {model: plan.rules[model] for model in models},
     }
-    memory.put(name, text, specs, entry)
+    memory.put(name, text, written, entry)
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:
@@ -245,184 +241,6 @@ def shared_locks(plan: Plan, root: Path) -> list[str]:
     folder = paths.CONFIGS / "locks"
     place = folder if (root / folder).is_dir() else folder.parent
     return [str(path) for path in (place, *locks)]
-
-
-# --- what a model's server is ---------------------------------------------------------------
-
-
-def _identity(model: Model) -> Spec:
-    facts = model.facts
-    local = facts.name[0] in "/.~"
-    path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
-    return {"name": facts.name, "revision": facts.revision, "path": path}
-
-
-def server_spec(model: Model, environment: Spec, fallback: Spec | None, house: House) -> Spec:
-    serving, engine = model.serving, model.engine
-    wanted = resources(model, house)
-    return {
-        "model": model.name,
-        "source": model.file,
-        **_identity(model),
-        "make": model.facts.make,
-        "engine": model.engine_name,
-        "title": engine.title or engine.package,
-        "package": engine.package,
-        "module": engine.module,
-        "version": None if environment["env"] == paths.MAIN else environment["version"],
-        "release": environment["version"],
-        "environment": environment["env"],
-        "fallback": fallback,
-        "device": engine.device,
-        "gpus": model.gpus if engine.device == "gpu" else 0,
-        "cuda_devices": _devices(serving.cuda_devices),
-        "host": serving.host,
-        "port": serving.port,
-        "command": engine.command,
-        "options": model.options,
-        "defaults": model.defaults,
-        "variables": model.variables,
-        "origin": {k: v for k, v in sorted(model.origin.items()) if k not in config.OWN},
-        "keys": {k: v for k, v in model.keys.items() if k not in config.OWN and k != v},
-        "gone": _gone(model),
-        "chat": model.chat,
-        "trust_remote_code": serving.trust_remote_code,
-        "startup_timeout": serving.startup_timeout,
-        "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
-        "token_from": model.token_from,
-        **({"resources": wanted} if wanted else {}),
-        **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
-    }
-
-
-def resources(model: Model, house: House) -> Spec:
-    """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
-    own = model.resources.model_dump(exclude_unset=True)
-    return {**house.settings.slurm.model_dump(exclude_unset=True), **own}
-
-
-def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
-    """How a server is run over several nodes, where a launcher has them; None for one node."""
-    each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
-    count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
-    if count < 2:
-        return None
-    return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
-
-
-def _gone(model: Model) -> list[Spec]:
-    """Of the engine's options that are gone, those that this model's options have to do with."""
-    gone = model.engine.gone_options()
-    named = set(model.options)
-    named |= {use for option in named & gone.keys() for use in gone[option].use}
-    return [
-        {"option": option, "since": each.since, "use": each.use, "why": each.why}
-        for option, each in gone.items()
-        if {option, *each.use} & named
-    ]
-
-
-def _devices(value: str | int | list[int] | None) -> list[int] | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, int):
-        return [value]
-    return [int(part) for part in (value.split(",") if isinstance(value, str) else value)]
-
-
-# --- tasks and results ----------------------------------------------------------------------
-
-
-def task_spec(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
-    """How a task is run, and the environment of its harness."""
-    task = house.tasks[name]
-    source = f"configs/tasks/{name}.yaml"
-    engine = house.engines[task.harness]
-    elsewhere = None
-    version = task.harness_version
-    if task.lm_eval_git:
-        elsewhere = git_source(task.lm_eval_git)
-    elif task.lm_eval_path:
-        elsewhere = path_source((around.root / paths.home(task.lm_eval_path)).resolve())
-    else:
-        version = version or engine.default_version
-        if version is None:
-            raise UsageError(
-                f"no release of {task.harness} is named", f"add harness_version to {source}"
-            )
-    packages = tuple(task.extra_packages)
-    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
-    folder = task.include_path
-    files = {}
-    if folder:
-        for file in sorted((around.root / folder).rglob("*")):
-            if "__pycache__" in file.parts:
-                continue
-            if not paths.watchable(file):
-                raise UsageError(
-                    f"{str(file)!r} has a name that can't be used",
-                    f"rename it, or give {source} another include_path",
-                )
-            inside = file.is_relative_to(around.root)
-            plan.inputs.append(str(file.relative_to(around.root) if inside else file))
-            if file.is_file():
-                files[str(file.relative_to(around.root / folder))] = sha256(file)
-        plan.inputs.append(folder)
-    names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
-    meaning = {
-        "name": name,
-        "task_name": names,
-        "harness_environment": env["env"],
-        "num_fewshot": task.num_fewshot,
-        "gen_kwargs": task.gen_kwargs,
-        "max_length": task.defaults.max_length,
-        "tokenizer_backend": task.tokenizer_backend,
-        "trust_remote_code": task.defaults.trust_remote_code,
-        "seed": task.seed,
-        "files": files,
-    }
-    how = {
-        "name": name,
-        "source": source,
-        "environment": env["env"],
-        "include_path": folder,
-        "offline": task.offline,
-        "batch_size": task.defaults.batch_size,
-        "log_samples": task.defaults.log_samples,
-        "cache_requests": task.defaults.cache_requests,
-        "num_concurrent": task.defaults.num_concurrent,
-        "subdirectory": task.output.subdirectory,
-        "timeout": task.timeout,
-        "stall_timeout": task.stall_timeout,
-        "request_timeout": task.request_timeout,
-        "description": task.description,
-        "meaning": meaning,
-    }
-    return how, env
-
-
-def result_spec(
-    model: Model, task: str, plan: Plan, around: Surroundings, limit: int | None
-) -> Spec:
-    """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
-    server = plan.servers[model.name]
-    written = {**model.defaults, **model.options}.items()
-    options = {k: v for k, v in written if k not in plan.neutral[model.name]}
-    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
-    if server["make"]:
-        local = sha256(paths.ROOT / "lib/benchy/tiny.py")
-    return {
-        "model": {**_identity(model), "content": local},
-        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
-        | {"device": server["device"], "command": server["command"]},
-        "fallback": server["fallback"]
-        and {k: server["fallback"][k] for k in ("environment", "version")},
-        "options": options,
-        "variables": model.variables,
-        "chat": model.chat,
-        "task": plan.tasks[task]["meaning"],
-        "limit": limit,
-    }
 
 
 def locked_main_version(root: Path) -> str | None:

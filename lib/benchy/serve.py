@@ -151,51 +151,7 @@ def joined(plan: Plan, node: nodes.Node | None) -> Iterator[list[str]]:
 
     port = servers.free_port("", None)
     with node.meet(port) as address:
-        yield arguments(plan, node, address, port)
-
-
-def arguments(plan: Plan, node: nodes.Node, address: str, port: int) -> list[str]:
-    """The engine's arguments that make it one of several nodes'."""
-    over = plan.spec["nodes"]
-    known = {"nodes": over["count"], "rank": node.rank, "address": address, "port": port}
-    return nodes.words(over["words"], known)
-
-
-def follow(plan: Plan, node: nodes.Node, signals: Signals) -> int:
-    """On a node after the first: what the engine wants there, until the first node's server ends.
-    Raises Failure, Died if it ends before that."""
-    spec = plan.spec
-    if given := os.environ.get("BENCHY_LEASES"):  # two nodes may be one machine, as in tests
-        os.environ["BENCHY_LEASES"] = f"{given}-{node.rank}"
-    held, cards = take(spec)
-    log = new_log(f"{spec['model']}.node{node.rank}")
-    try:
-        address, port = node.find(float(spec["startup_timeout"]))
-        first = nodes.words(spec["nodes"]["follower"], {"model": plan.model})
-        more = [*plan.arguments, *arguments(plan, node, address, port)]
-        argv = [plan.place.python, *first, *more]
-        with (
-            settled(plan, signals) as use,
-            guarded(signals, (*held.descriptors, use)) as guardian,
-        ):
-            try:
-                guardian.start("server", argv, environment(spec, "", cards), str(log))
-            except OSError as error:
-                raise Failure(f"{spec['model']}: the engine can't be started: {error}") from None
-            say(TAG, f"{spec['model']}  node {node.rank} serves with {address}")
-            while "server" not in guardian.wait(1):
-                if not node.first():
-                    return 0
-            if node.over(3):
-                return 0  # it noticed first
-            from benchy import diagnose  # noqa: PLC0415 - as in serve()
-
-            text = log.read_text(errors="replace")
-            what, mend = diagnose.explain(text) or ("it ended by itself", "read the log")
-            what = f"{spec['model']}: node {node.rank} of its server: {what}"
-            raise Died(what, mend, log, diagnose.telling_lines(text, 8))
-    finally:
-        held.release()
+        yield node.arguments(plan.spec["nodes"], address, port)
 
 
 def attend(
@@ -316,7 +272,9 @@ def main(argv: list[str]) -> int:
     try:
         node = nodes.here()
         if node and node.rank:  # the first tells the board
-            return follow(prepare(options.model, signals), node, signals)
+            from benchy import follower  # noqa: PLC0415 - builds on this module
+
+            return follower.follow(prepare(options.model, signals), node, signals)
         with Step(TAG, options.model, "model", options.model, board.STARTING) as step:
             return serve(prepare(options.model, signals), command, signals, step, node)
     except Stopped as stopped:

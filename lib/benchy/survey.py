@@ -32,6 +32,7 @@ from benchy import (
     interpreters,
     inventory,
     lockfile,
+    merge,
     paths,
     release,
     releasetable,
@@ -182,7 +183,7 @@ def unneeded(
     out = []
     for repair in engine.repairs:
         packages = bool(repair.overrides or repair.drop or repair.constraints)
-        if not packages or not config.repair_holds(repair, str(spec.version)):
+        if not packages or not merge.repair_holds(repair, str(spec.version)):
             continue
         bare = without(spec, repair)
         try:

@@ -1,0 +1,50 @@
+"""What bin/serve does on the nodes of a job after the first: run the engine's part there, until the
+first node's server ends."""
+
+from __future__ import annotations
+
+import os
+
+from benchy import diagnose, nodes, server
+from benchy.errors import Died, Failure, say
+from benchy.nodes import Node
+from benchy.prepare import Plan, environment
+from benchy.serve import TAG, new_log, settled, take
+from benchy.signals import Signals, guarded
+
+NOTICED = 3.0  # seconds by which the engine here may know of the first node's end before we do
+
+
+def follow(plan: Plan, node: Node, signals: Signals) -> int:
+    """Serve with the first node. 0 once that has ended; raises Failure, and Died if the engine here
+    ends before."""
+    spec = plan.spec
+    if given := os.environ.get("BENCHY_LEASES"):  # two nodes may be one machine, as in tests
+        os.environ["BENCHY_LEASES"] = f"{given}-{node.rank}"
+    held, cards = take(spec)
+    log = new_log(f"{spec['model']}.node{node.rank}")
+    try:
+        address, port = node.find(float(spec["startup_timeout"]))
+        part = nodes.words(spec["nodes"]["follower"], {"model": plan.model})
+        joining = node.arguments(spec["nodes"], address, port)
+        argv = [plan.place.python, *part, *plan.arguments, *joining]
+        with (
+            settled(plan, signals) as use,
+            guarded(signals, (*held.descriptors, use)) as guardian,
+        ):
+            try:
+                guardian.start("server", argv, environment(spec, "", cards), str(log))
+            except OSError as error:
+                raise Failure(f"{spec['model']}: the engine can't be started: {error}") from None
+            say(TAG, f"{spec['model']}  node {node.rank} serves with {address}")
+            while "server" not in guardian.wait(1):
+                if not node.first():
+                    return 0
+            if node.over(NOTICED):
+                return 0
+            text = server.Log(log, 0).text()
+            what, mend = diagnose.explain(text) or ("it ended by itself", "read the log")
+            what = f"{spec['model']}: node {node.rank} of its server: {what}"
+            raise Died(what, mend, log, diagnose.telling_lines(text, 8))
+    finally:
+        held.release()

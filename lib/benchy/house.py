@@ -1,0 +1,62 @@
+"""What a configuration comes to, as values: each model merged, and all that was read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy import schema
+from benchy.yamlfile import Document
+
+# Keys of the provider that benchy itself acts on; the others are options of the engine.
+OWN = frozenset(
+    {
+        "engine", "engine_env", "vllm_version", "transformers_version", "extra_packages", "python",
+        "torch_backend", "cutoff", "engine_source", "index", "host", "port", "hf_cache", "hf_token",
+        "startup_timeout", "cuda_devices",
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Model:
+    """One model, merged. options: for the engine, values as written; defaults: options of the
+    engine's file that nobody wrote otherwise and that a release may lack."""
+
+    name: str
+    file: str
+    facts: schema.ModelFacts
+    engine_name: str
+    engine: schema.Engine
+    serving: schema.Provider
+    options: dict[str, Any]
+    defaults: dict[str, Any]
+    variables: dict[str, str]
+    tasks: tuple[str, ...]
+    chat: bool
+    token_from: str | None
+    resources: schema.Resources = field(default_factory=schema.Resources)
+    origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
+    keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file
+
+    @property
+    def gpus(self) -> int:
+        serving = self.serving
+        return (
+            serving.tensor_parallel_size
+            * serving.pipeline_parallel_size
+            * serving.data_parallel_size
+        )
+
+
+@dataclass(frozen=True)
+class House:
+    """All that was read."""
+
+    settings: schema.Settings
+    engines: dict[str, schema.Engine]
+    providers: dict[str, tuple[schema.Provider, Document]]
+    tasks: dict[str, schema.Task]
+    models: tuple[Model, ...]
+    inputs: tuple[Path, ...]  # every file and directory that decided anything

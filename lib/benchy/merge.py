@@ -1,0 +1,220 @@
+"""Merges one model: engine < provider < overrides < a cell of the matrix < SET."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from pathlib import Path
+from typing import Any
+
+from packaging.specifiers import SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from benchy import matrix, paths, schema, yamlfile
+from benchy.content import canonical
+from benchy.errors import Mistake, UsageError
+from benchy.house import OWN, Model
+from benchy.matrix import Cell
+from benchy.names import MOST, QUICKSTART
+from benchy.reader import Known, Reader
+from benchy.yamlfile import Document, Key
+
+
+def cells(reader: Reader, stem: str, model: schema.Model, document: Document) -> list[Cell]:
+    """The cells of a model's matrix; without one, the model itreader."""
+    if not model.matrix:
+        return [(stem, Document(document.file))]
+    fine = reader.option_names(model.matrix, document, ("matrix",))
+    if stem == QUICKSTART:
+        reader.mistakes.append(document.mistake(("matrix",), "is not for the quickstart"))
+    for key in model.matrix:
+        if key.replace("-", "_") in schema.neutral():
+            what = "cannot change an answer, so it makes no cells"
+            reader.mistakes.append(document.mistake(("matrix", key), what, "leave it out"))
+            fine = False
+        if key.replace("-", "_") in reader.command_line().data:
+            raise UsageError(
+                f"{key} is varied by the matrix of {document.file}",
+                "select its cells instead: MODELS='NAME@*'", "SET",
+            )  # fmt: skip
+    count = math.prod(map(len, model.matrix.values()))
+    if count > matrix.MOST:
+        what = f"has {count} cells; {matrix.MOST} is the most"
+        reader.mistakes.append(document.mistake(("matrix",), what, "write several configs"))
+        return []
+    found = matrix.cells(stem, model.matrix, document)
+    names = [name for name, _ in found]
+    if longest := next((name for name in names if len(name) > MOST), ""):
+        what = f"its cells' names are too long, such as {longest[:40]}…"
+        reader.mistakes.append(document.mistake(("matrix",), what, "vary fewer keys"))
+        fine = False
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        what = f"two of its cells would be named {name}"
+        reader.mistakes.append(document.mistake(("matrix",), what, "leave one of them away"))
+        fine = False
+    return found if fine else []
+
+
+def merge(
+    reader: Reader,
+    name: str,
+    model: schema.Model,
+    document: Document,
+    cell: Document,
+    known: Known,
+) -> Model | None:
+    ok = True
+    for i, task in enumerate(model.tasks):
+        ok &= reader.known_name("task", task, known.tasks, document, ("tasks", i), known)
+        if task in model.tasks[:i]:
+            reader.mistakes.append(
+                document.mistake(("tasks", i), f"names {task!r} twice", "leave one away")
+            )
+            ok = False
+    at: Key = ("vllm", "provider_config")
+    if not reader.known_name(
+        "provider", model.vllm.provider_config, known.providers, document, at, known
+    ):
+        return None
+    _, provider_document = known.providers[model.vllm.provider_config]
+    written = {k.replace("-", "_"): v for k, v in model.vllm.overrides.items()}
+    ok &= reader.option_names(model.vllm.overrides, document, ("vllm", "overrides"))
+    set_document = reader.command_line()
+    merged: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    keys: dict[str, str] = {}
+    for data, source, at, above in (
+        (provider_document.data, provider_document, (), ()),
+        (model.vllm.overrides, document, ("vllm", "overrides"), ("vllm", "overrides")),
+        (cell.data, cell, (), ("matrix",)),
+        (set_document.data, set_document, (), ()),
+    ):
+        for key, value in data.items():
+            option = key.replace("-", "_")
+            merged[option] = value
+            origin[option] = f"{source.file}:{source.line((*at, key))}"
+            keys[option] = yamlfile.dotted((*above, key))
+    # The provider alone is valid, so what is wrong here was written in a layer above it.
+    for layer in (cell, set_document):
+        if layer.data and not reader.validated(schema.Provider, layer.data, layer):
+            return None
+    serving = reader.validated(schema.Provider, merged, document, ("vllm", "overrides"))
+    if serving is None:
+        return None
+    engine = known.engines.get(serving.engine)
+    if engine is None:
+        # The last layer that names one has the say; the provider's mistake has been told.
+        for where_from, at, named in (
+            (set_document, ("engine",), set_document.data),
+            (document, ("matrix", "engine"), cell.data),
+            (document, ("vllm", "overrides", "engine"), written),
+        ):
+            if "engine" in named:
+                name = serving.engine
+                reader.known_name("engine", name, known.engines, where_from, at, known)
+                break
+        return None
+    if engine.kind != "engine":
+        reader.mistakes.append(
+            document.mistake(
+                ("vllm",), f"{serving.engine} is a {engine.kind}, no engine", "name an engine"
+            )
+        )
+        return None
+    options = {k: v for k, v in merged.items() if k not in OWN}
+    # As benchy spells them, where the schema has read them (defaults included).
+    for key in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
+        if key in options and options[key] == 1:
+            del options[key]  # the engine's own default, and not every release has all three
+    if options.get("limit_mm_per_prompt") is not None:
+        options["limit_mm_per_prompt"] = _singular(options["limit_mm_per_prompt"])
+    where = model.model.name
+    if where[0] in "/.~" and not (reader.root / paths.home(where)).is_dir():
+        reader.mistakes.append(
+            document.mistake(
+                ("model", "name"),
+                f"{where} is no directory",
+                "give the directory of a model, or its name on the hub: org/name",
+            )
+        )
+        ok = False
+    wheel = local_wheel(serving.engine_source, reader.root)
+    if wheel:
+        reader.inputs.append(wheel)
+        if not wheel.is_file():
+            here = f"{origin['engine_source']}".rpartition(":")
+            reader.mistakes.append(
+                Mistake(
+                    here[0],
+                    int(here[2]),
+                    "engine_source",
+                    f"there is no wheel {serving.engine_source}",
+                    "give its path relative to benchy's root, or its URL",
+                )
+            )
+            ok = False
+    token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
+    return (
+        Model(
+            name=name,
+            file=document.file,
+            facts=model.model,
+            engine_name=serving.engine,
+            engine=engine,
+            serving=serving,
+            options=dict(sorted((k, v) for k, v in options.items() if v is not None)),
+            defaults={k: v for k, v in engine.options.items() if k not in options},
+            variables=_variables(engine, serving),
+            tasks=tuple(model.tasks),
+            chat=model.use_chat_completions,
+            token_from=token,
+            resources=model.resources,
+            origin=origin,
+            keys=keys,
+        )
+        if ok
+        else None
+    )
+
+
+def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:
+    out = dict(engine.variables)
+    for repair in engine.repairs:
+        if serving.vllm_version and repair_holds(repair, serving.vllm_version):
+            out.update(repair.variables)
+    return dict(sorted({**out, **serving.engine_env}.items()))
+
+
+def local_wheel(source: str | None, root: Path) -> Path | None:
+    """The wheel's path if a source is a file of this machine."""
+    if source is None or "://" in source:
+        return None
+    return root / paths.home(source)
+
+
+def repair_holds(repair: schema.Repair, version: str) -> bool:
+    try:
+        return SpecifierSet(repair.versions, prereleases=True).contains(Version(version))
+    except InvalidVersion:
+        return False
+
+
+def _singular(value: Any) -> Any:
+    """limit_mm_per_prompt as a mapping, however it was written: image=16,video=2, JSON or YAML.
+
+    vLLM's keys are image, audio, video in all releases; older benchy files say images.
+    """
+    if isinstance(value, str):
+        pairs = [part.partition("=") for part in value.split(",")]
+        if all(re.fullmatch(r" *[0-9]{1,9} *", number) for _, _, number in pairs):
+            value = {key.strip(): int(number) for key, _, number in pairs}
+        else:
+            with contextlib.suppress(ValueError, RecursionError):
+                read = json.loads(value)
+                canonical(read).encode()  # what JSON could not say again stays a text
+                value = read
+    if isinstance(value, dict):
+        return {k[:-1] if k in ("images", "audios", "videos") else k: v for k, v in value.items()}
+    return value

@@ -1,0 +1,193 @@
+"""What the plan says of each server, task and result: the contents of build/specs/.
+
+A result's spec is everything that can change an answer, and nothing else; a server's and a task's
+say how they are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchy import paths
+from benchy.content import content_of, sha256
+from benchy.envspec import Surroundings, environment_spec, git_source, path_source
+from benchy.errors import UsageError
+from benchy.house import OWN, House, Model
+
+if TYPE_CHECKING:
+    from benchy.plan import Plan
+
+Spec = dict[str, Any]
+TINY = Path("build/models/tiny")  # the model that benchy makes itself
+
+
+def _identity(model: Model) -> Spec:
+    facts = model.facts
+    local = facts.name[0] in "/.~"
+    path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
+    return {"name": facts.name, "revision": facts.revision, "path": path}
+
+
+def server(model: Model, environment: Spec, fallback: Spec | None, house: House) -> Spec:
+    serving, engine = model.serving, model.engine
+    wanted = resources(model, house)
+    return {
+        "model": model.name,
+        "source": model.file,
+        **_identity(model),
+        "make": model.facts.make,
+        "engine": model.engine_name,
+        "title": engine.title or engine.package,
+        "package": engine.package,
+        "module": engine.module,
+        "version": None if environment["env"] == paths.MAIN else environment["version"],
+        "release": environment["version"],
+        "environment": environment["env"],
+        "fallback": fallback,
+        "device": engine.device,
+        "gpus": model.gpus if engine.device == "gpu" else 0,
+        "cuda_devices": _devices(serving.cuda_devices),
+        "host": serving.host,
+        "port": serving.port,
+        "command": engine.command,
+        "options": model.options,
+        "defaults": model.defaults,
+        "variables": model.variables,
+        "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
+        "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
+        "gone": _gone(model),
+        "chat": model.chat,
+        "trust_remote_code": serving.trust_remote_code,
+        "startup_timeout": serving.startup_timeout,
+        "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
+        "token_from": model.token_from,
+        **({"resources": wanted} if wanted else {}),
+        **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
+    }
+
+
+def resources(model: Model, house: House) -> Spec:
+    """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
+    own = model.resources.model_dump(exclude_unset=True)
+    return {**house.settings.slurm.model_dump(exclude_unset=True), **own}
+
+
+def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
+    """How a server is run over several nodes, where a launcher has them; None for one node."""
+    each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
+    count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
+    if count < 2:
+        return None
+    return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
+
+
+def _gone(model: Model) -> list[Spec]:
+    """Of the engine's options that are gone, those that this model's options have to do with."""
+    gone = model.engine.gone_options()
+    named = set(model.options)
+    named |= {use for option in named & gone.keys() for use in gone[option].use}
+    return [
+        {"option": option, "since": each.since, "use": each.use, "why": each.why}
+        for option, each in gone.items()
+        if {option, *each.use} & named
+    ]
+
+
+def _devices(value: str | int | list[int] | None) -> list[int] | None:
+    if value is None or value == "":
+        return None
+    if isinstance(value, int):
+        return [value]
+    return [int(part) for part in (value.split(",") if isinstance(value, str) else value)]
+
+
+def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
+    """How a task is run, and the environment of its harness."""
+    task = house.tasks[name]
+    source = f"configs/tasks/{name}.yaml"
+    engine = house.engines[task.harness]
+    elsewhere = None
+    version = task.harness_version
+    if task.lm_eval_git:
+        elsewhere = git_source(task.lm_eval_git)
+    elif task.lm_eval_path:
+        elsewhere = path_source((around.root / paths.home(task.lm_eval_path)).resolve())
+    else:
+        version = version or engine.default_version
+        if version is None:
+            raise UsageError(
+                f"no release of {task.harness} is named", f"add harness_version to {source}"
+            )
+    packages = tuple(task.extra_packages)
+    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
+    folder = task.include_path
+    files = {}
+    if folder:
+        for file in sorted((around.root / folder).rglob("*")):
+            if "__pycache__" in file.parts:
+                continue
+            if not paths.watchable(file):
+                raise UsageError(
+                    f"{str(file)!r} has a name that can't be used",
+                    f"rename it, or give {source} another include_path",
+                )
+            inside = file.is_relative_to(around.root)
+            plan.inputs.append(str(file.relative_to(around.root) if inside else file))
+            if file.is_file():
+                files[str(file.relative_to(around.root / folder))] = sha256(file)
+        plan.inputs.append(folder)
+    names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
+    meaning = {
+        "name": name,
+        "task_name": names,
+        "harness_environment": env["env"],
+        "num_fewshot": task.num_fewshot,
+        "gen_kwargs": task.gen_kwargs,
+        "max_length": task.defaults.max_length,
+        "tokenizer_backend": task.tokenizer_backend,
+        "trust_remote_code": task.defaults.trust_remote_code,
+        "seed": task.seed,
+        "files": files,
+    }
+    how = {
+        "name": name,
+        "source": source,
+        "environment": env["env"],
+        "include_path": folder,
+        "offline": task.offline,
+        "batch_size": task.defaults.batch_size,
+        "log_samples": task.defaults.log_samples,
+        "cache_requests": task.defaults.cache_requests,
+        "num_concurrent": task.defaults.num_concurrent,
+        "subdirectory": task.output.subdirectory,
+        "timeout": task.timeout,
+        "stall_timeout": task.stall_timeout,
+        "request_timeout": task.request_timeout,
+        "description": task.description,
+        "meaning": meaning,
+    }
+    return how, env
+
+
+def result(model: Model, task: str, plan: Plan, around: Surroundings, limit: int | None) -> Spec:
+    """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
+    server = plan.servers[model.name]
+    written = {**model.defaults, **model.options}.items()
+    options = {k: v for k, v in written if k not in plan.neutral[model.name]}
+    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
+    if server["make"]:
+        local = sha256(paths.ROOT / "lib/benchy/tiny.py")
+    return {
+        "model": {**_identity(model), "content": local},
+        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
+        | {"device": server["device"], "command": server["command"]},
+        "fallback": server["fallback"]
+        and {k: server["fallback"][k] for k in ("environment", "version")},
+        "options": options,
+        "variables": model.variables,
+        "chat": model.chat,
+        "task": plan.tasks[task]["meaning"],
+        "limit": limit,
+    }
