@@ -33,6 +33,7 @@ from benchy import (
 )
 from benchy.disk import existing
 from benchy.errors import ConfigError, Failure, colour, printable
+from benchy.run import launcher_of
 
 OK, WARNING, ERROR = "OK", "warning", "error"
 NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9
@@ -114,7 +115,10 @@ def links(cache: Path) -> Finding:
 
 
 def cards() -> Iterator[Finding]:
-    found = gpu.gpus()
+    found, there = gpu.gpus(), launcher_of(inventory.plan())
+    if not found and there:
+        yield Finding("gpu", OK, f"no GPU here: the launcher {there} runs the servers")
+        return
     if not found:
         if shutil.which("nvidia-smi"):
             yield Finding(
@@ -166,11 +170,18 @@ def leases() -> Iterator[Finding]:
 
 
 def slurm() -> Iterator[Finding]:
+    wanted = launcher_of(inventory.plan()) == "slurm"
     if shutil.which("sinfo") is None:
+        if wanted:
+            yield Finding(
+                "slurm", ERROR, "the launcher is slurm, and there is no sinfo",
+                "load Slurm's module, or LAUNCHER=local",
+            )  # fmt: skip
         return
     rows = said(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
     if not rows:
-        yield Finding("slurm", WARNING, "Slurm is installed and does not answer", "see sinfo")
+        state = ERROR if wanted else WARNING
+        yield Finding("slurm", state, "Slurm is installed and does not answer", "see sinfo")
     for row in rows:
         name, up, nodes, gres, state = [*row.split("|"), "", "", "", ""][:5]
         yield Finding("slurm", OK, f"Slurm {name}: {nodes} nodes {state}, {up}, gres {gres}")

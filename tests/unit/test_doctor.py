@@ -183,6 +183,17 @@ def test_slurm_that_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert [f.what for f in doctor.slurm()] == ["Slurm gpu*: 2 nodes idle, up, gres gpu:4"]
     put(here / "bin/sinfo", "#!/bin/sh\nexit 1\n", 0o755)
     assert [f.state for f in doctor.slurm()] == [WARNING]
+    monkeypatch.setenv("LAUNCHER", "slurm")
+    assert [f.state for f in doctor.slurm()] == [ERROR]
+    monkeypatch.setenv("PATH", str(here))
+    (missing,) = doctor.slurm()
+    assert missing.state == ERROR and "there is no sinfo" in missing.what
+
+
+def test_a_login_node_without_gpus(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHER", "slurm")
+    (none,) = doctor.cards()
+    assert none.what == "no GPU here: the launcher slurm runs the servers"
 
 
 def test_inventory_users_of_no_plan() -> None:
