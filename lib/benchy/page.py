@@ -272,7 +272,9 @@ def _times(entry: Entry) -> list[tuple[str, str]]:
             rate += f", {counts.requests / times.seconds:.3g} requests a second"
         found.append(("Throughput", rate))
     gpus = entry.result.gpus
-    found.append(("Device", gpus if isinstance(gpus, str) else f"GPU {', '.join(map(str, gpus))}"))
+    device = gpus if isinstance(gpus, str) else f"GPU {', '.join(map(str, gpus))}"
+    many = entry.result.nodes
+    found.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
     return found
 
 

@@ -9,6 +9,7 @@ serves from where it was built, and that is told.
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import os
@@ -67,7 +68,7 @@ def folder(env: str) -> Path:
     if os.environ.get(SCRATCH):
         try:
             copy = _place() / env / key(env)
-            if _hold(copy) and (copy / ".stamp").exists():
+            if _hold(copy):
                 return copy
         except (OSError, Failure):
             pass  # bring() has told why
@@ -103,15 +104,17 @@ def _lock(copy: Path) -> IO[str]:
 
 
 def _hold(copy: Path) -> bool:
-    """Use a copy from now on; False if it is being removed."""
-    file = _lock(copy)
-    try:
-        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.close()
+    """Use a copy from now on; False if there is none, or it is being removed."""
+    if not copy.exists():
         return False
-    _held.append(file)
-    return True
+    file = _lock(copy)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if (copy / ".stamp").exists():
+            _held.append(file)
+            return True
+    file.close()
+    return False
 
 
 def _unpack(env: str, signals: Signals) -> None:
@@ -126,6 +129,7 @@ def _unpack(env: str, signals: Signals) -> None:
         if (copy / ".stamp").exists():
             return
         _remove_others(copy)
+        shutil.rmtree(copy, ignore_errors=True)  # what a node's own clean-up has left of it
         size, free = archive.stat().st_size, shutil.disk_usage(copy.parent).free
         if free < 1.1 * size:
             raise Failure(f"{copy.parent} has {free >> 20} MiB left, {size >> 20} are needed")
@@ -135,7 +139,8 @@ def _unpack(env: str, signals: Signals) -> None:
         say("UNPACK", f"{env} to {copy}")
         try:
             words = ["tar", "-C", str(aside), "-xf", str(archive)]
-            if run_quietly(signals, "tar", words, os.environ):
+            failed = run_quietly(signals, "tar", words, os.environ)
+            if failed or not (aside / ".stamp").exists():
                 raise Failure(f"{archive} can't be unpacked to {copy}")
             aside.rename(copy)
         finally:

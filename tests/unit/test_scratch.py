@@ -1,0 +1,106 @@
+"""Environments packed for, and copied to, a node's own disk. tests/slurm has them in jobs."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+import pytest
+
+from benchy import paths, scratch
+from benchy.errors import Failure
+from benchy.signals import Signals
+
+ENV = "standin_1_0_0"
+
+
+@pytest.fixture
+def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The node's disk; the working directory holds a built environment."""
+    (tmp_path / "checkout").mkdir()
+    monkeypatch.chdir(tmp_path / "checkout")
+    build("one")
+    monkeypatch.setenv("DISK", str(tmp_path / "disk"))
+    monkeypatch.setenv(scratch.SCRATCH, "$DISK/here")
+    monkeypatch.setenv(scratch.NAMED, ENV)
+    return tmp_path / "disk/here"
+
+
+def build(text: str) -> None:
+    folder = paths.env_dir(ENV)
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "library.py").write_text(text)
+    paths.stamp(ENV).write_text(text)
+
+
+def brought() -> Path:
+    scratch.bring(Signals())
+    return scratch.folder(ENV)
+
+
+def test_a_copy_of_this_build(disk: Path) -> None:
+    first = scratch.pack(ENV)
+    one = brought()
+    assert one.is_relative_to(disk) and (one / "library.py").read_text() == "one"
+    assert brought() == one and scratch.pack(ENV) == first
+    build("two")
+    assert scratch.folder(ENV) == paths.env_dir(ENV)  # of the build before it is no copy
+    second = scratch.pack(ENV)
+    assert second != first and not first.exists()
+    two = brought()
+    assert (two / "library.py").read_text() == "two"
+    assert one.exists()  # we still hold it
+
+
+def test_a_copy_that_nobody_holds_goes_with_the_next(disk: Path) -> None:
+    scratch.pack(ENV)
+    one = brought()
+    while scratch._held:
+        scratch._held.pop().close()
+    build("two")
+    scratch.pack(ENV)
+    two = brought()
+    assert two.exists() and not one.exists()
+
+
+def test_one_that_is_being_removed_is_not_used(disk: Path) -> None:
+    scratch.pack(ENV)
+    one = brought()
+    while scratch._held:
+        scratch._held.pop().close()
+    with one.with_name(f".{one.name}.lock").open("a+") as remover:
+        fcntl.flock(remover, fcntl.LOCK_EX)
+        assert scratch.folder(ENV) == paths.env_dir(ENV)
+
+
+def test_a_folder_of_somebody_else(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    scratch.pack(ENV)
+    ours = disk / f"benchy-{os.getuid()}"
+    ours.mkdir(parents=True)
+    ours.chmod(0o777)
+    assert brought() == paths.env_dir(ENV)
+    assert "is not ours alone; it is used from where it is" in capfd.readouterr().err
+
+
+def test_without_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert brought() == paths.env_dir(ENV)
+    assert "is not copied to this node" in capfd.readouterr().err
+
+
+def test_half_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    archive = scratch.pack(ENV)
+    archive.write_bytes(archive.read_bytes()[:700])
+    assert brought() == paths.env_dir(ENV)
+    assert "can't be unpacked" in capfd.readouterr().err
+    assert not [p for p in disk.glob("*/*/*/*") if p.is_dir()]
+
+
+def test_without_scratch(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(scratch.SCRATCH)
+    assert brought() == paths.env_dir(ENV)
+
+
+def test_what_is_not_built(disk: Path) -> None:
+    with pytest.raises(Failure, match="other is not built"):
+        scratch.pack("other")
