@@ -16,14 +16,12 @@ import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from packaging.version import Version
 
 from benchy import config, kept, names, options, paths, planfiles, schema, specs
-from benchy.content import canonical, digest
+from benchy.content import canonical
 from benchy.envspec import (
     Surroundings,
     environment_of,
@@ -31,48 +29,7 @@ from benchy.envspec import (
 )
 from benchy.errors import ConfigError, UsageError
 from benchy.house import House, Model
-
-Spec = dict[str, Any]
-
-
-@dataclass
-class Plan:
-    """What would be built. Keys are the names that the spec files are kept under."""
-
-    environments: dict[str, Spec] = field(default_factory=dict)
-    servers: dict[str, Spec] = field(default_factory=dict)
-    tasks: dict[str, Spec] = field(default_factory=dict)
-    results: dict[tuple[str, str], Spec] = field(default_factory=dict)
-    models: dict[str, Spec] = field(default_factory=dict)
-    neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
-    sources: dict[str, str] = field(default_factory=dict)
-    rules: dict[str, str] = field(default_factory=dict)  # model → its rules, once they are made
-    limit: int | None = None
-    launcher: str = "local"
-    inputs: list[str] = field(default_factory=list)
-    digests: dict[str, str] = field(default_factory=dict)
-
-    def meant(self, task: str) -> str:
-        """A hash of all that a task comes to."""
-        if task not in self.digests:
-            self.digests[task] = digest(self.tasks[task])
-        return self.digests[task]
-
-    def add(self, spec: Spec) -> None:
-        """Take an environment; the last guard against two sets of packages in one directory."""
-        there = self.environments.setdefault(spec["env"], spec)
-        if any(spec.get(key) != there.get(key) for key in {*spec, *there} - _places(spec)):
-            raise UsageError(
-                f"{there['source']} and {spec['source']} ask for two sets of packages, and both "
-                f"would be venvs/{spec['env']}",
-                "rename one of the engines' files",
-            )
-
-
-def _places(spec: Spec) -> set[str]:
-    """Keys of an environment's spec that only say who asks for it and where it lies: the name of
-    one that comes from a wheel of this machine says what the wheel holds."""
-    return {"source", "requirements", "checkout"} if spec.get("checkout") else {"source"}
+from benchy.planned import Plan, Spec
 
 
 def expand(

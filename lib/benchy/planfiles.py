@@ -9,25 +9,18 @@ import os
 import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from benchy import envspec, names, paths
 from benchy.content import canonical, not_older, write
+from benchy.planned import Plan
 from benchy.rules import Writer
 
-if TYPE_CHECKING:  # plan calls this module
-    from benchy.plan import Plan
-
-GENERATOR = (
-    "plan envspec planfiles kept content config matrix names wording schema yamlfile rules paths "
-    "errors"
-)
+CODE = "lib/benchy/*.py"  # a list of the modules that plan would be one to forget to mend
 
 
 def made_from(plan: Plan) -> set[str]:
-    """What rules.mk is made from."""
-    code = (f"lib/benchy/{m}.py" for m in GENERATOR.split())
-    return {*plan.inputs, "uv.lock", str(paths.FAILED), *code}
+    """What rules.mk is made from, besides CODE."""
+    return {*plan.inputs, "uv.lock", str(paths.FAILED)}
 
 
 def makefile(plan: Plan, directory: str) -> str:
@@ -78,7 +71,7 @@ def makefile(plan: Plan, directory: str) -> str:
     # What Make would read otherwise (spaces, $, #, =) stands as a pattern, for which it looks at
     # the files: an edit of one is seen, whatever its name.
     shown = sorted(
-        {re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in made_from(plan)}
+        {re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in made_from(plan)} | {CODE}
     )
     w.rule(f"{directory}/rules.mk", shown)
     for name in shown:
@@ -188,6 +181,7 @@ def save(plan: Plan, directory: Path) -> None:
     aside = directory / f".rules.mk.{os.getpid()}"
     aside.write_text(makefile(plan, str(directory)))
     aside.rename(rules)  # always: its age tells when the configuration was last read
-    not_older(rules, map(Path, made_from(plan)))  # else Make would make it anew for ever
+    # Else Make would make it anew for ever.
+    not_older(rules, [*map(Path, made_from(plan)), *paths.ROOT.glob(CODE)])
     if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
         write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")

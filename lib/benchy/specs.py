@@ -8,18 +8,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchy import paths
 from benchy.content import content_of, sha256
 from benchy.envspec import Surroundings, environment_spec, git_source, path_source
 from benchy.errors import UsageError
 from benchy.house import OWN, House, Model
+from benchy.planned import Plan, Spec
 
-if TYPE_CHECKING:
-    from benchy.plan import Plan
-
-Spec = dict[str, Any]
 TINY = Path("build/models/tiny")  # the model that benchy makes itself
 
 
