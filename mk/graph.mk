@@ -6,15 +6,19 @@ include mk/command.mk
 dir ?= build
 look ?=
 
+# frozen: go by the plan as it lies there, whatever was edited since. What a run builds goes by the
+# plan that said so; a config that somebody is in the middle of editing stops no model.
+ifndef frozen
 ifneq ($(file <$(dir)/knobs),$(knobs))
 $(dir)/rules.mk: changed_knobs
 endif
-.PHONY: changed_knobs
 
 # Never -include: with it, a plan that fails would leave the old rules in force. look: only find out
 # whether the plan is old (status 2); who asks then plans in its own process.
 $(dir)/rules.mk:
 	@$(if $(look),false,bin/plan --dir $(dir) $(if $(one),--config "$$CONFIG"))
+endif
+.PHONY: changed_knobs
 
 include $(dir)/rules.mk
 

@@ -19,11 +19,12 @@ import os
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchy import board, devices, guard, health, jobs, lease, paths, tally
+from benchy import board, devices, guard, health, jobs, lease, paths, tally, turn
 from benchy.errors import ConfigError, Died, Failure, say
 from benchy.screen import Screen
 from benchy.tally import Tally
@@ -165,11 +166,13 @@ class Dispatcher:
         """A model's way; what goes wrong on it ends it alone."""
         try:
             await self.model(name)
-        except (Failure, ConfigError) as error:
+        except Exception as error:  # whatever it is, the other models have days to go
             self.failed.add(name)
-            log = error.log if isinstance(error, Failure) else ""
-            self.tally.reasons[name] = (str(error).splitlines()[0], log)
-            print(error if isinstance(error, ConfigError) else f"failed: {error}", file=sys.stderr)
+            text = str(error) or type(error).__name__
+            self.tally.reasons[name] = (text.splitlines()[0], getattr(error, "log", ""))
+            print(text if isinstance(error, ConfigError) else f"failed: {text}", file=sys.stderr)
+            if not isinstance(error, ConfigError | Failure | OSError):
+                traceback.print_exc()  # a defect of benchy's own
 
     async def model(self, name: str) -> None:
         """All stages of one model."""
@@ -250,15 +253,33 @@ class Dispatcher:
         return time.monotonic() - self.begun
 
     async def replan(self) -> None:
-        """Plan again: an environment that failed, or could be built at last, changes the plan."""
+        """Plan again: an environment that failed, or could be built at last, changes the plan. Of a
+        model whose config went meanwhile, what was known stays; Make will know none of its
+        results."""
         async with self.planning:
-            self.models = await asyncio.to_thread(self.ask.plan)
+            self.models = {**self.models, **await asyncio.to_thread(self.ask.plan)}
 
     async def stale(self, name: str) -> list[str]:
         return await asyncio.to_thread(self.ask.stale, name)
 
     async def served(self, name: str) -> None:
         """A lease, and the stale results of a model beside its server; or a job with all that."""
+
+        @contextlib.contextmanager
+        def another() -> Iterator[None]:
+            say("WAIT", f"{name}: another run is at it")
+            with self.tally.wait(name, tally.RUN, "another run"):
+                yield
+
+        async with turn.taken(name, another) as waited:
+            if waited:
+                self.results.pop(name, None)
+                if not await self.stale(name):
+                    return  # that run has made them
+            await self.placed(name)
+
+    async def placed(self, name: str) -> None:
+        """As `served`, for a model whose turn it is."""
         if self.launcher:
             async with self.places:
                 await jobs.launched(self, name, self.launcher)

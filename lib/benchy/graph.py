@@ -14,12 +14,12 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from benchy import names, paths
-from benchy.errors import Failure, UsageError
+from benchy.errors import Failure, UsageError, say
 
 
 @contextmanager
@@ -59,9 +59,12 @@ class Graph:
 
     directory: str
     one: bool = False
+    told: set[str] = field(default_factory=set, compare=False)
 
-    def command(self, *words: str) -> list[str]:
+    def command(self, *words: str, frozen: bool = False) -> list[str]:
+        """How Make is called for goals. frozen: by the plan as it lies there."""
         scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        scope += ["frozen=1"] if frozen else []
         if os.environ.get("V", "0") in ("", "0"):
             scope.append("-s")  # else make says of each target that it is up to date
         return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
@@ -90,22 +93,47 @@ class Graph:
             sys.exit(2)
         return self.read()
 
+    def again(self) -> dict[str, Any]:
+        """The plan brought up to date in the middle of a run; as it was, where the configs are
+        wrong just now."""
+        done = self._ask(self.command("planned"))
+        if done.returncode:
+            self._tell(done.stderr)
+        return self.read()
+
+    def _tell(self, mistakes: str) -> None:
+        """Once: each model's turn asks again."""
+        if not self.told:
+            say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
+            print(mistakes.rstrip(), file=sys.stderr)
+        self.told.add(mistakes)
+
+    def _ask(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env=alone(),
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
+        )
+
     def read(self) -> dict[str, Any]:
         """The plan as it lies there."""
         found: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
         return found
 
     def stale(self, targets: Sequence[str]) -> list[str]:
-        """Those of the targets, and of what they are made from, that Make would build."""
+        """Those of the targets, and of what they are made from, that Make would build. Where the
+        configs are wrong just now, by the plan as it lies there. Raises Failure."""
         if not targets:
             return []
-        done = subprocess.run(
-            self.command("-n", "question=1", *targets),
-            env=alone(),
-            capture_output=True,
-            text=True,
-            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
-        )
+        words = ("-n", "question=1", *targets)
+        done = self._ask(self.command(*words))
+        if done.returncode:
+            before = self._ask(self.command(*words, frozen=True))
+            if not before.returncode:
+                self._tell(done.stderr)
+                done = before
         if done.returncode:
             raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
         lines = done.stdout.splitlines()

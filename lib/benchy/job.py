@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -116,34 +116,34 @@ def _parse(text: bytes, path: Path) -> Spec:
 
 
 def check_server(job: Job) -> None:
-    """That the server was started for this very result. Raises Failure with each difference."""
+    """That the server was started for this very result: a config that was edited since would
+    otherwise be believed. Raises Failure with each difference."""
     spec, server = job.spec, job.server
     asked: Spec = server["spec"]
-    wrong: list[str] = []
-
-    def same(what: str, wanted: object, found: object) -> None:
-        if wanted != found:
-            wrong.append(f"{what}: the result needs {wanted!r}, the server has {found!r}")
-
-    same("model", job.model, server["model"])
-    for key in ("name", "revision", "path"):
-        same(f"model.{key}", spec["model"][key], asked[key])
-    same("environment", spec["engine"]["environment"], server["environment"])
-    same("package", spec["engine"]["package"], server["package"])
-    options: Mapping[str, Any] = {**(asked.get("defaults") or {}), **asked["options"]}
-    for key, value in spec["options"].items():
-        same(f"options.{key}", value, options.get(key))
-    for key, value in spec["variables"].items():
-        same(f"variables.{key}", value, asked["variables"].get(key))
+    wanted = {"config": job.model, **{key: spec[key] for key in asked["meaning"]}}
+    found = {"config": server["model"], **asked["meaning"]}
+    wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
     if release and not one_release(release, server["version"]):
-        same("release", release, server["version"])
+        wrong += differences({"release": release}, {"release": server["version"]})
     if wrong:
         raise Failure(
             f"{job.title}: the server at {job.url} is not the one that this result needs",
             f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
             lines=wrong,
         )
+
+
+def differences(
+    wanted: Mapping[str, Any], found: Mapping[str, Any], above: str = ""
+) -> Iterator[str]:
+    """A line for each key, of nested ones too, whose values differ."""
+    for key in sorted({*wanted, *found}):
+        ours, theirs = wanted.get(key), found.get(key)
+        if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+            yield from differences(ours, theirs, f"{above}{key}.")
+        elif ours != theirs:
+            yield f"{above}{key}: the result needs {ours!r}, the server has {theirs!r}"
 
 
 def one_release(asked: str, answered: str) -> bool:

@@ -71,11 +71,13 @@ def add_model(
             serving = instead
     for spec in (asked, serving):
         plan.add(spec)
-    plan.neutral[model.name] = {*model.engine.neutral, *schema.neutral()}
-    plan.servers[model.name] = specs.server(model, serving, fallback, house)
+    plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
+    plan.servers[model.name] = specs.server(model, serving, fallback, house, neutral)
     tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
     for task in tasks:
-        plan.results[model.name, task] = specs.result(model, task, plan, around, plan.limit)
+        plan.results[model.name, task] = specs.result(
+            plan.servers[model.name], plan.tasks[task], plan.limit
+        )
     plan.models[model.name] = {
         "source": model.file,
         "tasks": tasks,

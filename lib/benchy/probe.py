@@ -29,7 +29,8 @@ from typing import Any
 # Where the parser of the OpenAI server and the tokenizer loader lie, by release; newest first.
 # An engine that is not vLLM may have make_arg_parser in its own module.
 PARSERS = (
-    ".entrypoints.openai.api_server", ".entrypoints.launchers.cli_args",
+    ".entrypoints.openai.api_server", ".entrypoints.common.cli_args",
+    ".entrypoints.launchers.cli_args",
     ".entrypoints.openai.cli_args", "",
 )  # fmt: skip
 PARSER_CLASSES = (".utils.argparse_utils", ".utils")

@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     from benchy.launcher import Launcher
 
 TASK_JOBS = 4  # tasks of one model that run at once against its server
+GONE = "its config went while the run was under way"
 
 
 def knob(name: str) -> list[str]:
@@ -138,20 +139,40 @@ def run(verb: str) -> int:
     launched = launcher_of(selection.plan)
     fit = models if launched else refuse_unfit(models, tally)
     refused = len(models) - len(fit)
-    if fit:
-        dispatch_all(graph, selection, fit, frozenset(every), tally)
-        selection = Selection(graph.plan(), selection.models, selection.tasks)
-    asked = set(selection.all())
-    left = sorted({t for t in graph.stale(selection.all()) if t in asked})
-    show(verb, selection)
-    status = 1 if left or refused else 0
-    made = len(set(stale) - set(left))
-    failed = summary.failures(left, selection.plan["models"], tally)
-    kept = len(asked) - made - len(left)
     gpus = any(server_spec(model)["gpus"] for model in fit)
     have = (0, "GPU" if gpus else "job") if launched else pool()
-    summary.tell(summary.Summary(verb, status, made, kept, tuple(failed), tally, *have))
+    stopped = 0
+    try:
+        if fit:
+            dispatch_all(graph, selection, fit, frozenset(every), tally)
+            selection = after(graph, selection, tally)
+    except Stopped as signal:
+        stopped = signal.signum
+    asked = set(selection.all())
+    gone = set(stale) - asked  # with the configs that asked for them
+    left = sorted({t for t in graph.stale(selection.all()) if t in asked} | gone)
+    if not stopped:
+        show(verb, selection)
+    status = 128 + stopped if stopped else 1 if left or refused else 0
+    made = len(set(stale) - set(left))
+    kept = len(asked - set(left)) - made
+    told = summary.seen(left, tally) if stopped else left
+    failed = summary.failures(told, selection.plan["models"], tally)
+    untried = len(left) - len(failed)
+    summary.tell(
+        summary.Summary(verb, status, made, kept, tuple(failed), tally, *have, untried, stopped)
+    )
     return status
+
+
+def after(graph: Graph, selection: Selection, tally: Tally) -> Selection:
+    """What was selected, by the plan as it is after a run. Models whose config went meanwhile are
+    tallied."""
+    plan = graph.again()
+    for model in set(selection.models) - plan["models"].keys():
+        tally.reasons.setdefault(model, (GONE, ""))
+    models = tuple(model for model in selection.models if model in plan["models"])
+    return Selection(plan, models, selection.tasks)
 
 
 def pool() -> tuple[int, str]:
@@ -198,16 +219,16 @@ def dispatch_all(
     def serving(name: str, targets: Sequence[str]) -> list[str]:
         say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")
         words = ["-k", f"-j{task_jobs(name, targets)}", f"V={os.environ.get('V', '0')}", *targets]
-        return ["bin/serve", name, "--", *graph.command(*words)]
+        return ["bin/serve", name, "--", *graph.command(*words, frozen=True)]
 
     asked = [target for targets in results.values() for target in targets]
     screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if wanted() else None
     environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(
-            lambda: graph.plan()["models"],
+            lambda: graph.again()["models"],
             left,
-            graph.command,
+            lambda target: graph.command(target, frozen=True),
             lambda name: [] if ready(name) and not fetch_only else ["bin/fetch", name],
             serving,
         ),

@@ -6,7 +6,7 @@ say how they are run.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,19 @@ def _identity(model: Model) -> Spec:
     return {"name": facts.name, "revision": facts.revision, "path": path}
 
 
-def server(model: Model, environment: Spec, fallback: Spec | None, house: House) -> Spec:
+def server(
+    model: Model,
+    environment: Spec,
+    fallback: Spec | None,
+    house: House,
+    neutral: Collection[str],
+) -> Spec:
+    """How a server is run. neutral: options that cannot change an answer. `meaning` is what can:
+    each result's spec begins with it, so that a server that was started for another is found out.
+    """
     serving, engine = model.serving, model.engine
     wanted = resources(model, house)
-    return {
+    spec = {
         "model": model.name,
         "source": model.file,
         **_identity(model),
@@ -62,6 +71,26 @@ def server(model: Model, environment: Spec, fallback: Spec | None, house: House)
         "token_from": model.token_from,
         **({"resources": wanted} if wanted else {}),
         **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
+    }
+    spec["meaning"] = _meaning(model, spec, neutral)
+    return spec
+
+
+def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
+    """Of a server, everything that can change an answer, and nothing else."""
+    written = {**model.defaults, **model.options}.items()
+    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
+    if server["make"]:
+        local = sha256(paths.ROOT / "lib/benchy/tiny.py")
+    fallback = server["fallback"]
+    return {
+        "model": {**_identity(model), "content": local},
+        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
+        | {"device": server["device"], "command": server["command"]},
+        "fallback": fallback and {k: fallback[k] for k in ("environment", "version")},
+        "options": {k: v for k, v in written if k not in neutral},
+        "variables": model.variables,
+        "chat": model.chat,
     }
 
 
@@ -168,23 +197,6 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
     return how, env
 
 
-def result(model: Model, task: str, plan: Plan, around: Surroundings, limit: int | None) -> Spec:
+def result(server: Spec, task: Spec, limit: int | None) -> Spec:
     """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
-    server = plan.servers[model.name]
-    written = {**model.defaults, **model.options}.items()
-    options = {k: v for k, v in written if k not in plan.neutral[model.name]}
-    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
-    if server["make"]:
-        local = sha256(paths.ROOT / "lib/benchy/tiny.py")
-    return {
-        "model": {**_identity(model), "content": local},
-        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
-        | {"device": server["device"], "command": server["command"]},
-        "fallback": server["fallback"]
-        and {k: server["fallback"][k] for k in ("environment", "version")},
-        "options": options,
-        "variables": model.variables,
-        "chat": model.chat,
-        "task": plan.tasks[task]["meaning"],
-        "limit": limit,
-    }
+    return {**server["meaning"], "task": task["meaning"], "limit": limit}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -33,7 +34,8 @@ class Failed:
 @dataclass(frozen=True)
 class Summary:
     """made, kept: results made now, and up to date before. devices: how many there are of them,
-    and what one is called. status: the run's exit status."""
+    and what one is called. status: the run's exit status. left: results that were not tried, as a
+    signal ended the run; its number, 0 for none, is `stopped`."""
 
     verb: str
     status: int
@@ -43,13 +45,18 @@ class Summary:
     tally: Tally
     devices: int
     device: str
+    left: int = 0
+    stopped: int = 0
 
     def head(self) -> str:
         """How many of what, in how long."""
         counts = [f"{self.made} made", f"{self.kept} up to date"]
         if self.failed:
             counts.append(f"{len(self.failed)} failed")
-        return f"{self.verb}: {', '.join(counts)} in {span(self.tally.seconds)}"
+        if self.stopped:
+            counts.append(f"{self.left} left")
+        how = f"stopped ({signal.Signals(self.stopped).name}) after" if self.stopped else "in"
+        return f"{self.verb}: {', '.join(counts)} {how} {span(self.tally.seconds)}"
 
     def cost(self) -> str:
         """Hours of devices, and of waiting; "" where no model was served."""
@@ -80,6 +87,7 @@ class Summary:
             "status": self.status,
             "made": self.made,
             "up_to_date": self.kept,
+            "left": self.left,
             "failed": [{"result": f.target, "why": f.what, "log": f.log} for f in self.failed],
             "seconds": round(self.tally.seconds, 1),
             "device": self.device,
@@ -90,21 +98,39 @@ class Summary:
 
 
 def failures(targets: Sequence[str], models: Mapping[str, Any], tally: Tally) -> list[Failed]:
-    """Why each of these results was not made. models: of the plan."""
+    """Why each of these results was not made; "" where nothing tells. models: of the plan. What
+    this run has seen comes before what an earlier one left on the board."""
     pinned = {(note.kind, note.name): note for note in board.notes() if note.state == board.FAILED}
     found = []
     for target in targets:
         name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
         model = target.split("/")[-3]
-        note = pinned.get(("task", name)) or pinned.get(("model", model))
+        notes = [pinned.get(("task", name)), pinned.get(("model", model))]
+        known = sorted(filter(None, notes), key=lambda note: note.began < tally.began)
         if model in tally.reasons:
             what, log = tally.reasons[model]
-        elif note:
-            what, log = note.text, note.log
+        elif known:
+            what, log = known[0].text, known[0].log
         else:
             marker = failure_of(models[model]["asked"]) if model in models else {}
             what, log = str(marker.get("what", "")), str(marker.get("log", ""))
         found.append(Failed(target, what, log))
+    return found
+
+
+def seen(targets: Sequence[str], tally: Tally) -> list[str]:
+    """Of results that a run has not made when it was stopped, those that had failed before."""
+    failed = {
+        note.name
+        for note in board.notes()
+        if note.state == board.FAILED and note.began >= tally.began
+    }
+    found = []
+    for target in targets:
+        name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
+        model = target.split("/")[-3]
+        if model in tally.reasons or {name, model} & failed:
+            found.append(target)
     return found
 
 

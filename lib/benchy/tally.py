@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 ENVIRONMENT, DOWNLOAD, DEVICE = "environments", "downloads", "devices"
+RUN = "other runs"
 
 
 @dataclass

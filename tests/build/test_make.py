@@ -307,6 +307,66 @@ def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
     assert len(built) == len(set(built)) == 5
 
 
+def test_a_second_make_takes_no_device_for_a_model_that_is_served(tree: Tree) -> None:
+    """Its tasks would wait for the first's, and the device with them."""
+    shutil.rmtree(tree.file("one/alpha").parent)
+    slots = {"CPU_SLOTS": "2", "STANDIN_HARNESS_SECONDS": "3"}
+    first = tree.start("results", "MODELS=one", **slots)
+    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first's task")
+    second = tree.results(**slots)
+    assert ended(first).status == second.status == 0, second.text
+    assert "one: another run is at it" in second.text
+    assert [e["event"] for e in tree.events() if e["event"] in ("start", "eval")] == []
+
+
+def test_what_is_edited_while_a_server_runs_is_not_believed(tree: Tree) -> None:
+    """A server with an option that its config has lost since would be told as one without it."""
+    tree.edit("models/one.yaml", "overrides: {", "overrides: {enforce_eager: true, ")
+    assert tree.make("-f", "mk/graph.mk", "planned").status == 0
+    tree.file("one/alpha").unlink()
+    edit = "s/enforce_eager: true, //"
+    inner = "make -s -f mk/graph.mk results/one/alpha/results.json"
+    command = f"sed -i '{edit}' configs/models/one.yaml; {inner}"
+    done = subprocess.run(
+        ["bin/serve", "one", "--", "bash", "-c", command],
+        cwd=tree.root, env=tree.environ(), capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert done.returncode
+    assert "options.enforce_eager: the result needs None, the server has True" in done.stderr
+
+
+MIDDLE = "models/three.yaml"
+
+
+def test_a_config_that_breaks_during_a_run_stops_no_model(tree: Tree) -> None:
+    """Somebody saves half an edit while models wait; each goes on by the plan that there was."""
+    shutil.rmtree(tree.root / "results")
+    make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
+    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
+    text = (tree.root / "configs" / MIDDLE).read_text()
+    (tree.root / "configs" / MIDDLE).write_text(text + "}\n")
+    done = ended(make)
+    assert done.status == 0, done.text
+    assert done.text.count("this run goes on with the plan that it has") == 1
+    assert f"configs/{MIDDLE}:" in done.text and "Traceback" not in done.text
+    assert tree.written() == list(ALL)
+    (tree.root / "configs" / MIDDLE).write_text(text)
+    tree.events()
+    quiet(tree)
+
+
+def test_a_config_that_goes_during_a_run_is_told(tree: Tree) -> None:
+    shutil.rmtree(tree.root / "results")
+    make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
+    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
+    for name in ("three", "four", "one", "two"):  # one of them is under way
+        (tree.root / f"configs/models/{name}.yaml").unlink()
+    done = ended(make)
+    assert done.status != 0 and "Traceback" not in done.text, done.text
+    assert "its config went while the run was under way" in done.text
+    assert len(tree.written()) in (1, 2)  # those of the model that was being served
+
+
 def engine(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
     """The server, and the one that is started in its place."""
     os.kill(starts[-1]["pid"], signal.SIGKILL)
