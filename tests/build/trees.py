@@ -156,7 +156,7 @@ def titles(events: Sequence[dict[str, Any]]) -> list[str]:
     ]
 
 
-def ended(process: subprocess.Popen[str], seconds: float = 60) -> Done:
+def ended(process: subprocess.Popen[str], seconds: float = 240) -> Done:
     text, _ = process.communicate(timeout=seconds)
     return Done(process.returncode, text)
 
