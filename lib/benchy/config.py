@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from benchy import merge, schema, yamlfile
+from benchy import merge, schema
 from benchy.errors import ConfigError, Mistake
 from benchy.house import House, Model
-from benchy.names import near
 from benchy.reader import Known, Reader
 
 
@@ -45,6 +44,7 @@ class Base:
             {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
         )
         reader.check_references(self.known, engines, providers, tasks)
+        reader.check_groups(self.configs / "config.yaml", self.settings, tasks)
         folder = self.configs / "launchers"  # older checkouts of configs/ have none
         launchers = {
             f.stem: reader.file(f, schema.Launcher)[0]
@@ -59,6 +59,7 @@ class Base:
                 )
             )  # fmt: skip
         self.inputs = tuple(reader.inputs)  # what a model depends on besides its own file
+        self.flawed: list[Model] = []  # what models with mistakes come to, as far as that is known
 
     def files(self, only: Path | None = None) -> list[Path]:
         """The models' files. Two of one name are a mistake: the first counts."""
@@ -75,24 +76,33 @@ class Base:
 
     def models(self, path: Path) -> list[Model]:
         """The models of one file: one, or a matrix's cells; [] where it has mistakes."""
+        before = len(self.reader.mistakes)
         model, document = self.reader.file(path, schema.Model)
+        model = model or self.reader.rest(schema.Model, document.data)
         if model is None:
             return []
         cells = merge.cells(self.reader, path.stem, model, document)
-        found = [
+        merged = [
             merge.merge(self.reader, name, model, document, cell, self.known)
             for name, cell in cells
         ]
-        return [merged for merged in found if merged]
+        found = [each for each in merged if each]
+        if len(self.reader.mistakes) == before:
+            return found
+        self.flawed += found
+        return []
 
     def house(self, models: Iterable[Model]) -> House:
         """All that was read. Raises ConfigError with every mistake so far."""
         if self.reader.mistakes:
             raise ConfigError(self.reader.mistakes)
-        assert self.settings is not None
-        known = self.known
+        return self.so_far(models)
+
+    def so_far(self, models: Iterable[Model]) -> House:
+        """What was read, mistakes or not."""
+        known, settings = self.known, self.settings or schema.Settings()
         return House(
-            self.settings, known.engines, known.providers, known.tasks, tuple(models),
+            settings, known.engines, known.providers, known.tasks, tuple(models),
             tuple(self.reader.inputs),
         )  # fmt: skip
 
@@ -122,14 +132,7 @@ def load_leaderboard(root: Path) -> tuple[schema.Settings, dict[str, schema.Task
     path = root / "configs" / "config.yaml"
     settings = reader.settings(path) or schema.Settings()
     found = {f.stem: reader.file(f, schema.Task)[0] for f in reader.yamls(root / "configs/tasks")}
-    for name, group in settings.leaderboard.groups.items():
-        for task in group.weights:
-            if task not in found:
-                nearest = near(task, found)
-                mend = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(found)}"
-                what = f"no task is named {task!r}"
-                key = ("leaderboard", "groups", name, "tasks")
-                reader.mistakes.append(yamlfile.read(path).mistake(key, what, mend))
+    reader.check_groups(path, settings, found)
     if reader.mistakes:
         raise ConfigError(reader.mistakes)
     return settings, {name: task for name, task in found.items() if task}

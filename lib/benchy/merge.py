@@ -65,27 +65,26 @@ def merge(
     cell: Document,
     known: Known,
 ) -> Model | None:
-    ok = True
+    """What a model comes to; None where that can't be said. Its mistakes are the reader's."""
     for i, task in enumerate(model.tasks):
-        ok &= reader.known_name("task", task, known.tasks, document, ("tasks", i), known)
+        reader.known_name("task", task, known.tasks, document, ("tasks", i), known)
         if task in model.tasks[:i]:
             reader.mistakes.append(
                 document.mistake(("tasks", i), f"names {task!r} twice", "leave one away")
             )
-            ok = False
-    at: Key = ("vllm", "provider_config")
-    if not reader.known_name(
-        "provider", model.vllm.provider_config, known.providers, document, at, known
-    ):
-        return None
-    _, provider_document = known.providers[model.vllm.provider_config]
     written = {k.replace("-", "_"): v for k, v in model.vllm.overrides.items()}
-    ok &= reader.option_names(model.vllm.overrides, document, ("vllm", "overrides"))
+    reader.option_names(model.vllm.overrides, document, ("vllm", "overrides"))
+    at: Key = ("vllm", "provider_config")
+    named = model.vllm.provider_config
+    if not reader.known_name("provider", named, known.providers, document, at, known):
+        reader.validated(schema.Provider, written, document, ("vllm", "overrides"))
+        return None
+    _, provider_document = known.providers[named]
     set_document = reader.command_line()
     merged: dict[str, Any] = {}
     origin: dict[str, str] = {}
     keys: dict[str, str] = {}
-    for data, source, at, above in (
+    for data, source, at, before in (
         (provider_document.data, provider_document, (), ()),
         (model.vllm.overrides, document, ("vllm", "overrides"), ("vllm", "overrides")),
         (cell.data, cell, (), ("matrix",)),
@@ -95,23 +94,25 @@ def merge(
             option = key.replace("-", "_")
             merged[option] = value
             origin[option] = f"{source.file}:{source.line((*at, key))}"
-            keys[option] = yamlfile.dotted((*above, key))
+            keys[option] = yamlfile.dotted((*before, key))
     # The provider alone is valid, so what is wrong here was written in a layer above it.
-    for layer in (cell, set_document):
-        if layer.data and not reader.validated(schema.Provider, layer.data, layer):
+    for above in (cell, set_document):
+        if above.data and not reader.validated(schema.Provider, above.data, above):
             return None
     serving = reader.validated(schema.Provider, merged, document, ("vllm", "overrides"))
+    serving = serving or reader.rest(schema.Provider, merged)
     if serving is None:
         return None
+    merged = {key: value for key, value in merged.items() if key in serving.model_fields_set}
     engine = known.engines.get(serving.engine)
     if engine is None:
         # The last layer that names one has the say; the provider's mistake has been told.
-        for where_from, at, named in (
+        for where_from, at, layer in (
             (set_document, ("engine",), set_document.data),
             (document, ("matrix", "engine"), cell.data),
             (document, ("vllm", "overrides", "engine"), written),
         ):
-            if "engine" in named:
+            if "engine" in layer:
                 name = serving.engine
                 reader.known_name("engine", name, known.engines, where_from, at, known)
                 break
@@ -139,7 +140,6 @@ def merge(
                 "give the directory of a model, or its name on the hub: org/name",
             )
         )
-        ok = False
     wheel = local_wheel(serving.engine_source, reader.root)
     if wheel:
         reader.inputs.append(wheel)
@@ -154,28 +154,23 @@ def merge(
                     "give its path relative to benchy's root, or its URL",
                 )
             )
-            ok = False
     token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
-    return (
-        Model(
-            name=name,
-            file=document.file,
-            facts=model.model,
-            engine_name=serving.engine,
-            engine=engine,
-            serving=serving,
-            options=dict(sorted((k, v) for k, v in options.items() if v is not None)),
-            defaults={k: v for k, v in engine.options.items() if k not in options},
-            variables=_variables(engine, serving),
-            tasks=tuple(model.tasks),
-            chat=model.use_chat_completions,
-            token_from=token,
-            resources=model.resources,
-            origin=origin,
-            keys=keys,
-        )
-        if ok
-        else None
+    return Model(
+        name=name,
+        file=document.file,
+        facts=model.model,
+        engine_name=serving.engine,
+        engine=engine,
+        serving=serving,
+        options=dict(sorted((k, v) for k, v in options.items() if v is not None)),
+        defaults={k: v for k, v in engine.options.items() if k not in options},
+        variables=_variables(engine, serving),
+        tasks=tuple(model.tasks),
+        chat=model.use_chat_completions,
+        token_from=token,
+        resources=model.resources,
+        origin=origin,
+        keys=keys,
     )
 
 

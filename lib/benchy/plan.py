@@ -106,7 +106,7 @@ def expand_kept(
     """
     files = base.files()
     if base.reader.mistakes:
-        base.house([model for path in files for model in base.models(path)])
+        checked(base, files, around)
     house = base.house([])
     knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
     code = Path(__file__).parent.glob("*.py")
@@ -132,11 +132,8 @@ def expand_kept(
             add_model(plan, model, house, around)
         if any(_asks_the_machine(model) for model in models):
             fresh.pop(name, None)
-    try:
+    with all_mistakes(base, around, _servers(plan)):
         house = base.house([])
-    except ConfigError as error:  # with the options' mistakes: a person mends all in one go
-        more = options.mistakes(_servers(plan), options.Known(around.root))
-        raise ConfigError([*error.mistakes, *more]) from None
 
     def keep() -> None:
         models: dict[str, list[str]] = {name: [] for name in fresh}
@@ -148,6 +145,34 @@ def expand_kept(
         memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
 
     return finished(plan, house.inputs, around.root), keep
+
+
+def checked(base: config.Base, files: Sequence[Path], around: Surroundings) -> House:
+    """The configuration with the models of these files. Raises ConfigError, with all mistakes."""
+    models = [model for path in files for model in base.models(path)]
+    with all_mistakes(base, around, (_server(model, base, around) for model in models)):
+        return base.house(models)
+
+
+@contextlib.contextmanager
+def all_mistakes(
+    base: config.Base, around: Surroundings, servers: Iterable[Spec]
+) -> Iterator[None]:
+    """Where the files have mistakes, add those that their releases see in the options: of these
+    servers, and of the models with mistakes. A person mends them in one go."""
+    try:
+        yield
+    except ConfigError as error:
+        found = list(servers)
+        for model in base.flawed:
+            with contextlib.suppress(ConfigError, OSError):  # its mistakes may stand in the way
+                found.append(_server(model, base, around))
+        more = options.mistakes(found, options.Known(around.root))
+        raise ConfigError([*error.mistakes, *more]) from None
+
+
+def _server(model: Model, base: config.Base, around: Surroundings) -> Spec:
+    return specs.server(model, environment_of(model, around), None, base.so_far(()), ())
 
 
 def _servers(plan: Plan) -> Iterator[Spec]:
@@ -287,7 +312,7 @@ def plan_for(args: argparse.Namespace) -> int:
         planfiles.save(plan, directory)
         keep()
         return 0
-    house = base.house([model for path in base.files(only) for model in base.models(path)])
+    house = checked(base, base.files(only), surroundings())
     extra = tuple(os.environ.get("TASKS", "").split()) if only else ()
     for task in extra:
         if task not in house.tasks:

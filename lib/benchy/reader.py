@@ -3,10 +3,11 @@ kept, so that all are told at once."""
 
 from __future__ import annotations
 
+import copy
 import difflib
 import functools
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +17,7 @@ from pydantic import ValidationError
 from benchy import paths, schema, yamlfile
 from benchy.errors import ConfigError, Mistake
 from benchy.names import MOST, good, near
-from benchy.wording import mistake
+from benchy.wording import mistake, telling
 from benchy.yamlfile import Document, Key
 
 # Folders of configs/ that hold no models.
@@ -116,10 +117,22 @@ class Reader:
         try:
             return kind.model_validate(data)
         except ValidationError as error:
-            self.mistakes += [
-                mistake(kind, detail, document, at)
-                for detail in error.errors(include_url=False, include_context=True)
-            ]
+            details = error.errors(include_url=False, include_context=True)
+            self.mistakes += [mistake(kind, detail, document, at) for detail in telling(details)]
+            return None
+
+    def rest(self, kind: type[T], data: Mapping[str, Any]) -> T | None:
+        """What has mistakes, without those keys: what the others come to can be looked at in the
+        same go. None where nothing can be said without them."""
+        try:
+            return kind.model_validate(data)
+        except ValidationError as error:
+            left = copy.deepcopy(dict(data))
+            for detail in error.errors(include_url=False, include_context=False):
+                _take_away(left, detail["loc"])
+        try:
+            return kind.model_validate(left)
+        except ValidationError:
             return None
 
     def engines(self, folder: Path) -> dict[str, tuple[schema.Engine | None, Document]]:
@@ -195,6 +208,19 @@ class Reader:
                     )
                 )
 
+    def check_groups(
+        self, path: Path, settings: schema.Settings | None, known: Collection[str]
+    ) -> None:
+        """That the tasks of the leaderboard's groups are there. path: of config.yaml."""
+        for name, group in settings.leaderboard.groups.items() if settings else ():
+            for task in group.weights:
+                if task not in known:
+                    nearest = near(task, known)
+                    mend = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(known)}"
+                    key = ("leaderboard", "groups", name, "tasks")
+                    document = yamlfile.read(path, self.shown(path))
+                    self.mistakes.append(document.mistake(key, f"no task is named {task!r}", mend))
+
     def known_name(
         self,
         kind: str,
@@ -266,6 +292,15 @@ class Reader:
         if not lines:
             return Document("SET")
         return yamlfile.parse("\n".join(lines), "SET")
+
+
+def _take_away(data: Any, location: Sequence[str | int]) -> bool:
+    """Take the innermost key of a location that there is in nested mappings; whether there was."""
+    if not location or not isinstance(data, dict) or location[0] not in data:
+        return False
+    if not _take_away(data[location[0]], location[1:]):
+        del data[location[0]]
+    return True
 
 
 @functools.cache

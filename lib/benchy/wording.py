@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -22,6 +23,21 @@ _TYPES = {
     "dict": "a mapping",
     "model": "a mapping",
 }
+
+
+def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+    """Of what pydantic says, what is news: that a mapping is no list is none where a list or a
+    mapping may stand and the mapping has a mistake of its own."""
+
+    def branch(one: ErrorDetails) -> bool:
+        location = one["loc"]
+        return bool(location) and _is_branch(location[-1]) and one["type"].endswith("_type")
+
+    def inside(one: ErrorDetails, other: ErrorDetails) -> bool:
+        above = one["loc"][:-1]
+        return other["loc"][: len(above)] == above and not branch(other)
+
+    return [d for d in details if not (branch(d) and any(inside(d, o) for o in details))]
 
 
 def mistake(

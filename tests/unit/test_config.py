@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 
-from benchy import config, yamlfile
+from benchy import config, plan, yamlfile
 from benchy.errors import ConfigError
 
+ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "package: vllm\nmodule: vllm\nmain: true\noptions: {seed: 0}\n"
 HARNESS = "kind: harness\npackage: lm_eval\nmodule: lm_eval\ndefault_version: '0.4.13'\n"
 PROVIDER = "max_model_len: 4096\nport: 8001\n"
@@ -58,6 +60,12 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
      ["m.yaml:6: vllm.overrides.max_model_len: 'lots' is not a whole number"]),
     ("number in quotes", "single_card/m.yaml", overrides('max_model_len: "4096"'),
      ["m.yaml:6", "write max_model_len: 4096 without quotes"]),
+    ("a group of an unknown task", "config.yaml",
+     "leaderboard: {groups: {G: {tasks: [spanihs]}}}\n",
+     ["config.yaml:1: leaderboard.groups.G.tasks: no task is named 'spanihs'", "'spanish'?"]),
+    ("a weight below nought", "config.yaml",
+     "leaderboard:\n  groups:\n    G:\n      tasks: {spanish: -1}\n",
+     ["config.yaml:4: leaderboard.groups.G.tasks.spanish: '-1' should be greater than 0"]),
     ("unknown provider", "single_card/m.yaml", MODEL.replace('"card"', '"crad"'),
      ["m.yaml:4: vllm.provider_config: there is no provider 'crad'", "did you mean 'card'?"]),
     ("unknown task", "single_card/m.yaml", MODEL.replace('["spanish"]', '["spanihs"]'),
@@ -291,6 +299,31 @@ def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
     assert all(part in text for part in ("taks", "mdoel", "n.yaml: is empty", "card.yaml:1: port"))
     # A provider that is there but broken is not called missing as well.
     assert "there is no provider" not in text
+
+
+def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
+    """Keys, what they name, values of overrides, options that the release has not: one round."""
+    (root / "docs").mkdir()
+    shutil.copy(ROOT / "docs/options.json", root / "docs")
+    (root / "configs/single_card/m.yaml").write_text(
+        'model: {name: "org/model"}\nfoo: 1\nvllm:\n  provider_config: card\n  overrides:\n'
+        '    vllm_version: "0.8.5"\n    max_model_len: abc\n    no_such_option: 3\n'
+        '    swap_space_gb: 4\ntasks: ["spanihs"]\nuse_chat_completions: 7\n'
+    )
+    around = plan.Surroundings(root, lambda: "0.32.0", {})
+    base = config.Base(root)
+    with pytest.raises(ConfigError) as caught:
+        plan.checked(base, base.files(), around)
+    told = [(m.line, m.key) for m in caught.value.mistakes]
+    assert told == [
+        (2, "foo"), (7, "vllm.overrides.max_model_len"), (8, "vllm.overrides.no_such_option"),
+        (9, "vllm.overrides.swap_space_gb"), (10, "tasks.0"), (11, "use_chat_completions"),
+    ], str(caught.value)  # fmt: skip
+    (root / "configs/single_card/m.yaml").write_text(MODEL.replace('"card"', '"crad"') + "foo: 1\n")
+    base = config.Base(root)
+    with pytest.raises(ConfigError) as caught:
+        plan.checked(base, base.files(), around)
+    assert [m.key for m in caught.value.mistakes] == ["vllm.provider_config", "foo"]
 
 
 def test_a_directory_that_ends_in_yaml(root: Path) -> None:
