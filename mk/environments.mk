@@ -7,9 +7,12 @@ which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 .PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
 	flags-diff wheelhouse
 
+# On a terminal bin/run has Make build them, and shows what each is at.
 venvs: $(tools)
 	@bin/health
-	@$(MAKE) -f mk/graph.mk environments
+	@if $(MAKE) -q -f mk/graph.mk environments 2>/dev/null; then \
+	echo 'venvs: every environment is ready'; \
+	elif [[ -t 2 ]]; then exec bin/run venvs; else $(MAKE) -f mk/graph.mk environments; fi
 
 venvs/%: export goal = $@
 venvs/%: $(tools) FORCE

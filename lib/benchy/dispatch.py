@@ -89,8 +89,9 @@ class Dispatcher:
 
     # --- a run ------------------------------------------------------------------------------
 
-    async def run(self, order: Sequence[str]) -> None:
-        """Take these models through, in this order. Which of them failed stands in `failed`."""
+    async def run(self, order: Sequence[str], environments: Sequence[str] = ()) -> None:
+        """Take these models through, in this order, and build these environments. Which of them
+        failed stands in `failed`."""
         self.rank = {name: at for at, name in enumerate(order)}
         self.begun = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -105,6 +106,7 @@ class Dispatcher:
             # Those that lack nothing look at their environments before any is built.
             ready = sorted(order, key=lambda name: bool(self.missing(name)))
             models = [asyncio.ensure_future(self.guarded(name)) for name in ready]
+            models += [asyncio.ensure_future(self.built(env)) for env in environments]
             queue = asyncio.ensure_future(self.launcher.watch()) if self.launcher else None
             try:
                 await asyncio.gather(*models)
@@ -152,7 +154,7 @@ class Dispatcher:
             late = time.monotonic() - self.pinned_at > board.HEARTBEAT
             if self.tally.changed or late:
                 self.tally.changed, self.pinned_at = False, time.monotonic()
-                waiting = sorted(self.tally.waiting.items(), key=lambda i: self.rank[i[0]])
+                waiting = sorted(self.tally.waiting.items(), key=lambda i: self.rank.get(i[0], 0))
                 board.put_run({name: what for name, (_, what) in waiting}, self.tally.began)
 
         pin()
@@ -247,6 +249,12 @@ class Dispatcher:
             self.once[target] = asyncio.ensure_future(make())
         with self.tally.wait(name, tally.ENVIRONMENT, f"environment {env}"):
             return await asyncio.shield(self.once[target])
+
+    async def built(self, env: str) -> None:
+        """An environment that is asked for by itself."""
+        async with self.builders:
+            if await self.command(self.ask.command(str(paths.stamp(env)))):
+                self.failed.add(env)
 
     def seconds(self) -> float:
         """Since the run began."""

@@ -41,12 +41,15 @@ OURS = {
 }
 
 MODALITIES = ("image", "audio", "video")
+# --x and --no-x; since vLLM 0.33 --enable-x and --disable-x where the name begins so.
+TWO_SIDED = ("BooleanOptionalAction", "EnableDisableAction")
 
 
 @dataclass(frozen=True)
 class Release:
     """One engine release: its name in messages ("vLLM 0.8.0"), its parser's flags, and of the
-    engine's options that are gone those that matter here ({"option", "since", "use", "why"}).
+    engine's options that are gone those that matter here ({"option", "since", "back", "use",
+    "why"}).
     came: the first release that is known to have an option, "" if none is."""
 
     name: str
@@ -61,7 +64,7 @@ class Release:
     def negated(self, option: str) -> bool:
         """Is option the `no_` side of a flag that has two sides?"""
         positive = self.flags.get(flag_of(option.removeprefix("no_")), {})
-        return option.startswith("no_") and positive.get("action") == "BooleanOptionalAction"
+        return option.startswith("no_") and positive.get("action") in TWO_SIDED
 
 
 def read_flags(path: Path) -> dict[str, dict[str, Any]]:
@@ -78,6 +81,21 @@ def flag_of(option: str) -> str:
 def option_of(flag: str) -> str:
     """`--max-model-len` → `max_model_len`."""
     return flag.removeprefix("--").replace("-", "_")
+
+
+def swapped(option: str) -> str:
+    """`enable_x` → `disable_x`, and back; "" for any other."""
+    for one, other in (("enable_", "disable_"), ("disable_", "enable_")):
+        if option.startswith(one):
+            return other + option.removeprefix(one)
+    return ""
+
+
+def contrary(option: str, action: str) -> str:
+    """The option of a flag with two sides that says the contrary."""
+    if action == "EnableDisableAction" and (other := swapped(option)):
+        return other
+    return option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +133,12 @@ def arguments(
     options: what people wrote, `None` for not passed; defaults: the engine file's, below them, of
     which those that the release lacks are left out. Raises ConfigError with all mistakes.
     """
-    wanted = {name: value for name, value in (defaults or {}).items() if release.has(name)}
+    said = {option for each in options for option in (each, swapped(each), contrary(each, ""))}
+    wanted = {
+        name: value
+        for name, value in (defaults or {}).items()
+        if release.has(name) and name not in said
+    }
     wanted.update(options)
     mistakes: list[Mistake] = []
 
@@ -147,16 +170,22 @@ def removed(
     out = []
     for option, value in sorted(options.items()):
         gone = _gone(option, release)
-        if value is not None and gone and reached(version, gone["since"]):
+        if value is not None and gone and lost(gone, version):
             later = [_gone(each, release) for each in gone["use"]]
             use = [
                 each
                 for each, then in zip(gone["use"], later, strict=True)
-                if not then or not reached(version, then["since"])
+                if not then or not lost(then, version)
             ]
             bad = _without(release.name, gone, use)
             out.append(written.mistake(option, bad.what, bad.mend))
     return out
+
+
+def lost(gone: Mapping[str, Any], version: str) -> bool:
+    """Is an option of the engine gone in this release, and not yet back?"""
+    back = gone.get("back")
+    return reached(version, gone["since"]) and not (back and reached(version, back))
 
 
 def reached(version: str, since: str) -> bool:
@@ -235,18 +264,19 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
     about = release.flags[flag_of(option.removeprefix("no_")) if negated else flag]
     action = str(about.get("action") or "").rpartition(".")[2]
     kind = str(about.get("type") or "")
-    if action in ("BooleanOptionalAction", "_StoreTrueAction", "_StoreFalseAction", "StoreBoolean"):
+    if action in (*TWO_SIDED, "_StoreTrueAction", "_StoreFalseAction", "StoreBoolean"):
         if not isinstance(value, bool):
             raise _Bad(f"{value!r} is not true or false", "write true or false")
+        if action in TWO_SIDED:
+            if negated:  # an option that only the flag's parser would name so
+                option, value = option.removeprefix("no_"), not value
+            return [flag_of(option if value else contrary(option, action))]
         if action == "StoreBoolean":  # vLLM 0.6 and 0.7: --enable-chunked-prefill [true|false]
             return [f"{flag}={str(value).lower()}"]
         if value:
             return [flag]
         if about.get("default") is True and action == "_StoreTrueAction":
             raise _Bad(f"can't be switched off in {release.name}", "leave it out")
-        if action == "BooleanOptionalAction":
-            opposite = option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
-            return [flag_of(opposite)]
         return []
     if isinstance(value, bool):
         return _boolean_value(flag, value, about)

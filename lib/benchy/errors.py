@@ -94,8 +94,13 @@ def colour(text: str, code: str) -> str:
     return f"\033[{code}m{text}\033[0m"
 
 
+before_talk: list[Callable[[], None]] = []  # who draws on the terminal takes that away first
+
+
 def say(tag: str, text: str) -> None:
     """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
+    for wipe in before_talk:
+        wipe()
     print(f"  {tag:<7} {text}", file=sys.stderr, flush=True)
 
 

@@ -89,7 +89,7 @@ def shape(about: Mapping[str, Any]) -> str:
     """What an option takes: "int = 16", "true/false = false", "auto|fp8 = auto"."""
     action = str(about.get("action"))
     kind = "|".join(map(str, about["choices"])) if about.get("choices") else about.get("type")
-    if action == "BooleanOptionalAction" or "True" in action or "StoreBoolean" in action:
+    if action in engine.TWO_SIDED or "True" in action or "StoreBoolean" in action:
         kind = "true/false"
     default = about.get("default")
     return f"{kind or 'text'}" + ("" if default is None else f" = {short(default)}")
@@ -176,7 +176,7 @@ def unsaid(made: optiontable.Table, of: schema.Engine) -> list[str]:
     for flag, entries in made["options"].items():
         option, last = engine.option_of(flag), releases.index(entries[-1]["last"])
         if last + 1 == len(releases):
-            if option in gone:
+            if option in gone and not gone[option].back:
                 out.append(f"{option} is there in {releases[-1]}")
             continue
         since = releases[last + 1]

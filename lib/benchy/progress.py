@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from types import TracebackType
 
-from benchy import board
+from benchy import board, errors
 from benchy.errors import ConfigError, Failure, printable, say
 
 MINUTE = 60.0
@@ -42,10 +42,11 @@ class Step:
         self.stage_told, self.stage_began = True, self.told
         self.drawn = False
         self.displayed = displayed()
-        self.live = not self.displayed and sys.stderr.isatty() and not shares_terminal()
+        self.live = not self.displayed and redraws() and not shares_terminal()
 
     def __enter__(self) -> Step:
         _within.append(self)
+        errors.before_talk.append(self.wipe)
         if self.note:
             self.note = board.put(self.note)
             self.written = time.monotonic()
@@ -58,6 +59,7 @@ class Step:
         trace: TracebackType | None,
     ) -> None:
         _within.remove(self)
+        errors.before_talk.remove(self.wipe)
         self.wipe()
         if not self.note:
             return
@@ -154,6 +156,11 @@ def stage(label: str) -> Iterator[Step]:
     else:
         with Step("", label) as step:
             yield step
+
+
+def redraws() -> bool:
+    """Whether stderr is a terminal that can redraw lines."""
+    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def displayed() -> bool:

@@ -39,8 +39,8 @@ from benchy import (
 )
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, alone, call, select
-from benchy.progress import span
-from benchy.screen import Screen, wanted
+from benchy.progress import redraws, span
+from benchy.screen import Screen
 from benchy.signals import Stopped
 from benchy.tally import Tally
 
@@ -222,7 +222,7 @@ def dispatch_all(
         return ["bin/serve", name, "--", *graph.command(*words, frozen=True)]
 
     asked = [target for targets in results.values() for target in targets]
-    screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if wanted() else None
+    screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if redraws() else None
     environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(
@@ -245,10 +245,7 @@ def dispatch_all(
         specs=specs,
         build_there=build_there(),
     )
-    try:
-        asyncio.run(run.run(queue))
-    except asyncio.CancelledError:
-        raise Stopped(run.came) from None
+    drive(run, queue)
     return run.failed
 
 
@@ -330,6 +327,44 @@ def fetch_all() -> int:
     if not failed:
         print(f"fetch: {len(fit)} model{'s are' if len(fit) > 1 else ' is'} ready")
     return 1 if failed or len(fit) < len(selection.models) else 0
+
+
+def build_all() -> int:
+    """make venvs on a terminal: every environment that some config needs, with a live line each."""
+    graph = graph_for("results")
+    if set("nqt") & set(flags()):
+        return graph.make("environments")
+    envs = sorted(graph.plan()["environments"])
+    stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
+    due = [env for env in envs if {str(paths.stamp(env)), str(paths.lock(env))} & stale]
+    if not due:
+        return 0
+    tally = Tally()
+
+    def words() -> str:
+        ready = sum(health.well(env) for env in due)
+        return f"{ready} of {len(due)} environments · {span(tally.seconds)}"
+
+    screen = Screen(tally, words) if redraws() else None
+    environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
+    ask = dispatch.Questions(dict, lambda _: [], graph.command, lambda _: [], lambda *_: [])
+    run = dispatch.Dispatcher(
+        ask, {}, {}, job_slots(os.environ.get("MAKEFLAGS", "")),
+        {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,
+        tally=tally, screen=screen,
+    )  # fmt: skip
+    drive(run, (), due)
+    for env in sorted(run.failed):
+        say("FAILED", f"{env}, see above; log: {paths.LOGS / 'venv' / env}.log")
+    return 1 if run.failed else 0
+
+
+def drive(run: dispatch.Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> None:
+    """A run to its end. Raises Stopped."""
+    try:
+        asyncio.run(run.run(order, envs))
+    except asyncio.CancelledError:
+        raise Stopped(run.came) from None
 
 
 def environments(selection: Selection) -> set[str]:
@@ -414,8 +449,10 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("eval", help="everything for the model of CONFIG")
     verbs.add_parser("results", help="every model, or those that MODELS names")
     verbs.add_parser("fetch", help="environments and weights, and no more")
+    verbs.add_parser("venvs", help="environments, and no more")
     args = parser.parse_args(argv)
     try:
-        return fetch_all() if args.verb == "fetch" else run(args.verb)
+        own = {"fetch": fetch_all, "venvs": build_all}.get(args.verb)
+        return own() if own else run(args.verb)
     except Stopped as stopped:
         return 128 + stopped.signum

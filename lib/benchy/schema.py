@@ -359,6 +359,7 @@ class Gone(Strict):
         ..., "the options", "no", min_length=1
     )
     since: Release = key(..., "the first release without them", "no")
+    back: Release | None = key(None, "the first release that has them again", "no")
     use: list[Annotated[str, Field(pattern=OPTION)]] = key(
         [], "options that do their work since; none: they are to be left out", "no"
     )

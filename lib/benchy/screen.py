@@ -10,7 +10,6 @@ import asyncio
 import codecs
 import contextlib
 import os
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
@@ -26,11 +25,6 @@ TAGS = {
     board.BUILDING: "VENV", board.FETCHING: "FETCH", board.STARTING: "SERVE",
     board.SERVING: "SERVE", board.RUNNING: "EVAL",
 }  # fmt: skip
-
-
-def wanted() -> bool:
-    """Whether there is a terminal that can redraw lines."""
-    return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 class Screen:

@@ -116,6 +116,7 @@ def _gone(model: Model) -> list[Spec]:
     named |= {use for option in named & gone.keys() for use in gone[option].use}
     return [
         {"option": option, "since": each.since, "use": each.use, "why": each.why}
+        | ({"back": each.back} if each.back else {})
         for option, each in gone.items()
         if {option, *each.use} & named
     ]

@@ -13,6 +13,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -203,6 +204,9 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in cells:
         if cell.state == RUNNING:
             yield f"running  {cell.model}/{cell.task}: {cell.text}"
+    for note in board.notes():
+        if note.state == board.BUILDING:
+            yield f"building {note.name}: {said(note, time.time())}"
     for state in (WAITING, STALE):
         together: dict[str, list[str]] = {}
         for cell in cells:
@@ -252,7 +256,8 @@ def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
     for cell in cells:
         best[cell.model] = min(best.get(cell.model, 9), order.index(cell.state))
     sorted_cells = sorted(cells, key=lambda cell: best[cell.model])
-    tail = list(details(cells))[-max(4, lines // 2) :]
+    wrapped = (textwrap.wrap(line, columns, subsequent_indent=" " * 9) for line in details(cells))
+    tail = [piece for pieces in wrapped for piece in pieces][-max(4, lines // 2) :]
     rows = list(table(sorted_cells, columns, colours()))
     room = lines - len(tail) - 2
     if len(rows) > room:

@@ -31,7 +31,8 @@ class Terminal:
         self.master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
         self.process = subprocess.Popen(
-            ["make", *arguments], cwd=tree.root, env=tree.environ(TERM="xterm-256color", **more),
+            ["make", *arguments], cwd=tree.root,
+            env=tree.environ(**{"TERM": "xterm-256color", **more}),
             stdin=slave, stdout=slave, stderr=slave, start_new_session=True,
         )  # fmt: skip
         os.close(slave)
@@ -96,6 +97,34 @@ def test_live_lines_stand_below_what_is_finished(
         assert re.search(r"^results: 4 made, 0 up to date in \d+ s$", text, re.M), text
     if more:
         assert not re.search(rb"\x1b\[[0-9;]*m", shown.raw)
+
+
+def test_environments_by_themselves_have_live_lines(fresh: Tree) -> None:
+    shown = Terminal(fresh, 110, "-j", "venvs")
+    shown.read(lambda: any("of 7 environments" in line for line in shown.display()))
+    shown.read(lambda: any(re.match(r"  VENV    \w+: \w+ing", line) for line in shown.display()))
+    status = fresh.make("status")
+    assert re.search(r"^building (standin|lm_eval)_\S+: ", status.text, re.M), status.text
+    shown.read()
+    text = "\n".join(shown.lines())
+    assert shown.process.returncode == 0, text
+    assert len(re.findall(r"^  READY   ", text, re.M)) == 7, text
+    assert "of 7 environments" not in text
+    again = Terminal(fresh, 110, "venvs")
+    again.read()
+    assert again.process.returncode == 0
+    assert "".join(again.lines()).strip() == "venvs: every environment is ready"
+
+
+def test_talk_tears_no_live_line(fresh: Tree) -> None:
+    """One environment, one line; on a terminal that can't redraw, lines alone."""
+    one = Terminal(fresh, 110, "venv", "ENGINE=standin", "VERSION=1.0.0")
+    one.read()
+    lines = [line for line in one.lines() if line]
+    assert one.process.returncode == 0 and lines[-1].startswith("  READY   standin_1_0_0"), lines
+    dumb = Terminal(fresh, 110, "venv", "ENGINE=standin", "VERSION=1.1.0", TERM="dumb")
+    dumb.read()
+    assert dumb.process.returncode == 0 and b"\x1b" not in dumb.raw, dumb.raw
 
 
 def test_without_a_terminal_lines_alone(tree: Tree) -> None:

@@ -55,6 +55,7 @@ LOOKED = [
     "0.30.0",
     "0.31.0",
     "0.32.0",
+    "0.33.0",
 ]
 NEVER: list[str] = []
 REFUSED = None
@@ -78,14 +79,24 @@ WORDS: list[tuple[dict[str, Any], Steps]] = [
     ({"enforce_eager": True}, [("0.6.0", ["--enforce-eager"])]),
     ({"enable_prefix_caching": True}, [("0.6.0", ["--enable-prefix-caching"])]),
     ({"enable_prefix_caching": False}, [
-        ("0.6.0", NEVER), ("0.6.6.post1", ["--no-enable-prefix-caching"])]),
+        ("0.6.0", NEVER), ("0.6.6.post1", ["--no-enable-prefix-caching"]),
+        ("0.33.0", ["--disable-prefix-caching"])]),
     ({"no_enable_prefix_caching": True}, [
-        ("0.6.0", REFUSED), ("0.6.6.post1", ["--no-enable-prefix-caching"])]),
+        ("0.6.0", REFUSED), ("0.6.6.post1", ["--no-enable-prefix-caching"]),
+        ("0.33.0", ["--disable-prefix-caching"])]),
+    ({"disable_prefix_caching": False}, [
+        ("0.6.0", REFUSED), ("0.33.0", ["--enable-prefix-caching"])]),
+    ({"async_scheduling": False}, [
+        ("0.6.0", REFUSED), ("0.10.2", ["--no-async-scheduling"])]),
+    ({"disable_cascade_attn": False}, [
+        ("0.6.0", REFUSED), ("0.8.2", NEVER), ("0.9.2", ["--no-disable-cascade-attn"]),
+        ("0.33.0", ["--enable-cascade-attn"])]),
     ({"enable_chunked_prefill": True}, [
         ("0.6.0", ["--enable-chunked-prefill=true"]), ("0.8.5", ["--enable-chunked-prefill"])]),
     ({"enable_chunked_prefill": False}, [
         ("0.6.0", ["--enable-chunked-prefill=false"]),
-        ("0.8.5", ["--no-enable-chunked-prefill"])]),
+        ("0.8.5", ["--no-enable-chunked-prefill"]),
+        ("0.33.0", ["--disable-chunked-prefill"])]),
     ({"use_v2_block_manager": False}, [("0.6.0", NEVER), ("0.6.6.post1", REFUSED)]),
     ({"kv_cache_memory": 0}, [("0.6.0", NEVER)]),
     ({"kv_cache_memory": 1 << 30}, [
@@ -142,7 +153,8 @@ WORDS: list[tuple[dict[str, Any], Steps]] = [
         ("0.6.0", REFUSED), ("0.9.2", ["--no-guided-decoding-disable-fallback"]),
         ("0.11.2", ["--guided-decoding-disable-fallback="]), ("0.12.0", REFUSED)]),
     ({"disable_log_requests": True}, [
-        ("0.6.0", ["--disable-log-requests"]), ("0.17.1", REFUSED)]),
+        ("0.6.0", ["--disable-log-requests"]), ("0.17.1", REFUSED),
+        ("0.33.0", ["--disable-log-requests"])]),
     ({"task": "generate"}, [
         ("0.6.0", REFUSED), ("0.6.4.post1", ["--task=generate"]), ("0.13.0", REFUSED)]),
     ({"runner": "generate"}, [("0.6.0", REFUSED), ("0.10.2", ["--runner=generate"])]),
@@ -180,7 +192,9 @@ def test_what_moves_scores_is_named_where_the_release_knows_it() -> None:
         said = engine.arguments({}, release, defaults=shipped)
         wanted = ["--dtype=auto", "--seed=0"]
         if Version(version) >= Version("0.6.6"):  # before, prefix caching is off unless asked for
-            wanted += ["--no-enable-prefix-caching", "--generation-config=vllm"]
+            wanted += ["--generation-config=vllm"]
+            new = Version(version) >= Version("0.33")
+            wanted += ["--disable-prefix-caching" if new else "--no-enable-prefix-caching"]
         assert sorted(said) == sorted(wanted), version
         own = {"dtype": "half", "seed": 7, "enable_prefix_caching": True}
         said = engine.arguments(own, release, defaults=shipped)
