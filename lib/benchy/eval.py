@@ -289,6 +289,8 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
         chat=spec["chat"],
         gpus=server["gpus"],
         nodes=server.get("nodes", 1),
+        source=server["spec"].get("source"),
+        set=" ".join(provenance.without_secrets(server["spec"].get("set", "").split(), hidden)),
         arguments=provenance.without_secrets(server["arguments"], hidden),
         options=spec["options"],
         variables=provenance.public(server["variables"]),

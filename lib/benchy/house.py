@@ -22,7 +22,8 @@ OWN = frozenset(
 @dataclass(frozen=True)
 class Model:
     """One model, merged. options: for the engine, values as written; defaults: options of the
-    engine's file that nobody wrote otherwise and that a release may lack."""
+    engine's file that nobody wrote otherwise and that a release may lack. set: SET as given,
+    without secrets."""
 
     name: str
     file: str
@@ -36,6 +37,7 @@ class Model:
     tasks: tuple[str, ...]
     chat: bool
     token_from: str | None
+    set: str = ""
     resources: schema.Resources = field(default_factory=schema.Resources)
     origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
     keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file

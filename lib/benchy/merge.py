@@ -168,6 +168,7 @@ def merge(
         tasks=tuple(model.tasks),
         chat=model.use_chat_completions,
         token_from=token,
+        set=reader.set_without_secrets(),
         resources=model.resources,
         origin=origin,
         keys=keys,

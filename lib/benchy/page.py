@@ -22,7 +22,7 @@ from urllib.parse import quote
 
 import jinja2
 
-from benchy import paths, samples
+from benchy import again, paths, samples
 from benchy.leaderboard import Board, Column, Entry, Mean, Row
 
 TEMPLATES = Path(__file__).parent / "templates"
@@ -75,7 +75,8 @@ def _source(name: str) -> tuple[Any, str]:
 def version() -> str:
     """Changes with whatever decides how pages look."""
     found = hashlib.sha256()
-    for path in [Path(__file__), Path(samples.__file__), *sorted(TEMPLATES.iterdir())]:
+    modules = (samples.__file__, again.__file__)
+    for path in [Path(__file__), *map(Path, modules), *sorted(TEMPLATES.iterdir())]:
         if path.is_file():
             found.update(path.read_bytes())
     return found.hexdigest()
@@ -322,7 +323,7 @@ def model(row: Row, board: Board, parts: dict[str, int]) -> str:
             "times": _times(entry),
             "samples": parts.get(entry.task, 0),
             "at": quote(entry.task),
-            "repeat": samples.repeat(entry.result),
+            "repeat": again.commands(entry.result),
             "server": shlex.join(["python", *entry.result.arguments]),
             "facts": list(_facts(entry)),
             "json": f"{quote(entry.task)}/results.json",

@@ -17,11 +17,14 @@ from pydantic import ValidationError
 from benchy import paths, schema, yamlfile
 from benchy.errors import ConfigError, Mistake
 from benchy.names import MOST, good, near
-from benchy.wording import mistake, telling
+from benchy.wording import hidden, mistake, telling
 from benchy.yamlfile import Document, Key
 
 # Folders of configs/ that hold no models.
 NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks", "launchers"})
+# Keys of SET whose value may be a secret; names in a mapping (engine_env) that say that it does.
+_SECRET = re.compile(r"(token|key|secret|password|credentials?)$", re.IGNORECASE)
+_SECRET_IN = re.compile(_SECRET.pattern[:-1], re.IGNORECASE)
 
 T = TypeVar("T", bound=schema.Strict)
 
@@ -292,6 +295,17 @@ class Reader:
         if not lines:
             return Document("SET")
         return yamlfile.parse("\n".join(lines), "SET")
+
+    def set_without_secrets(self) -> str:
+        """SET's words with *** for what may be a secret: the value of a key that is named as one
+        (hf_token, but not max_num_batched_tokens), a mapping with such names, a URL's password."""
+        words = []
+        for word in self.knobs.get("SET", "").split():
+            key, equals, value = word.partition("=")
+            if _SECRET.search(key) or (value[:1] == "{" and _SECRET_IN.search(value)):
+                value = "***"
+            words.append(hidden(key + equals + value))
+        return " ".join(words)
 
 
 def _take_away(data: Any, location: Sequence[str | int]) -> bool:

@@ -136,7 +136,9 @@ class Result:
     """schema: 1. options, variables: those that can change an answer. arguments: the server's whole
     command line, without secrets. gpus: their indices, or "cpu"; on the first of `nodes` nodes.
     harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result
-    spec's bytes. metrics, groups: task or group → "metric,filter" → numbers."""
+    spec's bytes. source: the config's file, relative to the checkout where it lies in it; set: what
+    SET said over it, without secrets. metrics, groups: task or group → "metric,filter" → numbers.
+    """
 
     schema: int
     model: Model
@@ -161,6 +163,8 @@ class Result:
     groups: dict[str, dict[str, Metric]]
     score: Score
     nodes: int = 1
+    source: str | None = None
+    set: str = ""
 
 
 _ADAPTER: TypeAdapter[Result] = TypeAdapter(Result)

@@ -171,17 +171,3 @@ def _put(path: Path, body: str) -> None:
     # Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes its escape again.
     aside.write_bytes(body.encode("utf-8", "backslashreplace"))
     aside.replace(path)
-
-
-def repeat(result: Result) -> str:
-    """The commands that make a result again, one a line."""
-    model, task, limit = result.model.config, result.task.name, result.limit
-    path = "/".join(filter(None, ["results", f"limit-{limit}" if limit else "", model, task]))
-    lines = []
-    if result.git.commit:
-        changed = "   # it had changes that were not committed" if result.git.dirty else ""
-        lines.append(f"git checkout {result.git.commit}{changed}")
-    lines.append(f"rm {path}/results.json")
-    command = f"make results MODELS={model} TASKS={task}"
-    lines.append(f"{command} LIMIT={limit}" if limit else command)
-    return "\n".join(lines)

@@ -69,6 +69,7 @@ def server(
         "startup_timeout": serving.startup_timeout,
         "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
+        **({"set": model.set} if model.set else {}),
         **({"resources": wanted} if wanted else {}),
         **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
     }

@@ -107,7 +107,7 @@ def mistake(
 def _type_mend(want: str, value: Any, name: str) -> str:
     if want == "a list":
         return (
-            f'write {name}: ["{_hidden(value)}"]' if isinstance(value, str) else "write [one, two]"
+            f'write {name}: ["{hidden(value)}"]' if isinstance(value, str) else "write [one, two]"
         )
     if isinstance(value, str) and want in ("a whole number", "a number", "true or false"):
         return (
@@ -138,11 +138,11 @@ def _fields(kind: type[Any], path: Key) -> list[str]:
     return sorted(getattr(kind, "model_fields", {}))
 
 
-def _hidden(text: str) -> str:
+def hidden(text: str) -> str:
     """A password or a token in a URL is told to nobody."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 
 def _short(value: Any) -> str:
-    text = _hidden(repr(value) if isinstance(value, str) else str(value))
+    text = hidden(repr(value) if isinstance(value, str) else str(value))
     return text if len(text) <= 60 else text[:57] + "…"

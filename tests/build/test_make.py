@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import html
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -470,11 +473,35 @@ def test_what_set_says_for_one_run_is_not_gone_on_with(tree: Tree) -> None:
     config = "CONFIG=configs/models/one.yaml"
     assert tree.make("eval", config, "TASKS=alpha", "SET=max_model_len=77").status == 0
     assert tree.result("one/alpha")["options"]["max_model_len"] == 77
+    assert tree.result("one/alpha")["set"] == "max_model_len=77"
     tree.events()
     done = tree.results()
     assert (done.status, tree.ran()) == (0, ["one/alpha"]), done.text
     assert tree.result("one/alpha")["options"]["max_model_len"] != 77
     quiet(tree)
+
+
+def test_the_commands_on_a_model_s_page_make_the_result_again(tree: Tree) -> None:
+    """Of a config that lies elsewhere, with SET and LIMIT: typed as they stand there."""
+    config = tree.base / "else where" / "faraway.yaml"
+    config.parent.mkdir()
+    shutil.copy(tree.root / "configs/models/one.yaml", config)
+    knobs = ("TASKS=alpha", "SET=max_model_len=77 max_num_seqs=3", "LIMIT=2")
+    assert tree.make("eval", f"CONFIG={config}", *knobs).status == 0
+    before = tree.result("limit-2/faraway/alpha")
+    page = (tree.root / "results/limit-2/faraway/index.html").read_text()
+    shown = re.search(r"<pre>(rm .*?alpha.*?)</pre>", page, re.S)
+    assert shown
+    remove, again = html.unescape(shown[1]).splitlines()
+    assert remove == "rm results/limit-2/faraway/alpha/results.json"
+    (tree.root / remove[3:]).unlink()
+    words = shlex.split(again)
+    assert words[:2] == ["make", "eval"]
+    done = tree.make(*words[1:])
+    assert done.status == 0, done.text
+    after = tree.result("limit-2/faraway/alpha")
+    for key in ("spec_sha256", "set", "source", "options"):
+        assert after[key] == before[key]
 
 
 def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from benchy import config, plan, yamlfile
 from benchy.errors import ConfigError
+from benchy.reader import Reader
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "package: vllm\nmodule: vllm\nmain: true\noptions: {seed: 0}\n"
@@ -375,6 +376,20 @@ def test_merge_order(root: Path) -> None:
 def test_wrong_set(root: Path, knob: str) -> None:
     with pytest.raises(ConfigError):
         config.load(root, knobs={"SET": knob})
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("max_num_batched_tokens=512  a=1", "max_num_batched_tokens=512 a=1"),
+        ("hf_token=hf_x a=1", "hf_token=*** a=1"),
+        ('engine_env={"MY_TOKEN":"x"}', "engine_env=***"),
+        ('engine_env={"OMP":"1"}', 'engine_env={"OMP":"1"}'),
+        ("engine_source=git+https://x:y@host/a@b", "engine_source=git+https://***@host/a@b"),
+    ],
+)
+def test_set_is_kept_without_secrets(root: Path, given: str, kept: str) -> None:
+    assert Reader(root, {"SET": given}).set_without_secrets() == kept
 
 
 def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -> None:

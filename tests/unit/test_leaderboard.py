@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from test_result import made
 
-from benchy import leaderboard, report, samples, schema
+from benchy import again, leaderboard, report, samples, schema
 from benchy.errors import ConfigError
 from benchy.leaderboard import Entry, Settings
 from benchy.result import Metric, Score
@@ -133,9 +133,25 @@ def test_samples_of_each_kind() -> None:
     assert samples.shown("t", {})["ok"] == -1
 
 
-def test_the_commands_that_repeat_a_result() -> None:
-    said = samples.repeat(made("m", limit=5)).splitlines()
-    assert said[1:] == [
-        "rm results/limit-5/m/smoke/results.json",
-        "make results MODELS=m TASKS=smoke LIMIT=5",
-    ]
+REPEATED = [
+    ("of an older benchy", {"limit": 5}, "make results MODELS=m TASKS=smoke LIMIT=5"),
+    ("a config", {"source": "configs/m.yaml"}, "make eval CONFIG=configs/m.yaml TASKS=smoke"),
+    (
+        "elsewhere, SET, LIMIT",
+        {"source": "/else where/m.yaml", "set": "a=1 b=$x", "limit": 5},
+        "make eval CONFIG='/else where/m.yaml' TASKS=smoke SET='a=1 b=$x' LIMIT=5",
+    ),
+    (
+        "a secret",
+        {"source": "m.yaml", "set": "hf_token=***"},
+        "make eval CONFIG=m.yaml TASKS=smoke SET='hf_token=***'"
+        "   # *** is a secret, which no result keeps",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "command"), REPEATED)
+def test_the_commands_that_repeat_a_result(name: str, changes: Any, command: str) -> None:
+    limit = "limit-5/" if "limit" in changes else ""
+    said = again.commands(made("m", **changes)).splitlines()
+    assert said[1:] == [f"rm results/{limit}m/smoke/results.json", command]
