@@ -17,8 +17,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import leaderboard, names, paired, paths, samples
+from benchy import leaderboard, likeness, names, paired, paths, samples
 from benchy import result as document
+from benchy.entries import Entry
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
 from benchy.paired import Verdict
 from benchy.result import Result
@@ -122,26 +123,9 @@ def read(where: Path) -> Side:
     return Side(where, document.read(where / "results.json"))
 
 
-def unlike(task: str, a: Result, b: Result) -> list[str]:
+def unlike(a: Result, b: Result) -> list[str]:
     """What of two results makes their numbers different things, in words."""
-    harnesses = [f"{r.harness.name} {r.harness.version}" for r in (a, b)]
-    pairs = [
-        ("limit", a.limit, b.limit),
-        ("harness", harnesses[0], harnesses[1]),
-        ("task_name", a.task.task_name, b.task.task_name),
-        ("task version", a.task.versions, b.task.versions),
-        ("task files", a.task.files, b.task.files),
-        ("num_fewshot", a.task.num_fewshot, b.task.num_fewshot),
-        ("gen_kwargs", a.task.gen_kwargs, b.task.gen_kwargs),
-        ("use_chat_completions", a.chat, b.chat),
-        ("seed", a.seed, b.seed),
-    ]  # fmt: skip
-    return [f"{what}: {_brief(x)} and {_brief(y)}" for what, x, y in pairs if x != y]
-
-
-def _brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return [f"{what}: {x} and {y}" for what, x, y in likeness.differences(a, b)]
 
 
 def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
@@ -169,7 +153,7 @@ def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
     """Of one task of benchy's: a row for each task of the harness in it, and their mean where the
     score is one; a single row where the score is over all their samples. What is unlike in their
     documents is added to `wrong`."""
-    chosen = leaderboard.Entry(a.directory, a.result, main_metric(task)).score
+    chosen = Entry(a.directory, a.result, main_metric(task)).score
     key = chosen.metric
     leaves = [
         name
@@ -327,7 +311,7 @@ def main(argv: list[str]) -> int:
     found: list[tuple[Side, Side, Row]] = []
     mistakes = []
     for task, (a, b) in both.items():
-        wrong = unlike(task, a.result, b.result)
+        wrong = unlike(a.result, b.result)
         found += [(a, b, r) for r in rows(a, b, task, wrong)]
         mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares all the same") for w in wrong]
     if mistakes and not (args.anyway or knob("ANYWAY", "0") not in ("", "0")):

@@ -1,25 +1,22 @@
-"""What a leaderboard says: every result, the number that stands for it, groups of tasks and their
-means. No page and no file format here; report.py, status and compare read this.
+"""What a leaderboard says: every result in its row and column, groups of tasks and their means.
+No page and no file format here; report.py reads this.
 
-Reads results/[limit-N/]<model>/<task>/results.json, and of configs/ only config.yaml (groups) and
-tasks/*.yaml (a task's main metric). docs/leaderboard.md says how numbers come about.
+Reads of configs/ only config.yaml (groups) and tasks/*.yaml (a task's main metric).
+docs/leaderboard.md says how numbers come about.
 """
 
 from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchy import paths, schema
-from benchy import result as document
+from benchy import likeness, paths, schema, wanted
+from benchy.entries import STALE, UNASKED, Entry, collect
 from benchy.errors import ConfigError, Failure
-from benchy.graph import Graph
-from benchy.result import Result, Score
-
-_LIMIT = re.compile(r"limit-([1-9]\d*)")
+from benchy.result import Score
 
 # Metrics that the harness gives in percent; all others are shares from 0 to 1, or on no scale at
 # all. lm_eval/api/metrics.py (sacrebleu's three), tasks/squadv2 and tasks/truthfulqa (0.4.13).
@@ -31,147 +28,7 @@ PERCENT = frozenset(
     }
 )  # fmt: skip
 UNBOUNDED = re.compile(r"perplexity|bits_per|likelihood|loss")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One result and where it lies. chosen: the metric that its task file names (`metric`), None
-    for the first. stale: Make would make it anew; None where that is not known."""
-
-    path: Path
-    result: Result
-    chosen: str | None = None
-    stale: bool | None = None
-
-    @property
-    def model(self) -> str:
-        return self.result.model.config
-
-    @property
-    def task(self) -> str:
-        return self.result.task.name
-
-    @property
-    def score(self) -> Score:
-        """The number for a table: of the metric chosen, where the result has it."""
-        if self.chosen is None:
-            return self.result.score
-        return score_by(self.result, self.chosen) or self.result.score
-
-    @property
-    def marks(self) -> list[str]:
-        """What a reader must know before comparing the number, in words."""
-        found = []
-        if self.result.fallback:
-            engine = self.result.engine
-            found.append(f"fallback: {engine.answered} instead of {engine.asked}")
-        if self.result.limit is not None:
-            found.append(f"limit {self.result.limit}")
-        if self.stale:
-            found.append("stale")
-        return found
-
-    @property
-    def value(self) -> str:
-        """0.3056 ± 0.0790; numbers on a scale to 100 with two places."""
-        score = self.score
-        places = 4 if abs(score.value) <= 1 else 2
-        error = "" if score.stderr is None else f" ± {score.stderr:.{places}f}"
-        return f"{score.value:.{places}f}{error}"
-
-    @property
-    def metric(self) -> str:
-        return self.score.metric.removesuffix(",none")
-
-
-def score_by(result: Result, metric: str) -> Score | None:
-    """The score by a metric, "acc_norm" or with its filter "exact_match,strict-match"; made as
-    result.main_score makes it. None if no part of the task has it."""
-
-    def key_in(found: Mapping[str, document.Metric]) -> str | None:
-        return next((k for k in found if metric in (k, k.split(",")[0])), None)
-
-    asked = result.task.task_name
-    own = result.groups.get(asked[0]) or result.metrics.get(asked[0]) if len(asked) == 1 else None
-    if own and (key := key_in(own)):
-        m = own[key]
-        return Score(asked[0], key, m.value, m.stderr, m.higher_is_better)
-    keys = [key for found in result.metrics.values() if (key := key_in(found))]
-    if not keys:
-        return None
-    parts = {
-        name: {keys[0]: found[keys[0]]}
-        for name, found in result.metrics.items()
-        if keys[0] in found
-    }
-    return document.main_score([], parts, {})
-
-
-def collect(
-    models: Sequence[str] | None = None, limit: int | None = None, limited: bool | None = None
-) -> tuple[list[Entry], list[Failure]]:
-    """All results, by limit (whole ones first), model and task, and what is wrong with the others.
-    models: only these. limited: True only those with this limit, False only whole ones."""
-    entries, damaged = [], []
-    for path, its_limit in sorted(_files(), key=lambda f: (f[1] or 0, f[0])):
-        model = path.parent.parent.name
-        if models is not None and model not in models:
-            continue
-        if limited is not None and its_limit != (limit if limited else None):
-            continue
-        try:
-            found = document.read(path)
-        except Failure as failure:
-            damaged.append(failure)
-            continue
-        if found.limit != its_limit or found.model.config != model:
-            damaged.append(
-                Failure(
-                    f"{path} says that it is of {found.model.config}, limit {found.limit}: it was "
-                    "copied here",
-                    f"Delete it; the next make makes it anew: rm {path}",
-                )
-            )
-            continue
-        entries.append(Entry(path, found))
-    return entries, damaged
-
-
-def _files() -> Iterable[tuple[Path, int | None]]:
-    for top in paths.RESULTS.glob("*"):
-        found = _LIMIT.fullmatch(top.name)
-        for path in top.glob("*/*/results.json" if found else "*/results.json"):
-            yield path, int(found[1]) if found else None
-
-
-def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
-    """Whether Make would make a result anew, for each result of the last plan with its limit;
-    nothing where there is none.
-
-    Nothing is planned here: a plan depends on the knobs of whoever makes it (SET, LIMIT), and a
-    report at the end of a run must not change what the run itself goes by.
-    """
-    known: dict[Path, bool] = {}
-    for limit in sorted(set(limits), key=lambda n: n or 0):
-        graph = Graph("/".join(filter(None, ["build", paths.limit_dir(limit)])))
-        rules = f"{graph.directory}/rules.mk"
-        try:
-            plan = graph.read()
-        except (OSError, ValueError):
-            continue
-        if plan["limit"] != limit or not Path(rules).exists():
-            continue
-        targets = [
-            paths.target(model, task, limit)
-            for model, facts in plan["models"].items()
-            for task in facts["tasks"]
-        ]
-        try:
-            old = set(graph.stale([f"--old-file={rules}", *targets])) if targets else set()
-        except Failure:
-            continue
-        known |= {Path(target): target in old for target in targets}
-    return known
+UNLIKE = "of unlike results"  # the mark of such a mean
 
 
 @dataclass(frozen=True)
@@ -220,10 +77,12 @@ class Column:
 
 @dataclass(frozen=True)
 class Mean:
-    """A group's mean for one model: percent, and its standard error (None where one is missing)."""
+    """A group's mean for one model: percent, and its standard error (None where one is missing).
+    kinds: of its results, () where all are of kind 0."""
 
     value: float
     stderr: float | None
+    kinds: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -238,6 +97,28 @@ class Row:
     stale: bool
     cells: list[Entry | None]
     means: list[Mean | None]
+
+    @property
+    def unasked(self) -> bool:
+        """No config asks for any of it."""
+        return all(e.unasked for e in self.cells if e)
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing its numbers, in words."""
+        found = [self.fallback] if self.fallback else []
+        if self.limit is not None:
+            found.append(f"limit {self.limit}")
+        return found + [STALE] * self.stale + [UNASKED] * self.unasked
+
+    def brief(self, entry: Entry) -> list[str]:
+        """The marks of one of its results that the row itself has not."""
+        return [mark for mark in entry.brief if not (mark == UNASKED and self.unasked)]
+
+    @property
+    def fair(self) -> bool:
+        """May one of its numbers be a column's best?"""
+        return not self.marks
 
 
 @dataclass(frozen=True)
@@ -273,26 +154,47 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
 def mean(
     group: schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
 ) -> Mean | None:
-    """The weighted mean of a group's tasks in percent; None unless all of them are there and on a
-    scale. The standard error takes the tasks' errors for independent."""
+    """The weighted mean of a group's tasks in percent; None unless all of them are there, asked for
+    and on a scale. The standard error takes the tasks' errors for independent."""
     total = value = square = 0.0
-    errors = True
+    errors, kinds = True, []
     for task, weight in group.weights.items():
         entry = mine.get(task)
         percent = columns[task].percent(entry.score) if entry else None
-        if entry is None or percent is None:
+        if entry is None or entry.unasked or percent is None:
             return None
+        kinds.append(entry.kind)
         total += weight
         value += weight * percent
         if entry.score.stderr is None:
             errors = False
         else:
             square += (weight * entry.score.stderr * (columns[task].factor or 0)) ** 2
-    return Mean(value / total, math.sqrt(square) / total if errors else None)
+    stderr = math.sqrt(square) / total if errors else None
+    return Mean(value / total, stderr, tuple(kinds) if any(kinds) else ())
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with their kinds, and what sets them apart."""
+    of_task: dict[str, list[int]] = {}
+    for n, e in enumerate(entries):
+        of_task.setdefault(e.task, []).append(n)
+    out = list(entries)
+    for places in of_task.values():
+        kinds, samples = likeness.kinds([entries[n].result for n in places])
+        apart = [
+            tuple(d for d in likeness.differences(s, samples[0]) if d[0] != likeness.LIMIT)
+            for s in samples
+        ]
+        for n, kind in zip(places, kinds, strict=True):
+            if kind:
+                out[n] = replace(entries[n], kind=kind, unlike=apart[kind])
+    return out
 
 
 def board(entries: Sequence[Entry], said: Settings) -> Board:
     """The table: one row for each model and limit, whole results first."""
+    entries = _told_apart(entries)
     of_task: dict[str, list[Entry]] = {}
     found: dict[tuple[int, str], dict[str, Entry]] = {}
     for e in entries:
@@ -327,6 +229,14 @@ def whole(said: Settings | None = None) -> tuple[Board, list[Failure], list[str]
         except ConfigError as error:
             said, mistakes = Settings(), [str(m) for m in error.mistakes]
     entries, damaged = collect()
-    old = stale({e.result.limit for e in entries})
-    entries = [Entry(e.path, e.result, said.metrics.get(e.task), old.get(e.path)) for e in entries]
+    old, asked = wanted.stale({e.result.limit for e in entries}), wanted.asked()
+    entries = [
+        replace(
+            e,
+            chosen=said.metrics.get(e.task),
+            stale=old.get(e.path),
+            unasked=asked is not None and (e.model, e.task) not in asked,
+        )
+        for e in entries
+    ]
     return board(entries, said), damaged, mistakes

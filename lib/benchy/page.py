@@ -1,4 +1,4 @@
-"""The leaderboard as pages: results/index.html and one page for each model, from templates/.
+"""The leaderboard as a page, results/index.html, and what modelpage.py shares with it.
 
 Every page is one file that works from the disk with no network: style and script stand in it and
 are the only ones that its Content-Security-Policy lets run, by their hashes. A model's page also
@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import os
-import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,10 +20,16 @@ from urllib.parse import quote
 
 import jinja2
 
-from benchy import again, paths, samples
-from benchy.leaderboard import Board, Column, Entry, Mean, Row
+from benchy import paths
+from benchy.entries import Entry
+from benchy.leaderboard import UNLIKE, Board, Column, Mean, Row
 
 TEMPLATES = Path(__file__).parent / "templates"
+
+
+# Up to how many columns, and the page on which they are printed (templates/page.css): all columns
+# stand beside each other, and a viewer scales a page to the paper that there is.
+PAPERS = ((10, ""), (26, "many"), (50, "broad"))
 
 
 @dataclass(frozen=True)
@@ -40,7 +44,8 @@ class Bar:
 @dataclass(frozen=True)
 class Cell:
     """A number of the table. value, stderr: as compared; text, error: as read. note: where its
-    metric is another than its column's."""
+    metric is another than its column's. marks: of this result alone. kind: numbers of other kinds
+    are measured otherwise; "" for most."""
 
     value: float
     stderr: float | None
@@ -50,6 +55,8 @@ class Cell:
     href: str = ""
     classes: str = ""
     note: str = ""
+    marks: tuple[str, ...] = ()
+    kind: str = ""
 
 
 @cache
@@ -71,18 +78,7 @@ def _source(name: str) -> tuple[Any, str]:
     return _templates().filters["safe"](text), f"sha256-{sha}"
 
 
-@cache
-def version() -> str:
-    """Changes with whatever decides how pages look."""
-    found = hashlib.sha256()
-    modules = (samples.__file__, again.__file__)
-    for path in [Path(__file__), *map(Path, modules), *sorted(TEMPLATES.iterdir())]:
-        if path.is_file():
-            found.update(path.read_bytes())
-    return found.hexdigest()
-
-
-def _render(template: str, script: str, /, **values: Any) -> str:
+def render(template: str, script: str, /, **values: Any) -> str:
     css, css_hash = _source("page.css")
     js, js_hash = _source(script)
     page = _templates().get_template(template)
@@ -111,11 +107,13 @@ def _text(value: float) -> str:
 def cell(entry: Entry, column: Column, href: str = "") -> Cell:
     """A result in its column: in percent where the column is, drawn as it is measured (where less
     is better, a short bar is the good one)."""
-    score = entry.score
+    score, kind = entry.score, str(entry.kind or "")
+    marks = tuple(entry.brief)
     if entry.metric != column.metric or column.factor is None:
         note = "" if entry.metric == column.metric else entry.metric
         error = "" if score.stderr is None else _text(score.stderr)
-        return Cell(score.value, score.stderr, _text(score.value), error, None, href, "", note)
+        text = _text(score.value)
+        return Cell(score.value, score.stderr, text, error, None, href, "", note, marks, kind)
     value = score.value * column.factor
     stderr = None if score.stderr is None else score.stderr * column.factor
     return Cell(
@@ -125,6 +123,8 @@ def cell(entry: Entry, column: Column, href: str = "") -> Cell:
         "" if stderr is None else f"{stderr:.1f}",
         _bar(value, stderr),
         href,
+        marks=marks,
+        kind=kind,
     )
 
 
@@ -132,16 +132,9 @@ def _mean(mean: Mean) -> Cell:
     error = None if mean.stderr is None else round(mean.stderr, 4)
     text = "" if mean.stderr is None else f"{mean.stderr:.1f}"
     bar = _bar(mean.value, mean.stderr)
-    return Cell(round(mean.value, 4), error, f"{mean.value:.1f}", text, bar, "", " group")
-
-
-def _marks(row: Row) -> list[str]:
-    found = [row.fallback] if row.fallback else []
-    if row.limit is not None:
-        found.append(f"limit {row.limit}")
-    if row.stale:
-        found.append("stale")
-    return found
+    kind, marks = ".".join(map(str, mean.kinds)), (UNLIKE,) if mean.kinds else ()
+    value, shown = round(mean.value, 4), f"{mean.value:.1f}"
+    return Cell(value, error, shown, text, bar, "", " group", "", marks, kind)
 
 
 def _sorted(board: Board) -> list[Row]:
@@ -156,16 +149,16 @@ def _sorted(board: Board) -> list[Row]:
 
 
 def _best(board: Board) -> list[str]:
-    """The best number of each column among whole results, as it is written; "" for none. Groups'
-    columns come first."""
-    full = [row for row in board.rows if row.limit is None]
+    """The best number of each column, as it is written; "" for none. Groups' columns come first.
+    Only numbers that compare with each other count, at least two of them."""
+    rows = [row for row in board.rows if row.fair]
     found = []
     for n in range(len(board.groups)):
-        means = [m.value for row in full if (m := row.means[n])]
+        means = [m.value for row in rows if (m := row.means[n]) and not m.kinds]
         found.append(f"{max(means):.1f}" if len(means) > 1 else "")
     for n, column in enumerate(board.columns):
-        cells = [cell(e, column) for row in full if (e := row.cells[n])]
-        cells = [c for c in cells if not c.note]
+        cells = [cell(e, column) for row in rows if (e := row.cells[n])]
+        cells = [c for c in cells if not (c.note or c.marks)]
         if len(cells) < 2 or not column.better:
             found.append("")
         else:
@@ -183,10 +176,11 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
         for entry, column in zip(row.cells, board.columns, strict=True):
             href = f"{here}/index.html#{quote(column.task)}"
-            cells.append(cell(entry, column, href) if entry else None)
+            one = cell(entry, column, href) if entry else None
+            cells.append(replace(one, marks=tuple(row.brief(entry))) if one and entry else None)
         for one, top in zip(cells, best, strict=True):
-            if one and row.limit is None and one.text == top and not one.note:
-                yield Cell(**{**vars(one), "classes": f"{one.classes} best"})
+            if one and row.fair and one.text == top and not (one.note or one.marks):
+                yield replace(one, classes=f"{one.classes} best")
             else:
                 yield one
 
@@ -198,13 +192,14 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
             + "/index.html",
             "release": row.release,
             "limit": row.limit,
-            "marks": _marks(row),
+            "marks": row.marks,
             "kinds": " ".join(
                 kind
                 for kind, so in (
                     ("fallback", row.fallback),
                     ("limited", row.limit is not None),
                     ("stale", row.stale),
+                    ("unasked", row.unasked),
                 )
                 if so
             )
@@ -217,6 +212,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         ("limited", "limited", any(row.limit is not None for row in board.rows)),
         ("fallback", "fallback", any(row.fallback for row in board.rows)),
         ("stale", "stale", any(row.stale for row in board.rows)),
+        ("unasked", "of no config", any(row.unasked for row in board.rows)),
     ]
     groups = [
         {
@@ -229,122 +225,19 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         for name, group in board.groups.items()
     ]
     columns = [{**asdict(column), "title": column.about or column.task} for column in board.columns]
-    return _render(
+    width = 2 + len(groups) + len(columns)
+    return render(
         "index.html.jinja",
         "index.js",
         rows=rows,
         columns=columns,
         groups=groups,
         kinds=kinds,
+        paper=next((paper for most, paper in PAPERS if width <= most), "plan"),
         now=now,
         notes=list(notes),
         count=len(board.entries),
         models=len({row.model for row in board.rows}),
-    )
-
-
-def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Everything of results.json but the numbers, one dotted name a line."""
-
-    def walk(name: str, value: object) -> Iterator[tuple[str, str]]:
-        if isinstance(value, dict) and value:
-            for key in sorted(value):
-                yield from walk(f"{name}.{key}" if name else key, value[key])
-        elif value is None:
-            yield name, "not known or not asked for"
-        else:
-            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-    document = asdict(entry.result)
-    for shown_elsewhere in ("metrics", "groups", "score", "arguments", "times"):
-        del document[shown_elsewhere]
-    yield from walk("", document)
-
-
-def _times(entry: Entry) -> list[tuple[str, str]]:
-    times, counts = entry.result.times, entry.result.counts
-    found = [("Took", f"{duration(times.seconds)}, {times.start} to {times.end}")]
-    if times.server_ready_seconds is not None:
-        found.append(("Server ready after", duration(times.server_ready_seconds)))
-    documents = sum(counts.samples.values())
-    if times.seconds:
-        rate = f"{documents / times.seconds:.3g} samples a second ({documents:,} samples)"
-        if counts.requests:
-            rate += f", {counts.requests / times.seconds:.3g} requests a second"
-        found.append(("Throughput", rate))
-    gpus = entry.result.gpus
-    device = gpus if isinstance(gpus, str) else f"GPU {', '.join(map(str, gpus))}"
-    many = entry.result.nodes
-    found.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
-    return found
-
-
-def duration(seconds: float) -> str:
-    """3.5 s, 12 min 4 s, 3 h 5 min"""
-    if seconds < 60:
-        return f"{seconds:.3g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    if minutes < 60:
-        return f"{minutes} min {rest} s"
-    return f"{minutes // 60} h {minutes % 60} min"
-
-
-def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
-    result = entry.result
-    for group, found in ((True, result.groups), (False, result.metrics)):
-        for name, metrics in found.items():
-            for key, metric in metrics.items():
-                yield {
-                    "name": name,
-                    "group": group,
-                    "metric": key.removesuffix(",none"),
-                    "better": metric.higher_is_better,
-                    "value": f"{metric.value:.4f}",
-                    "stderr": "" if metric.stderr is None else f"{metric.stderr:.4f}",
-                    "samples": "" if group else result.counts.samples.get(name, ""),
-                }
-
-
-def model(row: Row, board: Board, parts: dict[str, int]) -> str:
-    """The text of a model's page. parts: task → how many script files hold its samples."""
-    here = folder(row.model, row.limit)
-    pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
-    cells = [(column.task, cell(entry, column)) for entry, column in pairs]
-    one = pairs[0][0].result.model
-    tasks = [
-        {
-            "task": entry.task,
-            "value": entry.value,
-            "metric": entry.metric,
-            "of": entry.score.of,
-            "about": column.about,
-            "marks": entry.marks,
-            "parts": list(_parts(entry)),
-            "times": _times(entry),
-            "samples": parts.get(entry.task, 0),
-            "at": quote(entry.task),
-            "repeat": again.commands(entry.result),
-            "server": shlex.join(["python", *entry.result.arguments]),
-            "facts": list(_facts(entry)),
-            "json": f"{quote(entry.task)}/results.json",
-        }
-        for entry, column in pairs
-    ]
-    return _render(
-        "model.html.jinja",
-        "model.js",
-        model=row.model,
-        name=row.name,
-        revision=one.revision_used or one.revision or one.digest,
-        release=row.release,
-        marks=_marks(row),
-        home="../" * len(here.relative_to(paths.RESULTS).parts) + "index.html",
-        chart=[
-            {"task": task, "text": c.text, "error": c.error, "bar": c.bar}
-            for task, c in cells
-            if c.bar
-        ],
-        tasks=tasks,
     )
 
 
@@ -354,40 +247,3 @@ def put(path: Path, text: str) -> None:
     # A lone half of a surrogate pair has no UTF-8; it is shown as its escape.
     aside.write_bytes(text.encode("utf-8", "backslashreplace"))
     aside.replace(path)
-
-
-def _key(row: Row, board: Board) -> str:
-    """Changes with whatever a model's page shows."""
-    found = hashlib.sha256(version().encode())
-    for entry, column in zip(row.cells, board.columns, strict=True):
-        if entry:
-            found.update(repr(column).encode())
-            about = entry.path.stat()
-            found.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
-            found.update(repr((entry.marks, entry.chosen)).encode())
-    return found.hexdigest()
-
-
-def write_models(board: Board) -> int:
-    """Bring the models' pages up to date; how many were written. A page whose key still fits is
-    only looked at, so that one new result among many costs one page."""
-    written = 0
-    for row in board.rows:
-        path = folder(row.model, row.limit) / "index.html"
-        last = f"<!-- {_key(row, board)} -->\n".encode()
-        try:
-            with path.open("rb") as file:
-                file.seek(-len(last), os.SEEK_END)
-                if file.read() == last:
-                    continue
-        except OSError:
-            pass
-        parts = {}
-        for entry in row.cells:
-            if entry:
-                about = entry.path.stat()
-                key = f"{version()} {about.st_mtime_ns} {about.st_size}"
-                parts[entry.task] = samples.write(entry.path.parent, entry.result, key)
-        put(path, model(row, board, parts) + last.decode())
-        written += 1
-    return written

@@ -16,11 +16,13 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from benchy import page, paths
+from benchy import modelpage, page, paths
+from benchy.entries import Entry, collect
 from benchy.errors import say
-from benchy.leaderboard import Board, Entry, collect, whole
+from benchy.leaderboard import UNLIKE, Board, Mean, whole
 
 TAG = "REPORT"
+BOM = "\ufeff"  # without it, Excel takes UTF-8 for the code page of the machine
 
 
 def main(argv: list[str]) -> int:
@@ -61,11 +63,11 @@ def table(entries: Sequence[Entry]) -> str:
 def write(board: Board, notes: Sequence[str] = ()) -> None:
     """All files, each in one rename; the pages of models that are as they were stay."""
     paths.RESULTS.mkdir(exist_ok=True)
-    page.write_models(board)
+    modelpage.write(board)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
     for name, text in (
         ("leaderboard.json", as_json(board)),
-        ("leaderboard.csv", as_csv(board)),
+        ("leaderboard.csv", BOM + as_csv(board)),
         ("leaderboard.md", as_markdown(board)),
         ("index.html", page.index(board, now, notes)),
     ):
@@ -91,6 +93,7 @@ def flat(entry: Entry) -> dict[str, Any]:
         "version_answered": r.engine.answered,
         "fallback": r.fallback,
         "stale": entry.stale,
+        "marks": "; ".join(entry.marks),
         "harness": f"{r.harness.name} {r.harness.version}",
         "finished": r.times.end,
         "seconds": r.times.seconds,
@@ -119,6 +122,7 @@ def flat_all(board: Board) -> list[dict[str, Any]]:
                         "of": f"mean of {len(about.weights)} tasks",
                         "fallback": bool(row.fallback),
                         "stale": row.stale,
+                        "marks": "; ".join(row.marks + [UNLIKE] * bool(mean.kinds)),
                         "group": group,
                     }
                 )
@@ -155,17 +159,23 @@ def as_markdown(board: Board) -> str:
     out = line(["model", "engine", *board.groups, *tasks]) + line(rules)
     for row in board.rows:
         name = row.model if row.limit is None else f"{row.model} (limit {row.limit})"
-        marks = [mark for mark in (row.fallback, "stale" if row.stale else "") if mark]
-        release = f"{row.release} ({'; '.join(marks)})" if marks else row.release
-        means = [
-            "-"
-            if m is None
-            else f"{m.value:.1f}" + ("" if m.stderr is None else f" ± {m.stderr:.1f}")
-            for m in row.means
+        marks = [mark for mark in row.marks if not mark.startswith("limit ")]
+        release = f"{row.release}{_in_brackets(marks)}"
+        means = ["-" if m is None else _mean(m) for m in row.means]
+        cells = [
+            f"{c.value} {c.metric}{_in_brackets(row.brief(c))}" if c else "-" for c in row.cells
         ]
-        cells = [f"{c.value} {c.metric}" if c else "-" for c in row.cells]
         out += line([name, release, *means, *cells])
     return out
+
+
+def _mean(mean: Mean) -> str:
+    error = "" if mean.stderr is None else f" ± {mean.stderr:.1f}"
+    return f"{mean.value:.1f}{error}{_in_brackets([UNLIKE] * bool(mean.kinds))}"
+
+
+def _in_brackets(marks: Sequence[str]) -> str:
+    return f" ({'; '.join(marks)})" if marks else ""
 
 
 def _cell(text: str) -> str:

@@ -21,7 +21,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import board, health, leaderboard, progress, why
+from benchy import board, health, progress, why
+from benchy.entries import Entry, collect
 from benchy.environment import failure_of
 from benchy.errors import Failure, printable
 from benchy.graph import Graph, Selection, alone, select
@@ -74,7 +75,7 @@ class Status:
     stale: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     asked: float = 0.0
-    entries: dict[tuple[str, str], leaderboard.Entry] = field(default_factory=dict)
+    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
 
     def ask(self) -> None:
         """Ask Make, and read the results. Raises Failure, UsageError."""
@@ -94,7 +95,7 @@ class Status:
         self.stale = set(self.graph.stale([rules, *targets])) & set(targets) if targets else set()
         self.reasons = {t: first(why.reasons(Path(t))) for t in self.stale if Path(t).exists()}
         limit = plan["limit"]
-        found, _ = leaderboard.collect(self.selection.models, limit, limited=limit is not None)
+        found, _ = collect(self.selection.models, limit, limited=limit is not None)
         self.entries = {(entry.model, entry.task): entry for entry in found}
 
     def cells(self) -> list[Cell]:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
+import json
 import math
+import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,9 +14,11 @@ from typing import Any
 import pytest
 from test_result import made
 
-from benchy import again, leaderboard, report, samples, schema
+from benchy import again, leaderboard, page, report, samples, schema
+from benchy import result as document
+from benchy.entries import Entry
 from benchy.errors import ConfigError
-from benchy.leaderboard import Entry, Settings
+from benchy.leaderboard import Settings
 from benchy.result import Metric, Score
 
 
@@ -69,6 +73,115 @@ def test_another_metric_than_the_column_makes_no_mean() -> None:
 
 def test_a_missing_error_leaves_the_mean_without_one() -> None:
     assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(50.0, None)]
+
+
+def best(entries: list[Entry]) -> list[tuple[str, str]]:
+    """(model, task) of what the page shows as best."""
+    html = page.index(leaderboard.board(entries, Settings()), "now")
+    found = []
+    for row in html.split("<tr data-kind")[1:]:
+        model = re.search(r"compare (\w+)", row)
+        assert model
+        found += [(model[1], t) for t in re.findall(r'class="n best".*?#(\w+)"', row)]
+    return found
+
+
+REASON = document.FallbackReason("e", "0.8.0", "no disk")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "mark"),
+    [
+        ("stale", {"stale": True}, "stale"),
+        ("no config", {"unasked": True}, "no config asks for it"),
+        ("fallback", {"fallback": True, "fallback_reason": REASON}, "fallback: 0.8.0 instead of"),
+        ("limit", {"limit": 5}, "limit 5"),
+        ("seed", {"seed": 1}, "seed 1, others 1234"),
+        ("chat", {"chat": True}, "use_chat_completions true, others false"),
+        (
+            "harness",
+            {"harness": replace(made().harness, version="0.4.9")},
+            "harness lm_eval 0.4.9, others lm_eval 0.4.13",
+        ),
+        (
+            "few-shot",
+            {"task": replace(made().task, name="a", num_fewshot=5)},
+            "num_fewshot 5, others null",
+        ),
+        (
+            "task version",
+            {"task": replace(made().task, name="a", versions={"t": "2.0"})},
+            'task version {"t": "2.0"}, others {"t": "1.0"}',
+        ),
+    ],
+)
+def test_a_marked_result_is_not_the_best(name: str, change: dict[str, Any], mark: str) -> None:
+    entries = [entry("k", "a", 0.5), entry("l", "a", 0.6), entry("m", "a", 0.9)]
+    assert best(entries) == [("m", "a")]
+    own = {key: value for key, value in change.items() if key in ("stale", "unasked")}
+    result = {key: value for key, value in change.items() if key not in own}
+    odd = replace(entries[2], result=replace(entries[2].result, **result), **own)
+    assert best([*entries[:2], odd]) == [("l", "a")]
+    board = leaderboard.board([*entries[:2], odd], Settings())
+    texts = [report.as_json(board), report.as_csv(board).replace('""', '"')]
+    assert all(mark in text.replace('\\"', '"') for text in texts)
+    word = "other seed" if name == "seed" else mark if name in ("stale", "no config") else ""
+    assert word in report.as_markdown(board) and word in page.index(board, "now")
+
+
+def test_what_most_have_is_told_by_whole_results_and_else_by_the_newest() -> None:
+    old, new = entry("k", "a", 0.5, seed=1), entry("l", "a", 0.6)
+    times = replace(new.result.times, end="2027-01-01T00:00:00+00:00")
+    new = replace(new, result=replace(new.result, times=times))
+    assert [e.kind for e in leaderboard.board([old, new], Settings()).entries] == [1, 0]
+    limited = [entry(m, "a", 0.5, seed=1, limit=5) for m in "nop"]
+    board = leaderboard.board([old, new, *limited], Settings())
+    assert [e.kind for e in board.entries] == [1, 0, 1, 1, 1]
+
+
+def test_means_of_unlike_results_are_marked_and_those_that_nobody_asks_for_make_none() -> None:
+    said = Settings({"g": schema.Group(tasks={"a": 1, "b": 1})})
+    entries = [entry(m, t, 0.5) for m in "klmn" for t in "ab"]
+    entries[3] = entry("l", "b", 0.99, seed=1)
+    entries[5] = replace(entries[5], unasked=True)
+    entries[7] = replace(entries[7], stale=True, result=entry("n", "b", 0.9).result)
+    board = leaderboard.board(entries, said)
+    found = {row.model: row.means[0] for row in board.rows}
+    assert found["m"] is None and found["l"] and found["l"].kinds == (0, 1)
+    rows = {r["model"]: r["marks"] for r in report.flat_all(board) if r["group"]}
+    assert rows == {"k": "", "l": "of unlike results", "n": "stale"}
+    assert page.index(board, "now").count("of unlike results") == 1
+    assert not re.search(r"group best", page.index(board, "now"))  # one alone is not the best
+
+
+def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that left its config, a config that is gone, one elsewhere that is there or is not."""
+    monkeypatch.chdir(tmp_path)
+    for model, task in (("m", "a"), ("m", "b"), ("gone", "a"), ("far", "a"), ("lost", "a")):
+        path = Path("results", model, task, "results.json")
+        path.parent.mkdir(parents=True)
+        document.write(entry(model, task, 0.5).result, path)
+
+    def plan(where: str, source: str, model: str, *tasks: str) -> None:
+        path = Path("build", where, "plan.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        models = {model: {"source": source, "tasks": list(tasks)}}
+        path.write_text(json.dumps({"limit": None, "models": models}))
+
+    def unasked() -> list[tuple[str, str]]:
+        board, _, _ = leaderboard.whole(Settings())
+        return [(e.model, e.task) for e in board.entries if e.unasked]
+
+    assert unasked() == []  # nothing was planned, nothing is known
+    far = tmp_path / "far.yaml"
+    far.write_text("")
+    plan("", "configs/m.yaml", "m", "a")
+    plan("eval/m", "configs/m.yaml", "m", "a", "b")  # of before b was taken out
+    plan("eval/far/limit-2", str(far), "far", "a")
+    plan("eval/lost", str(tmp_path / "lost.yaml"), "lost", "a")
+    assert unasked() == [("gone", "a"), ("lost", "a"), ("m", "b")]
+    Path("build/plan.json").write_text("[")
+    assert unasked() == []
 
 
 def test_a_task_names_its_metric() -> None:

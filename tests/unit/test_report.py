@@ -42,7 +42,10 @@ def test_all_four_files(tree: Path) -> None:
     ]  # fmt: skip
     assert rows[0]["fallback"] and rows[0]["version_asked"] == "0.8.0"
     assert rows[0]["version_answered"] == "0.32.0"
-    table = list(csv.DictReader(io.StringIO(Path("results/leaderboard.csv").read_text())))
+    # Excel takes UTF-8 for something else unless the file begins so.
+    assert Path("results/leaderboard.csv").read_bytes().startswith(b"\xef\xbb\xbfmodel,")
+    text = Path("results/leaderboard.csv").read_text("utf-8-sig")
+    table = list(csv.DictReader(io.StringIO(text)))
     assert [float(r["value"]) for r in table] == [0.25, 21.5, 0.25, 0.25]
     markdown = Path("results/leaderboard.md").read_text().splitlines()
     assert markdown[0] == "| model | engine | smoke | spanish |"

@@ -119,6 +119,10 @@ function start() {
           cell.append(make("small", "another limit", "by"));
           continue;
         }
+        if (from !== first && "v" in from.dataset && "v" in first.dataset && from.dataset.k !== first.dataset.k) {
+          cell.append(make("small", "measured otherwise", "by"));  // another harness, say
+          continue;
+        }
         if (from === first || !("v" in from.dataset) || !("v" in first.dataset) || from.dataset.m !== first.dataset.m) continue;
         const by = from.dataset.v - first.dataset.v, known = "e" in from.dataset && "e" in first.dataset;
         const error = known ? Math.hypot(from.dataset.e, first.dataset.e) : 0;

@@ -1,0 +1,144 @@
+"""The results that there are, each with the number that stands for it and its marks.
+
+Reads results/[limit-N/]<model>/<task>/results.json.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchy import paths
+from benchy import result as document
+from benchy.errors import Failure
+from benchy.result import Result, Score
+
+STALE, UNASKED = "stale", "no config asks for it"
+_LIMIT = re.compile(r"limit-([1-9]\d*)")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result and where it lies. chosen: the metric that its task file names (`metric`), None
+    for the first. stale: Make would make it anew; None where that is not known. unasked: no config
+    asks for it. kind: results of a task with one number measured the same; 0 is what most have.
+    unlike: (what, its own, what most have) of each fact that sets another kind apart."""
+
+    path: Path
+    result: Result
+    chosen: str | None = None
+    stale: bool | None = None
+    unasked: bool = False
+    kind: int = 0
+    unlike: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def model(self) -> str:
+        return self.result.model.config
+
+    @property
+    def task(self) -> str:
+        return self.result.task.name
+
+    @property
+    def score(self) -> Score:
+        """The number for a table: of the metric chosen, where the result has it."""
+        if self.chosen is None:
+            return self.result.score
+        return score_by(self.result, self.chosen) or self.result.score
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing the number, in words."""
+        found = []
+        if self.result.fallback:
+            engine = self.result.engine
+            found.append(f"fallback: {engine.answered} instead of {engine.asked}")
+        if self.result.limit is not None:
+            found.append(f"limit {self.result.limit}")
+        if self.stale:
+            found.append(STALE)
+        if self.unasked:
+            found.append(UNASKED)
+        return found + [f"{what} {own}, others {most}" for what, own, most in self.unlike]
+
+    @property
+    def brief(self) -> list[str]:
+        """Those marks that are of this result alone and not of its model, in a table's cell."""
+        found = [UNASKED] if self.unasked else []
+        other = ", ".join(what for what, _, _ in self.unlike)
+        return [*found, f"other {other}"] if other else found
+
+    @property
+    def value(self) -> str:
+        """0.3056 ± 0.0790; numbers on a scale to 100 with two places."""
+        score = self.score
+        places = 4 if abs(score.value) <= 1 else 2
+        error = "" if score.stderr is None else f" ± {score.stderr:.{places}f}"
+        return f"{score.value:.{places}f}{error}"
+
+    @property
+    def metric(self) -> str:
+        return self.score.metric.removesuffix(",none")
+
+
+def score_by(result: Result, metric: str) -> Score | None:
+    """The score by a metric, "acc_norm" or with its filter "exact_match,strict-match"; made as
+    result.main_score makes it. None if no part of the task has it."""
+
+    def key_in(found: Mapping[str, document.Metric]) -> str | None:
+        return next((k for k in found if metric in (k, k.split(",")[0])), None)
+
+    asked = result.task.task_name
+    own = result.groups.get(asked[0]) or result.metrics.get(asked[0]) if len(asked) == 1 else None
+    if own and (key := key_in(own)):
+        m = own[key]
+        return Score(asked[0], key, m.value, m.stderr, m.higher_is_better)
+    keys = [key for found in result.metrics.values() if (key := key_in(found))]
+    if not keys:
+        return None
+    parts = {
+        name: {keys[0]: found[keys[0]]}
+        for name, found in result.metrics.items()
+        if keys[0] in found
+    }
+    return document.main_score([], parts, {})
+
+
+def collect(
+    models: Sequence[str] | None = None, limit: int | None = None, limited: bool | None = None
+) -> tuple[list[Entry], list[Failure]]:
+    """All results, by limit (whole ones first), model and task, and what is wrong with the others.
+    models: only these. limited: True only those with this limit, False only whole ones."""
+    entries, damaged = [], []
+    for path, its_limit in sorted(_files(), key=lambda f: (f[1] or 0, f[0])):
+        model = path.parent.parent.name
+        if models is not None and model not in models:
+            continue
+        if limited is not None and its_limit != (limit if limited else None):
+            continue
+        try:
+            found = document.read(path)
+        except Failure as failure:
+            damaged.append(failure)
+            continue
+        if found.limit != its_limit or found.model.config != model:
+            damaged.append(
+                Failure(
+                    f"{path} says that it is of {found.model.config}, limit {found.limit}: it was "
+                    "copied here",
+                    f"Delete it; the next make makes it anew: rm {path}",
+                )
+            )
+            continue
+        entries.append(Entry(path, found))
+    return entries, damaged
+
+
+def _files() -> Iterable[tuple[Path, int | None]]:
+    for top in paths.RESULTS.glob("*"):
+        found = _LIMIT.fullmatch(top.name)
+        for path in top.glob("*/*/results.json" if found else "*/results.json"):
+            yield path, int(found[1]) if found else None
