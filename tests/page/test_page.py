@@ -1,31 +1,21 @@
-"""The report's pages in real headless Chromium, from the disk, with no network.
-
-Debian's chromium and chromedriver; where they are missing the tests are skipped, in CI they fail.
-"""
+"""The report's pages in real headless Chromium, from the disk, with no network."""
 
 from __future__ import annotations
 
 import json
 import os
 import random
-import shutil
-import sys
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
-from selenium import webdriver
 from selenium.webdriver.common.by import By
-from test_result import made
+from stage import change, made, open_page, result
 
 from benchy import report
 from benchy import result as document
-from benchy.result import Metric, Score
 
 TASKS = ["spanish", "translation", "wikitext", *(f"task_{n:02d}" for n in range(17))]
 EVIL = "</script><script>window.ran=1</script><img src=x onerror='window.ran=2'>"
@@ -35,27 +25,6 @@ TEXTS = {
     "emoji": "👩‍👩‍👧‍👦 🇵🇹 \u2028 \u0000 \ud800 ]]> --> ${window.ran=3} {{ 7 * 7 }}",
     "long": EVIL + "x" * 1_000_000 + "END",
 }  # fmt: skip
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Any]:
-    chromium, driver = shutil.which("chromium"), shutil.which("chromedriver")
-    if not chromium or not driver:
-        if os.environ.get("BENCHY_BROWSER") == "required":
-            pytest.fail("no chromium: .ci/run installs it")
-        pytest.skip("no chromium: apt-get install chromium chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu",
-                     "--host-resolver-rules=MAP * ~NOTFOUND"):  # fmt: skip
-        options.add_argument(argument)
-    one = webdriver.Chrome(options=options, service=webdriver.ChromeService(driver))
-    one.set_script_timeout(60)
-    try:
-        yield one
-    finally:
-        one.quit()
 
 
 @pytest.fixture(scope="module")
@@ -92,28 +61,6 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         os.chdir(before)
 
 
-def result(model: str, task: str, dice: random.Random, place: int) -> None:
-    metric, value, error, up = "acc,none", dice.uniform(0.2, 0.9), 0.02, True
-    if task == "translation":
-        metric, value, error = "chrf,none", value * 100, 1.0
-    if task == "wikitext":
-        metric, value, up = "word_perplexity,none", value * 30, False
-    score = Score(task, metric, value, None if task == "wikitext" else error, up)
-    numbers = {task: {metric: Metric(value, score.stderr, up)}}
-    path = Path("results", model, task, "results.json")
-    path.parent.mkdir(parents=True)
-    # Not document.write, which waits for the disk 6,000 times.
-    one = made(model, task, score=score, metrics=numbers, harness_output=[])
-    path.write_text(document.dump(one))
-
-
-def change(model: str, name: str | None = None, **changes: Any) -> None:
-    path = Path("results", model, "spanish", "results.json")
-    old = document.read(path)
-    new = replace(old.model, name=name) if name else old.model
-    document.write(replace(old, model=new, **changes), path)
-
-
 def sample(number: int, prompt: str, answer: str, target: str) -> dict[str, Any]:
     return {
         "doc_id": number, "doc": {}, "target": target, "filter": "none", "metrics": ["acc"],
@@ -127,20 +74,7 @@ def samples(model: str, found: list[dict[str, Any]], name: str | None = None) ->
     path = Path("results", model, "spanish", place)
     path.parent.mkdir(parents=True)
     path.write_text("".join(json.dumps(one) + "\n" for one in found))
-    change(model, name, harness_output=[place])
-
-
-def open_page(browser: Any, path: Path, width: int = 1280, dark: bool = False) -> None:
-    """Load a page from the disk; what earlier pages said is forgotten."""
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},
-    )
-    scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme]})
-    browser.get("about:blank")
-    browser.get_log("browser")
-    browser.get(path.as_uri())
+    change(model, name=name, harness_output=[place])
 
 
 def quiet(browser: Any) -> bool:
