@@ -40,7 +40,10 @@ report: $(tools)
 compare: $(tools)
 	@bin/compare --format $(if $(filter json,$(FORMAT)),json,text)
 
-publish: report
+# A report takes its time: whether REPO can be a repository is asked first.
+publish: $(tools)
+	@bin/publish --check
+	@$(MAKE) report
 	@bin/publish
 
 status: $(tools)

@@ -3,7 +3,7 @@
 Shows what would be uploaded; with YES=1 the hub's own client uploads it, in an environment of
 benchy's that has it. Reads results/; logs/publish.log has what the client says. What a harness
 logged of single requests (prompts, answers) goes along only with SAMPLES=1: a test set may not be
-ours to give away.
+ours to give away. Without it the models' pages are made anew, with no samples to ask for.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import board, health, paths
+from benchy import board, health, leaderboard, modelpage, page, paths
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 
 TAG = "PUBLISH"
+RESULT = "results.json"
 UPLOAD = Path(__file__).with_name("upload.py")
 LOG = paths.LOGS / "publish.log"
 CARD = """---
@@ -39,11 +40,13 @@ tags:
 
 
 def files(samples: bool) -> dict[str, Path]:
-    """Name in the repository → file. Raises Failure if there is no leaderboard."""
-    board = paths.RESULTS / "leaderboard.md"
-    if not board.is_file():
+    """Name in the repository → file. Raises Failure without a leaderboard or any result."""
+    if not (paths.RESULTS / "leaderboard.md").is_file():
         raise Failure("there is no leaderboard yet", "make results, or make report")
-    return {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
+    found = {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
+    if not any(name.endswith(RESULT) for name in found):
+        raise Failure("there are no results yet", "make results")
+    return found
 
 
 def _chosen(samples: bool) -> Iterator[Path]:
@@ -52,8 +55,23 @@ def _chosen(samples: bool) -> Iterator[Path]:
         if not path.is_file() or any(part.startswith(".") for part in name.parts):
             continue
         at_top = len(name.parts) == 1 and name.stem in ("leaderboard", "index")
-        if at_top or samples or name.name in ("results.json", "spec.json"):
+        if at_top or samples or name.name in (RESULT, "spec.json", "index.html"):
             yield path
+
+
+def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
+    """The same, with pages of the models that have no samples, written below `aside`. A page of a
+    model that has no result any more is left out: the leaderboard leads to none."""
+    whole, _, _ = leaderboard.whole()
+    pages = {}
+    for row in whole.rows:
+        path = page.folder(row.model, row.limit) / "index.html"
+        name = str(path.relative_to(paths.RESULTS))
+        pages[name] = aside / name
+        pages[name].parent.mkdir(parents=True, exist_ok=True)
+        page.put(pages[name], modelpage.text(row, whole, {}))
+    kept = {n: p for n, p in chosen.items() if n == "index.html" or not n.endswith("/index.html")}
+    return kept | pages
 
 
 def client() -> Path:
@@ -74,13 +92,16 @@ def client() -> Path:
     return max(found)[1]
 
 
-def upload(repository: str, private: bool, chosen: Mapping[str, Path]) -> str:
+def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: bool) -> str:
     """The repository's URL. Raises Failure."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="benchy-publish-") as temporary:
-        card = Path(temporary) / "README.md"
+        aside = Path(temporary)
+        card = aside / "README.md"
         text = chosen["leaderboard.md"].read_text(encoding="utf-8")
         card.write_text(f"{CARD}\n{text}", encoding="utf-8")
+        if not samples:
+            chosen = without_samples(chosen, aside / "pages")
         all_files = {"README.md": card, **chosen}
         asked = {
             "repository": repository,
@@ -88,24 +109,48 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path]) -> str:
             "message": f"benchy: {len(chosen)} files",
             "files": {name: str(path.absolute()) for name, path in all_files.items()},
         }
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("BENCHY_", "PYTHON"))}
-        done = subprocess.run(
-            [str(client()), "-I", str(UPLOAD)],
-            input=json.dumps(asked),
-            env=env | {"HF_HUB_DISABLE_TELEMETRY": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-        )
-    board.private(LOG, done.stdout)
-    lines = done.stdout.splitlines()
+        (aside / "asked.json").write_text(json.dumps(asked))
+        status, lines = _run([str(client()), "-I", str(UPLOAD)], aside / "asked.json")
+    board.private(LOG, "".join(f"{line}\n" for line in lines))
     told = [line[8:] for line in lines if line.startswith("benchy: ")]
-    if done.returncode or not lines or not lines[-1].startswith("uploaded "):
+    if status or not lines or not lines[-1].startswith("uploaded "):
         shown = [] if told else [line for line in lines if line.strip()][-6:]
         what = told[0] if told else "the hub's client failed"
         raise Failure(what, told[1] if len(told) > 1 else "", LOG, shown)
     return lines[-1].removeprefix("uploaded ")
+
+
+def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
+    """Status and lines of the upload. On a terminal the client's own bars are seen while it works,
+    else they are left out; how many files are there is told as it goes on."""
+    env = {k: v for k, v in os.environ.items() if not k.startswith(("BENCHY_", "PYTHON"))}
+    env |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
+    seen = sys.stderr.isatty()
+    if not seen:
+        env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    lines = []
+    with (
+        asked.open() as text,
+        subprocess.Popen(
+            command,
+            stdin=text,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=None if seen else subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if re.fullmatch(r"\d+ of \d+ files", lines[-1]):
+                    say(TAG, lines[-1])
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, lines
 
 
 def main(argv: list[str]) -> int:
@@ -117,6 +162,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--yes", action="store_true", help="do it (as YES=1); else only show it")
     parser.add_argument("--samples", action="store_true", help="prompts and answers too")
     parser.add_argument("--public", action="store_true", help="a new repository is public")
+    parser.add_argument("--check", action="store_true", help="only whether REPOSITORY can be one")
     args = parser.parse_args(argv)
 
     def is_set(knob: str) -> bool:
@@ -128,11 +174,13 @@ def main(argv: list[str]) -> int:
             "write REPO=organisation/name",
             "REPO",
         )
+    if args.check:
+        return 0
     samples, really = args.samples or is_set("SAMPLES"), args.yes or is_set("YES")
     public = args.public or is_set("PUBLIC")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     chosen = files(samples)
-    results = sum(name.endswith("results.json") for name in chosen)
+    results = sum(name.endswith(RESULT) for name in chosen)
     size = human(sum(path.stat().st_size for path in chosen.values()))
     what = f"{len(chosen)} files, {size}: the leaderboard and {results} results"
     if not really:
@@ -142,5 +190,5 @@ def main(argv: list[str]) -> int:
         say("", f"YES=1: do it{with_samples}")
         return 0
     say(TAG, f"{what} to {args.repository}")
-    say(TAG, upload(args.repository, not public, chosen))
+    say(TAG, upload(args.repository, not public, chosen, samples))
     return 0

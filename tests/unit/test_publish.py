@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
+import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hubstandin import Hub
+from test_result import made as result
 
-from benchy import paths, publish, uv
+from benchy import paths, publish, report, uv
+from benchy import result as document
 from benchy.errors import Failure, UsageError
 
-MADE = {
-    "leaderboard.json": "{}", "leaderboard.csv": "a,b\n", "leaderboard.md": "| a |\n",
-    "index.html": "<p>", "m/index.html": "<p>a prompt", "m/t/results.json": "{}",
-    "m/t/spec.json": "{}", "m/t/samples_t_2026.jsonl": "a prompt", "m/.t.12.tmp/x": "half",
+SAMPLES = "samples_t_2026-11-23T10-00-00.1.jsonl"
+BESIDE = {
+    "m/t/spec.json": "{}", "m/.t.12.tmp/x": "half", "gone/index.html": "<p>",
+    f"m/t/{SAMPLES}": json.dumps({"doc_id": 1, "doc": "a prompt", "target": "x"}),
 }  # fmt: skip
-PLAIN = {"index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md",
-         "m/t/results.json", "m/t/spec.json"}  # fmt: skip
+PLAIN = {"index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md", "m/index.html",
+         "limit-2/m/index.html", "limit-2/m/t/results.json", "m/t/results.json", "m/t/spec.json",
+         }  # fmt: skip
 
 
 @pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
@@ -44,10 +51,16 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     monkeypatch.setenv("HF_TOKEN", made.writer)
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     monkeypatch.chdir(tmp_path)
-    for name, text in MADE.items():
+    for name, text in BESIDE.items():
         path = tmp_path / "results" / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
+    for where, limit in (("", None), ("limit-2/", 2)):
+        path = tmp_path / "results" / f"{where}m/t/results.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        output = [] if limit else [SAMPLES]
+        document.write(result("m", "t", limit=limit, harness_output=output), path)
+    report.main([])
     yield made
     made.shutdown()
     made.server_close()
@@ -56,8 +69,8 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 def test_nothing_leaves_without_yes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     assert publish.main(["org/board"]) == 0
     out, err = capsys.readouterr()
-    assert set(out.splitlines()) == PLAIN and not hub.asked
-    assert "would upload 6 files" in err and "1 results to org/board" in err and "YES=1" in err
+    assert set(out.splitlines()) == {*PLAIN, "gone/index.html"} and not hub.asked
+    assert "2 results to org/board" in err and "YES=1" in err
 
 
 def test_the_hub_gets_the_leaderboard(
@@ -67,12 +80,18 @@ def test_the_hub_gets_the_leaderboard(
     assert publish.main(["org/board", "--yes"]) == 0
     got = hub.uploads["org/board"]
     assert set(got) == {*PLAIN, "README.md"} and hub.private["org/board"]
-    assert got["m/t/results.json"] == b"{}"
-    assert got["README.md"].startswith(b"---\nconfigs:") and got["README.md"].endswith(b"| a |\n")
+    assert got["m/t/results.json"] == Path("results/m/t/results.json").read_bytes()
+    assert got["README.md"].startswith(b"---\nconfigs:")
+    assert got["README.md"].endswith(Path("results/leaderboard.md").read_bytes())
+    links = set(re.findall(r'href="([^"#]+)', got["index.html"].decode()))
+    assert links and links <= set(got), "each link of the leaderboard leads somewhere"
+    assert '<button class="open"' not in got["m/index.html"].decode()
     assert f"{hub.url}/datasets/org/board" in capsys.readouterr().err
     monkeypatch.setenv("SAMPLES", "1")
     assert publish.main(["org/board", "--yes"]) == 0  # the repository is there already
-    assert {"m/index.html", "m/t/samples_t_2026.jsonl"} <= set(hub.uploads["org/board"])
+    got = hub.uploads["org/board"]
+    assert {f"m/t/{SAMPLES}", "m/t/samples-1.js"} <= set(got)
+    assert '<button class="open"' in got["m/index.html"].decode()
     assert not any(".tmp" in name for name in hub.uploads["org/board"])
     assert len(hub.commits) == 2
 
@@ -108,6 +127,42 @@ def test_without_a_leaderboard_or_a_client(hub: Hub, monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(paths, "VENVS", Path("venvs"))
     with pytest.raises(Failure, match="no environment here has the hub's client"):
         publish.client()
+    shutil.rmtree("results/m")
+    shutil.rmtree("results/limit-2")
+    report.main([])
+    with pytest.raises(Failure, match="there are no results yet"):
+        publish.main(["org/board"])
     Path("results/leaderboard.md").unlink()
     with pytest.raises(Failure, match="no leaderboard yet"):
         publish.main(["org/board"])
+
+
+UPLOADER = """
+import os, sys
+print("bars" if "HF_HUB_DISABLE_PROGRESS_BARS" not in os.environ else "none", file=sys.stderr)
+print("500 of 700 files", flush=True)
+print("uploaded " + sys.stdin.read())
+"""
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_an_upload_is_seen_as_it_goes_on(
+    hub: Hub, terminal: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """On a terminal with the client's bars; else its talk goes to the log."""
+    Path("asked").write_text("x")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    status, lines = publish._run([sys.executable, "-c", UPLOADER], Path("asked"))
+    told = capfd.readouterr().err
+    assert status == 0 and lines[-1] == "uploaded x" and "500 of 700 files" in told
+    assert ("bars" in told, "none" in lines) == (terminal, not terminal)
+
+
+def test_the_name_is_asked_before_the_report_is_made(hub: Hub) -> None:
+    with pytest.raises(UsageError, match="REPO"):
+        publish.main(["--check", "board"])
+    Path("results/leaderboard.md").unlink()
+    assert publish.main(["--check", "org/board"]) == 0
+    recipe = (paths.ROOT / "mk/results.mk").read_text().partition("\npublish:")[2]
+    words = [line.split() for line in recipe.partition("\n\n")[0].splitlines()]
+    assert words[1:] == [["@bin/publish", "--check"], ["@$(MAKE)", "report"], ["@bin/publish"]]
