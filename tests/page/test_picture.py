@@ -1,0 +1,25 @@
+"""The README's picture can be made anew."""
+
+from __future__ import annotations
+
+import struct
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from benchy import paths
+
+
+def test_the_picture_is_made(browser: Any, tmp_path: Path) -> None:
+    made = tmp_path / "it.png"
+    command = [sys.executable, str(paths.ROOT / "tests/page/picture.py"), str(made)]
+    subprocess.run(command, check=True, capture_output=True)
+
+    def size(path: Path) -> tuple[int, int]:
+        head = path.read_bytes()[:24]
+        assert head.startswith(b"\x89PNG")
+        width, height = struct.unpack(">II", head[16:])
+        return width, height
+
+    assert size(made) == size(paths.ROOT / "docs/leaderboard.png")
