@@ -10,6 +10,7 @@ import re
 from dataclasses import dataclass
 
 from benchy import architectures
+from benchy.errors import problem
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Known:
 
     @property
     def where(self) -> str:
-        return f"docs/problems.md, P{self.page:02}"
+        return problem(self.page)
 
 
 # The first that matches the log wins: causes come before what they cause.

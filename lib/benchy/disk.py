@@ -127,6 +127,7 @@ def check(env: str, need: Need | None, log: Path) -> None:
                 f"{env} needs about {gigabytes(size)}{where}, and {gigabytes(free)} are free",
                 "free some space (make prune-venvs, uv cache prune), then run it again",
                 log,
+                page=32,
             )
 
 

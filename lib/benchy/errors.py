@@ -64,13 +64,20 @@ class Failure(Exception):
 
     what: one line. mend: the next step, one or two lines.
     log: path of the whole story; its last telling lines are in `lines`.
+    page: the number of its section in docs/problems.md, 0 for none.
     """
 
     def __init__(
-        self, what: str, mend: str = "", log: str | os.PathLike[str] = "", lines: Sequence[str] = ()
+        self,
+        what: str,
+        mend: str = "",
+        log: str | os.PathLike[str] = "",
+        lines: Sequence[str] = (),
+        page: int = 0,
     ) -> None:
         super().__init__(what)
         self.what, self.mend, self.log, self.lines = what, mend, os.fspath(log), list(lines)
+        self.page = page
 
     def __str__(self) -> str:
         out = [self.what, *(f"  | {line}" for line in self.lines)]
@@ -78,7 +85,14 @@ class Failure(Exception):
             out.append(f"  log: {self.log}")
         if self.mend:
             out.extend(f"  {line}" for line in self.mend.splitlines())
+        if self.page:
+            out.append(f"  ({problem(self.page)})")
         return "\n".join(out)
+
+
+def problem(page: int) -> str:
+    """Where more is said of a known problem."""
+    return f"docs/problems.md, P{page:02}"
 
 
 class Died(Failure):

@@ -79,6 +79,7 @@ def find(package: str, version: str, version_of_python: str, ask: Asking) -> Rel
             "give its day, or none: CUTOFF=2025-04-01 to make venv and make lock, or the key cutoff"
             " in a config or an engine's file",
             ask.log,
+            page=28,
         )
     if not any(UNKNOWN.search(line) for line in undated.talk):
         return undated
@@ -91,6 +92,7 @@ def find(package: str, version: str, version_of_python: str, ask: Asking) -> Rel
         if near
         else f"uv pip install {package}   shows what there is",
         ask.log,
+        page=31,
     )
 
 

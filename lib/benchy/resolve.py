@@ -246,12 +246,16 @@ def _resolve(spec: Spec) -> str:
         raise Failure(
             f"{spec.env}: no Python here fits {spec.python or 'it'}",
             f"uv python install {interpreters.DOWNLOADABLE[0]}   "
-            "or widen python: in the engine's file", log,
+            "or widen python: in the engine's file", log, page=29,
         )  # fmt: skip
     on = ", ".join(version for version, _ in refusals)
     mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
     # The first Python was the most fitting one: its reason is the one to tell.
-    raise uv.failure(refusals[0][1], f"{spec.env} cannot be resolved on Python {on}", log, mend)
+    told, page = refusals[0][1], 30
+    if any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
+        mend = "set pip's find-links or index-url to where torch for CPUs is"
+        page = 35
+    raise uv.failure(told, f"{spec.env} cannot be resolved on Python {on}", log, mend, page)
 
 
 def _as_of(

@@ -247,19 +247,20 @@ def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[
                 step.at(label if label != step.title else "", text=newest)
 
 
-def failure(done: Done, what: str, log: Path, mend: str = "") -> Failure:
-    """The Failure that a program's end means: full disk, no network, a signal, or `what`."""
+def failure(done: Done, what: str, log: Path, mend: str = "", page: int = 0) -> Failure:
+    """The Failure that a program's end means: full disk, no network, a signal, or `what`, of which
+    page tells more."""
     told = done.telling()
     if done.disk_full:
         free = shutil.disk_usage(log.parent).free / 2**30
         return Failure(
             f"{what}: the disk is full ({free:.1f} GiB free)",
-            "free some space (bin/venv prune, uv cache prune), then run it again", log, told,
+            "free some space (bin/venv prune, uv cache prune), then run it again", log, told, 1,
         )  # fmt: skip
     if done.offline:
         how = "unset OFFLINE" if offline() else "check the network and pip's index settings"
-        return Failure(f"{what}: the package index cannot be reached", how, log, told)
+        return Failure(f"{what}: the package index cannot be reached", how, log, told, 33)
     if done.status < 0:
         name = signal.Signals(-done.status).name
         return Failure(f"{what}: ended by {name}", mend, log, told)
-    return Failure(what, mend, log, told)
+    return Failure(what, mend, log, told, page)

@@ -362,9 +362,17 @@ def test_what_does_not_import_is_told_and_marked_and_leaves_the_old_one() -> Non
 def test_what_does_not_resolve_names_the_requirement() -> None:
     with pytest.raises(Failure, match="cannot be resolved on Python") as told:
         environment.create(spec("4.0.0"))
-    assert "standin-gone-from-the-index" in " ".join(told.value.lines)
+    assert "standin-gone-from-the-index" in " ".join(told.value.lines) and told.value.page == 30
     assert environment.failure_of(ENV)["stage"] == "lock"
     assert not paths.env_dir(ENV).exists()
+
+
+def test_where_no_torch_for_cpus_is_it_is_told_where_to_look() -> None:
+    with pytest.raises(Failure, match="cannot be resolved on Python") as told:
+        environment.create(spec("1.0.0", constraints=["torch==2.13.0+cpu"], overrides=[
+            "standin-gone-from-the-index ; python_version < '3'"], requirements=[
+            "standin-engine==1.0.0", "torch==2.13.0+cpu"]))  # fmt: skip
+    assert "find-links" in told.value.mend and told.value.page == 35, told.value
 
 
 def test_an_override_drops_what_is_gone() -> None:

@@ -350,7 +350,7 @@ def test_offline_it_says_which_python_is_missing(
     monkeypatch.setenv("OFFLINE", "1")
     with pytest.raises(Failure, match=r"no Python here fits >=3\.9,<3\.13") as told:
         resolve.lock(old_release())
-    assert "uv python install 3.12" in told.value.mend
+    assert "uv python install 3.12" in told.value.mend and told.value.page == 29
     assert not any(words[:2] == ["python", "install"] for words in only_3_13)
 
 
