@@ -1,7 +1,7 @@
 """One GPU, one server, across all `make` and checkouts of one user on one host.
 
-Everything lies in one directory of the user, per host: $BENCHY_LEASES, else
-$XDG_RUNTIME_DIR/benchy, else ~/.cache/benchy/leases.
+Everything lies in one directory of the user, per host: below $BENCHY_LEASES, else below
+/tmp/benchy-UID.
 
 - `gpu-…` and `cpu-…`: whoever holds the exclusive flock on it has that device. The kernel frees it
   with the last process that has the descriptor, so no lease outlives its holder.
@@ -30,20 +30,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchy import leasefile
 from benchy.watch import Watch
 
 INSCRIBED = 512  # bytes
+TMP = Path("/tmp")  # noqa: S108 - the directory in it is checked
 FOREIGN_PAUSE = 5.0  # seconds between two looks at whether a foreign process has left
 
 
 def directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """The directory of this user's leases on this host, made with mode 0700."""
+    """The directory of this user's leases on this host, made with mode 0700. Raises Failure."""
     if given := environment.get("BENCHY_LEASES"):
         base = Path(given)
-    elif runtime := environment.get("XDG_RUNTIME_DIR"):
-        base = Path(runtime, "benchy")
     else:
-        base = Path.home() / ".cache/benchy/leases"
+        # The same for every way in: cron, su and ssh each have other variables, and a job's
+        # TMPDIR is its own.
+        base = TMP / f"benchy-{os.getuid()}"
+        leasefile.private(base)
     path = base / (re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) or "host")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path
@@ -83,34 +86,6 @@ class Lease:
             os.close(descriptor)
 
 
-def _open(path: Path, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-
-
-def _locked(path: Path) -> bool:
-    """Does somebody hold path's flock? Ask under the mutex: asking takes it for a moment."""
-    try:
-        descriptor = _open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return False
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        return False
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-
-
-def _content(path: Path) -> dict[str, Any]:
-    """A ticket's or holder's JSON; {} where it is half written."""
-    try:
-        content: dict[str, Any] = json.loads(path.read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return content
-
-
 def _ticket(want: Want) -> bytes:
     return json.dumps({"count": want.count, "pool": list(want.pool), **want.owner}).encode()
 
@@ -138,7 +113,7 @@ class Desk:
     @contextmanager
     def mutex(self) -> Iterator[None]:
         """Hold the directory's mutex."""
-        descriptor = _open(self.path / "mutex", os.O_RDWR | os.O_CREAT)
+        descriptor = leasefile.opened(self.path / "mutex", os.O_RDWR | os.O_CREAT)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -150,7 +125,7 @@ class Desk:
         with self.mutex():
             last = max(self.names(), default="ticket-00000000")
             name = f"ticket-{int(last[7:15]) + 1:08d}"
-            descriptor = _open(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
+            descriptor = leasefile.opened(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             os.write(descriptor, _ticket(want))
         return name, descriptor
@@ -171,10 +146,10 @@ class Desk:
         for name in self.names():
             if name >= mine:
                 break
-            if not _locked(self.path / name):
+            if not leasefile.locked(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
                 continue
-            told = _content(self.path / name)
+            told = leasefile.content(self.path / name)
             before[name] = Want(told.get("count", 0), tuple(told.get("pool", ())), told)
         return before
 
@@ -182,7 +157,7 @@ class Desk:
         """What each can have or keep of what is free, in its pool's order; who has as many as it
         wants can go. Called under the mutex."""
         wanted = Counter(device for one in everyone for device in one.pool)
-        held = {d for d in wanted if _locked(self.file(d))}
+        held = {d for d in wanted if leasefile.locked(self.file(d))}
         # What uses a device that one of us holds is no stranger.
         usable = {d for d in wanted if d in held or d not in foreign}
         free = usable - held
@@ -218,7 +193,7 @@ class Desk:
     def _take(self, want: Want, devices: Sequence[str]) -> Lease | None:
         held: list[int] = []
         for device in devices:
-            descriptor = _open(self.file(device), os.O_RDWR | os.O_CREAT)
+            descriptor = leasefile.opened(self.file(device), os.O_RDWR | os.O_CREAT)
             held.append(descriptor)
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -233,7 +208,7 @@ class Desk:
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What the holders of pool's devices have told of themselves (Want.owner, "since")."""
         with self.mutex():
-            return {d: _content(self.file(d)) for d in pool if _locked(self.file(d))}
+            return {d: leasefile.content(self.file(d)) for d in pool if leasefile.locked(self.file(d))}
 
     def known(self) -> dict[str, str]:
         """What some waiter saw of strangers within the last FOREIGN_PAUSE seconds."""
@@ -241,7 +216,7 @@ class Desk:
             old = time.time() - (self.path / "strangers").stat().st_mtime > FOREIGN_PAUSE
         except OSError:
             return {}
-        return {} if old else _content(self.path / "strangers")
+        return {} if old else leasefile.content(self.path / "strangers")
 
     def look(self) -> dict[str, str]:
         """Who else uses devices, told to the other waiters as well."""

@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import stat
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import psutil
 import pytest
 
 from benchy import lease
+from benchy.errors import Failure
 
 LIB = Path(lease.__file__).parents[1]
 # acquire NAME COUNT POOL HOLD: prints what it got, holds it for HOLD seconds.
@@ -280,14 +282,46 @@ def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
 
 DIRECTORIES = [
     ({"BENCHY_LEASES": "{0}/a", "XDG_RUNTIME_DIR": "{0}/b"}, "a"),
-    ({"XDG_RUNTIME_DIR": "{0}/b"}, "b/benchy"),
+    ({"XDG_RUNTIME_DIR": "{0}/b", "HOME": "{0}", "TMPDIR": "{0}/c"}, "tmp/benchy-{1}"),  # a login
+    ({}, "tmp/benchy-{1}"),  # cron
 ]
 
 
 @pytest.mark.parametrize(("given", "where"), DIRECTORIES)
-def test_directory(tmp_path: Path, given: dict[str, str], where: str) -> None:
+def test_one_directory_for_all_ways_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], where: str
+) -> None:
+    (tmp_path / "tmp").mkdir()
+    monkeypatch.setattr(lease, "TMP", tmp_path / "tmp")
     path = lease.directory({k: v.format(tmp_path) for k, v in given.items()})
-    assert path.parent == tmp_path / where and path.stat().st_mode & 0o777 == 0o700
+    assert path.parent == tmp_path / where.format(tmp_path, os.getuid())
+    assert path.stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("kind", ["open to all", "a link", "a file"])
+def test_a_directory_that_others_could_write_to_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+) -> None:
+    monkeypatch.setattr(lease, "TMP", tmp_path)
+    path = tmp_path / f"benchy-{os.getuid()}"
+    if kind == "a link":
+        (tmp_path / "elsewhere").mkdir(mode=0o700)
+        path.symlink_to("elsewhere")
+    elif kind == "a file":
+        path.touch()
+    else:
+        path.mkdir()
+        path.chmod(0o777)
+    with pytest.raises(Failure, match="no directory of this user alone"):
+        lease.directory({})
+
+
+def test_a_cleaner_of_tmp_leaves_leases_alone(tmp_path: Path) -> None:
+    """systemd-tmpfiles skips what has the sticky bit, as the XDG specification has it."""
+    desk = lease.Desk(tmp_path)
+    held = desk.acquire(lease.Want(1, ("g0",)), print, lambda: None)
+    assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX
+    held.release()
 
 
 def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
