@@ -7,7 +7,8 @@ Everything lies in one directory of the user, per host: below $BENCHY_LEASES, el
   with the last process that has the descriptor, so no lease outlives its holder.
 - `ticket-…`: a waiter, with what it wants; it holds the flock on it while it waits. Tickets are
   served in order: each reserves what it could use of what is free, so a model that wants four GPUs
-  is not starved by those that want one; those that want other devices pass it by.
+  is not starved by those that want one; those that want other devices pass it by, and so does
+  everybody while its process is stopped (Ctrl-Z).
 - `mutex`: held while tickets are read and devices taken, so that several are taken all or none.
 
 Waiters sleep in inotify: the kernel reports the close of a holder's descriptor, its death included.
@@ -141,7 +142,8 @@ class Desk:
         return sorted(name for name in os.listdir(self.path) if name.startswith("ticket-"))  # noqa: PTH208
 
     def ahead(self, mine: str) -> dict[str, Want]:
-        """The living waiters before mine, oldest first. Removes the tickets of dead ones."""
+        """The waiters before mine that could go, oldest first. Removes the tickets of dead ones;
+        one that is stopped has its turn again once it goes on."""
         before = {}
         for name in self.names():
             if name >= mine:
@@ -150,6 +152,8 @@ class Desk:
                 (self.path / name).unlink(missing_ok=True)
                 continue
             told = leasefile.content(self.path / name)
+            if leasefile.stopped(told.get("pid")):
+                continue
             before[name] = Want(told.get("count", 0), tuple(told.get("pool", ())), told)
         return before
 

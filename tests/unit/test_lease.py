@@ -6,6 +6,7 @@ import itertools
 import json
 import os
 import random
+import signal
 import stat
 import subprocess
 import sys
@@ -16,7 +17,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchy import lease
+from benchy import lease, leasefile
 from benchy.errors import Failure
 
 LIB = Path(lease.__file__).parents[1]
@@ -107,6 +108,35 @@ def test_a_dead_waiter_blocks_nobody(room: Room) -> None:
     last = room.start("d", 1, "g0,g1,g2", 0)
     assert line(last)[0] == "has" and last.wait(5) == 0
     assert not room.desk.names()
+
+
+def test_a_stopped_waiter_is_passed_by_and_has_its_turn_when_it_goes_on(room: Room) -> None:
+    holder = room.start("a", 1, "g0", 100)
+    assert line(holder)[0] == "has"
+    first = room.start("first", 1, "g0", 0)
+    assert line(first)[0] == "waits"
+    second = room.start("second", 1, "g0", 100)
+    assert line(second)[0] == "waits"
+    first.send_signal(signal.SIGSTOP)
+    until(lambda: leasefile.stopped(first.pid))
+    holder.kill()
+    assert line(second)[:2] == ["has", "second"]
+    third = room.start("third", 1, "g0", 0)
+    assert line(third)[0] == "waits"
+    first.send_signal(signal.SIGCONT)
+    until(lambda: not leasefile.stopped(first.pid))
+    second.kill()
+    assert line(first)[:2] == ["has", "first"]
+
+
+def test_a_stopped_holder_keeps_what_it_has(room: Room) -> None:
+    holder = room.start("a", 1, "g0", 100)
+    assert line(holder)[0] == "has"
+    holder.send_signal(signal.SIGSTOP)
+    until(lambda: leasefile.stopped(holder.pid))
+    with lease.Line(room.desk) as other:
+        other.settle({"it": lease.Want(1, ("g0",))})
+        assert not other.grant()
 
 
 def test_a_wide_one_is_not_starved_and_others_pass_by(room: Room) -> None:
