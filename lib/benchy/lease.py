@@ -37,6 +37,7 @@ from benchy.watch import Watch
 INSCRIBED = 512  # bytes
 TMP = Path("/tmp")  # noqa: S108 - the directory in it is checked
 FOREIGN_PAUSE = 5.0  # seconds between two looks at whether a foreign process has left
+SECOND_LOOK = 1.0  # seconds: memory of a server that has just ended may show for a moment
 
 
 def directory(environment: Mapping[str, str] = os.environ) -> Path:
@@ -101,8 +102,8 @@ class Desk:
     """Where leases are had: one directory, one waiter at a time in this process."""
 
     def __init__(self, path: Path, foreign: Callable[[], Mapping[str, str]] = dict) -> None:
-        """foreign: says which devices somebody else uses, device → words about who. Slow calls
-        are fine, it is asked only when the lease could be had otherwise."""
+        """foreign: says which devices are in use, device → words about by whom. Slow calls are
+        fine, it is asked only when the lease could be had otherwise, or devices lie idle."""
         self.path, self.foreign = path, foreign
 
     def file(self, device: str) -> Path:
@@ -178,21 +179,27 @@ class Desk:
             found.append(tuple(d for d in one.pool if d in taken))
         return found
 
-    def attempt(self, wants: Mapping[str, Want], foreign: Mapping[str, str]) -> dict[str, Lease]:
-        """The leases that can be had now, of those that the tickets `wants` are for."""
+    def attempt(
+        self, wants: Mapping[str, Want], foreign: Mapping[str, str]
+    ) -> tuple[dict[str, Lease], set[str]]:
+        """The leases that can be had now, of those that the tickets `wants` are for; and the
+        devices that lie idle, kept for one that needs more of them."""
         if not wants:
-            return {}
+            return {}, set()
         with self.mutex():
             queue = {**self.ahead(max(wants)), **wants}
             names = sorted(queue)
             shares = self.shares([queue[name] for name in names], foreign)
-            found = {}
+            found: dict[str, Lease] = {}
+            kept: set[str] = set()
             for name, devices in zip(names, shares, strict=True):
+                if len(devices) < queue[name].count:
+                    kept.update(devices)
                 if name in wants and len(devices) == wants[name].count:
                     lease = self._take(wants[name], devices)
                     if lease:
                         found[name] = lease
-            return found
+            return found, kept
 
     def _take(self, want: Want, devices: Sequence[str]) -> Lease | None:
         held: list[int] = []
@@ -212,7 +219,9 @@ class Desk:
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
         """What the holders of pool's devices have told of themselves (Want.owner, "since")."""
         with self.mutex():
-            return {d: leasefile.content(self.file(d)) for d in pool if leasefile.locked(self.file(d))}
+            return {
+                d: leasefile.content(self.file(d)) for d in pool if leasefile.locked(self.file(d))
+            }
 
     def known(self) -> dict[str, str]:
         """What some waiter saw of strangers within the last FOREIGN_PAUSE seconds."""
@@ -222,9 +231,15 @@ class Desk:
             return {}
         return {} if old else leasefile.content(self.path / "strangers")
 
-    def look(self) -> dict[str, str]:
-        """Who else uses devices, told to the other waiters as well."""
-        seen = dict(self.foreign())
+    def outside(self, seen: Mapping[str, str], just: Set[str] = frozenset()) -> dict[str, str]:
+        """Of devices that are in use, those that strangers use: what uses one that one of us holds
+        is no stranger, unless the lease is of `just` now."""
+        ours = self.holders(tuple(seen)) if seen else {}
+        return {d: who for d, who in seen.items() if d in just or d not in ours}
+
+    def look(self, just: Set[str] = frozenset()) -> dict[str, str]:
+        """Who else uses devices, told to the other waiters as well. just: leased just now."""
+        seen = self.outside(self.foreign(), just)
         if seen:
             aside = self.path / f"strangers.{os.getpid()}.tmp"
             aside.write_text(json.dumps(seen))
@@ -281,6 +296,7 @@ class Line:
         self.tickets: list[tuple[str, int]] = []
         self.strangers: Mapping[str, str] = {}
         self.sightings = 0
+        self.looked = -FOREIGN_PAUSE  # time.monotonic of the last look at strangers
         self.said = ""
 
     def __enter__(self) -> Line:
@@ -318,19 +334,25 @@ class Line:
         asked = dict(zip(names, self.wants.values(), strict=True))
         key = dict(zip(names, self.wants, strict=True))
         self.strangers = self.desk.known()
-        given = self.desk.attempt(asked, self.strangers)
-        if given:
-            # Only now that they could be had is it worth asking who else uses them.
-            self.strangers = self.desk.look()
+        given, kept = self.desk.attempt(asked, self.strangers)
+        # Only now that they could be had is it worth asking who else uses them; or that some lie
+        # idle for one that waits for the others, which a stranger may have for days.
+        if given or (kept and not self.strangers and self.rested()):
+            just = {device for each in given.values() for device in each.devices}
+            self.strangers, self.looked = self.desk.look(just), time.monotonic()
             taken = [n for n, each in given.items() if self.strangers.keys() & set(each.devices)]
             for name in taken:
                 given.pop(name).release()
-            if taken:
+            if taken or (not given and self.strangers.keys() & kept):
                 rest = {name: want for name, want in asked.items() if name not in given}
-                again = self.desk.attempt(rest, self.strangers)
+                # What is kept for a wide one goes to others at the second sight of a stranger.
+                sure = taken or self.sightings
+                again = self.desk.attempt(rest, self.strangers)[0] if sure else {}
                 self.sightings = 0 if again else self.sightings + 1
                 given |= again
-            if self.sightings == 1:  # memory of a server that has just ended may show for a moment
+            else:
+                self.sightings = 0
+            if self.sightings == 1:
                 (self.desk.path / "strangers").unlink(missing_ok=True)
         for name in given:  # its own ticket goes: the others must not move before who came between
             at = [ticket for ticket, _ in self.tickets].index(name)
@@ -338,10 +360,15 @@ class Line:
             del self.wants[key[name]]
         return {key[name]: lease for name, lease in given.items()}
 
+    def rested(self) -> bool:
+        """Is it time for a look at what lies idle?"""
+        pause = SECOND_LOOK if self.sightings == 1 else FOREIGN_PAUSE
+        return time.monotonic() - self.looked >= pause
+
     def pause(self) -> float:
         """Seconds until a look is due even if the watch sees nothing."""
         if self.sightings == 1:
-            return 1.0
+            return SECOND_LOOK
         pools = {device for want in self.wants.values() for device in want.pool}
         if self.strangers.keys() & pools:
             return FOREIGN_PAUSE + 0.1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
 import json
 import os
@@ -251,11 +252,13 @@ def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
 
 def test_a_free_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
     line(room.start("a", 1, "g0", 100))
-    line(room.start("b", 1, "g1", 0.8))
+    other = room.start("b", 1, "g1", 100)
+    line(other)
     pinned = room.start("pinned", 1, "g0", 0)
     assert line(pinned)[0] == "waits"
     either = room.start("either", 1, "g0,g1", 0)
     assert line(either)[0] == "waits"
+    other.kill()
     assert line(either)[2] == "g1"
 
 
@@ -308,6 +311,75 @@ def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
     with desk.mutex():
         assert desk.shares([wide, narrow], {})[1] == ()
         assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
+
+
+def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """g0 is a stranger's, g1 ours, and one that wants all four is first: g2 and g3 are for others.
+    Nothing could be had, and so nobody had looked."""
+    monkeypatch.setattr(lease, "FOREIGN_PAUSE", 0.4)
+    monkeypatch.setattr(lease, "SECOND_LOOK", 0.1)
+    looks = []
+
+    def foreign() -> dict[str, str]:
+        looks.append(time.monotonic())
+        return {"g0": "train.py (pid 7)", "g1": "our own server (pid 8)"}
+
+    four = ("g0", "g1", "g2", "g3")
+    ours = lease.Desk(tmp_path).acquire(lease.Want(1, ("g1",)), print, lambda: None)
+    desk = lease.Desk(tmp_path, foreign)
+    with lease.Line(desk) as wide, lease.Line(lease.Desk(tmp_path, foreign)) as narrow:
+        wide.settle({"wide": lease.Want(4, four)})
+        narrow.settle({"narrow": lease.Want(1, four)})
+        assert not wide.grant() and not narrow.grant()  # it may be gone in a moment
+        assert narrow.pause() == 0.1 and len(looks) == 2
+        time.sleep(0.1)
+        assert not wide.grant()
+        assert "g0 is used by train.py (pid 7)" in wide.reason()
+        assert narrow.grant()["narrow"].devices == ("g2",)
+        asked = len(looks)
+        for _ in range(50):
+            assert not wide.grant()
+        assert len(looks) == asked
+    ours.release()
+
+
+def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path) -> None:
+    """g0 has just been left by one of ours, whose memory shows still: it is kept for the wide."""
+    seen = [{"g0": "gone (pid 7)"}, {}]
+    desk = lease.Desk(tmp_path, look(seen))
+    ours = lease.Desk(tmp_path).acquire(lease.Want(1, ("g1",)), print, lambda: None)
+    both = ("g0", "g1", "g2")
+    with lease.Line(desk) as line:
+        line.settle({"wide": lease.Want(3, both), "narrow": lease.Want(1, both)})
+        assert not line.grant() and line.pause() == lease.SECOND_LOOK and not line.reason()
+        time.sleep(lease.SECOND_LOOK)
+        assert not line.grant()
+        assert len(seen) == 1 and line.sightings == 0
+        ours.release()
+        assert list(line.grant()) == ["wide"]
+
+
+@pytest.mark.parametrize("pool", [("g3", "g0"), ("g0", "g3")])
+def test_who_waits_holds_nothing_whatever_its_pins_order(
+    tmp_path: Path, pool: tuple[str, str]
+) -> None:
+    """A stranger may wait for the one while it has the other; ours never does."""
+    desk = lease.Desk(tmp_path, lambda: {"g3": "train.py (pid 7)"})
+    with lease.Line(desk) as line:
+        line.settle({"pinned": lease.Want(2, pool)})
+        for _ in range(3):
+            assert not line.grant()
+            assert not desk.holders(pool)
+    (tmp_path / "strangers").unlink()
+    rogue = os.open(tmp_path / "g3", os.O_RDWR | os.O_CREAT)  # by flock alone, with no mutex
+    fcntl.flock(rogue, fcntl.LOCK_EX)
+    with lease.Line(lease.Desk(tmp_path)) as line:
+        line.settle({"pinned": lease.Want(2, pool)})
+        assert not line.grant() and list(desk.holders(pool)) == ["g3"]
+        os.close(rogue)
+        assert line.grant()["pinned"].devices == pool
 
 
 DIRECTORIES = [
