@@ -18,6 +18,7 @@ from benchy.errors import Failure, UsageError
 
 # MiB. A desktop's windows hold a little memory on every card; a model doesn't fit beside more.
 APP_HOLDS, CARD_HOLDS = 300, 2048
+PATIENCE = 60  # seconds for nvidia-smi, which hangs where a card has fallen off the bus
 
 
 @dataclass(frozen=True)
@@ -38,23 +39,24 @@ class Gpu:
         return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
 
 
-def _query(what: str, fields: str) -> list[list[str]]:
-    """Rows of `nvidia-smi --query-…`; [] without nvidia-smi or where it fails."""
+def _smi(*words: str) -> list[str]:
+    """Lines that nvidia-smi prints; [] without it, or where it fails or hangs."""
     if not shutil.which("nvidia-smi"):
         return []
+    command = ["nvidia-smi", *words]
     try:
         answer = subprocess.run(
-            ["nvidia-smi", f"--query-{what}={fields}", "--format=csv,noheader,nounits"],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return []
-    if answer.returncode:
-        return []
-    return [[cell.strip() for cell in line.split(",")] for line in answer.stdout.splitlines()]
+    return [] if answer.returncode else answer.stdout.splitlines()
+
+
+def _query(what: str, fields: str) -> list[list[str]]:
+    """Rows of `nvidia-smi --query-…`."""
+    lines = _smi(f"--query-{what}={fields}", "--format=csv,noheader,nounits")
+    return [[cell.strip() for cell in line.split(",")] for line in lines]
 
 
 def _number(text: str) -> int:
@@ -75,11 +77,8 @@ def gpus() -> list[Gpu]:
 
 def slices(cards: Sequence[Gpu]) -> list[Gpu]:
     """The MIG slices of the cards; [] where there are none."""
-    if not shutil.which("nvidia-smi"):
-        return []
-    done = subprocess.run(["nvidia-smi", "-L"], capture_output=True, text=True, timeout=60)
     found, card = [], None
-    for line in done.stdout.splitlines():
+    for line in _smi("-L"):
         if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
             card = next((c for c in cards if c.uuid == match[2]), None)
         elif card and (match := re.match(r"\s+(MIG \S+).*\(UUID: (MIG-[^)]+)\)", line)):
