@@ -35,30 +35,48 @@ class Need:
         return [self.names[device] for device in held.devices if self.names[device]]
 
 
-def need(spec: Spec, cards: Sequence[gpu.Gpu] | None = None) -> Need:
-    """What the server of this spec needs. cards: this machine's, asked for if not given.
+def owner(spec: Spec) -> dict[str, Any]:
+    """Who waits or holds, as others are told: the server of this spec, for this process."""
+    return {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
+
+
+def need(
+    spec: Spec,
+    cards: Sequence[gpu.Gpu] | None = None,
+    skipped: Mapping[str, str] | None = None,
+) -> Need:
+    """What the server of this spec needs. cards, skipped: this machine's, asked for if not given.
     Raises Failure if it can't have it, UsageError for a knob."""
-    owner = {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
     if spec["device"] != "gpu":
         slots = {f"cpu-{number}": "" for number in range(count("CPU_SLOTS", 1))}
-        return Need(lease.Want(1, tuple(slots), owner), slots)
+        return Need(lease.Want(1, tuple(slots), owner(spec)), slots)
     have = gpu.gpus() if cards is None else cards
     pool = gpu.pool(spec, have)
-    if gpu.busy_policy(os.environ) == "skip":
-        taken = gpu.strangers(gpu.gpus())
-        pool = [card for card in pool if card.uuid not in taken]
-        if len(pool) < spec["gpus"]:
-            left = f"GPU_BUSY=skip, and strangers leave {len(pool)}: {'; '.join(taken.values())}"
-            raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
     names = {f"gpu-{card.uuid}": card.cuda for card in pool}
-    return Need(lease.Want(spec["gpus"], tuple(names), owner), names)
+    taken = left_out(have) if skipped is None else skipped
+    if taken := {device: who for device, who in taken.items() if device in names}:
+        names = {device: name for device, name in names.items() if device not in taken}
+        if len(names) < spec["gpus"]:
+            left = f"GPU_BUSY=skip, and strangers leave {len(names)}: {'; '.join(taken.values())}"
+            raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
+    return Need(lease.Want(spec["gpus"], tuple(names), owner(spec)), names)
+
+
+def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
+    """Of these cards those that GPU_BUSY=skip leaves to strangers: device → words about who; none
+    with another GPU_BUSY. What one of us has leased is waited for."""
+    if gpu.busy_policy(os.environ) != "skip" or not cards:
+        return {}
+    at = desk()
+    before = at.holders([f"gpu-{card.uuid}" for card in cards])  # one may just be ending
+    seen = {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
+    return {device: who for device, who in at.outside(seen).items() if device not in before}
 
 
 def elsewhere(spec: Spec) -> Need:
     """What a launcher has to give a server: no device of this machine."""
-    owner = {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
     number = int(spec.get("gpus") or 0)
-    return Need(lease.Want(number or 1, (), owner), {})
+    return Need(lease.Want(number or 1, (), owner(spec)), {})
 
 
 def count(knob: str, default: int) -> int:
@@ -95,5 +113,5 @@ def handed(spec: Spec) -> tuple[lease.Lease, list[str]] | None:
     for descriptor in told["descriptors"]:
         os.set_inheritable(descriptor, False)  # the guardian alone gets it from here
     held = lease.Lease(tuple(told["devices"]), tuple(told["descriptors"]))
-    held.inscribe({"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)})
+    held.inscribe(owner(spec))
     return held, list(told["names"])

@@ -194,16 +194,15 @@ def dispatch_all(
     they wait for is tallied. Raises Stopped."""
     specs = {name: server_spec(name) for name in names}
     there = launcher_for(selection.plan, specs)
-    cards = [] if there else gpu.gpus()
-    needs = {
-        name: devices.elsewhere(spec) if there else devices.need(spec, cards)
-        for name, spec in specs.items()
-    }
+    needs = {m: devices.elsewhere(s) for m, s in specs.items()} if there else needed(specs, tally)
+    refused = specs.keys() - needs.keys()
+    if not needs:
+        return refused
     jobs = job_slots(os.environ.get("MAKEFLAGS", ""))
-    results = {m: [t for t in selection.targets(m) if t in stale] for m in names}
+    results = {m: [t for t in selection.targets(m) if t in stale] for m in needs}
     seconds = order.expectations(
         {m: order.took(found) for m, found in results.items()},
-        {m: order.weight(spec) for m, spec in specs.items()},
+        {m: order.weight(specs[m]) for m in needs},
     )
     items = [order.Item(m, seconds[m], n.want.count, n.want.pool) for m, n in needs.items()]
     longest = sorted(items, key=lambda item: (-item.seconds, item.name))
@@ -246,7 +245,21 @@ def dispatch_all(
         build_there=build_there(),
     )
     drive(run, queue)
-    return run.failed
+    return run.failed | refused
+
+
+def needed(specs: Mapping[str, Any], tally: Tally) -> dict[str, devices.Need]:
+    """What each of these servers needs of this machine. Those that can't have it, for want of a GPU
+    that no stranger uses, are told and tallied. Raises UsageError for a knob."""
+    cards = gpu.gpus()
+    skipped, found = devices.left_out(cards), {}
+    for name, spec in specs.items():
+        try:
+            found[name] = devices.need(spec, cards, skipped)
+        except Failure as error:
+            tally.reasons[name] = (error.what, "")
+            print(f"failed: {error}", file=sys.stderr)
+    return found
 
 
 def launcher_of(plan: Mapping[str, Any]) -> str:

@@ -37,6 +37,29 @@ def test_jobs_bound_the_servers_and_not_who_waits(tree: Tree) -> None:
     assert "QUEUE   4 models: m000, m001, m002, m003" in done.text
 
 
+SMI = """#!/bin/sh
+case $1 in
+  --query-gpu=*) for n in 0 1; do echo "$n, GPU-aaaa111$n, 24564, 12, 550.54.15, RTX 4090"; done ;;
+  --query-compute-apps=*) echo "GPU-aaaa1111, 4242, 9300, /home/x/train.py" ;;
+esac
+"""
+
+
+def test_one_that_gets_no_gpu_ends_alone(tree: Tree) -> None:
+    """GPU_BUSY=skip with a stranger on one of two GPUs: a model of two can't be had, others can."""
+    smi = tree.base / "smi/nvidia-smi"
+    smi.parent.mkdir()
+    smi.write_text(SMI)
+    smi.chmod(0o755)
+    shutil.rmtree(tree.root / "results")
+    path = f"{smi.parent}:{tree.environ()['PATH']}"
+    done = tree.make("-k", "results", "MODELS=one six", GPU_BUSY="skip", PATH=path)
+    assert done.status, done.text
+    assert tree.written() == ["one/alpha", "one/beta"], done.text
+    told = "six needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 4242, 9300 MiB)"
+    assert done.text.count(told) == 2, done.text  # when it is met, and in the summary
+
+
 def test_the_longest_goes_first(tree: Tree) -> None:
     """As the results of before say; the results themselves are stale by another seed."""
     for title, seconds in (("one/alpha", 5), ("two/alpha", 500), ("three/alpha", 50)):

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import devices, gpu
+from benchy import devices, gpu, lease
 from benchy.errors import Failure, UsageError
 
 SMI = """#!/bin/sh
@@ -134,8 +134,35 @@ def test_slices_of_a_card_are_a_pool(
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
 
 
-def test_what_a_server_needs(cards: list[gpu.Gpu], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_nvidia_smi_that_hangs_is_not_waited_for(
+    cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 100\n")
+    monkeypatch.setattr(gpu, "PATIENCE", 0.2)
+    assert gpu.gpus() == [] == gpu.slices(cards)
+    assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-1111-aa"}) == []
+
+
+def test_what_another_make_of_ours_has_is_no_strangers(
+    cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its server uses memory on the GPU, of course: that one is waited for, not done without."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
+    monkeypatch.setenv("GPU_BUSY", "skip")
+    held = devices.desk().acquire(lease.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None)
+    spec = {"model": "m", "device": "gpu", "gpus": 3}
+    assert list(devices.need(spec, cards).names.values()) == ["0", "1", "2"]
+    with pytest.raises(Failure, match="m needs 4 GPUs; GPU_BUSY=skip, and strangers leave 3"):
+        devices.need({**spec, "gpus": 4}, cards)
+    held.release()
+
+
+def test_what_a_server_needs(
+    cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": [3, 0]}
     need = devices.need(spec, cards)
     assert (need.want.count, list(need.names.values())) == (2, ["3", "0"])

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchy import paths, run
+from benchy import gpu, paths, run
+from benchy.tally import Tally
 
 FLAGS = [
     ("", 1),
@@ -23,6 +24,26 @@ FLAGS = [
 @pytest.mark.parametrize(("flags", "jobs"), FLAGS)
 def test_jobs_of_make(flags: str, jobs: int | None) -> None:
     assert run.job_slots(flags) == jobs
+
+
+def test_one_that_can_have_no_gpu_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path))
+    monkeypatch.setenv("GPU_BUSY", "skip")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    two = [gpu.Gpu(n, f"GPU-aaaa111{n}", "RTX 4090", 24564, 12, "550") for n in (0, 1)]
+    monkeypatch.setattr(gpu, "gpus", lambda: two)
+    monkeypatch.setattr(gpu, "strangers", lambda cards: {"GPU-aaaa1111": "train.py (pid 7)"})
+    specs = {
+        "wide": {"model": "wide", "device": "gpu", "gpus": 2},
+        "one": {"model": "one", "device": "gpu", "gpus": 1},
+        "small": {"model": "small", "device": "cpu", "gpus": 0},
+    }
+    tally = Tally()
+    assert list(run.needed(specs, tally)) == ["one", "small"]
+    why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
+    assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
 
 TASKS = [
