@@ -201,6 +201,11 @@ class Desk:
                         found[name] = lease
             return found, kept
 
+    def at_once(self, want: Want) -> Lease | None:
+        """Everything of want's pool, now or not at all."""
+        with self.mutex():
+            return self._take(want, want.pool)
+
     def _take(self, want: Want, devices: Sequence[str]) -> Lease | None:
         held: list[int] = []
         for device in devices:

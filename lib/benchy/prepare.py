@@ -57,6 +57,7 @@ def read_spec(model: str) -> Spec:
     over = spec.pop("nodes", None)
     if os.environ.get("BENCHY_LAUNCHED"):
         spec["cuda_devices"] = None  # which GPUs, the launcher has decided
+        spec["port"] = None  # two jobs may share a node, and see no lease of each other
         if over:
             spec.update(nodes=over, gpus=spec["gpus"] // over["count"])  # those of this node
     return spec

@@ -189,7 +189,9 @@ class Provider(Strict):
         "127.0.0.1", "address that the server listens on", "no", pattern=r"^[A-Za-z0-9:][\w.:-]*$"
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = key(
-        None, "port that the server listens on; absent: a free one", "no"
+        None,
+        "port that the server listens on, where no other of benchy's does; absent: a free one",
+        "no",
     )
     tensor_parallel_size: Size = key(1, "GPUs that share each layer")
     pipeline_parallel_size: Size = key(1, "stages of layers, each on GPUs of its own")

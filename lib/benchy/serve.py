@@ -99,30 +99,33 @@ def serve(
     one, the first of several."""
     spec = plan.spec
     held, cards = take(spec)
-    from benchy import server as servers  # noqa: PLC0415 - after the wait: a waiter stays small
+    from benchy import ports  # noqa: PLC0415 - after the wait: a waiter stays small
+    from benchy import server as servers  # noqa: PLC0415
 
     if not servers.loopback(spec["host"]):
         say("WARNING", f"{spec['model']} listens on {spec['host']}: others can reach it")
     try:
         for attempt in range(servers.RETRY_PORT):
-            port = servers.free_port(spec["host"], spec.get("port"))
-            end = servers.Endpoint(spec["host"], port, secrets.token_urlsafe(32))
             # The guardian holds the environment too: a rebuild waits until its last process ended.
             with (
                 settled(plan, signals) as use,
-                guarded(signals, (*held.descriptors, use)) as guardian,
+                ports.taken(spec, devices.owner(spec), devices.desk()) as port,
+                guarded(signals, (*held.descriptors, *port.descriptors, use)) as guardian,
                 joined(plan, node) as more,
             ):
+                key = secrets.token_urlsafe(32)
+                end = servers.Endpoint(spec["host"], port.number, key, port.pinned)
                 one = servers.Server(
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
                 try:
                     return attend(plan, one, cards, command, step, more)
                 except Failure as failure:
-                    again = not spec.get("port") and not node and "port is in use" in failure.what
+                    again = not port.pinned and not node and "port is in use" in failure.what
                     if not again or attempt == servers.RETRY_PORT - 1:
                         raise
-                    say("AGAIN", f"{spec['model']}: somebody took port {port} first; another one")
+                    lost = f"somebody took port {port.number} first; another one"
+                    say("AGAIN", f"{spec['model']}: {lost}")
         raise AssertionError("the last attempt returns or raises")
     finally:
         held.release()
@@ -147,9 +150,9 @@ def joined(plan: Plan, node: nodes.Node | None) -> Iterator[list[str]]:
     if not node:
         yield []
         return
-    from benchy import server as servers  # noqa: PLC0415 - as in serve()
+    from benchy import ports  # noqa: PLC0415 - as in serve()
 
-    port = servers.free_port("", None)
+    port = ports.free_port("", None)
     with node.meet(port) as address:
         yield node.arguments(plan.spec["nodes"], address, port)
 

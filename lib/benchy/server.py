@@ -5,23 +5,20 @@ Everything here talks HTTP to one address with a key of its own; nothing goes th
 
 from __future__ import annotations
 
-import errno
 import http.client
 import ipaddress
 import json
 import math
 import re
-import socket
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import psutil
 from packaging.version import InvalidVersion, Version
 
-from benchy import diagnose, guard
+from benchy import diagnose, guard, ports
 from benchy.errors import Died, Failure
 from benchy.progress import Step
 
@@ -40,11 +37,13 @@ RETRY_PORT = 3  # starts with another port, when somebody took the one that was 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server answers. address: what we connect to, also if it listens on all."""
+    """Where a server answers. address: what we connect to, also if it listens on all. pinned: is
+    the port the one that its config names?"""
 
     host: str
     port: int
     key: str = field(repr=False)
+    pinned: bool = False
 
     @property
     def address(self) -> str:
@@ -92,47 +91,6 @@ def loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
-
-
-def free_port(host: str, wanted: int | None) -> int:
-    """A port that nobody listens on, or the one wanted. Raises Failure if that is taken."""
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_STREAM) as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, wanted or 0))
-            probe.listen(1)
-        except OSError as error:
-            if error.errno == errno.EADDRINUSE and wanted:
-                raise Failure(
-                    f"port {wanted} is taken by {listener(wanted)}",
-                    "leave `port` out, and benchy takes a free one; or end that process",
-                ) from None
-            raise Failure(f"{host}:{wanted or 0} can't be listened on: {error.strerror}") from None
-        return int(probe.getsockname()[1])
-
-
-def listeners(port: int) -> set[int | None]:
-    """Pids that listen on this TCP port; None stands for one that we may not see."""
-    return {
-        connection.pid
-        for connection in psutil.net_connections("tcp")
-        if connection.status == psutil.CONN_LISTEN
-        and connection.laddr
-        and connection.laddr[1] == port
-    }
-
-
-def listener(port: int) -> str:
-    """Who listens on a port, in words."""
-    for pid in listeners(port):
-        if pid:
-            try:
-                command = " ".join(psutil.Process(pid).cmdline())[:80]
-            except psutil.Error:
-                command = "?"
-            return f"pid {pid} ({command})"
-    return "a process of another user"
 
 
 class Log:
@@ -243,12 +201,16 @@ class Server:
         expected: the release it has to be, None if any is right. Raises Failure.
         """
         ours = guard.descendants(self.guardian.pid)
-        here = listeners(self.endpoint.port)
+        port = self.endpoint.port
+        here = ports.listeners(port)
         if not here or not here <= ours:
+            who = ports.listener(port, frozenset(ours)) if here else "nobody"
+            mend = "start again: another port will be taken"
+            if self.endpoint.pinned:
+                mend = "end that process, or leave `port` out, and benchy takes a free one"
             raise Failure(
-                f"{self.title}: on port {self.endpoint.port} listens "
-                f"{listener(self.endpoint.port) if here else 'nobody'}, not the server of this run",
-                "start again: another port will be taken",
+                f"{self.title}: on port {port} listens {who}, not the server of this run",
+                mend,
                 self.log.path,
             )
         version = str((self.json("/version") or {}).get("version", ""))

@@ -24,7 +24,7 @@ from typing import Any
 import psutil
 import pytest
 
-from benchy import guard, lease, probe, server
+from benchy import guard, lease, ports, prepare, probe, server
 from benchy.errors import Died, Failure
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -302,14 +302,57 @@ def test_a_port_that_is_taken(house: House) -> None:
     assert status == 1 and f"is taken by pid {os.getpid()} (" in err
 
 
-def test_a_stranger_on_the_port_is_noticed() -> None:
+def test_a_pinned_port_is_one_servers_at_a_time(house: House) -> None:
+    """A provider may pin it for models that run side by side."""
+    port = ports.free_port("127.0.0.1", None)
+    house.model("one", port=port)
+    house.model("two", port=port)
+    first = house.start("one", "--", *SLEEP, CPU_SLOTS="2")
+    assert first.stdout and first.stdout.readline() == "here\n"
+    status, _, err = house.run("two", "--test", CPU_SLOTS="2")
+    assert status == 0, err
+    assert f"two: {port} is used by one (pid {first.pid}), so it listens on " in err
+    used = [int(start["argv"][7]) for start in house.starts()]
+    assert used[0] == port != used[1]
+    first.kill()
+    first.wait()
+    until(lambda: not house.processes())
+    assert house.run("two", "--test", CPU_SLOTS="2")[0] == 0
+    assert int(house.starts()[2]["argv"][7]) == port
+
+
+def test_a_pinned_port_that_both_chose_before_either_listened(house: House) -> None:
+    port = ports.free_port("127.0.0.1", None)
+    house.model("one", port=port)
+    house.model("two", port=port)
+    both = [house.start(name, "--test", CPU_SLOTS="2") for name in ("one", "two")]
+    told = [process.communicate(timeout=60)[1] for process in both]
+    assert [process.returncode for process in both] == [0, 0], told
+    assert port in [int(start["argv"][7]) for start in house.starts()]
+
+
+def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
+    """Two jobs on a node see no lease of each other."""
+    house.model("one", port=8000, cuda_devices=[3])
+    monkeypatch.chdir(house.root)
+    assert prepare.read_spec("one")["port"] == 8000
+    monkeypatch.setenv("BENCHY_LAUNCHED", "slurm")
+    spec = prepare.read_spec("one")
+    assert (spec["port"], spec["cuda_devices"]) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("pinned", "mend"), [(False, "another port will be taken"), (True, "end that process, or")]
+)
+def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
     with guard.Guard() as guardian, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key")
+        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", pinned)
         one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
-        with pytest.raises(Failure, match=f"listens pid {os.getpid()}"):
+        with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
             one.identity(None)
+        assert mend in str(failure.value)
 
 
 @pytest.mark.parametrize(
