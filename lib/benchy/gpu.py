@@ -135,11 +135,19 @@ def _count(number: int) -> str:
     return f"{number or 'no'} GPU{'' if number == 1 else 's'}"
 
 
+def _sliced(cards: Sequence[Gpu], pins: Sequence[str | int]) -> list[Gpu]:
+    """The cards, and their MIG slices where a pin names one."""
+    if not any(str(pin).startswith("MIG-") for pin in pins):
+        return list(cards)
+    return [*cards, *(part for part in slices(cards) if part not in cards)]
+
+
 def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
     """The cards that an index or the beginning of a UUID names."""
     name = str(word).strip()
     if name.isdecimal():
-        return [card for card in cards if card.index == int(name)]
+        found = [card for card in cards if card.index == int(name)]
+        return [card for card in found if not card.uuid.startswith("MIG-")] or found
     return [card for card in cards if len(name) > 4 and card.uuid.startswith(name)]
 
 
@@ -157,7 +165,8 @@ def pool(
         raise Failure(f"{server['model']} {reason}")
     chosen = visible(have, environment)
     if server.get("cuda_devices"):
-        chosen = [card for pin in server["cuda_devices"] for card in named(pin, chosen)]
+        pins = server["cuda_devices"]
+        chosen = [card for pin in pins for card in named(pin, _sliced(chosen, pins))]
     return chosen
 
 
@@ -182,12 +191,19 @@ def fits(
     if len(seen) < wanted:
         return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
     pins = server.get("cuda_devices") or []
+    every, left = _sliced(have, pins), _sliced(seen, pins)
     for pin in pins:
-        if len(named(pin, have)) != 1:
-            return f"is pinned to GPU {pin}, this machine has 0 to {len(have) - 1}"
-        if not named(pin, seen):
-            names = ", ".join(str(card.index) for card in seen)
-            return f"is pinned to GPU {pin}, {where} {names}"
+        index = str(pin).isdecimal()
+        pinned = f"is pinned to {'GPU ' if index else ''}{pin}"
+        if (found := len(named(pin, every))) != 1:
+            if index:
+                return f"{pinned}, this machine has 0 to {len(have) - 1}"
+            return f"{pinned}, which names {_count(found)} of this machine (nvidia-smi -L)"
+        if not named(pin, left):
+            return f"{pinned}, {where} {', '.join(str(card.index) for card in seen)}"
+    met = [card.uuid for pin in pins for card in named(pin, left)]
+    if len(set(met)) < len(met):
+        return f"names a GPU twice in cuda_devices: {', '.join(map(str, pins))}"
     if pins and len(pins) < wanted:
         return f"needs {_count(wanted)}, its cuda_devices name {len(pins)}"
     return None

@@ -43,6 +43,16 @@ class Model:
     keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file
 
     @property
+    def pins(self) -> list[int | str] | None:
+        """The GPUs of cuda_devices, indices as numbers; None if any will do."""
+        given = self.serving.cuda_devices
+        if given is None or given == "":
+            return None
+        words = given.split(",") if isinstance(given, str) else given
+        parts = [str(word).strip() for word in ([words] if isinstance(words, int) else words)]
+        return [int(part) if part.isdecimal() else part for part in parts]
+
+    @property
     def gpus(self) -> int:
         serving = self.serving
         return (

@@ -155,7 +155,7 @@ def merge(
                 )
             )
     token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
-    return Model(
+    whole = Model(
         name=name,
         file=document.file,
         facts=model.model,
@@ -173,6 +173,25 @@ def merge(
         origin=origin,
         keys=keys,
     )
+    reader.mistakes += _unpinnable(whole)
+    return whole
+
+
+def _unpinnable(model: Model) -> list[Mistake]:
+    """What is wrong with cuda_devices: with one named twice, or too few, it would wait for ever."""
+    pins = model.pins or []
+    if not pins or model.engine.device != "gpu":
+        return []
+    file, _, line = model.origin["cuda_devices"].rpartition(":")
+    twice = next((pin for at, pin in enumerate(pins) if pin in pins[:at]), None)
+    if twice is not None:
+        what, mend = f"names {twice} twice", "leave one away"
+    elif len(pins) < model.gpus:
+        what = f"names {len(pins)} of the {model.gpus} GPUs that {model.name} needs"
+        mend = "name more, or leave it out: any that are free; or lower tensor_parallel_size"
+    else:
+        return []
+    return [Mistake(file, int(line), model.keys["cuda_devices"], what, mend)]
 
 
 def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:

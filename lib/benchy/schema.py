@@ -133,8 +133,10 @@ Source = Annotated[str, AfterValidator(_source)]
 Variables = Annotated[dict[str, str], AfterValidator(_environ)]
 Size = Annotated[int, Field(ge=1)]
 Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # one argument, and no second one
-Devices = Annotated[str, Field(pattern=r"^([0-9]{1,6}(, ?[0-9]{1,6})*)?$")]
-Device = Annotated[int, Field(ge=0)]
+# An index, or (the beginning of) a UUID as nvidia-smi -L tells it; older drivers: MIG-GPU-…/1/0.
+_GPU = r"([0-9]{1,6}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})"
+Devices = Annotated[str, Field(pattern=rf"^({_GPU}(, ?{_GPU})*)?$")]
+Device = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_GPU}$")]
 
 
 def key(
@@ -214,8 +216,10 @@ class Provider(Strict):
         None, "token for gated models; better: HF_TOKEN in the environment", "no"
     )
     startup_timeout: Size = key(1800, "seconds from the server's start to its first answer", "no")
-    cuda_devices: Devices | Device | list[Device] | None = key(
-        None, 'GPUs to take, "0,1"; absent: any that are free', "no"
+    cuda_devices: Devices | Annotated[int, Field(ge=0)] | list[Device] | None = key(
+        None,
+        'GPUs to take, "0,1", or by the UUIDs of cards or MIG slices; absent: any that are free',
+        "no",
     )
 
 

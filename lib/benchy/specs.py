@@ -54,7 +54,7 @@ def server(
         "fallback": fallback,
         "device": engine.device,
         "gpus": model.gpus if engine.device == "gpu" else 0,
-        "cuda_devices": _devices(serving.cuda_devices),
+        "cuda_devices": model.pins,
         "host": serving.host,
         "port": serving.port,
         "command": engine.command,
@@ -121,14 +121,6 @@ def _gone(model: Model) -> list[Spec]:
         for option, each in gone.items()
         if {option, *each.use} & named
     ]
-
-
-def _devices(value: str | int | list[int] | None) -> list[int] | None:
-    if value is None or value == "":
-        return None
-    if isinstance(value, int):
-        return [value]
-    return [int(part) for part in (value.split(",") if isinstance(value, str) else value)]
 
 
 def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:

@@ -85,6 +85,10 @@ FITS = [
      "is pinned to GPU 3, CUDA_VISIBLE_DEVICES=0,1 leaves 0, 1"),
     ({"gpus": 2, "cuda_devices": ["1"]}, {}, "needs 2 GPUs, its cuda_devices name 1"),
     ({"gpus": 1, "cuda_devices": ["GPU-cccc"]}, {}, None),
+    ({"gpus": 1, "cuda_devices": ["GPU-9999"]}, {},
+     "is pinned to GPU-9999, which names no GPUs of this machine (nvidia-smi -L)"),
+    ({"gpus": 2, "cuda_devices": [0, "GPU-aaaa"]}, {},
+     "names a GPU twice in cuda_devices: 0, GPU-aaaa"),
 ]  # fmt: skip
 
 
@@ -129,6 +133,14 @@ def test_slices_of_a_card_are_a_pool(
     assert [card.index for card in seen] == [0, 0, 1]
     assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-9999"}) == []
     assert gpu.fits({"device": "gpu", "gpus": 1}, cards, env) is None
+    pinned = {"model": "m", "device": "gpu", "gpus": 1, "cuda_devices": ["MIG-2222"]}
+    assert [card.cuda for card in gpu.pool(pinned, cards, {})] == ["MIG-2222-bb"]
+    assert [card.cuda for card in gpu.pool(pinned, cards, env)] == ["MIG-2222-bb"]
+    both = {**pinned, "cuda_devices": [1, "MIG-2222"]}
+    assert [card.cuda for card in gpu.pool(both, cards, {})] == ["1", "MIG-2222-bb"]
+    gone = {"CUDA_VISIBLE_DEVICES": "1"}
+    why = "is pinned to MIG-2222, CUDA_VISIBLE_DEVICES=1 leaves 1"
+    assert gpu.fits(pinned, cards, gone) == why
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1111-aa")
     need = devices.need({"model": "m", "device": "gpu", "gpus": 1}, cards)
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
