@@ -11,14 +11,14 @@ Rows, with real uv, pip, index and cache:
   tells it (check_seconds), is taken off in the first row and left in in the second.
 - pip: the same lock by `python -m venv`, `pip install --no-deps`, wheels in pip's cache.
 - no-op: `make venvs` with 50 environments, built by hand: 150 empty .dist-info, a seal, a stamp.
-  The shortest of 15: it costs 0.08 s of processor, and whatever else the machine does comes on top.
 - turns, spread, waiting: how a run's models share devices (scheduling.py).
 - 1,000 models: nothing to do, one edited, all commented (planning.py).
 - start, together, rate: a server and its tasks, real vLLM and harness (serving.py).
 - launcher, cluster: models as jobs of a real Slurm, where there is one (launching.py).
 
-Works in build/bench, which is removed. Progress on stderr, the table on stdout. Status 1 where a
-row could not be measured; a missed target is told, not failed.
+Works in build/bench, which is removed. Progress on stderr, the table on stdout, and in
+docs/benchmarks.md where all rows were measured. Each figure is a median, with the least and the
+most behind it. Status 1 where a row could not be measured; a missed target is told, not failed.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(Path(__file__).parent), str(ROOT / "lib")]
 import launching  # noqa: E402 - beside this file
+import measure  # noqa: E402 - beside this file
 import planning  # noqa: E402 - beside this file
 import scheduling  # noqa: E402 - beside this file
 import serving  # noqa: E402 - beside this file
+from measure import Broken, Row  # noqa: E402
 
 from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
 from benchy.errors import say  # noqa: E402
@@ -49,26 +49,6 @@ HOUSE = ROOT / "build" / "bench"
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
 MANY, EACH = 50, 150  # environments, and distributions in each
 BUILD_TARGET, NOOP_TARGET = 1.15, 0.3
-
-
-@dataclass(frozen=True)
-class Row:
-    name: str
-    benchy: float | None
-    bare: float | None = None
-    ratio: float | None = None
-    target: str = "-"
-    met: bool | None = None
-
-    def cells(self) -> tuple[str, ...]:
-        verdict = "-" if self.met is None else "met" if self.met else "MISSED"
-        seconds = [f"{t:.2f} s" if t is not None else "-" for t in (self.benchy, self.bare)]
-        ratio = f"{self.ratio:.2f}" if self.ratio is not None else "-"
-        return self.name, *seconds, ratio, self.target, verdict
-
-
-class Broken(Exception):
-    """A command that had to work did not."""
 
 
 def environ() -> dict[str, str]:
@@ -149,22 +129,21 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
 
     pairs = turns(benchy, by_hand, rounds)
     shutil.rmtree(bare, ignore_errors=True)
-    whole, hand = (statistics.median(column) for column in zip(*pairs, strict=True))
-    built = [a - check for (a, _), check in zip(pairs, checks, strict=True)]
-    ratio = statistics.median(part / b for part, (_, b) in zip(built, pairs, strict=True))
-    ratio_whole = statistics.median(a / b for a, b in pairs)
+    built = [[a - check, b] for (a, b), check in zip(pairs, checks, strict=True)]
     target = f"<= {BUILD_TARGET}"
+    label = f"build {env}, without its check, beside uv"
     rows = [
-        Row(f"build {env}", statistics.median(built), hand, ratio, target, ratio <= BUILD_TARGET),
-        Row("  with its check", whole, hand, ratio_whole),
+        measure.beside(label, built, target, lambda _, __, ratio: ratio <= BUILD_TARGET),
+        Row("  with its check", *zip(*pairs, strict=True), [a / b for a, b in pairs]),
     ]
     if pip_rounds:
-        plain = pip(python, lock, pip_rounds)
-        rows.append(Row("  beside pip install", whole, plain, whole / plain))
+        plain, whole = pip(python, lock, pip_rounds), [a for a, _ in pairs]
+        ratio = measure.middle(whole) / measure.middle(plain)
+        rows.append(Row("  beside pip install", whole, plain, [ratio]))
     return rows
 
 
-def pip(python: Path, lock: Path, rounds: int) -> float:
+def pip(python: Path, lock: Path, rounds: int) -> list[float]:
     """Seconds of plain pip for the same packages; one round before, to fill its cache."""
     folder, took = HOUSE / "pip", []
     for number in range(rounds + 1):
@@ -174,7 +153,7 @@ def pip(python: Path, lock: Path, rounds: int) -> float:
         say("PIP", f"{seconds:.1f} s{'' if number else ' (fills its cache, not counted)'}")
         took.append(seconds)
     shutil.rmtree(folder)
-    return statistics.median(took[1:])
+    return took[1:]
 
 
 def noop_rows() -> list[Row]:
@@ -203,15 +182,13 @@ def noop_rows() -> list[Row]:
     for env in plan["environments"]:
         stand_in(env)
     run("make", "venvs")
-    seconds = min(run("make", "venvs") for _ in range(15))
+    seconds = [run("make", "venvs") for _ in range(15)]
     stale = subprocess.run(
         ["make", "-q", "-f", "mk/graph.mk", "environments"], cwd=HOUSE, env=environ(), check=False
     )
     if stale.returncode:
         raise Broken("the stand-in environments are not up to date: nothing was measured")
-    target = f"<= {NOOP_TARGET} s"
-    met = seconds <= NOOP_TARGET
-    return [Row(f"no-op make venvs, {MANY}", seconds, target=target, met=met)]
+    return [measure.alone(f"no-op make venvs, {MANY}", seconds, NOOP_TARGET)]
 
 
 def stand_in(env: str) -> None:
@@ -228,43 +205,23 @@ def stand_in(env: str) -> None:
     (folder / ".stamp").write_text(json.dumps(stamp))
 
 
-def scheduling_rows() -> list[Row]:
-    """How a run's models share devices."""
-    try:
-        return [Row(*cells) for cells in scheduling.rows(HOUSE / "leases")]
-    except RuntimeError as error:
-        raise Broken(str(error)) from None
-
-
-def planning_rows() -> list[Row]:
-    """What a thousand models cost."""
-    try:
-        return [Row(*cells) for cells in planning.rows()]
-    except (RuntimeError, subprocess.CalledProcessError) as error:
-        raise Broken(str(error)) from None
-
-
-def serving_rows() -> list[Row]:
-    """What a server and its tasks cost, on the quickstart's environments."""
-    try:
-        return [Row(*cells) for cells in serving.rows()]
-    except serving.Broken as error:
-        raise Broken(str(error)) from None
-
-
 def launching_rows() -> list[Row]:
     """What a launcher costs, and a queue of a hundred jobs."""
     try:
-        return [Row(*cells) for cells in launching.rows()]
+        return launching.rows()
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise Broken(str(error)) from None
 
 
-def show(rows: Sequence[Row]) -> None:
-    table = [("row", "benchy", "bare", "ratio", "target", "verdict"), *(r.cells() for r in rows)]
-    widths = [max(len(line[n]) for line in table) for n in range(len(table[0]))]
-    for line in table:
-        print("  ".join(cell.ljust(w) for cell, w in zip(line, widths, strict=True)).rstrip())
+def written(rows: Sequence[Row]) -> None:
+    """The table into docs/benchmarks.md, with the day and what it was measured on."""
+    page = ROOT / "docs/benchmarks.md"
+    begin, end = "<!-- rows: make bench writes them -->\n", "<!-- end of rows -->\n"
+    head, _, rest = page.read_text().partition(begin)
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    about = f"{time.strftime('%Y-%m-%d')}, {os.cpu_count()} cores, {memory:.0f} GiB\n\n"
+    table = f"{about}{measure.markdown(rows)}\n"
+    page.write_text(f"{head}{begin}{table}{end}{rest.partition(end)[2]}")
 
 
 def main(argv: list[str]) -> int:
@@ -281,23 +238,25 @@ def main(argv: list[str]) -> int:
     status = 0
     measures: list[Callable[[], list[Row]]] = [
         noop_rows,
-        scheduling_rows,
-        planning_rows,
+        lambda: scheduling.rows(HOUSE / "leases"),
+        planning.rows,
         lambda: build_rows(engine, version, options.rounds, options.pip),
     ]
     if not options.quick:
-        measures += [serving_rows, launching_rows]
+        measures += [serving.rows, launching_rows]
     try:
-        for measure in measures:
+        for rows_of in measures:
             house()
             try:
-                rows += measure()
+                rows += rows_of()
             except Broken as error:
                 status = 1
                 print(error, file=sys.stderr)
     finally:
         shutil.rmtree(HOUSE, ignore_errors=True)
-    show(rows)
+    print(measure.text(rows))
+    if not (status or options.quick):
+        written(rows)
     return status
 
 

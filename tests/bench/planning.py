@@ -15,22 +15,21 @@ import json
 import os
 import resource
 import shutil
-import statistics
 import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / "lib"), str(ROOT / "tests" / "build"), str(ROOT / "tests")]
+sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/build", "tests", "tests/bench")]
 import trees  # noqa: E402
+from measure import Broken, Row, alone, beside, in_turn, text  # noqa: E402
 
 from benchy import board, fetch, uv  # noqa: E402
 
-Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODELS, TASKS, REPEATS = 1000, ("alpha", "beta", "gamma", "delta", "epsilon"), 7
 MODEL = """\
@@ -87,7 +86,7 @@ def make(tree: trees.Tree, *words: str) -> float:
     begun = time.perf_counter()
     done = tree.make(*words)
     if done.status:
-        raise RuntimeError(f"make {' '.join(words)}:\n{done.text[-2000:]}")
+        raise Broken(f"make {' '.join(words)}:\n{done.text[-2000:]}")
     return time.perf_counter() - begun
 
 
@@ -125,17 +124,11 @@ def timed(tree: trees.Tree, *command: str) -> float:
     begun = time.perf_counter()
     done = subprocess.run(command, cwd=tree.root, env=tree.environ(), capture_output=True)
     if done.returncode:
-        raise RuntimeError(f"{command[0]}: {(done.stdout + done.stderr)[-1500:].decode()}")
+        raise Broken(f"{command[0]}: {(done.stdout + done.stderr)[-1500:].decode()}")
     return time.perf_counter() - begun
 
 
-def in_turn(*ways: Callable[[], float], repeats: int = REPEATS) -> list[float]:
-    """The median seconds of each way, one after another in every round."""
-    rounds = [[way() for way in ways] for _ in range(repeats)]
-    return [statistics.median(column) for column in zip(*rounds, strict=True)]
-
-
-def others(tree: trees.Tree) -> list[Cells]:
+def others(tree: trees.Tree) -> list[Row]:
     """Snakemake and doit, in an environment of their own."""
     tools = tree.base / "tools"
     environ = uv.variables()
@@ -151,12 +144,15 @@ def others(tree: trees.Tree) -> list[Cells]:
         ("Snakemake", 20.0, [snakemake, "-n", "--quiet", "--rerun-triggers", "mtime"]),
         ("doit", 3.0, [doit, "--dir", "."]),
     ):
-        mine, theirs = in_turn(
+        rounds = in_turn(
             lambda: make(tree, "results"), lambda c=command: timed(tree, *c), repeats=3
         )
-        ratio = theirs / mine
-        label = f"  beside {name} (its ÷ ours)"
-        found.append((label, mine, theirs, ratio, f">= {bound:g}", ratio >= bound))
+        ours, theirs = ([pair[n] for pair in rounds] for n in (0, 1))
+        ratios = [there / mine for mine, there in rounds]
+        label, target = f"  beside {name} (its over ours)", f">= {bound:g}"
+        found.append(
+            Row(label, ours, theirs, ratios, target, lambda _, __, ratio, b=bound: ratio >= b)
+        )
     return found
 
 
@@ -169,7 +165,7 @@ def edited(tree: trees.Tree, name: str) -> float:
     process = tree.start("results")
     while not (there := [e["pid"] for e in tree.events() if e["event"] == "start"]):
         if process.poll() is not None or time.time() - begun > 60:
-            raise RuntimeError(process.communicate()[0][-2000:])
+            raise Broken(process.communicate()[0][-2000:])
         time.sleep(0.02)
     # By the kernel's clock: the engine's own start-up is not ours.
     took = (board.ticks(there[0]) or 0) / os.sysconf("SC_CLK_TCK") - booted
@@ -183,7 +179,7 @@ def commented(tree: trees.Tree) -> float:
     tree.events()
     took = make(tree, "results")
     if tree.events():
-        raise RuntimeError("a comment made something run")
+        raise Broken("a comment made something run")
     return took
 
 
@@ -211,30 +207,28 @@ def thousand() -> Iterator[tuple[trees.Tree, list[str]]]:
         shutil.rmtree(base)
 
 
-def rows() -> list[Cells]:
+def rows() -> list[Row]:
     with thousand() as (tree, wanted):
         flat(tree, wanted)
         if "up to date" not in tree.make("results").text:
-            raise RuntimeError("the tree is not up to date: nothing was measured")
-        mine, bare = in_turn(
-            lambda: make(tree, "results"), lambda: timed(tree, "make", "-rR", "-f", "flat.mk")
+            raise Broken("the tree is not up to date: nothing was measured")
+        rounds = in_turn(
+            lambda: make(tree, "results"),
+            lambda: timed(tree, "make", "-rR", "-f", "flat.mk"),
+            repeats=REPEATS,
         )
-        ratio = mine / bare
-        found: list[Cells] = [
-            ("nothing to do, 1,000 x 5", mine, bare, ratio, "<= 3, 0.15 s",
-             ratio <= 3 and mine <= 0.15),
+        return [
+            beside(
+                "nothing to do, 1,000 x 5, beside a flat Makefile", rounds, "<= 3, <= 0.15 s",
+                lambda ours, _, ratio: ratio <= 3 and ours <= 0.15,
+            ),
             *others(tree),
+            alone("1,000 configs commented", [commented(tree) for _ in range(5)], 1.5),
+            alone("one config edited, to its server's start",
+                  [edited(tree, f"m050{n}") for n in range(7)], 0.6),
+            alone("memory of the plan of 1,000", [memory(tree) for _ in range(3)], 150, "MiB"),
         ]  # fmt: skip
-        took = statistics.median(commented(tree) for _ in range(3))
-        found.append(("1,000 configs commented", took, None, None, "<= 1.5 s", took <= 1.5))
-        took = statistics.median(edited(tree, f"m050{n}") for n in range(5))
-        found.append(("one config edited, to its start", took, None, None, "<= 0.6 s", took <= 0.6))
-        used = memory(tree)
-        found.append((f"memory of the plan: {used:.0f} MiB", None, None, None, "<= 150 MiB",
-                      used <= 150))  # fmt: skip
-        return found
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(*row, sep="\t")
+    print(text(rows()))

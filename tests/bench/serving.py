@@ -19,7 +19,6 @@ import os
 import shutil
 import signal
 import socket
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -32,15 +31,13 @@ from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(Path(__file__).parent))
+from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
+
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
-Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
 GENERATION = 60  # questions of each of the three tasks
 CHOICES = 1000  # questions of four endings each: half a minute, of which a start is little
 ROUNDS = int(os.environ.get("ROUNDS") or 3)
-
-
-class Broken(Exception):
-    """The set-up is not what its row says."""
 
 
 @contextmanager
@@ -150,16 +147,15 @@ def bare(base: Path) -> float:
         process.wait(60)
 
 
-def start_row(base: Path) -> Cells:
-    rounds = [(through_benchy(base), bare(base)) for _ in range(ROUNDS)]
-    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
-    bound = 1.05 * theirs + 0.5
-    told(rounds)
+def start_row(base: Path) -> Row:
+    rounds = [[through_benchy(base), bare(base)] for _ in range(ROUNDS)]
     label = "start of a server, beside the bare command"
-    return (label, ours, theirs, ours / theirs, "<= 1.05 x + 0.5 s", ours <= bound)
+    return beside(
+        label, rounds, "<= 1.05 x + 0.5 s", lambda ours, bare, _: ours <= 1.05 * bare + 0.5
+    )
 
 
-def together_row(base: Path) -> Cells:
+def together_row(base: Path) -> Row:
     rounds = []
     for _ in range(ROUNDS):
         pair = []
@@ -174,12 +170,9 @@ def together_row(base: Path) -> Cells:
                 raise Broken(f"{len(spans)} results, not 3")
             first, last = min(a for a, _ in spans), max(b for _, b in spans)
             pair.append((last - first).total_seconds())
-        rounds.append((pair[0], pair[1]))
-    told(rounds)
-    ratio = statistics.median(a / b for a, b in rounds)
-    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+        rounds.append(pair)
     label = "three generation tasks, together and in turn"
-    return (label, ours, theirs, ratio, "<= 0.75", ratio <= 0.75)
+    return beside(label, rounds, "<= 0.75", lambda _, __, ratio: ratio <= 0.75)
 
 
 BY_HAND = """
@@ -204,7 +197,7 @@ for _ in range(rounds):
 """
 
 
-def rate_row(base: Path) -> Cells:
+def rate_row(base: Path) -> Row:
     (base / "by_hand.py").write_text(BY_HAND)
     said = run(base, "bin/serve", "chooser", "--", sys.executable, "by_hand.py", str(ROUNDS))
     took = [float(line.split()[1]) for line in said.splitlines() if line.startswith("took ")]
@@ -212,19 +205,13 @@ def rate_row(base: Path) -> Cells:
     if len(took) != 2 * ROUNDS or requests["requests"] != 4 * CHOICES:
         raise Broken(f"{took}: {requests}")
     rounds = list(zip(took[::2], took[1::2], strict=True))
-    told(rounds)
-    ratio = statistics.median(theirs / ours for ours, theirs in rounds)
-    ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
+    ours, theirs = ([pair[n] for pair in rounds] for n in (0, 1))
     label = f"{4 * CHOICES} requests, rate beside the harness by hand"
-    return (label, ours, theirs, ratio, ">= 0.97", ratio >= 0.97)
+    rates = [hand / mine for mine, hand in rounds]
+    return Row(label, ours, theirs, rates, ">= 0.97", lambda _, __, ratio: ratio >= 0.97)
 
 
-def told(rounds: Sequence[tuple[float, float]]) -> None:
-    text = "  ".join(f"{ours:.2f}/{theirs:.2f}" for ours, theirs in rounds)
-    print(f"  {text}  (load {os.getloadavg()[0]:.1f})", file=sys.stderr, flush=True)
-
-
-def rows() -> list[Cells]:
+def rows() -> list[Row]:
     with tree() as base:
         run(base, "make", "-f", "mk/graph.mk", "planned")
         run(base, "bin/serve", "writer", "--test")  # makes the tiny model; caches are warm
@@ -232,5 +219,4 @@ def rows() -> list[Cells]:
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(*row, sep="\t")
+    print(text(rows()))

@@ -23,4 +23,4 @@ def test_nothing_to_do_for_fifty_environments_is_quick(
     bench.house()
     (row,) = bench.noop_rows()
     assert row.cells()[0] == "no-op make venvs, 50"
-    assert row.benchy < 2, "0.3 s is the target on a machine that does nothing else"
+    assert min(row.ours) < 2, "0.3 s is the target on a machine that does nothing else"
