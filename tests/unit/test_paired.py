@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import random
 import time
+from collections.abc import Callable
 
 import numpy
 import pytest
@@ -51,12 +52,13 @@ def test_the_interval_keeps_its_promise() -> None:
     assert 0.93 <= inside / 2000 <= 0.98
 
 
-@pytest.mark.parametrize(("n", "shift"), [(30, 0.0), (200, 0.1), (1000, 0.3)])
-def test_the_bootstrap_is_scipys(n: int, shift: float) -> None:
+@pytest.mark.parametrize(("n", "shift"), [(4, 0.5), (12, 0.2), (30, 0.0), (200, 0.1), (1000, 0.3)])
+def test_the_interval_is_scipys_bootstrap_as_wide_as_students_t(n: int, shift: float) -> None:
     rng = numpy.random.default_rng(n)
     a = rng.gamma(2.0, 1.0, n)
     b = a + rng.normal(shift, 0.7, n)
     found = paired.numbers(list(a), list(b))
+    mean = float(numpy.mean(b - a))
     theirs = stats.bootstrap(
         (b - a,),
         numpy.mean,
@@ -64,11 +66,125 @@ def test_the_bootstrap_is_scipys(n: int, shift: float) -> None:
         method="percentile",
         rng=numpy.random.default_rng(0),
     ).confidence_interval
-    width = theirs.high - theirs.low
-    assert (found.low, found.high) == pytest.approx((theirs.low, theirs.high), abs=0.05 * width)
-    assert found.difference == pytest.approx(float(numpy.mean(b - a)))
-    t = stats.ttest_rel(b, a).pvalue  # for samples as many as these the two agree
-    assert found.p == pytest.approx(t, abs=0.02)
+    wide = stats.t.ppf(0.975, n - 1) / stats.norm.ppf(0.975) * math.sqrt(n / (n - 1))
+    low, high = (mean + (end - mean) * wide for end in (theirs.low, theirs.high))
+    assert (found.low, found.high) == pytest.approx((low, high), abs=0.05 * (high - low))
+    assert found.difference == pytest.approx(mean)
+
+
+SERIES = [
+    [0.1, 0.2], [0.5, 1.0, 1.0, 1.0, 0.0, 0.0, 0.0], [0.3, -0.1, 0.2, 0.2, -0.1], [0.1] * 10,
+    [0.0, 0.0, 0.4, -0.2, 0.1, 0.3, 0.5, 0.2, -0.05, 0.0, 0.7],
+    [0.05 * k - 0.2 for k in range(14)], [0.1, -0.1, 0.2, -0.1],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("differences", SERIES)
+def test_the_p_value_is_scipys_of_all_permutations_of_pairs(differences: list[float]) -> None:
+    a = [1.0] * len(differences)
+    b = [1.0 + d for d in differences]
+    theirs = stats.permutation_test(
+        (b, a), lambda x, y: numpy.mean(x - y), permutation_type="samples", n_resamples=10**6
+    )
+    assert paired.numbers(a, b).p == pytest.approx(theirs.pvalue, abs=1e-12)
+
+
+@pytest.mark.parametrize(("n", "shift"), [(30, 0.25), (200, 0.1), (300, 0.05)])
+def test_of_many_samples_flips_are_drawn_as_scipy_draws_them(n: int, shift: float) -> None:
+    rng = numpy.random.default_rng(n)
+    a = rng.normal(0, 1, n)
+    b = a + rng.normal(shift, 0.7, n)
+    theirs = stats.permutation_test(
+        (b, a),
+        lambda x, y, axis: numpy.mean(x - y, axis=axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=20_000,
+        rng=numpy.random.default_rng(0),
+    )
+    assert paired.numbers(list(a), list(b)).p == pytest.approx(theirs.pvalue, abs=0.015)
+
+
+KINDS: dict[str, Callable[[random.Random], float]] = {
+    "normal": lambda dice: dice.gauss(0, 1),
+    "of F1": lambda dice: dice.random() - dice.random(),
+    "few of them": lambda dice: dice.uniform(-1, 1) if dice.random() < 0.3 else 0.0,
+    "halves": lambda dice: dice.choice([-1, -0.5, 0, 0, 0.5, 1]),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+def test_noise_is_a_difference_in_one_of_twenty_series_at_most(
+    n: int, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired, "LEAST", 500)
+    monkeypatch.setattr(paired, "MOST", 500)  # much faster, and hardly blunter
+    dice = random.Random(n)  # noqa: S311
+    rounds = 400
+    wrong = inside = 0
+    for _ in range(rounds):
+        found = paired.numbers([0.0] * n, [KINDS[kind](dice) for _ in range(n)])
+        assert found.p is not None
+        wrong += found.p < paired.LEVEL
+        inside += found.low is None or found.high is None or found.low <= 0 <= found.high
+    error = math.sqrt(0.05 * 0.95 / rounds)
+    assert wrong / rounds <= (0 if n < paired.FEWEST else 0.05 + 2.5 * error)
+    assert inside == rounds - wrong, "the interval says what p says"
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+def test_the_interval_holds_the_truth_for_few_samples_too(
+    n: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(paired, "LEAST", 500)
+    monkeypatch.setattr(paired, "MOST", 500)
+    dice = random.Random(100 + n)  # noqa: S311
+    rounds = 400
+    inside = 0
+    for _ in range(rounds):
+        found = paired.numbers([0.0] * n, [dice.gauss(0.5, 1) for _ in range(n)])
+        assert found.low is not None and found.high is not None
+        inside += found.low <= 0.5 <= found.high
+    assert inside / rounds >= 0.95 - 2.5 * math.sqrt(0.05 * 0.95 / rounds)
+
+
+SMALL = [
+    ("two samples", [0.0, 0.0], [0.1, 0.2]),
+    ("four of twelve, one by half", [0.0] * 12, [1.0, 1.0, 1.0, 0.5] + [0.0] * 8),
+    ("four of many", [0.0] * 20_000, [0.5] * 4 + [0.0] * 19_996),
+    ("five alike", [0.0] * 5, [0.1] * 5),
+]
+
+
+@pytest.mark.parametrize(("name", "a", "b"), SMALL, ids=[name for name, _, _ in SMALL])
+def test_too_few_samples_show_nothing(name: str, a: list[float], b: list[float]) -> None:
+    found = paired.numbers(a, b)
+    assert found.few and found.p is not None and found.p > paired.LEVEL
+    assert found.low is not None and found.high is not None and found.low <= 0 < found.high
+
+
+def test_flips_that_are_too_few_hold_no_difference_for_right_and_wrong_either() -> None:
+    found = paired.right_or_wrong([0.0] * 5 + [1.0] * 15, [1.0] * 20)  # Agresti and Min: above 0
+    assert found.few and found.p == pytest.approx(0.0625) and found.low is not None
+    assert found.low <= 0
+    four = paired.right_or_wrong([0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0])
+    assert four.least is None, "no accuracy differs by 1.2"
+
+
+def test_samples_that_are_all_alike_leave_some_room() -> None:
+    found = paired.numbers([0.2] * 10, [0.3] * 10)
+    share = stats.binomtest(0, 10).proportion_ci(method="exact").high
+    assert (found.low, found.high) == pytest.approx((0.1 - 0.1 * share, 0.1 + 0.1 * share))
+    same = paired.numbers([0.5, 0.2] * 5, [0.5, 0.2] * 5)
+    assert (same.low, same.high) == pytest.approx((-0.5 * share, 0.5 * share))
+    assert found.least is None and same.least is None
+
+
+@pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 101, 19_999])
+def test_students_t_is_scipys(degrees: int) -> None:
+    for share in (0.8, 0.975):
+        assert paired.student(share, degrees) == pytest.approx(stats.t.ppf(share, degrees))
 
 
 def test_the_same_numbers_give_the_same_verdict() -> None:
@@ -91,7 +207,8 @@ def test_many_samples_take_little_time_and_are_normal() -> None:
 
 
 def test_one_sample_and_no_difference() -> None:
-    assert paired.numbers([0.5], [0.7]).p is None
+    one = paired.numbers([0.5], [0.7])
+    assert (one.p, one.low, one.high, one.few) == (1.0, None, None, True)
     same = paired.numbers([0.5, 0.2], [0.5, 0.2])
     assert (same.difference, same.p) == (0, 1.0)
 
