@@ -12,8 +12,8 @@ import hashlib
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,22 +24,22 @@ from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
 from benchy.paired import Verdict
 from benchy.result import Result
 
-NOISE = 0.05  # p-values from which on a difference counts as noise
 SHOWN = 10  # ids of flipped samples that are named
 WIDE = 600  # characters of a flipped sample's prompt
 
 
 @dataclass(frozen=True)
 class Side:
-    """One result and where it lies."""
+    """One result and where it lies. stale: Make would make it anew; None where it is not known."""
 
     directory: Path
     result: Result
+    stale: bool | None = None
 
     @property
     def title(self) -> str:
         engine = self.result.engine
-        more = ", fallback" if self.result.fallback else ""
+        more = ", fallback" * self.result.fallback + ", stale" * bool(self.stale)
         return f"{self.result.model.config} ({engine.package} {engine.answered}{more})"
 
 
@@ -55,7 +55,8 @@ class Sample:
 @dataclass(frozen=True)
 class Row:
     """One metric of one task or group of the harness. parts: the tasks whose samples it is over. p:
-    with the number of rows allowed for. gained, lost: ids of samples that B has better, and A."""
+    with the number of rows allowed for. gained, lost: ids of samples that B has better, and A; so
+    too in the verdict, where less is better."""
 
     task: str
     metric: str
@@ -73,9 +74,11 @@ class Row:
         """Who is better, in a word."""
         if self.verdict.difference == 0 and not self.verdict.gained + self.verdict.lost:
             return "same"
+        if self.verdict.few and self.verdict.n < paired.FEWEST:
+            return "too few"
         if self.p is None:
             return "no test"
-        if self.p >= NOISE:
+        if self.p >= paired.LEVEL:
             return "noise"
         up = self.verdict.difference > 0
         return "B better" if up == (self.better is not False) else "A better"
@@ -112,15 +115,30 @@ def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]
             )
     if not common:
         raise UsageError(f"{a} and {b} have no task in common", "see `make status`")
-    return {
+    found = {
         task: (read(a / task), read(b / task))
         for task in sorted(common)
         if not tasks or task in tasks
     }
+    old = leaderboard.stale(side.result.limit for pair in found.values() for side in pair)
+    return {task: (aged(one, old), aged(two, old)) for task, (one, two) in found.items()}
 
 
 def read(where: Path) -> Side:
     return Side(where, document.read(where / "results.json"))
+
+
+def aged(side: Side, old: Mapping[Path, bool]) -> Side:
+    """With whether it is stale."""
+    return replace(side, stale=old.get(side.directory / "results.json"))
+
+
+def titles(both: Mapping[str, tuple[Side, Side]], which: int) -> dict[str, list[str]]:
+    """Of A (0) or B (1): each title, with the tasks that it is true of."""
+    found: dict[str, list[str]] = {}
+    for task, pair in both.items():
+        found.setdefault(pair[which].title, []).append(task)
+    return found
 
 
 def unlike(a: Result, b: Result) -> list[str]:
@@ -190,7 +208,7 @@ def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list
     ours, theirs = logged(a, parts, key), logged(b, parts, key)
     common = [i for i in ours if i in theirs and ours[i].doc == theirs[i].doc]
     others = len(ours.keys() | theirs.keys()) - len(common)
-    if ours and theirs and others:
+    if ours and theirs and others and a.result.limit == b.result.limit:
         wrong.append(f"{task}: {others} documents are not the same, {len(common)} are")
     x, y = [ours[i].value for i in common], [theirs[i].value for i in common]
     n = sum(a.result.counts.samples.get(part, 0) for part in parts)
@@ -204,6 +222,9 @@ def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list
         verdict = paired.numbers(x, y)
     gained = tuple(i for i in common if theirs[i].value > ours[i].value)
     lost = tuple(i for i in common if theirs[i].value < ours[i].value)
+    if one.higher_is_better is False:
+        gained, lost = lost, gained
+        verdict = replace(verdict, gained=verdict.lost, lost=verdict.gained)
     mean_a, mean_b = sum(x) / len(x), sum(y) / len(y)
     of = tuple(parts)
     return Row(task, key, mean_a, mean_b, verdict, one.higher_is_better, of, gained, lost)
@@ -257,12 +278,19 @@ def table(found: Sequence[Row]) -> Iterator[str]:
 def notes(found: Sequence[Row]) -> Iterator[str]:
     """What a reader has to know besides."""
     for r in found:
-        if r.word == "noise" and r.verdict.least:
+        v = r.verdict
+        if r.word == "noise" and v.least:
             yield (
-                f"{r.task}: noise. {r.verdict.n} samples show a difference of "
-                f"{r.verdict.least:.2g} four times out of five; this one is "
-                f"{abs(r.verdict.difference):.2g}."
+                f"{r.task}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
+                f"out of five; this one is {abs(v.difference):.2g}."
             )
+        if v.few:
+            yield (
+                f"{r.task}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
+                f"fewer than {paired.FEWEST} never show a difference."
+            )
+        elif r.word == "noise" and not v.least and v.test in ("McNemar", "bootstrap"):
+            yield f"{r.task}: too few samples to tell: {v.n}."
         if r.word == "no test":
             yield f"{r.task}: no test; neither samples nor standard errors are there."
         if r.verdict.test == "unpaired":
@@ -319,11 +347,10 @@ def main(argv: list[str]) -> int:
     if not found:
         raise Failure("the two have no metric in common")
     all_rows = adjusted([r for _, _, r in found])
-    first = next(iter(both.values()))
     if args.format == "json":
         told = {
-            "A": {"name": args.a, "title": first[0].title},
-            "B": {"name": args.b, "title": first[1].title},
+            "A": {"name": args.a, "title": "; ".join(titles(both, 0)), "tasks": titles(both, 0)},
+            "B": {"name": args.b, "title": "; ".join(titles(both, 1)), "tasks": titles(both, 1)},
             "unlike": [f"{m.file}: {m.what}" for m in mistakes],
             "rows": [{**asdict(r), "verdict": asdict(r.verdict), "word": r.word} for r in all_rows],
         }
@@ -331,7 +358,11 @@ def main(argv: list[str]) -> int:
         return 0
     for m in mistakes:
         print(f"unlike: {m.file}: {m.what}", file=sys.stderr)
-    print(f"A  {first[0].title}\nB  {first[1].title}\n")
+    for which, name in enumerate("AB"):
+        said = titles(both, which)
+        for title, of in said.items():
+            print(f"{name}  {title}" + (f": {', '.join(of)}" if len(said) > 1 else ""))
+    print()
     print("\n".join(table(all_rows)))
     words = list(notes(all_rows))
     print("\n".join(["", *words] if words else []))

@@ -113,7 +113,7 @@ def test_numbers_go_by_the_bootstrap_and_less_may_be_better(
     told = json.loads(said(capsys, "a", "b", "--format", "json"))
     (row,) = told["rows"]
     assert row["verdict"]["test"] == "bootstrap" and row["word"] == "B better"
-    assert row["verdict"]["high"] < 0 and len(row["lost"]) == 40
+    assert row["verdict"]["high"] < 0 and len(row["gained"]) == 40
 
 
 def test_several_tasks_are_tested_each_and_together(capsys: pytest.CaptureFixture[str]) -> None:
@@ -214,7 +214,65 @@ def test_mistakes(argv: list[str], words: str) -> None:
 def test_one_sample(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0]})
     put("b/smoke", {"t": [0.0]})
-    assert "+0 -1 of 1  noise" in said(capsys, "a", "b")
+    text = said(capsys, "a", "b")
+    assert "+0 -1 of 1  too few" in text and "t: too few samples to tell: 1 of 1 differ" in text
+
+
+def test_a_difference_that_no_accuracy_has_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0, 0.0, 1.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 1.0, 0.0, 1.0]})
+    text = said(capsys, "a", "b")
+    assert "t: too few samples to tell: 3 of 4 differ" in text and "four times" not in text
+    put("c/smoke", {"t": [0.0] * 4 + [1.0] * 3})
+    put("d/smoke", {"t": [1.0] * 4 + [0.0] * 3})
+    text = said(capsys, "c", "d")
+    assert "+4 -3 of 7  noise" in text and "t: too few samples to tell: 7." in text
+
+
+def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 8 + [1.0]}, "wrong,none")
+    put("b/smoke", {"t": [1.0] * 8 + [0.0]}, "wrong,none")
+    for name in ("a", "b"):
+        found = document.read(Path(f"results/{name}/smoke/results.json"))
+        metric = replace(found.metrics["t"]["wrong,none"], higher_is_better=False)
+        edit(f"{name}/smoke", metrics={"t": {"wrong,none": metric}})
+    text = said(capsys, "a", "b")
+    assert "0.039  +1 -8 of 9  A better" in text
+    assert "t: only B is right in 8\n" in text
+    assert "t: only A is right in 0, 1, 2, 3, 4, 5, 6, 7\n" in text
+
+
+def test_each_task_has_its_release(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        for task in ("smoke", "talk", "walk"):
+            put(f"{name}/{task}", {task: [1.0, 0.0]})
+    older = replace(made().engine, answered="0.7.0")
+    edit("b/talk", engine=older, fallback=True)
+    text = said(capsys, "a", "b")
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0): smoke, walk\n" in text
+    assert "B  b (vllm 0.7.0, fallback): talk\n" in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["B"]["tasks"] == {
+        "b (vllm 0.8.0)": ["smoke", "walk"], "b (vllm 0.7.0, fallback)": ["talk"],
+    }  # fmt: skip
+
+
+def test_what_is_stale_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]})
+    old = {Path("results/b/smoke/results.json"): True, Path("results/a/smoke/results.json"): False}
+    monkeypatch.setattr(compare.leaderboard, "stale", lambda limits: old)
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
+
+
+def test_another_limit_is_one_reason_and_not_two() -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 0.0]}, limit=2)
+    with pytest.raises(ConfigError) as refused:
+        compare.main(["a", "b"])
+    assert [m.what for m in refused.value.mistakes] == ["limit: null and 2"]
 
 
 def test_damaged_samples_count_as_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
