@@ -17,15 +17,12 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchy import leaderboard, likeness, names, paired, paths, samples
+from benchy import contrast, leaderboard, likeness, names, paired, paths, samples, wanted
 from benchy import result as document
 from benchy.entries import Entry
-from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
+from benchy.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.paired import Verdict
 from benchy.result import Result
-
-SHOWN = 10  # ids of flipped samples that are named
-WIDE = 600  # characters of a flipped sample's prompt
 
 
 @dataclass(frozen=True)
@@ -120,7 +117,7 @@ def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]
         for task in sorted(common)
         if not tasks or task in tasks
     }
-    old = leaderboard.stale(side.result.limit for pair in found.values() for side in pair)
+    old = wanted.stale(side.result.limit for pair in found.values() for side in pair)
     return {task: (aged(one, old), aged(two, old)) for task, (one, two) in found.items()}
 
 
@@ -131,14 +128,6 @@ def read(where: Path) -> Side:
 def aged(side: Side, old: Mapping[Path, bool]) -> Side:
     """With whether it is stale."""
     return replace(side, stale=old.get(side.directory / "results.json"))
-
-
-def titles(both: Mapping[str, tuple[Side, Side]], which: int) -> dict[str, list[str]]:
-    """Of A (0) or B (1): each title, with the tasks that it is true of."""
-    found: dict[str, list[str]] = {}
-    for task, pair in both.items():
-        found.setdefault(pair[which].title, []).append(task)
-    return found
 
 
 def unlike(a: Result, b: Result) -> list[str]:
@@ -249,75 +238,6 @@ def _fields(row: Row) -> dict[str, Any]:
     return {name: getattr(row, name) for name in Row.__dataclass_fields__}
 
 
-def table(found: Sequence[Row]) -> Iterator[str]:
-    head = ("task", "metric", "A", "B", "B - A", "95 % interval", "p", "flips", "")
-    lines = [head]
-    for r in found:
-        v = r.verdict
-        small = max(abs(r.a), abs(r.b)) <= 1
-        form = "{:.4f}" if small else "{:.2f}"
-        signed = "{:+.4f}" if small else "{:+.2f}"
-        known = v.low is not None and v.high is not None
-        between = f"{signed.format(v.low)} … {signed.format(v.high)}" if known else "-"
-        flips = f"+{v.gained} -{v.lost} of {v.n}" if v.test not in ("unpaired", "none") else "-"
-        p = "-" if r.p is None else "<0.001" if r.p < 0.001 else f"{r.p:.3f}"
-        lines.append(
-            (r.task, r.metric.removesuffix(",none"), form.format(r.a), form.format(r.b),
-             signed.format(v.difference), between, p, flips, r.word)
-        )  # fmt: skip
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    left = (0, 1, 8)
-    for line in lines:
-        cells = [
-            f"{cell:<{widths[n]}}" if n in left else f"{cell:>{widths[n]}}"
-            for n, cell in enumerate(line)
-        ]
-        yield "  ".join(cells).rstrip()
-
-
-def notes(found: Sequence[Row]) -> Iterator[str]:
-    """What a reader has to know besides."""
-    for r in found:
-        v = r.verdict
-        if r.word == "noise" and v.least:
-            yield (
-                f"{r.task}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
-                f"out of five; this one is {abs(v.difference):.2g}."
-            )
-        if v.few:
-            yield (
-                f"{r.task}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
-                f"fewer than {paired.FEWEST} never show a difference."
-            )
-        elif r.word == "noise" and not v.least and v.test in ("McNemar", "bootstrap"):
-            yield f"{r.task}: too few samples to tell: {v.n}."
-        if r.word == "no test":
-            yield f"{r.task}: no test; neither samples nor standard errors are there."
-        if r.verdict.test == "unpaired":
-            yield f"{r.task}: by standard errors alone (no samples, or no mean over them): blunt."
-        for whose, ids in (("B", r.gained), ("A", r.lost)):
-            if ids and r.verdict.test == "McNemar":
-                more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-                yield f"{r.task}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
-    if sum(r.verdict.test != "combined" for r in found) > 1:
-        yield "p allows for the number of tasks compared (Holm)."
-
-
-def flipped(a: Side, b: Side, row: Row, count: int) -> Iterator[str]:
-    """Up to `count` samples each way, with prompt, what was expected and both answers."""
-    ours, theirs = logged(a, row.parts, row.metric), logged(b, row.parts, row.metric)
-    for ids in (row.gained, row.lost):
-        for i in ids[:count]:
-            one = samples.shown(row.task, ours[i].whole)
-            two = samples.shown(row.task, theirs[i].whole)
-            yield f"--- {row.task} {i}: A {ours[i].value:g}, B {theirs[i].value:g}"
-            prompt = str(one["prompt"])
-            yield printable("…" + prompt[-WIDE:] if len(prompt) > WIDE else prompt)
-            yield f"    expected  {printable(str(one['target'])[:WIDE])}"
-            yield f"    A         {printable(str(one['answer'])[:WIDE])}"
-            yield f"    B         {printable(str(two['answer'])[:WIDE])}"
-
-
 def main(argv: list[str]) -> int:
     """bin/compare A B; status 2 where they are unlike. Raises ConfigError, Failure."""
     parser = argparse.ArgumentParser(
@@ -347,10 +267,11 @@ def main(argv: list[str]) -> int:
     if not found:
         raise Failure("the two have no metric in common")
     all_rows = adjusted([r for _, _, r in found])
+    titles = [contrast.titles(both, which) for which in (0, 1)]
     if args.format == "json":
         told = {
-            "A": {"name": args.a, "title": "; ".join(titles(both, 0)), "tasks": titles(both, 0)},
-            "B": {"name": args.b, "title": "; ".join(titles(both, 1)), "tasks": titles(both, 1)},
+            "A": {"name": args.a, "title": "; ".join(titles[0]), "tasks": titles[0]},
+            "B": {"name": args.b, "title": "; ".join(titles[1]), "tasks": titles[1]},
             "unlike": [f"{m.file}: {m.what}" for m in mistakes],
             "rows": [{**asdict(r), "verdict": asdict(r.verdict), "word": r.word} for r in all_rows],
         }
@@ -358,15 +279,15 @@ def main(argv: list[str]) -> int:
         return 0
     for m in mistakes:
         print(f"unlike: {m.file}: {m.what}", file=sys.stderr)
-    for which, name in enumerate("AB"):
-        said = titles(both, which)
-        for title, of in said.items():
-            print(f"{name}  {title}" + (f": {', '.join(of)}" if len(said) > 1 else ""))
+    for name, of_it in zip("AB", titles, strict=True):
+        for title, of in of_it.items():
+            print(f"{name}  {title}" + (f": {', '.join(of)}" if len(of_it) > 1 else ""))
     print()
-    print("\n".join(table(all_rows)))
-    words = list(notes(all_rows))
+    print("\n".join(contrast.table(all_rows)))
+    words = list(contrast.notes(all_rows))
     print("\n".join(["", *words] if words else []))
-    for a, b, r in found:
-        for line in flipped(a, b, r, int(args.flips)):
+    for a, b, r in found if int(args.flips) else ():
+        ours, theirs = (logged(side, r.parts, r.metric) for side in (a, b))
+        for line in contrast.flipped(r, ours, theirs, int(args.flips)):
             print(line)
     return 0

@@ -1,0 +1,94 @@
+"""How a comparison is told: the table, what a reader must know besides, samples side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from benchy import paired, samples
+from benchy.errors import printable
+
+if TYPE_CHECKING:
+    from benchy.compare import Row, Sample, Side
+
+SHOWN = 10  # ids of flipped samples that are named
+WIDE = 600  # characters of a flipped sample's prompt
+
+
+def titles(both: Mapping[str, tuple[Side, Side]], which: int) -> dict[str, list[str]]:
+    """Of A (0) or B (1): each title, with the tasks that it is true of."""
+    found: dict[str, list[str]] = {}
+    for task, pair in both.items():
+        found.setdefault(pair[which].title, []).append(task)
+    return found
+
+
+def table(found: Sequence[Row]) -> Iterator[str]:
+    head = ("task", "metric", "A", "B", "B - A", "95 % interval", "p", "flips", "")
+    lines = [head]
+    for r in found:
+        v = r.verdict
+        small = max(abs(r.a), abs(r.b)) <= 1
+        form = "{:.4f}" if small else "{:.2f}"
+        signed = "{:+.4f}" if small else "{:+.2f}"
+        known = v.low is not None and v.high is not None
+        between = f"{signed.format(v.low)} … {signed.format(v.high)}" if known else "-"
+        flips = f"+{v.gained} -{v.lost} of {v.n}" if v.test not in ("unpaired", "none") else "-"
+        p = "-" if r.p is None else "<0.001" if r.p < 0.001 else f"{r.p:.3f}"
+        lines.append(
+            (r.task, r.metric.removesuffix(",none"), form.format(r.a), form.format(r.b),
+             signed.format(v.difference), between, p, flips, r.word)
+        )  # fmt: skip
+    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
+    left = (0, 1, 8)
+    for line in lines:
+        cells = [
+            f"{cell:<{widths[n]}}" if n in left else f"{cell:>{widths[n]}}"
+            for n, cell in enumerate(line)
+        ]
+        yield "  ".join(cells).rstrip()
+
+
+def notes(found: Sequence[Row]) -> Iterator[str]:
+    """What a reader has to know besides."""
+    for r in found:
+        v = r.verdict
+        if r.word == "noise" and v.least:
+            yield (
+                f"{r.task}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
+                f"out of five; this one is {abs(v.difference):.2g}."
+            )
+        if v.few:
+            yield (
+                f"{r.task}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
+                f"fewer than {paired.FEWEST} never show a difference."
+            )
+        elif r.word == "noise" and not v.least and v.test in ("McNemar", "bootstrap"):
+            yield f"{r.task}: too few samples to tell: {v.n}."
+        if r.word == "no test":
+            yield f"{r.task}: no test; neither samples nor standard errors are there."
+        if r.verdict.test == "unpaired":
+            yield f"{r.task}: by standard errors alone (no samples, or no mean over them): blunt."
+        for whose, ids in (("B", r.gained), ("A", r.lost)):
+            if ids and r.verdict.test == "McNemar":
+                more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
+                yield f"{r.task}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
+    if sum(r.verdict.test != "combined" for r in found) > 1:
+        yield "p allows for the number of tasks compared (Holm)."
+
+
+def flipped(
+    row: Row, ours: Mapping[str, Sample], theirs: Mapping[str, Sample], count: int
+) -> Iterator[str]:
+    """Up to `count` samples each way, with prompt, what was expected and both answers. ours,
+    theirs: the row's samples of A, of B."""
+    for ids in (row.gained, row.lost):
+        for i in ids[:count]:
+            one = samples.shown(row.task, ours[i].whole)
+            two = samples.shown(row.task, theirs[i].whole)
+            yield f"--- {row.task} {i}: A {ours[i].value:g}, B {theirs[i].value:g}"
+            prompt = str(one["prompt"])
+            yield printable("…" + prompt[-WIDE:] if len(prompt) > WIDE else prompt)
+            yield f"    expected  {printable(str(one['target'])[:WIDE])}"
+            yield f"    A         {printable(str(one['answer'])[:WIDE])}"
+            yield f"    B         {printable(str(two['answer'])[:WIDE])}"
