@@ -166,7 +166,7 @@ def write(board: Board) -> int:
             if entry:
                 about = entry.path.stat()
                 key = f"{_version()} {about.st_mtime_ns} {about.st_size}"
-                parts[entry.task] = samples.write(entry.path.parent, entry.result, key)
+                parts[entry.task] = samples.write(entry.path.parent, entry.result, key, entry.score)
         page.put(path, text(row, board, parts) + last.decode())
         written += 1
     return written

@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchy.result import Result
+from benchy.result import Result, Score
 
 PART = 400_000  # characters in a part, about; some 200 samples of a usual task
 LONG = 8_000  # characters of a text that a part holds
@@ -45,9 +45,34 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
                 yield sample
 
 
-def shown(task: str, sample: dict[str, Any]) -> dict[str, Any]:
-    """What a page shows of a sample. ok: 1 right, 0 wrong, -1 neither (a metric that is no
-    yes-or-no); choices: [text, log-likelihood] of multiple choice."""
+def yes_or_no(path: Path, by: Score) -> bool:
+    """Is the metric of this score 0 or 1 in all samples of a file that are of its filter?"""
+    of_it = [right(sample, by) for sample in read(path) if _filter(sample) == _asked(by)[1]]
+    return bool(of_it) and -1 not in of_it
+
+
+def right(sample: dict[str, Any], by: Score | None) -> int:
+    """1 right, 0 wrong by the metric of this score; -1 where it says neither."""
+    if by is None or _filter(sample) != _asked(by)[1]:
+        return -1
+    value = sample.get(_asked(by)[0])
+    if not isinstance(value, int | float) or value not in (0, 1):
+        return -1
+    return int(value != (by.higher_is_better is False))
+
+
+def _asked(by: Score) -> tuple[str, str]:
+    metric, _, chosen = by.metric.partition(",")
+    return metric, chosen or "none"
+
+
+def _filter(sample: dict[str, Any]) -> object:
+    return sample.get("filter", "none")
+
+
+def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[str, Any]:
+    """What a page shows of a sample. by: what tells right from wrong, None for nothing. ok: 1
+    right, 0 wrong, -1 neither; choices: [text, log-likelihood] of multiple choice."""
     calls = sample.get("arguments")
     values = list(calls.values()) if isinstance(calls, dict) else list(calls or [])
     arguments = [list(v.values()) if isinstance(v, dict) else v for v in values]
@@ -74,10 +99,8 @@ def shown(task: str, sample: dict[str, Any]) -> dict[str, Any]:
     elif len(raw) == 1 and text(raw[0]) != out["answer"]:
         out["raw"] = text(raw[0])
     metrics = [m for m in sample.get("metrics") or [] if isinstance(m, str)]
-    scores = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
-    out["scores"] = scores
-    yes_no = [v for v in scores.values() if v in (0, 1)]
-    out["ok"] = int(yes_no[0]) if yes_no else -1
+    out["scores"] = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
+    out["ok"] = right(sample, by)
     return out
 
 
@@ -106,10 +129,12 @@ def _number(value: object) -> float | None:
         return None
 
 
-def write(directory: Path, result: Result, key: str) -> int:
-    """Bring the script files of a result up to date; how many parts there are. key: changes with
-    all that they are made of; the first part carries it and is written last."""
-    head = f"// {key}\n"
+def write(directory: Path, result: Result, key: str, score: Score | None = None) -> int:
+    """Bring the script files of a result up to date; how many parts there are. score: the number
+    for the table, by whose metric samples are right or wrong; None for the result's own. key:
+    changes with all else that they are made of; the first part carries it and is written last."""
+    score = score or result.score
+    head = f"// {key} {score.metric} {score.higher_is_better}\n"
     first = directory / "samples-1.js"
     try:
         with first.open(encoding="utf-8") as file:
@@ -138,8 +163,9 @@ def write(directory: Path, result: Result, key: str) -> int:
         size, part = 0, []
 
     for task, path in files(directory, result):
+        by = score if yes_or_no(path, score) else None
         for sample in read(path):
-            one = shown(task, sample)
+            one = shown(task, sample, by)
             long = {k: v for k, v in one.items() if isinstance(v, str) and len(v) > LONG}
             if long:
                 name = f"samples-{count + 1}-{len(part)}.js"
