@@ -103,7 +103,7 @@ class Base:
         known, settings = self.known, self.settings or schema.Settings()
         return House(
             settings, known.engines, known.providers, known.tasks, tuple(models),
-            tuple(self.reader.inputs),
+            tuple(self.reader.inputs), self.reader.documents,
         )  # fmt: skip
 
 

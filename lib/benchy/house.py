@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -72,3 +73,4 @@ class House:
     tasks: dict[str, schema.Task]
     models: tuple[Model, ...]
     inputs: tuple[Path, ...]  # every file and directory that decided anything
+    documents: Mapping[str, Document] = field(default_factory=dict)  # file → its keys' lines

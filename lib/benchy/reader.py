@@ -47,6 +47,7 @@ class Reader:
         self.root, self.knobs = root, knobs
         self.mistakes: list[Mistake] = []
         self.inputs: list[Path] = []
+        self.documents: dict[str, Document] = {}
 
     def shown(self, path: Path) -> str:
         """A path as messages and rules show it: relative to the root where it lies below it."""
@@ -112,6 +113,7 @@ class Reader:
         except ConfigError as error:
             self.mistakes += error.mistakes
             return None, Document(name)
+        self.documents[name] = document
         return self.validated(kind, document.data, document), document
 
     def validated(

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import origin, paths
 from benchy.content import content_of, sha256
 from benchy.envspec import Surroundings, environment_spec, git_source, path_source
 from benchy.errors import UsageError
@@ -62,6 +62,7 @@ def server(
         "defaults": model.defaults,
         "variables": model.variables,
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
+        "where": origin.of_model(model, house),
         "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
         "gone": _gone(model),
         "chat": model.chat,
@@ -174,6 +175,7 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
     how = {
         "name": name,
         "source": source,
+        "where": origin.of_task(name, house),
         "environment": env["env"],
         "include_path": folder,
         "offline": task.offline,
