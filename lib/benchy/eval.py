@@ -317,10 +317,19 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
     for file in left.files:
         (inside / file).parent.mkdir(parents=True, exist_ok=True)
         (left.directory / file).replace(inside / file)
-    # What it was made from, field by field: bin/why compares with it.
-    aside = directory / f".spec.json.{os.getpid()}"
-    aside.write_bytes(job.spec_bytes)
-    aside.replace(directory / "spec.json")
+    # What it was made from, field by field and package by package: bin/why compares with it.
+    envs = {
+        "engine": job.server["environment"],
+        "harness": job.spec["task"]["harness_environment"],
+    }
+    packages = {part: provenance.packages(env) for part, env in envs.items()}
+    for name, data in (
+        ("spec.json", job.spec_bytes),
+        ("packages.json", json.dumps(packages, sort_keys=True, indent=1).encode()),
+    ):
+        aside = directory / f".{name}.{os.getpid()}"
+        aside.write_bytes(data)
+        aside.replace(directory / name)
     document.write(made, job.target)
     content.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
     kept = {directory / name for name in made.harness_output}

@@ -32,6 +32,13 @@ def lock_sha256(env: str) -> str | None:
     return inside or lockfile.digest(paths.lock(env)) or None
 
 
+def packages(env: str) -> dict[str, str]:
+    """Name → release (or URL) of each package of the lock that an environment was built from."""
+    inside = paths.env_dir(env) / "lock"
+    lock = inside if inside.exists() else paths.lock(env)
+    return {package.name: package.version for package in lockfile.packages(lock)}
+
+
 def digest(directory: Path) -> str:
     """sha256 over the names, sizes and bytes of a model's files, hidden ones left out; of a file
     over 64 MiB its first and last MiB. Raises OSError."""

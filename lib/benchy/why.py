@@ -1,7 +1,8 @@
 """bin/why: what makes a result stale.
 
 Compares the result spec as it is planned now with the one that the result was made from (kept
-beside it as spec.json), field by field, and the locks of both environments by their age.
+beside it as spec.json), field by field, and the locks of both environments with the packages that
+it was made with (packages.json). Where a field was written, the specs of server and task say.
 """
 
 from __future__ import annotations
@@ -9,14 +10,19 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import board, lockfile, names, origin, paths
 from benchy.errors import Failure, UsageError
-from benchy.graph import Graph
+from benchy.graph import Graph, select
+from benchy.lockfile import Package
+from benchy.run import graph_for, knob
+
+MOST = 5  # packages of a lock that are named
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
@@ -29,13 +35,12 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
 
 
 def reasons(target: Path) -> list[str]:
-    """Why a result is stale, one line a reason; [] if it is not. Failure if it can't be known."""
+    """Why a result is stale, one line a reason, what was edited first; [] if it is not. Failure if
+    it can't be known."""
     limit, model, task = parts(target)
     spec_path = paths.result_spec(model, task, limit)
     if not spec_path.exists():
-        raise Failure(
-            f"no configuration asks for {target}", "`make plan` lists what would be built"
-        )
+        raise unasked(target)
     if not target.exists():
         return ["it was never made"]
     now = json.loads(spec_path.read_text())
@@ -44,18 +49,59 @@ def reasons(target: Path) -> list[str]:
     except (OSError, ValueError):
         made = now  # made before spec.json was kept, or moved: only the ages can tell
     found = [
-        f"{key}: {short(a)} → {short(b)}{origin(model, key)}"
-        for key, a, b in differences(made, now)
+        f"{field}: {short(a)} → {short(b)}{written(model, now, field)}"
+        for field, a, b in origin.last(differences(made, now))
     ]
-    for env in (now["engine"]["environment"], now["task"]["harness_environment"]):
-        lock = paths.lock(env)
-        if not lock.exists():
-            found.append(f"{lock} is not resolved yet")
-        elif lock.stat().st_mtime > target.stat().st_mtime:
-            found.append(f"{lock} has changed since: other packages")
+    for part, of in (("engine", "environment"), ("task", "harness_environment")):
+        if made[part][of] == now[part][of]:
+            found += packages(target, "harness" if part == "task" else part, now[part][of])
     if not found and spec_path.stat().st_mtime > target.stat().st_mtime:
         found.append(f"{spec_path} is newer than the result")
     return found
+
+
+def unasked(target: Path) -> Failure:
+    """What is told of a result that is in no plan."""
+    mend = "`make plan` lists what would be built"
+    if target.exists():
+        mend = "`make gc` lists what nothing asks for, and removes it"
+    return Failure(f"no configuration asks for {target}", mend)
+
+
+def packages(target: Path, part: str, env: str) -> Iterator[str]:
+    """What of the lock of an environment makes a result stale. part: engine or harness."""
+    lock, spec = paths.lock(env), paths.env_spec(env)
+    if not lock.exists():
+        yield f"{lock} is not resolved yet"
+    elif spec.exists() and spec.stat().st_mtime > lock.stat().st_mtime:
+        yield f"{lock} is to be resolved anew: {spec} has changed"
+    elif lock.stat().st_mtime > target.stat().st_mtime:
+        old = packages_of(target, part, env)
+        if old is None:
+            yield f"{lock} has changed since: other packages"
+            return
+        now = [Package(package.name, package.version) for package in lockfile.packages(lock)]
+        changed = [line.removeprefix("~ ") for line in lockfile.differences(old, now)]
+        more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
+        what = ", ".join(changed[:MOST]) or "the same packages, from other files or resolved anew"
+        yield f"{lock} has changed since: {what}{more}"
+
+
+def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
+    """What a result was made with; None where nobody kept it."""
+    try:
+        kept = json.loads(target.with_name("packages.json").read_text())[part]
+        return [Package(name, version) for name, version in kept.items()]
+    except (OSError, ValueError, KeyError):
+        pass
+    try:  # made by an older benchy: the environment may still be the one that it was made in
+        made = json.loads(target.read_text())[part]["lock_sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+    inside = paths.env_dir(env) / "lock"
+    if not made or lockfile.digest(inside) != made:
+        return None
+    return [Package(package.name, package.version) for package in lockfile.packages(inside)]
 
 
 def made(target: Path) -> str:
@@ -64,11 +110,20 @@ def made(target: Path) -> str:
     return when.strftime("%Y-%m-%d %H:%M")
 
 
-def origin(model: str, key: str) -> str:
-    """Where the value of an option was written, for the end of a line."""
+def written(model: str, spec: dict[str, Any], field: str) -> str:
+    """Where the value of a field was written, for the end of a line; "" where that is not known."""
+    part, _, rest = field.partition(".")
+    task = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
     server = json.loads(paths.server_spec(model).read_text())
-    where = server.get("origin", {}).get(key.rpartition(".")[2], server["source"])
-    return f"  ({where})"
+    if part == "fallback" and server.get("fallback"):
+        where = str(paths.failed(server["fallback"]["environment"]))
+    elif field.startswith("task.files."):
+        where = f"{task['include_path']}/{field.removeprefix('task.files.')}"
+    elif part == "task":
+        where = origin.place(task.get("where", {}), rest)
+    else:
+        where = origin.place(server.get("where", {}), field)
+    return f"  ({where.replace('SET:1', 'SET')})" if where else ""
 
 
 def short(value: Any) -> str:
@@ -77,41 +132,95 @@ def short(value: Any) -> str:
 
 
 def parts(target: Path) -> tuple[int | None, str, str]:
-    """results/[limit-N/]MODEL/TASK/results.json → (N, MODEL, TASK)"""
+    """results/[limit-N/]MODEL/TASK/results.json → (N, MODEL, TASK). Raises UsageError."""
     words = target.parts
     limit = None
     if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
         limit, words = int(words[1][6:]), (words[0], *words[2:])
     if len(words) != 4 or words[0] != "results" or words[3] != "results.json":
-        raise UsageError(f"{target} is no result", "write TARGET=results/MODEL/TASK/results.json")
+        raise UsageError(
+            f"{target} is no result", "write TARGET=results/MODEL/TASK/results.json", "TARGET"
+        )
     return limit, words[1], words[2]
 
 
+def named(text: str) -> Path:
+    """A result as Make names it, whether a person gave its path, an absolute one, or its folder."""
+    path = Path(text)
+    if path.is_absolute():
+        for root in (paths.ROOT, Path.cwd()):
+            if path.is_relative_to(root):
+                path = path.relative_to(root)
+                break
+    return path if path.name == "results.json" else path / "results.json"
+
+
+def look(graph: Graph) -> dict[str, Any]:
+    """The plan, made anew where configs have changed; as it lies there while somebody runs, who
+    must not get one of our knobs. Raises Failure."""
+    if not any(board.runs()):
+        return graph.plan()
+    print("by the last plan: a run is under way", file=sys.stderr)
+    try:
+        return graph.read()
+    except (OSError, ValueError):
+        raise Failure("there is no plan yet", "wait for the run, or ask again then") from None
+
+
+def asked(limit: int | None, model: str, task: str) -> bool:
+    """Is there a configuration that asks for this result? Its specs are then up to date, but those
+    of a single file that lies elsewhere, which are as `make eval` left them."""
+    graph = Graph("build")
+    try:
+        default = graph.read()["limit"]  # of config.yaml, maybe
+    except (OSError, ValueError):
+        default = None
+    if limit != default or os.environ.get("LIMIT"):
+        os.environ["LIMIT"] = str(limit or "")
+        graph = Graph(f"build/{paths.limit_dir(limit)}".rstrip("/"))
+    plan = look(graph)
+    if plan["limit"] == limit and task in plan["models"].get(model, {"tasks": ()})["tasks"]:
+        return True
+    folder = paths.BUILD / "eval" / names.config_of(model) / paths.limit_dir(limit)
+    try:
+        facts = Graph(str(folder)).read()["models"][model]
+    except (OSError, ValueError, KeyError):
+        return False
+    return task in facts["tasks"] and Path(facts["source"]).exists()
+
+
 def main(argv: list[str]) -> int:
-    parser = argparse.ArgumentParser(prog="bin/why", description="what makes a result stale")
+    """bin/why [TARGET]; without one, MODELS, TASKS, LIMIT and CONFIG choose. Raises UsageError,
+    Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/why",
+        description="What makes a result stale. Without TARGET: all that is stale, of what the "
+        "knobs MODELS, TASKS, LIMIT and CONFIG choose.",
+    )
     parser.add_argument("target", nargs="?", default=os.environ.get("TARGET") or None)
     args = parser.parse_args(argv)
-    graph = Graph("build")
-    plan = graph.plan()
+    single = bool(os.environ.get("CONFIG"))
     if args.target:
-        target = Path(args.target)
-        limit, model, _ = parts(target)
-        if limit or model not in plan["models"]:
-            graph = Graph(f"build/limit-{limit}" if limit else f"build/eval/{model}", not limit)
+        target = named(args.target)
+        limit, model, task = parts(target)
+        if single:
+            look(graph_for("eval"))
+        if not asked(limit, model, task):
+            raise unasked(target)
         found = reasons(target)
         print(f"{target}: {'stale' if found else f'up to date, made {made(target)}'}")
         for line in found:
             print(f"  {line}")
         return 0
-    targets = [
-        str(paths.result(m, t, plan["limit"]))
-        for m, f in plan["models"].items()
-        for t in f["tasks"]
-    ]
-    stale = [t for t in graph.stale(targets) if t in targets]
-    for name in stale:
+    graph = graph_for("eval" if single else "results")
+    targets = select(look(graph), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
+    stale = (
+        set(graph.stale([f"--old-file={graph.directory}/rules.mk", *targets])) if targets else ()
+    )
+    chosen = [t for t in targets if t in stale]
+    for name in chosen:
         found = reasons(Path(name))
         print(f"{name}: {found[0] if found else 'stale'}")
-    if not stale:
+    if not chosen:
         print("everything is up to date")
     return 0

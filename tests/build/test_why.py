@@ -1,0 +1,153 @@
+"""make why: field, file and line of what was edited, the packages of a lock; real make, stand-in
+engine."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from trees import Tree
+
+TARGET = "TARGET=results/three/alpha/results.json"
+MODEL = "models/three.yaml"
+EDITS = [
+    ("a task's key", "tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3",
+     "task.num_fewshot: null → 3  (configs/tasks/alpha.yaml:3)"),
+    ("a key below a task's", "tasks/alpha.yaml", "offline: true",
+     "offline: true\n\ngen_kwargs:\n  top_k: 3",
+     "task.gen_kwargs.top_k: null → 3  (configs/tasks/alpha.yaml:5)"),
+    ("a task's default", "tasks/alpha.yaml", "offline: true",
+     "offline: true\ndefaults: {max_length: 64}",
+     "task.max_length: null → 64  (configs/tasks/alpha.yaml:3)"),
+    ("another task of the harness", "tasks/alpha.yaml", "standin_alpha", "standin_beta",
+     'task.task_name: ["standin_alpha"] → ["standin_beta"]  (configs/tasks/alpha.yaml:1)'),
+    ("another model", MODEL, "acme/three", "acme/four",
+     'model.name: "acme/three" → "acme/four"  (configs/models/three.yaml:2)'),
+    ("another release", MODEL, '"1.0.0"', '"2.0.0"',
+     'engine.version: "1.0.0" → "2.0.0"  (configs/models/three.yaml:5)'),
+    ("the provider's release, once the model names none", MODEL, 'vllm_version: "1.0.0", ', "",
+     'engine.version: "1.0.0" → "2.0.0"  (configs/models/three.yaml)'),
+    ("an option of the model", MODEL, "256", "128",
+     "options.max_model_len: 256 → 128  (configs/models/three.yaml:5)"),
+    ("an option that is gone", MODEL, "max_model_len: 256", "",
+     "options.max_model_len: 256 → 512  (configs/providers/standin.yaml:2)"),
+    ("an option of the engine's file", "engines/standin.yaml", "seed: 0", "seed: 7",
+     "options.seed: 0 → 7  (configs/engines/standin.yaml:7)"),
+    ("a variable", MODEL, 'vllm_version: "1.0.0"', 'vllm_version: "1.0.0", engine_env: {A: "1"}',
+     'variables.A: null → "1"  (configs/models/three.yaml:5)'),
+    ("the chat endpoint", MODEL, "tasks:", "use_chat_completions: true\ntasks:",
+     "chat: false → true  (configs/models/three.yaml:6)"),
+    ("more packages, the same release", MODEL, "max_model_len: 256",
+     "max_model_len: 256, extra_packages: [standin-harness]",
+     "engine.environment: "),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "path", "old", "new", "said"), EDITS, ids=[e[0] for e in EDITS])
+def test_the_edit_is_told_first(
+    tree: Tree, name: str, path: str, old: str, new: str, said: str
+) -> None:
+    tree.edit(path, old, new)
+    done = tree.make("why", TARGET)
+    lines = done.text.splitlines()
+    assert lines[0] == "results/three/alpha/results.json: stale" and done.status == 0, done.text
+    assert lines[1].startswith(f"  {said}")
+    assert said.startswith("engine.environment") or "environment" not in done.text
+    one = tree.make("status", "MODELS=three").text
+    assert f"stale    three/alpha: {said}" in one
+    if name.startswith("more"):
+        assert lines[1].endswith("(configs/models/three.yaml:5)")
+
+
+def test_a_line_that_moved_is_no_reason(tree: Tree) -> None:
+    tree.edit("tasks/alpha.yaml", "task_name:", "# first\n\ntask_name:")
+    assert "up to date" in tree.make("why", TARGET).text
+
+
+def lock(tree: Tree) -> Path:
+    return tree.root / "venvs/standin_1_0_0.lock"
+
+
+def test_the_packages_of_a_lock_are_told(tree: Tree) -> None:
+    kept = json.loads((tree.root / "results/three/alpha/packages.json").read_text())
+    assert kept == {"engine": {"standin-engine": "1.0.0"}, "harness": {"lm-eval": "0.0.2"}}
+    text = lock(tree).read_text()
+    lock(tree).write_text(text.replace("standin-engine==1.0.0", "standin-engine==1.0.1\nmore==2"))
+    words = tree.make("why", TARGET).text
+    told = "venvs/standin_1_0_0.lock has changed since: + more==2, standin-engine 1.0.0 → 1.0.1"
+    assert told in words
+
+
+@pytest.mark.parametrize("built", [True, False])
+def test_a_result_without_a_list_of_packages(tree: Tree, built: bool) -> None:
+    (tree.root / "results/three/alpha/packages.json").unlink()
+    if not built:
+        (tree.root / "venvs/standin_1_0_0/lock").write_text("other==1\n")
+    with lock(tree).open("a") as file:
+        file.write("more==2\n")
+    told = "+ more==2" if built else "other packages"
+    words = tree.make("why", TARGET).text
+    assert f"venvs/standin_1_0_0.lock has changed since: {told}\n" in words
+
+
+def test_a_lock_that_is_resolved_anew(tree: Tree) -> None:
+    tree.edit(
+        "engines/standin.yaml", "cutoff: none", "cutoff: none\nrequirements: [standin-engine]"
+    )
+    assert re.search(
+        r"\.lock is to be resolved anew: \S+ has changed", tree.make("why", TARGET).text
+    )
+
+
+GONE = [
+    ("a model", lambda tree: (tree.root / "configs" / MODEL).unlink()),
+    ("a task of it", lambda tree: tree.edit(MODEL, '["alpha"]', '["beta"]')),
+]
+
+
+@pytest.mark.parametrize(("name", "edit"), GONE, ids=[name for name, _ in GONE])
+def test_what_no_configuration_asks_for_is_told_so(tree: Tree, name: str, edit: object) -> None:
+    assert callable(edit)
+    edit(tree)
+    done = tree.make("why", TARGET)
+    assert "no configuration asks for results/three/alpha/results.json" in done.text
+    assert "`make gc`" in done.text and done.status
+
+
+def test_a_path_may_be_absolute_or_the_folders(tree: Tree) -> None:
+    for path in (f"{tree.root}/results/three/alpha/results.json", "results/three/alpha",
+                 f"{tree.root}/results/three/alpha/", "./results/three/alpha"):  # fmt: skip
+        done = tree.make("why", f"TARGET={path}")
+        assert done.text.startswith("results/three/alpha/results.json: up to date"), done.text
+    assert "is no result" in tree.make("why", "TARGET=results/three").text
+
+
+def test_knobs_choose(tree: Tree) -> None:
+    tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    tree.edit("tasks/beta.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    lines = tree.make("why", "MODELS=one t*", "TASKS=alpha").text.splitlines()
+    assert [line.partition("/results.json: ")[0] for line in lines] == [
+        "results/one/alpha", "results/three/alpha", "results/two/alpha",
+    ]  # fmt: skip
+    lines = tree.make("why", "MODELS=three", "LIMIT=2").text.splitlines()
+    assert lines == ["results/limit-2/three/alpha/results.json: it was never made"]
+    assert json.loads((tree.root / "build/plan.json").read_text())["limit"] is None
+    assert json.loads((tree.root / "build/limit-2/plan.json").read_text())["limit"] == 2
+    words = tree.make("why", "TARGET=results/limit-3/three/alpha").text
+    assert words == "results/limit-3/three/alpha/results.json: stale\n  it was never made\n"
+    one = tree.make("why", "CONFIG=configs/models/three.yaml").text
+    assert one.startswith("results/three/alpha/results.json: task.num_fewshot")
+
+
+def test_a_run_keeps_its_plan(tree: Tree) -> None:
+    """As make status does, why goes by the last plan while somebody runs."""
+    board = tree.root / "lib/benchy/board.py"
+    board.write_text(board.read_text() + "\n\ndef runs():\n    return [1]\n")
+    tree.make("status")
+    before = (tree.root / "build/rules.mk").stat().st_mtime_ns
+    tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    done = tree.make("why", TARGET)
+    assert "by the last plan" in done.text and "up to date" in done.text
+    assert (tree.root / "build/rules.mk").stat().st_mtime_ns == before
