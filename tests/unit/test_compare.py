@@ -263,7 +263,7 @@ def test_what_is_stale_is_told(
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [1.0, 0.0]})
     old = {Path("results/b/smoke/results.json"): True, Path("results/a/smoke/results.json"): False}
-    monkeypatch.setattr(compare.leaderboard, "stale", lambda limits: old)
+    monkeypatch.setattr(compare.wanted, "stale", lambda limits: old)
     assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
 
 
