@@ -196,8 +196,12 @@ def _unpinnable(model: Model) -> list[Mistake]:
 
 def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:
     out = dict(engine.variables)
+    # As for its environment (envspec): the main one is uv.lock's and has no repairs, and a source
+    # of one's own without a release may be any.
+    default = None if engine.main or serving.engine_source else engine.default_version
+    version = serving.vllm_version or default
     for repair in engine.repairs:
-        if serving.vllm_version and repair_holds(repair, serving.vllm_version):
+        if version and repair_holds(repair, version):
             out.update(repair.variables)
     return dict(sorted({**out, **serving.engine_env}.items()))
 

@@ -157,6 +157,7 @@ def titles(events: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str], seconds: float = 240) -> Done:
+    """How it ends; TimeoutExpired if it does not: long, since the machine may be busy."""
     text, _ = process.communicate(timeout=seconds)
     return Done(process.returncode, text)
 

@@ -1,0 +1,87 @@
+"""Changes of fields, really run to the end: of what make says is stale results are made again, and
+the files of all others stay what they were. test_walk.py asks make alone, but of every field.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import fields
+import pytest
+from fields import FIELDS, VALUES
+from trees import Tree, copy, swept
+
+# One field of each file and verdict whose change can be served here: file, field, the results made
+# again by a run of ASKED. In this order, each on top of those before.
+ASKED = ("MODELS=one four", "TASKS=alpha beta")
+RUNS: list[tuple[str, str, list[str]]] = [
+    ("provider", "engine_env", ["four/beta", "one/alpha", "one/beta"]),
+    ("override", "max_model_len", ["one/alpha", "one/beta"]),
+    ("model", "model.revision", ["one/alpha", "one/beta"]),
+    ("task", "seed", ["one/alpha"]),
+    ("engine", "variables", ["four/beta", "one/alpha", "one/beta"]),
+    ("repair", "variables", ["four/beta", "one/alpha", "one/beta"]),
+    ("repair", "constraints", []),  # resolved anew, and the same comes out
+    ("override", "vllm_version", ["one/alpha", "one/beta"]),
+    ("task", "harness_version", ["one/alpha"]),
+]  # fmt: skip
+
+# What cannot be had in this tree: several nodes without GPUs, a size in every release.
+MISTAKES = {"slurm.nodes", "resources.nodes", "kv_cache_memory"}
+
+
+def ages(tree: Tree) -> dict[Path, tuple[int, bytes]]:
+    found = (tree.root / "results").glob("*/*/*.json")
+    return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+
+@pytest.fixture(scope="module")
+def laid(
+    complete: tuple[Path, Any, list[str]], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Tree]:
+    with swept(copy(complete[0], tmp_path_factory.mktemp("runs"))) as tree:
+        fields.lay(tree)
+        done = tree.results()
+        assert (done.status, tree.events()) == (0, []), done.text
+        yield tree
+
+
+def test_all_that_changes_no_answer_changed_at_once_runs_nothing(laid: Tree) -> None:
+    before = ages(laid)
+    files = {p: p.read_bytes() for p in (laid.root / "configs").rglob("*.yaml")}
+    try:
+        for file, field, verdict in FIELDS:
+            if verdict == "no" and field not in MISTAKES:
+                fields.change(laid, file, field, VALUES[file][field])
+        done = laid.results()
+    finally:
+        for path, data in files.items():
+            path.write_bytes(data)
+    assert (done.status, laid.events()) == (0, []), done.text
+    assert ages(laid) == before
+
+
+@pytest.mark.parametrize(("file", "field", "made"), RUNS, ids=[f"{f}.{k}" for f, k, _ in RUNS])
+def test_a_change_makes_what_uses_it(laid: Tree, file: str, field: str, made: list[str]) -> None:
+    before = ages(laid)
+    fields.change(laid, file, field, VALUES[file][field])
+    done = laid.make("results", *ASKED)
+    assert (done.status, laid.ran()) == (0, made), done.text
+    after = ages(laid)
+    changed = {path for path in after if after[path] != before.get(path)}
+    assert changed == {
+        laid.file(t).with_name(n) for t in made for n in ("results.json", "spec.json")
+    }
+    for title in made:
+        assert before[laid.file(title)][1] != after[laid.file(title)][1]
+
+
+def test_a_limit_is_a_result_of_its_own(laid: Tree) -> None:
+    before = ages(laid)
+    fields.change(laid, "config", "evaluation.default_limit", 7)
+    done = laid.make("results", "MODELS=one", "TASKS=beta")
+    assert (done.status, laid.ran()) == (0, ["one/beta"]), done.text
+    assert "limit-7/one/beta" in laid.written()
+    assert ages(laid) == before
