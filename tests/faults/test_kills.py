@@ -17,11 +17,12 @@ import shutil
 import signal
 import socket
 import time
-from typing import Any
 
+import pytest
+from same import meaning
 from trees import MODELS, Tree, ended, wait_for
 
-from benchy import content, lease
+from benchy import lease
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 FIRST, _, LAST = os.environ.get("BENCHY_KILLS", "12").rpartition("-")
@@ -42,18 +43,6 @@ VICTIMS = {
     "uv": r"\buv (--offline )?(pip|venv)",
 }
 ENV = {"CPU_SLOTS": "3", "STANDIN_HARNESS_SECONDS": "0.1"}
-# What two whole results of the same thing may differ in: times, ports, names with a time in them.
-VARYING = ("times", "git", "harness_output", "arguments", "gpus")
-
-
-def meaning(tree: Tree) -> dict[str, str]:
-    """Every result of the tree, as text, without what time and chance put into it."""
-    found = {}
-    for title in tree.written():
-        data: dict[str, Any] = tree.result(title)
-        text = content.canonical({k: v for k, v in data.items() if k not in VARYING})
-        found[title] = text.replace(str(tree.base), "BASE")
-    return found
 
 
 def victims(tree: Tree) -> dict[str, list[int]]:
@@ -67,20 +56,36 @@ def victims(tree: Tree) -> dict[str, list[int]]:
     return found
 
 
-def check_whole(tree: Tree, said: str) -> None:
+def held(tree: Tree) -> list[str]:
+    """The devices and builders' places that somebody holds, and the tickets of who waits."""
+    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    with desk.mutex():
+        names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
+        return [name for name in names if lease._locked(desk.path / name)]
+
+
+def check_environments(tree: Tree, repeated: bool) -> None:
+    """Every environment is stamped or absent. A kill between the renaming of a whole one and its
+    stamp leaves it without; repeated: after a run that went well there is none such."""
+    for folder in (tree.root / "venvs").glob("[!.]*/"):
+        assert (folder / "bin/python").exists() and (folder / "lock").exists(), folder
+        assert json.loads((folder / "check.json").read_text())["ok"], folder
+        if repeated or (folder / ".stamp").exists():
+            assert json.loads((folder / ".stamp").read_text())["lock"], folder
+    if repeated:
+        assert not list((tree.root / "venvs/.building").iterdir())
+
+
+def check_whole(tree: Tree, said: str, repeated: bool = True) -> None:
     """Nothing of a run that is over is left, and what is there is whole. said: what it said."""
     wait_for(lambda: not tree.processes(), 30, f"the end of {tree.processes()}")
     for port in map(int, re.findall(r"\bport (\d+)", said)):
         with socket.socket() as probe:
             assert probe.connect_ex(("127.0.0.1", port)), f"port {port} still answers"
-    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
-    assert not desk.known()
+    assert not held(tree)
     for title in tree.written():
         assert tree.result(title)["spec_sha256"]
-    for folder in (tree.root / "venvs").glob("[!.]*/"):
-        said = json.loads((folder / ".stamp").read_text()) if (folder / ".stamp").exists() else None
-        if said is not None:
-            assert (folder / "bin/python").exists() and (folder / "lock").exists(), folder
+    check_environments(tree, repeated)
 
 
 def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[str, str]:
@@ -108,6 +113,28 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
     return told, done.text
 
 
+def test_what_is_left_is_noticed(tree: Tree) -> None:
+    """The checks of the rounds below see what they look for."""
+    check_whole(tree, "")
+    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    assert desk.file("cpu-0").exists()
+    taken = desk.acquire(lease.Want(1, ("cpu-0",)), print, lambda: None)
+    assert held(tree) == ["cpu-0"]
+    ticket, descriptor = desk.issue(lease.Want(1, ("cpu-0",)))
+    assert sorted(held(tree)) == ["cpu-0", ticket]
+    taken.release()
+    os.close(descriptor)
+    assert held(tree) == []
+    folder = tree.root / "venvs/standin_1_0_0"
+    (folder / ".stamp").unlink()
+    check_environments(tree, repeated=False)
+    with pytest.raises(FileNotFoundError):
+        check_environments(tree, repeated=True)
+    (folder / "lock").unlink()
+    with pytest.raises(AssertionError):
+        check_environments(tree, repeated=False)
+
+
 def test_kills_at_random_moments(tree: Tree) -> None:
     assert tree.results(**ENV).status == 0
     undisturbed = meaning(tree)
@@ -128,7 +155,7 @@ def test_kills_at_random_moments(tree: Tree) -> None:
         log.append(f"{number}: {told}")
         print(log[-1], flush=True)
         try:
-            check_whole(tree, said)
+            check_whole(tree, said, repeated=False)
             done = tree.results("-j4", **ENV)
             assert done.status == 0, done.text
             assert meaning(tree) == undisturbed
