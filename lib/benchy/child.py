@@ -89,7 +89,10 @@ def run(
                     break
                 now = time.monotonic()
                 if timeout is not None and now - started > timeout:
-                    raise Failure(f"{step.title} took longer than its timeout of {timeout:g} s")
+                    raise Failure(
+                        f"{step.title} took longer than its timeout of {timeout:g} s",
+                        "timeout in the task's file sets how long it may take", log,
+                    )  # fmt: skip
                 if stall is not None and now - lines.heard > stall:
                     raise Failure(
                         f"{step.title} made no progress for {stall:g} s",

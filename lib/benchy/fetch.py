@@ -78,7 +78,7 @@ def weights(plan: prepare.Plan, step: Step) -> None:
     path = note_path(model)  # prepare.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    aside.write_text(json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True))
+    board.private(aside, json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True))
     aside.replace(path)
 
 

@@ -278,18 +278,22 @@ class Server:
         """The answer to one chat or completion request. Raises Failure where the chat endpoint
         hands the model a turn's bare text: what is scored then is no chat."""
         body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
-        plain = self.post("/v1/completions", {**body, "prompt": PROMPT})
-        if not chat:
-            return str(plain["choices"][0]["text"])
-        turn = {"role": "user", "content": PROMPT}
-        answer = self.post("/v1/chat/completions", {**body, "messages": [turn]})
-        bare, turned = (each["usage"]["prompt_tokens"] for each in (plain, answer))
+        path = "/v1/completions"
+        answer = plain = self.post(path, {**body, "prompt": PROMPT})
+        try:
+            if not chat:
+                return str(plain["choices"][0]["text"])
+            path, turn = "/v1/chat/completions", {"role": "user", "content": PROMPT}
+            answer = self.post(path, {**body, "messages": [turn]})
+            bare, turned = (int(each["usage"]["prompt_tokens"]) for each in (plain, answer))
+            told = dict(answer["choices"][0]["message"])
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise self.failure(f"{path} answers, but not as it should: {message(answer)}") from None
         if turned <= bare:
             raise self.failure(
                 f"its chat template adds nothing: {bare} tokens as text, {turned} as a turn",
                 "write chat_template: with the model's own, or leave use_chat_completions out",
             )
-        told = answer["choices"][0]["message"]
         return str(told.get("content") or told.get("reasoning_content") or "")
 
     def watch(self, name: str, step: Step) -> int:

@@ -64,7 +64,9 @@ class House:
     def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
         spec = {"model": "m", "name": name, "hf_cache": str(self.cache), **more}
         fetch.weights(prepare.Plan(spec, self.place, name, []), Step("FETCH", name))
-        told: dict[str, Any] = json.loads((paths.RUN / "fetched/m.json").read_text())
+        path = paths.RUN / "fetched/m.json"
+        told: dict[str, Any] = json.loads(path.read_text())
+        assert path.stat().st_mode & 0o777 == 0o600
         assert prepare.commit(spec) == told["commit"]
         return told
 

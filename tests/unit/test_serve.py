@@ -355,6 +355,25 @@ def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
         assert mend in str(failure.value)
 
 
+ODD: list[tuple[object, bool]] = [
+    ({}, False), (None, False), ("hello", False), ([1], True), ({"choices": []}, False),
+    ({"choices": [{"text": "a"}]}, True), ({"choices": [{"text": "a"}], "usage": None}, True),
+    ({"choices": [{"message": None}], "usage": {"prompt_tokens": 1}}, True),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("answer", "chat"), ODD)
+def test_an_odd_answer_is_a_failure(
+    answer: object, chat: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.Server, "post", lambda *_: answer)
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key")
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
+        with pytest.raises(Failure, match=r"one: /v1/.*completions answers, but not as it should"):
+            one.said(chat)
+
+
 @pytest.mark.parametrize(
     ("answered", "expected", "same"),
     [
