@@ -317,25 +317,41 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
     for file in left.files:
         (inside / file).parent.mkdir(parents=True, exist_ok=True)
         (left.directory / file).replace(inside / file)
-    # What it was made from, field by field and package by package: bin/why compares with it.
+    # What it was made from, field by field and package by package: bin/why compares with it. Killed
+    # in between, a result may lack them, but never has another's beside it.
     envs = {
         "engine": job.server["environment"],
         "harness": job.spec["task"]["harness_environment"],
     }
     packages = {part: provenance.packages(env) for part, env in envs.items()}
-    for name, data in (
-        ("spec.json", job.spec_bytes),
-        ("packages.json", json.dumps(packages, sort_keys=True, indent=1).encode()),
-    ):
-        aside = directory / f".{name}.{os.getpid()}"
-        aside.write_bytes(data)
-        aside.replace(directory / name)
+    beside = {
+        "spec.json": job.spec_bytes,
+        "packages.json": json.dumps(packages, sort_keys=True, indent=1).encode(),
+    }
+    for name, data in beside.items():
+        for old in directory.glob(f".{name}.*"):
+            old.unlink()
+        (directory / f".{name}.{os.getpid()}").write_bytes(data)
+        (directory / name).unlink(missing_ok=True)
     document.write(made, job.target)
+    for name in beside:
+        (directory / f".{name}.{os.getpid()}").replace(directory / name)
+    note_source(directory.parent, str(job.server["spec"].get("source", "")))
     content.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
-    kept = {directory / name for name in made.harness_output}
+    ours = {directory / name for name in made.harness_output}
     for path in sorted(inside.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path not in kept:
+        elif path not in ours:
             path.unlink()
+
+
+def note_source(folder: Path, source: str) -> None:
+    """Keep beside the results of a config outside of configs/ where it lies: else only its own plan
+    knows it, which `make clean` takes away, and bin/gc asks whether it is still there."""
+    path = folder / paths.SOURCE
+    if source and not Path(source).is_relative_to(paths.CONFIGS):
+        content.write(path, source + "\n")
+    else:
+        path.unlink(missing_ok=True)

@@ -1,8 +1,9 @@
 """bin/gc: what nothing refers to any more: results, interrupted work, logs and specs of models and
 tasks that left the configs. Lists it, asks, removes it.
 
-Reads build/plan.json and the plans of single files (build/eval/*/plan.json), and results/, build/,
-run/ and logs/. Results are never removed but by this. Environments: bin/venv prune.
+Reads build/plan.json and the plans of single files (build/eval/*/plan.json), results/ (with
+where a config outside of configs/ lies), build/, run/ and logs/. Results are never removed but by
+this. Environments: bin/venv prune.
 """
 
 from __future__ import annotations
@@ -58,7 +59,8 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
     for top in tops:
         for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
             if model.name not in wanted:
-                yield Waste(model, "its model is in no config")
+                if not outside(model):
+                    yield Waste(model, "its model is in no config")
                 continue
             for task in sorted(p for p in model.iterdir() if p.is_dir()):
                 if task.name.startswith("."):
@@ -66,6 +68,15 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
                         yield Waste(task, "of a run that was killed")
                 elif task.name not in wanted[model.name]:
                     yield Waste(task, "its model has no such task now")
+
+
+def outside(results: Path) -> bool:
+    """Do results come from a config outside of configs/ that is still there? Its plan may be gone
+    with build/."""
+    try:
+        return Path((results / paths.SOURCE).read_text(encoding="utf-8").strip()).is_file()
+    except OSError:
+        return False
 
 
 def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:

@@ -1,0 +1,63 @@
+"""What bin/eval leaves at its target, at every step."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchy import eval as evaluation
+from benchy import paths
+
+
+def publish(spec: bytes, source: str = "configs/m/one.yaml") -> None:
+    job: Any = SimpleNamespace(
+        target=Path("results/one/alpha/results.json"), spec_bytes=spec, locks=[], model="one",
+        task="alpha", limit=None, run={"subdirectory": "harness"},
+        server={"spec": {"source": source}},
+    )  # fmt: skip
+    left: Any = SimpleNamespace(files=["r.json"], directory=Path("aside"))
+    made: Any = SimpleNamespace(harness_output=["harness/r.json"], said=spec)
+    Path("aside").mkdir(exist_ok=True)
+    Path("aside/r.json").write_bytes(spec)
+    evaluation.publish(job, made, left)
+
+
+def test_a_result_never_has_the_spec_of_another_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = Path("results/one/alpha/spec.json")
+    killed = False
+
+    def write(made: Any, target: Path) -> None:
+        assert not kept.exists(), "of the older result"
+        target.write_bytes(made.said)
+        if killed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(evaluation.document, "write", write)
+    publish(b"1")
+    assert kept.read_bytes() == b"1"
+    killed = True
+    with pytest.raises(KeyboardInterrupt):
+        publish(b"2")
+    assert not kept.exists()
+    killed = False
+    publish(b"3")
+    assert kept.read_bytes() == b"3"
+    assert sorted(p.name for p in kept.parent.iterdir()) == ["harness", "results.json", "spec.json"]
+
+
+def test_where_a_config_elsewhere_lies_is_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(evaluation.document, "write", lambda made, target: target.touch())
+    noted = Path("results/one") / paths.SOURCE
+    publish(b"1", "/elsewhere/one.yaml")
+    assert noted.read_text() == "/elsewhere/one.yaml\n"
+    publish(b"1")
+    assert not noted.exists()
