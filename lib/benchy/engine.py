@@ -210,14 +210,32 @@ def _own_keys(
         wanted.setdefault("kv_cache_memory_bytes", memory)
     if wanted.get("enforce_eager") is False:
         del wanted["enforce_eager"]
-    # Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
-    # supported for multimodal models"), and a provider file serves both kinds: not passed there.
     if wanted.pop("multimodal", None) is False and "limit_mm_per_prompt" not in wanted:
-        if release.has("language_model_only"):
-            wanted.setdefault("language_model_only", True)
-        elif release.has("limit_mm_per_prompt") and release.has("mm_encoder_attn_backend"):
-            wanted["limit_mm_per_prompt"] = dict.fromkeys(MODALITIES, 0)
+        for option, value in _text_alone(release).items():
+            wanted.setdefault(option, value)
     return wanted
+
+
+def _text_alone(release: Release) -> dict[str, Any]:
+    """The options by which a release serves the text part of a model alone, {} if it has none.
+
+    Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
+    supported for multimodal models"), and a provider file serves both kinds: not passed there.
+    """
+    if release.has("language_model_only"):
+        return {"language_model_only": True}
+    if release.has("limit_mm_per_prompt") and release.has("mm_encoder_attn_backend"):
+        return {"limit_mm_per_prompt": dict.fromkeys(MODALITIES, 0)}
+    return {}
+
+
+def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
+    """Option → what to say of it: a release can do nothing about it. That is no mistake, since a
+    provider serves models of many releases; but nobody should believe that it was obeyed."""
+    asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
+    if not asked or _text_alone(release):
+        return {}
+    return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
 
 
 def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
@@ -283,6 +301,10 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
     if isinstance(value, Mapping):
         _refuse_structure(value, about)
         if "kvs" in kind:  # vLLM up to 0.8.4: limit_mm_per_prompt as image=1,video=0
+            for key, each in value.items():
+                if isinstance(each, bool) or not isinstance(each, int):
+                    what = f"takes a number for {key}, not {_json(each)}"
+                    raise _Bad(f"{what}: {release.name} knows counts alone", f"write {key}: 1")
             return [f"{flag}=" + ",".join(f"{key}={each}" for key, each in value.items())]
         if kind == "from_cli" and option == "compilation_config":
             return [f"{flag}={_literal(value)}"]

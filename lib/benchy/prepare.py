@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import gpu, health, options, paths, scratch
-from benchy.errors import ConfigError, Failure, Mistake, UsageError
+from benchy import engine, gpu, health, options, paths, scratch
+from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
 
 Spec = dict[str, Any]
@@ -93,8 +93,9 @@ def ready_environment(spec: Spec, signals: Signals) -> Place:
     return place
 
 
-def engine_arguments(spec: Spec, place: Place) -> list[str]:
-    """The options as arguments of the release in place. Raises ConfigError."""
+def engine_arguments(spec: Spec, place: Place, *, tell: bool = False) -> list[str]:
+    """The options as arguments of the release in place. tell: say which of them it does not heed.
+    Raises ConfigError."""
     version = spec.get("version") or place.json("check.json").get("version", "")
     flags = place.json("flags.json")
     if not flags:
@@ -102,7 +103,11 @@ def engine_arguments(spec: Spec, place: Place) -> list[str]:
             f"{place.folder}/flags.json is missing or broken",
             f"build the environment anew: rm -r {place.folder} && bin/venv create {place.name}",
         )
-    words = options.arguments(spec, options.release(spec, version, flags))
+    release = options.release(spec, version, flags)
+    words = options.arguments(spec, release)
+    if tell:
+        for option, what in engine.unheeded(spec["options"], release).items():
+            say("WARNING", f"{spec['model']}: {options.written(spec).mistake(option, what, '')}")
     if revision := commit(spec) or spec.get("revision"):
         words.append(f"--revision={revision}")
     if spec.get("trust_remote_code") and "--trust-remote-code" not in words:
@@ -243,5 +248,5 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     if served_here:
         scratch.bring(signals)
         place = Place(place.name, scratch.folder(place.name))
-    arguments = engine_arguments(spec, place)
+    arguments = engine_arguments(spec, place, tell=served_here)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

@@ -128,6 +128,13 @@ BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
     (NEW, {"lora_modules": ["--port"]}, "begins with a dash", ""),
     (OLD, {"kv_cache_memory": 5}, "vllm 0.6.6 cannot be given a size", "write 0"),
     (NEW, {"hf_overrides": "a\nb"}, "holds a line break", ""),
+    (
+        OLD,
+        {"limit_mm_per_prompt": {"image": {"count": 1}}},
+        'takes a number for image, not {"count":1}: vllm 0.6.6 knows counts alone',
+        "write image: 1",
+    ),
+    (OLD, {"limit_mm_per_prompt": {"video": True}}, "takes a number for video, not true", ""),
 ]
 
 
@@ -138,6 +145,22 @@ def test_mistakes(release: engine.Release, options: dict[str, Any], what: str, m
     (mistake,) = caught.value.mistakes
     assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
     assert what in mistake.what and mend in mistake.mend, str(mistake)
+
+
+UNHEEDED = [
+    (OLD, {"multimodal": False}, "false does nothing in vllm 0.6.6 (vLLM obeys it from 0.11.2 on)"),
+    (OLD, {"multimodal": False, "limit_mm_per_prompt": {"image": 0}}, None),  # its own words
+    (OLD, {"multimodal": True}, None),
+    (OLD, {}, None),
+    (NEW, {"multimodal": False}, None),
+]
+
+
+@pytest.mark.parametrize(("release", "options", "told"), UNHEEDED)
+def test_what_a_release_cannot_heed_is_told(
+    release: engine.Release, options: dict[str, Any], told: str | None
+) -> None:
+    assert engine.unheeded(options, release) == ({"multimodal": told} if told else {})
 
 
 def test_all_mistakes_at_once_each_in_its_place() -> None:

@@ -75,6 +75,8 @@ WORDS: list[tuple[dict[str, Any], Steps]] = [
     ({"limit_mm_per_prompt": {"image": 16, "video": 2}}, [
         ("0.6.0", ["--limit-mm-per-prompt=image=16,video=2"]),
         ("0.8.5", ['--limit-mm-per-prompt={"image":16,"video":2}'])]),
+    ({"limit_mm_per_prompt": {"image": {"count": 1}}}, [
+        ("0.6.0", REFUSED), ("0.8.5", ['--limit-mm-per-prompt={"image":{"count":1}}'])]),
     ({"enforce_eager": False}, [("0.6.0", NEVER)]),
     ({"enforce_eager": True}, [("0.6.0", ["--enforce-eager"])]),
     ({"enable_prefix_caching": True}, [("0.6.0", ["--enable-prefix-caching"])]),

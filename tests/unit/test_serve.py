@@ -233,6 +233,13 @@ def test_mistakes_are_told(house: House, changes: dict[str, Any], status: int, w
     assert "Traceback" not in err
 
 
+def test_what_its_release_cannot_heed_is_said(house: House) -> None:
+    house.model("one", options={"multimodal": False}, origin={"multimodal": "providers/p.yaml:4"})
+    status, _, err = house.run("one", "--test")
+    told = "one: providers/p.yaml:4: multimodal: false does nothing in standin-engine 1.2.0"
+    assert status == 0 and err.count(told) == 1
+
+
 def test_unknown_model(house: House) -> None:
     status, _, err = house.run("two", "--test")
     assert status == 2 and "no model is named 'two'" in err and "known: one" in err
