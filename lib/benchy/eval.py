@@ -22,17 +22,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-import yaml
-
-from benchy import board, child, content, harness, output, paths, provenance, usage
+from benchy import board, child, content, harness, hubtoken, output, paths, provenance, usage
 from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
-from benchy.job import Job, check_alive, check_endpoint, check_server, load, read
+from benchy.job import Job, check_alive, check_endpoint, check_server, load
 from benchy.progress import Step
 
 TAG = "EVAL"
@@ -102,7 +100,8 @@ def evaluate(job: Job, step: Step) -> None:
     """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
     check_server(job)
     check_endpoint(job)
-    base = dict(os.environ) | _token(job)
+    hub = hubtoken.of(job.server["spec"])
+    base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # for a gated tokenizer
     if job.spec["chat"]:
         check_chat(job, harness.environment(job.spec, job.run, job.server["spec"], None, base))
     cache = _cache(job)
@@ -119,7 +118,7 @@ def evaluate(job: Job, step: Step) -> None:
         _run(job, step, command, env, cache)
         end = datetime.now(timezone.utc)
         left = output.read_output(aside, job.log)
-        made = make_result(job, left, start, end)
+        made = make_result(job, left, start, end, hidden=[job.key, hub])
         publish(job, made, left)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -146,15 +145,6 @@ def _cache(job: Job) -> Path | None:
             shutil.rmtree(other, ignore_errors=True)
     cache.mkdir(parents=True, exist_ok=True)
     return cache
-
-
-def _token(job: Job) -> dict[str, str]:
-    """HF_TOKEN from the provider file that the server spec names, for a gated tokenizer."""
-    source = job.server["spec"].get("token_from")
-    if not source or os.environ.get("HF_TOKEN"):
-        return {}
-    token = (yaml.safe_load(read(Path(source))) or {}).get("hf_token")
-    return {"HF_TOKEN": str(token)} if token else {}
 
 
 def check_chat(job: Job, env: dict[str, str]) -> None:
@@ -219,9 +209,11 @@ def _run(job: Job, step: Step, command: list[str], env: dict[str, str], cache: P
         ) from error
 
 
-def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -> document.Result:
-    """The result document. Raises Failure on a metric that is missing or no finite number, and on
-    fewer documents than the task has."""
+def make_result(
+    job: Job, left: output.Output, start: datetime, end: datetime, hidden: Sequence[str] = ()
+) -> document.Result:
+    """The result document. hidden: secrets, which it does not show. Raises Failure on a metric that
+    is missing or no finite number, and on fewer documents than the task has."""
     spec, server, data = job.spec, job.server, left.data
     samples = output.check_counts(left, spec["limit"], job.run["log_samples"], job.log)
     try:
@@ -235,7 +227,6 @@ def make_result(job: Job, left: output.Output, start: datetime, end: datetime) -
         raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
     path, fallback = spec["model"]["path"], server["spec"]["fallback"]
     harness_env = spec["task"]["harness_environment"]
-    hidden = [job.key, os.environ.get("HF_TOKEN", "")]
     return document.Result(
         schema=document.SCHEMA,
         model=document.Model(

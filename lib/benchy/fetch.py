@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import board, child, paths, prepare
+from benchy import board, child, hubtoken, paths, prepare
 from benchy.errors import Failure, say
 from benchy.progress import Step
 from benchy.signals import Signals
@@ -116,7 +116,7 @@ def environment(spec: prepare.Spec) -> dict[str, str]:
     env = {k: v for k, v in env.items() if not k.startswith("BENCHY_")}
     if spec.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
-    if token := prepare.token(spec):
+    if token := hubtoken.of(spec):
         env["HF_TOKEN"] = token
     if os.environ.get("OFFLINE", "0") not in ("", "0"):
         env["HF_HUB_OFFLINE"] = "1"

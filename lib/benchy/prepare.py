@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, health, options, paths, scratch
+from benchy import engine, gpu, health, hubtoken, options, paths, scratch
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
 
@@ -143,21 +143,6 @@ def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
     return str(path)
 
 
-def token(spec: Spec) -> str:
-    """The hub's token: the provider's, else the caller's; "" if there is none."""
-    source = spec.get("token_from")
-    if source:
-        import yaml  # noqa: PLC0415 - a waiter stays small without it
-
-        try:
-            held = yaml.safe_load(Path(source).read_text(encoding="utf-8")) or {}
-        except (OSError, yaml.YAMLError) as error:
-            raise Failure(f"{source} can't be read for its hf_token: {error}") from None
-        if held.get("hf_token"):
-            return str(held["hf_token"])
-    return os.environ.get("HF_TOKEN", "")
-
-
 def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     """The engine's environment variables. devices: what it may use; [] for a CPU."""
     env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
@@ -176,7 +161,7 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     if spec["device"] == "gpu":
         # Indices as nvidia-smi counts: vLLM before 0.9 can't read UUIDs here.
         env.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(devices))
-    if hub := token(spec):
+    if hub := hubtoken.of(spec):
         env["HF_TOKEN"] = hub
     env["VLLM_API_KEY"] = key
     return env

@@ -15,25 +15,38 @@ PLANTED = {
     "UV_INDEX_PRIVATE_PASSWORD": "PlantedForAnIndex",
 }
 IN_A_FILE = "hf_PlantedInAProvider"
+IN_A_CONFIG = "hf_PlantedInAConfig"
 WORDS = ("PlantedIn", "PlantedFor")
 
 
 class Watch:
-    """Looks at the processes of a tree while a make runs: command lines, keys of servers."""
+    """Looks at the processes of a tree while a make runs: command lines, keys of servers, and the
+    hub's tokens that servers and harnesses of models have."""
 
     def __init__(self) -> None:
         self.lines: set[str] = set()
         self.keys: dict[int, str] = {}
+        self.tokens: set[tuple[str, str]] = set()  # (model's name, token) of a server or a harness
 
     def look(self, tree: Tree) -> None:
         for pid, words in tree.processes().items():
             self.lines.add(words)
+            self.look_for_token(pid, words)
             if "-m standin_engine" in words and pid not in self.keys:
                 with contextlib.suppress(OSError):
                     environ = Path(f"/proc/{pid}/environ").read_bytes()
                     found = re.search(rb"VLLM_API_KEY=([^\0]+)", environ)
                     if found:
                         self.keys[pid] = found[1].decode()
+
+    def look_for_token(self, pid: int, words: str) -> None:
+        program = re.search(r"-m (standin_engine|lm_eval)\b", words)
+        model = re.search(r"acme/(\w+)", words)
+        with contextlib.suppress(OSError):
+            environ = Path(f"/proc/{pid}/environ").read_bytes()
+            found = re.search(rb"(?:^|\0)HF_TOKEN=([^\0]+)", environ)
+            if program and model and found:
+                self.tokens.add((f"{program[1]} {model[1]}", found[1].decode()))
 
 
 def watched(tree: Tree, watch: Watch, *words: str, **environ: str) -> str:
@@ -54,6 +67,7 @@ def files(tree: Tree) -> list[Path]:
 def test_no_secret_comes_out(fresh: Tree) -> None:
     provider = fresh.root / "configs/providers/standin.yaml"
     provider.write_text(provider.read_text() + f"hf_token: {IN_A_FILE}\n")
+    fresh.edit("models/two.yaml", "overrides: {", f"overrides: {{hf_token: {IN_A_CONFIG}, ")
     watch = Watch()
     before = os.umask(0o022)  # a usual one: what is private is made so, not left so
     try:
@@ -65,6 +79,10 @@ def test_no_secret_comes_out(fresh: Tree) -> None:
         said += watched(fresh, watch)
     finally:
         os.umask(before)
+    for program in ("standin_engine", "lm_eval"):  # each has its own, and the caller's has not
+        for model, token in (("one", IN_A_FILE), ("two", IN_A_CONFIG)):
+            seen = {said for name, said in watch.tokens if name == f"{program} {model}"}
+            assert seen == {token}, (program, model)
     # A server's children are seen with its key too, before they are programs of their own.
     starts = [e["pid"] for e in fresh.events() if e["event"] == "start"]
     keys = [watch.keys[pid] for pid in starts if pid in watch.keys]

@@ -1,0 +1,43 @@
+"""Where a token may stand."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchy import hubtoken
+from benchy.errors import Failure
+
+FILES = [
+    ("a provider's", "engine: vllm\nhf_token: hf_a\n", "hf_a"),
+    ("a config's", "vllm:\n  overrides: {hf_token: hf_a}\n", "hf_a"),
+    ("with a dash", "vllm:\n  overrides: {hf-token: hf_a}\n", "hf_a"),
+    ("none", "vllm:\n  overrides: {}\n", ""),
+    ("null", "hf_token: null\nvllm: null\n", ""),
+    ("no mapping", "- a\n", ""),
+    ("empty", "", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "token"), [case[1:] for case in FILES], ids=[c[0] for c in FILES])
+def test_a_token_is_found_where_it_may_stand(tmp_path: Path, text: str, token: str) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(text)
+    assert hubtoken.written(path) == token
+    assert hubtoken.of({"token_from": str(path)}, {"HF_TOKEN": "ours"}) == (token or "ours")
+
+
+def test_without_a_file_it_is_the_callers() -> None:
+    assert hubtoken.of({"token_from": None}, {"HF_TOKEN": "ours"}) == "ours"
+    assert hubtoken.of({}, {}) == ""
+
+
+@pytest.mark.parametrize("text", [b"hf_token: [hf_a", b"\xff", None])
+def test_a_file_that_cannot_be_read_shows_nothing_of_it(tmp_path: Path, text: bytes | None) -> None:
+    path = tmp_path / "x.yaml"
+    if text is not None:
+        path.write_bytes(text)
+    with pytest.raises(Failure, match="can't be read for its hf_token") as failed:
+        hubtoken.written(path)
+    assert "hf_a" not in str(failed.value)
