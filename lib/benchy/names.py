@@ -15,6 +15,17 @@ MOST = 200  # characters: files are kept by it, a file system takes 255, and `.j
 AT = "@"  # between a config's name and its cell's; in no name of a file
 QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only when named
 
+# What holds a secret, by its name: HF_TOKEN, OPENAI_API_KEY, AWS_ACCESS_KEY_ID. Not what only
+# counts or names such things (MAX_TOKENS, TOKENIZERS_PARALLELISM, HF_TOKEN_PATH).
+SECRET = re.compile(
+    r"(?:^|_)(?:TOKEN|KEY|PASS|AUTH)$|APIKEY|ACCESS_KEY|PASSW|PASSPHRASE|SECRET|CREDENTIAL", re.I
+)
+
+
+def secret(name: str) -> bool:
+    """Does a variable or an option of this name hold what nobody else may see?"""
+    return bool(SECRET.search(name.replace("-", "_")))
+
 
 def good(name: str) -> bool:
     """Can a file give this name?"""

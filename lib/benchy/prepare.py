@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, health, hubtoken, options, paths, scratch
+from benchy import engine, gpu, health, hubtoken, names, options, paths, scratch
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
 
 Spec = dict[str, Any]
-SECRET = ("VLLM_API_KEY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "HUGGINGFACE_HUB_TOKEN")
 # benchy's own Python, make and the caller's virtual environment must not reach into the engine's.
 FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
 # Variables of the caller that can change how an engine answers: noted in server.json.
@@ -180,8 +179,7 @@ def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(env.items())
-        if (name in own or name.startswith(NOTED))
-        and not any(word in name.upper() for word in (*SECRET, "TOKEN", "KEY", "SECRET"))
+        if (name in own or name.startswith(NOTED)) and not names.secret(name)
     }
 
 

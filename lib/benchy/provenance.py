@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import lockfile, order, paths
+from benchy import lockfile, names, order, paths
 from benchy.result import Git
 
 _MIB = 1 << 20
@@ -91,9 +91,6 @@ def git() -> Git:
     return Git(commit, None if status is None else bool(status))
 
 
-_SECRET = re.compile(r"(token|key|secret|password|credential)", re.IGNORECASE)
-
-
 def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:
     """arguments with each of the secrets, and what follows --api-key, replaced by ***."""
     out: list[str] = []
@@ -111,4 +108,4 @@ def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[st
 
 def public(variables: Mapping[str, Any]) -> dict[str, str]:
     """variables as text, the values of those named like a secret replaced by ***."""
-    return {k: "***" if _SECRET.search(k) else str(v) for k, v in variables.items()}
+    return {k: "***" if names.secret(k) else str(v) for k, v in variables.items()}

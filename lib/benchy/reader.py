@@ -15,16 +15,16 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from benchy import paths, schema, yamlfile
-from benchy.errors import ConfigError, Mistake
-from benchy.names import MOST, good, near
+from benchy.engine import OURS
+from benchy.errors import ConfigError, Mistake, UsageError
+from benchy.names import MOST, good, near, secret
 from benchy.wording import hidden, mistake, telling
 from benchy.yamlfile import Document, Key
 
 # Folders of configs/ that hold no models.
 NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks", "launchers"})
-# Keys of SET whose value may be a secret; names in a mapping (engine_env) that say that it does.
-_SECRET = re.compile(r"(token|key|secret|password|credentials?)$", re.IGNORECASE)
-_SECRET_IN = re.compile(_SECRET.pattern[:-1], re.IGNORECASE)
+# Options that would hold one → what to do instead.
+SECRETS = {option: mend for option, mend in OURS.items() if secret(option)}
 
 T = TypeVar("T", bound=schema.Strict)
 
@@ -265,6 +265,12 @@ class Reader:
                 )
                 ok = False
                 continue
+            option = name.replace("-", "_")
+            if told := SECRETS.get(option):
+                if option not in schema.Provider.model_fields:
+                    self.mistakes.append(document.mistake((*at, name), "is a secret", told))
+                    ok = False
+                continue
             if own := slip(name):
                 self.mistakes.append(
                     document.mistake((*at, name), "unknown key", f"did you mean {own!r}?")
@@ -277,6 +283,8 @@ class Reader:
         lines, seen = [], set()
         for word in self.knobs.get("SET", "").split():
             name, equals, value = word.partition("=")
+            if told := SECRETS.get(name.replace("-", "_")):
+                raise UsageError(f"{name} is a secret, and knobs are written to files", told, "SET")
             if not equals or not re.fullmatch(r"[a-z][a-z0-9_-]*", name) or name in seen:
                 raise ConfigError(
                     [
@@ -299,15 +307,8 @@ class Reader:
         return yamlfile.parse("\n".join(lines), "SET")
 
     def set_without_secrets(self) -> str:
-        """SET's words with *** for what may be a secret: the value of a key that is named as one
-        (hf_token, but not max_num_batched_tokens), a mapping with such names, a URL's password."""
-        words = []
-        for word in self.knobs.get("SET", "").split():
-            key, equals, value = word.partition("=")
-            if _SECRET.search(key) or (value[:1] == "{" and _SECRET_IN.search(value)):
-                value = "***"
-            words.append(hidden(key + equals + value))
-        return " ".join(words)
+        """SET without the passwords of URLs; other secrets are refused in it."""
+        return " ".join(hidden(word) for word in self.knobs.get("SET", "").split())
 
 
 def _take_away(data: Any, location: Sequence[str | int]) -> bool:

@@ -19,7 +19,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
-from benchy.names import NAME
+from benchy.names import NAME, secret
 
 OPTION = r"^[a-z][a-z0-9_]*$"
 # A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
@@ -62,11 +62,16 @@ def _cutoff(text: str) -> str:
     raise ValueError("is neither release, nor none, nor a date such as 2026-09-05")
 
 
-def _environ(variables: dict[str, str]) -> dict[str, str]:
-    for name in variables:
-        if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-            raise ValueError(f"{name!r} is no name of an environment variable")
-    return variables
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is no name of an environment variable")
+    if secret(name):
+        raise ValueError(
+            "is a secret by its name, and would stand in specs and results\n"
+            "set it in the environment of make, from where the server has it; the hub's token "
+            "may be hf_token in the provider"
+        )
+    return name
 
 
 def _public(url: str) -> None:
@@ -130,7 +135,7 @@ Indexes = Annotated[
 ]
 GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidator(_git_url)]
 Source = Annotated[str, AfterValidator(_source)]
-Variables = Annotated[dict[str, str], AfterValidator(_environ)]
+Variables = dict[Annotated[str, AfterValidator(_variable)], str]
 Size = Annotated[int, Field(ge=1)]
 Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # one argument, and no second one
 # An index, or (the beginning of) a UUID as nvidia-smi -L tells it; older drivers: MIG-GPU-…/1/0.
@@ -159,7 +164,9 @@ class Provider(Strict):
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
     engine: Name = key("vllm", "an engine, configs/engines/NAME.yaml")
-    engine_env: Variables = key({}, "environment variables of the server")
+    engine_env: Variables = key(
+        {}, "environment variables of the server; a secret belongs into the environment of make"
+    )
     vllm_version: Release | None = key(
         None, "the engine's release, in quotes; absent: the main environment", "lock"
     )

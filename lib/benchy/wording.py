@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from benchy import schema, yamlfile
 from benchy.errors import Mistake
-from benchy.names import near
+from benchy.names import near, secret
 from benchy.yamlfile import Document, Key
 
 # pydantic's words for a wrong type → ours.
@@ -49,6 +49,8 @@ def mistake(
     value, code = detail["input"], detail["type"]
     name = str(key[-1]) if key else ""
     shown = _short(document.written.get(key, value) if code != "missing" else None)
+    if secret(name) and value != name:  # of a bad name, the name itself is the input
+        value, shown = None, "what is written there"
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
         mend = (
@@ -123,7 +125,10 @@ def _type_mend(want: str, value: Any, name: str) -> str:
 def _is_branch(part: str | int) -> bool:
     """pydantic names the branch of a union or a validator inside the path; a person wrote none."""
     return isinstance(part, str) and bool(
-        re.match(r"^(function-|constrained-|literal\[|list\[|dict\[|str$|int$|float$|bool$)", part)
+        re.match(
+            r"^(\[key\]$|function-|constrained-|literal\[|list\[|dict\[|str$|int$|float$|bool$)",
+            part,
+        )
     )
 
 

@@ -106,6 +106,32 @@ def test_no_secret_comes_out(fresh: Tree) -> None:
     assert open_ == [], "logs and run files are for their owner"
 
 
+def test_secrets_where_they_would_be_kept_are_refused(tree: Tree) -> None:
+    """Before anything of them is written."""
+    tree.edit(
+        "models/one.yaml",
+        "  overrides: {}",
+        "  overrides:\n    engine_env:\n      TOKENIZERS_PARALLELISM: 'false'\n"
+        "      HF_TOKEN: hf_PlantedInAConfig\n      MY_API_KEY: hf_PlantedInAConfig",
+    )
+    tree.edit("models/two.yaml", "overrides: {", "overrides: {api_key: hf_PlantedInAConfig, ")
+    done = tree.results()
+    assert done.status == 2, done.text
+    for place in (
+        "models/one.yaml:8: vllm.overrides.engine_env.HF_TOKEN: ",
+        "models/one.yaml:9: vllm.overrides.engine_env.MY_API_KEY: ",
+        "models/two.yaml:5: vllm.overrides.api_key: ",
+    ):
+        assert place in done.text, done.text
+    assert "TOKENIZERS" not in done.text
+    for name in ("hf_token", "api-key"):
+        knob = tree.make("eval", "CONFIG=configs/models/three.yaml", f"SET={name}=hf_PlantedInSet")
+        assert knob.status == 2 and f"SET: {name} is a secret" in knob.text, knob.text
+    assert "Planted" not in done.text
+    telling = [path for path in files(tree) if b"Planted" in path.read_bytes()]
+    assert telling == []
+
+
 def test_who_else_can_reach_a_server_is_said(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.edit("models/one.yaml", "overrides: {}", "overrides: {host: 0.0.0.0}")

@@ -1,4 +1,4 @@
-"""Where a token may stand."""
+"""Where a token may stand, and which names are those of secrets."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import hubtoken
+from benchy import hubtoken, names
 from benchy.errors import Failure
 
 FILES = [
@@ -41,3 +41,17 @@ def test_a_file_that_cannot_be_read_shows_nothing_of_it(tmp_path: Path, text: by
     with pytest.raises(Failure, match="can't be read for its hf_token") as failed:
         hubtoken.written(path)
     assert "hf_a" not in str(failed.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "secret"),
+    [
+        ("HF_TOKEN", True), ("hf_token", True), ("OPENAI_API_KEY", True), ("api-key", True),
+        ("AWS_ACCESS_KEY_ID", True), ("AWS_SECRET_ACCESS_KEY", True), ("DB_PASSWORD_2", True),
+        ("PGPASSWORD", True), ("TOKEN", True), ("MY_CREDENTIALS", True),
+        ("TOKENIZERS_PARALLELISM", False), ("MAX_TOKENS", False), ("HF_TOKEN_PATH", False),
+        ("VLLM_KEYS_SEEN", False), ("MONKEY", False), ("HF_HUB_OFFLINE", False),
+    ],
+)  # fmt: skip
+def test_a_secret_is_known_by_its_name(name: str, secret: bool) -> None:
+    assert names.secret(name) is secret
