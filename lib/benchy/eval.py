@@ -327,7 +327,6 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
     document.write(made, job.target)
     for name in beside:
         (directory / f".{name}.{os.getpid()}").replace(directory / name)
-    note_source(directory.parent, str(job.server["spec"].get("source", "")))
     content.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
     ours = {directory / name for name in made.harness_output}
     for path in sorted(inside.rglob("*"), reverse=True):
@@ -336,13 +335,3 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
                 path.rmdir()
         elif path not in ours:
             path.unlink()
-
-
-def note_source(folder: Path, source: str) -> None:
-    """Keep beside the results of a config outside of configs/ where it lies: else only its own plan
-    knows it, which `make clean` takes away, and bin/gc asks whether it is still there."""
-    path = folder / paths.SOURCE
-    if source and not Path(source).is_relative_to(paths.CONFIGS):
-        content.write(path, source + "\n")
-    else:
-        path.unlink(missing_ok=True)

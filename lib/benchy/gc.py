@@ -9,6 +9,7 @@ this. Environments: bin/venv prune.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import re
 import shutil
@@ -73,10 +74,12 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
 def outside(results: Path) -> bool:
     """Do results come from a config outside of configs/ that is still there? Its plan may be gone
     with build/."""
-    try:
-        return Path((results / paths.SOURCE).read_text(encoding="utf-8").strip()).is_file()
-    except OSError:
-        return False
+    for path in results.glob("*/results.json"):
+        with contextlib.suppress(OSError, ValueError):
+            source = json.loads(path.read_text(encoding="utf-8")).get("source")
+            if source and not Path(source).is_relative_to(paths.CONFIGS) and Path(source).is_file():
+                return True
+    return False
 
 
 def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:

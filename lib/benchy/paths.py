@@ -18,7 +18,6 @@ FAILED = VENVS / ".failed"
 RESULTS = Path("results")
 RUN = Path("run")
 LOGS = Path("logs")
-SOURCE = ".source"  # beside the results of a config outside of configs/: where that lies
 MAIN = "main"  # the name of the main environment; its directory is .venv
 
 

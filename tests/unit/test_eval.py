@@ -9,14 +9,13 @@ from typing import Any
 import pytest
 
 from benchy import eval as evaluation
-from benchy import paths
 
 
-def publish(spec: bytes, source: str = "configs/m/one.yaml") -> None:
+def publish(spec: bytes) -> None:
     job: Any = SimpleNamespace(
         target=Path("results/one/alpha/results.json"), spec_bytes=spec, locks=[], model="one",
         task="alpha", limit=None, run={"subdirectory": "harness"},
-        server={"spec": {"source": source}},
+        server={"environment": "none"}, spec={"task": {"harness_environment": "none"}},
     )  # fmt: skip
     left: Any = SimpleNamespace(files=["r.json"], directory=Path("aside"))
     made: Any = SimpleNamespace(harness_output=["harness/r.json"], said=spec)
@@ -48,16 +47,5 @@ def test_a_result_never_has_the_spec_of_another_beside_it(
     killed = False
     publish(b"3")
     assert kept.read_bytes() == b"3"
-    assert sorted(p.name for p in kept.parent.iterdir()) == ["harness", "results.json", "spec.json"]
-
-
-def test_where_a_config_elsewhere_lies_is_kept(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(evaluation.document, "write", lambda made, target: target.touch())
-    noted = Path("results/one") / paths.SOURCE
-    publish(b"1", "/elsewhere/one.yaml")
-    assert noted.read_text() == "/elsewhere/one.yaml\n"
-    publish(b"1")
-    assert not noted.exists()
+    there = ["harness", "packages.json", "results.json", "spec.json"]
+    assert sorted(p.name for p in kept.parent.iterdir()) == there
