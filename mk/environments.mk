@@ -7,12 +7,13 @@ which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 .PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
 	flags-diff wheelhouse
 
-# On a terminal bin/run has Make build them, and shows what each is at.
+# On a terminal bin/run has Make build them, and shows what each is at; elsewhere with BUILD_ON, too.
 venvs: $(tools)
 	@bin/health
 	@if $(MAKE) -q -f mk/graph.mk environments 2>/dev/null; then \
 	echo 'venvs: every environment is ready'; \
-	elif [[ -t 2 ]]; then exec bin/run venvs; else $(MAKE) -f mk/graph.mk environments; fi
+	elif [[ -t 2 || $${BUILD_ON:-login} != login ]]; then exec bin/run venvs; \
+	else $(MAKE) -f mk/graph.mk environments; fi
 
 venvs/%: export goal = $@
 venvs/%: $(tools) FORCE
@@ -58,7 +59,7 @@ survey: $(tools)
 	$(if $(DEEP),--deep $(if $(filter some,$(DEEP)),some,all))
 
 help::
-	@echo '  make venvs                    every environment that some config needs'
+	@echo '  make venvs                    every environment that some config needs [BUILD_ON=slurm]'
 	@echo '  make venv VERSION=0.8.0       one environment [ENGINE=vllm]'
 	@echo '       [CUTOFF=2025-04-01|none] packages as of another day than the release, or of today'
 	@echo '  make lock VERSION=0.8.0       resolve anew and show the difference [ENGINE=… CUTOFF=…]'

@@ -74,7 +74,7 @@ help::
 	@echo '       [MODELS="glob …"]        those models; [TASKS="a b"] those tasks; [LIMIT=n]'
 	@echo '       [FALLBACK=0]             no main environment for one that cannot be built'
 	@echo '       [LAUNCHER=slurm]         each model as a job; [BUILD_ON=slurm] builds as well;'
-	@echo '                                [SCRATCH=dir] environments on the nodes'"'"' own disks'
+	@echo '                                [NODE_SCRATCH=dir] environments on the nodes'"'"' own disks'
 	@echo '       [NOTIFY=command]         called at the end, with the summary on its stdin'
 	@echo '  make fetch [MODELS="glob …"]  environments and weights ahead of a run; resumes'
 	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'

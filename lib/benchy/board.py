@@ -4,7 +4,8 @@ Who works pins a note, one small file each, so that `make status` and the displa
 without asking anyone: run/board/<kind>/<name>.json; kind: model, task or environment; name:
 [limit-N/]MODEL[/TASK], or the environment's. A note of something under way counts while the process
 that wrote it lives; that of a failure stays until the same thing is tried again or is done.
-run/board/run/<pid>.json is what a bin/run knows besides: which models wait, and what for.
+run/board/run/<host>.<pid>.json is what a bin/run knows besides: which models wait, and what for,
+and the jobs of a launcher.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ BUILDING, FETCHING, STARTING, SERVING = "building", "fetching", "starting", "ser
 RUNNING, FAILED = "running", "failed"
 HEARTBEAT = 30.0  # seconds after which a note that has not changed is written again
 SILENT = 4 * HEARTBEAT  # seconds after which the note of another machine's process is dead
+KEPT = 30 * 24 * 3600  # seconds; a dead run's note tells another host whose jobs are left
 
 
 @dataclass(frozen=True)
@@ -70,13 +72,15 @@ class Note:
 
 @dataclass(frozen=True)
 class RunNote:
-    """A bin/run under way. waiting: model → what it waits for, in the order of their turns."""
+    """A bin/run under way. waiting: model → what it waits for, in the order of their turns. jobs:
+    model → its job of a launcher, in words, with its node."""
 
     pid: int
     ticks: int
     host: str
     began: float
     waiting: Mapping[str, str] = field(default_factory=dict)
+    jobs: Mapping[str, str] = field(default_factory=dict)
 
 
 def name(model: str, task: str | None = None, limit: int | None = None) -> str:
@@ -96,15 +100,19 @@ def put(note: Note) -> Note:
     return note
 
 
-def put_run(waiting: Mapping[str, str], began: float) -> None:
-    """Pin what this run's models wait for."""
+def put_run(waiting: Mapping[str, str], began: float, jobs: Mapping[str, str]) -> None:
+    """Pin what this run's models wait for, and their jobs."""
     pid = os.getpid()
-    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting)
-    _write(BOARD / "run" / f"{pid}.json", asdict(note))
+    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting, jobs)
+    _write(_own(), asdict(note))
+
+
+def _own() -> Path:
+    return BOARD / "run" / f"{host()}.{os.getpid()}.json"
 
 
 def _write(path: Path, what: Mapping[str, Any]) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = paths.aside(path)
     with contextlib.suppress(OSError):
         paths.RUN.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -127,7 +135,7 @@ def clear(kind: str, name: str) -> None:
 
 def clear_run() -> None:
     with contextlib.suppress(OSError):
-        (BOARD / "run" / f"{os.getpid()}.json").unlink()
+        _own().unlink()
 
 
 def notes() -> Iterator[Note]:
@@ -149,16 +157,38 @@ def runs() -> Iterator[RunNote]:
             note = RunNote(**said)
             if alive(note, age):
                 yield note
-            elif note.host == host() or age > 24 * 3600:
+            elif note.host == host() or age > KEPT:
                 path.unlink(missing_ok=True)
+
+
+def silent() -> set[tuple[str, int, int]]:
+    """(host, pid, ticks) of runs of other hosts that have written no note for so long that they are
+    dead. Ages are told by the clock of the file system, which this host's may differ from."""
+    clock = paths.aside(BOARD / "run/clock")
+    try:
+        clock.parent.mkdir(parents=True, exist_ok=True)
+        clock.touch()
+        ahead = time.time() - clock.stat().st_mtime
+        clock.unlink()
+    except OSError:
+        return set()
+    found = set()
+    for _, said, age in _read(BOARD / "run"):
+        with contextlib.suppress(TypeError):
+            note = RunNote(**said)
+            if note.host != host() and age - ahead >= SILENT:
+                found.add((note.host, note.pid, note.ticks))
+    return found
 
 
 def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
     """(file, what it says, seconds since it was written) of each note."""
     for path in sorted(folder.rglob("[!.]*.json")):
         with contextlib.suppress(OSError, ValueError):  # replaced meanwhile, or damaged
-            age = time.time() - path.stat().st_mtime
-            yield path, json.loads(path.read_text(encoding="utf-8")), age
+            with path.open(encoding="utf-8") as file:  # opened, NFS asks its server for the age
+                age = time.time() - os.fstat(file.fileno()).st_mtime
+                said = json.load(file)
+            yield path, said, age
 
 
 def alive(note: Note | RunNote, age: float) -> bool:

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from benchy import paths
+
 
 def canonical(value: Any) -> str:
     """JSON that is the same for the same meaning."""
@@ -71,7 +73,7 @@ def write(path: Path, text: str) -> bool:
             return False
     except OSError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = paths.aside(path)
     aside.write_text(text, errors="surrogateescape")
     aside.rename(path)
     return True

@@ -57,7 +57,8 @@ class Dispatcher:
     bound. environ: of the commands. locks: lock files that have to be resolved, and stamps of
     environments that have to be built. results: of each model those that were stale just now.
     screen: where commands write, None for our own stderr. launcher: who runs servers, None for this
-    machine; specs: of the servers that it runs; build_there: builds too."""
+    machine; specs: of the servers that it runs; builds: what builds ask it for, None for builds
+    here. lost: environment → what became of its job."""
 
     ask: Questions
     models: Mapping[str, Any]
@@ -72,7 +73,8 @@ class Dispatcher:
     screen: Screen | None = None
     launcher: Launcher | None = None
     specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    build_there: bool = False
+    builds: Mapping[str, Any] | None = None
+    lost: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         few = self.jobs or 1 << 30
@@ -86,6 +88,7 @@ class Dispatcher:
         self.timer: asyncio.TimerHandle | None = None
         self.places = asyncio.Semaphore(few)
         self.pinned_at = 0.0
+        self.there: Mapping[str, str] = {}
 
     # --- a run ------------------------------------------------------------------------------
 
@@ -107,13 +110,15 @@ class Dispatcher:
             ready = sorted(order, key=lambda name: bool(self.missing(name)))
             models = [asyncio.ensure_future(self.guarded(name)) for name in ready]
             models += [asyncio.ensure_future(self.built(env)) for env in environments]
-            queue = asyncio.ensure_future(self.launcher.watch()) if self.launcher else None
+            queue = asyncio.ensure_future(self.launcher.queue.watch()) if self.launcher else None
             try:
                 await asyncio.gather(*models)
             finally:
                 for task in (*models, *self.once.values(), *([queue] if queue else [])):
                     task.cancel()
                 await asyncio.gather(*models, *self.once.values(), return_exceptions=True)
+                if self.launcher:
+                    await asyncio.to_thread(self.launcher.queue.finish)
                 if self.timer:
                     self.timer.cancel()
                 if self.line.watch.descriptor >= 0:
@@ -152,10 +157,13 @@ class Dispatcher:
         def pin() -> None:
             self.pinning = loop.call_later(PIN, pin)
             late = time.monotonic() - self.pinned_at > board.HEARTBEAT
-            if self.tally.changed or late:
+            there = jobs.standing(self.launcher)
+            if self.tally.changed or late or there != self.there:
                 self.tally.changed, self.pinned_at = False, time.monotonic()
+                self.there = there
                 waiting = sorted(self.tally.waiting.items(), key=lambda i: self.rank.get(i[0], 0))
-                board.put_run({name: what for name, (_, what) in waiting}, self.tally.began)
+                said = {name: what for name, (_, what) in waiting}
+                board.put_run(said, self.tally.began, there)
 
         pin()
         try:
@@ -203,7 +211,8 @@ class Dispatcher:
         for env in (facts["environment"], *facts["harnesses"]):
             if not health.well(env):
                 raise Failure(
-                    f"{name}: environment {env} could not be built",
+                    f"{name}: environment {env} could not be built"
+                    + (f": its {self.lost[env]}" if env in self.lost else ""),
                     "mend the cause and run make again; make env-info shows more",
                     paths.LOGS / "venv" / f"{env}.log",
                 )
@@ -235,26 +244,24 @@ class Dispatcher:
         """Have Make build a lock or an environment, once in a run, for a model that waits for it.
         Its exit status."""
 
-        async def make() -> int:
-            async with self.builders:
-                argv = self.ask.command(target)
-                if self.launcher and self.build_there:
-                    argv = self.launcher.command(
-                        f"build-{env}", {"resources": jobs.shared(self.specs)}, argv
-                    )
-                return await self.command(argv)
-
         env = target.rpartition("/")[2].removesuffix(".lock")
         if target not in self.once:
-            self.once[target] = asyncio.ensure_future(make())
+            self.once[target] = asyncio.ensure_future(self.make(target, env))
         with self.tally.wait(name, tally.ENVIRONMENT, f"environment {env}"):
             return await asyncio.shield(self.once[target])
 
     async def built(self, env: str) -> None:
         """An environment that is asked for by itself."""
+        if await self.make(str(paths.stamp(env)), env):
+            self.failed.add(env)
+
+    async def make(self, target: str, env: str) -> int:
+        """Have Make build something of an environment, here or as a job. Its exit status."""
         async with self.builders:
-            if await self.command(self.ask.command(str(paths.stamp(env)))):
-                self.failed.add(env)
+            argv = self.ask.command(target)
+            if self.launcher and self.builds is not None:
+                return await jobs.built(self, self.launcher, target, env, argv)
+            return await self.command(argv)
 
     def seconds(self) -> float:
         """Since the run began."""

@@ -3,8 +3,6 @@ first node's server ends."""
 
 from __future__ import annotations
 
-import os
-
 from benchy import diagnose, nodes, server
 from benchy.errors import Died, Failure, say
 from benchy.nodes import Node
@@ -19,8 +17,6 @@ def follow(plan: Plan, node: Node, signals: Signals) -> int:
     """Serve with the first node. 0 once that has ended; raises Failure, and Died if the engine here
     ends before."""
     spec = plan.spec
-    if given := os.environ.get("BENCHY_LEASES"):  # two nodes may be one machine, as in tests
-        os.environ["BENCHY_LEASES"] = f"{given}-{node.rank}"
     held, cards = take(spec)
     log = new_log(f"{spec['model']}.node{node.rank}")
     try:

@@ -4,7 +4,8 @@ Every node runs bin/serve. The first starts the server, and says in a file that 
 it is; the others start what the engine wants there, join it, and end when the file goes. Its name,
 run/nodes/MODEL-TOKEN.json, is chosen by who started the job (launcher.py); its content is
 {"address", "port"}. It is opened again at each look: NFS asks the server of a file that is opened,
-and may keep for a minute what it knew of one that is not.
+and may keep for a minute what it knew of one that is not. The status of the node that ended first,
+or failed first, is in MODEL-TOKEN.end.
 """
 
 from __future__ import annotations
@@ -48,6 +49,17 @@ class Node:
         finally:
             self.meeting.unlink(missing_ok=True)
 
+    def tell(self, status: int) -> int:
+        """At this node's end, with which status; gives it. What a launcher makes of several nodes'
+        statuses says nothing: the others are ended with the one that fails first. So the first to
+        tell is heard, and a node that just follows the end of the first tells nothing."""
+        if status or not self.rank:
+            with contextlib.suppress(OSError):
+                self.meeting.parent.mkdir(parents=True, exist_ok=True)
+                with _end(self.meeting).open("x") as file:
+                    file.write(f"{status}\n")
+        return status
+
     def first(self) -> tuple[str, int] | None:
         """Address and port of the first node; None before it is there, and after it has ended."""
         try:
@@ -85,10 +97,24 @@ class Node:
 
 
 def forget(environment: Mapping[str, str]) -> None:
-    """Remove the file of a job that has ended, of which a first node that was killed took no care.
-    environment: the job's."""
+    """Remove the files of a job that has ended: its nodes' word, and the one of which a first node
+    that was killed took no care. environment: the job's."""
     if meeting := environment.get(MEETING):
-        Path(meeting).unlink(missing_ok=True)
+        for path in (Path(meeting), _end(Path(meeting))):
+            path.unlink(missing_ok=True)
+
+
+def told(environment: Mapping[str, str]) -> int | None:
+    """With which status a job over several nodes has ended, by their own word; None if none gave
+    it, as when they were killed, or where a job has one node."""
+    if meeting := environment.get(MEETING):
+        with contextlib.suppress(OSError, ValueError):
+            return int(_end(Path(meeting)).read_text())
+    return None
+
+
+def _end(meeting: Path) -> Path:
+    return meeting.with_suffix(".end")
 
 
 def here() -> Node | None:

@@ -5,6 +5,7 @@ Only names live here; who reads and writes each file is said in the header of it
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 
@@ -27,6 +28,12 @@ def home(path: str | Path) -> Path:
         return Path(path).expanduser()
     except RuntimeError:
         return Path(path)
+
+
+def aside(path: Path) -> Path:
+    """Where a file is written before it takes its place: beside it, by a name that no other process
+    of any host that sees it has."""
+    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
 
 
 def watchable(path: Path) -> bool:

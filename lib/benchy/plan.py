@@ -39,12 +39,18 @@ def expand(
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    plan = Plan(limit=limit, launcher=house.settings.launcher)
+    plan = empty(house, limit)
     for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
         add_task(plan, name, house, around)
     for model in house.models:
         add_model(plan, model, house, around, extra)
     return finished(plan, house.inputs, around.root)
+
+
+def empty(house: House, limit: int | None) -> Plan:
+    """A plan of nothing yet."""
+    build = house.settings.slurm.build.model_dump(exclude_unset=True)
+    return Plan(limit=limit, launcher=house.settings.launcher, build=build)
 
 
 def add_task(plan: Plan, name: str, house: House, around: Surroundings) -> None:
@@ -112,7 +118,7 @@ def expand_kept(
     code = Path(__file__).parent.glob("*.py")
     same = kept.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
     memory = kept.Kept(directory / "kept.json", same)
-    plan, fresh = Plan(limit=limit, launcher=house.settings.launcher), {}
+    plan, fresh = empty(house, limit), {}
     for path in files:
         name = base.reader.shown(path)
         with contextlib.suppress(OSError):

@@ -170,6 +170,7 @@ def save(plan: Plan, directory: Path) -> None:
     index = {
         "limit": plan.limit,
         "launcher": plan.launcher,
+        "build": plan.build,
         "models": plan.models,
         "environments": {
             e: {k: s[k] for k in ("kind", "name", "version", "source")}

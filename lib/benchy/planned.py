@@ -25,6 +25,7 @@ class Plan:
     rules: dict[str, str] = field(default_factory=dict)  # model → its rules, once they are made
     limit: int | None = None
     launcher: str = "local"
+    build: Spec = field(default_factory=dict)  # what builds ask a launcher for
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
 

@@ -222,7 +222,7 @@ def dispatch_all(
 
     asked = [target for targets in results.values() for target in targets]
     screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if redraws() else None
-    environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
+    environ = {**environment_of(there), "BENCHY_BOARD": str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(
             lambda: graph.again()["models"],
@@ -242,7 +242,7 @@ def dispatch_all(
         screen=screen,
         launcher=there,
         specs=specs,
-        build_there=build_there(),
+        builds=builds_of(selection.plan, there, specs),
     )
     drive(run, queue)
     return run.failed | refused
@@ -280,12 +280,27 @@ def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher 
     return there
 
 
-def build_there() -> bool:
-    """BUILD_ON: login (here) or slurm, which stands for any launcher. Raises UsageError."""
+def builds_of(
+    plan: Mapping[str, Any], there: Launcher | None, specs: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What builds ask the launcher for, as BUILD_ON=slurm (which stands for any launcher) wants
+    them there; None for builds here. Raises UsageError."""
     where = os.environ.get("BUILD_ON") or "login"
     if where not in ("login", "slurm"):
         raise UsageError(f"BUILD_ON={where} is unknown", "write login or slurm")
-    return where == "slurm"
+    if where == "login":
+        return None
+    if not there:
+        mend = "write LAUNCHER=slurm with it, or BUILD_ON=login"
+        raise UsageError(f"BUILD_ON={where} needs a launcher", mend)
+    from benchy import jobs  # noqa: PLC0415 - as in launcher_for()
+
+    return jobs.building(specs, plan.get("build") or {})
+
+
+def environment_of(there: Launcher | None) -> dict[str, str]:
+    """The environment of a run's commands."""
+    return there.outside(alone()) if there else alone()
 
 
 def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
@@ -343,11 +358,13 @@ def fetch_all() -> int:
 
 
 def build_all() -> int:
-    """make venvs on a terminal: every environment that some config needs, with a live line each."""
+    """make venvs on a terminal, or with BUILD_ON: every environment that some config needs, with a
+    live line each."""
     graph = graph_for("results")
     if set("nqt") & set(flags()):
         return graph.make("environments")
-    envs = sorted(graph.plan()["environments"])
+    plan = graph.plan()
+    envs = sorted(plan["environments"])
     stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
     due = [env for env in envs if {str(paths.stamp(env)), str(paths.lock(env))} & stale]
     if not due:
@@ -359,12 +376,14 @@ def build_all() -> int:
         return f"{ready} of {len(due)} environments · {span(tally.seconds)}"
 
     screen = Screen(tally, words) if redraws() else None
-    environ = {**alone(), "BENCHY_BOARD": str(os.getpid())}
+    specs = {name: server_spec(name) for name in plan["models"]}
+    there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
+    environ = {**environment_of(there), "BENCHY_BOARD": str(os.getpid())}
     ask = dispatch.Questions(dict, lambda _: [], graph.command, lambda _: [], lambda *_: [])
     run = dispatch.Dispatcher(
         ask, {}, {}, job_slots(os.environ.get("MAKEFLAGS", "")),
         {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,
-        tally=tally, screen=screen,
+        tally=tally, screen=screen, launcher=there, builds=builds_of(plan, there, specs),
     )  # fmt: skip
     drive(run, (), due)
     for env in sorted(run.failed):
@@ -425,18 +444,29 @@ def limit_option(selection: Selection) -> list[str]:
 def test(graph: Graph, selection: Selection) -> int:
     """TEST=1: prove that each model's server starts and answers."""
     options.refuse(server_spec(model) for model in selection.models)
-    there = launcher_for(selection.plan, {m: server_spec(m) for m in selection.models})
+    specs = {m: server_spec(m) for m in selection.models}
+    there = launcher_for(selection.plan, specs)
+    builds = builds_of(selection.plan, there, specs)
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
-    for model in fit:
-        graph.make(f"environment/{selection.plan['models'][model]['asked']}")
-        plan = graph.plan()
-        ready_environment(graph, plan["models"][model]["environment"])
-        command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
+    try:
+        for model in fit:
+            target = f"environment/{selection.plan['models'][model]['asked']}"
+            if there and builds is not None:
+                name = f"build-{target.rpartition('/')[2]}"
+                command = there.command(name, {"resources": builds}, graph.command(target))
+                call(command, environment_of(there))
+            graph.make(target)
+            plan = graph.plan()
+            ready_environment(graph, plan["models"][model]["environment"])
+            command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
+            if there:
+                command = there.command(model, spec, command)
+                env = {**environment_of(there), **there.environ(model, spec)}
+            status |= call(["bin/fetch", model]) or call(command, env)
+    finally:
         if there:
-            command = there.command(model, spec, command)
-            env = {**alone(), **there.environ(model, spec)}
-        status |= call(["bin/fetch", model]) or call(command, env)
+            there.queue.finish()
     return 1 if status else 0
 
 

@@ -2,7 +2,7 @@
 
 An import of vLLM opens tens of thousands of files; one archive is read in a row. So `bin/venv pack`
 writes venvs/.packed/ENV/KEY.tar once, before the jobs, and the first job on a node unpacks it to
-SCRATCH/benchy-UID/CHECKOUT/ENV/KEY. KEY is of the stamp, so of one build. A Python finds its
+NODE_SCRATCH/benchy-UID/CHECKOUT/ENV/KEY. KEY is of the stamp, so of one build. A Python finds its
 packages by where it lies, so a copy works where it is. An environment that can't be had there
 serves from where it was built, and that is told.
 """

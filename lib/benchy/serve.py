@@ -20,14 +20,13 @@ import shlex
 import shutil
 import signal
 import sys
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import board, devices, guard, health, lease, nodes, paths, usage
+from benchy import board, devices, errors, guard, health, jobfolder, lease, nodes, paths, usage
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.prepare import Plan, Spec, commit, environment, noted, prepare, ready_environment
 from benchy.progress import Step
@@ -75,8 +74,8 @@ def run_directory(model: str) -> Iterator[Path]:
     """run/MODEL-PID, mode 0700; gone afterwards, and so are those of runs that were killed. In a
     launcher's job a folder of the node's own: another node's pids say nothing here."""
     if os.environ.get("BENCHY_LAUNCHED"):
-        with tempfile.TemporaryDirectory(prefix=f"benchy-{model}-") as folder:
-            yield Path(folder)
+        with jobfolder.made(model) as folder:
+            yield folder
         return
     for old in paths.RUN.glob(f"{model}-*"):
         pid = old.name.rpartition("-")[2]
@@ -272,21 +271,27 @@ def main(argv: list[str]) -> int:
         raise UsageError("bin/serve takes either -- COMMAND or --test", "see bin/serve -h")
     signals = Signals()
     signals.install()
+    node = nodes.here()
+    with jobfolder.leased(options.model):
+        if node:  # its word for who started the job, whatever is raised
+            return node.tell(errors.run(lambda _: work(options.model, command, signals, node), []))
+        return work(options.model, command, signals, node)
+
+
+def work(model: str, command: Sequence[str], signals: Signals, node: nodes.Node | None) -> int:
+    """All of bin/serve on this node. Returns its status."""
     try:
-        node = nodes.here()
         if node and node.rank:  # the first tells the board
             from benchy import follower  # noqa: PLC0415 - builds on this module
 
-            return follower.follow(prepare(options.model, signals), node, signals)
-        with Step(TAG, options.model, "model", options.model, board.STARTING) as step:
-            return serve(prepare(options.model, signals), command, signals, step, node)
+            return follower.follow(prepare(model, signals), node, signals)
+        with Step(TAG, model, "model", model, board.STARTING) as step:
+            return serve(prepare(model, signals), command, signals, step, node)
     except Stopped as stopped:
         with contextlib.suppress(OSError):
-            say(TAG, f"{options.model}  stopped ({signal.Signals(stopped.signum).name})")
+            say(TAG, f"{model}  stopped ({signal.Signals(stopped.signum).name})")
         return 128 + stopped.signum
     except guard.Lost as lost:
-        raise Died(
-            f"{options.model}: {lost}; everything it had started was ended", "start again"
-        ) from None
+        raise Died(f"{model}: {lost}; everything it had started was ended", "start again") from None
     finally:
         sys.stdout.flush()

@@ -99,7 +99,7 @@ def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
 def resources(model: Model, house: House) -> Spec:
     """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
     own = model.resources.model_dump(exclude_unset=True)
-    return {**house.settings.slurm.model_dump(exclude_unset=True), **own}
+    return {**house.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
 
 
 def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:

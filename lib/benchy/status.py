@@ -51,6 +51,7 @@ class Cell:
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
+    job: str = ""  # of a launcher, in words
 
     @property
     def brief(self) -> str:
@@ -104,7 +105,9 @@ class Status:
             self.ask()
         limit = self.selection.plan["limit"]
         notes = {(note.kind, note.name): note for note in board.notes()}
-        waiting = {model: what for run in board.runs() for model, what in run.waiting.items()}
+        runs = list(board.runs())
+        waiting = {model: what for run in runs for model, what in run.waiting.items()}
+        jobs = {model: words for run in runs for model, words in run.jobs.items()}
         found = []
         for model in self.selection.models:
             facts = self.selection.plan["models"][model]
@@ -112,7 +115,9 @@ class Status:
                 task = target.split("/")[-2]
                 one = notes.get(("task", board.name(model, task, limit)))
                 two = notes.get(("model", model))
-                found.append(self.cell(model, task, target, facts, one, two, waiting.get(model)))
+                waits, job = waiting.get(model), jobs.get(model, "")
+                cell = self.cell(model, task, target, facts, one, two, waits, job)
+                found.append(cell)
         return found
 
     def cell(
@@ -124,15 +129,19 @@ class Status:
         own: board.Note | None,
         of_model: board.Note | None,
         waits: str | None,
+        job: str = "",
     ) -> Cell:
-        """own, of_model: notes of the task and of its model. waits: what the model waits for."""
+        """own, of_model: notes of the task and of its model. waits: what the model waits for. job:
+        of a launcher, that is not over."""
         entry = self.entries.get((model, task))
         score = f"{entry.value} {entry.metric}" if entry else ""
         marks = tuple(entry.marks) if entry else ()
         now = time.time()
         if own and own.state != board.FAILED:
-            text, left = said(own, now), own.left(now)
-            return Cell(model, task, RUNNING, score, marks, text, "", own.done, own.total, left)
+            text, left = said(own, now, job), own.left(now)
+            return Cell(
+                model, task, RUNNING, score, marks, text, "", own.done, own.total, left, job
+            )
         try:
             fresh = Path(target).stat().st_mtime >= self.asked
         except OSError:
@@ -140,9 +149,11 @@ class Status:
         if target not in self.stale or fresh:
             return Cell(model, task, DONE, score or "made just now", marks)
         if of_model and of_model.state != board.FAILED:
-            return Cell(model, task, RUNNING, score, marks, said(of_model, now))
+            return Cell(model, task, RUNNING, score, marks, said(of_model, now, job), job=job)
         if waits:
-            return Cell(model, task, WAITING, score, marks, waits)
+            return Cell(model, task, WAITING, score, marks, waits, job=job)
+        if job:
+            return Cell(model, task, RUNNING, score, marks, job, job=job)
         for note in (own, of_model):
             if note:
                 return Cell(model, task, FAILED, score, marks, note.text, note.log)
@@ -155,9 +166,10 @@ class Status:
         return Cell(model, task, MISSING)
 
 
-def said(note: board.Note, now: float) -> str:
-    """What a note says, and on which machine, if not on this one."""
+def said(note: board.Note, now: float, job: str = "") -> str:
+    """What a note says, and on which machine, if not on this one; by its job, if it has one."""
     where = f", on {note.host}" if note.host != board.host() else ""
+    where = f"; {job}" if job else where
     return f"{progress.words(note, now)}{where}"
 
 
@@ -245,7 +257,9 @@ def sums(cells: Sequence[Cell]) -> str:
 def data(cells: Sequence[Cell]) -> dict[str, Any]:
     """As FORMAT=json gives it."""
     counts = Counter(cell.state for cell in cells)
-    runs = [asdict(run) | {"waiting": dict(run.waiting)} for run in board.runs()]
+    runs = [
+        asdict(run) | {"waiting": dict(run.waiting), "jobs": dict(run.jobs)} for run in board.runs()
+    ]
     rows = [asdict(cell) | {"marks": list(cell.marks)} for cell in cells]
     return {"results": rows, "counts": dict(sorted(counts.items())), "runs": runs}
 

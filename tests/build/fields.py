@@ -79,11 +79,13 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "launcher": {
         "command": ["nice"], "environment": {"A": "b"}, "queue": ["true"], "cancel": ["true"],
-        "running": ["R"], "ended": ["E"], "again": ["A"], "retries": 1,
-        "rank": "RANK",
+        "running": ["R"], "ended": ["E"], "again": ["A"], "retries": 1, "past": ["true"],
+        "ending": ["G"], "by_itself": ["F"], "rank": "RANK", "leases": "job",
+        "without": ["JOB_*"], "keeping": ["JOB_X"],
     },
     "config": {
         "launcher": "wrap", **{f"slurm.{key}": value for key, value in RESOURCES.items()},
+        **{f"slurm.build.{key}": RESOURCES[key] for key in schema.Build.model_fields},
         "paths": {"hf_cache": "elsewhere"},
         "evaluation.default_limit": (7, {f"limit-7/{title}" for title in ALL}),
         "logging.log_dir": "elsewhere", "logging.level": "debug",

@@ -335,13 +335,13 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
         return done.text, set(found.values())
 
     words = ("-j4", "results", "MODELS=w2a")
-    text, used = run(*words, SCRATCH="$DISK", DISK=str(disk))
+    text, used = run(*words, NODE_SCRATCH="$DISK", DISK=str(disk))
     assert text.count("PACK    venvs/.packed/") == 2 and text.count("UNPACK  ") == 2
     assert all(python.startswith(f"{disk}/benchy-") for python in used), used
     made = house.result("w2a/alpha")
     assert made["engine"]["environment"] == "standin_gpu_2_0_0"
     house.file("w2a/alpha").unlink()
-    text, used = run(*words, SCRATCH="$DISK", DISK=str(disk))
+    text, used = run(*words, NODE_SCRATCH="$DISK", DISK=str(disk))
     assert "PACK " not in text and all(python.startswith(str(disk)) for python in used)
 
     # Another build replaces its archive and its copy.
@@ -349,14 +349,14 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
     words_of_build = ["bin/venv", "create", "--anew", "standin_gpu_2_0_0"]
     subprocess.run(words_of_build, cwd=house.root, env=house.environ(), check=True)
     house.file("w2a/alpha").unlink()
-    text, used = run(*words, SCRATCH=str(disk))
+    text, used = run(*words, NODE_SCRATCH=str(disk))
     assert text.count("PACK    ") == 1 and text.count("UNPACK  ") == 1
     assert len(copies) == 1 and not copies & set(disk.glob("*/*/standin_gpu_2_0_0/[!.]*"))
     assert len(list(house.root.glob("venvs/.packed/standin_gpu_2_0_0/*"))) == 1
 
     # Where there is no such folder, what is shared serves.
     house.file("w2a/alpha").unlink()
-    text, used = run(*words, SCRATCH="$NOWHERE/x")
+    text, used = run(*words, NODE_SCRATCH="$NOWHERE/x")
     assert "is no whole path; it is used from where it is" in text
     assert all(python.startswith(f"{house.root}/venvs/") for python in used), used
 

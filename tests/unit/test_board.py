@@ -85,9 +85,10 @@ def test_who_is_stopped_has_not_failed() -> None:
 
 
 def test_a_run_tells_what_its_models_wait_for() -> None:
-    board.put_run({"m": "2 GPUs"}, 5.0)
+    board.put_run({"m": "2 GPUs"}, 5.0, {"n": "job 7: RUNNING on n1"})
     (run,) = board.runs()
     assert (run.pid, run.waiting, run.began) == (os.getpid(), {"m": "2 GPUs"}, 5.0)
+    assert run.jobs == {"n": "job 7: RUNNING on n1"}
     board.clear_run()
     assert not list(board.runs())
 

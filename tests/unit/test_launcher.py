@@ -1,17 +1,16 @@
-"""What a launcher makes of its file: words, jobs, leftovers. tests/slurm has the real Slurm."""
+"""What a launcher makes of its file: words and variables. tests/slurm has the real Slurm."""
 
 from __future__ import annotations
 
-import asyncio
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchy import board, launcher, nodes, paths, schema
+from benchy import jobfolder, launcher, nodes, paths, schema
 from benchy.errors import ConfigError, UsageError
-from benchy.launcher import Job, Launcher
+from benchy.launcher import Launcher
 
 ROOT = Path(__file__).parents[2]
 
@@ -27,10 +26,11 @@ def slurm() -> Launcher:
 
 
 WORDS = [
-    ({}, 2, ["--gres=gpu:2"]),
-    ({"gpu_option": "gpus"}, 2, ["--gpus=2"]),
-    ({"gpu_type": "a100"}, 4, ["--gres=gpu:a100:4"]),
-    ({"gpu_type": "a100", "gpu_option": "gpus"}, 4, ["--gpus=a100:4"]),
+    ({}, 2, ["--gres=gpu:2", "--cpus-per-task=8"]),
+    ({"cpus_per_gpu": None}, 2, ["--gres=gpu:2"]),
+    ({"gpu_option": "gpus"}, 2, ["--gpus=2", "--cpus-per-task=8"]),
+    ({"gpu_type": "a100"}, 4, ["--gres=gpu:a100:4", "--cpus-per-task=16"]),
+    ({"gpu_type": "a100", "gpu_option": "gpus"}, 4, ["--gpus=a100:4", "--cpus-per-task=16"]),
     ({"cpus_per_gpu": 8, "cpus": 2}, 2, ["--gres=gpu:2", "--cpus-per-task=16"]),
     ({"cpus_per_gpu": 8, "cpus": 2}, 0, ["--cpus-per-task=2"]),
     ({}, 0, []),
@@ -47,16 +47,19 @@ def test_words_of_srun(
 ) -> None:
     argv = slurm.command("m@1.0", {"gpus": gpus, "resources": asked}, ["bin/serve", "m@1.0"])
     fixed = [
-        "srun", "--quiet", "--input=none", "--quit-on-interrupt", "--nodes=1", "--ntasks=1",
-        "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
+        "srun", "--quiet", "--export=ALL", "--input=none", "--quit-on-interrupt", "--nodes=1",
+        "--ntasks=1", "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
     ]  # fmt: skip
     assert argv == [*fixed, *expected, "bin/serve", "m@1.0"]
 
 
 OVER = [
-    ({}, ["--gres=gpu:8"]),
-    ({"gpu_option": "gpus", "gpu_type": "h100"}, ["--gpus-per-node=h100:8"]),
-    ({"cpus_per_gpu": 4}, ["--gres=gpu:8", "--cpus-per-task=32"]),
+    ({}, ["--gres=gpu:8", "--cpus-per-task=32"]),
+    (
+        {"gpu_option": "gpus", "gpu_type": "h100"},
+        ["--gpus-per-node=h100:8", "--cpus-per-task=32"],
+    ),
+    ({"cpus_per_gpu": 2}, ["--gres=gpu:8", "--cpus-per-task=16"]),
 ]
 
 
@@ -66,59 +69,42 @@ def test_words_of_a_job_over_nodes(
 ) -> None:
     spec = {"gpus": 16, "resources": asked, "nodes": {"count": 2}}
     argv = slurm.command("m", spec, ["bin/serve", "m"])
-    assert argv[4:9] == [
+    assert argv[5:10] == [
         "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--wait=60",
     ]  # fmt: skip
-    assert argv[11:] == [*expected, "bin/serve", "m"]
+    assert argv[12:] == [*expected, "bin/serve", "m"]
     one, two = (slurm.environ("m", spec) for _ in "12")
     assert one[nodes.MEETING] != two[nodes.MEETING] and one[nodes.RANK] == "SLURM_PROCID"
     assert nodes.MEETING not in slurm.environ("m", {**spec, "nodes": None})
 
 
-def test_each_job_has_leases_of_its_own(slurm: Launcher) -> None:
-    one, two = (slurm.environ(name, {})["BENCHY_LEASES"] for name in ("a", "b"))
-    assert one != two and Path(one).is_absolute() and ":" not in one
-    assert slurm.environ("a", {})[launcher.LAUNCHED] == "slurm"
+def test_each_job_has_leases_of_its_own(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", jobfolder.LEASES: "1"}
+    monkeypatch.setenv(jobfolder.LEASES, "1")
+    monkeypatch.setenv("BENCHY_LEASES", "before")
+    with jobfolder.leased("a"):
+        folder = Path(os.environ["BENCHY_LEASES"])
+        assert folder.is_dir() and folder.is_absolute() and jobfolder.LEASES not in os.environ
+    assert not folder.exists()
 
 
-def test_rows_of_the_queue(slurm: Launcher) -> None:
-    text = (
-        "12|RUNNING|n1|None|benchy:aaa:host:7.99:Qwen3-8B\n"
-        "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
-        "14|RUNNING|n1|None|\n15|RUNNING|n2|None|somebody: else\nsqueue: odd line\n"
-    )
-    assert slurm.parse(text) == [
-        Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
-        Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
-    ]
-    assert [job.words for job in slurm.parse(text)] == [
-        "job 12: RUNNING", "job 13: PENDING (Resources)",
-    ]  # fmt: skip
+def test_a_job_that_make_runs_in_is_none_of_ours(slurm: Launcher) -> None:
+    given = {
+        "PATH": "p", "SLURM_CONF": "c", "SLURM_ACCOUNT": "a", "SLURM_JOB_ID": "7",
+        "SLURM_EXPORT_ENV": "NONE", "SLURMD_NODENAME": "n",
+    }  # fmt: skip
+    kept = slurm.outside(given)
+    assert sorted(kept) == ["PATH", "SLURMD_NODENAME", "SLURM_ACCOUNT", "SLURM_CONF"]
 
 
-def test_whose_leftovers_are_ours(slurm: Launcher) -> None:
-    me, pid = launcher.checkout(), os.getpid()
-    alive, dead = f"{pid}.{board.ticks(pid)}", f"{pid}.1"
-    rows = [
-        (me, board.host(), dead, True), (me, board.host(), alive, False),
-        (me, "elsewhere", dead, False), ("0" * 10, board.host(), dead, False),
-        (me, board.host(), "no pid", False),
-    ]  # fmt: skip
-    for checkout, host, process, expected in rows:
-        job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
-        assert slurm.left(job) is expected, (checkout, host, process)
-
-
-def test_what_became_of_a_job(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    states = iter(["RUNNING", "COMPLETING", "TIMEOUT"])
-
-    def ask(self: Launcher) -> list[Job]:
-        return [Job("1", next(states), "n1", "TimeLimit", self.mark, "m")]
-
-    monkeypatch.setattr(Launcher, "ask", ask)
-    found = asyncio.run(slurm.ended("m"))
-    assert found and found.state == "TIMEOUT" and found.state in slurm.says.again
-    assert found.words == "job 1: TIMEOUT (TimeLimit)"
+def test_scratch_is_asked_for_by_a_name_of_our_own(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$SCRATCH is set at many sites, to what all nodes share."""
+    monkeypatch.setenv("SCRATCH", "/shared")
+    assert slurm.scratch({}) == ""
+    monkeypatch.setenv("NODE_SCRATCH", "$TMPDIR")
+    assert slurm.scratch({"resources": {"scratch": "/x"}}) == "$TMPDIR"
 
 
 def test_another_site_s_wrapper_is_a_data_change(
@@ -133,7 +119,9 @@ def test_another_site_s_wrapper_is_a_data_change(
     site = launcher.load("site")
     spec = {"gpus": 2, "resources": {"time": "9"}}
     assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
-    assert site.running("m") and site.ask() == []  # no queue to ask: it counts as running
+    assert (
+        site.queue.running("m") and site.queue.ask() == []
+    )  # no queue to ask: it counts as running
 
 
 MISTAKES = [

@@ -1,0 +1,55 @@
+"""Files of another machine: waited for as long as NFS may hide them, and asked for anew."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import time
+from pathlib import Path
+
+import pytest
+
+from benchy import arrival
+
+
+def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrival, "PAUSE", 0.01)
+    old, new = tmp_path / "old.json", tmp_path / "model/task/results.json"
+    old.write_text("1")
+    before = arrival.marks([old, new])
+    looks: list[Path] = []
+    look = arrival.look
+
+    def looked(path: Path) -> None:
+        """The fifth look is the first that sees them."""
+        looks.append(path)
+        look(path)
+        if len(looks) == 5:
+            new.parent.mkdir(parents=True)
+            new.write_text("2")
+            aside = tmp_path / "aside"
+            aside.write_text("1")
+            aside.replace(old)
+
+    monkeypatch.setattr(arrival, "look", looked)
+    there = functools.partial(arrival.changed, before)
+    assert asyncio.run(arrival.awaited([old, new], there, 10)) and len(looks) == 6
+
+
+def test_patience_has_an_end_and_may_be_none(tmp_path: Path) -> None:
+    began = time.monotonic()
+    before = arrival.marks([tmp_path / "none"])
+    there = functools.partial(arrival.changed, before)
+    assert not asyncio.run(arrival.awaited(before, there, 0))
+    assert time.monotonic() - began < arrival.PAUSE
+
+
+def test_each_directory_on_the_way_is_opened(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A directory that was not there a moment ago hides all below it."""
+    opened: list[str] = []
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("os.open", lambda path, flags: opened.append(str(path)) or 1 << 30)
+    arrival.look(Path("results/m/t/results.json"))
+    assert opened == [".", "results", "results/m", "results/m/t", "results/m/t/results.json"]
