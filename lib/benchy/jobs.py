@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from benchy.dispatch import Dispatcher
     from benchy.launcher import Launcher
 
-PAUSE = 5.0  # seconds before a job that was refused is asked for again; thrice as long each time
+PAUSE = 3.0  # seconds before a job that was refused is asked for again; thrice as long each time
 TERMINATED = 128 + signal.SIGTERM
 # What builds ask for as models do, unless they have a partition of their own; of memory and GPUs
 # they take what they get.
@@ -127,7 +127,9 @@ async def ending(name: str, launcher: Launcher, status: int, alone: bool = True)
     asked = itself and (status == TERMINATED or (not alone and status > 128))
     lost = job is None if says.queue else False
     again = bool(job and (job.state in says.again or job.state == UNKNOWN or stray))
-    return End(job, again or asked or lost or status == Died.STATUS, not itself or lost)
+    # Below 0 its command was killed here, which may have called its job off.
+    again = again or asked or lost or status == Died.STATUS or status < 0
+    return End(job, again, not itself or lost)
 
 
 async def delayed(launcher: Launcher, end: End, tries: int) -> None:

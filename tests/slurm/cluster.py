@@ -50,13 +50,16 @@ ReturnToService=2
 SlurmdParameters=config_overrides
 GresTypes=gpu
 KillWait=5
-InactiveLimit=10
+InactiveLimit=0
+Epilog={base}/epilog
 MinJobAge=900
 SlurmdTimeout=20
 {nodes}
 PreemptType=preempt/partition_prio
 PreemptMode=CANCEL
 PartitionName=gpu Nodes={names} Default=YES MaxTime=INFINITE State=UP
+PartitionName=grace Nodes={names} GraceTime=40 MaxTime=INFINITE State=UP
+PartitionName=builds Nodes={names} MaxTime=INFINITE State=UP
 PartitionName=urgent Nodes={names} PriorityTier=10 MaxTime=INFINITE State=UP
 """
 NODE = "NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CPUs=32 " \
@@ -107,6 +110,9 @@ class Cluster:
             if Path("/sys/fs/cgroup/freezer").is_dir()
             else "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n"
         )
+        epilog = base / "epilog"  # of some seconds, where a test wants that
+        epilog.write_text(f"#!/bin/sh\n[ ! -e {base}/slow ] || sleep 8\n")
+        epilog.chmod(0o755)
         self.run(
             "munged", "--force", f"--socket={base}/munge.sock", f"--key-file={key}",
             f"--pid-file={base}/munged.pid", f"--log-file={base}/munged.log",

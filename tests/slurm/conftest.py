@@ -13,7 +13,7 @@ import pytest
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "build")]
 from cluster import Cluster, missing  # noqa: E402
-from slurmtree import SMI, WIDTHS, House  # noqa: E402
+from slurmtree import ENVIRONMENTS, SMI, WIDTHS, House  # noqa: E402
 from trees import ROOT, bare, copy, swept  # noqa: E402
 
 __all__ = ["bare"]
@@ -36,11 +36,10 @@ def cluster() -> Iterator[Cluster]:
         shutil.rmtree(base, ignore_errors=True)
 
 
-@pytest.fixture
-def house(bare: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
-    plain = copy(bare, tmp_path)
-    made = House(plain.base)
-    made.cluster = cluster
+@pytest.fixture(scope="session")
+def furnished(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base of a tree with models for GPUs, for which nothing is built yet."""
+    made = copy(bare, tmp_path_factory.mktemp("furnished"))
     shutil.copytree(ROOT / "configs/launchers", made.root / "configs/launchers")
     smi = made.base / "smi/nvidia-smi"
     smi.parent.mkdir()
@@ -54,6 +53,33 @@ def house(bare: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
             f"  overrides: {{tensor_parallel_size: {width}}}\n"
             "tasks: [alpha]\n"
         )
+    return made.base
+
+
+@pytest.fixture(scope="session")
+def built(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base of a tree with the environments that those models need."""
+    made = copy(furnished, tmp_path_factory.mktemp("built"))
+    for env in ENVIRONMENTS:
+        done = made.make(f"venvs/{env}/.stamp")
+        assert done.status == 0, done.text
+    return made.base
+
+
+@pytest.fixture
+def house(built: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
+    yield from moved_in(built, tmp_path, cluster)
+
+
+@pytest.fixture
+def bare_house(furnished: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
+    """One without environments."""
+    yield from moved_in(furnished, tmp_path, cluster)
+
+
+def moved_in(base: Path, place: Path, cluster: Cluster) -> Iterator[House]:
+    made = House(copy(base, place).base)
+    made.cluster = cluster
     with swept(made):
         yield made
     assert not cluster.jobs()

@@ -13,36 +13,15 @@ import re
 import signal
 import subprocess
 import time
-from typing import Any
 
 import pytest
-from slurmtree import WIDTHS, House
+from slurmtree import WIDE, WIDTHS, House, evaluating, over, running
 from trees import ended, wait_for
+
+from benchy import board
 
 ALL = " ".join(WIDTHS)
 SLOW = {"STANDIN_HARNESS_SECONDS": "4"}
-
-
-def over(house: House, seconds: float = 30) -> None:
-    """No job runs or waits any more."""
-    wait_for(lambda: not house.cluster.jobs(), seconds, f"no job: {house.cluster.jobs()}")
-
-
-def running(house: House, many: int = 1) -> list[str]:
-    """The rows of jobs that run, once there are so many."""
-
-    def found() -> list[str]:
-        rows = [row for row in house.cluster.jobs() if row.endswith("|RUNNING")]
-        return rows if len(rows) >= many else []
-
-    rows: list[str] = wait_for(found, 60, "running jobs")
-    return rows
-
-
-def evaluating(house: House, model: str) -> Any:
-    """Wait until a task of a model is under way."""
-    board = house.root / "run/board/task" / model
-    return wait_for(lambda: list(board.glob("*.json")), 60, f"{model} under way")
 
 
 def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
@@ -59,7 +38,7 @@ def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
 
     text = wait_for(waiting, 20, "what is waited for")
     assert re.match(r"job \d+: PENDING \((Resources|Priority|None)", text), text
-    done = ended(run, 120)
+    done = ended(run)
     assert done.status == 0, done.text
     starts = {e["model"].removeprefix("acme/"): e for e in house.events() if e["event"] == "start"}
     for name, width in WIDTHS.items():
@@ -89,7 +68,7 @@ def test_a_job_that_is_called_off_is_told_and_not_repeated(house: House) -> None
     evaluating(house, "w1a")
     (row,) = [r for r in running(house) if r.endswith(":w1a|RUNNING")]
     house.cluster.run("scancel", row.partition("|")[0])
-    done = ended(run, 120)
+    done = ended(run)
     assert done.status == 2, done.text
     assert re.search(r"JOB     w1a: job \d+: CANCELLED", done.text), done.text
     assert re.search(r"its job \d+: CANCELLED.* on n\d", done.text), done.text
@@ -106,7 +85,7 @@ def test_a_node_that_goes_is_no_end(house: House) -> None:
     node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
     try:
         house.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
-        done = ended(run, 120)
+        done = ended(run)
     finally:
         with contextlib.suppress(RuntimeError):  # it came back by itself (ReturnToService)
             house.cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
@@ -126,7 +105,7 @@ def test_a_make_that_ends_leaves_no_job(house: House, how: str) -> None:
         os.killpg(run.pid, signal.SIGINT)
     else:
         run.kill()
-    ended(run, 60)
+    ended(run)
     over(house)
     wait_for(lambda: not house.processes(), 30, "no process")
     assert not house.written()
@@ -139,7 +118,7 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
     (row,) = running(house)
     comment = row.split("|")[1]
     house.cluster.run("scancel", row.split("|")[0])
-    ended(run, 60)
+    ended(run)
     over(house)
 
     def leave(text: str) -> str:
@@ -147,31 +126,30 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
         return house.cluster.run(*words, "--wrap", "sleep 300").strip()
 
     checkout, host, process = comment.split(":")[1:4]
+    note = house.root / "run/board/run/login2.7.json"
+    note.write_text(json.dumps({"pid": 7, "ticks": 99, "host": "login2", "began": 1}))
+    os.utime(note, (time.time() - 300, time.time() - 300))
     mine = leave(f"benchy:{checkout}:{host}:{process}:w1a")
+    silent = leave(f"benchy:{checkout}:login2:7.99:w1a")  # another login node, which is silent
     others = [
         leave(f"benchy:{'0' * 10}:{host}:{process}:w1a"),  # another checkout
         leave(f"benchy:{checkout}:elsewhere:{process}:w1a"),  # another login node
-        leave(f"benchy:{checkout}:{host}:{os.getpid()}.{ticks(os.getpid())}:w1a"),  # it lives
+        leave(f"benchy:{checkout}:{host}:{os.getpid()}.{board.ticks(os.getpid())}:w1a"),  # it lives
         leave("somebody's"),
     ]
     try:
         done = house.make("-j20", "results", "MODELS=w1a")
         assert done.status == 0, done.text
-        assert f"CANCEL  job {mine} of w1a, left by a run that was killed" in done.text
+        for job in (mine, silent):
+            assert f"CANCEL  job {job} of w1a, left by a run that was killed" in done.text
         wait_for(
             lambda: {row.split("|")[0] for row in house.cluster.jobs()} == set(others),
             20,
             f"only others' jobs: {house.cluster.jobs()}",
         )
     finally:
-        house.cluster.run("scancel", mine, *others)
+        house.cluster.run("scancel", mine, silent, *others)
         over(house)
-
-
-def ticks(pid: int) -> str:
-    from benchy import board  # noqa: PLC0415
-
-    return str(board.ticks(pid))
 
 
 def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
@@ -184,7 +162,7 @@ def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
     ]
     for pid in [run.pid, *ours]:
         os.kill(pid, signal.SIGKILL)
-    ended(run, 60)
+    ended(run)
     done = house.make("-j20", "results", "MODELS=w4a w4b")
     assert done.status == 0, done.text
     assert not jobs & {row.split("|")[0] for row in house.cluster.jobs()}
@@ -199,7 +177,7 @@ def test_a_job_that_another_displaces_is_repeated_after_it(house: House) -> None
         "--output=/dev/null", "--wrap", "sleep 6",
     ).strip()  # fmt: skip
     try:
-        done = ended(run, 120)
+        done = ended(run)
     finally:
         house.cluster.run("scancel", urgent)
     assert done.status == 0, done.text
@@ -219,7 +197,7 @@ def test_a_time_limit_is_told_and_the_job_repeated(house: House) -> None:
     while "AGAIN" not in text:
         text += run.stdout.readline()
     os.killpg(run.pid, signal.SIGTERM)
-    ended(run, 60)
+    ended(run)
     assert re.search(r"JOB     w1a: job \d+: TIMEOUT \(TimeLimit\) on n\d", text), text
     over(house)
 
@@ -231,19 +209,10 @@ def test_a_job_that_is_requeued_by_hand(house: House) -> None:
     (row,) = running(house)
     with contextlib.suppress(RuntimeError):
         house.cluster.run("scontrol", "requeue", row.partition("|")[0])
-    done = ended(run, 120)
+    done = ended(run)
     assert done.status == 0, done.text
     assert house.file("w1a/alpha").exists()
     over(house)
-
-
-WIDE = """model: {name: acme/wide}
-vllm:
-  provider_config: standin_two_gpus
-  overrides: {tensor_parallel_size: 4, pipeline_parallel_size: 2}
-tasks: [alpha, beta]
-resources: {gpus_per_node: 4}
-"""
 
 
 def test_a_model_wider_than_a_node(house: House) -> None:
@@ -252,7 +221,7 @@ def test_a_model_wider_than_a_node(house: House) -> None:
     evaluating(house, "wide")
     nodes = house.cluster.run("squeue", "-h", "-o", "%N|%D").split()
     assert nodes == ["n[1-2]|2"]
-    done = ended(run, 120)
+    done = ended(run)
     assert done.status == 0, done.text
     events = [e for e in house.events() if e["event"] in ("start", "follow")]
     first, second = sorted(events, key=lambda event: event["event"] == "follow")
@@ -278,7 +247,7 @@ def test_a_node_of_several_that_goes_takes_the_others_along(house: House, who: s
     evaluating(house, "wide")
     events = {e["event"]: e for e in house.events() if e["event"] in ("start", "follow")}
     os.kill(events["start" if who == "first" else "follow"]["pid"], signal.SIGKILL)
-    done = ended(run, 180)
+    done = ended(run)
     assert done.status == 0, done.text
     assert "AGAIN   wide: for 2 tasks" in done.text
     over(house)
@@ -310,14 +279,6 @@ def test_what_can_not_run_over_nodes_is_told_first(
     assert "error: configs/models/wide.yaml" in done.text
 
 
-def test_builds_go_there_too(house: House) -> None:
-    done = house.make("-j4", "results", "MODELS=w1a", "BUILD_ON=slurm")
-    assert done.status == 0, done.text
-    rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%k").splitlines()
-    assert [row for row in rows if row.endswith(":build-lm_eval_0_0_2")], rows
-    over(house)
-
-
 def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
     disk = house.base / "disk"
     disk.mkdir()
@@ -330,7 +291,7 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
             lambda: (p := pythons(house)) and {"-m standin_engine", "-m lm_eval"} <= p.keys() and p,
             30, "engine and harness",
         )  # fmt: skip
-        done = ended(make, 60)
+        done = ended(make)
         assert done.status == 0, done.text
         return done.text, set(found.values())
 
@@ -370,26 +331,6 @@ def pythons(house: House) -> dict[str, str]:
     return found
 
 
-MISTAKES = [
-    ({"LAUNCHER": "slrum"}, "error: LAUNCHER: there is no launcher 'slrum'\n  known: local, slurm"),
-    ({"BUILD_ON": "moon"}, "error: BUILD_ON=moon is unknown\n  write login or slurm"),
-]
-
-
-@pytest.mark.parametrize(("knobs", "words"), MISTAKES)
-def test_mistakes(house: House, knobs: dict[str, str], words: str) -> None:
-    done = house.make("-j4", "results", "MODELS=w1a", **knobs)
-    assert done.status == 2 and words in done.text, done.text
-
-
-def test_what_slurm_refuses_is_told(house: House) -> None:
-    file = house.root / "configs/models/w1a.yaml"
-    file.write_text(file.read_text() + "resources: {partition: nowhere, time: '10'}\n")
-    done = house.make("-j4", "results", "MODELS=w1a")
-    assert done.status == 2 and "invalid partition specified: nowhere" in done.text, done.text
-    assert "Traceback" not in done.text
-
-
 def test_waiting_costs_little_and_asks_seldom(house: House) -> None:
     """Ten jobs that wait behind one another: a process of a few MB each, one question for all."""
     for number in range(10):
@@ -406,5 +347,5 @@ def test_waiting_costs_little_and_asks_seldom(house: House) -> None:
                 sizes.append(int(re.search(r"^Pss: +(\d+)", file.read(), re.M)[1]) / 1024)  # type: ignore[index]
     assert len(sizes) >= 10 and max(sizes) < 10, sizes
     os.killpg(run.pid, signal.SIGTERM)
-    ended(run, 60)
+    ended(run)
     over(house)

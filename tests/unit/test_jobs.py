@@ -100,6 +100,8 @@ ENDS = [
     ("pre-empted", [(143, "PREEMPTED", False), (0, "COMPLETED", True)], 2, ""),
     ("pre-empted, it ended within its grace", [(143, "FAILED", False), (0, "COMPLETED", True)],
      2, ""),
+    ("its srun was killed, which called it off", [(-9, "CANCELLED", False), (0, "COMPLETED", True)],
+     2, ""),
     ("called off by somebody", [(143, "CANCELLED", False)], 1, "its job 1: CANCELLED on n1"),
     ("its memory was too little", [(137, "OUT_OF_MEMORY", False)], 1,
      "its job 1: OUT_OF_MEMORY on n1"),

@@ -31,8 +31,24 @@ def record(**fields: object) -> None:
             log.write(json.dumps(fields).encode() + b"\n")
 
 
-def ask(options: Arguments, wrong: str) -> dict[str, list[dict[str, Any]]]:
-    """The samples of each task. RuntimeError if a request fails."""
+def cache(options: Arguments) -> Path | None:
+    """Where answers are kept, one JSON line each; None if they are not."""
+    wanted = options.use_cache if os.environ.get("STANDIN_HARNESS_CACHE") else ""
+    return Path(f"{wanted}_rank0.jsonl") if wanted else None
+
+
+def kept(options: Arguments) -> dict[tuple[str, int], dict[str, Any]]:
+    """What an interrupted run left: (task, document) → its sample."""
+    path = cache(options)
+    lines = path.read_text().splitlines() if path and path.exists() else []
+    return {(task, number): sample for task, number, sample in map(json.loads, lines)}
+
+
+def ask(
+    options: Arguments, wrong: str, known: dict[tuple[str, int], dict[str, Any]]
+) -> dict[str, list[dict[str, Any]]]:
+    """The samples of each task. known: those that are not asked again. RuntimeError if a request
+    fails."""
     url = options.model_args["base_url"]
     args = options.model_args
     endpoint = asking.Endpoint(
@@ -57,9 +73,15 @@ def ask(options: Arguments, wrong: str) -> dict[str, list[dict[str, Any]]]:
                 raise RuntimeError("the stand-in harness was asked to fail")
             if wrong == "kill":
                 os.kill(os.getpid(), signal.SIGKILL)
-        time.sleep(pause)
         task, number = documents[place]
-        return task, asking.sample(endpoint, task, number, seed)
+        if found := known.get((task, number)):
+            return task, found
+        time.sleep(pause)
+        made = asking.sample(endpoint, task, number, seed)
+        if path := cache(options):
+            with path.open("ab", buffering=0) as file:
+                file.write(json.dumps([task, number, made]).encode() + b"\n")
+        return task, made
 
     samples: dict[str, list[dict[str, Any]]] = {task: [] for task in options.tasks}
     # With a pause the documents go one by one, so that the whole takes the time asked for.
@@ -143,6 +165,7 @@ def main(argv: list[str]) -> int:
     started = time.perf_counter()
     options = parse(argv)
     wrong = fault(options.tasks)
+    known = kept(options)
     record(
         event="eval",
         tasks=options.tasks,
@@ -151,9 +174,10 @@ def main(argv: list[str]) -> int:
         version=__version__,
         pid=os.getpid(),
         argv=argv,
+        kept=len(known),
     )
     print(f"INFO:lm_eval: {len(options.tasks)} tasks, {options.model}", file=sys.stderr)
-    samples = ask(options, wrong)
+    samples = ask(options, wrong, known)
     if wrong != "empty" and options.output_path:
         write(options, samples, wrong, started)
     for task, rows in samples.items():

@@ -21,6 +21,7 @@ class Arguments:
     seed: str
     log_samples: bool
     gen_kwargs: str
+    use_cache: str
     rest: tuple[str, ...] = field(default=())
 
 
@@ -45,6 +46,7 @@ def parse(argv: Sequence[str]) -> Arguments:
     parser.add_argument("--seed", default="0,1234,1234,1234")
     parser.add_argument("--gen_kwargs", nargs="+", default=[])
     parser.add_argument("--log_samples", "-s", action="store_true")
+    parser.add_argument("--use_cache", "-c", default="")
     known, rest = parser.parse_known_args(words)
     return Arguments(
         model=known.model,
@@ -56,5 +58,6 @@ def parse(argv: Sequence[str]) -> Arguments:
         seed=known.seed,
         log_samples=known.log_samples,
         gen_kwargs=",".join(known.gen_kwargs),
+        use_cache=known.use_cache,
         rest=tuple(rest),
     )

@@ -1,0 +1,306 @@
+"""How jobs end on a real Slurm when things go wrong around them: what is repeated, what is called
+off, and that nothing is left in the queue, whoever was killed and whenever."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+import yaml
+from slurmtree import WIDE, House, evaluating, over, running
+from trees import Done, ended, wait_for
+
+AGAIN = "AGAIN   w4a: for 1 tasks; what was answered is kept"
+
+
+@contextmanager
+def displaced(house: House, seconds: int = 4) -> Iterator[None]:
+    """While inside, a job of higher priority takes all GPUs, for so many seconds."""
+    urgent = house.cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
+        "--output=/dev/null", "--wrap", f"sleep {seconds}",
+    ).strip()  # fmt: skip
+    try:
+        yield
+    finally:
+        house.cluster.run("scancel", urgent)
+
+
+def asked(house: House, **resources: object) -> None:
+    """Model w4a asks Slurm for something of its own."""
+    file = house.root / "configs/models/w4a.yaml"
+    file.write_text(file.read_text() + yaml.safe_dump({"resources": resources}))
+
+
+def sruns(house: House, model: str) -> list[int]:
+    """The processes of a model's srun: the first, and one that calls the job off if that dies."""
+    found = house.processes().items()
+    return sorted(p for p, words in found if words.startswith("srun ") and f":{model} " in words)
+
+
+def test_a_job_whose_epilog_takes_long_is_repeated(house: House) -> None:
+    """Slurm says COMPLETING until that has ended, and only then PREEMPTED."""
+    slow = house.cluster.base / "slow"
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
+    evaluating(house, "w4a")
+    slow.touch()
+    try:
+        with displaced(house):
+            done = ended(run)
+    finally:
+        slow.unlink()
+    assert done.status == 0 and AGAIN in done.text, done.text
+    assert re.search(r"JOB     w4a: job \d+: PREEMPTED on n\d", done.text), done.text
+    over(house)
+
+
+def test_one_that_ends_within_its_grace_is_repeated(house: House) -> None:
+    """Slurm calls it FAILED: it was asked to end, and did."""
+    asked(house, partition="grace")
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
+    evaluating(house, "w4a")
+    with displaced(house):
+        done = ended(run)
+    assert done.status == 0 and AGAIN in done.text, done.text
+    over(house)
+
+
+def test_what_was_answered_is_not_asked_again(house: House) -> None:
+    run = house.start(
+        "-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="12",
+        STANDIN_HARNESS_REQUESTS="12", STANDIN_HARNESS_CACHE="1",
+    )  # fmt: skip
+    evaluating(house, "w4a")
+    wait_for(lambda: len(answers(house)) >= 3, 60, "some answers")
+    with displaced(house):
+        done = ended(run)
+    assert done.status == 0 and AGAIN in done.text, done.text
+    first, second = (e["kept"] for e in house.events() if e["event"] == "eval")
+    assert first == 0 and 3 <= second < 12
+    over(house)
+
+
+def answers(house: House) -> list[str]:
+    """What the stand-in harness has kept."""
+    found = house.root.rglob("answers_rank0.jsonl")
+    return [line for path in found for line in path.read_text().splitlines()]
+
+
+@pytest.mark.parametrize("who", ["first", "both"])
+def test_a_job_whose_srun_is_killed_is_called_off_and_repeated(house: House, who: str) -> None:
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="20")
+    evaluating(house, "w4a")
+    (row,) = running(house)
+    first, second = sruns(house, "w4a")
+    for pid in [second, first] if who == "both" else [first]:
+        os.kill(pid, signal.SIGKILL)
+    done = ended(run)
+    said = f"CANCEL  job {row.partition('|')[0]} of w4a, whose command has ended"
+    assert (said in done.text) == (who == "both"), done.text
+    assert done.status == 0 and AGAIN in done.text, done.text
+    over(house)
+
+
+WRAPPED = 'import sys, subprocess; sys.exit(subprocess.run(["srun", *sys.argv[1:]]).returncode)'
+
+
+@pytest.mark.parametrize("how", ["killed", "wrapped"])
+def test_ctrl_c_leaves_no_job_that_lost_its_srun(house: House, how: str) -> None:
+    """Nor one whose srun a site's wrapper does not tell."""
+    file = house.root / "configs/launchers/slurm.yaml"
+    if how == "wrapped":
+        says = yaml.safe_load(file.read_text())
+        words = ["python3", "-c", WRAPPED, *says["command"][1:]]
+        file.write_text(yaml.safe_dump({**says, "command": words}))
+    run = house.start("-j20", "results", "MODELS=w4a w4b", STANDIN_HARNESS_SECONDS="60")
+    evaluating(house, "w4a")
+    running(house, 2)
+    if how == "killed":
+        for pid in reversed(sruns(house, "w4a")):
+            os.kill(pid, signal.SIGKILL)
+    os.killpg(run.pid, signal.SIGINT)
+    done = ended(run)
+    assert "of w4a, left by this run" in done.text, done.text
+    over(house)
+    wait_for(lambda: not house.processes(), 60, "no process")
+
+
+def test_a_node_whose_power_goes(house: House) -> None:
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
+    evaluating(house, "w4a")
+    node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
+    house.cluster.kill_node(node)
+    try:
+        done = ended(run)
+    finally:
+        house.cluster.node(node)
+    assert done.status == 0 and house.file("w4a/alpha").exists(), done.text
+    over(house, 90)
+    idle = ["idle"]
+    wait_for(lambda: house.cluster.run("sinfo", "-h", "-o", "%T").split() == idle, 90, "idle nodes")
+
+
+def test_a_submission_that_is_refused_is_made_again(house: House) -> None:
+    """As when slurmctld is not ready yet."""
+    house.cluster.run("scontrol", "update", "partitionname=gpu", "state=inactive")
+    try:
+        run = house.start("-j20", "results", "MODELS=w4a")
+        text = ""
+        assert run.stdout
+        while "Unable to allocate resources" not in text:
+            text += run.stdout.readline()
+    finally:
+        house.cluster.run("scontrol", "update", "partitionname=gpu", "state=up")
+    done = ended(run)
+    assert done.status == 0 and AGAIN in done.text, text + done.text
+    over(house)
+
+
+def test_a_make_within_an_allocation_has_jobs_of_its_own(house: House) -> None:
+    """Else they would be steps of that one: no comment, and its GPUs. And no variable would reach
+    them where the site says so."""
+    words = ["salloc", "--quiet", "--nodes=1", "--gres=gpu:1", "make", "-j20", "results"]
+    done = subprocess.run(
+        [*words, "MODELS=w1a w4a"], cwd=house.root, env=house.environ(SLURM_EXPORT_ENV="NONE"),
+        capture_output=True, text=True, timeout=240,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert house.ran() == ["w1a/alpha", "w4a/alpha"]
+    rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%T|%k").splitlines()
+    assert {r.split(":")[-1] for r in rows if r.startswith("COMPLETED|benchy:")} >= {"w1a", "w4a"}
+    over(house)
+
+
+def test_a_task_that_fails_on_several_nodes_is_not_repeated(house: House) -> None:
+    """The other node is ended with the first; its status says nothing."""
+    (house.root / "configs/models/wide.yaml").write_text(WIDE.replace("[alpha, beta]", "[alpha]"))
+    done = house.make("-j4", "results", "MODELS=wide", STANDIN_HARNESS_FAIL="exit")
+    assert done.status == 2 and "AGAIN" not in done.text, done.text
+    assert "the harness ended with status 1" in done.text.split("FAILED", 1)[1], done.text
+    assert house.ran() == ["wide/alpha"]
+    over(house)
+    assert not list((house.root / "run/nodes").iterdir())
+
+
+def test_status_tells_the_job_its_state_and_its_node(house: House) -> None:
+    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="10")
+    evaluating(house, "w4a")
+    (row,) = running(house)
+
+    def told() -> str:
+        said = json.loads(house.make("status", "MODELS=w4a", "FORMAT=json").text)
+        return str(next((c["job"] for c in said["results"] if c["state"] == "running"), ""))
+
+    job = wait_for(told, 60, "a job")
+    assert re.fullmatch(rf"job {row.partition('|')[0]}: RUNNING on n\d", job), job
+    assert f"; {job}" in house.make("status", "MODELS=w4a").text
+    assert ended(run).status == 0
+    over(house)
+
+
+def test_a_job_leaves_nothing_in_the_place_for_temporary_files(house: House) -> None:
+    place = house.base / "tmp"
+    place.mkdir()
+    done = house.make("-j20", "results", "MODELS=w1a", TMPDIR=str(place))
+    assert done.status == 0 and not list(place.glob("benchy-*")), done.text
+    over(house)
+
+
+def builds(house: House) -> set[str]:
+    """PARTITION|NAME of the builds that were jobs of this tree."""
+    rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%Z|%P|%k").splitlines()
+    return {
+        f"{partition}|{comment.split(':')[-1]}"
+        for where, partition, comment in (row.split("|", 2) for row in rows)
+        if where == str(house.root) and ":build-" in comment
+    }
+
+
+BOTH = {"builds|build-standin_gpu_2_0_0", "builds|build-lm_eval_0_0_2"}
+
+
+def test_builds_go_there_too(bare_house: House) -> None:
+    house = bare_house
+    (house.root / "configs/config.yaml").write_text("slurm: {build: {partition: builds}}\n")
+    done = house.make("-j4", "results", "MODELS=w1a", "BUILD_ON=slurm")
+    assert done.status == 0 and builds(house) == BOTH, done.text
+    over(house)
+
+
+def test_the_environments_alone_are_built_there(bare_house: House) -> None:
+    house = bare_house
+    for file in (house.root / "configs/models").glob("[!w]*.yaml"):
+        file.unlink()
+    (house.root / "configs/config.yaml").write_text("slurm: {build: {partition: builds}}\n")
+    done = house.make("-j4", "venvs", "BUILD_ON=slurm")
+    assert done.status == 0 and builds(house) == BOTH, done.text
+    done = house.make("-j4", "venvs", "BUILD_ON=slurm")
+    assert done.status == 0 and "every environment is ready" in done.text
+    over(house)
+
+
+def test_a_server_that_is_only_tested_has_its_builds_there(bare_house: House) -> None:
+    house = bare_house
+    config = "CONFIG=configs/models/w1a.yaml"
+    done = house.make("eval", config, "TEST=1", "BUILD_ON=slurm")
+    assert done.status == 0 and "logprobs" in done.text, done.text
+    assert builds(house) == {"gpu|build-standin_gpu_2_0_0"}
+    over(house)
+
+
+MISTAKES = [
+    ("results", {"LAUNCHER": "slrum"},
+     "error: LAUNCHER: there is no launcher 'slrum'\n  known: local, slurm"),
+    ("results", {"BUILD_ON": "moon"}, "error: BUILD_ON=moon is unknown\n  write login or slurm"),
+    ("venvs", {"BUILD_ON": "slurm", "LAUNCHER": "local"},
+     "error: BUILD_ON=slurm needs a launcher\n  write LAUNCHER=slurm with it, or BUILD_ON=login"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("goal", "knobs", "words"), MISTAKES)
+def test_mistakes(bare_house: House, goal: str, knobs: dict[str, str], words: str) -> None:
+    done = bare_house.make("-j4", goal, "MODELS=w1a", **knobs)
+    assert done.status == 2 and words in done.text, done.text
+
+
+def test_what_slurm_refuses_is_told(house: House) -> None:
+    file = house.root / "configs/models/w1a.yaml"
+    file.write_text(file.read_text() + "resources: {partition: nowhere, time: '10'}\n")
+    done = house.make("-j4", "results", "MODELS=w1a")
+    assert done.status == 2 and "invalid partition specified: nowhere" in done.text, done.text
+    assert "w1a was tried 4 times; at last: no job came of it" in done.text
+    assert "Traceback" not in done.text
+
+
+SEED = int(os.environ.get("BENCHY_SEED", "20261126"))
+ROUNDS = int(os.environ.get("BENCHY_SLURM_KILLS", "6"))
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGKILL)
+MANY = "MODELS=w1a w2a w2b w4a w4b"
+
+
+def test_kills_at_random_moments_leave_no_job(house: House) -> None:
+    """One after another on one tree; then it is made whole. INT comes as at a terminal, to all of
+    make's group; the others to make alone."""
+    dice = random.Random(SEED)  # noqa: S311
+    quick = {"STANDIN_HARNESS_SECONDS": "2"}
+    for number in range(ROUNDS):
+        how, pause = dice.choice(SIGNALS), dice.uniform(0.5, 12)
+        run = house.start("-j20", "results", MANY, **quick)
+        time.sleep(pause)
+        (os.killpg if how == signal.SIGINT else os.kill)(run.pid, how)
+        text = ended(run).text
+        about = f"round {number} of seed {SEED}: {how.name} after {pause:.1f} s\n{text}"
+        wait_for(lambda: not house.processes(), 90, f"no process, {about}")
+        wait_for(lambda: not house.cluster.jobs(), 60, f"no job, {about}")
+    done: Done = house.make("-j20", "results", MANY, **quick)
+    assert done.status == 0, done.text
+    assert len(house.written()) == 5
+    over(house)
