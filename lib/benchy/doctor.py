@@ -33,7 +33,7 @@ from benchy import (
 )
 from benchy.disk import existing
 from benchy.errors import ConfigError, Failure, colour, printable
-from benchy.run import launcher_of
+from benchy.wiring import launcher_of
 
 OK, WARNING, ERROR = "OK", "warning", "error"
 NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9

@@ -26,7 +26,7 @@ from benchy.entries import Entry, collect
 from benchy.environment import failure_of
 from benchy.errors import Failure, printable
 from benchy.graph import Graph, Selection, alone, select
-from benchy.run import graph_for, knob
+from benchy.knobs import graph_for, knob
 
 DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
     "done", "running", "waiting", "stale", "failed", "missing",

@@ -19,8 +19,8 @@ from typing import Any
 from benchy import board, lockfile, names, origin, paths
 from benchy.errors import Failure, UsageError
 from benchy.graph import Graph, select
+from benchy.knobs import graph_for, knob
 from benchy.lockfile import Package
-from benchy.run import graph_for, knob
 
 MOST = 5  # packages of a lock that are named
 

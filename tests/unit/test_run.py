@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchy import gpu, paths, run
+from benchy import gpu, paths, wiring
 from benchy.tally import Tally
 
 FLAGS = [
@@ -23,7 +23,7 @@ FLAGS = [
 
 @pytest.mark.parametrize(("flags", "jobs"), FLAGS)
 def test_jobs_of_make(flags: str, jobs: int | None) -> None:
-    assert run.job_slots(flags) == jobs
+    assert wiring.job_slots(flags) == jobs
 
 
 def test_one_that_can_have_no_gpu_ends_alone(
@@ -41,7 +41,7 @@ def test_one_that_can_have_no_gpu_ends_alone(
         "small": {"model": "small", "device": "cpu", "gpus": 0},
     }
     tally = Tally()
-    assert list(run.needed(specs, tally)) == ["one", "small"]
+    assert list(wiring.needed(specs, tally)) == ["one", "small"]
     why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
@@ -74,6 +74,6 @@ def test_tasks_at_once_fit_the_engine(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     targets = [str(paths.result("m", name)) for name in tasks]
-    assert run.task_jobs("m", targets) == expected
+    assert wiring.task_jobs("m", targets) == expected
     monkeypatch.setenv("TASK_JOBS", "1")
-    assert run.task_jobs("m", targets) == 1
+    assert wiring.task_jobs("m", targets) == 1
