@@ -28,6 +28,7 @@ RUNS: list[tuple[str, str, list[str]]] = [
     ("task", "harness_version", ["one/alpha"]),
 ]  # fmt: skip
 
+FILES = ("results.json", "spec.json", "packages.json")
 # What cannot be had in this tree: several nodes without GPUs, a size in every release.
 MISTAKES = {"slurm.nodes", "resources.nodes", "kv_cache_memory"}
 
@@ -71,9 +72,7 @@ def test_a_change_makes_what_uses_it(laid: Tree, file: str, field: str, made: li
     assert (done.status, laid.ran()) == (0, made), done.text
     after = ages(laid)
     changed = {path for path in after if after[path] != before.get(path)}
-    assert changed == {
-        laid.file(t).with_name(n) for t in made for n in ("results.json", "spec.json")
-    }
+    assert changed == {laid.file(title).with_name(name) for title in made for name in FILES}
     for title in made:
         assert before[laid.file(title)][1] != after[laid.file(title)][1]
 
