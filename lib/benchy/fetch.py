@@ -77,7 +77,7 @@ def weights(plan: prepare.Plan, step: Step) -> None:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
     path = note_path(model)  # prepare.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = paths.aside(path)
     board.private(aside, json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True))
     aside.replace(path)
 

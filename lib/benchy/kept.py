@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import content
+from benchy import content, paths
 
 Entry = dict[str, Any]
 
@@ -79,6 +79,6 @@ class Kept:
             "environments": dict(environments),
             "entries": {file: entry for file, entry in self.entries.items() if file in there},
         }
-        aside = self.path.with_name(f".{self.path.name}.{os.getpid()}")
+        aside = paths.aside(self.path)
         aside.write_text(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
         aside.replace(self.path)

@@ -179,7 +179,7 @@ def save(plan: Plan, directory: Path) -> None:
     }
     write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
     rules = directory / "rules.mk"
-    aside = directory / f".rules.mk.{os.getpid()}"
+    aside = paths.aside(rules)
     aside.write_text(makefile(plan, str(directory)))
     aside.rename(rules)  # always: its age tells when the configuration was last read
     # Else Make would make it anew for ever.

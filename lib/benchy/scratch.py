@@ -44,7 +44,7 @@ def pack(env: str) -> Path:
         say("PACK", str(target))
         forget(env)
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = target.with_suffix(f".{os.getpid()}.tmp")
+        aside = paths.aside(target)
         words = ["tar", "-C", str(paths.env_dir(env)), "-cf", str(aside), "."]
         try:
             done = subprocess.run(words, capture_output=True, text=True)

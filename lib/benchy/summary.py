@@ -139,7 +139,7 @@ def tell(summary: Summary) -> None:
     for line in summary.lines():
         print(line, file=sys.stderr)
     print(summary.head(), flush=True)
-    aside = PATH.with_name(f".{PATH.name}.{os.getpid()}")
+    aside = paths.aside(PATH)
     PATH.parent.mkdir(mode=0o700, exist_ok=True)
     board.private(aside, json.dumps(summary.data(), indent=1) + "\n")
     aside.replace(PATH)

@@ -19,19 +19,21 @@ from slurmtree import ENVIRONMENTS, House
 Event = dict[str, Any]
 
 
-def seconds(tree: House, events: Sequence[Event], at_once: int, pause: float) -> list[float]:
-    """How long a model takes from its engine's start to its end, of as many at once as there are
-    GPUs, so with what they take from one another on this machine. events: the start and the
-    evaluations of one model, as the stand-ins noted them. pause: seconds of each task."""
+def seconds(tree: House, events: Sequence[Event], many: int, at_once: int, pause: float) -> float:
+    """How long so many models take, as many at once as there are GPUs: with what they take from one
+    another on this machine. events: the start and the evaluations of one model, as the stand-ins
+    noted them. pause: seconds of each task."""
     (start,) = (e for e in events if e["event"] == "start")
     tasks = [e for e in events if e["event"] == "eval"]
+    begun = time.monotonic()
     with ThreadPoolExecutor(at_once) as pool:
-        return list(pool.map(lambda _: model(tree, start, tasks, pause), range(at_once)))
+        list(pool.map(lambda _: model(tree, start, tasks, pause), range(many)))
+    return time.monotonic() - begun
 
 
-def model(tree: House, start: Event, tasks: Sequence[Event], pause: float) -> float:
-    """One model, from start to end. Raises RuntimeError."""
-    begun, port = time.monotonic(), free_port()
+def model(tree: House, start: Event, tasks: Sequence[Event], pause: float) -> None:
+    """One model, from its engine's start to its end. Raises RuntimeError."""
+    port = free_port()
     engine, harness = (tree.root / "venvs" / env / "bin/python" for env in ENVIRONMENTS)
     environ = tree.environ(STANDIN_HARNESS_SECONDS=str(pause), STANDIN_LOG_FILE="")
     words = list(start["argv"])
@@ -63,7 +65,6 @@ def model(tree: House, start: Event, tasks: Sequence[Event], pause: float) -> fl
             server.terminate()
             server.wait()
             log.close()
-    return time.monotonic() - begun
 
 
 def healthy(port: int) -> None:

@@ -9,10 +9,11 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from benchy import board, progress
+from benchy import board, paths, progress
 from benchy.board import Note
 from benchy.errors import Failure
 from benchy.progress import Step
@@ -173,3 +174,14 @@ def test_what_serves_others_leaves_the_talking_to_them(
             step.beat()
         assert [(n.state, n.stage) for n in board.notes()] == [(board.SERVING, "")]
     assert capfd.readouterr().err == ""
+
+
+def test_two_hosts_of_one_pid_write_to_two_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pids say nothing across the nodes of a shared file system."""
+    here = paths.aside(tmp_path / "plan.json")
+    name = SimpleNamespace(nodename="another")
+    monkeypatch.setattr(os, "uname", lambda: name)
+    there = paths.aside(tmp_path / "plan.json")
+    assert here != there and here.parent == there.parent == tmp_path
