@@ -27,9 +27,9 @@ sys.path.insert(0, str(ROOT / "lib"))
 import byhand  # noqa: E402 - beside this file
 import trees  # noqa: E402
 from cluster import GPUS, NODES, Cluster, missing  # noqa: E402
+from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
 from slurmtree import SMI, House  # noqa: E402
 
-Cells = tuple[str, float | None, float | None, float | None, str, bool | None]
 MODELS, MANY, CARDS = 6, 100, GPUS * len(NODES)
 TASKS = ("alpha", "beta", "gamma")
 ROUNDS = 3  # of CARDS models, by hand
@@ -73,9 +73,9 @@ def models(tree: House, prefix: str, number: int) -> list[str]:
 def make(tree: House, *words: str, **more: str) -> float:
     begun = time.monotonic()
     process = tree.start(*words, **more)
-    text, _ = process.communicate(timeout=1200)
+    said, _ = process.communicate(timeout=1200)
     if process.returncode:
-        raise RuntimeError(text[-3000:])
+        raise Broken(said[-3000:])
     return time.monotonic() - begun
 
 
@@ -83,13 +83,13 @@ def results(tree: House, names: list[str]) -> list[Path]:
     return [tree.file(f"{name}/{task}") for name in names for task in TASKS]
 
 
-def launcher_row(tree: House) -> Cells:
+def launcher_row(tree: House) -> Row:
     """Seconds a model."""
     names = models(tree, "m", MODELS)
     make(tree, "venvs", VENV_JOBS="2", LAUNCHER="local")
     ours = make(tree, "-j1", "results", "MODELS=m*") / MODELS
     if not all(path.exists() for path in results(tree, names)):
-        raise RuntimeError("not all results were made")
+        raise Broken("not all results were made")
     for path in results(tree, names):
         path.unlink()
     begun = time.monotonic()
@@ -106,15 +106,15 @@ def launcher_row(tree: House) -> Cells:
             cwd=tree.root, env=environ, capture_output=True, text=True, timeout=300,
         )  # fmt: skip
         if done.returncode:
-            raise RuntimeError(done.stderr[-3000:])
+            raise Broken(done.stderr[-3000:])
     bare = (time.monotonic() - begun) / MODELS
-    return (
-        "a model by the launcher, beside bare srun", ours, bare, ours / bare, "<= 1.1 x + 0.3 s",
-        ours <= 1.1 * bare + 0.3,
-    )  # fmt: skip
+    label = "a model by the launcher, beside bare srun"
+    return beside(
+        label, [[ours, bare]], "<= 1.1 x + 0.3 s", lambda ours, bare, _: ours <= 1.1 * bare + 0.3
+    )
 
 
-def cluster_row(tree: House) -> Cells:
+def cluster_row(tree: House) -> Row:
     """From typing to the end."""
     one = [e for e in tree.events() if e["model"] == "acme/m000"]
     work = byhand.seconds(tree, one[: 1 + len(TASKS)], ROUNDS * CARDS, CARDS, SECONDS)
@@ -123,12 +123,12 @@ def cluster_row(tree: House) -> Cells:
     make(tree, "plan")
     took = make(tree, f"-j{MANY}", "results", "MODELS=x*", STANDIN_HARNESS_SECONDS=str(SECONDS))
     if not all(path.exists() for path in results(tree, names)):
-        raise RuntimeError("not all results were made")
-    label = f"{MANY} models of 3 tasks on 8 GPUs by Slurm"
-    return (label, took, bound, took / bound, "<= 1.15", took <= 1.15 * bound)
+        raise Broken("not all results were made")
+    label = f"{MANY} models of 3 tasks on 8 GPUs by Slurm, beside the bound"
+    return beside(label, [[took, bound]], "<= 1.15", lambda _, __, ratio: ratio <= 1.15)
 
 
-def rows() -> list[Cells]:
+def rows() -> list[Row]:
     if lacks := missing():
         print(f"  no rows of Slurm: {', '.join(lacks)} is missing", file=sys.stderr)
         return []
@@ -137,5 +137,4 @@ def rows() -> list[Cells]:
 
 
 if __name__ == "__main__":
-    for row in rows():
-        print(*row, sep="\t")
+    print(text(rows()))
