@@ -40,12 +40,14 @@ def test_first_command(tree: Path) -> None:
 
 def test_second_run_does_nothing_in_a_second(tree: Path) -> None:
     before = (tree / RESULT).stat().st_mtime_ns
-    start = time.monotonic()
-    done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
-    seconds = time.monotonic() - start
-    assert done.returncode == 0 and "up to date" in done.stdout
+    took = []
+    for _ in range(3):  # the machine may do something else, too
+        start = time.monotonic()
+        done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
+        took.append(time.monotonic() - start)
+        assert done.returncode == 0 and "up to date" in done.stdout
     assert (tree / RESULT).stat().st_mtime_ns == before
-    assert seconds < 1
+    assert min(took) < 1, took
 
 
 def test_the_same_score_from_two_ways(tree: Path) -> None:
