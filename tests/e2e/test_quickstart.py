@@ -40,14 +40,18 @@ def test_first_command(tree: Path) -> None:
 
 def test_second_run_does_nothing_in_a_second(tree: Path) -> None:
     before = (tree / RESULT).stat().st_mtime_ns
-    took = []
+    took, starts = [], []
     for _ in range(3):  # the machine may do something else, too
         start = time.monotonic()
         done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
         took.append(time.monotonic() - start)
         assert done.returncode == 0 and "up to date" in done.stdout
+        start = time.monotonic()
+        subprocess.run([tree / "bin/plan", "-h"], check=True, capture_output=True)
+        starts.append(time.monotonic() - start)
     assert (tree / RESULT).stat().st_mtime_ns == before
-    assert min(took) < 1, took
+    # 0.4 s in all; a slow machine may take as long as some starts of Python take there.
+    assert min(took) < max(1, 6 * min(starts)), (took, starts)
 
 
 def test_the_same_score_from_two_ways(tree: Path) -> None:
