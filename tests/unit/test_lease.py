@@ -276,7 +276,9 @@ def test_a_hundred_waiters_cost_little(room: Room) -> None:
 
     before, begun = used(), time.monotonic()
     time.sleep(4)
-    assert (used() - before) / (time.monotonic() - begun) < 0.01
+    # Of a hundred processes; about one a second looks round, which takes a slow machine some 30 ms.
+    # That the hundred models of one run cost less than 1 % is tests/build/test_schedule.py's.
+    assert (used() - before) / (time.monotonic() - begun) < 0.05
     assert psutil.Process(waiters[0].pid).memory_info().rss < 40 << 20
 
 
