@@ -118,8 +118,25 @@ def say(tag: str, text: str) -> None:
     print(f"  {tag:<7} {text}", file=sys.stderr, flush=True)
 
 
+def _raise_later(lost: sys.UnraisableHookArgs) -> None:
+    """Python drops what a signal's handler raises within a destructor, so that a Ctrl-C would be
+    gone: it is raised again, when the destructor is over."""
+    error = lost.exc_value
+    if error is None or isinstance(error, Exception):
+        sys.__unraisablehook__(lost)
+        return
+    import signal  # noqa: PLC0415 - milliseconds of every command, for one in a million
+
+    def again(signum: int, frame: object) -> None:
+        raise error
+
+    signal.signal(signal.SIGALRM, again)
+    signal.setitimer(signal.ITIMER_REAL, 0.01)
+
+
 def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Call main(argv) and turn what it raises into messages and an exit status."""
+    sys.unraisablehook = _raise_later
     try:
         return main(sys.argv[1:] if argv is None else argv)
     except ConfigError as error:

@@ -20,7 +20,6 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -32,6 +31,7 @@ from benchy import result as document
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import Job, check_alive, check_endpoint, check_server, load
 from benchy.progress import Step
+from benchy.signals import end_once
 
 TAG = "EVAL"
 
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
         os.execv(serve[0], serve)  # noqa: S606
     # Between bin/serve and us stands make, which may be killed without a word to us.
     child.die_with_parent()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_once()
     job = load(args.model, args.task, args.limit)
     with _only_one(job) as waited:
         if waited and _made_since(job, waited):

@@ -12,8 +12,6 @@ import argparse
 import json
 import os
 import re
-import signal
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,7 +19,7 @@ from typing import Any
 from benchy import board, child, hubtoken, paths, prepare
 from benchy.errors import Failure, say
 from benchy.progress import Step
-from benchy.signals import Signals
+from benchy.signals import Signals, end_once
 
 TAG = "FETCH"
 HUB = Path(__file__).with_name("hub.py")
@@ -38,7 +36,7 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
     name = parser.parse_args(argv).model
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_once()
     plan = prepare.prepare(name, Signals(), served_here=False)
     if not plan.spec.get("path"):
         with Step(TAG, name, "model", name, board.FETCHING) as step:

@@ -21,6 +21,12 @@ Messages are JSON, one a line. To the guardian: {"start": name, "argv", "env", "
 
 from __future__ import annotations
 
+# The C half, at once: SIGINT while the rest is read ends the guardian as TERM does.
+import _signal  # type: ignore[import-not-found]
+
+if __name__ == "__main__":
+    _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
+
 import ctypes
 import json
 import os

@@ -12,7 +12,6 @@ import argparse
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from packaging.version import InvalidVersion, Version
 from benchy import board, health, leaderboard, modelpage, page, paths
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
+from benchy.signals import end_once
 
 TAG = "PUBLISH"
 RESULT = "results.json"
@@ -178,7 +178,7 @@ def main(argv: list[str]) -> int:
         return 0
     samples, really = args.samples or is_set("SAMPLES"), args.yes or is_set("YES")
     public = args.public or is_set("PUBLIC")
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    end_once()
     chosen = files(samples)
     results = sum(name.endswith(RESULT) for name in chosen)
     size = human(sum(path.stat().st_size for path in chosen.values()))

@@ -20,6 +20,24 @@ class Stopped(BaseException):
         self.signum = signum
 
 
+def end_once() -> None:
+    """The first INT or TERM raises KeyboardInterrupt or SystemExit, so that `finally` cleans up;
+    what comes after it changes nothing: Ctrl-C under make is an INT from the terminal and then a
+    TERM from make. INT stays ignored where it is."""
+    numbers = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+        numbers.append(signal.SIGINT)
+    came: list[int] = []
+
+    def end(signum: int, frame: FrameType | None) -> None:
+        came.append(signum)
+        if len(came) == 1:
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+
+    for number in numbers:
+        signal.signal(number, end)
+
+
 class Signals:
     """The first INT, TERM or HUP raises Stopped, while a guardian finishes only after that; a
     second one makes the guardian KILL at once."""
