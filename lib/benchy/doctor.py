@@ -163,7 +163,7 @@ def cuda() -> Iterator[Finding]:
 
 def leases() -> Iterator[Finding]:
     desk = lease.Desk(lease.directory())
-    devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device)-", p.name)]
+    devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
     for device, told in sorted(desk.holders(devices).items()) if devices else ():
         who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
         yield Finding("lease", OK, f"{device} is leased to {who} since {told.get('since', '?')}")

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
@@ -243,7 +242,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
 
 def put(path: Path, text: str) -> None:
     """Write a file in one rename."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = paths.aside(path)
     # A lone half of a surrogate pair has no UTF-8; it is shown as its escape.
     aside.write_bytes(text.encode("utf-8", "backslashreplace"))
     aside.replace(path)

@@ -197,7 +197,7 @@ def settle(spec: Spec) -> None:
 def write(path: Path, text: str) -> None:
     """The whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    aside = paths.aside(path)
     aside.write_text(text, encoding="utf-8")
     aside.replace(path)
 

@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
+from benchy import paths
 from benchy.errors import Failure
 
 SCHEMA = 1
@@ -193,7 +194,7 @@ def dump(result: Result) -> str:
 
 def write(result: Result, path: Path) -> None:
     """Write path in one rename; its bytes are on the disk before its name is."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    temporary = paths.aside(path)
     try:
         with temporary.open("w", encoding="utf-8") as file:
             file.write(dump(result))

@@ -17,6 +17,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 from benchy import devices, dispatch, gpu, health, options, paths, summary
 from benchy.errors import Failure, UsageError, say
@@ -93,7 +94,7 @@ def run(verb: str) -> int:
     refused = len(models) - len(fit)
     gpus = any(server_spec(model)["gpus"] for model in fit)
     have = (0, "GPU" if gpus else "job") if launched else pool()
-    stopped = 0
+    stopped, before = 0, {target: written(target) for target in stale}
     try:
         if fit:
             dispatch_all(graph, selection, fit, frozenset(every), tally)
@@ -106,7 +107,8 @@ def run(verb: str) -> int:
     if not stopped:
         show(verb, selection)
     status = 128 + stopped if stopped else 1 if left or refused else 0
-    made = len(set(stale) - set(left))
+    # A lock that was resolved anew and came out the same makes nothing stale after all.
+    made = sum(written(target) != before[target] for target in set(stale) - set(left))
     kept = len(asked - set(left)) - made
     told = summary.seen(left, tally) if stopped else left
     failed = summary.failures(told, selection.plan["models"], tally)
@@ -115,6 +117,15 @@ def run(verb: str) -> int:
         summary.Summary(verb, status, made, kept, tuple(failed), tally, *have, untried, stopped)
     )
     return status
+
+
+def written(target: str) -> tuple[int, int] | None:
+    """What tells one writing of a result from the next; None while there is none."""
+    try:
+        found = Path(target).stat()
+    except FileNotFoundError:
+        return None
+    return found.st_ino, found.st_mtime_ns
 
 
 def after(graph: Graph, selection: Selection, tally: Tally) -> Selection:

@@ -10,12 +10,12 @@ a file of its own, samples-<n>-<m>.js, which is loaded when somebody asks for it
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from benchy import paths
 from benchy.result import Result, Score
 
 PART = 400_000  # characters in a part, about; some 200 samples of a usual task
@@ -193,7 +193,7 @@ def script(value: object) -> str:
 
 
 def _put(path: Path, body: str) -> None:
-    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    aside = paths.aside(path)
     # Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes its escape again.
     aside.write_bytes(body.encode("utf-8", "backslashreplace"))
     aside.replace(path)

@@ -168,13 +168,13 @@ def make(folder: Path) -> bool:
         for name, data in content.items()
     ):
         return False
-    aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
+    aside = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, data in content.items():
         (aside / name).write_bytes(data)
     if folder.is_dir():
-        old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+        old = aside.with_name(f"{aside.name}.old")
         folder.rename(old)
         aside.rename(folder)
         shutil.rmtree(old)

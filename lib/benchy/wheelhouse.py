@@ -75,7 +75,7 @@ class House:
             label = re.match(r"[^-]+-[^-+]+\+([A-Za-z]+[A-Za-z0-9.]*)", file.name)
             folder = self.folder / f"local-{label[1]}" if label else self.folder
             folder.mkdir(parents=True, exist_ok=True)
-            aside = folder / f".{file.name}.{os.getpid()}"
+            aside = paths.aside(folder / file.name)
             shutil.move(file, aside)
             aside.replace(folder / file.name)
 

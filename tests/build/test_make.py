@@ -108,6 +108,7 @@ def test_edit_runs_what_it_affects(
     apply(tree)
     done = tree.results()
     assert (done.status, tree.ran()) == (0, list(runs)), done.text
+    assert sum(map(int, re.findall(r"results: (\d+) made", done.text))) == len(runs), done.text
     quiet(tree)
 
 

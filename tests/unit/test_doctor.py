@@ -88,13 +88,14 @@ def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.links(here / "cache").state == WARNING
 
 
-def test_leases_and_who_holds_them(here: Path) -> None:
+@pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
+def test_leases_and_who_holds_them(here: Path, device: str) -> None:
     assert not list(doctor.leases())
     desk = lease.Desk(lease.directory())
-    want = lease.Want(1, ("cpu-0",), {"model": "m", "pid": os.getpid(), "root": str(here)})
+    want = lease.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
     held = desk.acquire(want, print, lambda: None)
     (found,) = doctor.leases()
-    assert f"cpu-0 is leased to m (pid {os.getpid()}, {here}) since" in found.what
+    assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what
     held.release()
     assert not list(doctor.leases())
 
