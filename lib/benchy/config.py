@@ -12,6 +12,7 @@ from benchy import merge, schema
 from benchy.errors import ConfigError, Mistake
 from benchy.house import House, Model
 from benchy.reader import Known, Reader
+from benchy.yamlfile import Document
 
 
 def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None = None) -> House:
@@ -76,8 +77,13 @@ class Base:
 
     def models(self, path: Path) -> list[Model]:
         """The models of one file: one, or a matrix's cells; [] where it has mistakes."""
+        document = self.reader.read(path)
+        return self.models_of(path, document) if document else []
+
+    def models_of(self, path: Path, document: Document) -> list[Model]:
+        """As `models`, of a file that was read."""
         before = len(self.reader.mistakes)
-        model, document = self.reader.file(path, schema.Model)
+        model = self.reader.validated(schema.Model, document.data, document)
         model = model or self.reader.rest(schema.Model, document.data)
         if model is None:
             return []

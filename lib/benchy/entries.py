@@ -113,7 +113,7 @@ def collect(
     """All results, by limit (whole ones first), model and task, and what is wrong with the others.
     models: only these. limited: True only those with this limit, False only whole ones."""
     entries, damaged = [], []
-    for path, its_limit in sorted(_files(), key=lambda f: (f[1] or 0, f[0])):
+    for path, its_limit in sorted(files(), key=lambda f: (f[1] or 0, f[0])):
         model = path.parent.parent.name
         if models is not None and model not in models:
             continue
@@ -137,7 +137,8 @@ def collect(
     return entries, damaged
 
 
-def _files() -> Iterable[tuple[Path, int | None]]:
+def files() -> Iterable[tuple[Path, int | None]]:
+    """Every results.json there is, and the limit under which it lies."""
     for top in paths.RESULTS.glob("*"):
         found = _LIMIT.fullmatch(top.name)
         for path in top.glob("*/*/results.json" if found else "*/results.json"):

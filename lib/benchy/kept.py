@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy import content, paths
+from benchy.yamlfile import Document
 
 Entry = dict[str, Any]
 
@@ -41,6 +42,18 @@ def signature(path: str) -> list[int] | None:
     return [found.st_mtime_ns, found.st_size]
 
 
+def unchanged(entry: Entry) -> bool:
+    """Are the specs that were written still the same?"""
+    return all(signature(path) == was for path, was in entry["specs"].items())
+
+
+def meaning(document: Document) -> str:
+    """A hash of what a config says, but not of where."""
+    written = [[*key, text] for key, text in document.written.items()]
+    facts = [document.data, written, list(document.lines)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
 class Kept:
     """entries: by a config's file. environments: specs by name, of all entries."""
 
@@ -60,14 +73,31 @@ class Kept:
         entry = self.entries.get(file)
         if not entry or entry["sha256"] != hashlib.sha256(text).hexdigest():
             return None
-        same = all(signature(path) == was for path, was in entry["specs"].items())
-        return entry if same else None
+        return entry if unchanged(entry) else None
 
-    def put(self, file: str, text: bytes, specs: Iterable[str], entry: Mapping[str, Any]) -> None:
+    def alike(self, document: Document) -> tuple[Entry, dict[str, str]] | None:
+        """What a config came to whose text is another and says the same: comments, blank lines, the
+        form. And of the lines that moved, "file:line" before → now; None too where a line's keys
+        are on several now."""
+        entry = self.entries.get(document.file)
+        if not entry or entry["meaning"] != meaning(document) or not unchanged(entry):
+            return None
+        moved: dict[int, int] = {}
+        for was, now in zip(entry["lines"], document.lines.values(), strict=True):
+            if moved.setdefault(was, now) != now:
+                return None
+        file = document.file
+        return entry, {f"{file}:{a}": f"{file}:{b}" for a, b in moved.items() if a != b}
+
+    def put(
+        self, text: bytes, document: Document, specs: Iterable[str], entry: Mapping[str, Any]
+    ) -> None:
         """Note what a config came to, once its specs are written."""
-        self.entries[file] = {
+        self.entries[document.file] = {
             **entry,
             "sha256": hashlib.sha256(text).hexdigest(),
+            "meaning": meaning(document),
+            "lines": list(document.lines.values()),
             "specs": {path: signature(path) for path in specs},
         }
 

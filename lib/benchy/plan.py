@@ -15,7 +15,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from packaging.version import Version
@@ -30,6 +30,7 @@ from benchy.envspec import (
 from benchy.errors import ConfigError, UsageError
 from benchy.house import House, Model
 from benchy.planned import Plan, Spec
+from benchy.yamlfile import Document
 
 
 def expand(
@@ -75,6 +76,7 @@ def add_model(
                 "error": str(failure.get("what", "")),
             }
             serving = instead
+    plan.sources[model.name] = {spec["env"]: spec["source"] for spec in (asked, serving)}
     for spec in (asked, serving):
         plan.add(spec)
     plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
@@ -124,14 +126,21 @@ def expand_kept(
         with contextlib.suppress(OSError):
             text = path.read_bytes()
             entry = memory.get(name, text)
-            if entry and _recall(plan, entry, memory, house, around):
+            if entry and _recall(plan, entry, {}, memory, house, around):
                 base.reader.inputs.append(path)
                 continue
             fresh[name] = text
-        models = base.models(path)
+        document = base.reader.read(path)
         with contextlib.suppress(OSError):
             if fresh.get(name) != path.read_bytes():
                 fresh.pop(name, None)  # edited just now: what was read may be either
+        if not document:
+            continue
+        if found := memory.alike(document):
+            entry, moved = found
+            if _recall(plan, entry, moved, memory, house, around):
+                continue
+        models = base.models_of(path, document)
         for model in models:
             for task in model.tasks:
                 add_task(plan, task, house, around)
@@ -147,7 +156,7 @@ def expand_kept(
             if facts["source"] in models:
                 models[facts["source"]].append(model)
         for name, text in fresh.items():
-            _remember(plan, name, text, models[name], memory)
+            _remember(plan, text, base.reader.documents[name], models[name], memory)
         memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
 
     return finished(plan, house.inputs, around.root), keep
@@ -195,21 +204,42 @@ def _asks_the_machine(model: Model) -> bool:
 
 
 def _recall(
-    plan: Plan, entry: kept.Entry, memory: kept.Kept, house: House, around: Surroundings
+    plan: Plan,
+    entry: kept.Entry,
+    moved: Mapping[str, str],
+    memory: kept.Kept,
+    house: House,
+    around: Surroundings,
 ) -> bool:
-    """Take what a config came to into the plan; False if its tasks mean something else now."""
+    """Take what a config came to into the plan; False if its tasks mean something else now. moved:
+    "file:line" of each of its lines that is another now → as it is now."""
     for task, meant in entry["tasks"].items():
         add_task(plan, task, house, around)
         if plan.meant(task) != meant:
             return False
-    for env in entry["environments"]:
-        plan.add(memory.environments[env])
+
+    def now(places: Mapping[str, str]) -> dict[str, str]:
+        return {
+            what: ", ".join(moved.get(place, place) for place in there.split(", "))
+            for what, there in places.items()
+        }
+
+    for model, facts in entry["models"].items():
+        sources = now(entry["sources"][model])
+        for env in (facts["asked"], facts["environment"]):
+            plan.add({**memory.environments[env], "source": sources[env]})
+        plan.sources[model] = sources
+        if moved:
+            spec = json.loads(paths.server_spec(model).read_text())
+            plan.servers[model] = {**spec, **{k: now(spec[k]) for k in ("origin", "where")}}
     plan.models.update(entry["models"])
     plan.rules.update(entry["rules"])
     return True
 
 
-def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory: kept.Kept) -> None:
+def _remember(
+    plan: Plan, text: bytes, document: Document, models: Sequence[str], memory: kept.Kept
+) -> None:
     facts = {model: plan.models[model] for model in models}
     tasks = sorted({task for each in facts.values() for task in each["tasks"]})
     written = [str(paths.server_spec(model)) for model in models]
@@ -219,10 +249,10 @@ def _remember(plan: Plan, name: str, text: bytes, models: Sequence[str], memory:
     entry = {
         "models": facts,
         "tasks": {task: plan.meant(task) for task in tasks},
-        "environments": sorted({e for f in facts.values() for e in (f["asked"], f["environment"])}),
+        "sources": {model: plan.sources[model] for model in models},
         "rules": {model: plan.rules[model] for model in models},
     }
-    memory.put(name, text, written, entry)
+    memory.put(text, document, written, entry)
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:

@@ -21,7 +21,7 @@ class Plan:
     results: dict[tuple[str, str], Spec] = field(default_factory=dict)
     models: dict[str, Spec] = field(default_factory=dict)
     neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
-    sources: dict[str, str] = field(default_factory=dict)
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)  # model → environment → where
     rules: dict[str, str] = field(default_factory=dict)  # model → its rules, once they are made
     limit: int | None = None
     launcher: str = "local"

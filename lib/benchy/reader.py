@@ -102,18 +102,25 @@ class Reader:
                 continue
             yield from self.yamls(folder)
 
-    def file(self, path: Path, kind: type[T]) -> tuple[T | None, Document]:
-        """One file, validated; None where it has mistakes (noted)."""
+    def read(self, path: Path) -> Document | None:
+        """One file as YAML; None where it has mistakes (noted)."""
         self.inputs.append(path)
         name = self.shown(path)
         if not self.good_name(path):
-            return None, Document(name)
+            return None
         try:
             document = yamlfile.read(path, name)
         except ConfigError as error:
             self.mistakes += error.mistakes
-            return None, Document(name)
+            return None
         self.documents[name] = document
+        return document
+
+    def file(self, path: Path, kind: type[T]) -> tuple[T | None, Document]:
+        """One file, validated; None where it has mistakes (noted)."""
+        document = self.read(path)
+        if document is None:
+            return None, Document(self.shown(path))
         return self.validated(kind, document.data, document), document
 
     def validated(

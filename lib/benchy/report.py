@@ -16,7 +16,7 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from benchy import modelpage, page, paths
+from benchy import modelpage, page, paths, reported
 from benchy.entries import Entry, collect
 from benchy.errors import say
 from benchy.leaderboard import UNLIKE, Board, Mean, whole
@@ -33,10 +33,13 @@ def main(argv: list[str]) -> int:
     parser.add_argument("models", nargs="*", metavar="MODEL", help="with --table: which models")
     args = parser.parse_args(argv)
     if not args.table:
+        made_from = reported.signature()
         board, damaged, mistakes = whole()
         write(board, [str(d).splitlines()[0] for d in damaged])
         for mistake in mistakes:
             print(f"the leaderboard is without its groups and metrics: {mistake}", file=sys.stderr)
+        # What is wrong is told every time.
+        reported.note(None if damaged or mistakes else made_from)
         say(TAG, f"{paths.RESULTS / 'index.html'}  ({len(board.entries)} results)")
     else:
         entries, damaged = collect(args.models or None, args.limit, limited=args.limit is not None)

@@ -19,7 +19,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from benchy import devices, dispatch, gpu, health, options, paths, summary
+from benchy import devices, dispatch, gpu, health, options, paths, reported, summary
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, call, select
 from benchy.knobs import flags, graph_for, knob
@@ -224,7 +224,8 @@ def show(verb: str, selection: Selection) -> None:
     """The scores, and the leaderboard brought up to date."""
     if verb == "eval" or len(selection.models) <= 20:
         call(["bin/report", "--table", *limit_option(selection), *selection.models])
-    call(["bin/report"])
+    if not reported.current():
+        call(["bin/report"])
 
 
 def limit_option(selection: Selection) -> list[str]:
