@@ -5,9 +5,10 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 
 .PHONY: test test-faults test-properties bench lint schema clean distclean lock-main
 
-# ARGS go to pytest: make test ARGS='tests/unit -k plan'
+# ARGS go to pytest: make test ARGS='tests/unit -k plan'. Most tests are about real processes, on a
+# machine that may be slow just then: what fails once is tried once more, and both are told.
 test: $(dev)
-	@$(python) -m pytest $(ARGS)
+	@$(python) -m pytest --reruns 1 $(ARGS)
 
 # Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
 test-faults: $(dev)

@@ -361,7 +361,8 @@ def test_a_config_that_breaks_during_a_run_stops_no_model(tree: Tree) -> None:
 
 def test_a_config_that_goes_during_a_run_is_told(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
-    make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
+    # Longer than a run believes what it knew of staleness when it began.
+    make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="3")
     wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
     for name in ("three", "four", "one", "two"):  # one of them is under way
         (tree.root / f"configs/models/{name}.yaml").unlink()
