@@ -16,8 +16,9 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchy import devices, dispatch, gpu, health, options, paths, reported, summary
 from benchy.errors import Failure, UsageError, say
@@ -171,8 +172,16 @@ def build_all() -> int:
     envs = sorted(plan["environments"])
     stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
     due = [env for env in envs if {str(paths.stamp(env)), str(paths.lock(env))} & stale]
+    failed = build(graph, plan, due)
+    for env in sorted(failed):
+        say("FAILED", f"{env}, see above; log: {paths.LOGS / 'venv' / env}.log")
+    return 1 if failed else 0
+
+
+def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]:
+    """Build these environments, here or where BUILD_ON says; those that failed. Raises Stopped."""
     if not due:
-        return 0
+        return set()
     tally = Tally()
 
     def words() -> str:
@@ -190,9 +199,7 @@ def build_all() -> int:
         tally=tally, screen=screen, launcher=there, builds=builds_of(plan, there, specs),
     )  # fmt: skip
     drive(run, (), due)
-    for env in sorted(run.failed):
-        say("FAILED", f"{env}, see above; log: {paths.LOGS / 'venv' / env}.log")
-    return 1 if run.failed else 0
+    return run.failed
 
 
 def environments(selection: Selection) -> set[str]:
@@ -238,19 +245,28 @@ def test(graph: Graph, selection: Selection) -> int:
     options.refuse(server_spec(model) for model in selection.models)
     specs = {m: server_spec(m) for m in selection.models}
     there = launcher_for(selection.plan, specs)
-    builds = builds_of(selection.plan, there, specs)
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
+    plan, tried = selection.plan, list[str]()
+    for part in ("asked", "environment"):  # where the first can't be had, another may serve
+        envs = sorted({plan["models"][model][part] for model in fit})
+        stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
+        due = [e for e in envs if str(paths.stamp(e)) in stale or not health.well(e)]
+        build(graph, plan, [env for env in due if env not in tried])
+        tried += due
+        plan = graph.plan()
     try:
         for model in fit:
-            target = f"environment/{selection.plan['models'][model]['asked']}"
-            if there and builds is not None:
-                name = f"build-{target.rpartition('/')[2]}"
-                command = there.command(name, {"resources": builds}, graph.command(target))
-                call(command, environment_of(there))
-            graph.make(target)
-            plan = graph.plan()
-            ready_environment(graph, plan["models"][model]["environment"])
+            serving = plan["models"][model]["environment"]
+            if not health.well(serving):
+                status = 1
+                error = Failure(
+                    f"{model}: environment {serving} could not be built",
+                    "mend the cause and run make again; make env-info shows more",
+                    paths.LOGS / "venv" / f"{serving}.log",
+                )
+                print(f"failed: {error}", file=sys.stderr)
+                continue
             command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
             if there:
                 command = there.command(model, spec, command)
@@ -260,18 +276,6 @@ def test(graph: Graph, selection: Selection) -> int:
         if there:
             there.queue.finish()
     return 1 if status else 0
-
-
-def ready_environment(graph: Graph, env: str) -> None:
-    """Build an environment that a fallback needs; Failure if it can't be had either."""
-    if not health.well(env):
-        graph.make(f"environment/{env}")
-    if not health.well(env):
-        raise Failure(
-            f"environment {env} could not be built",
-            "mend the cause and run make again; make env-info shows more",
-            paths.LOGS / "venv" / f"{env}.log",
-        )
 
 
 def main(argv: list[str]) -> int:

@@ -115,12 +115,14 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
 
     def benchy() -> float:
         shutil.rmtree(folder)
+        os.sync()  # else the disk is still busy with the gigabytes of the round before
         took = run("bin/venv", "create", env)
         checks.append(float(json.loads((folder / ".stamp").read_text())["check_seconds"]))
         return took
 
     def by_hand() -> float:
         shutil.rmtree(bare, ignore_errors=True)
+        os.sync()
         took = run(uv.find(), "venv", bare, "--python", python, "--no-project", "--no-config")
         into = ("--python", bare / "bin" / "python")
         return took + run(

@@ -514,6 +514,19 @@ def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
     assert tree.written() == before
 
 
+def test_eval_test_of_an_environment_that_can_t_be_had(tree: Tree) -> None:
+    tree.edit(THREE, "1.0.0", wheels.DOES_NOT_RESOLVE)
+    config = "CONFIG=configs/models/three.yaml"
+    done = tree.make("eval", config, "TEST=1")
+    assert (done.status, [e["event"] for e in tree.events()]) == (0, ["start"]), done.text
+    assert "standin-gone-from-the-index" in done.text  # and 2.0.0 was proved in its place
+    alone = tree.make("eval", config, "TEST=1", "FALLBACK=0")
+    assert alone.status != 0 and tree.events() == [], alone.text
+    env = f"standin_{wheels.DOES_NOT_RESOLVE.replace('.', '_')}"
+    assert f"failed: three: environment {env} could not be built" in alone.text
+    assert alone.text.count(f"LOCK    venvs/{env}.lock") == 1
+
+
 def by_hand(tree: Tree, env: str) -> None:
     """As `pip install` in it would leave it."""
     site = next((tree.root / "venvs" / env).glob("lib/*/site-packages"))
