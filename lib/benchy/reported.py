@@ -33,7 +33,7 @@ def signature() -> str:
         sorted(str(path) for path, stale in old.items() if stale),
         None if asked is None else sorted(asked),
         [[str(path), content.sha256(path)] for path in sorted(said) if path.is_file()],
-        [[str(path), *_age(path)] for path in code],
+        [[path.name, *_age(path)] for path in code],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 

@@ -570,6 +570,23 @@ def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     quiet(tree)
 
 
+def test_the_leaderboard_is_made_again_where_it_says_something_else(tree: Tree) -> None:
+    said = {"REPORT" in tree.results().text for _ in range(2)}
+    assert said == {False}
+    tree.edit("models/one.yaml", "model:", "# hello\nmodel:")
+    assert "REPORT" not in tree.results().text
+    file = tree.root / "configs/config.yaml"
+    file.write_text(file.read_text() + "leaderboard: {groups: {both: {tasks: [alpha, beta]}}}\n")
+    assert "REPORT" in tree.results().text
+    board = tree.root / "results/leaderboard.json"
+    assert "both" in {row["group"] for row in json.loads(board.read_text())}
+    assert "REPORT" not in tree.results().text
+    board.unlink()
+    assert "REPORT" in tree.results().text and board.exists()
+    shutil.rmtree(tree.root / "results/one")
+    assert "REPORT" in tree.results("TASKS=beta", "MODELS=one").text
+
+
 def test_the_leaderboard_follows(tree: Tree) -> None:
     def stale() -> list[str]:
         rows = json.loads((tree.root / "results/leaderboard.json").read_text())
