@@ -139,6 +139,57 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     assert not list((tree / "build/cache/eval").glob("**/killed/long/*"))
 
 
+PARTS = ("smoke_answer_en", "smoke_answer_es", "smoke_answer_pt", "smoke_choice_en")
+
+
+def test_tasks_together_are_answered_as_one_after_the_other(tree: Path) -> None:
+    """The engine batches what comes at once; the answers are the same to the last character, and
+    the log-likelihoods to what float32 allows."""
+    for name in PARTS:
+        (tree / f"configs/tasks/{name}.yaml").write_text(
+            f"task_name: benchy_{name}\ninclude_path: configs/tasks/smoke\noffline: true\n"
+        )
+    text = (tree / "configs/quickstart.yaml").read_text()
+    (tree / "configs/parts.yaml").write_text(text.replace('["smoke"]', f"[{', '.join(PARTS)}]"))
+    make(tree, "-f", "mk/graph.mk", "planned")
+    targets = " ".join(f"results/parts/{name}/results.json" for name in PARTS)
+    graph = "make -s -f mk/graph.mk frozen=1"
+    script = (
+        f"set -e; {graph} -j4 {targets}; rm -rf together; mv results/parts together; "
+        f"{graph} -j1 {targets}"
+    )
+    done = subprocess.run(
+        ["bin/serve", "parts", "--", "bash", "-c", script],
+        cwd=tree, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    began, ended = zip(*(_times(tree / "together" / name) for name in PARTS), strict=True)
+    assert max(began) < min(ended), "they were asked at once"
+    for name in PARTS:
+        together, alone = (_answers(tree / place / name) for place in ("together", "results/parts"))
+        assert len(alone) >= 6 and together.keys() == alone.keys()
+        for doc, answers in alone.items():
+            for ours, theirs in zip(together[doc], answers, strict=True):
+                assert ours == (pytest.approx(theirs, abs=1e-3) if "choice" in name else theirs)
+
+
+def _times(result: Path) -> tuple[str, str]:
+    times = json.loads((result / "results.json").read_text())["times"]
+    return times["start"], times["end"]
+
+
+def _answers(result: Path) -> dict[str, list[object]]:
+    """By a document's hash: the texts of its answers, or the log-likelihoods of its endings."""
+    (samples,) = result.glob("harness/*/samples_*.jsonl")
+    rows = map(json.loads, samples.read_text().splitlines())
+    return {
+        row["doc_hash"]: [
+            float(a[0]) if isinstance(a := answers[0], list) else a for answers in row["resps"]
+        ]
+        for row in rows
+    }
+
+
 def test_a_wheelhouse_needs_no_index_and_no_cache(tree: Path, tmp_path: Path) -> None:
     done = make(tree, "wheelhouse", "MODELS=quickstart")
     assert done.returncode == 0, done.stderr
