@@ -30,8 +30,8 @@ ROUNDS = range(int(FIRST or 1), int(LAST) + 1)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
 # Who may be killed, by what stands in its command line.
 VICTIMS = {
-    "make": r"^make .*\bresults\b",
-    "sub-make": r"^make -f mk/graph\.mk",
+    "make": r"^make -j4 results\b",
+    "sub-make": r"^make .*-f mk/graph\.mk",
     "run": r"lib/run\.py run",
     "wrapper": r"lib/run\.py serve",
     "guardian": r"guard\.py",
