@@ -172,6 +172,6 @@ def test_kills_at_random_moments(tree: Tree) -> None:
     hits = collections.Counter(re.findall(r"\d+: SIG\w+ to ([a-z -]+?) \d", "\n".join(log)))
     print(f"seed {SEED}: {sum(hits.values())} of {len(log)} rounds killed:", dict(hits), flush=True)
     if len(ROUNDS) >= len(VICTIMS):
-        assert sum(hits.values()) >= len(log) / 2, log
+        assert sum(hits.values()) >= len(log) / 3, log
     if len(ROUNDS) >= 100:
         assert set(hits) == set(VICTIMS), hits
