@@ -7,7 +7,7 @@ import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,15 +18,6 @@ from benchy import paths
 def canonical(value: Any) -> str:
     """JSON that is the same for the same meaning."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-_compact = json.JSONEncoder(sort_keys=True, ensure_ascii=False, allow_nan=False).encode
-
-
-def listed(value: Mapping[str, Any]) -> str:
-    """JSON with a line for each key: five times faster than `canonical`, and no worse to read."""
-    lines = (f" {_compact(key)}: {_compact(value[key])}" for key in sorted(value))
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def digest(value: Any) -> str:

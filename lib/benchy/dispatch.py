@@ -210,12 +210,7 @@ class Dispatcher:
         facts = self.models[name]
         for env in (facts["environment"], *facts["harnesses"]):
             if not health.well(env):
-                raise Failure(
-                    f"{name}: environment {env} could not be built"
-                    + (f": its {self.lost[env]}" if env in self.lost else ""),
-                    "mend the cause and run make again; make env-info shows more",
-                    paths.LOGS / "venv" / f"{env}.log",
-                )
+                raise unbuilt(name, env, f": its {self.lost[env]}" if env in self.lost else "")
         if not self.fetch_only and (retry or due) and not await self.stale(name):
             return
         if facts["fallback"]:
@@ -402,6 +397,15 @@ class Dispatcher:
             most = self.line.pause() if self.line.watch.descriptor >= 0 else 5.0
             pause = min([most, *due])
             self.timer = asyncio.get_running_loop().call_later(pause, self.look)
+
+
+def unbuilt(model: str, env: str, why: str = "") -> Failure:
+    """What a model is told whose environment can't be had."""
+    return Failure(
+        f"{model}: environment {env} could not be built{why}",
+        "mend the cause and run make again; make env-info shows more",
+        paths.LOGS / "venv" / f"{env}.log",
+    )
 
 
 def tied(parent: int) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchy import envspec, names, paths
-from benchy.content import canonical, listed, not_older, write
+from benchy.content import canonical, not_older, write
 from benchy.planned import Plan
 from benchy.rules import Writer
 
@@ -157,7 +157,7 @@ def save(plan: Plan, directory: Path) -> None:
     for env, spec in plan.environments.items():
         put(paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT)))
     for model, spec in plan.servers.items():
-        put(paths.server_spec(model), listed(spec))
+        put(paths.server_spec(model), canonical(spec))
     for task, spec in plan.tasks.items():
         put(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
     for (model, task), text in result_texts(plan):

@@ -245,6 +245,7 @@ def test(graph: Graph, selection: Selection) -> int:
     options.refuse(server_spec(model) for model in selection.models)
     specs = {m: server_spec(m) for m in selection.models}
     there = launcher_for(selection.plan, specs)
+    builds_of(selection.plan, there, specs)  # a wrong BUILD_ON is told, whatever is there
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     plan, tried = selection.plan, list[str]()
@@ -260,12 +261,7 @@ def test(graph: Graph, selection: Selection) -> int:
             serving = plan["models"][model]["environment"]
             if not health.well(serving):
                 status = 1
-                error = Failure(
-                    f"{model}: environment {serving} could not be built",
-                    "mend the cause and run make again; make env-info shows more",
-                    paths.LOGS / "venv" / f"{serving}.log",
-                )
-                print(f"failed: {error}", file=sys.stderr)
+                print(f"failed: {dispatch.unbuilt(model, serving)}", file=sys.stderr)
                 continue
             command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
             if there:

@@ -21,12 +21,10 @@ class Stopped(BaseException):
 
 
 def end_once() -> None:
-    """The first INT or TERM raises KeyboardInterrupt or SystemExit, so that `finally` cleans up;
-    what comes after it changes nothing: Ctrl-C under make is an INT from the terminal and then a
-    TERM from make. INT stays ignored where it is."""
-    numbers = [signal.SIGTERM]
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
-        numbers.append(signal.SIGINT)
+    """The first INT, TERM or HUP raises KeyboardInterrupt or SystemExit, so that `finally` cleans
+    up; what comes after it changes nothing: Ctrl-C under make is an INT from the terminal and then
+    a TERM from make. What is ignored stays so (&, nohup)."""
+    numbers = [n for n in guard.STOPS if signal.getsignal(n) is not signal.SIG_IGN]
     came: list[int] = []
 
     def end(signum: int, frame: FrameType | None) -> None:

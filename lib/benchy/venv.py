@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
-import signal
 import sys
-from types import FrameType
 
 from benchy import (
     audit,
@@ -24,6 +22,7 @@ from benchy.ask import agreed
 from benchy.errors import Failure, UsageError, colour, say
 from benchy.progress import Step
 from benchy.resolve import Spec
+from benchy.signals import end_once
 
 
 def main(argv: list[str]) -> int:
@@ -60,8 +59,7 @@ def main(argv: list[str]) -> int:
     sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
     sub.add_argument("--yes", action="store_true", help="without asking (as YES=1)")
     options = parser.parse_args(argv)
-    for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _stop)
+    end_once()
     if options.verb == "list":
         return listing.show_list(options.format == "json")
     if options.verb == "prune":
@@ -90,11 +88,6 @@ def main(argv: list[str]) -> int:
         else:
             return create(spec, options.soft, options.anew)
     return 0
-
-
-def _stop(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C: programs that were started are ended, and what they made is swept."""
-    raise KeyboardInterrupt
 
 
 def relock(spec: Spec, fresh: bool, share: bool) -> None:

@@ -185,6 +185,10 @@ def commented(tree: trees.Tree) -> float:
     took = make(tree, "results")
     if tree.events():
         raise Broken("a comment made something run")
+    server = json.loads((tree.root / "build/specs/server/m0007.json").read_text())
+    file, _, line = server["where"]["model.name"].rpartition(":")
+    if "name:" not in (tree.root / file).read_text().splitlines()[int(line) - 1]:
+        raise Broken(f"{file} has no name in line {line}")
     return took
 
 

@@ -103,7 +103,7 @@ def test_environments_by_themselves_have_live_lines(fresh: Tree) -> None:
     shown = Terminal(fresh, 110, "-j", "venvs")
     shown.read(lambda: any("of 7 environments" in line for line in shown.display()))
     shown.read(lambda: any(re.match(r"  VENV    \w+: \w+ing", line) for line in shown.display()))
-    said = [""]  # between two of these short builds there is nothing to tell
+    said, status = [""], ""  # between two of these short builds there is nothing to tell
     while shown.process.poll() is None and not said[-1]:
         status = fresh.make("status").text
         said += re.findall(r"^building (?:standin|lm_eval)_\S+: ", status, re.M)

@@ -6,7 +6,6 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 from trees import Tree
@@ -88,7 +87,7 @@ def test_lines_are_told_as_they_are_now(tree: Tree) -> None:
     assert server["origin"]["max_model_len"] == f"{THREE}:{line}"
 
 
-def test_what_a_config_means(tmp_path: Path) -> None:
+def test_what_a_config_means() -> None:
     def meaning(text: str) -> str:
         return kept.meaning(yamlfile.parse(text, "x"))
 

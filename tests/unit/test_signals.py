@@ -48,7 +48,9 @@ def run(numbers: tuple[signal.Signals, ...], body: str, last: str = "pass") -> t
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize(("first", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("first", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
+)
 def test_the_first_signal_ends_it_and_later_ones_disturb_nothing(
     first: signal.Signals, status: int
 ) -> None:
