@@ -11,7 +11,7 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,10 @@ class Harness:
 
 @dataclass(frozen=True)
 class Task:
-    """name: in benchy; task_name: in the harness; versions: of each task and group there;
-    num_fewshot, gen_kwargs: as asked (None, {}: each task's own); files: sha256 of our own."""
+    """name: in benchy; task_name: in the harness; versions: of each task and group there.
+    num_fewshot: as requested, None where nothing was requested or not every subtask obeyed; shots:
+    the number that each subtask of the harness used. gen_kwargs: as requested ({}: each task's
+    own); files: sha256 of our own."""
 
     name: str
     task_name: list[str]
@@ -82,6 +84,7 @@ class Task:
     gen_kwargs: dict[str, Any]
     max_length: int
     files: dict[str, str]
+    shots: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -104,11 +107,33 @@ class Counts:
 
 
 @dataclass(frozen=True)
+class Checks:
+    """What was seen of the prompts and answers of one subtask of the harness. A number is None
+    where it is not known.
+
+    prompts: documents asked. truncated: prompts of which the left end was cut off to fit the
+    context. leaked: few-shot prompts that hold their own question with its answer. answers:
+    generated texts; empty: of these, empty or blank ones; null: of these, ones for which the
+    server gave no text at all.
+    """
+
+    prompts: int
+    truncated: int | None = None
+    leaked: int | None = None
+    answers: int = 0
+    empty: int = 0
+    null: int | None = None
+
+
+@dataclass(frozen=True)
 class Git:
-    """benchy's own checkout; None where it is none. dirty: tracked files differ from the commit."""
+    """benchy's own checkout; None where it is none. dirty: tracked files differ from the commit, or
+    one of the files that decided this result is not in it. untracked: those files, of the checkout,
+    that the commit does not have."""
 
     commit: str | None
     dirty: bool | None
+    untracked: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -139,6 +164,8 @@ class Result:
     harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result
     spec's bytes. source: the config's file, relative to the checkout where it lies in it; set: what
     SET said over it, without secrets. metrics, groups: task or group → "metric,filter" → numbers.
+    checks: subtask → what was seen of its prompts and answers. inputs: sha256 of each configuration
+    file that decided the result, by its path.
     """
 
     schema: int
@@ -166,6 +193,8 @@ class Result:
     nodes: int = 1
     source: str | None = None
     set: str = ""
+    checks: dict[str, Checks] = field(default_factory=dict)
+    inputs: dict[str, str] = field(default_factory=dict)
 
 
 _ADAPTER: TypeAdapter[Result] = TypeAdapter(Result)
