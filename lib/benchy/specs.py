@@ -188,6 +188,7 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
         "stall_timeout": task.stall_timeout,
         "request_timeout": task.request_timeout,
         "description": task.description,
+        "metric": task.metric,
         "meaning": meaning,
     }
     return how, env
