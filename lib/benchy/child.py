@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import IO
 
+from benchy import bars
 from benchy.errors import Failure
 from benchy.progress import Step
 
@@ -144,8 +145,11 @@ class _Lines:
         return bool(data)
 
     def take(self, line: str) -> None:
-        if not line.strip():
-            return
+        found, rest = bars.split(line)
+        for text in filter(None, [*found, rest]):
+            self.one(text)
+
+    def one(self, line: str) -> None:
         found = self.progress(line)
         if found is None:
             print(line, file=self.log)
@@ -158,5 +162,6 @@ class _Lines:
         self.step.at(stage.lower(), done, whole)
 
     def close(self) -> None:
-        if self.rest.strip():
-            print(self.rest, file=self.log)
+        found, rest = bars.split(self.rest)
+        for line in filter(None, [*found, rest]):
+            print(line, file=self.log)

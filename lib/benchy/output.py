@@ -5,6 +5,7 @@ Formats as lm_eval 0.4.13 writes them (lm_eval/result_schema.py, loggers/evaluat
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchy import bars
 from benchy.errors import Failure
 from benchy.result import Metric, metrics_of
 
@@ -113,28 +115,81 @@ def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str
     return found
 
 
-_PROGRESS = re.compile(r"(?:([A-Za-z][A-Za-z ]*):\s*)?\d+%\|[^|]*\|\s*(\d+)/(\d+)\s*\[")
 _TELLING = re.compile(
     r"(Error|Exception|failed|refused|not found|No such file|Could not|denied|Killed)"
 )
-_NOISE = re.compile(r'^\s*(File "|\^+$|~+)|^\s{2,}|INFO|retrying\.$|PyTorch was not found')
+_NOISE = re.compile(
+    r'^\s*(File "|\^+$|~+)|^\s{2,}|retrying\.$|PyTorch was not found|^The above exception|'
+    r"^During handling of the above"
+)
+# lm_eval/utils.py, setup_logging; its source may be something else's: (INFO:lm_eval: …)
+_LEVEL = re.compile(
+    r"^(?:\d{4}-\d\d-\d\d:\d\d:\d\d:\d\d )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b"
+    r"(?: +\[[^\]]*\] ?|:[\w.]+: ?)"
+)
+# lm_eval/models/api_models.py: amodel_call and model_call
+_REFUSED = re.compile(
+    r"API request failed(?:! Status code: (?P<status>\d+), Response text| with error message): "
+    r"(?P<text>.{0,20000}?)\. Retrying\.\.\.$",
+    re.DOTALL | re.MULTILINE,
+)
+# What aiohttp and requests raise for a status that is no success.
+_STATUS = re.compile(r"ClientResponseError: (\d{3}),|HTTPError: (\d{3}) (?:Client|Server) Error")
 
 
 def progress(line: str) -> tuple[str, int, int] | None:
     """(stage, done, all) of one of tqdm's lines, None for any other line."""
-    found = _PROGRESS.search(line)
-    return (found[1] or "at work", int(found[2]), int(found[3])) if found else None
+    return bars.place(line)
 
 
 def telling(text: str, count: int = 8) -> list[str]:
-    """The last few lines of a log that say what went wrong, each once, shortened."""
-    lines = [line.rstrip() for line in text.splitlines() if line.strip()]
-    lines = [line for line in lines if not _PROGRESS.search(line)]
-    chosen = [line for line in lines if _TELLING.search(line) and not _NOISE.search(line)]
-    if not chosen:
-        chosen = lines[-3:]
-    unique = list(dict.fromkeys(line.strip()[:300] for line in reversed(chosen)))
+    """The last few lines of a log that say what went wrong, each once, shortened.
+
+    Where the harness ended because the server answered with an error status, that is what the
+    server said of it: the exception itself holds the status alone.
+    """
+    lines = [bars.split(line.rstrip())[1].rstrip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    chosen = [line for line in lines if _tells(line)]
+    statuses = [found for line in chosen if (found := _STATUS.search(line))]
+    if statuses and chosen[-1] == statuses[-1].string:
+        status = statuses[-1][1] or statuses[-1][2]
+        if said := _refusals("\n".join(lines), status):
+            return said[-3:]
+    chosen = chosen or lines[-3:]
+    unique = list(dict.fromkeys(_LEVEL.sub("", line.strip())[:300] for line in reversed(chosen)))
     return unique[:count][::-1]
+
+
+def _tells(line: str) -> bool:
+    level = _LEVEL.match(line)
+    if level and level["level"] in ("DEBUG", "INFO"):
+        return False
+    return bool(_TELLING.search(line) and not _NOISE.search(line))
+
+
+def _refusals(text: str, status: str) -> list[str]:
+    """What the server said when it answered with this status: each reason once, the last one at the
+    end. Reasons that differ in numbers alone are one."""
+    found: dict[str, str] = {}
+    for match in _REFUSED.finditer(text):
+        if match["status"] in (status, None) and (reason := _reason(match["text"])):
+            alike = re.sub(r"\d+", "0", reason)
+            found.pop(alike, None)
+            found[alike] = f"the server answered {status}: {reason}"[:500]
+    return list(found.values())
+
+
+def _reason(text: str) -> str:
+    """The words of an error document (OpenAI's: {"error": {"message": …}}, or FastAPI's); other
+    text as it is, in one line."""
+    with contextlib.suppress(ValueError):
+        said = json.loads(text)
+        for key in ("error", "message", "detail"):
+            if isinstance(said, dict) and key in said:
+                said = said[key]
+        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    return " ".join(text.split())
 
 
 def telling_of(log: Path) -> list[str]:

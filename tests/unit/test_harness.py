@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from benchy import child, harness, output
+from benchy import bars, child, harness, output
 from benchy.errors import Failure
 from benchy.progress import Step
 
@@ -194,6 +194,94 @@ aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
         "aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701"
     ]
     assert output.telling("one\n\ntwo\n") == ["one", "two"]
+
+
+# As lm_eval 0.4.13 writes them: setup_logging's format, behind a bar that has no line's end.
+BAR = "Requesting API:   0%|          | 0/12 [00:00<?, ?it/s]"
+TOO_LONG = (
+    '{"error":{"message":"This model\'s maximum context length is 64 tokens. However, you requested '
+    '%d tokens.","type":"BadRequestError","param":null,"code":400}}'
+)
+REFUSED = (
+    "2026-11-28:12:00:%02d WARNING  [models.api_models:521] API request failed! Status code: 400, "
+    "Response text: %s. Retrying..."
+)
+RAISED = (
+    "aiohttp.client_exceptions.ClientResponseError: 400, message='Bad Request', "
+    "url='http://127.0.0.1:46001/v1/completions'"
+)
+AGAIN = (
+    "2026-11-28:12:00:09 ERROR    [models.api_models:557] Exception:ClientResponseError("
+    "RequestInfo(url=URL('http://127.0.0.1:46001/v1/completions')), status=400), (no outputs), retrying."
+)
+RETRY = "2026-11-28:12:00:09 INFO     [models.api_models:590] Retry attempt 1"
+
+
+def test_the_server_s_own_reason_is_the_telling_line() -> None:
+    lines = [BAR + REFUSED % (n, TOO_LONG % (70 + n)) for n in range(3)]
+    log = "\n".join([*lines, AGAIN, RETRY, "Traceback (most recent call last):", RAISED, BAR])
+    reason = "This model's maximum context length is 64 tokens. However, you requested 72 tokens."
+    assert output.telling(log) == [f"the server answered 400: {reason}"]
+
+
+def test_a_reason_that_was_got_over_is_not_the_telling_line() -> None:
+    """A request that was answered at the second try; the run ended for another reason."""
+    log = "\n".join([BAR + REFUSED % (1, '{"detail":"busy"}'), RETRY, "KeyError: 'acc'"])
+    assert output.telling(log)[-1] == "KeyError: 'acc'"
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"error":"a","code":400}', "a"),
+        ('{"object":"error","message":"b","code":400}', "b"),
+        ('{"detail":"Not Found"}', "Not Found"),
+        ('{"detail":[{"loc":["body"],"msg":"c"}]}', '[{"loc": ["body"], "msg": "c"}]'),
+        ("Internal Server\nError", "Internal Server Error"),
+        ("", ""),
+    ],
+)
+def test_the_server_s_reason_in_every_form(text: str, reason: str) -> None:
+    found = output.telling("\n".join([REFUSED % (1, text), RAISED]))
+    assert found == ([f"the server answered 400: {reason}"] if reason else found)
+    assert found
+
+
+def test_requests_one_at_a_time_tell_the_reason_too() -> None:
+    log = (
+        "2026-11-28:12:00:00 WARNING  [models.api_models:479] API request failed with error "
+        'message: {"error":{"message":"no such model"}}. Retrying...\n'
+        "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: http://127.0.0.1:1/v1"
+    )
+    assert output.telling(log) == ["the server answered 404: no such model"]
+
+
+@pytest.mark.parametrize(
+    ("line", "found", "rest"),
+    [
+        (BAR + "2026-11-28:12 WARNING [a:1] b", [BAR], "2026-11-28:12 WARNING [a:1] b"),
+        ("\x1b[A" + BAR, ["\x1b[A" + BAR], ""),
+        (BAR + BAR + "x", [BAR, BAR], "x"),
+        ("100%|█| 1.2k/1.2k [00:00<00:00, 4kit/s]x",
+         ["100%|█| 1.2k/1.2k [00:00<00:00, 4kit/s]"], "x"),
+        ("Generating test split: 40 examples [00:00, 3984.4 examples/s]Error: x",
+         ["Generating test split: 40 examples [00:00, 3984.4 examples/s]"], "Error: x"),
+        ("Map (num_proc=2):  50%|#| 1/2 [00:00<00:01, 1.0 examples/s]",
+         ["Map (num_proc=2):  50%|#| 1/2 [00:00<00:01, 1.0 examples/s]"], ""),
+        ("ValueError: 50%|of them| 1/2 is wrong", [], "ValueError: 50%|of them| 1/2 is wrong"),
+        ("|task|{}|", [], "|task|{}|"),
+        ("", [], ""),
+    ],
+)  # fmt: skip
+def test_bars_are_cut_off(line: str, found: list[str], rest: str) -> None:
+    assert bars.split(line) == (found, rest)
+
+
+def test_a_line_behind_a_bar_is_a_line_of_the_log(tmp_path: Path) -> None:
+    text = run(
+        f"print({BAR!r} + 'why'); print({BAR!r}, end=''); print('at last', end='')", tmp_path
+    )
+    assert text.splitlines() == ["why", BAR, "at last"]
 
 
 def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
