@@ -199,8 +199,8 @@ aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
 # As lm_eval 0.4.13 writes them: setup_logging's format, behind a bar that has no line's end.
 BAR = "Requesting API:   0%|          | 0/12 [00:00<?, ?it/s]"
 TOO_LONG = (
-    '{"error":{"message":"This model\'s maximum context length is 64 tokens. However, you requested '
-    '%d tokens.","type":"BadRequestError","param":null,"code":400}}'
+    '{"error":{"message":"This model\'s maximum context length is 64 tokens. However, you '
+    'requested %d tokens.","type":"BadRequestError","param":null,"code":400}}'
 )
 REFUSED = (
     "2026-11-28:12:00:%02d WARNING  [models.api_models:521] API request failed! Status code: 400, "
@@ -212,7 +212,8 @@ RAISED = (
 )
 AGAIN = (
     "2026-11-28:12:00:09 ERROR    [models.api_models:557] Exception:ClientResponseError("
-    "RequestInfo(url=URL('http://127.0.0.1:46001/v1/completions')), status=400), (no outputs), retrying."
+    "RequestInfo(url=URL('http://127.0.0.1:46001/v1/completions')), status=400), "
+    "(no outputs), retrying."
 )
 RETRY = "2026-11-28:12:00:09 INFO     [models.api_models:590] Retry attempt 1"
 
