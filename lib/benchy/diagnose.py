@@ -16,12 +16,17 @@ from benchy.errors import problem
 @dataclass(frozen=True)
 class Known:
     """One known failure. what and mend may use the pattern's named groups. page: number of its
-    section in docs/problems.md, which is never given anew."""
+    section in docs/problems.md, which is never given anew. warned: its words may be a warning's,
+    before an exception that speaks of the device. loose: its words say little where another
+    exception came of it. silent: it explains an end that no exception explains."""
 
     pattern: str
     what: str
     mend: str
     page: int
+    warned: bool = False
+    loose: bool = False
+    silent: bool = False
 
     @property
     def where(self) -> str:
@@ -86,6 +91,7 @@ KNOWN = (
         "the NVIDIA driver is too old for this release's torch",
         "update the driver, or pin a release whose CUDA the driver supports",
         page=7,
+        warned=True,
     ),
     Known(
         r"no kernel image is available for execution on the device|"
@@ -93,6 +99,7 @@ KNOWN = (
         "this release was not built for this GPU's generation",
         "pin another release (older ones for older GPUs), or write dtype: float16",
         page=8,
+        warned=True,
     ),
     Known(
         r"No CUDA GPUs are available|Found no NVIDIA driver on your system|"
@@ -129,8 +136,8 @@ KNOWN = (
         r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|"
         r"Cannot reach https?://|Network is unreachable",
         "the model is not in the local cache and the hub can't be reached",
-        "check the network, a proxy or HF_ENDPOINT, or download the model first and write "
-        "model.path",
+        "check the network, a proxy or HF_ENDPOINT, or run make fetch where there is a network; "
+        "model.name may be a directory",
         page=13,
     ),
     Known(
@@ -200,18 +207,22 @@ KNOWN = (
         "the port is in use",
         "leave `port` out (benchy takes a free one) or end what listens there",
         page=22,
+        loose=True,
     ),
     Known(
         r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
-        r"(?:does not appear to have a file named (?P<file>\S+)|No such file or directory|"
+        r"(?:does not appear to have a file named (?P<file>\S+)|"
         r"Cannot find any model weights|Can't load (?:the )?(?:configuration|tokenizer|model))|"
+        # Of other files (nvcc, ninja, a library) this says nothing of the model.
+        r"No such file or directory: \S*\.(?:safetensors|bin|pth?|gguf|json|model|tiktoken)\b|"
         r"Cannot find any model weights with|HFValidationError|SafetensorError|"
         r"MetadataIncompleteBuffer|EntryNotFoundError|No config file found|"
         r"Invalid repository ID or local directory",
         "a file of the model is missing or broken",
-        "check model.name or model.path; a download that broke off is mended by deleting the "
-        "model from the cache",
+        "check model.name; a download that broke off is mended by deleting the model from the "
+        "cache",
         page=23,
+        loose=True,
     ),
     Known(
         r"error: (?:unrecognized arguments|argument |ambiguous option)[^\n]*",
@@ -219,16 +230,27 @@ KNOWN = (
         "compare the options with the release's `--help`",
         page=24,
     ),
+    # transformers, dynamic_module_utils.py, check_imports
     Known(
-        r"No module named '(?P<module>[\w.]+)'|ImportError: (?P<import>[^\n]{1,120})|"
-        r"undefined symbol: |ModuleNotFoundError",
-        "the environment is incomplete or does not fit together",
-        "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
-        "pin another release or transformers_version",
-        page=25,
+        r"This modeling file requires the following packages that were not found in your "
+        r"environment: (?P<packages>[\w.-]+(?:, [\w.-]+)*)",
+        "the model's own code needs packages that the environment lacks: {packages}",
+        "write extra_packages: [{packages}]",
+        page=36,
     ),
     Known(
-        r"Input/output error|Bus error|insufficient shared memory|\bSIGBUS\b",
+        r"No module named '(?P<module>[\w.]+)'|ImportError: (?P<import>[^\n]{1,120})|"
+        r"undefined symbol: |ModuleNotFoundError|"
+        r"OSError: \S+\.so[.\d]*: cannot open shared object file",
+        "the environment is incomplete or does not fit together",
+        "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
+        "pin another release or transformers_version; what a model's own code imports goes into "
+        "extra_packages",
+        page=25,
+        loose=True,
+    ),
+    Known(
+        r"Bus error|insufficient shared memory|\bSIGBUS\b",
         "shared memory ran out",
         "give /dev/shm more room (containers: --shm-size or --ipc=host)",
         page=26,
@@ -238,6 +260,7 @@ KNOWN = (
         "a process of the engine was killed",
         "if nobody did so, the machine ran out of memory: see `dmesg`",
         page=27,
+        silent=True,
     ),
 )
 
@@ -250,29 +273,75 @@ _EXCEPTION = re.compile(
     r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
 )
 _REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn, one a request
+# Lines that tell no failure, in vLLM's format and in uvicorn's.
+_CALM = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:DEBUG|INFO|WARNING)\b")
+_ERROR = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:ERROR|CRITICAL)\b")
 _AFTER = re.compile(
     r"Traceback|  File |Process |INFO:|The above exception|During handling|.*failed to start\.$"
 )
+# What one process says because another has ended.
 _NOISE = re.compile(
     r"See (?:root cause above|stack trace)|Engine core initialization failed|"
-    r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError"
+    r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError|"
+    r"^(?:\w+\.)*EngineDeadError|died unexpectedly"
 )
+_HANDLING = "During handling of the above exception, another exception occurred"
+_DEVICE = re.compile(r"CUDA|NVIDIA|GPU|[Dd]evice")
+
+
+@dataclass
+class _Raised:
+    """An exception in a log. lines: its name and message. handled: another was raised while this
+    one was handled."""
+
+    lines: list[str]
+    handled: bool = False
 
 
 def explain(log: str) -> tuple[str, str] | None:
     """What happened and what to do, for the text of an engine's log, the second with the place
-    where more is said; None if it isn't known."""
+    where more is said; None if it isn't known.
+
+    The cause is an exception or an error that the log holds. What is merely logged or warned of
+    does not count, and that a process died explains only an end without an exception.
+    """
+    raised = _exceptions(log)
+    lines = [line for line in log.splitlines() if not _CALM.match(line)]
+    if raised:
+        errors = [_PREFIX.sub("", line) for line in lines if _ERROR.match(line)]
+        said = {line for each in raised for line in each.lines}
+        errors = [line for line in errors if line not in said and not _NOISE.search(line)]
+        # Frames and source of a traceback are indented.
+        causes = [line for line in errors if line and not line.startswith((" ", "Traceback"))]
+        causes += ["\n".join(each.lines) for each in raised if not each.handled]
+        before = ["\n".join(each.lines) for each in raised if each.handled]
+    else:
+        causes, before = ["\n".join(lines)], []
     for known in KNOWN:
-        if match := re.search(known.pattern, log, re.DOTALL if "fits" in known.pattern else 0):
-            words = {key: value or "" for key, value in match.groupdict().items()}
-            mend = known.mend
-            if "{fits}" in mend and not words.get("fits"):
-                mend = mend.replace(": {fits} or less", " smaller")
-            mend = mend.format(**words)
-            if named := words.get("arch") or words.get("arch2"):
-                mend = "\n".join(filter(None, [mend, architectures.advice(named)]))
-            return known.what.format(**words), f"{mend}\n({known.where})"
+        if known.silent and raised:
+            continue
+        texts = [*causes, *([] if known.loose else before)]
+        if known.warned and any(_DEVICE.search(text) for text in causes):
+            texts.append(log)
+        found = [match for text in texts if (match := _search(known, text))]
+        if found:
+            return _words(known, found[0])
     return None
+
+
+def _search(known: Known, text: str) -> re.Match[str] | None:
+    return re.search(known.pattern, text, re.DOTALL if "fits" in known.pattern else 0)
+
+
+def _words(known: Known, match: re.Match[str]) -> tuple[str, str]:
+    words = {key: value or "" for key, value in match.groupdict().items()}
+    mend = known.mend
+    if "{fits}" in mend and not words.get("fits"):
+        mend = mend.replace(": {fits} or less", " smaller")
+    mend = mend.format(**words)
+    if named := words.get("arch") or words.get("arch2"):
+        mend = "\n".join(filter(None, [mend, architectures.advice(named)]))
+    return known.what.format(**words), f"{mend}\n({known.where})"
 
 
 def telling_lines(log: str, n: int = 12) -> list[str]:
@@ -281,23 +350,52 @@ def telling_lines(log: str, n: int = 12) -> list[str]:
     Prefixes with process and time go, repeats go, and so do the exceptions that only say that some
     other process had one.
     """
-    raw = [line.rstrip() for line in log.splitlines()]
-    raw = [line for line in raw if _PREFIX.sub("", line) and not _REQUEST.match(line)]
-    lines = [_PREFIX.sub("", line) for line in raw]
-    # Process and level of each line, without the time: a message goes on only where they stay.
-    whose = [re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)])
-             for line, rest in zip(raw, lines, strict=True)]  # fmt: skip
     telling: list[str] = []
-    for at, line in enumerate(lines):
-        if not _EXCEPTION.search(line) or _NOISE.search(line):
+    for each in _exceptions(log):
+        telling += [text[:300] for text in each.lines[:4] if text[:300] not in telling]
+    if not telling:
+        telling = [line[:300] for _, line in _lines(log)]
+    return telling[-n:]
+
+
+def _lines(log: str) -> list[tuple[str, str]]:
+    """(process and level, what it says) of each line but requests and empty ones."""
+    found = []
+    for each in log.splitlines():
+        line = each.rstrip()
+        rest = _PREFIX.sub("", line)
+        if rest and not _REQUEST.match(line):
+            # Without the time: a message goes on only where process and level stay.
+            found.append((re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)]), rest))
+    return found
+
+
+def _exceptions(log: str) -> list[_Raised]:
+    """The exceptions of a log in its order, without those that only tell of another process."""
+    lines = _lines(log)
+    found: list[_Raised] = []
+    inside = set()  # processes in the middle of a traceback
+    last: dict[str, _Raised] = {}
+    for at, (whose, line) in enumerate(lines):
+        if line.startswith("Traceback (most recent call last)"):
+            inside.add(whose)
+            continue
+        if line.startswith(_HANDLING):
+            if whose in last:
+                last[whose].handled = True
+            continue
+        ends = whose in inside and not line.startswith(" ")
+        if ends:
+            inside.discard(whose)
+        if not (ends or _EXCEPTION.search(line)) or _CALM.match(whose + line):
             continue
         # An exception's message may go on; a traceback, a log line or another exception ends it.
         block = [line]
-        for then, more in zip(whose[at + 1 : at + 4], lines[at + 1 : at + 4], strict=True):
-            if then != whose[at] or _EXCEPTION.search(more) or _AFTER.match(more):
+        for then, more in lines[at + 1 : at + 9]:
+            if then != whose or _EXCEPTION.search(more) or _AFTER.match(more):
                 break
             block.append(more)
-        telling += [text[:300] for text in block if text[:300] not in telling]
-    if not telling:
-        telling = [line[:300] for line in lines]
-    return telling[-n:]
+        last[whose] = _Raised(block)
+        if not _NOISE.search(line):
+            found.append(last[whose])
+    return found

@@ -26,7 +26,7 @@ Flags = Mapping[str, Mapping[str, Any]]
 # What benchy sets itself. A key on a command line could be read by everybody on the machine, and
 # a socket or certificate would move the server away from where its identity is proved.
 OURS = {
-    "model": "write model.name or model.path",
+    "model": "write model.name",
     "served_model_name": "benchy names the model after the file",
     "api_key": "leave it out, benchy makes a key for each run",
     "hf_token": "write it in the provider file, benchy passes it on through the environment",

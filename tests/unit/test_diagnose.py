@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import diagnose
+from benchy import diagnose, schema
 
 PAGE = Path(__file__).parents[2] / "docs/problems.md"
 
@@ -55,7 +55,7 @@ LOGS = [
     ("ModuleNotFoundError: No module named 'vllm._C'", "environment is incomplete", "anew"),
     ("api_server.py: error: unrecognized arguments: --foo", "refuses its arguments", "--help"),
     ("We couldn't connect to 'https://huggingface.co' to load the files",
-     "the hub can't be reached", "model.path"),
+     "the hub can't be reached", "model.name may be a directory"),
     ("Model architectures ['X'] are not supported for now.\nOSError: [Errno 28] No space left",
      "the disk is full", ""),
 ]  # fmt: skip
@@ -74,6 +74,138 @@ HARMLESS = [
     "WARNING [system_utils.py:255] Found ulimit of 20000 and failed to automatically increase",
     "(Worker pid=3) INFO Loading weights took 0.01 seconds",
 ]
+
+
+CORE = "(EngineCore pid=9251) "
+STAMP = "11-23 09:36:48 [core.py:1510] "
+
+
+def crash(*exceptions: str, head: str = "EngineCore encountered a fatal error.") -> str:
+    """What vLLM 0.32 logs when its core dies of an exception; of several the last one is raised
+    while the one before is handled."""
+    lines = [head]
+    for at, exception in enumerate(exceptions):
+        if at:
+            lines += ["", "During handling of the above exception, another exception occurred:", ""]
+        lines += ["Traceback (most recent call last):", '  File "/x/core.py", line 1503, in run']
+        lines += ["    raise EngineDeadError() from None  # died unexpectedly", exception]
+    told = "\n".join(f"{CORE}ERROR {STAMP}{line}" for line in "\n".join(lines).split("\n"))
+    return f"""\
+INFO 11-23 09:00:00 [a.py:1] starting
+{told}
+Process EngineCore:
+(APIServer pid=9) ERROR 11-23 09:36:48 [async_llm.py:824] AsyncLLM output_handler failed.
+(APIServer pid=9) ERROR 11-23 09:36:48 [async_llm.py:824] Traceback (most recent call last):
+(APIServer pid=9) ERROR 11-23 09:36:48 [async_llm.py:824]   File "/x/async_llm.py", line 780, in f
+(APIServer pid=9) ERROR 11-23 09:36:48 [async_llm.py:824]     raise EngineDeadError()
+(APIServer pid=9) ERROR 11-23 09:36:48 [async_llm.py:824] vllm.v1.engine.exceptions.EngineDeadError\
+: EngineCore encountered an issue. See stack trace (above) for the root cause.
+(APIServer pid=9) INFO:     Shutting down
+"""
+
+
+@pytest.mark.parametrize(
+    "exception",
+    [
+        "IndexError: list index out of range",
+        "AssertionError",
+        "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
+        # The model's files, its packages and the memory have nothing to do with these.
+        "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
+        "FileNotFoundError: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'",
+        "OSError: [Errno 5] Input/output error",
+        "torch._dynamo.exc.BackendCompilerFailed: backend='inductor' raised: x",
+    ],
+)
+def test_a_crash_with_a_traceback_is_not_a_kill(exception: str) -> None:
+    log = crash(exception)
+    assert diagnose.explain(log) is None
+    assert diagnose.telling_lines(log) == [exception]
+
+
+def test_the_exception_behind_a_crash_is_explained() -> None:
+    told = diagnose.explain(crash("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate"))
+    assert told and "the memory does not hold the model" in told[0]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "(APIServer pid=9) ERROR 11-23 09:36:48 [core_client.py:600] Engine core proc EngineCore "
+        "died unexpectedly, shutting down client.",
+        "(EngineCore pid=7) ERROR 11-23 09:36:48 [multiproc_executor.py:316] Worker proc "
+        "VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.",
+    ],
+)
+def test_a_death_without_an_exception_is_a_kill(line: str) -> None:
+    after = crash("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See")
+    told = diagnose.explain(f"{line}\n{after}")
+    assert told and "was killed" in told[0]
+
+
+# What was handled or warned of on the way to an exception that says nothing known.
+NOT_THE_CAUSE = [
+    "WARNING 11-23 09:36:38 [_custom_ops.py:21] Failed to import from vllm._C with "
+    "ModuleNotFoundError(\"No module named 'vllm._C'\")",
+    "WARNING 11-23 09:36:38 [interface.py:222] Failed to import from vllm._C: ImportError('libcuda"
+    ".so.1: cannot open shared object file: No such file or directory')",
+    "(APIServer pid=9) WARNING 11-23 09:36:38 [system_utils.py:255] Found ulimit of 20000 and "
+    "failed to automatically increase with error current limit exceeds maximum limit. This can "
+    "cause fd limit errors like `OSError: [Errno 24] Too many open files`.",
+    "'(MaxRetryError(\"HTTPSConnectionPool(host='huggingface.co', port=443): Max retries exceeded "
+    "with url: /x/resolve/main/adapter_config.json\"), '(Request ID: 1)')' thrown while requesting "
+    "HEAD https://huggingface.co/x/resolve/main/adapter_config.json",
+    "INFO 11-23 09:36:38 [registry.py:1] Unrecognized model in x. Falling back to the default.",
+    "WARNING 11-23 09:36:38 [gpu_worker.py:1] CUDA out of memory occurred when warming up sampler",
+    "Exception ignored in: <function Socket.__del__>\nIgnored: Bus error",
+]
+
+
+@pytest.mark.parametrize("line", NOT_THE_CAUSE)
+def test_a_warning_is_not_the_cause_of_an_exception(line: str) -> None:
+    log = f"{line}\n{crash('IndexError: list index out of range')}"
+    assert diagnose.explain(log) is None
+    assert diagnose.telling_lines(log)[-1] == "IndexError: list index out of range"
+
+
+def test_what_was_handled_is_not_the_cause() -> None:
+    assert diagnose.explain(crash("ModuleNotFoundError: No module named 'x'", "IndexError")) is None
+    told = diagnose.explain(crash("OSError: [Errno 28] No space left on device", "IndexError"))
+    assert told and "disk" in told[0]
+
+
+def test_a_warning_of_torch_says_why_no_device_is_found() -> None:
+    log = (
+        "/x/torch/cuda/__init__.py:129: UserWarning: CUDA initialization: The NVIDIA driver on "
+        "your system is too old (found version 11040). (Triggered internally at a.cpp:109.)\n"
+        'Traceback (most recent call last):\n  File "/x", line 1\n'
+        "RuntimeError: Failed to infer device type\n"
+    )
+    told = diagnose.explain(log)
+    assert told and "driver is too old" in told[0]
+
+
+def test_a_missing_library_is_not_a_file_of_the_model() -> None:
+    lib = "OSError: libcudart.so.12: cannot open shared object file: No such file or directory"
+    told = diagnose.explain(crash(lib))
+    assert told and "environment is incomplete" in told[0]
+    file = "FileNotFoundError: [Errno 2] No such file or directory: '/m/model-1.safetensors'"
+    told = diagnose.explain(crash(file))
+    assert told and "a file of the model is missing" in told[0]
+
+
+def test_an_error_that_is_no_exception_is_a_cause() -> None:
+    line = (
+        "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): "
+        "address already in use"
+    )
+    told = diagnose.explain(f"{line}\n{crash('IndexError: x')}")
+    assert told and "the port is in use" in told[0]
+
+
+def test_no_message_names_a_key_that_there_is_not() -> None:
+    keys = re.findall(r"model\.[a-z_]+", " ".join(known.mend for known in diagnose.KNOWN))
+    assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
 
 
 @pytest.mark.parametrize("log", HARMLESS)
