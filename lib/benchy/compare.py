@@ -20,18 +20,24 @@ from typing import Any
 from benchy import contrast, leaderboard, likeness, names, paired, paths, samples, wanted
 from benchy import result as document
 from benchy.entries import Entry
-from benchy.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
 from benchy.paired import Verdict
 from benchy.result import Result
 
 
 @dataclass(frozen=True)
 class Side:
-    """One result and where it lies. stale: Make would make it anew; None where it is not known."""
+    """One result and where it lies. stale: Make would make it anew; None where it is not known.
+    chosen: the metric that the task's file names; None for the first."""
 
     directory: Path
     result: Result
     stale: bool | None = None
+    chosen: str | None = None
+
+    @property
+    def entry(self) -> Entry:
+        return Entry(self.directory / "results.json", self.result, self.chosen)
 
     @property
     def title(self) -> str:
@@ -121,6 +127,30 @@ def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]
     return {task: (aged(one, old), aged(two, old)) for task, (one, two) in found.items()}
 
 
+def by(sides: tuple[Side, Side], metric: str | None) -> tuple[Side, Side]:
+    """The same with the metric that the task's file names."""
+    a, b = sides
+    return replace(a, chosen=metric), replace(b, chosen=metric)
+
+
+def cannot(a: Side, b: Side) -> str:
+    """Why a task gives no row, in words."""
+    for name, side in (("A", a), ("B", b)):
+        if side.entry.score is None:
+            return f"{name} {side.entry.doubts[0]}"
+    return f"no task of the harness has the metric {a.entry.metric} on both sides"
+
+
+def warnings(both: Mapping[str, tuple[Side, Side]]) -> list[str]:
+    """The marks of the results, one line for each: "B: smoke: 6 of 6 answers empty"."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for task, pair in both.items():
+        for name, side in zip("AB", pair, strict=True):
+            for mark in side.entry.own:
+                found.setdefault((task, mark), []).append(name)
+    return [f"{' and '.join(names)}: {task}: {mark}" for (task, mark), names in found.items()]
+
+
 def read(where: Path) -> Side:
     return Side(where, document.read(where / "results.json"))
 
@@ -159,8 +189,10 @@ def _hash(value: Any) -> str:
 def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
     """Of one task of benchy's: a row for each task of the harness in it, and their mean where the
     score is one; a single row where the score is over all their samples. What is unlike in their
-    documents is added to `wrong`."""
-    chosen = Entry(a.directory, a.result, main_metric(task)).score
+    documents is added to `wrong`. No row where the two have no metric in common (see `cannot`)."""
+    chosen = a.entry.score
+    if chosen is None or b.entry.score is None:
+        return []
     key = chosen.metric
     leaves = [
         name
@@ -180,14 +212,6 @@ def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
         title = f"{task}: mean of {len(found)}"
         found.append(Row(title, key, mean_a, mean_b, verdict, found[0].better))
     return found
-
-
-def main_metric(task: str) -> str | None:
-    """The metric that the task's file names. Mistakes in it are of no concern here."""
-    try:
-        return leaderboard.settings().metrics.get(task)
-    except ConfigError:
-        return None
 
 
 def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list[str]) -> Row:
@@ -255,24 +279,36 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if not args.flips.isdecimal():
         raise UsageError(f"{args.flips!r} is no number of samples", "write e.g. FLIPS=3", "FLIPS")
-    both = sides(directory(args.a, "A"), directory(args.b, "B"), args.task)
+    said, config_mistakes = leaderboard.settings_or_none()
+    for mistake in config_mistakes:
+        print(f"compared without the task files' metrics: {mistake}", file=sys.stderr)
+    pairs = sides(directory(args.a, "A"), directory(args.b, "B"), args.task)
+    both = {task: by(pair, said.metrics.get(task)) for task, pair in pairs.items()}
+    left_out: dict[str, str] = {}
     found: list[tuple[Side, Side, Row]] = []
     mistakes = []
     for task, (a, b) in both.items():
         wrong = unlike(a.result, b.result)
-        found += [(a, b, r) for r in rows(a, b, task, wrong)]
+        of_task = rows(a, b, task, wrong)
+        found += [(a, b, r) for r in of_task]
+        if not of_task:
+            left_out[task] = cannot(a, b)
         mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares all the same") for w in wrong]
     if mistakes and not (args.anyway or knob("ANYWAY", "0") not in ("", "0")):
         raise ConfigError(mistakes)
     if not found:
-        raise Failure("the two have no metric in common")
+        words = [f"{task}: {why}" for task, why in left_out.items()]
+        raise Failure("the two have no metric in common", "\n".join(words))
     all_rows = adjusted([r for _, _, r in found])
     titles = [contrast.titles(both, which) for which in (0, 1)]
+    marked = warnings({task: pair for task, pair in both.items() if task not in left_out})
     if args.format == "json":
         told = {
             "A": {"name": args.a, "title": "; ".join(titles[0]), "tasks": titles[0]},
             "B": {"name": args.b, "title": "; ".join(titles[1]), "tasks": titles[1]},
             "unlike": [f"{m.file}: {m.what}" for m in mistakes],
+            "warnings": marked,
+            "not_compared": left_out,
             "rows": [{**asdict(r), "verdict": asdict(r.verdict), "word": r.word} for r in all_rows],
         }
         print(json.dumps(told, indent=1, ensure_ascii=False))
@@ -282,6 +318,10 @@ def main(argv: list[str]) -> int:
     for name, of_it in zip("AB", titles, strict=True):
         for title, of in of_it.items():
             print(f"{name}  {title}" + (f": {', '.join(of)}" if len(of_it) > 1 else ""))
+    for line in marked:
+        print(printable(f"warning: {line}"))
+    for task, why in left_out.items():
+        print(printable(f"not compared: {task}: {why}"))
     print()
     print("\n".join(contrast.table(all_rows)))
     words = list(contrast.notes(all_rows))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchy import paired, samples
 from benchy.errors import printable
@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from benchy.compare import Row, Sample, Side
 
 SHOWN = 10  # ids of flipped samples that are named
+EMPTY = "(empty)"  # as on the samples' page
 WIDE = 600  # characters of a flipped sample's prompt
 
 
@@ -90,5 +91,9 @@ def flipped(
             prompt = str(one["prompt"])
             yield printable("…" + prompt[-WIDE:] if len(prompt) > WIDE else prompt)
             yield f"    expected  {printable(str(one['target'])[:WIDE])}"
-            yield f"    A         {printable(str(one['answer'])[:WIDE])}"
-            yield f"    B         {printable(str(two['answer'])[:WIDE])}"
+            yield f"    A         {printable(answer(one))}"
+            yield f"    B         {printable(answer(two))}"
+
+
+def answer(shown: Mapping[str, Any]) -> str:
+    return EMPTY if "answer" in shown.get("empty", []) else str(shown["answer"])[:WIDE]

@@ -8,11 +8,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from benchy import paths
+from benchy import marks, paths
 from benchy import result as document
 from benchy.errors import Failure
+from benchy.marks import Mark
 from benchy.result import Result, Score
 
 STALE, UNASKED = "stale", "no config asks for it"
@@ -42,12 +44,36 @@ class Entry:
     def task(self) -> str:
         return self.result.task.name
 
+    @cached_property
+    def score(self) -> Score | None:
+        """The number for a table, by the chosen metric; None if the result does not have it."""
+        return self.result.score if self.chosen is None else score_by(self.result, self.chosen)
+
+    @cached_property
+    def _doubts(self) -> list[Mark]:
+        none = [] if self.score or not self.chosen else [marks.no_metric(self.result, self.metric)]
+        shots = marks.of_shots(self.result.task, self.path.parent / "spec.json")
+        return none + marks.of_checks(self.result.checks) + shots
+
     @property
-    def score(self) -> Score:
-        """The number for a table: of the metric chosen, where the result has it."""
-        if self.chosen is None:
-            return self.result.score
-        return score_by(self.result, self.chosen) or self.result.score
+    def doubts(self) -> list[str]:
+        """Reasons not to believe the number, in words; other results have no part in them."""
+        return [mark.words for mark in self._doubts]
+
+    @property
+    def brief_doubts(self) -> list[str]:
+        """`doubts`, for a table's cell."""
+        return [mark.brief for mark in self._doubts]
+
+    @property
+    def part(self) -> str:
+        """Words for a mean over only some of the subtasks; "" for all of them."""
+        return marks.part(self.score) if self.score else ""
+
+    @property
+    def own(self) -> list[str]:
+        """The marks that follow from the result alone."""
+        return [self.part] * bool(self.part) + self.doubts
 
     @property
     def marks(self) -> list[str]:
@@ -62,31 +88,44 @@ class Entry:
             found.append(STALE)
         if self.unasked:
             found.append(UNASKED)
-        return found + [f"{what} {own}, others {most}" for what, own, most in self.unlike]
+        found += [f"{what} {own}, others {most}" for what, own, most in self.unlike]
+        return found + self.own
 
     @property
     def brief(self) -> list[str]:
         """Those marks that are of this result alone and not of its model, in a table's cell."""
         found = [UNASKED] if self.unasked else []
-        other = ", ".join(what for what, _, _ in self.unlike)
-        return [*found, f"other {other}"] if other else found
+        if self.unlike:
+            found.append(f"other {', '.join(what for what, _, _ in self.unlike)}")
+        return found + [self.part] * bool(self.part) + self.brief_doubts
 
     @property
     def value(self) -> str:
-        """0.3056 ± 0.0790; numbers on a scale to 100 with two places."""
+        """0.3056 ± 0.0790; numbers on a scale to 100 with two places; "-" for no number."""
         score = self.score
+        if score is None:
+            return "-"
         places = 4 if abs(score.value) <= 1 else 2
         error = "" if score.stderr is None else f" ± {score.stderr:.{places}f}"
         return f"{score.value:.{places}f}{error}"
 
     @property
     def metric(self) -> str:
-        return self.score.metric.removesuffix(",none")
+        """Its name without ",none"; where the result does not have it, as the task file has it."""
+        name = self.score.metric if self.score else self.chosen or ""
+        return name.removesuffix(",none")
+
+    @property
+    def said(self) -> str:
+        """The number with its own marks on one line: acc 0.0000 (6 of 6 answers empty)."""
+        if self.score is None:
+            return "; ".join(self.own)
+        return f"{self.metric} {self.value}" + (f" ({'; '.join(self.own)})" if self.own else "")
 
 
 def score_by(result: Result, metric: str) -> Score | None:
     """The score by a metric, "acc_norm" or with its filter "exact_match,strict-match"; made as
-    result.main_score makes it. None if no part of the task has it."""
+    result.main_score makes it. None if no subtask has it."""
 
     def key_in(found: Mapping[str, document.Metric]) -> str | None:
         return next((k for k in found if metric in (k, k.split(",")[0])), None)
@@ -99,10 +138,10 @@ def score_by(result: Result, metric: str) -> Score | None:
     keys = [key for found in result.metrics.values() if (key := key_in(found))]
     if not keys:
         return None
+    # A subtask without the metric has no part in the mean, but counts in "mean of 3 of 6 tasks".
     parts = {
-        name: {keys[0]: found[keys[0]]}
+        name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
         for name, found in result.metrics.items()
-        if keys[0] in found
     }
     return document.main_score([], parts, {})
 

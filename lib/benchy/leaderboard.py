@@ -28,7 +28,7 @@ PERCENT = frozenset(
     }
 )  # fmt: skip
 UNBOUNDED = re.compile(r"perplexity|bits_per|likelihood|loss")
-UNLIKE = "of unlike results"  # the mark of such a mean
+UNLIKE, DOUBTED = "of unlike results", "of marked results"  # marks of such means
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def settings() -> Settings:
     """Raises ConfigError with the mistakes of config.yaml and of the task files."""
     if not paths.CONFIGS.is_dir():
         return Settings()
-    from benchy import config  # noqa: PLC0415 - reads YAML, which `--table` has no need of
+    from benchy import config  # noqa: PLC0415 - importing it is slow, and not every caller needs it
 
     house, tasks = config.load_leaderboard(Path())
     return Settings(
@@ -55,21 +55,41 @@ def settings() -> Settings:
     )
 
 
+def settings_or_none() -> tuple[Settings, list[str]]:
+    """The settings, and the mistakes of the configs in words. With a mistake, the settings are
+    empty: every task then has its first metric."""
+    try:
+        return settings(), []
+    except ConfigError as error:
+        return Settings(), [str(mistake) for mistake in error.mistakes]
+
+
+def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries by the metrics that their task files name; the mistakes of the configs."""
+    said, mistakes = settings_or_none()
+    return [replace(e, chosen=said.metrics.get(e.task)) for e in entries], mistakes
+
+
 @dataclass(frozen=True)
 class Column:
     """A task of the table. metric: what most of its results are measured by, without ",none".
     factor: what a value is multiplied by to be in percent (1 or 100); None if it can't be.
-    better: 1 higher, -1 lower, 0 unknown."""
+    better: 1 higher, -1 lower, 0 unknown. part: "mean of 3 of 6 tasks" where that is what most of
+    its results are."""
 
     task: str
     metric: str
     factor: float | None
     better: int
     about: str = ""
+    part: str = ""
 
-    def percent(self, score: Score) -> float | None:
-        """0 … 100, more is better; None if the metric is on no such scale or is another one."""
-        if self.factor is None or not self.better or _short(score.metric) != self.metric:
+    def percent(self, score: Score | None) -> float | None:
+        """0 … 100, more is better; None if there is no score, or if its metric is on no such scale
+        or is another one."""
+        if score is None or self.factor is None or not self.better:
+            return None
+        if _short(score.metric) != self.metric:
             return None
         value = score.value * self.factor
         return value if self.better > 0 else 100 - value
@@ -78,11 +98,18 @@ class Column:
 @dataclass(frozen=True)
 class Mean:
     """A group's mean for one model: percent, and its standard error (None where one is missing).
-    kinds: of its results, () where all are of kind 0."""
+    kinds: of its results, () where all are of kind 0. doubted: one of its results has a mark of its
+    own that others in its column do not have."""
 
     value: float
     stderr: float | None
     kinds: tuple[int, ...] = ()
+    doubted: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing it, in words."""
+        return [UNLIKE] * bool(self.kinds) + [DOUBTED] * self.doubted
 
 
 @dataclass(frozen=True)
@@ -111,9 +138,10 @@ class Row:
             found.append(f"limit {self.limit}")
         return found + [STALE] * self.stale + [UNASKED] * self.unasked
 
-    def brief(self, entry: Entry) -> list[str]:
-        """The marks of one of its results that the row itself has not."""
-        return [mark for mark in entry.brief if not (mark == UNASKED and self.unasked)]
+    def brief(self, entry: Entry, column: Column) -> list[str]:
+        """The marks of one of its results that neither the row nor the column has."""
+        found = [mark for mark in entry.brief if mark != column.part]
+        return [mark for mark in found if not (mark == UNASKED and self.unasked)]
 
     @property
     def fair(self) -> bool:
@@ -134,10 +162,15 @@ def _short(metric: str) -> str:
 
 
 def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
-    """entries: all results of the task."""
-    names = [e.metric for e in entries]
+    """entries: all results of the task. Those without a score do not count, unless none has one."""
+    scored = [(e, e.score) for e in entries if e.score]
+    if not scored:
+        return Column(task, entries[0].metric, None, 0, about)
+    names = [e.metric for e, _ in scored]
     metric = max(sorted(set(names)), key=names.count)
-    scores = [e.score for e in entries if e.metric == metric]
+    parts = [e.part for e, _ in scored if e.metric == metric]
+    part = max(sorted(set(parts)), key=parts.count)
+    scores = [score for e, score in scored if e.metric == metric]
     better = {s.higher_is_better for s in scores}
     base = metric.split(",")[0]
     factor: float | None
@@ -148,7 +181,7 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
     else:
         factor = 100.0 if all(0 <= s.value <= 1 for s in scores) else None
     direction = 1 if better == {True} else -1 if better == {False} else 0
-    return Column(task, metric, factor, direction, about)
+    return Column(task, metric, factor, direction, about, part)
 
 
 def mean(
@@ -157,21 +190,23 @@ def mean(
     """The weighted mean of a group's tasks in percent; None unless all of them are there, asked for
     and on a scale. The standard error takes the tasks' errors for independent."""
     total = value = square = 0.0
-    errors, kinds = True, []
+    errors, kinds, doubted = True, [], False
     for task, weight in group.weights.items():
         entry = mine.get(task)
-        percent = columns[task].percent(entry.score) if entry else None
-        if entry is None or entry.unasked or percent is None:
+        score = entry.score if entry else None
+        percent = columns[task].percent(score) if entry else None
+        if entry is None or score is None or entry.unasked or percent is None:
             return None
         kinds.append(entry.kind)
+        doubted |= any(mark != columns[task].part for mark in entry.own)
         total += weight
         value += weight * percent
-        if entry.score.stderr is None:
+        if score.stderr is None:
             errors = False
         else:
-            square += (weight * entry.score.stderr * (columns[task].factor or 0)) ** 2
+            square += (weight * score.stderr * (columns[task].factor or 0)) ** 2
     stderr = math.sqrt(square) / total if errors else None
-    return Mean(value / total, stderr, tuple(kinds) if any(kinds) else ())
+    return Mean(value / total, stderr, tuple(kinds) if any(kinds) else (), doubted)
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
@@ -224,10 +259,7 @@ def whole(said: Settings | None = None) -> tuple[Board, list[Failure], list[str]
     leaderboard is then made without what they say)."""
     mistakes: list[str] = []
     if said is None:
-        try:
-            said = settings()
-        except ConfigError as error:
-            said, mistakes = Settings(), [str(m) for m in error.mistakes]
+        said, mistakes = settings_or_none()
     entries, damaged = collect()
     old, asked = wanted.stale({e.result.limit for e in entries}), wanted.asked()
     entries = [

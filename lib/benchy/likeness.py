@@ -8,7 +8,7 @@ from typing import Any
 
 from benchy.result import Result
 
-LIMIT = "limit"
+LIMIT, SHOTS = "limit", "num_fewshot of the subtasks"
 
 
 def facts(result: Result) -> dict[str, Any]:
@@ -21,6 +21,7 @@ def facts(result: Result) -> dict[str, Any]:
         "task version": task.versions,
         "task files": task.files,
         "num_fewshot": task.num_fewshot,
+        SHOTS: task.shots,
         "gen_kwargs": task.gen_kwargs,
         "use_chat_completions": result.chat,
         "seed": result.seed,
@@ -29,8 +30,12 @@ def facts(result: Result) -> dict[str, Any]:
 
 def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
     """(what, a's, b's) of each fact that is unlike, as texts."""
-    two = facts(b)
-    return [(what, brief(x), brief(two[what])) for what, x in facts(a).items() if x != two[what]]
+    one, two = facts(a), facts(b)
+    unlike = [what for what, x in one.items() if x != two[what]]
+    # Older results do not have the shots; another num_fewshot says the same in fewer words.
+    if SHOTS in unlike and (not (one[SHOTS] and two[SHOTS]) or "num_fewshot" in unlike):
+        unlike.remove(SHOTS)
+    return [(what, brief(one[what]), brief(two[what])) for what in unlike]
 
 
 def brief(value: Any) -> str:
@@ -42,19 +47,34 @@ def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:
     """Sorts the results of one task by what was measured, the limit aside: for each the number of
     its kind, and for each kind one of its results. Kind 0 is what most are of (whole ones, if there
     are any; of kinds with as many results, the one with the newest)."""
-    keys = [_key(result) for result in results]
-    groups: dict[str, list[Result]] = {}
+    keys = _keys(results)
+    groups: dict[tuple[str, str], list[Result]] = {}
     for key, result in zip(keys, results, strict=True):
         groups.setdefault(key, []).append(result)
     whole = [key for key, r in zip(keys, results, strict=True) if r.limit is None] or keys
 
-    def rank(key: str) -> tuple[int, str]:
+    def rank(key: tuple[str, str]) -> tuple[int, str]:
         return whole.count(key), max(r.times.end for r in groups[key])
 
     order = sorted(groups, key=rank, reverse=True)
     place = {key: n for n, key in enumerate(order)}
-    return [place[key] for key in keys], [groups[key][0] for key in order]
+    samples = [next((r for r in groups[k] if r.task.shots), groups[k][0]) for k in order]
+    return [place[key] for key in keys], samples
 
 
-def _key(result: Result) -> str:
-    return json.dumps({**facts(result), LIMIT: None}, sort_keys=True)
+def _keys(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """The facts of each result and its shots, as texts. A result that does not have the shots
+    counts as most that are alike otherwise."""
+    known: dict[str, list[str]] = {}
+    alike, shots = [], []
+    for result in results:
+        found = facts(result)
+        shots.append(json.dumps(found.pop(SHOTS), sort_keys=True))
+        alike.append(json.dumps({**found, LIMIT: None}, sort_keys=True))
+        if result.task.shots:
+            known.setdefault(alike[-1], []).append(shots[-1])
+    most = {key: max(sorted(set(found)), key=found.count) for key, found in known.items()}
+    return [
+        (key, own if result.task.shots else most.get(key, ""))
+        for result, key, own in zip(results, alike, shots, strict=True)
+    ]

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchy import again, page, paths, samples
+from benchy import again, entries, marks, page, paths, samples
 from benchy.entries import Entry
 from benchy.leaderboard import Board, Row
 
@@ -32,7 +32,7 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     document = asdict(entry.result)
-    for shown_elsewhere in ("metrics", "groups", "score", "arguments", "times"):
+    for shown_elsewhere in ("metrics", "groups", "score", "arguments", "times", "checks"):
         del document[shown_elsewhere]
     yield from walk("", document)
 
@@ -69,6 +69,8 @@ def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
     result = entry.result
     for group, found in ((True, result.groups), (False, result.metrics)):
         for name, metrics in found.items():
+            of_it = {name: result.checks[name]} if name in result.checks else {}
+            checks = marks.of_checks(of_it)
             for key, metric in metrics.items():
                 yield {
                     "name": name,
@@ -78,7 +80,18 @@ def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
                     "value": f"{metric.value:.4f}",
                     "stderr": "" if metric.stderr is None else f"{metric.stderr:.4f}",
                     "samples": "" if group else result.counts.samples.get(name, ""),
+                    "marks": [] if group else [mark.brief for mark in checks],
                 }
+
+
+def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
+    """What was seen of each subtask's prompts and answers; "" for what is not known."""
+    found = []
+    for name, c in entry.result.checks.items():
+        answers = [c.answers, c.empty, c.null] if c.answers else [None] * 3
+        counts = [c.prompts, c.truncated, c.leaked, *answers]
+        found.append((name, ["" if count is None else count for count in counts]))
+    return found
 
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
@@ -92,10 +105,11 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
             "task": entry.task,
             "value": entry.value,
             "metric": entry.metric,
-            "of": entry.score.of,
+            "of": entry.score.of if entry.score and not entry.part else "",
             "about": column.about,
             "marks": entry.marks,
             "parts": list(_parts(entry)),
+            "checks": _checks(entry),
             "times": _times(entry),
             "samples": parts.get(entry.task, 0),
             "at": quote(entry.task),
@@ -128,7 +142,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 def _version() -> str:
     """Changes with whatever decides how pages look."""
     found = hashlib.sha256()
-    modules = [Path(str(module.__file__)) for module in (page, again, samples)]
+    modules = [Path(str(module.__file__)) for module in (page, again, samples, entries, marks)]
     for path in [Path(__file__), *modules, *sorted(page.TEMPLATES.iterdir())]:
         if path.is_file():
             found.update(path.read_bytes())

@@ -21,7 +21,7 @@ import jinja2
 
 from benchy import paths
 from benchy.entries import Entry
-from benchy.leaderboard import UNLIKE, Board, Column, Mean, Row
+from benchy.leaderboard import Board, Column, Mean, Row
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -42,11 +42,11 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of the table. value, stderr: as compared; text, error: as read. note: where its
-    metric is another than its column's. marks: of this result alone. kind: numbers of other kinds
-    are measured otherwise; "" for most."""
+    """A number of the table. value, stderr: as compared; text, error: as read; value is None where
+    the result does not have the metric. note: where its metric is another than its column's. marks:
+    of this result alone. kind: numbers of other kinds are measured otherwise; "" for most."""
 
-    value: float
+    value: float | None
     stderr: float | None
     text: str
     error: str
@@ -107,7 +107,9 @@ def cell(entry: Entry, column: Column, href: str = "") -> Cell:
     """A result in its column: in percent where the column is, drawn as it is measured (where less
     is better, a short bar is the good one)."""
     score, kind = entry.score, str(entry.kind or "")
-    marks = tuple(entry.brief)
+    marks = tuple(mark for mark in entry.brief if mark != column.part)
+    if score is None:
+        return Cell(None, None, "–", "", None, href, "", "", marks, kind)  # noqa: RUF001
     if entry.metric != column.metric or column.factor is None:
         note = "" if entry.metric == column.metric else entry.metric
         error = "" if score.stderr is None else _text(score.stderr)
@@ -131,7 +133,7 @@ def _mean(mean: Mean) -> Cell:
     error = None if mean.stderr is None else round(mean.stderr, 4)
     text = "" if mean.stderr is None else f"{mean.stderr:.1f}"
     bar = _bar(mean.value, mean.stderr)
-    kind, marks = ".".join(map(str, mean.kinds)), (UNLIKE,) if mean.kinds else ()
+    kind, marks = ".".join(map(str, mean.kinds)), tuple(mean.marks)
     value, shown = round(mean.value, 4), f"{mean.value:.1f}"
     return Cell(value, error, shown, text, bar, "", " group", "", marks, kind)
 
@@ -153,16 +155,18 @@ def _best(board: Board) -> list[str]:
     rows = [row for row in board.rows if row.fair]
     found = []
     for n in range(len(board.groups)):
-        means = [m.value for row in rows if (m := row.means[n]) and not m.kinds]
+        means = [m.value for row in rows if (m := row.means[n]) and not m.marks]
         found.append(f"{max(means):.1f}" if len(means) > 1 else "")
     for n, column in enumerate(board.columns):
         cells = [cell(e, column) for row in rows if (e := row.cells[n])]
-        cells = [c for c in cells if not (c.note or c.marks)]
-        if len(cells) < 2 or not column.better:
+        numbers = [
+            (c.value, c.text) for c in cells if c.value is not None and not (c.note or c.marks)
+        ]
+        if len(numbers) < 2 or not column.better:
             found.append("")
         else:
             pick = max if column.better > 0 else min
-            found.append(pick(cells, key=lambda c: c.value).text)
+            found.append(pick(numbers, key=lambda n: n[0])[1])
     return found
 
 
@@ -176,7 +180,9 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         for entry, column in zip(row.cells, board.columns, strict=True):
             href = f"{here}/index.html#{quote(column.task)}"
             one = cell(entry, column, href) if entry else None
-            cells.append(replace(one, marks=tuple(row.brief(entry))) if one and entry else None)
+            if one and entry:
+                one = replace(one, marks=tuple(row.brief(entry, column)))
+            cells.append(one)
         for one, top in zip(cells, best, strict=True):
             if one and row.fair and one.text == top and not (one.note or one.marks):
                 yield replace(one, classes=f"{one.classes} best")

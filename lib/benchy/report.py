@@ -19,7 +19,7 @@ from typing import Any
 from benchy import modelpage, page, paths, reported
 from benchy.entries import Entry, collect
 from benchy.errors import say
-from benchy.leaderboard import UNLIKE, Board, Mean, whole
+from benchy.leaderboard import Board, Mean, chosen, whole
 
 TAG = "REPORT"
 BOM = "\ufeff"  # without it, Excel takes UTF-8 for the code page of the machine
@@ -44,7 +44,10 @@ def main(argv: list[str]) -> int:
     else:
         entries, damaged = collect(args.models or None, args.limit, limited=args.limit is not None)
         if entries:
+            entries, mistakes = chosen(entries)
             print(table(entries))
+            for mistake in mistakes:
+                print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)
     for what in damaged:
         print(what, file=sys.stderr)
     return 1 if damaged else 0
@@ -86,11 +89,11 @@ def flat(entry: Entry) -> dict[str, Any]:
         "revision": r.model.revision_used or r.model.revision or r.model.digest,
         "task": entry.task,
         "limit": r.limit,
-        "metric": score.metric,
-        "value": score.value,
-        "stderr": score.stderr,
-        "higher_is_better": score.higher_is_better,
-        "of": score.of,
+        "metric": score.metric if score else entry.chosen,
+        "value": score.value if score else None,
+        "stderr": score.stderr if score else None,
+        "higher_is_better": score.higher_is_better if score else None,
+        "of": score.of if score else None,
         "package": r.engine.package,
         "version_asked": r.engine.asked,
         "version_answered": r.engine.answered,
@@ -125,7 +128,7 @@ def flat_all(board: Board) -> list[dict[str, Any]]:
                         "of": f"mean of {len(about.weights)} tasks",
                         "fallback": bool(row.fallback),
                         "stale": row.stale,
-                        "marks": "; ".join(row.marks + [UNLIKE] * bool(mean.kinds)),
+                        "marks": "; ".join(row.marks + mean.marks),
                         "group": group,
                     }
                 )
@@ -157,7 +160,7 @@ def as_markdown(board: Board) -> str:
     def line(cells: Iterable[str]) -> str:
         return "| " + " | ".join(_cell(c) for c in cells) + " |\n"
 
-    tasks = [column.task for column in board.columns]
+    tasks = [f"{c.task}{_in_brackets([c.part] * bool(c.part))}" for c in board.columns]
     rules = ["---", "---", *("---:" for _ in (*board.groups, *tasks))]
     out = line(["model", "engine", *board.groups, *tasks]) + line(rules)
     for row in board.rows:
@@ -166,15 +169,20 @@ def as_markdown(board: Board) -> str:
         release = f"{row.release}{_in_brackets(marks)}"
         means = ["-" if m is None else _mean(m) for m in row.means]
         cells = [
-            f"{c.value} {c.metric}{_in_brackets(row.brief(c))}" if c else "-" for c in row.cells
+            f"{_number(e)}{_in_brackets(row.brief(e, column))}" if e else "-"
+            for e, column in zip(row.cells, board.columns, strict=True)
         ]
         out += line([name, release, *means, *cells])
     return out
 
 
+def _number(entry: Entry) -> str:
+    return f"{entry.value} {entry.metric}" if entry.score else entry.value
+
+
 def _mean(mean: Mean) -> str:
     error = "" if mean.stderr is None else f" ± {mean.stderr:.1f}"
-    return f"{mean.value:.1f}{error}{_in_brackets([UNLIKE] * bool(mean.kinds))}"
+    return f"{mean.value:.1f}{error}{_in_brackets(mean.marks)}"
 
 
 def _in_brackets(marks: Sequence[str]) -> str:

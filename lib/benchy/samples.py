@@ -72,7 +72,8 @@ def _filter(sample: dict[str, Any]) -> object:
 
 def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[str, Any]:
     """What a page shows of a sample. by: what tells right from wrong, None for nothing. ok: 1
-    right, 0 wrong, -1 neither; choices: [text, log-likelihood] of multiple choice."""
+    right, 0 wrong, -1 neither; choices: [text, log-likelihood] of multiple choice. empty: those of
+    answer and raw that hold no text; absent where both hold some."""
     calls = sample.get("arguments")
     values = list(calls.values()) if isinstance(calls, dict) else list(calls or [])
     arguments = [list(v.values()) if isinstance(v, dict) else v for v in values]
@@ -83,7 +84,7 @@ def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[st
         "id": sample.get("doc_id"),
         "prompt": prompt_text(arguments[0][0]) if arguments else text(sample.get("doc")),
         "target": text(sample.get("target")),
-        "answer": text(filtered[0] if len(filtered) == 1 else filtered),
+        "answer": answer_text(filtered),
         "filter": text(sample.get("filter", "none")),
     }
     raw = sample.get("resps") or []
@@ -96,8 +97,12 @@ def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[st
         target = str(sample.get("target"))
         if target.isdigit() and int(target) < len(choices):
             out["target"] = choices[int(target)]
-    elif len(raw) == 1 and text(raw[0]) != out["answer"]:
-        out["raw"] = text(raw[0])
+    else:
+        if len(raw) == 1 and answer_text(raw[0]) != out["answer"]:
+            out["raw"] = answer_text(raw[0])
+        empty = [name for name in ("answer", "raw") if name in out and not out[name].strip()]
+        if empty and (filtered or raw):
+            out["empty"] = empty
     metrics = [m for m in sample.get("metrics") or [] if isinstance(m, str)]
     out["scores"] = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
     out["ok"] = right(sample, by)
@@ -108,6 +113,13 @@ def text(value: object) -> str:
     if isinstance(value, list) and len(value) == 1:
         value = value[0]
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def answer_text(value: object) -> str:
+    """An answer as text; "" where there is none, or where the server gave none (null)."""
+    while isinstance(value, list) and len(value) == 1:
+        value = value[0]
+    return "" if value is None or value == [] else text(value)
 
 
 def prompt_text(value: object) -> str:
@@ -129,12 +141,11 @@ def _number(value: object) -> float | None:
         return None
 
 
-def write(directory: Path, result: Result, key: str, score: Score | None = None) -> int:
+def write(directory: Path, result: Result, key: str, score: Score | None) -> int:
     """Bring the script files of a result up to date; how many parts there are. score: the number
-    for the table, by whose metric samples are right or wrong; None for the result's own. key:
-    changes with all else that they are made of; the first part carries it and is written last."""
-    score = score or result.score
-    head = f"// {key} {score.metric} {score.higher_is_better}\n"
+    for the table, by whose metric samples are right or wrong; None for neither. key: changes with
+    all else that they are made of; the first part carries it and is written last."""
+    head = f"// {key} {score.metric} {score.higher_is_better}\n" if score else f"// {key}\n"
     first = directory / "samples-1.js"
     try:
         with first.open(encoding="utf-8") as file:
@@ -163,7 +174,7 @@ def write(directory: Path, result: Result, key: str, score: Score | None = None)
         size, part = 0, []
 
     for task, path in files(directory, result):
-        by = score if yes_or_no(path, score) else None
+        by = score if score and yes_or_no(path, score) else None
         for sample in read(path):
             one = shown(task, sample, by)
             long = {k: v for k, v in one.items() if isinstance(v, str) and len(v) > LONG}

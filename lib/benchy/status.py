@@ -27,6 +27,7 @@ from benchy.environment import failure_of
 from benchy.errors import Failure, printable
 from benchy.graph import Graph, Selection, alone, select
 from benchy.knobs import graph_for, knob
+from benchy.leaderboard import chosen
 
 DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
     "done", "running", "waiting", "stale", "failed", "missing",
@@ -39,7 +40,8 @@ COLOURS = {DONE: "32", RUNNING: "36", WAITING: "33", STALE: "35", FAILED: "31"}
 @dataclass(frozen=True)
 class Cell:
     """One result. state: one of those above. score: in words, of the result that is there, stale
-    or not. text: of the stage, what is waited for, why it is stale or failed."""
+    or not. marks: of that result; doubts: those of them that are reasons not to believe the score.
+    text: of the stage, what is waited for, why it is stale or failed."""
 
     model: str
     task: str
@@ -52,13 +54,15 @@ class Cell:
     total: int = 0
     seconds_left: float | None = None
     job: str = ""  # of a launcher, in words
+    doubts: tuple[str, ...] = ()
 
     @property
     def brief(self) -> str:
         """In a table."""
         if self.state == DONE:
             mark = "*" if any(mark.startswith("fallback") for mark in self.marks) else ""
-            return self.score.partition(" ")[0] + mark
+            score = self.score if self.score.startswith("no ") else self.score.partition(" ")[0]
+            return score + mark + "!" * bool(self.doubts)
         if self.state == RUNNING and self.total:
             left = f" {progress.span(self.seconds_left)}" if self.seconds_left is not None else ""
             return f"{100 * self.done // self.total} %{left}"
@@ -97,6 +101,9 @@ class Status:
         self.reasons = {t: first(why.reasons(Path(t))) for t in self.stale if Path(t).exists()}
         limit = plan["limit"]
         found, _ = collect(self.selection.models, limit, limited=limit is not None)
+        found, mistakes = chosen(found)
+        for mistake in mistakes:
+            print(f"scores are without the task files' metrics: {mistake}", file=sys.stderr)
         self.entries = {(entry.model, entry.task): entry for entry in found}
 
     def cells(self) -> list[Cell]:
@@ -134,7 +141,7 @@ class Status:
         """own, of_model: notes of the task and of its model. waits: what the model waits for. job:
         of a launcher, that is not over."""
         entry = self.entries.get((model, task))
-        score = f"{entry.value} {entry.metric}" if entry else ""
+        score = scored(entry) if entry else ""
         marks = tuple(entry.marks) if entry else ()
         now = time.time()
         if own and own.state != board.FAILED:
@@ -147,7 +154,8 @@ class Status:
         except OSError:
             fresh = False
         if target not in self.stale or fresh:
-            return Cell(model, task, DONE, score or "made just now", marks)
+            doubts = tuple(entry.doubts) if entry else ()
+            return Cell(model, task, DONE, score or "made just now", marks, doubts=doubts)
         if of_model and of_model.state != board.FAILED:
             return Cell(model, task, RUNNING, score, marks, said(of_model, now, job), job=job)
         if waits:
@@ -164,6 +172,11 @@ class Status:
         if target in self.reasons:
             return Cell(model, task, STALE, score, marks, self.reasons[target])
         return Cell(model, task, MISSING)
+
+
+def scored(entry: Entry) -> str:
+    """The score in words: 0.3056 ± 0.0790 acc."""
+    return f"{entry.value} {entry.metric}" if entry.score else f"no {entry.metric}"
 
 
 def said(note: board.Note, now: float, job: str = "") -> str:
@@ -237,8 +250,17 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
         yield f"failed   {', '.join(names)}: {text}"
         if log:
             yield f"         log: {log}"
-    if any(cell.brief.endswith("*") for cell in cells):
+    marked: dict[str, list[str]] = {}
+    for cell in cells:
+        for doubt in cell.doubts:
+            marked.setdefault(doubt, []).append(f"{cell.model}/{cell.task}")
+    for doubt, names in marked.items():
+        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+        yield f"marked   {', '.join(names[:3])}{more}: {doubt}"
+    if any(cell.state == DONE and "*" in cell.brief for cell in cells):
         yield "* made by a fallback: another release than the one asked for"
+    if marked:
+        yield "! marked: read why before you believe the score"
     yield sums(cells)
 
 
@@ -261,6 +283,8 @@ def data(cells: Sequence[Cell]) -> dict[str, Any]:
         asdict(run) | {"waiting": dict(run.waiting), "jobs": dict(run.jobs)} for run in board.runs()
     ]
     rows = [asdict(cell) | {"marks": list(cell.marks)} for cell in cells]
+    for row in rows:
+        del row["doubts"]  # they are among the marks
     return {"results": rows, "counts": dict(sorted(counts.items())), "runs": runs}
 
 

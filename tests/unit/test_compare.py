@@ -13,7 +13,7 @@ from test_result import made
 
 from benchy import compare
 from benchy import result as document
-from benchy.errors import ConfigError, UsageError
+from benchy.errors import ConfigError, Failure, UsageError
 
 STAMP = "2026-11-23T09-00-00.123"
 
@@ -307,3 +307,66 @@ def test_a_group_that_weighs_its_tasks_alike_is_told_task_by_task(
     assert [(r["task"], r["a"]) for r in told["rows"]] == [
         ("t", 0.25), ("u", 1.0), ("smoke: mean of 2", 0.625),
     ]  # fmt: skip
+
+
+def names_metric(metric: str) -> None:
+    Path("configs/tasks").mkdir(parents=True, exist_ok=True)
+    Path("configs/tasks/smoke.yaml").write_text(f"task_name: x\nmetric: {metric}\n")
+
+
+def test_marks_of_either_side_are_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = {"t": document.Checks(2, 1, 0, 2, 2, 0)}
+    put("a/smoke", {"t": [1.0, 0.0]}, checks={"t": document.Checks(2, 1)})
+    put("b/smoke", {"t": [0.0, 0.0]}, checks=empty)
+    text = said(capsys, "a", "b")
+    assert "\nwarning: A and B: smoke: 1 of 2 prompts truncated\n" in text
+    assert "\nwarning: B: smoke: 2 of 2 answers empty\n" in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["warnings"] == [
+        "A and B: smoke: 1 of 2 prompts truncated", "B: smoke: 2 of 2 answers empty",
+    ]  # fmt: skip
+
+
+def test_a_metric_that_a_side_lacks_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    names_metric("f1")
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]}, "f1,none" if name == "a" else "acc,none")
+    with pytest.raises(Failure, match=r"smoke: B has no metric f1 \(it has: acc\)"):
+        compare.main(["a", "b"])
+    for name in ("a", "b"):
+        put(f"{name}/talk", {"t": [1.0, 0.0]})
+    text = said(capsys, "a", "b")
+    assert "\nnot compared: smoke: B has no metric f1 (it has: acc)\n" in text
+    assert "warning" not in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["not_compared"] == {"smoke": "B has no metric f1 (it has: acc)"}
+    assert [row["task"] for row in told["rows"]] == ["t"]
+
+
+def test_no_metric_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]}, "f1,none")
+    for name in ("a", "b"):
+        put(f"{name}/talk", {"t": [1.0, 0.0]})
+    words = "not compared: smoke: no task of the harness has the metric acc on both sides"
+    assert words in said(capsys, "a", "b")
+
+
+def test_mistakes_in_the_configs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    names_metric("f1\nodd: 1")
+    put("a/smoke", {"t": [1.0, 0.0]})
+    assert compare.main(["a", "a"]) == 0
+    assert "compared without the task files' metrics: configs/tasks/smoke.yaml:3" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_empty_answer_of_a_flip_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [0.0, 1.0]})
+    (file,) = Path("results/b/smoke/harness").iterdir()
+    lines = [json.loads(text) for text in file.read_text().splitlines()]
+    empty = [json.dumps(one | {"resps": [[""]], "filtered_resps": [""]}) for one in lines]
+    file.write_text("\n".join(empty))
+    text = said(capsys, "a", "b", "--flips", "1")
+    assert "    B         (empty)\n" in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -93,6 +94,26 @@ def test_the_table_is_aligned_and_only_of_what_was_asked(
     assert report.main(["--table", "--limit", "5", "a", "b"]) == 0
     assert "(limit 5)" in capsys.readouterr().out
     assert not Path("results/leaderboard.json").exists()
+
+
+def test_the_table_shows_the_metric_that_the_task_names(
+    tree: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("configs/tasks").mkdir(parents=True)
+    task = Path("configs/tasks/smoke.yaml")
+    for metric, words in (
+        ("acc", r"acc +0\.2500 ± 0\.0700 +results/b/smoke/results\.json$"),
+        ("f1", r"f1 +- +results/b/smoke/results\.json \(has no metric f1 \(it has: acc\)\)$"),
+    ):
+        task.write_text(f"task_name: x\nmetric: {metric}\n")
+        assert report.main(["--table", "b"]) == 0
+        said = capsys.readouterr()
+        assert re.search(words, said.out.splitlines()[1]) and not said.err
+    task.write_text("task_name: x\nmetrics: f1\n")
+    assert report.main(["--table", "b"]) == 0
+    said = capsys.readouterr()
+    assert " acc " in said.out
+    assert "the table is without the task files' metrics: configs/tasks/smoke.yaml:2" in said.err
 
 
 def test_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -63,7 +63,7 @@ function subs() {
 function chosen(mine) {
   const sub = find("sub").value, ok = find("ok").value, word = find("search").value.toLowerCase();
   return mine.list.filter((s) => (!sub || s.task === sub) && (!ok || s.ok === +ok)
-    && (!word || [s.prompt, s.answer, s.target].some((text) => text.toLowerCase().includes(word))));
+    && (!word || [s.prompt, shown(s, "answer"), s.target].some((text) => text.toLowerCase().includes(word))));
 }
 
 function draw() {
@@ -85,6 +85,11 @@ function draw() {
   find("list").replaceChildren(...here.map((s) => one(s, mine.at)));
 }
 
+// An answer without text is said to be empty, not shown as nothing.
+function shown(s, field) {
+  return s.empty && s.empty.includes(field) ? "(empty)" : s[field];
+}
+
 // The end of a prompt tells more than its beginning, which the examples of all share.
 function line(text) {
   const words = text.slice(-400).trim().replace(/\s+/g, " ");
@@ -96,7 +101,7 @@ function one(s, at) {
   const verdict = s.ok < 0 ? Object.entries(s.scores).map(([k, v]) => `${k} ${+v.toFixed(2)}`)[0] || "·" : s.ok ? "✓ right" : "✗ wrong";
   const head = make("b", verdict);
   head.append(make("br"), make("i", `#${s.id}`));
-  const spans = [line(s.prompt), `→ ${s.answer.slice(0, 160)}`, `expected: ${s.target.slice(0, 160)}`].map((t) => make("span", t));
+  const spans = [line(s.prompt), `→ ${shown(s, "answer").slice(0, 160)}`, `expected: ${s.target.slice(0, 160)}`].map((t) => make("span", t));
   for (const span of spans) span.dir = "auto";
   top.append(head, ...spans);
   item.append(top);
@@ -109,7 +114,7 @@ function fill(item, s, at) {
   const fields = {prompt: "Prompt", target: "Expected", answer: "Answer", raw: "Answer before the filter"};
   for (const [field, title] of Object.entries(fields)) {
     if (s[field] === undefined) continue;
-    const text = make("pre", s[field]);
+    const text = make("pre", shown(s, field), s.empty && s.empty.includes(field) ? "quiet" : undefined);
     text.dir = "auto";
     item.append(make("h4", title), text);
     if (!(s.long && field in s.long)) continue;
