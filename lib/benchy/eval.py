@@ -28,6 +28,7 @@ from pathlib import Path
 
 from benchy import board, child, content, harness, hubtoken, output, paths, provenance, usage
 from benchy import result as document
+from benchy.entries import Entry
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import Job, check_alive, check_endpoint, check_server, load
 from benchy.progress import Step
@@ -123,9 +124,7 @@ def evaluate(job: Job, step: Step) -> None:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(job.cache, ignore_errors=True)
-    score = made.score
-    error = f" ± {score.stderr:.4f}" if score.stderr is not None else ""
-    say(TAG, f"{job.title}: {score.metric.split(',')[0]} {score.value:.4f}{error}")
+    say(TAG, f"{job.title}: {Entry(job.target, made, job.run.get('metric')).said}")
 
 
 def _cache(job: Job) -> Path | None:
