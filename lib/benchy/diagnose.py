@@ -283,7 +283,7 @@ _AFTER = re.compile(
 _NOISE = re.compile(
     r"See (?:root cause above|stack trace)|Engine core initialization failed|"
     r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError|"
-    r"^(?:\w+\.)*EngineDeadError|died unexpectedly"
+    r"^(?:\w+\.)*EngineDeadError|died unexpectedly|^RuntimeError: (?:Executor failed|cancelled)"
 )
 _HANDLING = "During handling of the above exception, another exception occurred"
 _DEVICE = re.compile(r"CUDA|NVIDIA|GPU|[Dd]evice")
@@ -354,7 +354,10 @@ def telling_lines(log: str, n: int = 12) -> list[str]:
     for each in _exceptions(log):
         telling += [text[:300] for text in each.lines[:4] if text[:300] not in telling]
     if not telling:
-        telling = [line[:300] for _, line in _lines(log)]
+        lines = [(whose, line[:300]) for whose, line in _lines(log)]
+        plain = [each for each in lines if not each[1].startswith((" ", "Traceback"))]
+        errors = [line for whose, line in plain if _ERROR.match(whose)]
+        telling = list(dict.fromkeys(errors)) or [line for _, line in plain or lines]
     return telling[-n:]
 
 

@@ -138,9 +138,12 @@ def test_the_exception_behind_a_crash_is_explained() -> None:
     ],
 )
 def test_a_death_without_an_exception_is_a_kill(line: str) -> None:
-    after = crash("vllm.v1.engine.exceptions.EngineDeadError: EngineCore encountered an issue. See")
+    after = crash(
+        "RuntimeError: Executor failed."
+    )  # as 0.32 was seen to end when a worker is killed
     told = diagnose.explain(f"{line}\n{after}")
     assert told and "was killed" in told[0]
+    assert "died unexpectedly" in diagnose.telling_lines(f"{line}\n{after}")[0]
 
 
 # What was handled or warned of on the way to an exception that says nothing known.
