@@ -130,7 +130,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         marks=row.marks,
         home="../" * len(here.relative_to(paths.RESULTS).parts) + "index.html",
         chart=[
-            {"task": task, "text": c.text, "error": c.error, "bar": c.bar}
+            {"task": task, "text": c.text, "error": c.error, "bar": c.bar, "marked": bool(c.marks)}
             for task, c in cells
             if c.bar
         ],
