@@ -6,13 +6,14 @@ import contextlib
 import json
 import math
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from benchy import matrix, paths, schema, yamlfile
+from benchy import matrix, paths, pooling, schema, yamlfile
 from benchy.content import canonical
 from benchy.errors import Mistake, UsageError
 from benchy.house import OWN, Model
@@ -140,6 +141,10 @@ def merge(
                 "give the directory of a model, or its name on the hub: org/name",
             )
         )
+    elif kind := _pools(where, options, reader.root):
+        what = f"{where} is a pooling model ({kind}): it generates no text to evaluate"
+        mend = "name a model that generates text"
+        reader.mistakes.append(document.mistake(("model", "name"), what, mend))
     wheel = local_wheel(serving.engine_source, reader.root)
     if wheel:
         reader.inputs.append(wheel)
@@ -173,8 +178,34 @@ def merge(
         origin=origin,
         keys=keys,
     )
-    reader.mistakes += _unpinnable(whole)
+    reader.mistakes += [*_unpinnable(whole), *_unsupported(whole)]
     return whole
+
+
+def _pools(name: str, options: Mapping[str, Any], root: Path) -> str:
+    """The architecture of a local model that certainly generates no text; "" for any other."""
+    if name[0] not in "/.~" or pooling.SAID & options.keys():
+        return ""
+    return pooling.architecture(root / paths.home(name))
+
+
+def _unsupported(model: Model) -> list[Mistake]:
+    """The options that the engine's file refuses."""
+    found = []
+    for each in model.engine.unsupported:
+        for option in each.options:
+            value = model.options.get(option)
+            if not each.refuses(value):
+                continue
+            file, _, line = model.origin[option].rpartition(":")
+            what = f"{value} is" if each.values else "is"
+            found.append(
+                Mistake(
+                    file, int(line), model.keys[option], f"{what} not supported: {each.why}",
+                    each.use,
+                )
+            )  # fmt: skip
+    return found
 
 
 def _unpinnable(model: Model) -> list[Mistake]:

@@ -163,6 +163,7 @@ class Reader:
                 taken = {
                     "neutral": [*model.neutral, *engine.neutral],
                     "gone": [*model.gone, *engine.gone],
+                    "unsupported": [*model.unsupported, *engine.unsupported],
                 }
                 out[name] = engine.model_copy(update=taken), document
         return out

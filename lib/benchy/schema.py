@@ -402,6 +402,23 @@ class Gone(Strict):
     why: str = key("", "how their work is done now, or why nothing is lost", "no")
 
 
+class Unsupported(Strict):
+    """Options with which the answers would not be those that a result says they are."""
+
+    options: list[Annotated[str, Field(pattern=OPTION)]] = key(
+        ..., "the options", "no", min_length=1
+    )
+    values: list[Any] = key([], "values that are refused; none: all but null and false", "no")
+    why: str = key(..., "what would go wrong", "no")
+    use: str = key(..., "what to do instead", "no")
+
+    def refuses(self, value: Any) -> bool:
+        """Is this value of one of the options refused?"""
+        if self.values:
+            return any(value == each and type(value) is type(each) for each in self.values)
+        return value is not None and value is not False and value != []
+
+
 class Engine(Strict):
     """A program that comes in releases: an engine (vLLM) or a harness (lm-evaluation-harness)."""
 
@@ -427,8 +444,11 @@ class Engine(Strict):
     options: dict[str, Any] = key({}, "default options; one that a release lacks is left away")
     neutral: list[str] = key([], "options that cannot change an answer", "no")
     gone: list[Gone] = key([], "options that newer releases no longer have", "no")
+    unsupported: list[Unsupported] = key([], "options that no model may set", "no")
     like: Name | None = key(
-        None, "an engine with the same options: its `neutral` and `gone` hold here too", "no"
+        None,
+        "an engine with the same options: its `neutral`, `gone` and `unsupported` hold here too",
+        "no",
     )
     python: Specifier | None = key(None, "Pythons that its environments may have", "lock")
     cutoff: Cutoff = key("release", "packages as of: release, none, or a date", "lock")

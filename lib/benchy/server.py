@@ -18,7 +18,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import diagnose, guard, ports
+from benchy import diagnose, guard, pooling, ports
 from benchy.errors import Died, Failure
 from benchy.progress import Step
 
@@ -32,6 +32,7 @@ STAGES = (
     ("api", r"Starting vLLM (?:API )?server|Started server process|Application startup complete"),
 )  # fmt: skip
 PROMPT = "El agua es clara. A água é clara."
+COMPLETIONS = "/v1/completions"
 RETRY_PORT = 3  # starts with another port, when somebody took the one that was free
 
 
@@ -254,15 +255,30 @@ class Server:
             self.guardian.wait(1)
             self.check_alive("at its first request")
             raise self.failure(f"{path} does not answer ({error})") from None
+        if path == COMPLETIONS and (status == 404 or "not support Completions" in message(answer)):
+            self.refuse_pooling(answer)
         if status != 200:
             raise self.failure(f"{path} answers {status}: {message(answer)}")
         return answer
+
+    def refuse_pooling(self, answer: Any) -> None:
+        """Raises Failure if a model without /v1/completions is one that generates no text."""
+        known = pooling.served(self.log.text())
+        # FastAPI's own word where a path has no handler; an unknown model is told otherwise.
+        if known or answer == {"detail": "Not Found"} or "not support Completions" in str(answer):
+            raise Failure(
+                f"{self.title}: the server has no {COMPLETIONS}: {self.served} is "
+                + ("" if known else "most likely ")
+                + "a pooling model, which generates no text",
+                "name a model that generates text",
+                self.log.path,
+            )
 
     def scored(self) -> list[float]:
         """Log-probabilities of a fixed sentence, as loglikelihood tasks ask for them. Raises
         Failure unless all of them are finite numbers."""
         body = {"model": self.served, "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
-        answer = self.post("/v1/completions", {**body, "echo": True, "logprobs": 1})
+        answer = self.post(COMPLETIONS, {**body, "echo": True, "logprobs": 1})
         try:
             numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
         except (KeyError, IndexError, TypeError):
@@ -278,7 +294,7 @@ class Server:
         """The answer to one chat or completion request. Raises Failure where the chat endpoint
         hands the model a turn's bare text: what is scored then is no chat."""
         body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
-        path = "/v1/completions"
+        path = COMPLETIONS
         answer = plain = self.post(path, {**body, "prompt": PROMPT})
         try:
             if not chat:

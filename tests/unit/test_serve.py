@@ -275,6 +275,44 @@ def test_failures_are_explained(house: House, fault: str, words: str, line: str)
     assert len(err.splitlines()) < 24 and not house.processes()
 
 
+def test_a_pooling_model_is_named_as_one(house: House) -> None:
+    house.model("one")
+    status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL="pooling")
+    assert status == 1 and "the server has no /v1/completions: test/one is most likely a" in err
+    assert "a pooling model, which generates no text" in err and not house.processes()
+    assert not (house.root / "ran").exists()
+
+
+POOLED = "Resolved `--runner auto` to `--runner pooling`."
+ANSWERS: list[tuple[int, object, str, str]] = [
+    (404, {"detail": "Not Found"}, POOLED, "test/one is a pooling model"),
+    (404, {"detail": "Not Found"}, "", "test/one is most likely a pooling model"),
+    (400, {"error": {"message": "The model does not support Completions API"}}, "", "most likely"),
+    (
+        404,
+        {"error": {"message": "The model `x` does not exist."}},
+        "",
+        "answers 404: The model `x`",
+    ),
+    (400, {"error": {"message": "too long"}}, POOLED, "answers 400: too long"),
+]
+
+
+@pytest.mark.parametrize(("status", "answer", "log", "words"), ANSWERS)
+def test_what_a_server_without_completions_is(
+    status: int, answer: object, log: str, words: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.setattr(server.Endpoint, "ask", lambda *_, **__: (status, answer))
+    (tmp_path / "log").write_text(log)
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key")
+        one = server.Server(end, tmp_path / "log", guardian, "one", "test/one")
+        with pytest.raises(Failure) as failure:
+            one.scored()
+        assert words in failure.value.what
+
+
 def test_a_chat_template_that_adds_nothing_is_refused(house: House) -> None:
     house.model("one", chat=True)
     status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL="bare")

@@ -32,7 +32,7 @@ class Fault:
     """text: told at the start, which then fails.  dies_after: requests answered, or None.
     error_every: each such request is answered with 500.  mute_after: from then on nothing is
     answered.  slow: seconds before each answer.  loud: megabytes said into the log.  bare: chats go
-    to the model without a template."""
+    to the model without a template.  pooling: there is no /v1/completions."""
 
     text: str = ""
     hang: bool = False
@@ -43,6 +43,7 @@ class Fault:
     slow: float = 0.0
     loud: int = 0
     bare: bool = False
+    pooling: bool = False
 
 
 def asked_for(model: str, served: str) -> Fault:
@@ -61,6 +62,6 @@ def asked_for(model: str, served: str) -> Fault:
     for field, kind in (("error_every", int), ("mute_after", int), ("slow", float), ("loud", int)):
         if found := re.fullmatch(rf"{field}_([0-9.]+)", name):
             return replace(Fault(), **{field: kind(found[1])})
-    if name in ("hang", "stubborn", "bare"):
+    if name in ("hang", "stubborn", "bare", "pooling"):
         return replace(Fault(), **{name: True})
     raise ValueError(f"STANDIN_FAIL={name}: no such fault")

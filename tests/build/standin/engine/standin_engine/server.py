@@ -242,7 +242,7 @@ class Handler(BaseHTTPRequestHandler):
         }
         if self.refused():
             return
-        if self.path not in paths:
+        if self.path not in paths or self.engine.fault.pooling:
             self.reply(404, {"detail": "Not Found"})
             return
         try:

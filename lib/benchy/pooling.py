@@ -1,0 +1,49 @@
+"""Models that generate no text: encoders, embedders, classifiers, reward models.
+
+vLLM serves them with its pooling runner, which has no /v1/completions. Architectures as in vLLM's
+model_executor/models/registry.py and config/model.py (_SUFFIX_TO_DEFAULTS), 0.6 to 0.32: only those
+that no release generates with. Others end the same way, and are told after the server's start.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+_NAMES = frozenset(
+    {
+        "BertModel", "CLIPModel", "DistilBertModel", "Gemma2Model", "Gemma3TextModel", "GteModel",
+        "GteNewModel", "LlamaBidirectionalModel", "LlamaModel", "MPNetModel", "MistralModel",
+        "ModernBertModel", "NomicBertModel", "Qwen2Model", "RobertaModel", "SiglipModel",
+        "XLMRobertaModel",
+    }
+)  # fmt: skip
+_SUFFIXES = (
+    "ForSequenceClassification", "ForTokenClassification", "ForImageClassification",
+    "ForTextEncoding", "ForMaskedLM", "ForRewardModeling", "ForRewardModel",
+    "ForProcessRewardModel", "EmbeddingModel",
+)  # fmt: skip
+# Options with which a person has said how the model is to be read.
+SAID = frozenset({"runner", "task", "convert", "hf_overrides", "hf_config_path", "model_impl"})
+
+
+def architecture(folder: Path) -> str:
+    """The architecture of a model's directory if it certainly generates no text, else ""."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return ""
+    named = config.get("architectures") if isinstance(config, dict) else None
+    if not isinstance(named, list) or not named:
+        return ""
+    certain = all(isinstance(n, str) and (n in _NAMES or n.endswith(_SUFFIXES)) for n in named)
+    return str(named[0]) if certain else ""
+
+
+def served(log: str) -> bool:
+    """Does an engine's log say that it serves a pooling model? vLLM 0.9 to 0.32."""
+    if "Resolved `--runner auto` to `--runner pooling`" in log:
+        return True
+    tasks = re.findall(r"[Ss]upported[_ ]tasks: \[([^\]]*)\]", log)
+    return bool(tasks) and "generate" not in tasks[-1]
