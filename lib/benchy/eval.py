@@ -291,7 +291,10 @@ def make_result(
             math.ceil((end - start).total_seconds() * 10) / 10,
         ),
         counts=document.Counts(samples, left.requests),
-        git=provenance.git(),
+        git=provenance.git(
+            provenance.deciding(server["spec"], job.run, spec["task"]["files"])
+        ),
+        inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
         harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],
         metrics=metrics,

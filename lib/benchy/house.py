@@ -24,7 +24,7 @@ OWN = frozenset(
 class Model:
     """One model, merged. options: for the engine, values as written; defaults: options of the
     engine's file that nobody wrote otherwise and that a release may lack. set: SET as given,
-    without secrets."""
+    without secrets. provider: the name of its provider's file."""
 
     name: str
     file: str
@@ -39,6 +39,7 @@ class Model:
     chat: bool
     token_from: str | None
     set: str = ""
+    provider: str = ""
     resources: schema.Resources = field(default_factory=schema.Resources)
     origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
     keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file

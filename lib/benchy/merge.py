@@ -13,7 +13,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from benchy import matrix, paths, pooling, schema, yamlfile
+from benchy import matrix, optionfiles, paths, pooling, schema, yamlfile
 from benchy.content import canonical
 from benchy.errors import Mistake, UsageError
 from benchy.house import OWN, Model
@@ -174,11 +174,12 @@ def merge(
         chat=model.use_chat_completions,
         token_from=token,
         set=reader.set_without_secrets(),
+        provider=named,
         resources=model.resources,
         origin=origin,
         keys=keys,
     )
-    reader.mistakes += [*_unpinnable(whole), *_unsupported(whole)]
+    reader.mistakes += [*_unpinnable(whole), *_unsupported(whole), *_misplaced(whole, reader.root)]
     return whole
 
 
@@ -187,6 +188,31 @@ def _pools(name: str, options: Mapping[str, Any], root: Path) -> str:
     if name[0] not in "/.~" or pooling.SAID & options.keys():
         return ""
     return pooling.architecture(root / paths.home(name))
+
+
+def _misplaced(model: Model, root: Path) -> list[Mistake]:
+    """The options that name a file which is not there, or one that Make can't look at."""
+    found = []
+
+    def mistake(option: str, what: str, mend: str) -> None:
+        file, _, line = model.origin[option].rpartition(":")
+        found.append(Mistake(file, int(line), model.keys[option], what, mend))
+
+    for option in ("chat_template", *optionfiles.PLACES):
+        value = model.options.get(option)
+        # vLLM takes a chat template with braces or line breaks for the text of one.
+        if option == "chat_template":
+            path = isinstance(value, str) and not set(value) & set("{}\n")
+        else:
+            path = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
+        if path and not (root / str(value)).exists():
+            mend = "give its path relative to benchy's root, or the whole path; ~ is not read"
+            mistake(option, f"there is no file {value}", mend)
+    for each in optionfiles.named(model.options, {}, model.engine.neutral, root):
+        if not paths.watchable(each.path):
+            what = f"{each.text!r} has a name that can't be used"
+            mistake(each.key.partition(".")[0], what, "rename it")
+    return found
 
 
 def _unsupported(model: Model) -> list[Mistake]:

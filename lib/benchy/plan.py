@@ -20,7 +20,7 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from benchy import config, kept, names, options, paths, planfiles, schema, specs
+from benchy import config, kept, names, optionfiles, options, paths, planfiles, schema, specs
 from benchy.content import canonical
 from benchy.envspec import (
     Surroundings,
@@ -81,6 +81,7 @@ def add_model(
         plan.add(spec)
     plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
     plan.servers[model.name] = specs.server(model, serving, fallback, house, neutral)
+    plan.inputs += map(specs.shown, optionfiles.inputs(specs.option_files(model, neutral)))
     tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
     for task in tasks:
         plan.results[model.name, task] = specs.result(
@@ -138,7 +139,8 @@ def expand_kept(
             continue
         if found := memory.alike(document):
             entry, moved = found
-            if _recall(plan, entry, moved, memory, house, around):
+            digests = {document.file: document.sha256}
+            if _recall(plan, entry, moved, memory, house, around, digests):
                 continue
         models = base.models_of(path, document)
         for model in models:
@@ -200,7 +202,9 @@ def _servers(plan: Plan) -> Iterator[Spec]:
 
 def _asks_the_machine(model: Model) -> bool:
     """Does what it comes to depend on files that are no part of the configuration?"""
-    return bool(model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source)
+    if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
+        return True
+    return optionfiles.paths_in({**model.defaults, **model.options}, model.variables)
 
 
 def _recall(
@@ -210,9 +214,11 @@ def _recall(
     memory: kept.Kept,
     house: House,
     around: Surroundings,
+    digests: Mapping[str, str] | None = None,
 ) -> bool:
     """Take what a config came to into the plan; False if its tasks mean something else now. moved:
-    "file:line" of each of its lines that is another now → as it is now."""
+    "file:line" of each of its lines that is another now → as it is now. digests: of its file, where
+    its text is another now."""
     for task, meant in entry["tasks"].items():
         add_task(plan, task, house, around)
         if plan.meant(task) != meant:
@@ -229,9 +235,10 @@ def _recall(
         for env in (facts["asked"], facts["environment"]):
             plan.add({**memory.environments[env], "source": sources[env]})
         plan.sources[model] = sources
-        if moved:
+        if digests:
             spec = json.loads(paths.server_spec(model).read_text())
-            plan.servers[model] = {**spec, **{k: now(spec[k]) for k in ("origin", "where")}}
+            lines = {k: now(spec[k]) for k in ("origin", "where")}
+            plan.servers[model] = {**spec, **lines, "inputs": {**spec["inputs"], **digests}}
     plan.models.update(entry["models"])
     plan.rules.update(entry["rules"])
     return True

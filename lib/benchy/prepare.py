@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, health, hubtoken, names, options, paths, scratch
+from benchy import engine, gpu, health, hubtoken, names, optionfiles, options, paths, scratch
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
 
@@ -232,4 +232,5 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
         scratch.bring(signals)
         place = Place(place.name, scratch.folder(place.name))
     arguments = engine_arguments(spec, place, tell=served_here)
+    optionfiles.refuse_changed(spec)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

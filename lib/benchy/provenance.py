@@ -6,7 +6,7 @@ import hashlib
 import os
 import re
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from benchy import lockfile, names, order, paths
 from benchy.result import Git
 
 _MIB = 1 << 20
+_AT_ONCE = 500  # paths in one call of git
 # Weights are tens of GB: reading them whole would cost minutes for each result.
 _WHOLE = 64 * _MIB
 
@@ -74,21 +75,50 @@ def revision_used(
         return asked if known else None
 
 
-def git() -> Git:
-    """benchy's own commit; None, None outside a checkout."""
+def git(files: Iterable[str] = ()) -> Git:
+    """benchy's own commit; None, None outside a checkout. files: those that decided a result, as
+    paths relative to the root; the commit has to hold each of them for the result to be clean."""
 
-    def ask(*args: str) -> str | None:
+    def ask(*args: str) -> list[str] | None:
         try:
             done = subprocess.run(
-                ["git", *args], capture_output=True, text=True, timeout=20, check=True
-            )
+                ["git", "--literal-pathspecs", "--no-optional-locks", *args],
+                cwd=paths.ROOT, capture_output=True, timeout=60, check=True,
+            )  # fmt: skip
         except (OSError, subprocess.SubprocessError):
             return None
-        return done.stdout.strip()
+        return [os.fsdecode(part) for part in done.stdout.split(b"\0") if part]
 
-    commit = ask("rev-parse", "--verify", "HEAD")
-    status = ask("status", "--porcelain", "--untracked-files=no") if commit else None
-    return Git(commit, None if status is None else bool(status))
+    status = ask("status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
+    oids = [line.split()[-1] for line in status or () if line.startswith("# branch.oid ")]
+    if not status or not oids or oids[0] == "(initial)":
+        return Git(None, None)
+    named = {each: os.path.relpath(paths.ROOT / paths.home(each), paths.ROOT) for each in files}
+    inside = sorted({each for each in named.values() if each.split("/")[0] != ".."})
+    there: set[str] = set()
+    for at in range(0, len(inside), _AT_ONCE):
+        part = ask("ls-tree", "-z", "--name-only", "HEAD", *inside[at : at + _AT_ONCE])
+        if part is None:
+            return Git(oids[0], None)
+        there.update(part)
+    untracked = sorted(each for each, path in named.items() if path not in there)
+    changed = any(not line.startswith("# ") for line in status)
+    return Git(oids[0], changed or bool(untracked), untracked)
+
+
+def inputs(server: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of each file that decided a result, as the plan read it. server, task: their specs."""
+    return dict(sorted({**server.get("inputs", {}), **task.get("inputs", {})}.items()))
+
+
+def deciding(
+    server: Mapping[str, Any], task: Mapping[str, Any], own: Iterable[str]
+) -> Iterator[str]:
+    """The paths of all files that decided a result: those of `inputs`, and of the task's folder.
+    own: the names of the files in that folder. Folders (a tokenizer, a draft model) are no
+    configuration, as the model is none."""
+    yield from (each for each in inputs(server, task) if not (paths.ROOT / each).is_dir())
+    yield from (f"{task['include_path']}/{name}" for name in own)
 
 
 def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:

@@ -128,8 +128,8 @@ class Checks:
 @dataclass(frozen=True)
 class Git:
     """benchy's own checkout; None where it is none. dirty: tracked files differ from the commit, or
-    one of the files that decided this result is not in it. untracked: those files, of the checkout,
-    that the commit does not have."""
+    one of the files that decided this result is not in it. untracked: those files: they are new,
+    ignored, or outside the checkout."""
 
     commit: str | None
     dirty: bool | None

@@ -6,11 +6,11 @@ say how they are run.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import origin, paths
+from benchy import optionfiles, origin, paths, schema
 from benchy.content import content_of, sha256
 from benchy.envspec import Surroundings, environment_spec, git_source, path_source
 from benchy.errors import UsageError
@@ -63,6 +63,7 @@ def server(
         "variables": model.variables,
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
         "where": origin.of_model(model, house),
+        "inputs": _inputs_of_model(model, house, neutral),
         "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
         "gone": _gone(model),
         "chat": model.chat,
@@ -76,6 +77,37 @@ def server(
     }
     spec["meaning"] = _meaning(model, spec, neutral)
     return spec
+
+
+def _inputs_of_model(model: Model, house: House, neutral: Collection[str]) -> dict[str, str]:
+    """The files that decide how a model is served, each with its digest as it was read."""
+    files = [
+        model.file, f"configs/providers/{model.provider}.yaml", "configs/config.yaml",
+        *_engine_files(model.engine_name, model.engine),
+    ]  # fmt: skip
+    found = {
+        shown(each.path): optionfiles.digest(each.path) for each in option_files(model, neutral)
+    }
+    return dict(sorted({**_digests(files, house), **found}.items()))
+
+
+def _engine_files(name: str, engine: schema.Engine) -> list[str]:
+    return [f"configs/engines/{each}.yaml" for each in (name, engine.like) if each]
+
+
+def _digests(files: Iterable[str], house: House) -> dict[str, str]:
+    known = house.documents
+    return {file: known[file].sha256 for file in sorted(files) if file in known}
+
+
+def shown(path: Path) -> str:
+    """A path relative to the root where it lies below it."""
+    return str(path).removeprefix(f"{paths.ROOT}/")
+
+
+def option_files(model: Model, neutral: Collection[str]) -> list[optionfiles.Named]:
+    """The files and folders that can change an answer, as the model's options name them."""
+    return optionfiles.named({**model.defaults, **model.options}, model.variables, neutral)
 
 
 def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
@@ -93,6 +125,7 @@ def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
         "options": {k: v for k, v in written if k not in neutral},
         "variables": model.variables,
         "chat": model.chat,
+        **optionfiles.meaning(option_files(model, neutral)),
     }
 
 
@@ -176,6 +209,7 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
         "name": name,
         "source": source,
         "where": origin.of_task(name, house),
+        "inputs": _digests([source, *_engine_files(task.harness, engine)], house),
         "environment": env["env"],
         "include_path": folder,
         "offline": task.offline,

@@ -16,7 +16,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchy import board, lockfile, names, origin, paths
+from benchy import board, lockfile, names, optionfiles, origin, paths
 from benchy.errors import Failure, UsageError
 from benchy.graph import Graph, select
 from benchy.knobs import graph_for, knob
@@ -29,7 +29,12 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
     """(dotted field, old value, new value) of each leaf that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
-            yield from differences(old.get(key), new.get(key), f"{at}.{key}" if at else key)
+            below = f"{at}.{key}" if at else key
+            # Where the whole of it came or went, each file that it names is told.
+            other: dict[str, Any] | None = (
+                {} if below in ("option_files", "variable_files") else None
+            )
+            yield from differences(old.get(key, other), new.get(key, other), below)
     elif old != new:
         yield at, old, new
 
@@ -48,16 +53,26 @@ def reasons(target: Path) -> list[str]:
         made = json.loads(target.with_name("spec.json").read_text())
     except (OSError, ValueError):
         made = now  # made before spec.json was kept, or moved: only the ages can tell
-    found = [
-        f"{field}: {short(a)} → {short(b)}{written(model, now, field)}"
-        for field, a, b in origin.last(differences(made, now))
-    ]
+    found = [change(model, now, *each) for each in origin.last(differences(made, now))]
     for part, of in (("engine", "environment"), ("task", "harness_environment")):
         if made[part][of] == now[part][of]:
             found += packages(target, "harness" if part == "task" else part, now[part][of])
     if not found and spec_path.stat().st_mtime > target.stat().st_mtime:
         found.append(f"{spec_path} is newer than the result")
     return found
+
+
+def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> str:
+    """The line of one field: both values, and where it was written."""
+    kind, _, key = field.partition(".")
+    if kind in ("option_files", "variable_files"):
+        text = optionfiles.text_of(now, kind, key)
+        kind = {"option_files": "options", "variable_files": "variables"}[kind]
+        how = "changed" if old and new else "is there now" if new else "is there no more"
+        return (
+            f"{kind}.{key}: {text or 'what it names'} {how}{written(model, now, f'{kind}.{key}')}"
+        )
+    return f"{field}: {short(old)} → {short(new)}{written(model, now, field)}"
 
 
 def unasked(target: Path) -> Failure:

@@ -8,6 +8,7 @@ written, because 0.10 read as a number is 0.1 and no release.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,12 +35,13 @@ Key = tuple[str | int, ...]
 @dataclass
 class Document:
     """One file. data: its mapping ({} if it has none); lines: path of a key → 1-based line;
-    written: path of a number → its text as written."""
+    written: path of a number → its text as written; sha256: of a file's bytes."""
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
     lines: dict[Key, int] = field(default_factory=dict)
     written: dict[Key, str] = field(default_factory=dict)
+    sha256: str = ""
 
     def line(self, key: Key) -> int:
         """The line of a key, or of the nearest one above it that has a line; 0 for none."""
@@ -77,7 +79,9 @@ def read(path: Path, name: str | None = None) -> Document:
         raise ConfigError(
             [Mistake(name, line, "", "is not UTF-8", "save the file as UTF-8")]
         ) from None
-    return parse(text, name)
+    document = parse(text, name)
+    document.sha256 = hashlib.sha256(raw).hexdigest()
+    return document
 
 
 def parse(text: str, name: str) -> Document:

@@ -147,3 +147,31 @@ def test_a_model_that_says_nothing_of_itself(tmp_path: Path, text: str) -> None:
 )  # fmt: skip
 def test_what_an_engine_says_of_its_runner(line: str, pools: bool) -> None:
     assert pooling.served(line) is pools
+
+
+# Option, its value, whether it is told that nothing is there.
+PLACED = [
+    ("chat_template", "templates/pirate.jinja", False), ("chat_template", "pirate.jinja", True),
+    ("chat_template", "templates/pirat.jinja", True), ("chat_template", "~/x.jinja", True),
+    ("chat_template", "{{ messages }}", False), ("chat_template", "a\nb", False),
+    ("tokenizer", "org/name", False), ("tokenizer", "./name", True), ("tokenizer", "~/name", True),
+    ("tokenizer", "/nowhere/name", True), ("tokenizer", "./templates", False),
+    ("hf_config_path", "../nowhere", True), ("download_dir", "/nowhere", False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("option", "value", "missing"), PLACED)
+def test_a_file_that_is_not_there(tmp_path: Path, option: str, value: str, missing: bool) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/pirate.jinja").write_text("{{ messages }}")
+    found = told(lay(tmp_path, "vllm", f"{option}: {json.dumps(value)}"))
+    assert bool(found) is missing, found
+    if missing:
+        assert f"m.yaml:6: vllm.overrides.{option}: there is no file {value}" in found[0]
+
+
+def test_a_file_that_make_could_not_watch(tmp_path: Path) -> None:
+    (tmp_path / "templates").mkdir()
+    (tmp_path / "templates/a(1)").write_text("x")
+    (message,) = told(lay(tmp_path, "vllm", "chat_template: templates/a(1)"))
+    assert "m.yaml:6: vllm.overrides.chat_template: 'templates/a(1)' has a name that" in message

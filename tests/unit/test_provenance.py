@@ -1,0 +1,110 @@
+"""What a result says of its own checkout, with real git."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from benchy import paths, provenance
+
+
+def git(root: Path, *words: str) -> str:
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", *who, *words], cwd=root, check=True, capture_output=True, text=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture(name="root")
+def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    root = tmp_path / "root"
+    for name in (
+        "configs/m.yaml",
+        "configs/tasks/a b.yaml",
+        "configs/tasks/own/é.jsonl",
+        ".gitignore",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_text("/local/\n")
+    git(root, "init", "-q")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "first")
+    monkeypatch.setattr(paths, "ROOT", root)
+    return root
+
+
+TRACKED = ["configs/m.yaml", "configs/tasks/a b.yaml", "configs/tasks/own/é.jsonl"]
+
+
+def test_a_clean_checkout(root: Path) -> None:
+    (root / "scratch.txt").write_text("nobody's")
+    found = provenance.git(TRACKED)
+    assert (found.dirty, found.untracked) == (False, [])
+    assert found.commit == git(root, "rev-parse", "HEAD")
+    assert provenance.git() == found
+
+
+def test_a_tracked_file_that_differs(root: Path) -> None:
+    (root / "configs/m.yaml").write_text("other")
+    found = provenance.git(TRACKED)
+    assert (found.dirty, found.untracked) == (True, [])
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["configs/new.yaml", "local/ignored.yaml", "../outside.yaml", "configs/tasks/own/[a]*.x"],
+)
+def test_a_deciding_file_that_no_commit_has(root: Path, name: str) -> None:
+    (root / name).parent.mkdir(exist_ok=True)
+    (root / name).write_text("x")
+    for given in (name, str((root / name).resolve())):
+        found = provenance.git([*TRACKED, given])
+        assert (found.dirty, found.untracked) == (True, [given])
+    if ".." not in name and "local" not in name:
+        git(root, "--literal-pathspecs", "add", "--", name)
+        found = provenance.git([*TRACKED, name])
+        assert (found.dirty, found.untracked) == (True, [name])  # staged is not committed
+        git(root, "commit", "-qm", "second")
+        assert provenance.git([*TRACKED, name]).dirty is False
+
+
+def test_a_link_into_another_folder(root: Path) -> None:
+    (root.parent / "shared").mkdir()
+    (root.parent / "shared/t.yaml").write_text("x")
+    (root / "configs/linked").symlink_to(root.parent / "shared")
+    git(root, "add", ".")
+    git(root, "commit", "-qm", "second")
+    assert provenance.git(["configs/linked/t.yaml"]).untracked == ["configs/linked/t.yaml"]
+
+
+def test_a_checkout_inside_another(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(paths, "ROOT", root / "configs")
+    assert provenance.git(["m.yaml", "tasks/a b.yaml"]).dirty is False
+    assert provenance.git(["n.yaml"]).untracked == ["n.yaml"]
+
+
+def test_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    found = provenance.git(TRACKED)
+    assert (found.commit, found.dirty, found.untracked) == (None, None, [])
+    git(tmp_path, "init", "-q")
+    assert provenance.git(TRACKED).commit is None
+
+
+def test_more_files_than_one_command_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(provenance, "_AT_ONCE", 2)
+    found = provenance.git([*TRACKED, "a", "b"])
+    assert found.untracked == ["a", "b"]
+
+
+def test_what_decided_a_result(root: Path) -> None:
+    (root / "draft").mkdir()
+    server = {"inputs": {"configs/m.yaml": "1", "draft": "2"}}
+    task = {"inputs": {"configs/tasks/a b.yaml": "3"}, "include_path": "configs/tasks/own"}
+    assert provenance.inputs(server, task) == {**server["inputs"], **task["inputs"]}  # type: ignore[dict-item]
+    assert sorted(provenance.deciding(server, task, ["é.jsonl"])) == TRACKED
+    assert provenance.inputs({}, {}) == {}
