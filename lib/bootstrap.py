@@ -25,7 +25,7 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from benchy import errors, pipconf
+from benchy import errors, linkmode, pipconf
 from benchy.errors import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,14 +59,13 @@ def install_uv() -> str:
     aside = ROOT / ".uv.new"
     shutil.rmtree(aside, ignore_errors=True)
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    has_pip = not subprocess.run([*pip[:3], "--version"], capture_output=True).returncode
+    sources = pipconf.pip_variables(os.environ)
+    asked = subprocess.run([*pip[:3], "--version"], env=sources, capture_output=True)
+    has_pip = not asked.returncode
     if has_pip:
-        house = pipconf.wheelhouse()
-        links = " ".join(path.as_uri() for path in pipconf.folders(house)) if house else ""
-        here = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": links} if house else {}
         done = subprocess.run(
             [*pip, "--target", str(aside), UV_REQUIREMENT],
-            env={**os.environ, **here}, capture_output=True, text=True,
+            env=sources, capture_output=True, text=True,
         )  # fmt: skip
         if done.returncode:
             raise Failure(
@@ -138,9 +137,15 @@ def default_index() -> str:
 
 
 def uv_run(uv: str, *args: str) -> None:
-    env = {**os.environ, **pipconf.uv_variables(dict(os.environ))}
-    # The lock holds versions as of a day already; a cutoff of the machine would only hide them.
-    env.pop("UV_EXCLUDE_NEWER", None)
+    given = dict(os.environ)
+    env = {**given, **pipconf.uv_variables(given), **linkmode.forced(given)}
+    # The lock has every version and hash already: a cutoff or a constraint of the machine could
+    # only hide them. And the project is this one, wherever the person's own work is.
+    for name in (
+        *("UV_EXCLUDE_NEWER", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT"),
+        *("UV_PROJECT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY"),
+    ):
+        env.pop(name, None)
     more = pipconf.uv_arguments(os.environ) if args[0] == "pip" else []
     done = subprocess.run(
         [uv, *(["--offline"] if pipconf.offline() else []), *args, *more],
@@ -153,7 +158,7 @@ def uv_run(uv: str, *args: str) -> None:
     if done.returncode:
         raise Failure(
             f"uv {args[0]} {args[1] if len(args) > 1 else ''} failed",
-            "see what it says above; `make doctor` looks at Python, uv, index and disk",
+            "fix what uv says above, and run make again",
             lines=done.stdout.splitlines()[-12:],
         )
 
@@ -162,8 +167,12 @@ def make_venv(uv: str, group: str | None) -> None:
     venv = ROOT / ".venv"
     python = venv / "bin" / "python"
     works = (
-        python.exists() and not subprocess.run([python, "-c", ""], capture_output=True).returncode
+        python.exists()
+        and not subprocess.run([python, "-c", ""], capture_output=True).returncode
+        and not linkmode.broken(venv, mixed=True)
     )
+    if linkmode.forced(os.environ):
+        print(f"  NOTE    {linkmode.SAID}", file=sys.stderr)
     target = venv
     if not works:
         target = ROOT / ".venv.new"

@@ -13,10 +13,13 @@ if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
 import importlib
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 
 from benchy import errors, guard, paths
+
+REPAIRED = "BENCHY_REPAIRED"
 
 
 def main() -> int:
@@ -28,10 +31,34 @@ def main() -> int:
     if "MAKELEVEL" in os.environ:
         # Make can be killed without a chance to stop its recipes.
         guard.die_with_parent(signal.SIGTERM)
-    module = importlib.import_module("benchy." + verb.replace("-", "_"))
-    if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    return errors.run(module.main, argv)
+    try:
+        module = importlib.import_module("benchy." + verb.replace("-", "_"))
+        if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+        return errors.run(module.main, argv)
+    except ImportError as error:
+        return repaired(error)
+
+
+def repaired(error: ImportError) -> int:
+    """Install .venv anew, once, and run the same command: its packages do not load, as where they
+    were links into a cache of uv's that is gone. Raises an error that is benchy's own."""
+    if (error.name or "benchy").partition(".")[0] == "benchy":
+        raise error
+    if os.environ.get(REPAIRED):
+        print(f"failed: benchy's own packages do not load: {error}", file=sys.stderr)
+        print("  rm -r .venv   and run it again: they are installed anew", file=sys.stderr)
+        return 1
+    print(f"  BROKEN  .venv: {error}", file=sys.stderr, flush=True)
+    (paths.ROOT / ".venv" / ".tools").unlink(missing_ok=True)
+    done = subprocess.run([paths.ROOT / "bin" / "bootstrap"], stdout=sys.stderr)
+    if done.returncode:
+        return done.returncode
+    python = str(paths.ROOT / ".venv" / "bin" / "python")
+    os.environ[REPAIRED] = "1"
+    os.chdir(os.environ["BENCHY_CWD"])
+    again = [python, str(paths.ROOT / "lib" / "run.py"), *sys.argv[1:]]
+    os.execv(python, again)  # noqa: S606 - the same program, anew
 
 
 if __name__ == "__main__":

@@ -104,7 +104,8 @@ def ask(
         if plan.status:
             return None
         uncached = {m[1] for line in plan.talk if (m := UNCACHED.search(line))}
-        linked = linkable(cache, paths.VENVS)
+        copied = uv.variables().get("UV_LINK_MODE") == "copy"
+        linked = linkable(cache, paths.VENVS) and not copied
         if linked and not uncached:
             return None
         whence = [word for word in options if word != "--require-hashes"]
@@ -125,7 +126,7 @@ def check(env: str, need: Need | None, log: Path) -> None:
         if size > free:
             raise Failure(
                 f"{env} needs about {gigabytes(size)}{where}, and {gigabytes(free)} are free",
-                "free some space (make prune-venvs, uv cache prune), then run it again",
+                f"free some space (make prune-venvs, {uv.word()} cache prune), then run it again",
                 log,
                 page=32,
             )

@@ -29,6 +29,7 @@ from benchy import (
     health,
     interpreters,
     lease,
+    linkmode,
     lockfile,
     paths,
     resolve,
@@ -181,6 +182,8 @@ def _install(spec: Spec, verb: Sequence[str], python: Path, options: Sequence[st
     log, lock = resolve.log_path(spec.env), paths.lock(spec.env)
     words = [*verb, "--python", str(python), *options]
     run = functools.partial(uv.run, local_torch=spec.local_torch, index=spec.index)
+    if linkmode.forced(os.environ):
+        say("NOTE", linkmode.SAID)
     disk.check(spec.env, disk.ask(run, lock, words, python, options), log)
     done = run(uv.pip([*words, "--compile-bytecode"]), log, "installing")
     disk.tell_copied(done.talk)
@@ -216,7 +219,9 @@ def _python(minor: str | None, log: Path) -> str:
     """The interpreter of the minor release that a lock was resolved for."""
     for _, path in interpreters.pythons(minor, log):
         return path
-    raise Failure(f"there is no Python {minor} here any more", f"uv python install {minor}", log)
+    raise Failure(
+        f"there is no Python {minor} here any more", f"{uv.word()} python install {minor}", log
+    )
 
 
 def check(spec: Spec, folder: Path) -> str:
@@ -271,7 +276,7 @@ def _marking(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
         free = shutil.disk_usage(paths.ROOT).free / 2**30
         full = Failure(
             f"{spec.env}: the disk is full ({free:.1f} GiB free)",
-            "free some space (bin/venv prune, uv cache prune), then run it again",
+            f"free some space (bin/venv prune, {uv.word()} cache prune), then run it again",
         )
         with contextlib.suppress(OSError):
             _mark(spec, now[-1], full)
@@ -287,6 +292,7 @@ def _mark(spec: Spec, stage: str, error: Failure) -> None:
         "lines": error.lines,
         "log": error.log,
         "when": _now(),
+        **({"kind": error.kind} if error.kind else {}),
     }
     resolve.write(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
 

@@ -59,13 +59,20 @@ class UsageError(ConfigError):
         super().__init__([Mistake("", 0, key, what, mend)])
 
 
+NO_SUCH_RELEASE = "no-such-release"
+
+
 class Failure(Exception):
     """Something failed while working. Exit status 1.
 
     what: one line. mend: the next step, one or two lines.
     log: path of the whole story; its last telling lines are in `lines`.
     page: the number of its section in docs/problems.md, 0 for none.
+    kind: what the marker of an environment says of it: NO_SUCH_RELEASE is a mistake in the
+    configuration, for which no other environment serves; "" is a build that failed.
     """
+
+    kind = ""
 
     def __init__(
         self,

@@ -13,11 +13,11 @@ import contextlib
 import json
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, usage
+from benchy import linkmode, paths, usage
 from benchy.errors import say
 
 SHOWN = 3  # distributions that a reason names
@@ -74,7 +74,17 @@ def flaw(env: str) -> str:
     # A directory that was moved keeps its inode, and one that was restored its path.
     if said["inode"] != folder.stat().st_ino and said["path"] != str(folder.resolve()):
         return f"it was copied from {said['path']}"
-    return changed(said["distributions"], distributions(folder), env == paths.MAIN)
+    if why := changed(said["distributions"], distributions(folder), env == paths.MAIN):
+        return why
+    if gone := linkmode.broken(folder, env == paths.MAIN):
+        return f"its files were links into uv's cache, and are gone: {listed(gone)}"
+    return ""
+
+
+def listed(words: Sequence[str]) -> str:
+    """Some of the words, and how many more there are."""
+    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
+    return " ".join(words[:SHOWN]) + more
 
 
 def changed(then: Collection[str], now: Collection[str], others: bool = False) -> str:
@@ -87,8 +97,7 @@ def changed(then: Collection[str], now: Collection[str], others: bool = False) -
     words = [*(f"-{name}" for name in gone), *(f"+{name}" for name in more)]
     if not words:
         return ""
-    rest = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return f"its packages were changed by hand: {' '.join(words[:SHOWN])}{rest}"
+    return f"its packages were changed by hand: {listed(words)}"
 
 
 def well(env: str) -> bool:

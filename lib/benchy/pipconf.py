@@ -18,6 +18,13 @@ from urllib.parse import unquote, urlsplit
 from benchy.paths import ROOT
 
 SECTIONS = ("global", "install")
+# Settings that say where packages come from and how to reach it. The others say how or where pip
+# installs, or what it refuses to do; they mean the person's own environments.
+SOURCES = frozenset({
+    "index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "cert", "client-cert",
+    "proxy", "timeout", "default-timeout", "retries", "resume-retries", "keyring-provider",
+    "uploaded-prior-to", "use-feature", "use-deprecated", "cache-dir", "no-cache-dir", "no-input",
+})  # fmt: skip
 
 
 def config_files(environ: Mapping[str, str]) -> list[Path]:
@@ -61,6 +68,22 @@ def pip_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None
         links = [merged.get("find-links", ""), *(path.as_uri() for path in folders(house))]
         merged |= {"no-index": "1", "find-links": " ".join(filter(None, links))}
     return merged
+
+
+def pip_variables(
+    environ: Mapping[str, str], files: Iterable[Path] | None = None
+) -> dict[str, str]:
+    """The whole environment for a pip of ours: the machine's sources, and no other setting of pip.
+
+    PIP_USER, PIP_REQUIRE_VIRTUALENV or `target` in a pip.conf would make it refuse, or install
+    elsewhere.
+    """
+    out = {name: value for name, value in environ.items() if not name.startswith("PIP_")}
+    out["PIP_CONFIG_FILE"] = os.devnull
+    for key, value in pip_settings(environ, files).items():
+        if key in SOURCES:
+            out[f"PIP_{key.upper().replace('-', '_')}"] = value
+    return out
 
 
 def offline(environ: Mapping[str, str] = os.environ) -> bool:

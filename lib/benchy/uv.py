@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import ownindex, pipconf, progress
+from benchy import linkmode, ownindex, pipconf, progress
 from benchy.errors import Failure, UsageError
 from benchy.paths import ROOT
 
@@ -40,6 +40,7 @@ NETWORK = (
     "error sending request", "Failed to fetch", "dns error", "Connection refused",
     "Network connectivity is disabled", "operation timed out", "InvalidCertificate",
 )  # fmt: skip
+NOT_THERE = ("404 Not Found", "410 Gone")
 NOISE = ("warning: Failed to inspect Python", "is missing an upload date")
 
 
@@ -53,7 +54,10 @@ class Done:
 
     @property
     def offline(self) -> bool:
-        """Whether it failed because an index could not be reached."""
+        """Whether it failed because an index could not be reached; one that answers "not found"
+        was."""
+        if any(mark in line for line in self.talk for mark in NOT_THERE):
+            return False
         return any(mark in line for line in self.talk for mark in NETWORK)
 
     @property
@@ -85,6 +89,12 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
     raise UsageError("there is no uv here", "make bootstrap   (it puts uv into .uv)")
 
 
+def word() -> str:
+    """uv as a person types it in the checkout: its name, if the PATH has it."""
+    own = ROOT / ".uv" / "bin" / "uv"
+    return ".uv/bin/uv" if not shutil.which("uv") and own.exists() else "uv"
+
+
 offline = pipconf.offline
 
 
@@ -94,13 +104,16 @@ def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True)
     local_torch: False passes over folders of wheels with a torch such as 2.13.0+cpu. It satisfies
     torch==2.13.0 and is preferred to it, so a CUDA build of vLLM would get a torch without CUDA.
     """
-    out = {**environ, **pipconf.uv_variables(environ)}
+    out = {**environ, **pipconf.uv_variables(environ), **linkmode.forced(environ)}
     if not local_torch and out.get("UV_FIND_LINKS"):
         links = out["UV_FIND_LINKS"].split(",")
         links = [link for link in links if not any(Path(link).glob("torch-*+*.whl"))]
         out["UV_FIND_LINKS"] = ",".join(links)
     # An active environment must not be taken for the one to build, nor its modules be seen.
-    for name in ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "UV"):
+    for name in (
+        *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "UV"),
+        *("UV_PROJECT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY"),
+    ):
         out.pop(name, None)
     # uv finds interpreters on the PATH only, and pyenv's shims stand for one release at a time.
     pyenv = Path(out.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
@@ -255,7 +268,8 @@ def failure(done: Done, what: str, log: Path, mend: str = "", page: int = 0) -> 
         free = shutil.disk_usage(log.parent).free / 2**30
         return Failure(
             f"{what}: the disk is full ({free:.1f} GiB free)",
-            "free some space (bin/venv prune, uv cache prune), then run it again", log, told, 1,
+            f"free some space (bin/venv prune, {word()} cache prune), then run it again",
+            log, told, 1,
         )  # fmt: skip
     if done.offline:
         how = "unset OFFLINE" if offline() else "check the network and pip's index settings"

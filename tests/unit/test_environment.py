@@ -190,12 +190,38 @@ def copied(folder: Path) -> None:
     (folder / ".stamp").write_text(json.dumps(stamp | {"path": str(old.resolve())}))
 
 
+def cache_gone(folder: Path) -> None:
+    """As older releases of benchy built it where uv's link-mode is symlink."""
+    about = next(folder.glob("lib/*/site-packages/standin_engine-*.dist-info"))
+    (about / "METADATA").unlink()
+    (about / "METADATA").symlink_to("/nonesuch/cache/METADATA")
+
+
 BREAKS = [
+    (cache_gone, "its files were links into uv's cache, and are gone: standin_engine-1.0.0"),
     (added, "its packages were changed by hand: +by_hand-1"),
     (removed, "its packages were changed by hand: -standin_engine-1.0.0"),
     (python_gone, "its Python, /nonesuch/python3.11, is gone"),
     (copied, "it was copied from"),
 ]
+
+
+@pytest.mark.parametrize("where", ["variable", "file"])
+def test_an_environment_outlives_uv_s_cache(
+    where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", "cache")
+    if where == "variable":
+        monkeypatch.setenv("UV_LINK_MODE", "symlink")
+    else:
+        (tmp_path / "config/uv").mkdir(parents=True)
+        (tmp_path / "config/uv/uv.toml").write_text('link-mode = "symlink"\n')
+        monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    environment.create(spec())
+    assert capfd.readouterr().err.count("they are copied") == 1
+    shutil.rmtree("cache")
+    assert health.well(ENV)
+    assert venv.main(["check", ENV]) == 0
 
 
 @pytest.mark.parametrize(("hurt", "why"), BREAKS, ids=[hurt.__name__ for hurt, _ in BREAKS])

@@ -94,6 +94,22 @@ def test_no_index_is_an_argument(tmp_path: Path) -> None:
     assert pipconf.uv_arguments({}, []) == []
 
 
+def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
+    """What says how or where to install means the person's own environments."""
+    conf = tmp_path / "pip.conf"
+    conf.write_text(
+        f"[global]\nuser = true\nrequire-virtualenv = true\nindex-url = {A}\nno-binary = :all:\n"
+        "[install]\ntarget = /x\nroot = /y\nreport = /z\n"
+    )
+    refusing = ("USER", "REQUIRE_VIRTUALENV", "PREFIX", "ROOT", "DRY_RUN", "NO_DEPS", "PYTHON")
+    environ = {"HOME": "/h", "PIP_CERT": "/c.pem", "PIP_EXTRA_INDEX_URL": B, "PIP_USE_FEATURE": "x"}
+    found = pipconf.pip_variables(environ | {f"PIP_{name}": "1" for name in refusing}, [conf])
+    assert found == {
+        "HOME": "/h", "PIP_CONFIG_FILE": "/dev/null", "PIP_CERT": "/c.pem", "PIP_INDEX_URL": A,
+        "PIP_EXTRA_INDEX_URL": B, "PIP_USE_FEATURE": "x",
+    }  # fmt: skip
+
+
 def test_files_weakest_first(tmp_path: Path) -> None:
     home = {"HOME": "/home/u", "XDG_CONFIG_DIRS": "/x:/y"}
     names = [str(path) for path in pipconf.config_files(home)]
