@@ -51,7 +51,7 @@ def planned() -> dict[str, set[str]]:
             if path.parent == paths.BUILD or Path(facts["source"]).exists():
                 found.setdefault(model, set()).update(facts["tasks"])
     if not found:
-        raise UsageError("it is not known which results are wanted", "make plan")
+        raise UsageError("it is not known which results are wanted", inventory.PLAN_FIRST)
     return found
 
 

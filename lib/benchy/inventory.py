@@ -48,6 +48,9 @@ class Row:
     why: str = ""
 
 
+PLAN_FIRST = "bin/plan reads the configs and writes it down; then run this again"
+
+
 def plan() -> dict[str, Any]:
     """build/plan.json, {} if nothing was planned yet."""
     try:

@@ -92,7 +92,9 @@ class Status:
         try:
             plan = self.graph.read()
         except (OSError, ValueError):
-            raise Failure("there is no plan yet", "mend the configs; then make plan") from None
+            raise Failure(
+                "there is no plan yet", "fix the mistakes that it names, and run this again"
+            ) from None
         self.selection = select(plan, self.globs, self.tasks)
         targets = self.selection.all()
         self.asked = time.time()

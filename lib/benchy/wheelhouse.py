@@ -158,7 +158,7 @@ def wanted(globs: Sequence[str]) -> list[str]:
     """The environments of the models that MODELS names; without it, of all. Raises UsageError."""
     planned: dict[str, Any] = inventory.plan().get("environments", {})
     if not planned:
-        raise UsageError("it is not known which environments are needed", "make plan")
+        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
     users = inventory.users()
     if not globs:
         return sorted(planned)
