@@ -25,7 +25,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchy import board, devices, guard, health, jobs, lease, paths, tally, turn
-from benchy.errors import ConfigError, Died, Failure, say
+from benchy.environment import failure_of
+from benchy.errors import NO_SUCH_RELEASE, ConfigError, Died, Failure, say
 from benchy.screen import Screen
 from benchy.tally import Tally
 
@@ -205,7 +206,8 @@ class Dispatcher:
         if asked or retry:
             await self.replan()
         for env in self.environments(name):
-            if not health.well(env) and env != self.models[name]["asked"]:
+            tried = env == self.models[name]["asked"] or str(paths.lock(env)) in broken
+            if not health.well(env) and not tried:
                 await self.build(f"environment/{env}", name)
         facts = self.models[name]
         for env in (facts["environment"], *facts["harnesses"]):
@@ -400,10 +402,14 @@ class Dispatcher:
 
 
 def unbuilt(model: str, env: str, why: str = "") -> Failure:
-    """What a model is told whose environment can't be had."""
+    """The error of a model whose environment is not there."""
+    marker = failure_of(env)
+    if marker.get("kind") == NO_SUCH_RELEASE:
+        hint = "fix the configuration and run make again; another release never serves instead"
+        return Failure(f"{model}: {marker.get('what', '')}", hint, marker.get("log", ""), page=31)
     return Failure(
         f"{model}: environment {env} could not be built{why}",
-        "mend the cause and run make again; make env-info shows more",
+        f"fix the cause and run make again; bin/venv info {env} shows more",
         paths.LOGS / "venv" / f"{env}.log",
     )
 

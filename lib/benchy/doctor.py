@@ -32,7 +32,7 @@ from benchy import (
     uv,
 )
 from benchy.disk import existing
-from benchy.errors import ConfigError, Failure, colour, printable
+from benchy.errors import NO_SUCH_RELEASE, ConfigError, Failure, colour, printable
 from benchy.wiring import launcher_of
 
 OK, WARNING, ERROR = "OK", "warning", "error"
@@ -87,7 +87,7 @@ def disk() -> Iterator[Finding]:
     else:
         yield Finding(
             "disk", WARNING, f"{free:.0f} GB free here; an environment takes up to {NEEDED_GB}",
-            "make prune-venvs, or uv cache prune",
+            f"make prune-venvs, or {uv.word()} cache prune",
         )  # fmt: skip
     for whose, path in outside.caches():
         room = shutil.disk_usage(existing(path)).free / 1e9
@@ -206,7 +206,9 @@ def environments() -> Iterator[Finding]:
     for env, failure in plan.failures().items():
         yield Finding(
             "environment", WARNING, f"{env} could not be built: {failure.get('what', '')}",
-            f"see {failure.get('log', '')}; make tries it again",
+            f"bin/venv lock {env} names the line to fix"
+            if failure.get("kind") == NO_SUCH_RELEASE
+            else f"see {failure.get('log', '')}; make tries it again",
         )  # fmt: skip
     if environment.BUILDING.is_dir() and (left := list(environment.BUILDING.glob("*"))):
         dead = [p.name for p in left if not Path("/proc", p.name.split("-")[-1][:7]).exists()]

@@ -85,6 +85,7 @@ def show_info(env: str, as_json: bool) -> int:
         "packages": [asdict(package) for package in lockfile.packages(lock)],
         "requirements": said.get("requirements", []),
         "overrides": said.get("overrides", []),
+        "exceptions": [f"{name} up to {day}" for name, day in said.get("exceptions", {}).items()],
         "versions": check.get("packages", {}),
         "check": check.get("steps", []),
         "built": health.stamp(env).get("when"),

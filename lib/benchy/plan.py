@@ -27,7 +27,7 @@ from benchy.envspec import (
     environment_of,
     main_environment,
 )
-from benchy.errors import ConfigError, UsageError
+from benchy.errors import NO_SUCH_RELEASE, ConfigError, UsageError
 from benchy.house import House, Model
 from benchy.planned import Plan, Spec
 from benchy.yamlfile import Document
@@ -66,7 +66,7 @@ def add_model(
     """Its server, its results and their environments; its tasks are there already."""
     asked = environment_of(model, around)
     serving, fallback = asked, None
-    if around.fallback and asked["env"] in around.failures:
+    if around.fallback and failed_to_build(asked, around):
         instead = main_environment(model, around)
         if instead["env"] != asked["env"] and instead["env"] not in around.failures:
             failure = around.failures[asked["env"]]
@@ -95,6 +95,13 @@ def add_model(
         "fallback": fallback,
         "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
     }
+
+
+def failed_to_build(asked: Spec, around: Surroundings) -> bool:
+    """Whether another environment may serve instead. Not where the configuration asks for something
+    that does not exist: a score of another release would hide the mistake."""
+    failure = around.failures.get(asked["env"])
+    return failure is not None and failure.get("kind") != NO_SUCH_RELEASE
 
 
 def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:

@@ -16,14 +16,23 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from benchy import uv
-from benchy.errors import Failure
+from benchy import pipconf, uv
+from benchy.errors import NO_SUCH_RELEASE, Failure
 
 # With any cutoff, uv passes over files of indexes that tell no upload time (a warning each); so a
 # cutoff in the far future picks the files that can answer.
 DATED_ONLY = ("--exclude-newer", "2999-01-01T00:00:00Z")
-UNKNOWN = re.compile(r"there is no version of|was not found in the (package registry|provided)")
 NO_PACKAGE = re.compile(r"was not found in the (package registry|provided)")
+UNKNOWN = re.compile(rf"there is no version of|only \S+ is available|{NO_PACKAGE.pattern}")
+# An index that refuses to answer says nothing about what it has.
+REFUSED = re.compile(
+    r"could not be queried|lack of valid authentication|40[137] (Unauth|Forb|Proxy)"
+)
+TORCH_BUILD = re.compile(r"(torch|torchvision|torchaudio|triton)\s*==\s*[^\s;]+\+")
+NO_FILE = re.compile(r"\b(404 Not Found|410 Gone)\b")
+NO_REVISION = re.compile(
+    r"couldn't find remote ref|failed to find branch, tag, or commit|\bnot our ref\b"
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +46,29 @@ class Release:
     def cutoff(self, slack_days: int) -> str:
         """RFC 3339: what `--exclude-newer` takes."""
         return stamp(self.uploaded + timedelta(days=slack_days))
+
+
+@dataclass(frozen=True)
+class Missing:
+    """A requirement that no index can meet. requirement: as the spec of the environment has it."""
+
+    requirement: str
+    what: str
+    mend: str
+
+
+class NoSuchRelease(Failure):
+    """The configuration names something that does not exist: a mistake, not a failed build.
+
+    The marker in venvs/.failed has its kind, and bin/plan plans no fallback for it.
+    """
+
+    kind = NO_SUCH_RELEASE
+
+    def __init__(self, missing: Sequence[Missing], log: Path) -> None:
+        first = missing[0]
+        super().__init__(first.what, first.mend, log, [m.what for m in missing[1:]], 31)
+        self.missing = list(missing)
 
 
 @dataclass(frozen=True)
@@ -54,6 +86,16 @@ class Asking:
         arguments = ["compile", "-", "--no-deps", "--no-header", "--format", "pylock.toml"]
         words = uv.pip([*arguments, "--python", self.python, *self.options, *more])
         return uv.run(words, self.log, stdin=requirement, index=self.index)
+
+    def closure(self, requirement: str, until: str) -> list[str]:
+        """The packages that a requirement needs as of a time, itself left out; [] if it does not
+        resolve."""
+        arguments = ["compile", "-", "--no-header", "--no-annotate", "--exclude-newer", until]
+        words = uv.pip([*arguments, "--python", self.python, *self.options])
+        done = uv.run(words, self.log, stdin=requirement, index=self.index)
+        found = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==", done.stdout, re.M)
+        own = re.match(r"[\w.-]+", requirement)
+        return [name for name in found if not own or name.lower() != own[0].lower()]
 
 
 def find(package: str, version: str, version_of_python: str, ask: Asking) -> Release | uv.Done:
@@ -81,19 +123,63 @@ def find(package: str, version: str, version_of_python: str, ask: Asking) -> Rel
             ask.log,
             page=28,
         )
-    if not any(UNKNOWN.search(line) for line in undated.talk):
+    gone = absence(pin, ask, undated)
+    if gone is None:
         return undated
-    if any(NO_PACKAGE.search(line) for line in undated.talk):
-        raise Failure(f"the index has no package named {package}", "check the name", ask.log)
-    near = _nearest(package, version, ask)
-    raise Failure(
-        f"the index has no release {version} of {package}",
-        f"nearest: {', '.join(near)}"
-        if near
-        else f"uv pip install {package}   shows what there is",
-        ask.log,
-        page=31,
-    )
+    raise unmet([gone], ask.log)
+
+
+def unmet(missing: Sequence[Missing], log: Path) -> Failure:
+    """The error for requirements that cannot be met: a mistake where an index has said so.
+
+    Without a network, a folder of wheels or uv's cache answered instead, and the release may well
+    exist elsewhere: an ordinary Failure.
+    """
+    if pipconf.offline() or pipconf.wheelhouse():
+        return Failure(missing[0].what, missing[0].mend, log, page=31)
+    return NoSuchRelease(missing, log)
+
+
+def missing(requirements: Sequence[str], ask: Asking) -> list[Missing]:
+    """Those of the requirements that do not exist. An index that does not answer proves nothing."""
+    found = []
+    for requirement in requirements:
+        if TORCH_BUILD.match(requirement):
+            continue  # PyTorch's own index has it, or a folder of the machine: P35 says more
+        if ask(requirement, *DATED_ONLY).status:  # no cutoff of the machine hides it there
+            found.append(absence(requirement, ask, ask(requirement)))
+    return [each for each in found if each]
+
+
+def absence(requirement: str, ask: Asking, done: uv.Done) -> Missing | None:
+    """Why a requirement cannot be met, if it does not exist. done: uv's answer to it alone."""
+    said = "\n".join(done.talk)
+    if not done.status or REFUSED.search(said):
+        return None
+    parsed = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(@?)\s*(.*?)\s*(?:;.*)?$", requirement)
+    assert parsed  # schema.REQUIREMENT
+    package, at, bound = parsed.groups()
+    if at:
+        url = bound
+        if NO_REVISION.search(said) and "@" in url:
+            where, _, revision = url.partition("#")[0].removeprefix("git+").rpartition("@")
+            return Missing(requirement, f"{where} has no revision {revision}", "check its name")
+        if NO_FILE.search(said):
+            return Missing(requirement, f"there is no file at {url}", "check the URL")
+        return None
+    if done.offline or not UNKNOWN.search(said):
+        return None
+    alone = said if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
+    if NO_PACKAGE.search(alone):  # of a name with extras uv only says that there is no version
+        return Missing(requirement, f"the index has no package named {package}", "check the name")
+    exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
+    if exact is None:
+        newest_one = newest(package, ask)
+        mend = f"the newest is {newest_one}" if newest_one else "write another bound"
+        return Missing(requirement, f"the index has no release {bound} of {package}", mend)
+    near = nearest(package, exact[1], ask)
+    mend = f"nearest: {', '.join(near)}" if near else "no other release fits this Python either"
+    return Missing(requirement, f"the index has no release {exact[1]} of {package}", mend)
 
 
 def unfit(requirement: str, version_of_python: str, ask: Asking) -> uv.Done | None:
@@ -114,7 +200,7 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> uv.Done | No
     return None
 
 
-def _nearest(package: str, version: str, ask: Asking) -> list[str]:
+def nearest(package: str, version: str, ask: Asking) -> list[str]:
     """The releases next to a version that does not exist, the lower first."""
     found = [
         newest(f"{package}<{version}", ask),

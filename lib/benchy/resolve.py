@@ -16,11 +16,12 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
-from benchy import interpreters, lockfile, paths, pipconf, release, uv
+from benchy import interpreters, lockfile, names, paths, pins, pipconf, release, uv
 from benchy.errors import Failure, UsageError, say
 
 FORMAT = 1  # raised when the same inputs are resolved in another way
@@ -61,10 +62,7 @@ class Spec:
         except FileNotFoundError:
             if env == paths.MAIN:
                 return cls(env, "main", "vllm", None, ())
-            known = ", ".join(sorted(p.stem for p in path.parent.glob("*.json"))) or "none"
-            raise UsageError(
-                f"no environment is named {env}", f"run make plan; known are: {known}"
-            ) from None
+            raise UsageError(f"no environment is named {env}", _known(env)) from None
         return cls.of(data)
 
     @classmethod
@@ -100,6 +98,17 @@ class Spec:
         if self.kind == "main":
             data["uv.lock"] = digest(paths.ROOT / "uv.lock")
         return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+
+
+def _known(env: str) -> str:
+    """What to do about an environment that has no spec."""
+    known = sorted(p.stem for p in paths.env_spec(env).parent.glob("*.json"))
+    if paths.env_dir(env).is_dir():
+        return "bin/plan writes its spec, if a config asks for it; else make prune-venvs removes it"
+    if nearest := names.near(env, known):
+        return f"did you mean {nearest}?"
+    again = "bin/plan reads the configs and writes what they ask for"
+    return f"{again}; known are: {', '.join(known)}" if known else again
 
 
 def digest(path: Path) -> str:
@@ -214,7 +223,7 @@ def _export(spec: Spec) -> str:
     quiet = ["--no-header", "--no-annotate", "--offline", "--project", str(paths.ROOT)]
     done = uv.run(["export", *wanted, *quiet], log_path(spec.env))
     if done.status:
-        mend = "uv lock   in the project's root brings uv.lock up to date"
+        mend = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
         raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), mend)
     return _text(spec, done.stdout, python=None, options=[], cutoff=None, hashes=True)
 
@@ -223,18 +232,43 @@ def _resolve(spec: Spec) -> str:
     """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
     log, refusals = log_path(spec.env), list[tuple[str, uv.Done]]()
     binary = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
-    tried = 0
+    tried, looked = 0, False
+    young, would = list[pins.Pin](), ""
     for version, python in interpreters.pythons(spec.python, log):
-        as_of = _as_of(spec, version, python, binary, log)
+        ask = release.Asking(python, log, binary, spec.index)
+        try:
+            as_of = _as_of(spec, version, ask)
+        except release.NoSuchRelease as error:  # what else is not there is reported with it
+            missing = [*error.missing, *release.missing(pins.written(spec)[1:], ask)]
+            raise release.NoSuchRelease(missing, log) from None
         if isinstance(as_of, uv.Done):
             refusals.append((version, as_of))
             continue
         cutoff, day = as_of
         done, options = _compile(spec, python, cutoff, binary, log)
+        exceptions: pins.Exceptions = {}
+        if done.status and not looked:
+            looked = True
+            if missing := release.missing(pins.written(spec), ask):
+                raise release.unmet(missing, log)
+        if done.status == uv.UNSOLVED and cutoff and (late := pins.younger(spec, cutoff, ask)):
+            found = _beyond(spec, cutoff, late, ask)
+            if isinstance(found, str):
+                young, would = young or late, would or found
+            else:
+                done, options, exceptions = found
         if done.status == 0:
             minor = ".".join(version.split(".")[:2])
             hashed = not re.search(r"^[^\s#].*[^\\]$", done.stdout, re.M)
-            said = {"options": options, "cutoff": cutoff, "hashes": hashed, "python": minor}
+            said: dict[str, Any] = {
+                "options": options,
+                "cutoff": cutoff,
+                "hashes": hashed,
+                "python": minor,
+            }
+            if exceptions:
+                said["exceptions"] = dict(exceptions)
+            _tell_yanked(spec, done)
             return _text(spec, done.stdout, **said, released=day)
         if done.status != uv.UNSOLVED:
             raise uv.failure(done, f"{spec.env} cannot be resolved", log)
@@ -245,28 +279,69 @@ def _resolve(spec: Spec) -> str:
     if not refusals:
         raise Failure(
             f"{spec.env}: no Python here fits {spec.python or 'it'}",
-            f"uv python install {interpreters.DOWNLOADABLE[0]}   "
+            f"{uv.word()} python install {interpreters.DOWNLOADABLE[0]}   "
             "or widen python: in the engine's file", log, page=29,
         )  # fmt: skip
     on = ", ".join(version for version, _ in refusals)
+    what = f"{spec.env} cannot be resolved on Python {on}"
     mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
     # The first Python was the most fitting one: its reason is the one to tell.
     told, page = refusals[0][1], 30
-    if any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
+    if young:
+        verb = "are" if len(young) > 1 else "is"
+        what += f": {', '.join(map(str, young))} {verb} younger than the cutoff"
+        mend, page = would, 36
+    elif any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
         mend = "set pip's find-links or index-url to where torch for CPUs is"
         page = 35
-    raise uv.failure(told, f"{spec.env} cannot be resolved on Python {on}", log, mend, page)
+    raise uv.failure(told, what, log, mend, page)
+
+
+def _beyond(
+    spec: Spec, cutoff: str, young: Sequence[pins.Pin], ask: release.Asking
+) -> tuple[uv.Done, list[str], pins.Exceptions] | str:
+    """How it resolves with young pins exempt from the cutoff, and the exceptions; a hint where it
+    does not. The exceptions of the lock that is there come first: the same question, the same lock.
+    """
+    came: dict[str, tuple[uv.Done, list[str]]] = {}
+
+    def attempt(exceptions: pins.Exceptions) -> list[str] | None:
+        talk: list[str] = []
+        done, options = _compile(spec, ask.python, cutoff, ask.options, ask.log, exceptions, talk)
+        came["last"] = done, options
+        return talk if done.status else None
+
+    said = lockfile.header(paths.lock(spec.env))
+    asked = [list(spec.requirements), list(spec.overrides)]
+    known = said.get("exceptions")
+    if known and [said.get("requirements"), said.get("overrides")] == asked and not attempt(known):
+        return *came["last"], known
+    found = pins.search(young, spec.slack_days, ask, attempt)
+    if found:
+        return *came["last"], found
+    after = max(pin.day for pin in young) + timedelta(days=spec.slack_days + 1)
+    for day in (f"{after:%Y-%m-%d}", None):
+        done, _ = _compile(spec, ask.python, day, ask.options, ask.log)
+        if done.status == 0:
+            return f'everything as of another day resolves: cutoff: "{day or "none"}"'
+    return "no cutoff makes it resolve: name a pin and a release that fit together"
+
+
+def _tell_yanked(spec: Spec, done: uv.Done) -> None:
+    """A yanked release exists: an exact pin installs it (PEP 592), and one line says so."""
+    for line in done.talk:
+        if found := re.search(r"`(\S+)` is yanked(.*)", line):
+            say("WARNING", f"{spec.env}: {found[1]} is yanked{found[2]}")
 
 
 def _as_of(
-    spec: Spec, version: str, python: str, binary: Sequence[str], log: Path
+    spec: Spec, version: str, ask: release.Asking
 ) -> tuple[str | None, str | None] | uv.Done:
     """(cutoff, the release's day) for a Python, or how uv refused the release on that Python.
 
     The day and the fitness are taken from the lock that is there, if it knows them: a second
     resolution asks no index for them, and a file that is added to a release later moves no day.
     """
-    ask = release.Asking(python, log, binary, spec.index)
     if spec.cutoff != "release" or spec.version is None:
         refusal = None if spec.built else release.unfit(spec.requirements[0], version, ask)
         return refusal or (None if spec.cutoff in ("none", "release") else spec.cutoff, None)
@@ -289,14 +364,21 @@ def _as_of(
 
 
 def _compile(
-    spec: Spec, python: str, cutoff: str | None, binary: Sequence[str], log: Path
+    spec: Spec,
+    python: str,
+    cutoff: str | None,
+    binary: Sequence[str],
+    log: Path,
+    exceptions: pins.Exceptions = MappingProxyType({}),
+    talk: list[str] | None = None,
 ) -> tuple[uv.Done, list[str]]:
-    """uv's answer, and the options that installing from it needs again."""
+    """uv's answer, and the options that installing from it needs again. talk: takes what uv said,
+    over all of its tries."""
     fixed = ["--torch-backend", spec.torch_backend] if spec.torch_backend else []
     backends = [[], fixed] if spec.torch_backend == "cpu" else [fixed]
     first: uv.Done | None = None
     for backend in backends:
-        options = [*backend, *(_exempt() if backend and cutoff else [])]
+        options = [*backend, *(_exempt() if backend and cutoff else []), *pins.options(exceptions)]
         with tempfile.TemporaryDirectory(prefix="benchy-") as folder:
             files: list[str] = []
             for flag, content in (("overrides", spec.overrides), ("constraints", spec.constraints)):
@@ -309,6 +391,8 @@ def _compile(
             asked = "\n".join(spec.requirements)
             label = "resolving"
             done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch, index=spec.index)
+        if talk is not None:
+            talk += done.talk
         if first is None:
             first = done
         # A torch from the ordinary index is the CUDA build, 3 GB of it: keep looking.

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from benchy import devices, dispatch, gpu, health, options, paths, reported, summary
-from benchy.errors import Failure, UsageError, say
+from benchy.environment import failure_of
+from benchy.errors import NO_SUCH_RELEASE, Failure, UsageError, say
 from benchy.graph import Graph, Selection, call, select
 from benchy.knobs import flags, graph_for, knob
 from benchy.progress import redraws, span
@@ -107,7 +108,7 @@ def run(verb: str) -> int:
     left = sorted({t for t in graph.stale(selection.all()) if t in asked} | gone)
     if not stopped:
         show(verb, selection)
-    status = 128 + stopped if stopped else 1 if left or refused else 0
+    status = 128 + stopped if stopped else ending(left, refused, selection.plan)
     # A lock that was resolved anew and came out the same makes nothing stale after all.
     made = sum(written(target) != before[target] for target in set(stale) - set(left))
     kept = len(asked - set(left)) - made
@@ -118,6 +119,22 @@ def run(verb: str) -> int:
         summary.Summary(verb, status, made, kept, tuple(failed), tally, *have, untried, stopped)
     )
     return status
+
+
+def ending(left: Sequence[str], refused: int, plan: Mapping[str, Any]) -> int:
+    """The exit status of a run: 2 where nothing but mistakes in the configuration is left, 1 where
+    anything else failed."""
+    if not left and not refused:
+        return 0
+    models = [plan["models"].get(model, {}) for model in {model_of(target) for target in left}]
+    return 2 if not refused and all(map(mistaken, models)) else 1
+
+
+def mistaken(facts: Mapping[str, Any]) -> bool:
+    """Whether a model of the plan asks for a release that does not exist."""
+    envs = [facts["asked"], *facts["harnesses"]] if facts else []
+    markers = [failure_of(env) for env in envs if not health.well(env)]
+    return any(marker.get("kind") == NO_SUCH_RELEASE for marker in markers)
 
 
 def written(target: str) -> tuple[int, int] | None:
@@ -159,7 +176,11 @@ def fetch_all() -> int:
         say("FAILED", name)
     if not failed:
         print(f"fetch: {len(fit)} model{'s are' if len(fit) > 1 else ' is'} ready")
-    return 1 if failed or len(fit) < len(selection.models) else 0
+    if not failed and len(fit) == len(selection.models):
+        return 0
+    models = graph.read()["models"]
+    wrong = len(fit) == len(selection.models) and all(mistaken(models[name]) for name in failed)
+    return 2 if wrong else 1
 
 
 def build_all() -> int:
@@ -175,7 +196,9 @@ def build_all() -> int:
     failed = build(graph, plan, due)
     for env in sorted(failed):
         say("FAILED", f"{env}, see above; log: {paths.LOGS / 'venv' / env}.log")
-    return 1 if failed else 0
+    if not failed:
+        return 0
+    return 2 if all(failure_of(env).get("kind") == NO_SUCH_RELEASE for env in failed) else 1
 
 
 def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]:
@@ -260,7 +283,7 @@ def test(graph: Graph, selection: Selection) -> int:
         for model in fit:
             serving = plan["models"][model]["environment"]
             if not health.well(serving):
-                status = 1
+                status |= 2 if mistaken(plan["models"][model]) else 1
                 print(f"failed: {dispatch.unbuilt(model, serving)}", file=sys.stderr)
                 continue
             command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
@@ -271,7 +294,7 @@ def test(graph: Graph, selection: Selection) -> int:
     finally:
         if there:
             there.queue.finish()
-    return 1 if status else 0
+    return status if status in (0, 2) else 1
 
 
 def main(argv: list[str]) -> int:

@@ -15,11 +15,13 @@ from benchy import (
     listing,
     lockfile,
     paths,
+    release,
     resolve,
     scratch,
+    uv,
 )
 from benchy.ask import agreed
-from benchy.errors import Failure, UsageError, colour, say
+from benchy.errors import ConfigError, Failure, UsageError, colour, say
 from benchy.progress import Step
 from benchy.resolve import Spec
 from benchy.signals import end_once
@@ -73,11 +75,31 @@ def main(argv: list[str]) -> int:
             say("REMOVED" if there else "", env if there else f"{env} is not built")
         return 0
     if options.verb == "pack":
+        if not health.stamp(env):
+            Spec.read(env)  # raises where there is nothing to build either
         scratch.pack(env)
         return 0
     if options.verb == "info":
         return listing.show_info(env, options.format == "json")
     spec = Spec.read(env)
+    try:
+        return _work(options, spec)
+    except release.NoSuchRelease as error:
+        from benchy import askers  # noqa: PLC0415 - reads the whole schema
+
+        wrong = ConfigError(
+            askers.mistakes(spec, error.missing, "VERSION" if options.version else "")
+        )
+        if not getattr(options, "soft", False):
+            raise wrong from None
+        for mistake in wrong.mistakes:
+            print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
+        return 0
+
+
+def _work(options: argparse.Namespace, spec: Spec) -> int:
+    """lock, check or create."""
+    env = spec.env
     with Step("VENV", env, "environment", env, board.BUILDING):
         if options.verb == "lock":
             relock(spec, options.fresh, options.share)
@@ -115,7 +137,7 @@ def create(spec: Spec, soft: bool, anew: bool = False) -> int:
         if environment.create(spec, anew):
             environment.say_built(spec)
     except Failure as error:
-        if not soft:
+        if not soft or isinstance(error, release.NoSuchRelease):
             raise
         print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
     return 0
@@ -132,7 +154,7 @@ def inspect(spec: Spec) -> str:
     if not why and (files := audit.against_records(folder)):
         why = f"files were changed by hand: {audit.named(files)}"
         names = " ".join(name.rpartition("-")[0] for name in files)
-        mend = f"uv cache clean {names}   (it may share those files); then "
+        mend = f"{uv.word()} cache clean {names}   (it may share those files); then "
     if why:
         health.condemn(spec.env, why)
         raise Failure(f"{spec.env} is broken", f"{mend}bin/venv create {spec.env} builds it anew")
@@ -197,7 +219,7 @@ def prune(really: bool) -> int:
     really: without asking. Without a plan everything would be an orphan: UsageError.
     """
     if not inventory.plan():
-        raise UsageError("it is not known which environments are needed", "make plan")
+        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
     environment.sweep()
     needed = inventory.users()
     rows = [inventory.row(env, needed) for env in inventory.names()]

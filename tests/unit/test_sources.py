@@ -29,6 +29,7 @@ from benchy import (
     lockfile,
     ownindex,
     paths,
+    release,
     resolve,
     uv,
 )
@@ -182,8 +183,27 @@ def test_a_git_revision(repository: Path) -> None:
 
 
 def test_a_revision_that_is_not_there(repository: Path) -> None:
-    with pytest.raises(Failure, match=f"{ENV} cannot be resolved"):
+    with pytest.raises(release.NoSuchRelease, match="repository has no revision nonesuch"):
         environment.ensure_lock(asked(f"git+{repository.as_uri()}@nonesuch"))
+    with pytest.raises(release.NoSuchRelease, match="repository has no revision 0123abc"):
+        environment.ensure_lock(asked(f"git+{repository.as_uri()}@0123abc"))
+
+
+def test_a_repository_that_cannot_be_reached_is_no_mistake(tmp_path: Path) -> None:
+    """It may be private, or its host down."""
+    with pytest.raises(Failure, match=f"{ENV} cannot be resolved") as told:
+        environment.ensure_lock(asked(f"git+{(tmp_path / 'gone').as_uri()}@main"))
+    assert told.value.kind == ""
+
+
+def test_a_wheel_s_url_that_has_no_file(index: Index) -> None:
+    url = f"{index.url.removesuffix('simple')}files/{WHEEL}"
+    with pytest.raises(release.NoSuchRelease, match=f"there is no file at {url}"):
+        environment.ensure_lock(asked(url))
+    gone = asked("http://127.0.0.1:1/" + WHEEL)
+    with pytest.raises(Failure, match="cannot be reached") as told:
+        environment.ensure_lock(gone)
+    assert told.value.kind == ""
 
 
 # --- an index of one's own
@@ -224,7 +244,7 @@ def test_a_name_of_an_own_index_is_taken_from_nowhere_else(own: Index, index: In
     spec = house.spec(ENV, "ours", None, requirements=["ours"], **wishes)
     environment.ensure_lock(spec)
     assert only_package().version == "1.0"
-    with pytest.raises(Failure, match="cannot be resolved"):
+    with pytest.raises(release.NoSuchRelease, match=r"no release 9\.0 of ours"):
         environment.ensure_lock(house.spec(ENV, "ours", "9.0", **wishes))
 
 
