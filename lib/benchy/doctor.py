@@ -204,12 +204,14 @@ def environments() -> Iterator[Finding]:
             "environment", OK, f"no config needs {names}", "make prune-venvs removes them"
         )
     for env, failure in plan.failures().items():
-        yield Finding(
-            "environment", WARNING, f"{env} could not be built: {failure.get('what', '')}",
-            f"bin/venv lock {env} names the line to fix"
-            if failure.get("kind") == NO_SUCH_RELEASE
-            else f"see {failure.get('log', '')}; make tries it again",
-        )  # fmt: skip
+        if not paths.env_spec(env).exists():
+            mend = f"no config asks for it any more: rm {paths.failed(env)}"
+        elif failure.get("kind") == NO_SUCH_RELEASE:
+            mend = f"bin/venv lock {env} names the line to fix"
+        else:
+            mend = f"see {failure.get('log', '')}; make tries it again"
+        what = f"{env} could not be built: {failure.get('what', '')}"
+        yield Finding("environment", WARNING, what, mend)
     if environment.BUILDING.is_dir() and (left := list(environment.BUILDING.glob("*"))):
         dead = [p.name for p in left if not Path("/proc", p.name.split("-")[-1][:7]).exists()]
         if dead:

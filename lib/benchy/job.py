@@ -97,7 +97,7 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Failure(
-            f"{path}: {error.strerror}", "Go through make, which writes it first: make results"
+            f"{path}: {error.strerror}", "bin/plan writes it, if a config asks for this task"
         ) from error
 
 

@@ -50,7 +50,7 @@ def read_spec(model: str) -> Spec:
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
-        mend = f"known: {', '.join(known[:12])}" if known else "run `make plan` first"
+        mend = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
         raise UsageError(f"no model is named {model!r}", mend)
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
     over = spec.pop("nodes", None)
@@ -86,7 +86,7 @@ def ready_environment(spec: Spec, signals: Signals) -> Place:
         if status or not health.well(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
-                "mend the cause and start again; `make eval` would fall back to another release",
+                "fix the cause and start again; after a failed build `make eval` falls back",
                 paths.LOGS / "venv" / f"{name}.log",
             )
     return place
