@@ -19,18 +19,37 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, timezone
 from pathlib import Path
 
-from benchy import board, child, content, harness, hubtoken, output, paths, provenance, usage
+from benchy import (
+    board,
+    checks,
+    child,
+    content,
+    harness,
+    hubtoken,
+    output,
+    paths,
+    preflight,
+    provenance,
+    usage,
+)
 from benchy import result as document
 from benchy.entries import Entry
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
-from benchy.job import Job, check_alive, check_endpoint, check_server, load
+from benchy.job import (
+    Job,
+    check_alive,
+    check_endpoint,
+    check_server,
+    load,
+    request_fields,
+    tokenized,
+)
 from benchy.progress import Step
 from benchy.signals import end_once
 
@@ -103,8 +122,9 @@ def evaluate(job: Job, step: Step) -> None:
     check_endpoint(job)
     hub = hubtoken.of(job.server["spec"])
     base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # for a gated tokenizer
-    if job.spec["chat"]:
-        check_chat(job, harness.environment(job.spec, job.run, job.server["spec"], None, base))
+    if wrong := _preflight(job, base):
+        raise ConfigError(wrong)
+    check_tokenizer(job, base)
     cache = _cache(job)
     env = harness.environment(job.spec, job.run, job.server["spec"], cache, base)
     directory = job.target.parent
@@ -113,13 +133,18 @@ def evaluate(job: Job, step: Step) -> None:
     for old in directory.parent.glob(f".{job.task}.*.tmp"):
         shutil.rmtree(old, ignore_errors=True)  # of a run that was killed: we hold the lock
     aside.mkdir()
+    written, settings = aside / "output", aside / "settings.json"
+    facts = (cache or aside) / "facts.jsonl"
     try:
+        checks.forget_refusals(facts)
+        settings.write_text(json.dumps(harness.settings(job.spec, facts, request_fields(job))))
         start = datetime.now(timezone.utc)
-        command = harness.command(job.spec, job.run, job.endpoint, aside, cache)
-        _run(job, step, command, env, cache)
+        command = harness.command(job.spec, job.run, job.endpoint, written, cache, settings)
+        _run(job, step, command, env, cache, facts)
         end = datetime.now(timezone.utc)
-        left = output.read_output(aside, job.log)
-        made = make_result(job, left, start, end, hidden=[job.key, hub])
+        left = output.read_output(written, job.log)
+        seen = checks.read_facts(facts)
+        made = make_result(job, left, seen, start, end, hidden=[job.key, hub])
         publish(job, made, left)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -146,32 +171,39 @@ def _cache(job: Job) -> Path | None:
     return cache
 
 
-def check_chat(job: Job, env: dict[str, str]) -> None:
-    """Refuse a task with multiple choice for the chat endpoint, which gives no log-likelihoods of
-    a prompt. Raises ConfigError. Says nothing if this harness release cannot tell."""
-    command = harness.output_types_command(job.spec, job.run)
-    try:
-        done = subprocess.run(command, env=env, capture_output=True, timeout=300, check=True)
-        types = json.loads(done.stdout.splitlines()[-1])
-    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
-        return
-    cannot = sorted(name for name, kind in types.items() if kind != "generate_until")
-    if cannot:
-        raise ConfigError([_chat_mistake(job, cannot)])
+def _preflight(job: Job, base: Mapping[str, str]) -> list[Mistake]:
+    return preflight.mistakes(job.server["spec"], job.spec, job.run, job.endpoint.commit, base)
 
 
-def _chat_mistake(job: Job, tasks: list[str]) -> Mistake:
-    named = ", ".join(tasks[:3]) + (f" and {len(tasks) - 3} more" if len(tasks) > 3 else "")
-    return Mistake(
-        str(job.server["spec"].get("source", "")),
-        0,
-        "use_chat_completions",
-        f"the task {job.task} has multiple choice ({named}), which a chat endpoint cannot answer",
-        f"take {job.task} out of `tasks`, or leave out use_chat_completions",
-    )
+def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
+    """Stop unless the server and the harness tokenize the probe texts alike, to the last id. Raises
+    ConfigError."""
+    if job.spec["chat"]:
+        return  # the server tokenizes, after its chat template
+    if preflight.needs_tokenizer(job.spec):
+        env = harness.environment(job.spec, job.run, job.server["spec"], None, base)
+        ours = preflight.tokenizer_facts(job.spec, job.endpoint.commit, env)
+        if not ours:
+            return
+        for special, ids in ((False, ours["plain"]), (True, ours["special"])):
+            for text, wanted in zip(preflight.PROBE, ids, strict=True):
+                found = tokenized(job, text, special)
+                if found is not None and found != wanted:
+                    raise ConfigError([preflight.tokenizer_differs(job.run, text, wanted, found)])
+    elif job.spec["task"]["tokenizer_backend"] == "none":
+        plain, whole = (tokenized(job, "word", special) for special in (False, True))
+        if plain and whole and whole[-len(plain) :] != plain:
+            raise ConfigError([preflight.ends_prompts(job.run, whole[-1])])
 
 
-def _run(job: Job, step: Step, command: list[str], env: dict[str, str], cache: Path | None) -> None:
+def _run(
+    job: Job,
+    step: Step,
+    command: list[str],
+    env: dict[str, str],
+    cache: Path | None,
+    facts: Path,
+) -> None:
     try:
         child.run(
             command,
@@ -185,9 +217,14 @@ def _run(job: Job, step: Step, command: list[str], env: dict[str, str], cache: P
         )
     except child.Ended as ended:
         check_alive(job)
+        if refused := checks.read_facts(facts).refused:
+            raise ConfigError([_refusal(job, refused)]) from ended
         lines = output.telling_of(job.log)
         if any(output.CHAT_CANNOT in line for line in lines):
-            raise ConfigError([_chat_mistake(job, job.spec["task"]["task_name"])]) from ended
+            named = job.spec["task"]["task_name"]
+            raise ConfigError(
+                [preflight.chat_mistake(job.server["spec"], job.task, named)]
+            ) from ended
         if cache and any("sqlite3." in line for line in lines):
             shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run begins afresh
         hint = (
@@ -208,13 +245,32 @@ def _run(job: Job, step: Step, command: list[str], env: dict[str, str], cache: P
         ) from error
 
 
+def _refusal(job: Job, refused: Mapping[str, str]) -> Mistake:
+    task = f"{refused['task']}: " if refused["task"] else ""
+    return Mistake(job.run["source"], 0, "", f"{task}{refused['what']}", refused["hint"])
+
+
 def make_result(
-    job: Job, left: output.Output, start: datetime, end: datetime, hidden: Sequence[str] = ()
+    job: Job,
+    left: output.Output,
+    seen: checks.Facts,
+    start: datetime,
+    end: datetime,
+    hidden: Sequence[str] = (),
 ) -> document.Result:
-    """The result document. hidden: secrets, which it does not show. Raises Failure on a metric that
-    is missing or no finite number, and on fewer documents than the task has."""
+    """The result document. seen: what the wrapper of the harness observed. hidden: secrets, which
+    it does not show. Raises Failure on a metric that is missing or no finite number, on fewer
+    documents than the task has, and where the harness did something else than the spec says."""
     spec, server, data = job.spec, job.server, left.data
     samples = output.check_counts(left, spec["limit"], job.run["log_samples"], job.log)
+    if wrong := checks.differences(spec, left):
+        raise Failure(
+            f"{job.title}: the harness did not do what was requested; no result is written",
+            f"Change {job.run['source']} to what the harness's own task file allows",
+            job.log,
+            wrong,
+        )
+    used = checks.shots(left)
     try:
         metrics = output.metrics(data, list(samples))
         groups = output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])
@@ -269,7 +325,8 @@ def make_result(
             name=job.task,
             task_name=spec["task"]["task_name"],
             versions={k: str(v) for k, v in sorted(data.get("versions", {}).items())},
-            num_fewshot=spec["task"]["num_fewshot"],
+            num_fewshot=checks.requested_shots(spec, used),
+            shots=used,
             gen_kwargs=spec["task"]["gen_kwargs"],
             max_length=harness.max_length(spec, job.endpoint),
             files=spec["task"]["files"],
@@ -291,15 +348,14 @@ def make_result(
             math.ceil((end - start).total_seconds() * 10) / 10,
         ),
         counts=document.Counts(samples, left.requests),
-        git=provenance.git(
-            provenance.deciding(server["spec"], job.run, spec["task"]["files"])
-        ),
+        git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"]["files"])),
         inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
         harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],
         metrics=metrics,
         groups=groups,
         score=score,
+        checks=checks.of(left, seen),
     )
 
 

@@ -1,4 +1,5 @@
-"""bin/fetch: all that a model's server needs and that takes no device: environment, weights.
+"""bin/fetch: all that a model's server needs and that takes no device: environment, weights; and
+whether its tasks can run on it (preflight.py).
 
 Weights on the hub are fetched by the hub's own client, in the environment of the model (hub.py),
 into the hub's cache; what is there is not fetched again, and what broke off goes on. A directory is
@@ -12,12 +13,13 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Mapping
+import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import board, child, hubtoken, paths, prepare
-from benchy.errors import Failure, say
+from benchy import board, child, hubtoken, paths, preflight, prepare
+from benchy.errors import ConfigError, Failure, colour, say
 from benchy.progress import Step
 from benchy.signals import Signals, end_once
 
@@ -35,13 +37,37 @@ def main(argv: list[str]) -> int:
         "nobody and takes what is there.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
-    name = parser.parse_args(argv).model
+    parser.add_argument(
+        "tasks", metavar="TASK", nargs="*", help="tasks to check against the model, if they can run"
+    )
+    parser.add_argument("--limit", type=int, help="of the run: which results the tasks make")
+    args = parser.parse_args(argv)
+    name = args.model
     end_once()
     plan = prepare.prepare(name, Signals(), served_here=False)
-    if not plan.spec.get("path"):
+    if not plan.spec.get("path") or args.tasks:
         with Step(TAG, name, "model", name, board.FETCHING) as step:
-            weights(plan, step)
+            if not plan.spec.get("path"):
+                weights(plan, step)
+            if args.tasks:
+                step.at("check tasks")
+                check(plan.spec, args.tasks, args.limit)
     return 0
+
+
+def check(spec: Mapping[str, Any], tasks: Sequence[str], limit: int | None) -> None:
+    """Report what is wrong with these tasks on the model. Raises ConfigError where none of them is
+    left; the others are evaluated all the same."""
+    commit = prepare.commit(dict(spec))
+    try:
+        wrong = preflight.of_tasks(spec, tasks, limit, commit, hubtoken.of(spec))
+    except (OSError, ValueError) as error:
+        raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
+    found = {mistake for each in wrong.values() for mistake in each}
+    if len(wrong) == len(tasks):
+        raise ConfigError(found)
+    for mistake in sorted(found):
+        print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
 
 
 def weights(plan: prepare.Plan, step: Step) -> None:

@@ -22,6 +22,7 @@ Spec = Mapping[str, Any]
 # The harness tries a request that fails three times in all, with pauses of 1 to 10 s: a server that
 # is gone ends a task within a minute, a hung one within three request_timeouts.
 MAX_RETRIES = 3
+WRAPPER = Path(__file__).with_name("harness_wrapper.py")
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     backend = asked["tokenizer_backend"] or "huggingface"
     args["tokenizer_backend"] = backend
     if backend == "huggingface":
-        args["tokenizer"] = spec["model"]["path"] or spec["model"]["name"]
-        if revision := endpoint.commit or spec["model"]["revision"]:
+        args["tokenizer"], revision = tokenizer(spec, endpoint)
+        if revision:
             args["revision"] = revision
         if spec["options"].get("trust_remote_code"):
             args["trust_remote_code"] = True
@@ -78,18 +79,42 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     return args
 
 
+def tokenizer(spec: Spec, endpoint: Endpoint) -> tuple[str, str | None]:
+    """What the server tokenizes with, and its revision: its option `tokenizer`, else the model."""
+    options = spec["options"]
+    if named := options.get("tokenizer"):
+        return str(paths.home(str(named))), options.get("tokenizer_revision")
+    revision = endpoint.commit or spec["model"]["revision"]
+    return spec["model"]["path"] or spec["model"]["name"], revision
+
+
+def python(spec: Spec) -> str:
+    """The Python of the harness's environment. Not resolved: a symlink followed would leave it."""
+    folder = scratch.folder(spec["task"]["harness_environment"])
+    return str((folder / "bin" / "python").absolute())
+
+
+def settings(spec: Spec, facts: Path, request_fields: Sequence[str] | None) -> dict[str, Any]:
+    """What harness_wrapper.py reads. facts: the file that it appends to; request_fields: the names
+    that a request to the server may have, None if not known."""
+    return {
+        "facts": str(facts.absolute()),
+        "gen_kwargs": spec["task"]["gen_kwargs"],
+        "request_fields": request_fields,
+    }
+
+
 def command(
-    spec: Spec, task: Spec, endpoint: Endpoint, output: Path, cache: Path | None
+    spec: Spec, task: Spec, endpoint: Endpoint, output: Path, cache: Path | None, settings: Path
 ) -> list[str]:
     """The harness's command line. output: the directory that it writes; cache: that of
-    what an interrupted run left, or None. Maps are passed as JSON; no shell sees them."""
+    what an interrupted run left, or None; settings: the wrapper's. Maps are passed as JSON; no
+    shell sees them."""
     asked = spec["task"]
-    python = scratch.folder(asked["harness_environment"]) / "bin" / "python"
     out = [
-        # Not resolved: a symlink followed would leave the environment.
-        str(python.absolute()),
-        "-m",
-        "lm_eval",
+        python(spec),
+        str(WRAPPER),
+        str(settings),
         "--model",
         "local-chat-completions" if spec["chat"] else "local-completions",
         "--model_args",
@@ -164,45 +189,3 @@ def samples_answers(spec: Spec) -> bool:
 
 def dumps(value: object) -> str:
     return json.dumps(value, sort_keys=True, ensure_ascii=False)
-
-
-# The output types of the named tasks and all below them, without loading their data. Run in the
-# harness's environment; prints {"task": "output_type"}.
-OUTPUT_TYPES = """
-import json, sys
-from lm_eval.tasks import TaskManager
-from lm_eval.tasks._yaml_loader import load_yaml
-include, names = sys.argv[1] or None, sys.argv[2:]
-manager = TaskManager(include_path=include)
-found = {}
-def walk(item):
-    name = item if isinstance(item, str) else item.get("task")
-    if not isinstance(name, str) or name in found:
-        return
-    entry = manager.task_index.get(name)
-    if entry is None or entry.yaml_path is None:
-        for member in sorted(entry.tags) if entry else ():
-            walk(member)
-        return
-    config = load_yaml(entry.yaml_path, resolve_func=False)
-    members = config.get("task")
-    if isinstance(members, list):
-        for member in members:
-            walk(member)
-    else:
-        found[name] = config.get("output_type", "generate_until")
-for name in names:
-    walk(name)
-print(json.dumps(found))
-"""
-
-
-def output_types_command(spec: Spec, task: Spec) -> list[str]:
-    python = scratch.folder(spec["task"]["harness_environment"]) / "bin" / "python"
-    return [
-        str(python.absolute()),
-        "-c",
-        OUTPUT_TYPES,
-        task["include_path"] or "",
-        *spec["task"]["task_name"],
-    ]

@@ -179,12 +179,39 @@ def check_endpoint(job: Job) -> None:
 
 
 def _get(job: Job, path: str) -> Any:
+    return _ask(job, "GET", path)
+
+
+def _ask(job: Job, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
     with requests.Session() as session:
         session.trust_env = False  # no proxy stands between us and our own server
         headers = {"Authorization": f"Bearer {job.key}"}
-        answer = session.get(job.url + path, headers=headers, timeout=60)
+        answer = session.request(method, job.url + path, headers=headers, json=body, timeout=60)
         answer.raise_for_status()
         return answer.json()
+
+
+def request_fields(job: Job) -> list[str] | None:
+    """The names that a request to this server may have, by its own description (/openapi.json);
+    None where it has none."""
+    name = "ChatCompletionRequest" if job.spec["chat"] else "CompletionRequest"
+    try:
+        found = _get(job, "/openapi.json")["components"]["schemas"][name]["properties"]
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return None
+    return sorted(found)
+
+
+def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
+    """The token ids of a text by the server; None where it has no /tokenize. special: add the
+    special tokens that its tokenizer adds."""
+    body = {
+        "model": job.server["served_model"], "prompt": text, "add_special_tokens": special
+    }  # fmt: skip
+    try:
+        return list(_ask(job, "POST", "/tokenize", body)["tokens"])
+    except (requests.RequestException, ValueError, KeyError, TypeError):
+        return None
 
 
 def check_alive(job: Job) -> None:

@@ -9,7 +9,7 @@ import contextlib
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -24,13 +24,16 @@ CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 class Output:
     """What the harness left. data: its results file; files: everything, relative to `directory`;
     requests: how many the model was asked, None where samples were not logged; samples: documents
-    logged for each task."""
+    logged for each task; answers: for each task, texts given as answers, and how many of these are
+    empty or blank; hashes: for each task, the harness's hash of each document."""
 
     directory: Path
     data: dict[str, Any]
     files: tuple[Path, ...]
     requests: int | None
     samples: dict[str, int]
+    answers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    hashes: dict[str, list[str]] = field(default_factory=dict)
 
 
 def read_output(directory: Path, log: Path) -> Output:
@@ -49,34 +52,53 @@ def read_output(directory: Path, log: Path) -> Output:
     if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
         raise Failure("the harness's results file has no n-samples", log=log)
     samples: dict[str, int] = {}
+    answers: dict[str, tuple[int, int]] = {}
+    hashes: dict[str, list[str]] = {}
     requests: int | None = None
     for task in data["n-samples"]:
         pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
         for path in directory.rglob("samples_*.jsonl"):
             if pattern.fullmatch(path.name):
                 try:
-                    documents, asked = _count(path)
+                    counted = _count(path)
                 except (ValueError, KeyError, TypeError) as error:
                     raise Failure(
                         f"{path.name} of the harness is damaged: {error}", log=log
                     ) from error
-                samples[task] = documents
-                requests = (requests or 0) + asked
+                samples[task], answers[task] = len(counted.requests), counted.answers
+                hashes[task] = counted.hashes
+                requests = (requests or 0) + sum(counted.requests.values())
     files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
-    return Output(directory, data, files, requests, samples)
+    return Output(directory, data, files, requests, samples, answers, hashes)
 
 
-def _count(path: Path) -> tuple[int, int]:
-    """Documents and requests in a samples file; a document has one line for each filter."""
+@dataclass
+class _Counted:
+    """A samples file. requests: document → how many it took; answers: texts, and empty ones."""
+
+    requests: dict[Any, int]
+    answers: tuple[int, int]
+    hashes: list[str]
+
+
+def _count(path: Path) -> _Counted:
+    """What a samples file holds; a document has one line for each filter."""
     seen: dict[Any, int] = {}
+    hashes: list[str] = []
+    texts = empty = 0
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             sample = json.loads(line)
+            if sample["doc_id"] in seen:
+                continue
             answers = sample.get("resps") or []
-            seen[sample["doc_id"]] = sum(
-                len(answer) if isinstance(answer, list) else 1 for answer in answers
-            )
-    return len(seen), sum(seen.values())
+            each = [a for one in answers for a in (one if isinstance(one, list) else [one])]
+            words = [answer for answer in each if isinstance(answer, str)]
+            texts += len(words)
+            empty += sum(not word.strip() for word in words)
+            hashes.append(str(sample.get("doc_hash", "")))
+            seen[sample["doc_id"]] = len(each)
+    return _Counted(seen, (texts, empty), hashes)
 
 
 def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:

@@ -156,6 +156,8 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
         env.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if spec.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
+    for name, value in (spec.get("caps") or {}).items():
+        env.setdefault(name, str(value))
     env.update({name: str(value) for name, value in (spec.get("variables") or {}).items()})
     if spec["device"] == "gpu":
         # Indices as nvidia-smi counts: vLLM before 0.9 can't read UUIDs here.

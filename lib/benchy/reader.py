@@ -164,6 +164,8 @@ class Reader:
                     "neutral": [*model.neutral, *engine.neutral],
                     "gone": [*model.gone, *engine.gone],
                     "unsupported": [*model.unsupported, *engine.unsupported],
+                    "caps": {**model.caps, **engine.caps},
+                    "request_options": [*model.request_options, *engine.request_options],
                 }
                 out[name] = engine.model_copy(update=taken), document
         return out

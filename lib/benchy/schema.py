@@ -441,13 +441,26 @@ class Engine(Strict):
         [], "in place of command on the nodes after the first; Jinja, of model", "no"
     )
     variables: Variables = key({}, "environment variables of the server", "yes")
+    caps: Variables = key(
+        {},
+        "environment variables of the server that lift caps on requests: they admit a "
+        "request that it would refuse, and change no answer",
+        "no",
+    )
+    request_options: list[Annotated[str, Field(pattern=OPTION)]] = key(
+        [],
+        "names that a request to some release may have; a generation argument of another name is a "
+        "mistake; none: not known",
+        "no",
+    )
     options: dict[str, Any] = key({}, "default options; one that a release lacks is left away")
     neutral: list[str] = key([], "options that cannot change an answer", "no")
     gone: list[Gone] = key([], "options that newer releases no longer have", "no")
     unsupported: list[Unsupported] = key([], "options that no model may set", "no")
     like: Name | None = key(
         None,
-        "an engine with the same options: its `neutral`, `gone` and `unsupported` hold here too",
+        "an engine with the same options: its `neutral`, `gone`, `unsupported`, `caps` and "
+        "`request_options` hold here too",
         "no",
     )
     python: Specifier | None = key(None, "Pythons that its environments may have", "lock")

@@ -61,6 +61,7 @@ def server(
         "options": model.options,
         "defaults": model.defaults,
         "variables": model.variables,
+        **({"caps": engine.caps} if engine.caps else {}),
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
         "where": origin.of_model(model, house),
         "inputs": _inputs_of_model(model, house, neutral),

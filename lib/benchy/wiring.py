@@ -73,7 +73,7 @@ def dispatch_all(
             lambda: graph.again()["models"],
             left,
             lambda target: graph.command(target, frozen=True),
-            lambda name: [] if ready(name) and not fetch_only else ["bin/fetch", name],
+            lambda name: fetching(name, results.get(name, ()), selection.plan["limit"], fetch_only),
             serving,
         ),
         selection.plan["models"],
@@ -176,9 +176,16 @@ def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> st
     return " · ".join([*parts, span(tally.seconds)])
 
 
-def ready(name: str) -> bool:
-    """Is there nothing to fetch for a model?"""
-    return fetch.there(server_spec(name))
+def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: bool) -> list[str]:
+    """The command that makes a model ready to be served and checks the tasks of these results;
+    [] where there is nothing to do."""
+    from benchy import preflight  # noqa: PLC0415 - what a run with nothing to do has no need of
+
+    spec, tasks = server_spec(name), [target.split("/")[-2] for target in targets]
+    ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, prepare.commit(spec))
+    if ready and not fetch_only:
+        return []
+    return ["bin/fetch", name, *tasks, *([f"--limit={limit}"] if limit else [])]
 
 
 def job_slots(makeflags: str) -> int | None:

@@ -19,6 +19,7 @@ from benchy.progress import Step
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
+SETTINGS = Path("settings.json")
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -108,21 +109,23 @@ def test_chat_needs_no_tokenizer_and_goes_to_its_own_endpoint() -> None:
     args = harness.model_args(spec(chat=True), how(), ENDPOINT)
     assert args["base_url"].endswith("/v1/chat/completions")
     assert "tokenizer" not in args
-    command = harness.command(spec(chat=True), how(), ENDPOINT, Path("out"), None)
+    command = harness.command(spec(chat=True), how(), ENDPOINT, Path("out"), None, SETTINGS)
     assert "local-chat-completions" in command and "--apply_chat_template" in command
 
 
 def test_values_with_commas_and_blanks_arrive_whole() -> None:
     kwargs = {"until": ["a, b", '"c" = d'], "temperature": 0}
     odd = spec(model__path="a dir,with=signs", task__gen_kwargs=kwargs, limit=3)
-    command = harness.command(odd, how(include_path="x y"), ENDPOINT, Path("o p"), Path("c"))
+    command = harness.command(
+        odd, how(include_path="x y"), ENDPOINT, Path("o p"), Path("c"), SETTINGS
+    )
     assert json.loads(command[command.index("--gen_kwargs") + 1]) == kwargs
     sent = json.loads(command[command.index("--model_args") + 1])
     assert sent["tokenizer"] == "a dir,with=signs"
     assert {"--limit=3", "--include_path=x y", "--output_path=o p", "--seed=7"} <= set(command)
     assert "--tasks=benchy_smoke" in command and "--num_fewshot=0" not in command
     assert "--num_fewshot=0" in harness.command(
-        spec(task__num_fewshot=0), how(), ENDPOINT, Path("o"), None
+        spec(task__num_fewshot=0), how(), ENDPOINT, Path("o"), None, SETTINGS
     )
 
 
@@ -136,7 +139,8 @@ def test_the_key_is_in_the_environment_alone() -> None:
     )
     assert not [k for k in env if k.startswith(("BENCHY", "MAKE"))]
     assert "HF_HUB_OFFLINE" not in env
-    assert KEY not in " ".join(harness.command(spec(), how(), ENDPOINT, Path("o"), None))
+    command = harness.command(spec(), how(), ENDPOINT, Path("o"), None, SETTINGS)
+    assert KEY not in " ".join(command)
 
 
 def test_environment_offline_and_trusted_data() -> None:
