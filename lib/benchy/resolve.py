@@ -290,7 +290,7 @@ def _resolve(spec: Spec) -> str:
     if young:
         verb = "are" if len(young) > 1 else "is"
         what += f": {', '.join(map(str, young))} {verb} younger than the cutoff"
-        mend, page = would, 36
+        mend, page = would, 37
     elif any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
         mend = "set pip's find-links or index-url to where torch for CPUs is"
         page = 35
