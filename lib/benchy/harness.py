@@ -115,6 +115,8 @@ def command(
         python(spec),
         str(WRAPPER),
         str(settings),
+        "-m",
+        "lm_eval",
         "--model",
         "local-chat-completions" if spec["chat"] else "local-completions",
         "--model_args",

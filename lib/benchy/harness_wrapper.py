@@ -1,6 +1,6 @@
 """Runs lm-evaluation-harness with its client of the completions API corrected and observed.
 
-    ENV/bin/python lib/benchy/harness_wrapper.py SETTINGS.json HARNESS-ARGUMENT…
+    ENV/bin/python lib/benchy/harness_wrapper.py SETTINGS.json -m lm_eval ARGUMENT…
 
 Runs in the harness's own environment and imports nothing of benchy. SETTINGS.json:
 {"facts": path of the file to append to, "gen_kwargs": those of benchy's task file,
@@ -444,7 +444,7 @@ def install(facts: Facts, ours: dict[str, Any], fields: Sequence[str] | None) ->
 def main(argv: list[str]) -> int:
     settings = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     sys.path[0] = ""  # as `python -m lm_eval` has it; benchy's own modules are not to be found
-    sys.argv = ["lm_eval", *argv[1:]]
+    sys.argv = ["lm_eval", *argv[3:]]  # after "-m lm_eval", by which people find it in ps
     facts = Facts(settings["facts"])
     try:
         install(facts, settings["gen_kwargs"], settings["request_fields"])
