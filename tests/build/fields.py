@@ -73,6 +73,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "command": ["-m", "other"], "variables": {"B": "c"}, "options": {"seed": 1},
         "nodes": ["--nnodes={{ nodes }}"], "follower": ["-m", "other"],
         "unsupported": [{"options": ["x"], "why": "a", "use": "b"}],
+        "caps": {"STANDIN_CAP": "9"}, "request_options": ["top_p"],
         "neutral": ["seed"], "gone": [{"options": ["x"], "since": "9.0"}], "like": "standin_gpu",
         "python": ">=3.10", "cutoff": "2026-01-02", "index": "https://example.org/simple",
         "slack_days": 9, "torch_backend": "cpu", "drop": ["never-asked-for"],
