@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchy import harness_wrapper
 from benchy.harness import Spec
 from benchy.output import Output
 from benchy.result import Checks
@@ -135,20 +136,18 @@ def differences(spec: Spec, output: Output) -> list[str]:
             out.append(f"{task}: repeats: {config['repeats']} answers were scored as one")
         if config.get("output_type") == "generate_until":
             given = config.get("generation_kwargs") or {}
-            out += [
-                f"{task}: gen_kwargs.{key}: {value!r} was requested, the harness used "
-                f"{given.get(key)!r}"
-                for key, value in asked["gen_kwargs"].items()
-                if value is not None and not _same(key, value, given)
-            ]
+            out += [f"{task}: {line}" for line in _arguments(given, asked["gen_kwargs"])]
     return out
 
 
-def _same(key: str, value: Any, given: Mapping[str, Any]) -> bool:
-    if key == "until":
-        wanted = [value] if isinstance(value, str) else list(value)
-        used = given.get("until") or []
-        return set(wanted) <= set([used] if isinstance(used, str) else used)
-    if key == "do_sample" or (key == "temperature" and not given.get("do_sample", True)):
-        return bool(given.get(key)) == bool(value) or not value
-    return bool(given.get(key) == value)
+def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Requested generation arguments that are not among those that the harness says it used."""
+    if not ours:
+        return []
+    used = harness_wrapper.normalized("", dict(given), {})
+    wanted = harness_wrapper.normalized("", {**given, **ours}, dict(ours))
+    return [
+        f"gen_kwargs.{key}: {wanted.get(key)!r} was requested, the harness used {used.get(key)!r}"
+        for key in sorted({*wanted, *used})
+        if wanted.get(key) != used.get(key)
+    ]

@@ -268,11 +268,11 @@ def tokenizer_mistakes(
     release = next((p.version for p in packages if p.name == "transformers"), "")
     what = f"the tokenizer of {name} can't be loaded in {env}"
     what += f" (transformers {release})" if release else ""
-    hint = f"{facts['error'].splitlines()[0][:200]}\n"
+    what += f": {facts['error'].splitlines()[0][:200]}"
     if not _has_tokenizer(Path(name)):
-        hint += "the model has no tokenizer: name one with tokenizer: in the model's overrides"
+        hint = "the model has no tokenizer: name one with tokenizer: in the model's overrides"
         return [Mistake(server["source"], 0, "model.name", what, hint)]
-    hint += f"take a pin of transformers out of {how['source']} (extra_packages), or change it"
+    hint = f"take a pin of transformers out of {how['source']} (extra_packages), or change it"
     return [mistake(how, "extra_packages", what, hint)]
 
 

@@ -1,0 +1,89 @@
+"""What a task did, held against what was requested; what was seen of its prompts and answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import checks, reader
+from benchy.output import Output
+
+
+def output(shots: int = 0, **kwargs: Any) -> Output:
+    data = {
+        "n-samples": {"t": {"original": 4, "effective": 4}},
+        "n-shot": {"t": shots, "group": shots},
+        "configs": {"t": {"output_type": "generate_until", "generation_kwargs": kwargs}},
+        "config": {"limit": None, "random_seed": 7, "fewshot_seed": 7},
+    }
+    return Output(Path(), data, (), 4, {"t": 4}, {"t": (4, 3)}, {"t": ["a", "b", "c", "d"]})
+
+
+def spec(num_fewshot: int | None = None, **gen_kwargs: Any) -> dict[str, Any]:
+    task = {"num_fewshot": num_fewshot, "gen_kwargs": gen_kwargs, "seed": 7, "task_name": ["t"]}
+    return {"task": task, "limit": None}
+
+
+def test_what_was_requested_was_done() -> None:
+    done = output(3, max_gen_toks=400, until=["x"], do_sample=False, temperature=0.0)
+    assert checks.differences(spec(3, max_new_tokens=400), done) == []
+    assert checks.differences(spec(3, max_gen_toks=400, until="x", foo=None), done) == []
+    assert checks.requested_shots(spec(3), checks.shots(done)) == 3
+
+
+def test_a_difference_is_named() -> None:
+    done = output(0, max_gen_toks=256, do_sample=False)
+    (line,) = checks.differences(spec(3), done)
+    assert line.startswith("num_fewshot: 3 was requested")
+    (line,) = checks.differences(spec(max_new_tokens=400), done)
+    assert "max_gen_toks: 400 was requested, the harness used 256" in line
+    assert checks.requested_shots(spec(3), checks.shots(done)) is None
+    other = spec()
+    other["task"]["seed"] = 8
+    assert len(checks.differences(other, done)) == 2
+
+
+def test_facts_are_counted(tmp_path: Path) -> None:
+    path = tmp_path / "facts.jsonl"
+    facts: list[dict[str, Any]] = [
+        {"kind": "client"},
+        {"kind": "truncated", "task": "t", "doc": 1, "request": 0},
+        {"kind": "truncated", "task": "t", "doc": 1, "request": 1},
+        {"kind": "null", "task": "t", "doc": 2},
+        {"kind": "examples", "task": "t"},
+        {"kind": "leaked", "task": "t", "doc": "b"},
+        {"kind": "leaked", "task": "t", "doc": "of a document beyond the limit"},
+        {"kind": "refused", "task": "t", "what": "w", "hint": "h"},
+    ]
+    lines = [json.dumps(fact) for fact in facts]
+    path.write_text("\n".join([*lines, *lines, '{"kind": "trunc']))
+    seen = checks.read_facts(path)
+    assert seen.refused == {"task": "t", "what": "w", "hint": "h"}
+    found = checks.of(output(3), seen)["t"]
+    assert (found.prompts, found.truncated, found.leaked) == (4, 1, 1)
+    assert (found.answers, found.empty, found.null) == (4, 3, 1)
+    checks.forget_refusals(path)
+    assert checks.read_facts(path).refused is None and checks.read_facts(path).client
+
+
+def test_what_was_not_observed_is_not_known(tmp_path: Path) -> None:
+    found = checks.of(output(3), checks.read_facts(tmp_path / "none"))["t"]
+    assert (found.truncated, found.leaked, found.null) == (None, None, None)
+    assert found.empty == 3
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "names"),
+    [
+        ({"n": 2, "best_of": 1}, ["n"]),
+        ({"echo": True, "max_length": 5}, ["echo", "max_length"]),
+        ({"do_sample": True}, ["do_sample"]),
+        ({"do_sample": False, "temperature": 0.7}, ["temperature"]),
+        ({"do_sample": True, "temperature": 0.7, "max_new_tokens": 5, "top_p": 0.9}, []),
+    ],
+)
+def test_arguments_that_no_harness_could_obey(kwargs: dict[str, Any], names: list[str]) -> None:
+    assert [name for name, _, _ in reader.refused_arguments(kwargs)] == names
