@@ -43,14 +43,15 @@ def does_not_import() -> bytes:
 
 class Shaky(Index):
     """An index that tells a wheel's metadata apart (PEP 658), so that the wheel is only fetched to
-    be installed. wrong: its bytes are others than promised."""
+    be installed. wrong: its bytes are others than promised; requires: lines of its metadata."""
 
     wrong = False
+    requires = ""
 
     def answer(self, path: str) -> tuple[str, bytes] | None:
         if path.endswith(".metadata"):
             self.asked.append(path)
-            return "text/plain", METADATA.encode()
+            return "text/plain", (METADATA + self.requires).encode()
         found = super().answer(path)
         if found and path.endswith(FILE) and self.wrong:
             return found[0], does_not_import()
@@ -79,9 +80,9 @@ def through(index: Index, tree: Tree) -> dict[str, str]:
 
 @contextlib.contextmanager
 def does_not_resolve(index: Shaky, tree: Tree) -> Iterator[None]:
-    files = index.projects.pop("standin-engine")
+    index.requires = "Requires-Dist: standin-gone-from-the-index==0.1.16\n"
     yield
-    index.projects["standin-engine"] = files
+    index.requires = ""
 
 
 @contextlib.contextmanager
