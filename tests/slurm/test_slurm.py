@@ -326,7 +326,7 @@ def pythons(house: House) -> dict[str, str]:
     """Module → the Python that runs it, of engines and harnesses."""
     found = {}
     for words in house.processes().values():
-        if match := re.match(r"(\S+/bin/python) (-m (?:standin_engine|lm_eval))\b", words):
+        if match := re.match(r"(\S+/bin/python) .*?(-m (?:standin_engine|lm_eval))\b", words):
             found[match[2]] = match[1]
     return found
 
