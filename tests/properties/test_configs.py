@@ -209,6 +209,8 @@ def tally_() -> Iterator[Tally]:
 
 @pytest.fixture(name="root")
 def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    tmp_path /= "beside/nothing"  # else ".." in a file means what other tests made: gigabytes
+    tmp_path.mkdir(parents=True)
     for name in ("mk", "lib", "bin", "uv.lock"):
         (tmp_path / name).symlink_to(ROOT / name)
     for name, text in BASE.items():

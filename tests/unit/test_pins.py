@@ -95,7 +95,7 @@ def test_a_pin_that_does_not_fit_says_which_cutoff_would(index: Index) -> None:
         environment.ensure_lock(spec("5.0.0", "other"))
     assert "transformers 5.0.0 (2025-06-01)" in told.value.what
     assert told.value.mend == 'everything as of another day resolves: cutoff: "2025-06-09"'
-    assert (told.value.page, told.value.kind) == (36, "")
+    assert (told.value.page, told.value.kind) == (37, "")
     with pytest.raises(Failure, match="younger than the cutoff") as told:
         environment.ensure_lock(spec("5.0.0", "hub<2"))
     assert told.value.mend.startswith("no cutoff makes it resolve")
