@@ -3,12 +3,20 @@
 python := .venv/bin/python
 scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.sh)
 
-.PHONY: test test-faults test-properties bench lint schema clean distclean lock-main
+.PHONY: test test-real test-all test-faults test-properties bench lint schema clean distclean lock-main
 
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'. Most tests are about real processes, on a
-# machine that may be slow just then: what fails once is tried once more, and both are told.
+# machine that may be slow just then: what fails once is tried once more, and both are reported.
+# What has directories and leases of its own runs two at a time; real vLLM, Slurm and the browser one
+# after another.
+logic := tests/unit tests/golden tests/properties tests/build tests/faults
 test: $(dev)
-	@$(python) -m pytest --reruns 1 $(ARGS)
+	@$(python) -m pytest --reruns 1 $(if $(ARGS),$(ARGS),-n 2 $(logic))
+
+test-real: $(dev)
+	@$(python) -m pytest --reruns 1 tests/page tests/slurm tests/e2e
+
+test-all: test-real test
 
 # Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
 test-faults: $(dev)
@@ -48,7 +56,8 @@ distclean: clean
 	rm -rf venvs .venv .uv
 
 help::
-	@echo '  make test, make lint          all tests; all checks [ARGS="…" for pytest]'
+	@echo '  make test, make lint          tests that need no vLLM; all checks [ARGS="…" for pytest]'
+	@echo '  make test-all                 also real vLLM, Slurm, a browser: an hour'
 	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
 	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'
 	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'

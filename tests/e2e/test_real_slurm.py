@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clone import RESULT, read, survivors
+from clone import RESULT, make, read, survivors
 
 sys.path.append(str(Path(__file__).parents[1] / "slurm"))
 from cluster import Cluster, missing
@@ -43,6 +43,14 @@ def cluster() -> Iterator[Cluster]:
     finally:
         made.stop()
         shutil.rmtree(base, ignore_errors=True)
+
+
+@pytest.fixture(autouse=True)
+def alone(tree: Path) -> None:
+    """The quickstart's result without a launcher, which is what a job's is compared with."""
+    if not (tree / RESULT).exists():
+        done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
+        assert done.returncode == 0, done.stderr[-3000:]
 
 
 def evaluate(tree: Path, cluster: Cluster, config: str) -> None:
