@@ -57,7 +57,7 @@ distclean: clean
 
 help::
 	@echo '  make test, make lint          tests that need no vLLM; all checks [ARGS="…" for pytest]'
-	@echo '  make test-all                 also real vLLM, Slurm, a browser: an hour'
+	@echo '  make test-real, make test-all   real vLLM, Slurm, a browser; with make test: an hour'
 	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
 	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'
 	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'
