@@ -19,7 +19,8 @@ if (ROOT / ".uv" / "bin" / "uv").exists():
 # The tests' makes are nobody's sub-makes, and no knob of the caller's is theirs.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
              "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE",
-             "TARGET", "V"):  # fmt: skip
+             "TARGET", "V",
+             "COLUMNS", "LINES"):  # fmt: skip  # pytest-xdist's, and not those of a test's terminal
     os.environ.pop(name, None)
 
 

@@ -77,7 +77,7 @@ def test_live_lines_stand_below_what_is_finished(
 
     def both() -> bool:
         busy = [line for line in shown.display() if line.startswith("  EVAL    limit-2/")]
-        # Nothing below the line of the whole. What was read may end within a frame: the next has it.
+        # Nothing below the line of the whole. What was read may end within a frame.
         last = next((line for line in reversed(shown.display()) if line), "")
         return len(busy) >= 2 and bool(re.match(r"\s+0 of 4 results", last))
 
