@@ -7,7 +7,7 @@ no data and asks no server.
 Runs in the harness's own environment and imports nothing of benchy. Prints one line of JSON, last.
 
 tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats",
-"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "missing_files"}},
+"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files"}},
 "groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text}}. Of a task
 that is a Python class only its name is known: {}. A harness with other code (before 0.4.12) gives
 {"tasks": {subtask: {"output_type"}}} or {}.
@@ -131,12 +131,12 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
                 isinstance(examples, dict) and (examples.get("split") or examples.get("samples")),
             )
         ),
-        "missing_files": missing_files(config),
+        "data_files": data_files(config),
     }
 
 
-def missing_files(config: dict[str, Any]) -> list[str]:
-    """Local data files that the configuration names and that are not there."""
+def data_files(config: dict[str, Any]) -> list[str]:
+    """Local data files that the configuration names."""
     kwargs = config.get("dataset_kwargs") or {}
     if config.get("dataset_path") not in ("json", "csv", "parquet", "text"):
         return []
@@ -145,7 +145,7 @@ def missing_files(config: dict[str, Any]) -> list[str]:
     flat = [f for one in named for f in (one if isinstance(one, list) else [one])]
     local = [f for f in flat if isinstance(f, str) and "://" not in f and "*" not in f]
     folder = Path(kwargs.get("data_dir") or "")
-    return [f for f in local if not (folder / f).exists()]
+    return [str(folder / f) for f in local]
 
 
 def output_types(names: list[str], include: str | None) -> dict[str, Any]:

@@ -3,6 +3,7 @@ files, and from what its environment makes of the model's tokenizer.
 
 Runs harness_facts.py in the harness's environment, once for each set of tasks and each tokenizer;
 its answers are kept in build/preflight/KEY.json, where KEY is a hash of all that they depend on.
+An error is not kept: the hub may have been out of reach.
 `bin/fetch MODEL TASK…` asks before a lease, bin/eval once more before its first request.
 """
 
@@ -37,6 +38,9 @@ PROBE = (
     "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
     "<s>[INST] Hi [/INST]</s>",
 )
+# Errors of the hub's client, which transformers passes on as OSError.
+UNREACHED = ("OSError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError",
+             "SSLError", "LocalEntryNotFoundError", "HfHubHTTPError", "GatedRepoError")  # fmt: skip
 # Files of a model that are no part of its tokenizer, by their size.
 WEIGHTS = 64 << 20
 
@@ -133,7 +137,8 @@ def _ask(spec: Spec, question: Question, env: Mapping[str, str]) -> Facts:
             found: Facts = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return {}
-        content.write(path, json.dumps(found, sort_keys=True))
+        if not found.get("error") and not found.get("errors"):
+            content.write(path, json.dumps(found, sort_keys=True))
     return found
 
 
@@ -166,7 +171,7 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
             found.append(chat_mistake(server, name, cannot))
     known = {task: each for task, each in tasks.items() if "repeats" in each}
     for task, each in known.items():
-        for file in each["missing_files"]:
+        for file in (f for f in each["data_files"] if not Path(f).exists()):
             wrong("task_name", f"{task}: its data file {file} is missing", "correct data_files")
         if each["repeats"] != 1:
             what = f"{task}: repeats: {each['repeats']} would give one answer several times"
@@ -271,6 +276,9 @@ def tokenizer_mistakes(
     what += f": {facts['error'].splitlines()[0][:200]}"
     if not _has_tokenizer(Path(name)):
         hint = "the model has no tokenizer: name one with tokenizer: in the model's overrides"
+        return [Mistake(server["source"], 0, "model.name", what, hint)]
+    if not Path(name).is_dir() and facts["error"].startswith(UNREACHED):
+        hint = "the hub did not give it: check the name, the token (HF_TOKEN) and the network"
         return [Mistake(server["source"], 0, "model.name", what, hint)]
     hint = f"take a pin of transformers out of {how['source']} (extra_packages), or change it"
     return [mistake(how, "extra_packages", what, hint)]

@@ -1,10 +1,13 @@
 """Recomputes each request of a result by transformers alone, from the samples that were logged.
 
-    ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR SAMPLES.jsonl KIND
+    ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR SAMPLES.jsonl KIND CONTEXT
 
-KIND: choice, answer, chat or rolling. Written from the definitions, with nothing of the harness or
-of vLLM: each token of a choice given all before it; greedy decoding token by token; each token of a
-text once, the first given the token that begins a text. Prints a JSON list of [logged, recomputed].
+KIND: choice, answer, chat or rolling; CONTEXT: the server's max_model_len, in tokens. Written from
+the definitions, with nothing of the harness or of vLLM: each token of a choice given all before it;
+greedy decoding token by token; each token of a text once, the first given the token that begins a
+text. What does not fit loses its left end: a prompt leaves room for its answer, a choice for the
+one token that the server generates; a text is divided into windows, of which each begins with the
+last token of the one before. Prints a JSON list of [logged, recomputed].
 """
 
 from __future__ import annotations
@@ -19,6 +22,7 @@ def main(argv: list[str]) -> None:
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
+    context_length = int(argv[3])
     tokenizer = AutoTokenizer.from_pretrained(argv[0])
     model = AutoModelForCausalLM.from_pretrained(argv[0], dtype=torch.float32).eval()
     # What is put before each text: nothing but a beginning-of-sequence token belongs there.
@@ -42,7 +46,17 @@ def main(argv: list[str]) -> None:
             return scored([tokenizer.bos_token_id, *plain(answer)], 1)
         kept = context.rstrip()  # a space before an answer belongs to its first word
         whole = [*start, *plain(context + answer)]
-        return scored(whole, len(start) + len(plain(kept)))
+        cut = max(0, len(whole) - (context_length - 1))
+        return scored(whole[cut:], len(start) + len(plain(kept)) - cut)
+
+    def whole_text(text: str) -> float:
+        tokens, total = plain(text), 0.0
+        most = context_length - 2  # without the token before it and the one that is generated
+        for begin in range(0, len(tokens), most):
+            end = min(begin + most, len(tokens))
+            before = tokens[max(0, end - most - 1) : begin] if begin else [tokenizer.bos_token_id]
+            total += scored([*before, *tokens[begin:end]], len(before))
+        return total
 
     def continued(tokens: list[int], stops: list[str], most: int) -> str:
         begun = len(tokens)
@@ -66,7 +80,7 @@ def main(argv: list[str]) -> None:
                 pairs.append([float(got[0]), choice(first, rest[0])])
             elif argv[2] == "rolling":
                 value = got[0] if isinstance(got, list) else got
-                pairs.append([float(value), scored([tokenizer.bos_token_id, *plain(first)], 1)])
+                pairs.append([float(value), whole_text(first)])
             else:
                 kwargs = rest[0]
                 if argv[2] == "chat":
@@ -76,7 +90,7 @@ def main(argv: list[str]) -> None:
                     )
                     tokens = plain(text)
                 else:
-                    tokens = [*start, *plain(first)]
+                    tokens = [*start, *plain(first)][kwargs["max_gen_toks"] - context_length :]
                 pairs.append([got, continued(tokens, kwargs["until"], kwargs["max_gen_toks"])])
     json.dump(pairs, sys.stdout)
 

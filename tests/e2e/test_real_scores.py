@@ -1,5 +1,6 @@
 """Numbers of a real model on real vLLM, request by request, against transformers alone: tokenizers
-that put nothing, BOS or EOS around a text; multiple choice, answers, chat, perplexity."""
+that put nothing, BOS or EOS around a text; multiple choice, answers, chat, perplexity; prompts and
+texts that are longer than the context."""
 
 from __future__ import annotations
 
@@ -31,6 +32,8 @@ TEXTS = [
     "The quick brown fox jumps over the lazy dog.", "Short.",
     "El río pasa por la ciudad y sigue hasta el mar. ¿Dónde está el puente? 🙂",
 ]  # fmt: skip
+CONTEXT = 512  # tokens
+LONG = " ".join(f"On day {n} the river was {n % 7} metres deep." for n in range(80))  # 1000 tokens
 COMMON = "test_split: test\ndataset_path: json\n"
 TASKS = {
     "choice": "output_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_choice: '{{c}}'\n"
@@ -79,9 +82,12 @@ def lay(tree: Path, models: Path) -> None:
     data: dict[str, list[dict[str, Any]]] = {
         "choice": [{"q": q, "c": c} for q, c in CHOICES],
         "answer": [{"q": q} for q in QUESTIONS],
-        "rolling": [{"q": text} for text in TEXTS],
+        "rolling": [{"q": text} for text in [*TEXTS, LONG]],
+        "long_choice": [{"q": f"{LONG} On day 80 it was", "c": [" 3", " 4 metres deep.", " red"]}],
+        "long_answer": [{"q": f"{LONG} On day 80 it was"}],
     }
-    for name, text in TASKS.items():
+    tasks = {**TASKS, **{f"long_{name}": TASKS[name] for name in ("choice", "answer")}}
+    for name, text in tasks.items():
         rows = "".join(json.dumps(row) + "\n" for row in data[name])
         (folder / f"{name}.jsonl").write_text(rows)
         file = f"configs/tasks/scores/{name}.jsonl"
@@ -92,12 +98,12 @@ def lay(tree: Path, models: Path) -> None:
             f"task_name: scores_{name}\ninclude_path: configs/tasks/scores\noffline: true\n"
         )
     for name, chat in (("plain", False), ("bos", False), ("eos", False), ("chat", True)):
-        tasks = ["scores_answer"] if chat else [f"scores_{task}" for task in TASKS]
+        asked = ["scores_answer"] if chat else [f"scores_{task}" for task in tasks]
         (tree / f"configs/scores-{name}.yaml").write_text(
             f"model: {{name: {json.dumps(str(models / ('plain' if chat else name)))}}}\n"
             "vllm:\n  provider_config: vllm_cpu\n  overrides:\n    vllm_version: '0.32.0'\n"
-            "    dtype: float32\n    max_model_len: 512\n"
-            f"use_chat_completions: {str(chat).lower()}\ntasks: {json.dumps(tasks)}\n"
+            f"    dtype: float32\n    max_model_len: {CONTEXT}\n"
+            f"use_chat_completions: {str(chat).lower()}\ntasks: {json.dumps(asked)}\n"
         )
 
 
@@ -108,20 +114,23 @@ def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> N
     python, compared = str(tree / "venvs/vllm_cpu_0_32_0/bin/python"), 0
     for folder in sorted((tree / "results").glob("scores-*/scores_*")):
         model = folder.parent.name.removeprefix("scores-")
-        kind = "chat" if model == "chat" else folder.name.removeprefix("scores_")
+        task = folder.name.removeprefix("scores_")
+        kind = "chat" if model == "chat" else task.removeprefix("long_")
         (samples,) = folder.glob("harness/*/samples_*.jsonl")
         weights = models / ("plain" if model == "chat" else model)
         script = str(Path(__file__).with_name("samples_reference.py"))
         answer = subprocess.run(
-            [python, script, str(weights), str(samples), kind], capture_output=True, text=True
-        )
+            [python, script, str(weights), str(samples), kind, str(CONTEXT)],
+            capture_output=True, text=True,
+        )  # fmt: skip
         assert answer.returncode == 0, answer.stderr[-3000:]
         pairs = json.loads(answer.stdout)
         for ours, theirs in pairs:
             expected = theirs if isinstance(theirs, str) else pytest.approx(theirs, abs=1e-3)
-            assert ours == expected, (model, kind)
+            assert ours == expected, (model, task)
         compared += len(pairs)
         made = read(tree, f"{folder.relative_to(tree)}/results.json")
         (checks,) = made["checks"].values()
-        assert checks["truncated"] == 0 and checks["leaked"] == 0, (model, kind)
-    assert compared == 3 * (14 + len(QUESTIONS) + len(TEXTS)) + len(QUESTIONS)
+        assert checks["leaked"] == 0, (model, task)
+        assert checks["truncated"] == int(task.startswith("long_")), (model, task)
+    assert compared == 3 * (14 + 3 + len(QUESTIONS) + 1 + len(TEXTS) + 1) + len(QUESTIONS)

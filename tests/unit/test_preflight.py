@@ -1,0 +1,164 @@
+"""What is found wrong with a task on a model before a device is taken, from the harness's facts."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import harness_facts, preflight
+
+
+def server(chat: bool = False, **options: Any) -> dict[str, Any]:
+    return {"chat": chat, "engine": "vllm", "options": options, "source": "configs/one.yaml"}
+
+
+def spec(**task: Any) -> dict[str, Any]:
+    asked = {
+        "name": "mine", "task_name": ["t"], "gen_kwargs": {}, "num_fewshot": None, "files": {},
+        "tokenizer_backend": "huggingface", "harness_environment": "lm_eval_0_4_13",
+    }  # fmt: skip
+    model = {"name": "org/one", "path": None, "revision": None}
+    return {"task": asked | task, "chat": False, "model": model, "options": {}}
+
+
+def how(**more: Any) -> dict[str, Any]:
+    where = {"": "configs/tasks/mine.yaml", "gen_kwargs": "configs/tasks/mine.yaml:4"}
+    place = {"source": "configs/tasks/mine.yaml", "where": where, "include_path": None}
+    return {"name": "mine", "metric": None, "environment": "lm_eval_0_4_13", **place, **more}
+
+
+def facts(**task: Any) -> dict[str, Any]:
+    """Of one task that is described by these keys of its YAML file."""
+    config = {"metric_list": [{"metric": "acc"}], **task}
+    return {"tasks": {"t": harness_facts.describe(config)}, "groups": {}}
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "run", "task", "told"),
+    [
+        ({}, {"num_fewshot": 3}, {}, {"num_fewshot": 0}, "t has num_fewshot: 0"),
+        ({}, {}, {}, {"repeats": 4}, "t: repeats: 4"),
+        ({}, {"gen_kwargs": {"n": 2}}, {}, {}, "n: 2 asks for several answers"),
+        ({}, {"gen_kwargs": {"top_pp": 1}}, {}, {},
+         "no request has a generation argument 'top_pp'"),
+        ({"max_model_len": 512}, {"gen_kwargs": {"max_new_tokens": 512}}, {}, {},
+         "answers of up to 512 tokens leave no room in max_model_len 512"),
+        ({"max_model_len": 256}, {}, {}, {}, "answers of up to 256 tokens"),
+        ({}, {}, {"metric": "f1"}, {}, "the task has no metric 'f1'"),
+        ({}, {}, {"metric": "acc,strict"}, {}, "the task has no metric 'acc,strict'"),
+        ({"chat": True}, {}, {}, {"output_type": "multiple_choice"}, "(t), which a chat endpoint"),
+        ({}, {"tokenizer_backend": "none"}, {}, {"output_type": "multiple_choice"},
+         "t needs log-likelihoods"),
+        ({}, {"tokenizer_backend": "remote"}, {}, {}, "remote needs an endpoint"),
+        ({}, {}, {}, {"dataset_path": "json", "dataset_kwargs": {"data_files": {"test": "gone"}}},
+         "its data file gone is missing"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_told(
+    served: dict[str, Any],
+    asked: dict[str, Any],
+    run: dict[str, Any],
+    task: dict[str, Any],
+    told: str,
+) -> None:
+    found = preflight.task_mistakes(server(**served), spec(**asked), how(**run), facts(**task))
+    assert len(found) == 1 and told in found[0].what and found[0].mend, found
+    assert found[0].file in ("configs/tasks/mine.yaml", "configs/one.yaml")
+
+
+@pytest.mark.parametrize(
+    ("served", "asked", "run", "task"),
+    [
+        ({}, {}, {}, {}),
+        ({}, {"num_fewshot": 3}, {}, {"num_fewshot": 2}),
+        ({}, {"num_fewshot": 0}, {}, {"num_fewshot": 0}),
+        ({}, {"gen_kwargs": {"n": 1, "top_p": 0.9, "min_tokens": 3}}, {}, {}),
+        ({"max_model_len": 512}, {"gen_kwargs": {"max_new_tokens": 511}}, {}, {}),
+        # Ours goes before the task's own.
+        ({"max_model_len": 512}, {"gen_kwargs": {"max_new_tokens": 8}}, {},
+         {"generation_kwargs": {"max_gen_toks": 512}}),
+        ({"max_model_len": 128}, {}, {}, {"output_type": "multiple_choice"}),
+        ({}, {}, {"metric": "acc"}, {}),
+        ({}, {}, {"metric": "acc,strict"}, {"filter_list": [{"name": "strict"}]}),
+        ({"chat": True}, {}, {}, {}),
+        ({"enable_tokenizer_info_endpoint": True}, {"tokenizer_backend": "remote"}, {}, {}),
+        ({}, {}, {}, {"dataset_path": "json", "dataset_kwargs": {"data_files": __file__}}),
+        ({}, {}, {}, {"class": "written in Python"}),
+    ],
+)  # fmt: skip
+def test_what_can_run_is_not_refused(
+    served: dict[str, Any], asked: dict[str, Any], run: dict[str, Any], task: dict[str, Any]
+) -> None:
+    found = preflight.task_mistakes(server(**served), spec(**asked), how(**run), facts(**task))
+    assert found == []
+
+
+def test_one_subtask_that_fixes_its_examples_is_told_afterwards() -> None:
+    """The others use what was requested; the result says which did not (marks.py)."""
+    both = facts(num_fewshot=0)
+    both["tasks"]["u"] = harness_facts.describe({"metric_list": [{"metric": "acc"}]})
+    assert preflight.task_mistakes(server(), spec(num_fewshot=3), how(), both) == []
+
+
+def test_a_group_has_its_own_metrics() -> None:
+    known = facts() | {"groups": {"g": ["acc_norm"]}}
+    assert preflight.task_mistakes(server(), spec(), how(metric="acc_norm"), known) == []
+
+
+def test_unknown_and_broken_tasks() -> None:
+    found = preflight.task_mistakes(
+        server(), spec(), how(), {"unknown": {"hellaswga": ["hellaswag"]}, "errors": {"b": "No x"}}
+    )
+    assert sorted(m.what for m in found) == [
+        "the harness can't load 'b': No x",
+        "there is no task 'hellaswga' in lm_eval_0_4_13",
+    ]
+    assert any("'hellaswag'" in m.mend for m in found)
+
+
+@pytest.mark.parametrize(
+    ("files", "error", "where", "told"),
+    [
+        (["config.json"], "ValueError: no backend", "configs/one.yaml", "has no tokenizer"),
+        (["tokenizer.json"], "ValueError: data did not match", "configs/tasks/mine.yaml", "pin of"),
+        (None, "OSError: We couldn't connect", "configs/one.yaml", "the network"),
+        (None, "KeyError: 'qwen9'", "configs/tasks/mine.yaml", "pin of transformers"),
+    ],
+)
+def test_a_tokenizer_that_does_not_load(
+    files: list[str] | None, error: str, where: str, told: str, tmp_path: Path
+) -> None:
+    asked = spec()
+    if files:
+        for file in files:
+            (tmp_path / file).touch()
+        asked["model"] |= {"name": str(tmp_path), "path": str(tmp_path)}
+    (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, {"error": error})
+    assert found.file == where and told in found.mend and error in found.what
+    assert preflight.tokenizer_mistakes(server(), asked, how(), None, {"prefix": []}) == []
+
+
+def test_where_two_tokenizers_differ() -> None:
+    found = preflight.tokenizer_differs(how(), "Hi you", [1, 5, 6, 7], [5, 6, 7])
+    assert "4 and 3 tokens, from token 0 on [1, 5, 6, 7] and [5, 6, 7]" in found.what
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [({"error": "OSError: hub"}, False), ({"errors": {"t": "x"}}, False), ({"tasks": {}}, True)],
+)
+def test_an_error_is_asked_again(
+    said: dict[str, Any], kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(preflight.harness, "python", lambda spec: sys.executable)
+    monkeypatch.setattr(preflight, "SCRIPT", tmp_path / "facts.py")
+    preflight.SCRIPT.write_text("print('a warning')\nprint(open('said').read())\n")
+    Path("said").write_text(json.dumps(said))
+    assert preflight.task_facts(spec(), how(), {}) == said
+    Path("said").write_text("no JSON")
+    assert preflight.task_facts(spec(), how(), {}) == (said if kept else {})
