@@ -21,6 +21,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import json
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -85,7 +86,9 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
             matched = manager.match_tasks([name])
         else:
             matched = [name] if name in manager.task_index or Path(name).is_file() else []
-        if not matched:
+        if not matched and (broken := unreadable(name, include)):
+            out["errors"][name] = broken
+        elif not matched:
             out["unknown"][name] = difflib.get_close_matches(name, manager.all_tasks, 3, 0.6)
         for one in matched:
             try:
@@ -95,6 +98,21 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
             except Exception as error:  # whatever a task's own code raises
                 out["errors"][name] = f"{type(error).__name__}: {error}"[:500]
     return out
+
+
+def unreadable(name: str, include: str | None) -> str:
+    """Why no file in the folder defines this task, where one that names it can't be read: the
+    harness leaves such files out without a word. "" for none."""
+    load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
+    names_it = re.compile(rf"^\s*(- )?(task|group|tag):\s*['\"]?{re.escape(name)}['\"]?\s*$", re.M)
+    for path in sorted(Path(include).rglob("*.yaml")) if include else []:
+        if not names_it.search(path.read_text(encoding="utf-8", errors="replace")):
+            continue
+        try:
+            load_yaml(path, resolve_func=False)
+        except Exception as error:
+            return f"{path}: {type(error).__name__}: {error}"[:500]
+    return ""
 
 
 def describe(config: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,84 @@
+"""What the real harness's files say of tasks of one's own, and of its own index."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+from clone import make
+
+pytestmark = pytest.mark.e2e
+
+BASE = """
+dataset_path: json
+dataset_kwargs: {data_files: {test: [a.jsonl, b.jsonl]}}
+test_split: test
+doc_to_text: '{{q}}'
+doc_to_target: '{{a}}'
+num_fewshot: 2
+"""
+FILES = {
+    "_base.yaml": BASE,
+    "facts_choice.yaml": "include: _base.yaml\ntask: facts_choice\noutput_type: multiple_choice\n"
+    "doc_to_choice: [a, b]\n",
+    "facts_answer.yaml": "include: _base.yaml\ntask: facts_answer\ntag: facts_tag\nrepeats: 3\n"
+    "output_type: generate_until\ngeneration_kwargs: {max_new_tokens: 9}\n"
+    "metric_list: [{metric: !function scores.mine, aggregation: mean}, {metric: exact_match}]\n"
+    "filter_list: [{name: strict, filter: [{function: take_first}]}]\n",
+    "scores.py": "def mine(items):\n    return 1\n",
+    "facts_group.yaml": "group: facts_group\ntask:\n- facts_choice\n- task: facts_answer\n"
+    "  num_fewshot: 0\n- group: facts_inner\n  task: [facts_python]\n"
+    "aggregate_metric_list: [{metric: acc}]\n",
+    "facts_python.yaml": "task: facts_python\nclass: !function written.Mine\n",
+    "written.py": "from lm_eval.api.task import ConfigurableTask\n\n\n"
+    "class Mine(ConfigurableTask):\n    pass\n",
+    "facts_broken.yaml": "include: gone.yaml\ntask: facts_broken\n",
+}
+
+
+@pytest.fixture(scope="module")
+def python(tree: Path) -> str:
+    done = make(tree, "venv", "ENGINE=lm_eval", "VERSION=0.4.13")
+    assert done.returncode == 0, done.stderr
+    return str(tree / "venvs/lm_eval_0_4_13/bin/python")
+
+
+def facts(python: str, tree: Path, **asked: Any) -> dict[str, Any]:
+    script = "lib/benchy/harness_facts.py"
+    done = subprocess.run(
+        [python, script, "tasks", json.dumps(asked)], cwd=tree, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def test_tasks_of_ones_own(python: str, tree: Path, tmp_path: Path) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    names = ["facts_group", "facts_tag", "facts_broken", "facts_grup"]
+    found = facts(python, tree, include_path=str(tmp_path), names=names)
+    choice, answer = found["tasks"]["facts_choice"], found["tasks"]["facts_answer"]
+    assert choice["output_type"] == "multiple_choice" and choice["num_fewshot"] == 2
+    assert choice["data_files"] == ["a.jsonl", "b.jsonl"] and choice["examples_from_test"]
+    assert ["acc", "none"] in choice["metrics"]
+    assert answer["metrics"] == [["mine", "strict"], ["exact_match", "strict"]]
+    assert answer["repeats"] == 3
+    assert answer["generation_kwargs"] == {"until": ["\n\n"], "max_new_tokens": 9}
+    assert found["tasks"]["facts_python"] == {}
+    assert found["groups"] == {"facts_group": ["acc"], "facts_group::facts_inner": []}
+    assert list(found["errors"]) == ["facts_broken"]
+    told = found["errors"]["facts_broken"]
+    assert "facts_broken.yaml: " in told and "gone.yaml" in told
+    assert "facts_group" in found["unknown"]["facts_grup"]
+
+
+def test_tasks_of_the_harness(python: str, tree: Path) -> None:
+    found = facts(python, tree, include_path=None, names=["hellaswag", "gsm8k", "arc_*", "gsm9k"])
+    assert found["tasks"]["hellaswag"]["output_type"] == "multiple_choice"
+    assert ["exact_match", "strict-match"] in found["tasks"]["gsm8k"]["metrics"]
+    assert {"arc_easy", "arc_challenge"} <= set(found["tasks"])
+    assert "gsm8k" in found["unknown"]["gsm9k"] and not found["errors"]
