@@ -274,6 +274,8 @@ def tokenizer_mistakes(
     what = f"the tokenizer of {name} can't be loaded in {env}"
     what += f" (transformers {release})" if release else ""
     what += f": {facts['error'].splitlines()[0][:200]}"
+    if spec["task"]["tokenizer_backend"] == "tiktoken":
+        return [mistake(how, "tokenizer_backend", what, "write huggingface")]
     if not _has_tokenizer(Path(name)):
         hint = "the model has no tokenizer: name one with tokenizer: in the model's overrides"
         return [Mistake(server["source"], 0, "model.name", what, hint)]

@@ -142,6 +142,13 @@ def test_a_tokenizer_that_does_not_load(
     assert preflight.tokenizer_mistakes(server(), asked, how(), None, {"prefix": []}) == []
 
 
+def test_tiktoken_knows_no_open_model() -> None:
+    asked = spec(tokenizer_backend="tiktoken")
+    error = {"error": "KeyError: 'Could not automatically map one to a tokeniser'"}
+    (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, error)
+    assert (found.key, found.mend) == ("tokenizer_backend", "write huggingface")
+
+
 def test_where_two_tokenizers_differ() -> None:
     found = preflight.tokenizer_differs(how(), "Hi you", [1, 5, 6, 7], [5, 6, 7])
     assert "4 and 3 tokens, from token 0 on [1, 5, 6, 7] and [5, 6, 7]" in found.what
