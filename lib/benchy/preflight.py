@@ -289,7 +289,8 @@ def tokenizer_mistakes(
 def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) -> Mistake:
     """Two tokenizers that are not one. ours: the harness's ids of a probe text, theirs: the
     server's."""
-    at = next((n for n, (a, b) in enumerate(zip(ours, theirs, strict=False)) if a != b), 0)
+    most = min(len(ours), len(theirs))
+    at = next((n for n in range(most) if ours[n] != theirs[n]), most)
     shown = " and ".join(str(ids[max(0, at - 1) : at + 4]) for ids in (ours, theirs))
     return mistake(
         how,

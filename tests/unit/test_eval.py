@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 
 from benchy import eval as evaluation
+from benchy import preflight
+from benchy.errors import ConfigError
 
 
 def publish(spec: bytes) -> None:
@@ -49,3 +51,45 @@ def test_a_result_never_has_the_spec_of_another_beside_it(
     assert kept.read_bytes() == b"3"
     there = ["harness", "packages.json", "results.json", "spec.json"]
     assert sorted(p.name for p in kept.parent.iterdir()) == there
+
+
+def ids(text: str, special: bool) -> list[int]:
+    return [1] * special + list(text.encode())
+
+
+@pytest.mark.parametrize(
+    ("backend", "server", "told"),
+    [
+        ("huggingface", ids, ""),
+        ("huggingface", lambda text, special: None, ""),  # a server without /tokenize
+        ("huggingface", lambda text, special: ids(text, False), "from token 0 on [1, 72"),
+        (
+            "huggingface",
+            lambda text, special: [*ids(text, special), 2][: 1 + 99 * special],
+            "token",
+        ),
+        ("huggingface", lambda text, special: ids(text.replace("ñ", "n"), special), "token"),
+        ("none", ids, ""),
+        ("none", lambda text, special: [*ids(text, special), *[2] * special], "with token 2"),
+    ],
+)
+def test_tokenizers_that_differ_stop_before_the_first_request(
+    backend: str, server: Any, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job: Any = SimpleNamespace(
+        spec={"chat": False, "task": {"tokenizer_backend": backend}}, server={"spec": {}},
+        run={"source": "configs/tasks/mine.yaml", "environment": "harness"},
+        endpoint=SimpleNamespace(commit=None),
+    )  # fmt: skip
+    facts = {
+        "plain": [ids(text, False) for text in preflight.PROBE],
+        "special": [ids(text, True) for text in preflight.PROBE],
+    }
+    monkeypatch.setattr(evaluation.harness, "environment", lambda *args: {})
+    monkeypatch.setattr(evaluation.preflight, "tokenizer_facts", lambda *args: facts)
+    monkeypatch.setattr(evaluation, "tokenized", lambda job, text, special: server(text, special))
+    if not told:
+        return evaluation.check_tokenizer(job, {})
+    with pytest.raises(ConfigError) as stopped:
+        evaluation.check_tokenizer(job, {})
+    assert told in str(stopped.value)

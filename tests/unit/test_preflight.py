@@ -152,6 +152,8 @@ def test_tiktoken_knows_no_open_model() -> None:
 def test_where_two_tokenizers_differ() -> None:
     found = preflight.tokenizer_differs(how(), "Hi you", [1, 5, 6, 7], [5, 6, 7])
     assert "4 and 3 tokens, from token 0 on [1, 5, 6, 7] and [5, 6, 7]" in found.what
+    found = preflight.tokenizer_differs(how(), "Hi you", [5, 6, 7, 2], [5, 6, 7])
+    assert "from token 3 on [7, 2] and [7]" in found.what
 
 
 @pytest.mark.parametrize(
