@@ -13,7 +13,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
-from benchy import matrix, optionfiles, paths, pooling, schema, yamlfile
+from benchy import generation, matrix, optionfiles, paths, pooling, schema, yamlfile
 from benchy.content import canonical
 from benchy.errors import Mistake, UsageError
 from benchy.house import OWN, Model
@@ -180,6 +180,7 @@ def merge(
         keys=keys,
     )
     reader.mistakes += [*_unpinnable(whole), *_unsupported(whole), *_misplaced(whole, reader.root)]
+    reader.mistakes += generation.of_model(whole, known.tasks, reader.documents)
     return whole
 
 

@@ -7,17 +7,16 @@ import copy
 import difflib
 import functools
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import ValidationError
 
-from benchy import paths, schema, yamlfile
+from benchy import generation, paths, schema, yamlfile
 from benchy.engine import OURS
 from benchy.errors import ConfigError, Mistake, UsageError
-from benchy.harness_wrapper import SEVERAL
 from benchy.names import MOST, good, near, secret
 from benchy.wording import hidden, mistake, telling
 from benchy.yamlfile import Document, Key
@@ -197,7 +196,7 @@ class Reader:
             self.known_name("harness", task.harness, known.engines, document, ("harness",), known)
             self.mistakes += [
                 document.mistake(("gen_kwargs", name), what, hint)
-                for name, what, hint in refused_arguments(task.gen_kwargs)
+                for name, what, hint in generation.refused(task.gen_kwargs)
             ]
             if task.lm_eval_path and task.lm_eval_git:
                 self.mistakes.append(
@@ -344,28 +343,3 @@ def slip(name: str) -> str:
     name = name.replace("-", "_")
     own = difflib.get_close_matches(name, list(schema.Provider.model_fields), n=1, cutoff=0.9)
     return own[0] if own and own[0] != name else ""
-
-
-# Fields of a request that are benchy's and the harness's, or change what an answer is.
-REQUEST = ("echo", "logprobs", "messages", "model", "prompt", "stream", "stream_options")
-
-
-def refused_arguments(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, what is wrong, hint) of each generation argument that no harness could obey."""
-    for name in SEVERAL:
-        if kwargs.get(name) not in (None, 1):
-            yield (
-                name,
-                f"{kwargs[name]} asks for several answers, and only one is scored",
-                "write 1",
-            )
-    for name in REQUEST:
-        if name in kwargs:
-            yield name, "is not an argument of generation", "leave it out"
-    if "max_length" in kwargs:
-        yield "max_length", "counts the prompt, too, and no server takes it", "write max_gen_toks"
-    temperature = kwargs.get("temperature")
-    if kwargs.get("do_sample") is True and not temperature:
-        yield "do_sample", "does nothing at temperature 0", "write temperature: 1.0, or another"
-    if kwargs.get("do_sample") is False and temperature:
-        yield "temperature", "does nothing with do_sample: false", "leave one of them out"

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchy import checks, reader
+from benchy import checks, generation
 from benchy.output import Output
 
 
@@ -86,4 +86,4 @@ def test_what_was_not_observed_is_not_known(tmp_path: Path) -> None:
     ],
 )
 def test_arguments_that_no_harness_could_obey(kwargs: dict[str, Any], names: list[str]) -> None:
-    assert [name for name, _, _ in reader.refused_arguments(kwargs)] == names
+    assert [name for name, _, _ in generation.refused(kwargs)] == names

@@ -341,6 +341,21 @@ def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
     assert [m.key for m in caught.value.mistakes] == ["vllm.provider_config", "foo"]
 
 
+def test_generation_arguments_that_cannot_arrive(root: Path) -> None:
+    (root / "configs/engines/vllm.yaml").write_text(ENGINE + "request_options: [top_p, min_p]\n")
+    task = root / "configs/tasks/spanish.yaml"
+    task.write_text(TASK + "gen_kwargs:\n  max_new_tokens: 4096\n  topp: 0.9\n  stop: [x]\n")
+    with pytest.raises(ConfigError) as error:
+        config.load(root)
+    room, unknown = map(str, error.value.mistakes)
+    assert room.startswith("configs/tasks/spanish.yaml:3: gen_kwargs.max_new_tokens: answers of up")
+    assert "max_model_len 4096 of m" in room and "configs/providers/card.yaml:1" in room
+    assert unknown.startswith("configs/tasks/spanish.yaml:4: gen_kwargs.topp: is no generation")
+    assert "did you mean 'top_p'?" in unknown
+    task.write_text(TASK + "gen_kwargs: {max_gen_toks: 4095, top_p: 0.9, min_p: null, n: 1}\n")
+    assert config.load(root).models
+
+
 def test_a_directory_that_ends_in_yaml(root: Path) -> None:
     (root / "configs/single_card/x.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"x\.yaml: is a directory"):
