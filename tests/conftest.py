@@ -16,6 +16,9 @@ sys.path.insert(0, str(ROOT / "lib"))
 # A machine with no uv on its PATH has the one that bin/bootstrap installed.
 if (ROOT / ".uv" / "bin" / "uv").exists():
     os.environ["PATH"] = f"{ROOT / '.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+# Under nohup, or in the background of a script, a process begins with these ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 # The tests' makes are nobody's sub-makes, and no knob of the caller's is theirs.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
              "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE",

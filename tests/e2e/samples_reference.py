@@ -7,7 +7,8 @@ the definitions, with nothing of the harness or of vLLM: each token of a choice 
 greedy decoding token by token; each token of a text once, the first given the token that begins a
 text. What does not fit loses its left end: a prompt leaves room for its answer, a choice for the
 one token that the server generates; a text is divided into windows, of which each begins with the
-last token of the one before. Prints a JSON list of [logged, recomputed].
+last token of the one before. Prints a JSON list of
+[logged, recomputed, tokens compared].
 """
 
 from __future__ import annotations
@@ -77,10 +78,10 @@ def main(argv: list[str]) -> None:
         for (first, *rest), answers in zip(calls, sample["resps"], strict=True):
             got = answers[0]
             if argv[2] == "choice":
-                pairs.append([float(got[0]), choice(first, rest[0])])
+                pairs.append([float(got[0]), choice(first, rest[0]), len(plain(rest[0]))])
             elif argv[2] == "rolling":
                 value = got[0] if isinstance(got, list) else got
-                pairs.append([float(value), whole_text(first)])
+                pairs.append([float(value), whole_text(first), len(plain(first))])
             else:
                 kwargs = rest[0]
                 if argv[2] == "chat":
@@ -91,7 +92,8 @@ def main(argv: list[str]) -> None:
                     tokens = plain(text)
                 else:
                     tokens = [*start, *plain(first)][kwargs["max_gen_toks"] - context_length :]
-                pairs.append([got, continued(tokens, kwargs["until"], kwargs["max_gen_toks"])])
+                answer = continued(tokens, kwargs["until"], kwargs["max_gen_toks"])
+                pairs.append([got, answer, len(plain(answer))])
     json.dump(pairs, sys.stdout)
 
 

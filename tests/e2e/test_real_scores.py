@@ -34,6 +34,10 @@ TEXTS = [
 ]  # fmt: skip
 CONTEXT = 512  # tokens
 LONG = " ".join(f"On day {n} the river was {n % 7} metres deep." for n in range(80))  # 1000 tokens
+# float32 on the CPU: each of vLLM's log-probabilities is some 9e-6 above transformers', whose own
+# float32 and float64 agree to 5e-8 (measured over 1030 tokens). With windows that are
+# one token shorter, the long text is off by 6.5.
+TOKEN_ERROR = 2e-5
 COMMON = "test_split: test\ndataset_path: json\n"
 TASKS = {
     "choice": "output_type: multiple_choice\ndoc_to_text: '{{q}}'\ndoc_to_choice: '{{c}}'\n"
@@ -78,7 +82,7 @@ def models(tree: Path) -> Path:
 def lay(tree: Path, models: Path) -> None:
     """The tasks and the four configurations."""
     folder = tree / "configs/tasks/scores"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     data: dict[str, list[dict[str, Any]]] = {
         "choice": [{"q": q, "c": c} for q, c in CHOICES],
         "answer": [{"q": q} for q in QUESTIONS],
@@ -125,8 +129,10 @@ def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> N
         )  # fmt: skip
         assert answer.returncode == 0, answer.stderr[-3000:]
         pairs = json.loads(answer.stdout)
-        for ours, theirs in pairs:
-            expected = theirs if isinstance(theirs, str) else pytest.approx(theirs, abs=1e-3)
+        for ours, theirs, tokens in pairs:
+            expected = theirs
+            if not isinstance(theirs, str):
+                expected = pytest.approx(theirs, abs=2e-4 + TOKEN_ERROR * tokens)
             assert ours == expected, (model, task)
         compared += len(pairs)
         made = read(tree, f"{folder.relative_to(tree)}/results.json")
