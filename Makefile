@@ -6,6 +6,7 @@ ifeq ($(filter 4.3% 4.4% 4.5% 4.6% 4.7% 4.8% 4.9% 5.%,$(MAKE_VERSION)),)
 $(error benchy needs GNU Make 4.3 or newer; this is $(MAKE_VERSION))
 endif
 
+include mk/knobs.mk
 -include local.mk
 
 include mk/command.mk

@@ -42,7 +42,7 @@ schema: $(tools)
 
 # What benchy adds to the tools that it stands on. QUICK=1: a smaller environment. ROUNDS=3.
 bench: $(dev)
-	@$(python) tests/bench/bench.py $(if $(QUICK),--quick) $(if $(ROUNDS),--rounds "$$ROUNDS")
+	@$(python) tests/bench/bench.py $(if $(ROUNDS),--rounds "$$ROUNDS")
 
 # uv.lock anew, as of the week of the release that pyproject.toml names (AS_OF=2026-10-25).
 lock-main: $(tools)

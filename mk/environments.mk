@@ -23,14 +23,14 @@ venv: $(tools)
 	+@bin/venv create $(which)
 
 lock: $(tools)
-	@bin/venv lock --fresh $(which) $(if $(SHARE),--share)
+	@bin/venv lock --fresh $(which)
 
 list-envs: $(tools)
 	@$(MAKE) -s -f mk/graph.mk planned
-	@bin/venv list $(if $(filter json,$(FORMAT)),--format json)
+	@bin/venv list $(if $(FORMAT),--format "$$FORMAT")
 
 env-info: $(tools)
-	@bin/venv info $(which) $(if $(filter json,$(FORMAT)),--format json)
+	@bin/venv info $(which) $(if $(FORMAT),--format "$$FORMAT")
 
 rebuild-venv: $(tools)
 	@bin/venv create --anew $(which)
@@ -41,10 +41,10 @@ rm-venv: $(tools)
 prune-venvs: $(tools)
 	@bin/health
 	@$(MAKE) -s -f mk/graph.mk planned
-	@bin/venv prune $(if $(YES),--yes)
+	@bin/venv prune
 
 flags-diff: $(tools)
-	@bin/flags diff $(if $(ENGINE),--engine "$$ENGINE") $(if $(filter json,$(FORMAT)),--format json) \
+	@bin/flags diff $(if $(ENGINE),--engine "$$ENGINE") $(if $(FORMAT),--format "$$FORMAT") \
 	-- "$$A" "$$B"
 
 wheelhouse: $(tools)
@@ -55,8 +55,7 @@ wheelhouse: $(tools)
 # of every repair's range. It goes on where it was stopped.
 survey: $(tools)
 	@bin/survey $(if $(ENGINE),--engine "$$ENGINE") $(if $(FROM),--from "$$FROM") \
-	$(if $(TO),--to "$$TO") $(if $(DISK),--disk "$$DISK") \
-	$(if $(DEEP),--deep $(if $(filter some,$(DEEP)),some,all))
+	$(if $(TO),--to "$$TO") $(if $(DISK),--disk "$$DISK")
 
 help::
 	@echo '  make venvs                    every environment that some config needs [BUILD_ON=slurm]'

@@ -30,7 +30,7 @@ new: $(tools)
 	@bin/new
 
 plan: $(tools)
-	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show $(if $(filter json,$(FORMAT)),json,text)
+	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show "$${FORMAT:-text}"
 
 # With mistakes in the configs, staleness is told by the last plan.
 report: $(tools)
@@ -38,7 +38,7 @@ report: $(tools)
 	@bin/report
 
 compare: $(tools)
-	@bin/compare --format $(if $(filter json,$(FORMAT)),json,text)
+	@bin/compare $(if $(FORMAT),--format "$$FORMAT")
 
 # A report takes its time: whether REPO can be a repository is asked first.
 publish: $(tools)
@@ -47,7 +47,7 @@ publish: $(tools)
 	@bin/publish
 
 status: $(tools)
-	@bin/status --format $(if $(filter json,$(FORMAT)),json,text)
+	@bin/status $(if $(FORMAT),--format "$$FORMAT")
 
 watch: $(tools)
 	@bin/status --watch
@@ -60,7 +60,7 @@ gc: $(tools)
 	@bin/gc
 
 doctor: $(tools)
-	@bin/doctor --format $(if $(filter json,$(FORMAT)),json,text)
+	@bin/doctor $(if $(FORMAT),--format "$$FORMAT")
 
 FORCE:
 .PHONY: FORCE

@@ -1,15 +1,16 @@
 """Asks a person before something is removed. YES=1 is a yes, and so is y at a terminal; where
-nobody can answer, it is a no.
+nobody can answer, it is a no. Raises UsageError for a YES that is neither on nor off.
 """
 
 from __future__ import annotations
 
-import os
 import sys
+
+from benchy import switches
 
 
 def agreed(question: str) -> bool:
-    if os.environ.get("YES", "0").lower() not in ("", "0", "no", "false"):
+    if switches.on("YES"):
         return True
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         print(f"  {question} Nothing is removed without YES=1.", file=sys.stderr)

@@ -17,7 +17,17 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchy import contrast, leaderboard, likeness, names, paired, paths, samples, wanted
+from benchy import (
+    contrast,
+    leaderboard,
+    likeness,
+    names,
+    paired,
+    paths,
+    samples,
+    switches,
+    wanted,
+)
 from benchy import result as document
 from benchy.entries import Entry
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
@@ -294,7 +304,7 @@ def main(argv: list[str]) -> int:
         if not of_task:
             left_out[task] = cannot(a, b)
         mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares all the same") for w in wrong]
-    if mistakes and not (args.anyway or knob("ANYWAY", "0") not in ("", "0")):
+    if mistakes and not (args.anyway or switches.on("ANYWAY")):
         raise ConfigError(mistakes)
     if not found:
         words = [f"{task}: {why}" for task, why in left_out.items()]

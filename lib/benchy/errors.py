@@ -165,7 +165,7 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
         # A full or read-only disk, a missing right, too many open files: the words say it all.
         what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
         print(f"{colour('failed:', '31')} {what or error}", file=sys.stderr)
-        if os.environ.get("V", "0") not in ("", "0"):
+        if os.environ.get("V") in ("1", "2"):
             import traceback  # noqa: PLC0415 - milliseconds of every command, for one that fails
 
             traceback.print_exc()

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import board, child, hubtoken, paths, preflight, prepare
+from benchy import board, child, hubtoken, paths, pipconf, preflight, prepare
 from benchy.errors import ConfigError, Failure, colour, say
 from benchy.progress import Step
 from benchy.signals import Signals, end_once
@@ -142,7 +142,7 @@ def environment(spec: prepare.Spec) -> dict[str, str]:
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
     if token := hubtoken.of(spec):
         env["HF_TOKEN"] = token
-    if os.environ.get("OFFLINE", "0") not in ("", "0"):
+    if pipconf.offline():
         env["HF_HUB_OFFLINE"] = "1"
     env["HF_HUB_DISABLE_TELEMETRY"] = "1"
     return env

@@ -65,7 +65,7 @@ class Graph:
         """How Make is called for goals. frozen: by the plan as it lies there."""
         scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
         scope += ["frozen=1"] if frozen else []
-        if os.environ.get("V", "0") in ("", "0"):
+        if os.environ.get("V") not in ("1", "2"):
             scope.append("-s")  # else make says of each target that it is up to date
         return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
 

@@ -1,13 +1,17 @@
-"""The knobs that say which plan, models and tasks are meant; make exports them."""
+"""The knobs that say which plan, models and tasks are meant; make exports them.
+
+bin/knobs: checks those of make's command line before a goal is begun (mk/knobs.mk).
+"""
 
 from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchy import names
-from benchy.errors import UsageError
+from benchy.errors import ConfigError, Mistake, UsageError
 from benchy.graph import Graph
 
 
@@ -42,3 +46,50 @@ def flags() -> str:
     """Make's single-letter flags that this was called under ("n" for make -n)."""
     first = os.environ.get("MAKEFLAGS", "").split(" ")[0]
     return "" if first.startswith("-") or "=" in first else first
+
+
+# What anybody may hand to the programs below Make that way, besides benchy's knobs.
+PASSED = re.compile(
+    r"(BENCHY|CUDA|NVIDIA|HF|HUGGING_FACE|HUGGINGFACE|VLLM|UV|PIP|NCCL|SLURM|XDG|LC|SSL|TORCH|OMP)_\w+"
+    r"|(\w+_)?(http|https|all|no)_proxy|\w+_CA_BUNDLE|\w+_TOKEN"
+    r"|HOME|PATH|LANG|TMPDIR|SHELL|TERM|NO_COLOR|COLUMNS|LINES|MAKE\w*",
+    re.IGNORECASE,
+)
+
+
+def mistakes(
+    given: Sequence[str], goals: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> list[Mistake]:
+    """What is wrong with the knobs of a command line. given: their names."""
+    from benchy import knobtable  # noqa: PLC0415 - for who reads no table
+
+    table, found = knobtable.KNOBS, []
+    everywhere = [name for name, knob in table.items() if knobtable.ANY in knob.goals]
+    takes = [*dict.fromkeys(name for goal in goals for name in knobtable.taken(goal))]
+    goal = "make " + " ".join(goals)
+    for name in given:
+        if name in takes or name in everywhere:
+            try:
+                table[name].check(name, environ.get(name, ""))
+            except UsageError as error:
+                found += error.mistakes
+        elif name in table or not PASSED.fullmatch(name):
+            what = f"{goal} takes no such knob" if name in table else "there is no such knob"
+            nearest = names.near(name.upper(), takes) or names.near(name.upper(), everywhere)
+            others = [f"make {other}" for other in table[name].goals] if name in table else []
+            mend = f"{goal} takes {', '.join(takes)}" if takes else f"{goal} takes none"
+            if nearest:
+                mend = f"did you mean {nearest}={environ.get(name, '')}?"
+            elif others:
+                mend = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {mend}"
+            found.append(Mistake("", 0, name, what, mend))
+    return found
+
+
+def main(argv: list[str]) -> int:
+    """bin/knobs: BENCHY_GIVEN and BENCHY_GOALS are words of make's command line. Raises
+    ConfigError."""
+    given = os.environ.get("BENCHY_GIVEN", "").split()
+    if found := mistakes(given, os.environ.get("BENCHY_GOALS", "").split()):
+        raise ConfigError(found)
+    return 0

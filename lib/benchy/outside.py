@@ -20,6 +20,7 @@ from benchy.errors import Failure
 SECONDS = 5.0  # for one answer of the hub
 AT_ONCE = 8
 HUB = "https://huggingface.co"
+HUB_TRUE = ("1", "ON", "YES", "TRUE")  # what the hub's client takes for one, in its constants.py
 PROBE = "packaging"  # a package that every index has
 
 
@@ -112,7 +113,7 @@ def _access(name: str, secret: str, env: Mapping[str, str]) -> Access:
 
 def asked_not_to() -> bool:
     """Is the network not to be used?"""
-    return pipconf.offline() or os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0")
+    return pipconf.offline() or os.environ.get("HF_HUB_OFFLINE", "").upper() in HUB_TRUE
 
 
 def caches(env: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:

@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from benchy import switches
 from benchy.paths import ROOT
 
 SECTIONS = ("global", "install")
@@ -87,8 +88,8 @@ def pip_variables(
 
 
 def offline(environ: Mapping[str, str] = os.environ) -> bool:
-    """OFFLINE=1: nothing is asked of a network."""
-    return environ.get("OFFLINE", "0").lower() not in ("", "0", "no", "false")
+    """OFFLINE=1: nothing is asked of a network. Raises UsageError for neither on nor off."""
+    return switches.on("OFFLINE", environ)
 
 
 def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:

@@ -20,7 +20,18 @@ from pathlib import Path
 
 from packaging.version import Version
 
-from benchy import config, kept, names, optionfiles, options, paths, planfiles, schema, specs
+from benchy import (
+    config,
+    kept,
+    names,
+    optionfiles,
+    options,
+    paths,
+    planfiles,
+    schema,
+    specs,
+    switches,
+)
 from benchy.content import canonical
 from benchy.envspec import (
     Surroundings,
@@ -310,7 +321,7 @@ def surroundings() -> Surroundings:
         paths.ROOT,
         lambda: locked_main_version(paths.ROOT),
         failures(),
-        os.environ.get("FALLBACK", "1") != "0",
+        switches.on("FALLBACK", default=True),
     )
 
 

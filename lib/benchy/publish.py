@@ -20,7 +20,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import board, health, leaderboard, modelpage, page, paths
+from benchy import board, health, leaderboard, modelpage, page, paths, switches
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 from benchy.signals import end_once
@@ -165,9 +165,6 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--check", action="store_true", help="only whether REPOSITORY can be one")
     args = parser.parse_args(argv)
 
-    def is_set(knob: str) -> bool:
-        return os.environ.get(knob, "0") not in ("", "0")
-
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", args.repository):
         raise UsageError(
             f"{args.repository!r} is no repository" if args.repository else "is missing",
@@ -176,8 +173,8 @@ def main(argv: list[str]) -> int:
         )
     if args.check:
         return 0
-    samples, really = args.samples or is_set("SAMPLES"), args.yes or is_set("YES")
-    public = args.public or is_set("PUBLIC")
+    samples, really = args.samples or switches.on("SAMPLES"), args.yes or switches.on("YES")
+    public = args.public or switches.on("PUBLIC")
     end_once()
     chosen = files(samples)
     results = sum(name.endswith(RESULT) for name in chosen)

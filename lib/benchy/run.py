@@ -20,7 +20,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import devices, dispatch, gpu, health, options, paths, reported, summary
+from benchy import devices, dispatch, gpu, health, options, paths, reported, summary, switches
 from benchy.environment import failure_of
 from benchy.errors import NO_SUCH_RELEASE, Failure, UsageError, say
 from benchy.graph import Graph, Selection, call, select
@@ -70,7 +70,7 @@ def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]
 def run(verb: str) -> int:
     graph = graph_for(verb)
     selection = select(graph.plan(), knob("MODELS") if verb == "results" else ["*"], knob("TASKS"))
-    if os.environ.get("TEST") not in (None, "", "0"):
+    if switches.on("TEST"):
         return test(graph, selection)
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")

@@ -1,8 +1,8 @@
-"""Writes what lib/benchy/schema.py says for editors and for readers.
+"""Writes what lib/benchy/schema.py and knobtable.py say for editors and for readers.
 
 docs/schema/<kind>.schema.json completes and checks the files in an editor (each shipped file names
-its own in its first line); docs/configuration.md is the reference. `--check` fails if they are not
-what the schema says now.
+its own in its first line); docs/configuration.md and docs/knobs.md are the reference. `--check`
+fails if they are not what the two say now.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchy import schema
+from benchy import knobtable, schema
 from benchy.errors import Failure, say
 
 DOCS = Path("docs")
@@ -113,7 +113,7 @@ def _type(about: dict[str, Any]) -> str:
 
 def files() -> dict[Path, str]:
     out = {DOCS / "schema" / f"{kind}.schema.json": json_schema(kind) for kind in schema.FILES}
-    return {**out, DOCS / "configuration.md": reference()}
+    return {**out, DOCS / "configuration.md": reference(), DOCS / "knobs.md": knobtable.markdown()}
 
 
 def main(argv: list[str]) -> int:
@@ -124,7 +124,7 @@ def main(argv: list[str]) -> int:
         if path.exists() and path.read_text() == text:
             continue
         if args.check:
-            raise Failure(f"{path} is not what lib/benchy/schema.py says", "run `make schema`")
+            raise Failure(f"{path} is not what lib/benchy says", "run `make schema`")
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
         say("SCHEMA", str(path))

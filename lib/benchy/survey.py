@@ -38,6 +38,7 @@ from benchy import (
     releasetable,
     resolve,
     schema,
+    switches,
     uv,
 )  # fmt: skip
 from benchy.errors import Failure, UsageError, say
@@ -266,6 +267,10 @@ def main(argv: list[str]) -> int:
         "--disk", type=float, default=25.0, metavar="GB", help="what builds may take (default: 25)"
     )
     args = parser.parse_args(argv)
+    if not args.deep and os.environ.get("DEEP") == "some":
+        args.deep = "some"
+    elif not args.deep and switches.on("DEEP"):
+        args.deep = "all"
     engine = config.load_engines(paths.ROOT).get(args.engine)
     if engine is None:
         raise UsageError(f"no engine is named {args.engine!r}", "see configs/engines", "ENGINE")

@@ -18,6 +18,7 @@ from benchy import (
     release,
     resolve,
     scratch,
+    switches,
     uv,
 )
 from benchy.ask import agreed
@@ -102,7 +103,8 @@ def _work(options: argparse.Namespace, spec: Spec) -> int:
     env = spec.env
     with Step("VENV", env, "environment", env, board.BUILDING):
         if options.verb == "lock":
-            relock(spec, options.fresh, options.share)
+            share = options.share or (options.fresh and switches.on("SHARE"))
+            relock(spec, options.fresh, share)
         elif options.verb == "check":
             if not health.stamp(env):
                 raise UsageError(f"{env} is not built", f"bin/venv create {env}")

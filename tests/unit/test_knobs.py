@@ -1,0 +1,120 @@
+"""Knobs: one table, one rule for what is on, and what a command line may not say."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from benchy import fetch, knobs, knobtable, outside, paths, pipconf, switches
+from benchy.errors import UsageError
+
+MK = "".join(path.read_text() for path in sorted((paths.ROOT / "mk").glob("*.mk")))
+
+
+@pytest.mark.parametrize("text", ["1", "yes", "Yes", "TRUE", "on", " 1 "])
+def test_on(text: str) -> None:
+    assert switches.on("YES", {"YES": text})
+
+
+@pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "OFF"])
+def test_off(text: str) -> None:
+    assert not switches.on("YES", {"YES": text})
+
+
+def test_absent_is_the_default() -> None:
+    assert not switches.on("YES", {})
+    assert switches.on("FALLBACK", {}, default=True)
+    assert switches.on("FALLBACK", {"FALLBACK": ""}, default=True)
+    assert not switches.on("FALLBACK", {"FALLBACK": "no"}, default=True)
+
+
+@pytest.mark.parametrize("text", ["2", "maybe", "y", "nope", "-1"])
+def test_anything_else_is_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="neither on nor off") as caught:
+        switches.on("PUBLIC", {"PUBLIC": text})
+    assert "PUBLIC=1" in str(caught.value) and "PUBLIC=0" in str(caught.value)
+
+
+@pytest.mark.parametrize(("text", "expected"), [("no", False), ("off", False), ("yes", True)])
+def test_offline_is_one_thing_everywhere(
+    text: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFLINE", text)
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    assert pipconf.offline() is expected
+    assert outside.asked_not_to() is expected
+    assert (fetch.environment({}).get("HF_HUB_OFFLINE") == "1") is expected
+
+
+@pytest.mark.parametrize(("text", "expected"), [("0", False), ("false", False), ("1", True)])
+def test_the_hubs_own_switch(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OFFLINE", raising=False)
+    monkeypatch.setenv("HF_HUB_OFFLINE", text)
+    assert outside.asked_not_to() is expected
+
+
+def said(given: dict[str, str], *goals: str) -> list[str]:
+    return [str(mistake) for mistake in knobs.mistakes(list(given), goals, given)]
+
+
+def test_the_nearest_name_with_its_value() -> None:
+    (told,) = said({"MODEL": "smol"}, "results")
+    assert told == "MODEL: make results takes no such knob\n  did you mean MODELS=smol?"
+    (told,) = said({"limit": "5"}, "eval")
+    assert told == "limit: there is no such knob\n  did you mean LIMIT=5?"
+
+
+def test_a_knob_of_another_goal() -> None:
+    (told,) = said({"REPO": "a/b"}, "status")
+    assert told.startswith("REPO: make status takes no such knob\n  make publish takes it; ")
+    (told,) = said({"CONFIG": "x.yaml"}, "results")
+    assert "make eval and make plan" in told and "make results takes MODELS" in told
+    (told,) = said({"TASKS": "x"}, "doctor")
+    assert told.endswith("make doctor takes FORMAT")
+
+
+def test_all_at_once() -> None:
+    told = said({"LIMT": "5", "OFFLINE": "maybe", "FORMAT": "jsn", "MODELS": "a"}, "status")
+    assert [line.partition(":")[0] for line in told] == ["LIMT", "OFFLINE", "FORMAT"]
+
+
+def test_what_is_right_is_passed() -> None:
+    given = {"MODELS": "a*", "LIMIT": "5", "V": "1", "OFFLINE": "no", "CUDA_VISIBLE_DEVICES": "0",
+             "HF_TOKEN": "x", "https_proxy": "http://localhost:1"}  # fmt: skip
+    assert said(given, "results") == []
+    assert said({"LIMIT": "2"}, "results/limit-2/a/b/results.json") == []
+    assert said({"MODEL": "org/name", "NAME": "x"}, "new") == []
+    assert said({"DEEP": "some"}, "survey") == said({"DEEP": "0"}, "survey") == []
+    # Goals that were asked together take each other's.
+    assert said({"MODELS": "a", "YES": "1"}, "results", "gc") == []
+
+
+@pytest.mark.parametrize(("name", "text"), [("LIMIT", "abc"), ("V", "3"), ("GPU_BUSY", "skp")])
+def test_values(name: str, text: str) -> None:
+    (told,) = said({name: text}, "results")
+    assert told.startswith(f"{name}: {text!r} is ")
+
+
+def test_the_table_is_what_make_hands_on_and_what_its_help_names() -> None:
+    free = re.search(r"^free := ((?:.*\\\n)*.*)$", MK, re.M)
+    assert free
+    handed = set(free[1].replace("\\\n", " ").split())
+    # BUILD_ON and others come from the environment alone; ARGS and AS_OF are read by Make itself.
+    assert set(knobtable.KNOBS) - handed == {"ARGS", "AS_OF"}
+    assert handed <= set(knobtable.KNOBS)
+    helped = set(re.findall(r"\b([A-Z][A-Z_]*)=", "".join(re.findall(r"@echo '(.*)'\n", MK))))
+    assert helped <= set(knobtable.KNOBS)
+
+
+def test_every_goal_of_the_table_is_one_of_makes() -> None:
+    goals = {goal for knob in knobtable.KNOBS.values() for goal in knob.goals}
+    targets = {name for line in re.findall(r"^([\w% /-]+):", MK, re.M) for name in line.split()}
+    assert goals - {knobtable.ANY} <= targets
+
+
+def test_the_page_lists_them_all() -> None:
+    page = Path(paths.ROOT, "docs/knobs.md").read_text()
+    assert all(f"| `{name}` |" in page for name in knobtable.KNOBS)
