@@ -35,8 +35,8 @@ def _number(name: str, value: str) -> None:
 def _one_of(*words: str) -> Check:
     def check(name: str, value: str) -> None:
         if value and value not in words:
-            mend = " or ".join(f"{name}={word}" for word in words)
-            raise UsageError(f"{value!r} is unknown", f"write {mend}", name)
+            mend = f"write {', '.join(words[:-1])} or {words[-1]}"
+            raise UsageError(f"{name}={value} is unknown", mend)
 
     return check
 

@@ -14,7 +14,7 @@ from trees import Tree
         (["eval", "LIMIT=abc"], "LIMIT: 'abc' is not a whole number"),
         (["gc", "YES=maybe"], "YES: 'maybe' is neither on nor off\n  write YES=1"),
         (["results/one/alpha/results.json", "MODELS=one"], "MODELS: make results/one/alpha/res"),
-        (["status", "FORMAT=jsn"], "write FORMAT=text or FORMAT=json"),
+        (["status", "FORMAT=jsn"], "FORMAT=jsn is unknown\n  write text or json"),
     ],
 )  # fmt: skip
 def test_a_mistake_stops_before_anything_is_begun(tree: Tree, words: list[str], told: str) -> None:
