@@ -26,6 +26,7 @@ from benchy import paths
 BOARD = paths.RUN / "board"
 BUILDING, FETCHING, STARTING, SERVING = "building", "fetching", "starting", "serving"
 RUNNING, FAILED = "running", "failed"
+RUN_PID = "BENCHY_BOARD"  # the variable that tells a run's commands who they work for
 HEARTBEAT = 30.0  # seconds after which a note that has not changed is written again
 SILENT = 4 * HEARTBEAT  # seconds after which the note of another machine's process is dead
 KEPT = 30 * 24 * 3600  # seconds; a dead run's note tells another host whose jobs are left
@@ -73,7 +74,7 @@ class Note:
 @dataclass(frozen=True)
 class RunNote:
     """A bin/run under way. waiting: model → what it waits for, in the order of their turns. jobs:
-    model → its job of a launcher, in words, with its node."""
+    model → its job of a launcher, in words, with its node. plan: the folder of its plan."""
 
     pid: int
     ticks: int
@@ -81,6 +82,7 @@ class RunNote:
     began: float
     waiting: Mapping[str, str] = field(default_factory=dict)
     jobs: Mapping[str, str] = field(default_factory=dict)
+    plan: str = "build"
 
 
 def name(model: str, task: str | None = None, limit: int | None = None) -> str:
@@ -100,11 +102,25 @@ def put(note: Note) -> Note:
     return note
 
 
-def put_run(waiting: Mapping[str, str], began: float, jobs: Mapping[str, str]) -> None:
-    """Pin what this run's models wait for, and their jobs."""
+def put_run(
+    waiting: Mapping[str, str], began: float, jobs: Mapping[str, str], plan: str = "build"
+) -> None:
+    """Pin what this run's models wait for, their jobs, and where its plan lies."""
     pid = os.getpid()
-    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting, jobs)
+    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting, jobs, plan)
     _write(_own(), asdict(note))
+
+
+@contextlib.contextmanager
+def run_under_way(plan: str) -> Iterator[None]:
+    """While inside, this process is a run: from before it makes its plan, which nobody else makes
+    anew meanwhile."""
+    os.environ[RUN_PID] = str(os.getpid())
+    put_run({}, time.time(), {}, plan)
+    try:
+        yield
+    finally:
+        clear_run()
 
 
 def _own() -> Path:
@@ -201,7 +217,7 @@ def alive(note: Note | RunNote, age: float) -> bool:
 
 def run_of() -> int:
     """The pid of the bin/run that this process works for, 0 for none."""
-    text = os.environ.get("BENCHY_BOARD", "")
+    text = os.environ.get(RUN_PID, "")
     return int(text) if text.isdecimal() else 0
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import hashlib
 import json
 import os
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,16 @@ def not_older(path: Path, inputs: Iterable[Path]) -> None:
             ages.append(each.stat().st_mtime_ns)
     if path.stat().st_mtime_ns <= max(ages):
         os.utime(path, ns=(max(ages) + 1_000_000, max(ages) + 1_000_000))
+
+
+@contextlib.contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """While inside, no other process of this user's is, on hosts whose file system knows locks."""
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with path.open("a") as file:
+        with contextlib.suppress(OSError):
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
 
 
 def write(path: Path, text: str) -> bool:

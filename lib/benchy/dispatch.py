@@ -164,14 +164,13 @@ class Dispatcher:
                 self.there = there
                 waiting = sorted(self.tally.waiting.items(), key=lambda i: self.rank.get(i[0], 0))
                 said = {name: what for name, (_, what) in waiting}
-                board.put_run(said, self.tally.began, there)
+                board.put_run(said, self.tally.began, there, self.tally.plan)
 
         pin()
         try:
             yield
         finally:
             self.pinning.cancel()
-            board.clear_run()
 
     async def guarded(self, name: str) -> None:
         """A model's way; what goes wrong on it ends it alone."""

@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 
 BUILD = Path("build")
-SPECS = BUILD / "specs"
+SPECS = Path(os.environ.get("BENCHY_SPECS") or BUILD / "specs")  # another one: beside.py
 CONFIGS = Path("configs")
 VENVS = Path("venvs")
 FAILED = VENVS / ".failed"
@@ -40,6 +40,11 @@ def watchable(path: Path) -> bool:
     """Can Make look at the age of a file? It reads NAME(…) as a member of an archive, and a line
     break or bytes that are no UTF-8 can't be written into its rules."""
     return str(path).isprintable() and not path.name.endswith(")")
+
+
+def apart() -> bool:
+    """Are specs of our own meant, and not those that all plans share?"""
+    return SPECS != BUILD / "specs"
 
 
 def slug(text: str) -> str:

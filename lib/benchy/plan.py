@@ -21,7 +21,9 @@ from pathlib import Path
 from packaging.version import Version
 
 from benchy import (
+    board,
     config,
+    content,
     kept,
     names,
     optionfiles,
@@ -38,7 +40,7 @@ from benchy.envspec import (
     environment_of,
     main_environment,
 )
-from benchy.errors import NO_SUCH_RELEASE, ConfigError, UsageError
+from benchy.errors import NO_SUCH_RELEASE, ConfigError, Failure, UsageError, say
 from benchy.house import House, Model
 from benchy.planned import Plan, Spec
 from benchy.yamlfile import Document
@@ -342,8 +344,19 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--config", help="plan this one model's file alone; it may lie anywhere")
     parser.add_argument("--show", choices=["text", "json"], help="print the plan, write nothing")
     args = parser.parse_args(argv)
-    with uncollected():
-        return plan_for(args)
+    with uncollected(), alone(args.show is None) as mine:
+        return plan_for(args, mine)
+
+
+@contextlib.contextmanager
+def alone(writes: bool) -> Iterator[bool]:
+    """One process at a time makes a plan. Whether it may change what is there: not while a run is
+    under way, which goes by the specs that all plans share, unless it is a run's itself."""
+    if not writes or paths.apart():
+        yield True
+        return
+    with content.locked(paths.RUN / "planning"):
+        yield bool(board.run_of()) or not any(board.runs())
 
 
 @contextlib.contextmanager
@@ -359,8 +372,8 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
-def plan_for(args: argparse.Namespace) -> int:
-    """Make or show the plan that the command line asks for."""
+def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
+    """Make or show the plan that the command line asks for. mine: as in alone()."""
     only = None
     if args.config is not None:
         if not args.config:
@@ -370,8 +383,8 @@ def plan_for(args: argparse.Namespace) -> int:
     directory = Path(args.dir)
     if not only and not args.show:
         plan, keep = expand_kept(base, surroundings(), limit_knob(base.settings), directory)
-        planfiles.save(plan, directory)
-        keep()
+        if saved(plan, directory, mine):
+            keep()
         return 0
     house = checked(base, base.files(only), surroundings())
     extra = tuple(os.environ.get("TASKS", "").split()) if only else ()
@@ -390,8 +403,23 @@ def plan_for(args: argparse.Namespace) -> int:
         options.refuse(plan.servers.values())
         print(show(plan, args.show), end="")
     else:
-        planfiles.save(plan, directory)
+        saved(plan, directory, mine)
     return 0
+
+
+def saved(plan: Plan, directory: Path, mine: bool) -> bool:
+    """Write the plan, and whether it was: not where a run goes by what it would change. Raises
+    Failure where there is then none."""
+    if mine or planfiles.adds(plan):
+        planfiles.save(plan, directory)
+        return True
+    if not (directory / "rules.mk").exists():
+        raise Failure(
+            "there is no plan yet, and a run of other options is under way",
+            "ask again when it is over",
+        )
+    say("PLAN", f"{directory} stays as it is while a run of other options is under way")
+    return False
 
 
 def show(plan: Plan, form: str) -> str:

@@ -143,6 +143,32 @@ def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -
         pass  # no result, or a damaged one: the spec is new
 
 
+def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
+    """The specs of a plan that are not of its results."""
+    for env, spec in plan.environments.items():
+        yield paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT))
+    for model, spec in plan.servers.items():
+        yield paths.server_spec(model), canonical(spec)
+    for task, spec in plan.tasks.items():
+        yield (
+            paths.task_spec(task),
+            canonical({k: v for k, v in spec.items() if k != "meaning"}),
+        )
+
+
+def adds(plan: Plan) -> bool:
+    """Does a plan change no spec that is there already?"""
+    results = (
+        (paths.result_spec(model, task, plan.limit), text)
+        for (model, task), text in result_texts(plan)
+    )
+    return all(
+        path.read_text(errors="surrogateescape") == text
+        for path, text in (*shared_specs(plan), *results)
+        if path.exists()
+    )
+
+
 def save(plan: Plan, directory: Path) -> None:
     """Write specs, plan.json and, last, rules.mk."""
     replaced = False
@@ -154,17 +180,13 @@ def save(plan: Plan, directory: Path) -> None:
         replaced |= done and there
         return done
 
-    for env, spec in plan.environments.items():
-        put(paths.env_spec(env), canonical(envspec.stored(spec, paths.ROOT)))
-    for model, spec in plan.servers.items():
-        put(paths.server_spec(model), canonical(spec))
-    for task, spec in plan.tasks.items():
-        put(paths.task_spec(task), canonical({k: v for k, v in spec.items() if k != "meaning"}))
+    for path, text in shared_specs(plan):
+        put(path, text)
     for (model, task), text in result_texts(plan):
         path = paths.result_spec(model, task, plan.limit)
         if put(path, text):
             settle(path, text, paths.result(model, task, plan.limit), plan.neutral[model])
-    if replaced:
+    if replaced and not paths.apart():
         outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)
     index = {

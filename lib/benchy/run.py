@@ -20,7 +20,18 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import devices, dispatch, gpu, health, options, paths, reported, summary, switches
+from benchy import (
+    board,
+    devices,
+    dispatch,
+    gpu,
+    health,
+    options,
+    paths,
+    reported,
+    summary,
+    switches,
+)
 from benchy.environment import failure_of
 from benchy.errors import NO_SUCH_RELEASE, Failure, UsageError, say
 from benchy.graph import Graph, Selection, call, select
@@ -90,7 +101,7 @@ def run(verb: str) -> int:
     options.refuse(server_spec(model) for model in models)
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
-    tally = Tally()
+    tally = Tally(plan=graph.directory)
     launched = launcher_of(selection.plan)
     fit = models if launched else refuse_unfit(models, tally)
     refused = len(models) - len(fit)
@@ -171,7 +182,8 @@ def fetch_all() -> int:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
     launched = launcher_of(selection.plan)
     fit = list(selection.models) if launched else refuse_unfit(selection.models)
-    failed = dispatch_all(graph, selection, fit, frozenset(), Tally(), True) if fit else set()
+    tally = Tally(plan=graph.directory)
+    failed = dispatch_all(graph, selection, fit, frozenset(), tally, True) if fit else set()
     for name in sorted(failed):
         say("FAILED", name)
     if not failed:
@@ -205,7 +217,7 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
     """Build these environments, here or where BUILD_ON says; those that failed. Raises Stopped."""
     if not due:
         return set()
-    tally = Tally()
+    tally = Tally(plan=graph.directory)
 
     def words() -> str:
         ready = sum(health.well(env) for env in due)
@@ -214,7 +226,7 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
     screen = Screen(tally, words) if redraws() else None
     specs = {name: server_spec(name) for name in plan["models"]}
     there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
-    environ = {**environment_of(there), "BENCHY_BOARD": str(os.getpid())}
+    environ = {**environment_of(there), board.RUN_PID: str(os.getpid())}
     ask = dispatch.Questions(dict, lambda _: [], graph.command, lambda _: [], lambda *_: [])
     run = dispatch.Dispatcher(
         ask, {}, {}, job_slots(os.environ.get("MAKEFLAGS", "")),
@@ -310,7 +322,9 @@ def main(argv: list[str]) -> int:
     verbs.add_parser("venvs", help="environments, and no more")
     args = parser.parse_args(argv)
     try:
-        own = {"fetch": fetch_all, "venvs": build_all}.get(args.verb)
-        return own() if own else run(args.verb)
+        graph = graph_for("eval" if args.verb == "eval" else "results")
+        with board.run_under_way(graph.directory):
+            own = {"fetch": fetch_all, "venvs": build_all}.get(args.verb)
+            return own() if own else run(args.verb)
     except Stopped as stopped:
         return 128 + stopped.signum

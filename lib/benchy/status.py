@@ -8,6 +8,7 @@ Writes nothing, and tells or asks nothing of a run: it may be called at any time
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import shutil
@@ -21,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import board, health, progress, why
+from benchy import beside, board, health, progress, why
 from benchy.entries import Entry, collect
 from benchy.environment import failure_of
 from benchy.errors import Failure, printable
@@ -84,17 +85,7 @@ class Status:
 
     def ask(self) -> None:
         """Ask Make, and read the results. Raises Failure, UsageError."""
-        # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
-        if not any(board.runs()):
-            planned = self.graph.command("planned")
-            if subprocess.run(planned, env=alone(), stdout=subprocess.DEVNULL).returncode:
-                print("by the last plan:", file=sys.stderr)
-        try:
-            plan = self.graph.read()
-        except (OSError, ValueError):
-            raise Failure(
-                "there is no plan yet", "fix the mistakes that it names, and run this again"
-            ) from None
+        plan = self.plan()
         self.selection = select(plan, self.globs, self.tasks)
         targets = self.selection.all()
         self.asked = time.time()
@@ -107,6 +98,29 @@ class Status:
         for mistake in mistakes:
             print(f"scores are without the task files' metrics: {mistake}", file=sys.stderr)
         self.entries = {(entry.model, entry.task): entry for entry in found}
+
+    def plan(self) -> dict[str, Any]:
+        """The plan: made anew where nobody runs. Else as it lies there, or the one that a run goes
+        by, which in a fresh checkout is the only one; or one beside it. Raises Failure."""
+        # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
+        if not (runs := list(board.runs())):
+            planned = self.graph.command("planned")
+            if subprocess.run(planned, env=alone(), stdout=subprocess.DEVNULL).returncode:
+                print("by the last plan:", file=sys.stderr)
+        with contextlib.suppress(OSError, ValueError):
+            return self.graph.read()
+        if not runs:
+            raise Failure(
+                "there is no plan yet", "fix the mistakes that it names, and run this again"
+            )
+        for run in runs:
+            other = Graph(run.plan, one="/eval/" in run.plan)
+            with contextlib.suppress(OSError, ValueError):
+                found = other.read()
+                self.graph, self.globs = other, ["*"] if other.one else self.globs
+                return found
+        self.graph = beside.plan(self.graph)
+        return self.graph.read()
 
     def cells(self) -> list[Cell]:
         """Of every result that was selected, in the plan's order."""

@@ -14,7 +14,8 @@ RUN = "other runs"
 @dataclass
 class Tally:
     """waiting: model → (kind, what for, in words). waited: kind → seconds, over all models. used:
-    seconds times devices. served: models whose turn came. reasons: why a model failed."""
+    seconds times devices. served: models whose turn came. reasons: why a model failed. plan: the
+    folder of the run's plan."""
 
     began: float = field(default_factory=time.time)
     waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -23,6 +24,7 @@ class Tally:
     served: set[str] = field(default_factory=set)
     reasons: dict[str, tuple[str, str]] = field(default_factory=dict)
     changed: bool = False
+    plan: str = "build"
 
     @contextmanager
     def wait(self, model: str, kind: str, what: str) -> Iterator[None]:

@@ -10,13 +10,12 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import sys
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchy import board, lockfile, names, optionfiles, origin, paths
+from benchy import beside, board, lockfile, names, optionfiles, origin, paths
 from benchy.errors import Failure, UsageError
 from benchy.graph import Graph, select
 from benchy.knobs import graph_for, knob
@@ -170,16 +169,13 @@ def named(text: str) -> Path:
     return path if path.name == "results.json" else path / "results.json"
 
 
-def look(graph: Graph) -> dict[str, Any]:
-    """The plan, made anew where configs have changed; as it lies there while somebody runs, who
-    must not get one of our knobs. Raises Failure."""
-    if not any(board.runs()):
-        return graph.plan()
-    print("by the last plan: a run is under way", file=sys.stderr)
-    try:
-        return graph.read()
-    except (OSError, ValueError):
-        raise Failure("there is no plan yet", "wait for the run, or ask again then") from None
+def look(graph: Graph) -> Graph:
+    """The graph with its plan up to date: one beside it while somebody runs, who must not get one
+    of our knobs."""
+    if any(board.runs()):
+        return beside.plan(graph)
+    graph.plan()
+    return graph
 
 
 def asked(limit: int | None, model: str, task: str) -> bool:
@@ -193,7 +189,7 @@ def asked(limit: int | None, model: str, task: str) -> bool:
     if limit != default or os.environ.get("LIMIT"):
         os.environ["LIMIT"] = str(limit or "")
         graph = Graph(f"build/{paths.limit_dir(limit)}".rstrip("/"))
-    plan = look(graph)
+    plan = look(graph).read()
     if plan["limit"] == limit and task in plan["models"].get(model, {"tasks": ()})["tasks"]:
         return True
     folder = paths.BUILD / "eval" / names.config_of(model) / paths.limit_dir(limit)
@@ -227,8 +223,8 @@ def main(argv: list[str]) -> int:
         for line in found:
             print(f"  {line}")
         return 0
-    graph = graph_for("eval" if single else "results")
-    targets = select(look(graph), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
+    graph = look(graph_for("eval" if single else "results"))
+    targets = select(graph.read(), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
     stale = (
         set(graph.stale([f"--old-file={graph.directory}/rules.mk", *targets])) if targets else ()
     )

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchy import devices, dispatch, fetch, gpu, order, paths, prepare
+from benchy import board, devices, dispatch, fetch, gpu, order, paths, prepare
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, alone
 from benchy.progress import redraws, span
@@ -67,7 +67,7 @@ def dispatch_all(
 
     asked = [target for targets in results.values() for target in targets]
     screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if redraws() else None
-    environ = {**environment_of(there), "BENCHY_BOARD": str(os.getpid())}
+    environ = {**environment_of(there), board.RUN_PID: str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(
             lambda: graph.again()["models"],

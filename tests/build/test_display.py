@@ -167,6 +167,29 @@ def test_status_tells_what_each_result_is_at(tree: Tree) -> None:
     assert not list((tree.root / "run/board").rglob("*.json"))
 
 
+@pytest.mark.parametrize(
+    ("goal", "one"),
+    [
+        (["eval", "CONFIG=configs/models/one.yaml"], True),
+        (["results", "MODELS=one", "LIMIT=1"], False),
+    ],
+)
+def test_status_from_the_first_second_of_a_first_run(
+    fresh: Tree, goal: list[str], one: bool
+) -> None:
+    run, seen, rules = fresh.start(*goal), set[str](), fresh.root / "build/rules.mk"
+    while run.poll() is None:
+        done = fresh.make("status", "FORMAT=json")
+        assert done.status == 0 and "no plan" not in done.text, done.text
+        said = json.loads(done.text[done.text.index("{") :])
+        seen |= {c["state"] for c in said["results"] if c["model"] == "one"}
+        if said["runs"] and one:
+            assert not rules.exists(), "a look has made a plan"
+    assert ended(run).status == 0
+    assert "running" in seen and seen <= {"missing", "waiting", "running", "done"}, seen
+    assert [path.name for path in (fresh.root / "results").glob("**/one/*/results.json")]
+
+
 def test_a_failure_is_told_at_the_end_in_status_and_to_notify(tree: Tree) -> None:
     words = {"STANDIN_FAIL": "oom", "STANDIN_FAIL_MODEL": "acme/two"}
     notify = "NOTIFY=cat > told; echo $BENCHY_STATUS $(cat $BENCHY_SUMMARY | wc -l) >> told"

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 import pytest
-from trees import Tree
+from trees import Tree, ended, wait_for
 
 TARGET = "TARGET=results/three/alpha/results.json"
 MODEL = "models/three.yaml"
@@ -141,13 +141,23 @@ def test_knobs_choose(tree: Tree) -> None:
     assert one.startswith("results/three/alpha/results.json: task.num_fewshot")
 
 
-def test_a_run_keeps_its_plan(tree: Tree) -> None:
-    """As make status does, why goes by the last plan while somebody runs."""
-    board = tree.root / "lib/benchy/board.py"
-    board.write_text(board.read_text() + "\n\ndef runs():\n    return [1]\n")
-    tree.make("status")
-    before = (tree.root / "build/rules.mk").stat().st_mtime_ns
-    tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+def test_during_a_run_it_says_what_the_files_say_now(tree: Tree) -> None:
+    """And the run keeps its plan and its specs."""
+    tree.file("one/alpha").unlink()
+    run = tree.start("results", "MODELS=one", "SET=max_model_len=256", STANDIN_HARNESS_SECONDS="6")
+    wait_for(lambda: list((tree.root / "run/board/task").glob("*/*.json")), 30, "a task under way")
+    kept = [tree.root / name for name in ("build/rules.mk", "build/specs/server/one.json")]
+    before = [(path.stat().st_mtime_ns, path.read_text()) for path in kept]
+    name, changed = TARGET.partition("=")[2], "options.max_model_len: 256 → 128"
+    assert "up to date" in tree.make("why", TARGET).text
+    tree.edit("models/three.yaml", "max_model_len: 256", "max_model_len: 128")
     done = tree.make("why", TARGET)
-    assert "by the last plan" in done.text and "up to date" in done.text
-    assert (tree.root / "build/rules.mk").stat().st_mtime_ns == before
+    assert f"{name}: stale\n  {changed}" in done.text, done.text
+    assert f"{name}: {changed}" in tree.make("why", "MODELS=three").text
+    assert "build stays as it is while a run" in tree.make("list-envs").text
+    assert [(path.stat().st_mtime_ns, path.read_text()) for path in kept] == before
+    assert '"max_model_len": 256' in kept[1].read_text()
+    done = ended(run)
+    assert done.status == 0, done.text
+    assert tree.result("one/alpha")["set"] == "max_model_len=256"
+    assert f"{name}: stale\n  {changed}" in tree.make("why", TARGET).text
