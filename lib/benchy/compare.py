@@ -67,9 +67,10 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one task or group of the harness. parts: the tasks whose samples it is over. p:
-    with the number of rows allowed for. gained, lost: ids of samples that B has better, and A; so
-    too in the verdict, where less is better."""
+    """One metric of one task or group of the harness. label: as a reader knows it, by the task file
+    of ours, of which two may name one task of the harness. parts: the tasks whose samples it is
+    over. p: with the number of rows allowed for. gained, lost: ids of samples that B has better,
+    and A; so too in the verdict, where less is better."""
 
     task: str
     metric: str
@@ -81,6 +82,7 @@ class Row:
     gained: tuple[str, ...] = ()
     lost: tuple[str, ...] = ()
     p: float | None = None
+    label: str = ""
 
     @property
     def word(self) -> str:
@@ -211,16 +213,19 @@ def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
     ]
     group = chosen.of if key in b.result.groups.get(chosen.of, {}) else None
     if group and (whole := row(a, b, group, leaves, key, wrong)).verdict.test != "unpaired":
-        return [whole]
+        return [replace(whole, label=task)]
     found = [row(a, b, name, [name], key, wrong) for name in leaves]
     if group and not found:
-        return [row(a, b, group, [], key, wrong)]
+        found = [row(a, b, group, [], key, wrong)]
+    names_too = len(found) > 1
+    found = [replace(r, label=f"{task}: {r.task}" if names_too else task) for r in found]
     if len(found) > 1:
         verdict = paired.together([one.verdict for one in found])
         mean_a = sum(one.a for one in found) / len(found)
         mean_b = sum(one.b for one in found) / len(found)
         title = f"{task}: mean of {len(found)}"
-        found.append(Row(title, key, mean_a, mean_b, verdict, found[0].better))
+        mean = Row(title, key, mean_a, mean_b, verdict, found[0].better, label=title)
+        found.append(mean)
     return found
 
 

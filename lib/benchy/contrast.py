@@ -37,7 +37,7 @@ def table(found: Sequence[Row]) -> Iterator[str]:
         flips = f"+{v.gained} -{v.lost} of {v.n}" if v.test not in ("unpaired", "none") else "-"
         p = "-" if r.p is None else "<0.001" if r.p < 0.001 else f"{r.p:.3f}"
         lines.append(
-            (r.task, r.metric.removesuffix(",none"), form.format(r.a), form.format(r.b),
+            (r.label, r.metric.removesuffix(",none"), form.format(r.a), form.format(r.b),
              signed.format(v.difference), between, p, flips, r.word)
         )  # fmt: skip
     widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
@@ -56,24 +56,24 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
         v = r.verdict
         if r.word == "noise" and v.least:
             yield (
-                f"{r.task}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
+                f"{r.label}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
                 f"out of five; this one is {abs(v.difference):.2g}."
             )
         if v.few:
             yield (
-                f"{r.task}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
+                f"{r.label}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
                 f"fewer than {paired.FEWEST} never show a difference."
             )
         elif r.word == "noise" and not v.least and v.test in ("McNemar", "bootstrap"):
-            yield f"{r.task}: too few samples to tell: {v.n}."
+            yield f"{r.label}: too few samples to tell: {v.n}."
         if r.word == "no test":
-            yield f"{r.task}: no test; neither samples nor standard errors are there."
+            yield f"{r.label}: no test; neither samples nor standard errors are there."
         if r.verdict.test == "unpaired":
-            yield f"{r.task}: by standard errors alone (no samples, or no mean over them): blunt."
+            yield f"{r.label}: by standard errors alone (no samples, or no mean over them): blunt."
         for whose, ids in (("B", r.gained), ("A", r.lost)):
             if ids and r.verdict.test == "McNemar":
                 more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-                yield f"{r.task}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
+                yield f"{r.label}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
     if sum(r.verdict.test != "combined" for r in found) > 1:
         yield "p allows for the number of tasks compared (Holm)."
 
@@ -87,7 +87,7 @@ def flipped(
         for i in ids[:count]:
             one = samples.shown(row.task, ours[i].whole)
             two = samples.shown(row.task, theirs[i].whole)
-            yield f"--- {row.task} {i}: A {ours[i].value:g}, B {theirs[i].value:g}"
+            yield f"--- {row.label} {i}: A {ours[i].value:g}, B {theirs[i].value:g}"
             prompt = str(one["prompt"])
             yield printable("…" + prompt[-WIDE:] if len(prompt) > WIDE else prompt)
             yield f"    expected  {printable(str(one['target'])[:WIDE])}"

@@ -80,10 +80,10 @@ def test_a_difference_that_samples_show(capsys: pytest.CaptureFixture[str]) -> N
     put("b/smoke", {"t": [1.0] * 18 + [0.0] * 2 + [1.0] * 32})
     text = said(capsys, "a", "b")
     assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0)" in text
-    row = next(r for r in text.splitlines() if r.startswith("t "))
-    assert row.split()[:5] == ["t", "acc", "0.6154", "0.9615", "+0.3462"]
+    row = next(r for r in text.splitlines() if r.startswith("smoke "))
+    assert row.split()[:5] == ["smoke", "acc", "0.6154", "0.9615", "+0.3462"]
     assert "<0.001  +18 -0 of 52  B better" in row
-    assert "t: only B is right in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 8 more" in text
+    assert "smoke: only B is right in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 8 more" in text
     assert all(len(r) <= 100 for r in text.splitlines())
 
 
@@ -91,7 +91,7 @@ def test_noise_is_called_noise(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0] * 20})
     put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
     text = said(capsys, "a", "b")
-    assert "  noise" in text and "t: noise. 40 samples show a difference of" in text
+    assert "  noise" in text and "smoke: noise. 40 samples show a difference of" in text
 
 
 def test_a_model_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,21 +168,21 @@ def test_a_metric_of_the_whole_goes_by_standard_errors(capsys: pytest.CaptureFix
              score=document.Score("t", "bleu,none", value, 1.0, True))  # fmt: skip
     text = said(capsys, "a", "b")
     assert "21.50  30.00  +8.50" in text and "B better" in text
-    assert "t: by standard errors alone" in text
+    assert "smoke: by standard errors alone" in text
 
 
 def test_without_samples_the_standard_errors_serve(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0]}, logged=False)
     put("b/smoke", {"t": [1.0, 1.0]}, logged=False)
     text = said(capsys, "a", "b")
-    assert "t: by standard errors alone" in text and "B better" in text
+    assert "smoke: by standard errors alone" in text and "B better" in text
 
 
 def test_flips_are_shown_and_run_nothing(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [0.0, 1.0]})
     text = said(capsys, "a", "b", "--flips", "1")
-    assert "--- t 1: A 0, B 1\n¿1?\n    expected  sí <b>\n    A         no\\x1b[2J\n" in text
+    assert "--- smoke 1: A 0, B 1\n¿1?\n    expected  sí <b>\n    A         no\\x1b[2J\n" in text
     assert "\x1b" not in text
 
 
@@ -215,18 +215,18 @@ def test_one_sample(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0]})
     put("b/smoke", {"t": [0.0]})
     text = said(capsys, "a", "b")
-    assert "+0 -1 of 1  too few" in text and "t: too few samples to tell: 1 of 1 differ" in text
+    assert "+0 -1 of 1  too few" in text and "smoke: too few samples to tell: 1 of 1 differ" in text
 
 
 def test_a_difference_that_no_accuracy_has_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [0.0, 0.0, 1.0, 1.0]})
     put("b/smoke", {"t": [1.0, 1.0, 0.0, 1.0]})
     text = said(capsys, "a", "b")
-    assert "t: too few samples to tell: 3 of 4 differ" in text and "four times" not in text
+    assert "smoke: too few samples to tell: 3 of 4 differ" in text and "four times" not in text
     put("c/smoke", {"t": [0.0] * 4 + [1.0] * 3})
     put("d/smoke", {"t": [1.0] * 4 + [0.0] * 3})
     text = said(capsys, "c", "d")
-    assert "+4 -3 of 7  noise" in text and "t: too few samples to tell: 7." in text
+    assert "+4 -3 of 7  noise" in text and "smoke: too few samples to tell: 7." in text
 
 
 def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) -> None:
@@ -238,8 +238,8 @@ def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) 
         edit(f"{name}/smoke", metrics={"t": {"wrong,none": metric}})
     text = said(capsys, "a", "b")
     assert "0.039  +1 -8 of 9  A better" in text
-    assert "t: only B is right in 8\n" in text
-    assert "t: only A is right in 0, 1, 2, 3, 4, 5, 6, 7\n" in text
+    assert "smoke: only B is right in 8\n" in text
+    assert "smoke: only A is right in 0, 1, 2, 3, 4, 5, 6, 7\n" in text
 
 
 def test_each_task_has_its_release(capsys: pytest.CaptureFixture[str]) -> None:
@@ -292,7 +292,7 @@ def test_a_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str])
         edit(f"{name}/smoke", groups=group, score=score)
     text = said(capsys, "a", "b")
     assert "<0.001  +12 -0 of 16  B better" in text
-    assert "all: only B is right in t 0, t 1" in text
+    assert "smoke: only B is right in t 0, t 1" in text
 
 
 def test_a_group_that_weighs_its_tasks_alike_is_told_task_by_task(
@@ -370,3 +370,18 @@ def test_an_empty_answer_of_a_flip_is_said_to_be_empty(capsys: pytest.CaptureFix
     file.write_text("\n".join(empty))
     text = said(capsys, "a", "b", "--flips", "1")
     assert "    B         (empty)\n" in text
+
+
+def test_two_tasks_over_one_of_the_harness_have_each_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/mc_es", {"t": [0.0, 1.0] * 10})
+        put(f"{name}/mc_es_3shot", {"t": [1.0, 1.0] * 10})
+        put(f"{name}/two", {"t": [1.0] * 9, "u": [1.0] * 9})
+    text = said(capsys, "a", "b")
+    names = [line.partition("  ")[0] for line in text.splitlines() if " acc " in line]
+    assert names == ["mc_es", "mc_es_3shot", "two: t", "two: u", "two: mean of 2"]
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [row["task"] for row in told["rows"]] == ["t", "t", "t", "u", "two: mean of 2"]
+    assert [row["label"] for row in told["rows"]] == names
