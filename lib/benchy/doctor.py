@@ -212,13 +212,11 @@ def environments() -> Iterator[Finding]:
             mend = f"see {failure.get('log', '')}; make tries it again"
         what = f"{env} could not be built: {failure.get('what', '')}"
         yield Finding("environment", WARNING, what, mend)
-    if environment.BUILDING.is_dir() and (left := list(environment.BUILDING.glob("*"))):
-        dead = [p.name for p in left if not Path("/proc", p.name.split("-")[-1][:7]).exists()]
-        if dead:
-            yield Finding(
-                "environment", OK, f"{len(dead)} unfinished builds lie in {environment.BUILDING}",
-                "make prune-venvs sweeps them",
-            )  # fmt: skip
+    if dead := [path for _, path, works in environment.unfinished() if not works]:
+        yield Finding(
+            "environment", OK, f"{len(dead)} unfinished builds lie in {environment.BUILDING}",
+            "make prune-venvs sweeps them",
+        )  # fmt: skip
 
 
 def network() -> Iterator[Finding]:

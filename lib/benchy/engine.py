@@ -19,6 +19,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
+from benchy import misplaced
 from benchy.errors import ConfigError, Mistake
 
 Flags = Mapping[str, Mapping[str, Any]]
@@ -267,6 +268,8 @@ def _lacking(option: str, release: Release) -> _Bad:
         return _Bad(what, f"its work is done by {names} there")
     if came:
         return _Bad(what, "leave it out, or take a newer release")
+    if hint := misplaced.home(option):
+        return _Bad(what, hint)
     known = sorted({option_of(flag) for flag in release.flags} - {"help"})
     near = difflib.get_close_matches(option, known, 3, 0.7)
     near = near or [name for name in known if option in name or name in option][:3]

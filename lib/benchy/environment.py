@@ -301,15 +301,19 @@ def _now() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def unfinished() -> Iterator[tuple[str, Path, bool]]:
+    """(environment, folder, whether its builder still works) of what builders have in the works, or
+    left."""
+    for path in BUILDING.glob("*"):
+        if match := re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name):
+            yield match[1], path, Path(f"/proc/{match[2]}").exists()
+
+
 def sweep(env: str | None = None) -> None:
     """Remove what builders left. Of one environment: whose lock the caller holds, so whoever began
     is dead. Of all: those whose process is gone."""
-    for path in BUILDING.glob("*"):
-        match = re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name)
-        if not match:
-            continue
-        mine = env == match[1]
-        if mine or (env is None and not Path(f"/proc/{match[2]}").exists()):
+    for whose, path, works in unfinished():
+        if env == whose or (env is None and not works):
             shutil.rmtree(path, ignore_errors=True)
 
 

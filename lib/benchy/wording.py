@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from benchy import schema, yamlfile
+from benchy import misplaced, schema, yamlfile
 from benchy.errors import Mistake
 from benchy.names import near, secret
 from benchy.yamlfile import Document, Key
@@ -53,7 +53,7 @@ def mistake(
         value, shown = None, "what is written there"
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
-        mend = (
+        mend = misplaced.home(name) or (
             f"did you mean {nearest!r}?"
             if nearest
             else ("known here: " + ", ".join(_fields(kind, location[:-1])))
@@ -90,8 +90,10 @@ def mistake(
     if code == "value_error":
         told, _, mend = str(context.get("error", detail["msg"])).partition("\n")
         what = f"{shown} {told}"
-        if name.endswith("version") or "version" in str(context.get("error")):
-            mend = 'write a release such as "0.8.5" or "0.8.5.post1"'
+        if name == "python":
+            mend = 'write python: "3.11" or python: ">=3.10"'
+        elif name.endswith("version"):
+            mend = mend or 'write a release such as "0.8.5" or "0.8.5.post1"'
         return Mistake(document.file, document.line(key), yamlfile.dotted(key), what, mend)
     if code == "string_pattern_mismatch":
         return Mistake(

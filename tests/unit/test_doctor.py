@@ -107,6 +107,7 @@ def test_broken_and_orphaned_environments(here: Path) -> None:
         put(paths.env_dir(env) / "bin/python", "#!/bin/sh\n", 0o755)
     (paths.env_dir("vllm_x") / "bin/python").unlink()
     put(here / "venvs/.building/vllm_x-999999999/x", "")
+    put(here / f"venvs/.building/vllm_x-{os.getpid()}.old/x", "")  # a live one's
     found = {f.what.split()[0]: f for f in doctor.environments()}
     assert found["vllm_x"].state == WARNING and "is broken: its Python" in found["vllm_x"].what
     assert found["no"].what == "no config needs vllm_y"

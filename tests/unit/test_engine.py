@@ -110,6 +110,8 @@ BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
         'use "structured_outputs_config": write it there as backend',
     ),
     (NEW, {"swap_space": 4}, "(removed in 0.18.1)", "leave it out: it had no effect"),
+    (NEW, {"temperature": 0.5}, 'has no option "temperature"', "gen_kwargs: {temperature: …}"),
+    (NEW, {"base_url": "http://x"}, 'has no option "base_url"', "benchy starts the server itself"),
     (OLD, {"runner": "generate"}, 'vllm 0.6.6 has no option "runner"', 'done by "task" there'),
     (NEW, {"max_model_len": "8 k"}, "'8 k' is no whole number", "such as 4096, 32k, 32K or auto"),
     (OLD, {"max_model_len": "8k"}, "'8k' is no whole number", "write a whole number"),
