@@ -84,7 +84,8 @@ class Base:
         """As `models`, of a file that was read."""
         before = len(self.reader.mistakes)
         model = self.reader.validated(schema.Model, document.data, document)
-        model = model or self.reader.rest(schema.Model, document.data)
+        some = {"tasks": list(self.known.tasks)[:1]}
+        model = model or self.reader.rest(schema.Model, document.data, some)
         if model is None:
             return []
         cells = merge.cells(self.reader, path.stem, model, document)

@@ -25,13 +25,25 @@ def limit_directory() -> str:
     return f"/limit-{text}" if re.fullmatch(r"[1-9][0-9]{0,8}", text) else ""
 
 
+def config_file(given: str) -> Path:
+    """The file that CONFIG names. Raises UsageError where there is none."""
+    path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
+    if not path.is_file():
+        files = (p for p in Path("configs").glob("**/*.yaml") if p.parts[1] not in names.NO_MODELS)
+        known = {p.stem: str(p) for p in files}
+        near = known.get(path.stem) or known.get(names.near(path.stem, known), "")
+        mend = f"did you mean CONFIG={near}?" if near else "write CONFIG=configs/quickstart.yaml"
+        raise UsageError(f"there is no file {given}", mend, "CONFIG")
+    return path
+
+
 def graph_for(verb: str) -> Graph:
     if verb == "results":
         return Graph("build" + limit_directory())
     given = os.environ.get("CONFIG", "")
     if not given:
         raise UsageError("is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG")
-    path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
+    path = config_file(given)
     if not names.good(path.stem):
         raise UsageError(
             f"{path.name!r} is a name that results can't be kept under",

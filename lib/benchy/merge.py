@@ -18,7 +18,7 @@ from benchy.content import canonical
 from benchy.errors import Mistake, UsageError
 from benchy.house import OWN, Model
 from benchy.matrix import Cell
-from benchy.names import MOST, QUICKSTART
+from benchy.names import MOST, QUICKSTART, near
 from benchy.reader import Known, Reader
 from benchy.yamlfile import Document, Key
 
@@ -78,6 +78,9 @@ def merge(
     at: Key = ("vllm", "provider_config")
     named = model.vllm.provider_config
     if not reader.known_name("provider", named, known.providers, document, at, known):
+        # By the one that is meant, as far as can be seen, the options are looked at in the same go.
+        named = "" if named in known.broken else near(named, known.providers)
+    if not named:
         reader.validated(schema.Provider, written, document, ("vllm", "overrides"))
         return None
     _, provider_document = known.providers[named]

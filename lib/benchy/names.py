@@ -20,6 +20,8 @@ QUICKSTART = "quickstart"  # a model like any other, but it joins `results` only
 SECRET = re.compile(
     r"(?:^|_)(?:TOKEN|KEY|PASS|AUTH)$|APIKEY|ACCESS_KEY|PASSW|PASSPHRASE|SECRET|CREDENTIAL", re.I
 )
+# Folders of configs/ that hold no models.
+NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks", "launchers"})
 
 
 def secret(name: str) -> bool:

@@ -42,6 +42,7 @@ from benchy.envspec import (
 )
 from benchy.errors import NO_SUCH_RELEASE, ConfigError, Failure, UsageError, say
 from benchy.house import House, Model
+from benchy.knobs import config_file
 from benchy.planned import Plan, Spec
 from benchy.yamlfile import Document
 
@@ -204,7 +205,12 @@ def all_mistakes(
         for model in base.flawed:
             with contextlib.suppress(ConfigError, OSError):  # its mistakes may stand in the way
                 found.append(_server(model, base, around))
-        more = options.mistakes(found, options.Known(around.root))
+        told = {(one.file, one.line, one.key) for one in error.mistakes}
+        more = [
+            one
+            for one in options.mistakes(found, options.Known(around.root))
+            if (one.file, one.line, one.key) not in told
+        ]
         raise ConfigError([*error.mistakes, *more]) from None
 
 
@@ -378,7 +384,7 @@ def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     if args.config is not None:
         if not args.config:
             raise UsageError("is empty", "write CONFIG=configs/quickstart.yaml", "CONFIG")
-        only = Path(os.environ.get("BENCHY_CWD", "."), args.config).absolute()
+        only = config_file(args.config)
     base = config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
     directory = Path(args.dir)
     if not only and not args.show:

@@ -17,12 +17,10 @@ from pydantic import ValidationError
 from benchy import generation, paths, schema, yamlfile
 from benchy.engine import OURS
 from benchy.errors import ConfigError, Mistake, UsageError
-from benchy.names import MOST, good, near, secret
+from benchy.names import MOST, NO_MODELS, good, near, secret
 from benchy.wording import hidden, mistake, telling
 from benchy.yamlfile import Document, Key
 
-# Folders of configs/ that hold no models.
-NO_MODELS = frozenset({"providers", "engines", "tasks", "templates", "locks", "launchers"})
 # Options that would hold one → what to do instead.
 SECRETS = {option: mend for option, mend in OURS.items() if secret(option)}
 
@@ -133,9 +131,12 @@ class Reader:
             self.mistakes += [mistake(kind, detail, document, at) for detail in telling(details)]
             return None
 
-    def rest(self, kind: type[T], data: Mapping[str, Any]) -> T | None:
+    def rest(
+        self, kind: type[T], data: Mapping[str, Any], instead: Mapping[str, Any] | None = None
+    ) -> T | None:
         """What has mistakes, without those keys: what the others come to can be looked at in the
-        same go. None where nothing can be said without them."""
+        same go. instead: what stands for them where there has to be something. None where nothing
+        can be said without them."""
         try:
             return kind.model_validate(data)
         except ValidationError as error:
@@ -143,7 +144,7 @@ class Reader:
             for detail in error.errors(include_url=False, include_context=False):
                 _take_away(left, detail["loc"])
         try:
-            return kind.model_validate(left)
+            return kind.model_validate({**(instead or {}), **left})
         except ValidationError:
             return None
 

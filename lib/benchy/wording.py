@@ -84,7 +84,9 @@ def mistake(
             document.line(key),
             yamlfile.dotted(key),
             f"{shown} is not {want}",
-            _type_mend(want, value, name),
+            "write the name of a file in configs/tasks; its keys stand there"
+            if key[:1] == ("tasks",) and isinstance(value, dict)
+            else _type_mend(want, value, name),
         )
     context = detail.get("ctx", {})
     if code == "value_error":

@@ -11,6 +11,7 @@ from trees import Tree
     [
         (["results", "MODEL=one"], "  did you mean MODELS=one?"),
         (["-j2", "results", "MODELS=one", "LIMT=1"], "LIMT: there is no such knob\n"),
+        (["eval", "CONFIG=models/ona.yaml"], "did you mean CONFIG=configs/models/one.yaml?"),
         (["eval", "LIMIT=abc"], "LIMIT: 'abc' is not a whole number"),
         (["gc", "YES=maybe"], "YES: 'maybe' is neither on nor off\n  write YES=1"),
         (["results/one/alpha/results.json", "MODELS=one"], "MODELS: make results/one/alpha/res"),

@@ -325,6 +325,31 @@ def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
     assert "there is no provider" not in text
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "line", "key"),
+    [
+        ('"card"', '"crad"', 4, "vllm.provider_config"),
+        ('["spanish"]', "spanish", 9, "tasks"),
+        ('["spanish"]', "[{name: spanish, num_fewshot: 5}]", 9, "tasks.0"),
+    ],
+)
+def test_no_mistake_hides_one_beside_it(
+    root: Path, old: str, new: str, line: int, key: str
+) -> None:
+    (root / "docs").mkdir()
+    shutil.copy(ROOT / "docs/options.json", root / "docs")
+    (root / "configs/single_card/m.yaml").write_text(
+        overrides('vllm_version: "0.8.5"\n    dtyp: auto\n    max_modl_len: 5').replace(old, new)
+    )
+    base = config.Base(root)
+    with pytest.raises(ConfigError) as caught:
+        plan.checked(base, base.files(), plan.Surroundings(root, lambda: "0.32.0", {}))
+    told = [(m.line, m.key) for m in caught.value.mistakes]
+    beside = [(7, "vllm.overrides.dtyp"), (8, "vllm.overrides.max_modl_len")]
+    assert told == sorted([*beside, (line, key)]), str(caught.value)
+    assert "max_log_len" not in str(caught.value)
+
+
 def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
     """Keys, what they name, values of overrides, options that the release has not: one round."""
     (root / "docs").mkdir()
