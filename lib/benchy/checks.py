@@ -25,14 +25,15 @@ from benchy.result import Checks
 class Facts:
     """What the wrapper observed; see harness_wrapper.py. client: whether it observed anything.
     truncated: task → documents; leaked: task → hashes of documents whose few-shot examples include
-    themselves; null: task → answers. examples: tasks of which the
-    few-shot examples were looked at. sent: each distinct request, without its prompt. refused: why
+    themselves; null, blank: task → answers. examples: tasks of which the few-shot examples were
+    looked at. sent: each distinct request, without its prompt. refused: why
     the task was not evaluated."""
 
     client: bool = False
     truncated: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
     leaked: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
     null: Counter[str] = field(default_factory=Counter)
+    blank: Counter[str] = field(default_factory=Counter)
     examples: set[str] = field(default_factory=set)
     sent: list[dict[str, Any]] = field(default_factory=list)
     refused: dict[str, str] | None = None
@@ -58,8 +59,8 @@ def read_facts(path: Path) -> Facts:
             found.client = True
         elif kind in ("truncated", "leaked"):
             getattr(found, kind)[task].add(fact["doc"])
-        elif kind == "null":
-            found.null[task] += 1
+        elif kind in ("null", "blank"):
+            getattr(found, kind)[task] += 1
         elif kind == "examples":
             found.examples.add(task)
         elif kind == "sent":
@@ -85,14 +86,22 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
         config = output.data.get("configs", {}).get(task) or {}
         shots = output.data.get("n-shot", {}).get(task) or 0
         generates = config.get("output_type") == "generate_until"
+        prompts, logged = int(count["effective"]), output.hashes.get(task)
         answers, empty = output.answers.get(task, (0, 0)) if generates else (0, 0)
-        known = facts.client and (not shots or task in facts.examples)
+        if logged is None and generates and facts.client:  # without samples
+            answers, empty = prompts, facts.null[task] + facts.blank[task]
+        leaked: int | None = None
+        if facts.client and (not shots or task in facts.examples):
+            # Of a task with a limit, prompts may have been made of more documents than were asked.
+            hashes = facts.leaked[task]
+            if logged is not None:
+                leaked = sum(h in hashes for h in logged)
+            elif not hashes or (output.data.get("config") or {}).get("limit") is None:
+                leaked = len(hashes)
         found[task] = Checks(
-            prompts=int(count["effective"]),
+            prompts=prompts,
             truncated=len(facts.truncated[task]) if facts.client else None,
-            leaked=sum(h in facts.leaked[task] for h in output.hashes.get(task, ()))
-            if known
-            else None,
+            leaked=leaked,
             answers=answers,
             empty=empty,
             null=facts.null[task] if facts.client and generates else None,

@@ -18,6 +18,7 @@ from benchy.marks import Mark
 from benchy.result import Result, Score
 
 STALE, UNASKED = "stale", "no config asks for it"
+UNCHECKED = "unchecked: of an older benchy"  # its prompts and answers were not looked at
 _LIMIT = re.compile(r"limit-([1-9]\d*)")
 
 
@@ -82,6 +83,8 @@ class Entry:
         if self.result.fallback:
             engine = self.result.engine
             found.append(f"fallback: {engine.answered} instead of {engine.asked}")
+        if not self.result.checks:
+            found.append(UNCHECKED)
         if self.result.limit is not None:
             found.append(f"limit {self.result.limit}")
         if self.stale:

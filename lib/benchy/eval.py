@@ -159,7 +159,8 @@ def _cache(job: Job) -> Path | None:
         return None
     made_by = [
         provenance.lock_sha256(job.server["environment"]) or "",
-        provenance.lock_sha256(job.spec["task"]["harness_environment"]) or "",
+        *provenance.made_by(job.spec["task"]["harness_environment"]),
+        content.sha256(harness.WRAPPER),  # prompts and answers go through its corrections
         job.server["version"],
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)

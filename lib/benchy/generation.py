@@ -7,7 +7,7 @@ from typing import Any
 
 from benchy import schema
 from benchy.errors import Mistake
-from benchy.harness_wrapper import LENGTHS, OWN, SEVERAL, STOPS
+from benchy.harness_wrapper import LENGTHS, OWN, SEVERAL, STOPS, TYPES
 from benchy.house import Model
 from benchy.names import near
 from benchy.yamlfile import Document
@@ -23,6 +23,9 @@ def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
         if kwargs.get(name) not in (None, 1):
             what = f"{kwargs[name]} asks for several answers, and only one is scored"
             yield name, what, "write 1"
+    for name, (good, kind) in TYPES.items():
+        if kwargs.get(name) is not None and not good(kwargs[name]):
+            yield name, f"{kwargs[name]!r} is not {kind}", f"write {kind}"
     for name in REQUEST:
         if name in kwargs:
             yield name, "is not an argument of generation", "leave it out"

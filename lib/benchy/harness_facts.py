@@ -8,7 +8,8 @@ Runs in the harness's own environment and imports nothing of benchy. Prints one 
 
 tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats",
 "metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files"}},
-"groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text}}. Of a task
+"groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text},
+"inline": whether a group's file holds whole tasks}. Of a task
 that is a Python class only its name is known: {}. A harness with other code (before 0.4.12) gives
 {"tasks": {subtask: {"output_type"}}} or {}.
 
@@ -40,7 +41,7 @@ def tasks(asked: dict[str, Any]) -> dict[str, Any]:
         return {"tasks": output_types(names, include)}
     # The whole index takes some 20 s to read; a folder of one's own is enough for most tasks.
     found = facts(names, factory, include, defaults=False) if include else None
-    if not found or found["unknown"] or found["errors"]:
+    if not found or found["unknown"] or found["errors"] or found["inline"]:
         found = facts(names, factory, include, defaults=True)
     return found
 
@@ -53,6 +54,8 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
     class Leaf(task.ConfigurableTask):  # type: ignore[misc, name-defined]
         """A task of which only the configuration is there."""
 
+        inline = False
+
         def __init__(self, config: dict[str, Any]) -> None:
             self.leaf = dict(config)
 
@@ -60,12 +63,17 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
         def task_name(self) -> Any:
             return self.leaf["task"]
 
+    class Inline(Leaf):
+        """One that stands in a group's file; so the harness takes a name that it does not know."""
+
+        inline = True
+
     def build(self: Any, entry: Any, overrides: Any) -> Leaf:
         config = self._load_full_config(entry, overrides)
         return Leaf({k: v for k, v in config.items() if k not in ("tag", "group", "task_list")})
 
-    factory.TaskFactory._build_task, factory.ConfigurableTask = build, Leaf
-    out: dict[str, Any] = {"tasks": {}, "groups": {}, "unknown": {}, "errors": {}}
+    factory.TaskFactory._build_task, factory.ConfigurableTask = build, Inline
+    out: dict[str, Any] = {"tasks": {}, "groups": {}, "unknown": {}, "errors": {}, "inline": False}
 
     def take(item: Any) -> None:
         if isinstance(item, group.Group):
@@ -78,7 +86,11 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
                     each.name,
                     [o.metric for o in getattr(each, "aggregate_metric_list", None) or []],
                 )
+        elif item.inline and not item.leaf.keys() & {"dataset_path", "custom_dataset", "class"}:
+            member = str(item.task_name).rpartition("::")[2]
+            out["unknown"][member] = difflib.get_close_matches(member, manager.all_tasks, 3, 0.6)
         else:
+            out["inline"] |= item.inline
             out["tasks"][item.task_name] = describe(item.leaf)
 
     for name in names:

@@ -12,6 +12,7 @@ cache of its answers:
     {"kind": "client"}                                the client is the one known here
     {"kind": "truncated", "task", "doc", "request"}   the left end of a prompt was cut off
     {"kind": "null", "task", "doc"}                   the server gave no text
+    {"kind": "blank", "task", "doc"}                  the text has nothing but white space
     {"kind": "examples", "task"}                      its few-shot examples are observed
     {"kind": "leaked", "task", "doc"}                 a document is one of its own examples; doc is
                                                       its hash, as the samples file has it
@@ -40,7 +41,9 @@ api/model.py); a release with other code there runs as it is and reports nothing
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
+import functools
 import importlib
 import json
 import os
@@ -55,8 +58,31 @@ LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_token
 STOPS = ("stop", "stop_sequences")
 # Arguments that ask for more than one answer; 1 is what is done anyway.
 SEVERAL = ("n", "best_of", "num_return_sequences", "num_beams")
+# Arguments that a server of the completions API takes, whether it can be asked or not.
+COMMON = frozenset({"top_p", "seed", "frequency_penalty", "presence_penalty", "logit_bias"})
 # Generation arguments that the harness itself reads.
 OWN = frozenset({"until", "do_sample", "temperature", "max_gen_toks"})
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _stops(value: Any) -> bool:
+    return all(isinstance(one, str) for one in (value if isinstance(value, list) else [value]))
+
+
+# What arguments have to be, and how that is said.
+TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{name: (_whole, "a whole number from 1 up") for name in LENGTHS},
+    **{name: (_number, "a number") for name in ("temperature", "top_p", "min_p")},
+    **{name: (_stops, "a text or a list of texts") for name in ("until", *STOPS)},
+    "do_sample": (lambda value: isinstance(value, bool), "true or false"),
+}
 ENDS = 16  # token ids of a prompt that the facts show, at either end
 
 _prompts: contextvars.ContextVar[Sequence[Any]] = contextvars.ContextVar("prompts", default=())
@@ -76,6 +102,13 @@ class Facts:
     def __init__(self, path: str) -> None:
         self.path = path
         self.seen: set[str] = set()
+        # Tasks of which an interrupted run has truncated prompts: it found room for the others.
+        self.accepted: set[str] = set()
+        for line in Path(path).read_text("ascii").splitlines() if Path(path).exists() else ():
+            with contextlib.suppress(ValueError):  # the end of what was killed
+                fact = json.loads(line)
+                if fact.get("kind") == "truncated":
+                    self.accepted.add(fact["task"])
 
     def new(self, *key: Any) -> bool:
         """Whether this key was not seen before."""
@@ -95,9 +128,12 @@ def normalized(task: str, given: dict[str, Any], ours: dict[str, Any]) -> dict[s
     """The generation arguments of a task, in the harness's own names. ours: those of benchy's task
     file, which take precedence. Raises Refused."""
     kwargs = {key: value for key, value in given.items() if value is not None}
+    for name, (good, kind) in TYPES.items():
+        if name in kwargs and not good(kwargs[name]):
+            raise Refused(task, f"{name}: {kwargs[name]!r} is not {kind}", f"write {kind}")
     lengths = {name: kwargs.pop(name) for name in LENGTHS if name in kwargs}
     for name in sorted(lengths, key=lambda name: name not in ours)[:1]:
-        kwargs["max_gen_toks"] = int(lengths[name])
+        kwargs["max_gen_toks"] = lengths[name]
     for name in SEVERAL:
         if kwargs.pop(name, 1) != 1:
             raise Refused(
@@ -163,7 +199,7 @@ class Observer:
     cache_hook: Any
     instances: Sequence[Any] = ()  # the requests of the call that is under way
     generating = rolling = False
-    suffix: list[int] | None = None
+    _ends: tuple[list[int], list[int]] | None = None
 
     # --- generation arguments ----------------------------------------------------------------
 
@@ -187,8 +223,14 @@ class Observer:
 
     @classmethod
     def check_known(cls, task: str, kwargs: dict[str, Any]) -> None:
-        for name in kwargs:
-            if cls.fields is not None and name not in OWN and name not in cls.fields:
+        for name in (name for name in kwargs if name not in OWN):
+            if cls.fields is None and name not in COMMON:
+                raise Refused(
+                    task,
+                    f"the server does not tell whether it takes the generation argument {name!r}",
+                    "leave disable_fastapi_docs out, and run it again",
+                )
+            if cls.fields is not None and name not in cls.fields:
                 raise Refused(
                     task,
                     f"this server takes no generation argument {name!r}",
@@ -237,20 +279,36 @@ class Observer:
             text, add_special_tokens=special, return_attention_mask=False
         ).input_ids
 
+    def ends(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after a text."""
+        if self._ends is None:
+            self._ends = special_tokens(self.encoded)
+        return self._ends
+
+    @functools.cached_property
+    def prefix_token_id(self) -> Any:
+        """The token that stands for an empty context: the beginning of a sequence, whose id may be
+        0, which the harness's remote tokenizer takes for none."""
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        if self.tokenizer_backend == "remote" and bos is not None:
+            given = getattr(self, "custom_prefix_token_id", None)
+            return bos if given is None else given
+        return super().prefix_token_id  # type: ignore[misc]
+
     def tok_encode(
         self,
         string: Any,
         left_truncate_len: int | None = None,
-        add_special_tokens: bool | None = False,
+        add_special_tokens: bool | None = None,
         **more: Any,
     ) -> Any:
         backend = self.tokenizer_backend
         if backend not in ("huggingface", "remote"):
             return super().tok_encode(string, **more)  # type: ignore[misc]
-        special = bool(add_special_tokens or self.add_bos_token) and not self.rolling
-        if self.suffix is None:
-            self.suffix = special_tokens(self.encoded)[1]
-        end = self.suffix if special else []
+        # The harness says False of a choice that has no context but the prefix.
+        special = add_special_tokens or (add_special_tokens is None and self.add_bos_token)
+        special = bool(special) and not self.rolling
+        end = self.ends()[1] if special else []
         one = isinstance(string, str)
         if one or backend == "remote":
             rows = [self.encoded(text, special) for text in ([string] if one else string)]
@@ -276,7 +334,8 @@ class Observer:
 
     def check_room(self, prompts: Sequence[Sequence[int]]) -> None:
         """Record the prompts that will be truncated. Raises Refused where a task's answers leave no
-        room for its prompts: for half of them, though the context itself would hold them."""
+        room for its prompts: for half of them, though the context itself would hold them. What is
+        left of an interrupted run may be just those."""
         most = self.max_length
         tasks: dict[str, list[int]] = {}
         for at, one in enumerate(self.instances):
@@ -288,7 +347,8 @@ class Observer:
                 at for at in places if len(prompts[at]) + self.length_of(self.instances[at]) > most
             ]
             squeezed = [at for at in cut if len(prompts[at]) < most]
-            if length >= most or 2 * len(squeezed) >= len(places):
+            most_of_them = 2 * len(squeezed) >= len(places) and task not in self.facts.accepted
+            if length >= most or most_of_them:
                 raise Refused(
                     task,
                     f"answers of up to {length} tokens leave {max(0, most - length)} of the "
@@ -298,13 +358,22 @@ class Observer:
             for at in cut:
                 self.truncated(at)
 
+    def context_of(self, key: Any, context: list[int]) -> list[int]:
+        """The tokens before a choice; of one with no context what the tokenizer begins a text
+        with, where that is more than the one token that the harness puts there."""
+        if key is None or key[0] != "" or self.tokenizer_backend not in ("huggingface", "remote"):
+            return context
+        begins = self.ends()[0]
+        return begins if len(begins) > 1 and len(context) == 1 else context
+
     def _loglikelihood_tokens(self, requests: Any, **more: Any) -> Any:
         """The client's own, with the answers that alone are longer than the context split up."""
         utils = _module("lm_eval.utils")
         most = self.max_length
         parts: list[Any] = []
         counts: list[int] = []
-        for at, (key, context, answer) in enumerate(requests):
+        for at, (key, before, answer) in enumerate(requests):
+            context = self.context_of(key, before)
             if key is not None and len(context) + len(answer) > most and self.instances:
                 self.truncated(at)
             split = [(key, context, answer)]
@@ -362,14 +431,13 @@ class Observer:
 
     def parse_generations(self, outputs: Any, **more: Any) -> Any:
         found = super().parse_generations(outputs, **more)  # type: ignore[misc]
-        missing = [
-            prompt
-            for prompt, answer in zip(more.get("contexts") or _prompts.get(), found, strict=False)
-            if answer is None
-        ]
-        for one in self.instances if missing else ():
-            if one.args[0] in missing:
-                self.facts.write(kind="null", task=one.task_name, doc=one.doc_id)
+        pairs = list(zip(more.get("contexts") or _prompts.get(), found, strict=False))
+        missing = [prompt for prompt, answer in pairs if answer is None]
+        blank = [prompt for prompt, answer in pairs if answer is not None and not answer.strip()]
+        for one in self.instances if missing or blank else ():
+            for kind, prompts in (("null", missing), ("blank", blank)):
+                if one.args[0] in prompts:
+                    self.facts.write(kind=kind, task=one.task_name, doc=one.doc_id)
         return found
 
 
@@ -384,6 +452,7 @@ def install(facts: Facts, ours: dict[str, Any], fields: Sequence[str] | None) ->
         _module(f"lm_eval.{name}")
         for name in ("models.openai_completions", "evaluator", "api.registry", "api.model", "utils")
     )
+    _module("lm_eval.tasks._factory")  # else the tasks come in another form
     hook, kind = model.CacheHook, _module("lm_eval.api.task").ConfigurableTask
     Observer.facts, Observer.ours, Observer.fields = facts, ours, fields
     bases = {

@@ -193,23 +193,33 @@ def _ask(job: Job, method: str, path: str, body: Mapping[str, Any] | None = None
 
 def request_fields(job: Job) -> list[str] | None:
     """The names that a request to this server may have, by its own description (/openapi.json);
-    None where it has none."""
+    None where it has none. Raises Failure where it is silent."""
     name = "ChatCompletionRequest" if job.spec["chat"] else "CompletionRequest"
     try:
         found = _get(job, "/openapi.json")["components"]["schemas"][name]["properties"]
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _silent(job, "/openapi.json", error) from error
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return None
     return sorted(found)
 
 
+def _silent(job: Job, path: str, error: Exception) -> Failure:
+    """What was to be asked before the first request is not known, which is no answer to it."""
+    what = f"the server of {job.model} did not answer {path}"
+    return Failure(what, "run it again", job.server_log, [str(error)[:300]])
+
+
 def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
     """The token ids of a text by the server; None where it has no /tokenize. special: add the
-    special tokens that its tokenizer adds."""
+    special tokens that its tokenizer adds. Raises Failure where it is silent."""
     body = {
         "model": job.server["served_model"], "prompt": text, "add_special_tokens": special
     }  # fmt: skip
     try:
         return list(_ask(job, "POST", "/tokenize", body)["tokens"])
+    except (requests.ConnectionError, requests.Timeout) as error:
+        raise _silent(job, "/tokenize", error) from error
     except (requests.RequestException, ValueError, KeyError, TypeError):
         return None
 

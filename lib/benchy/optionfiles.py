@@ -30,6 +30,8 @@ GENERATED = ("build", "run", "logs", "results", "venvs", ".venv")
 SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
 # Options whose value is a path or a name on the hub: what begins as a path has to be there.
 PLACES = ("tokenizer", "hf_config_path", "tool_parser_plugin", "reasoning_parser_plugin")
+# Of which any file counts that is there, wherever it lies and however it is called.
+FILES = ("chat_template", *PLACES)
 _PATH = re.compile(r"/|\.[A-Za-z]\w*$")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_]\w*)?")
 _WHOLE = 64 << 20  # larger files: their size, their first and their last MiB
@@ -60,6 +62,8 @@ def named(
         if option not in neutral:
             for key, text in _strings(option, value):
                 path = _there(text, root) or _module(text, code)
+                if not path and option in FILES and os.path.isfile(root / paths.home(text)):  # noqa: PTH113
+                    path = Path(os.path.normpath(root / paths.home(text)))
                 if path:
                     found.append(Named("options", key, text, path))
     for name, value in sorted(variables.items()):
@@ -72,6 +76,8 @@ def named(
 
 def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
     """Does anything look like a path, whether it is there or not?"""
+    if any(options.get(option) for option in FILES):
+        return True
     strings = (text for each in (options, variables) for _, text in _strings("", dict(each)))
     return any(_looks(text) or (":" in text and _MODULE.fullmatch(text)) for text in strings)
 

@@ -3,7 +3,7 @@ files, and from what its environment makes of the model's tokenizer.
 
 Runs harness_facts.py in the harness's environment, once for each set of tasks and each tokenizer;
 its answers are kept in build/preflight/KEY.json, where KEY is a hash of all that they depend on.
-An error is not kept: the hub may have been out of reach.
+No error is kept, nor a name that is not known: the hub may have been out of reach.
 `bin/fetch MODEL TASK…` asks before a lease, bin/eval once more before its first request.
 """
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import content, harness, harness_wrapper, lockfile, names, origin, paths
+from benchy import content, harness, harness_wrapper, lockfile, names, origin, paths, provenance
 from benchy.errors import Mistake
 
 Spec = Mapping[str, Any]
@@ -77,7 +77,7 @@ class Question:
 def _question(spec: Spec, kind: str, what: Spec, more: Any) -> Question:
     """more: what the answer depends on besides."""
     env = spec["task"]["harness_environment"]
-    made_from = [content.sha256(SCRIPT), env, lockfile.digest(_lock(env)), kind, what, more]
+    made_from = [content.sha256(SCRIPT), env, *provenance.made_by(env), kind, what, more]
     return Question(kind, what, FOLDER / f"{content.digest(made_from)[:32]}.json")
 
 
@@ -137,7 +137,7 @@ def _ask(spec: Spec, question: Question, env: Mapping[str, str]) -> Facts:
             found: Facts = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return {}
-        if not found.get("error") and not found.get("errors"):
+        if not any(found.get(key) for key in ("error", "errors", "unknown")):
             content.write(path, json.dumps(found, sort_keys=True))
     return found
 
@@ -219,7 +219,7 @@ def _generation_mistakes(
         try:
             kwargs = harness_wrapper.normalized(task, given, ours)
         except harness_wrapper.Refused as refused:
-            found[refused.what] = refused.hint
+            found[f"{task}: {refused.what}"] = refused.hint
             continue
         unknown = sorted(set(kwargs) - harness_wrapper.OWN)
         if unknown and (fields := request_options(server["engine"])):
@@ -297,8 +297,9 @@ def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) 
         "tokenizer_backend",
         f"the tokenizer of {how['environment']} is not the server's: {text!r} is {len(ours)} and "
         f"{len(theirs)} tokens, from token {at} on {shown}",
-        "leave tokenizer and tokenizer_mode out of the model's options, or pin releases of "
-        "transformers that read it alike (extra_packages of the task, transformers_version)",
+        "leave tokenizer out of the model's options, write tokenizer_mode: hf there where the "
+        "server has a tokenizer of its own (Mistral's), or pin releases of transformers that read "
+        "it alike (extra_packages of the task, transformers_version)",
     )
 
 

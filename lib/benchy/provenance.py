@@ -33,6 +33,12 @@ def lock_sha256(env: str) -> str | None:
     return inside or lockfile.digest(paths.lock(env)) or None
 
 
+def made_by(env: str) -> list[str]:
+    """Of an environment's locks, with their headers: in those stands what a folder held that it
+    was built from, a checkout of the harness, say, which changes no package's release."""
+    return [sha256(path) or "" for path in (paths.env_dir(env) / "lock", paths.lock(env))]
+
+
 def packages(env: str) -> dict[str, str]:
     """Name → release (or URL) of each package of the lock that an environment was built from."""
     inside = paths.env_dir(env) / "lock"

@@ -31,6 +31,8 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def odd(results: Path) -> None:
     with here(results.parent):
         checks = {"one": Checks(2, 0, 0, 2, 2, 2), "other": Checks(8, 3)}
+        for task in ("one", "two"):
+            change("m001", task, checks={})
         change("m000", "one", checks=checks, harness_output=[PLACE])
         path = results / "m000/one" / PLACE
         path.parent.mkdir(parents=True)

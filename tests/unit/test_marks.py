@@ -238,7 +238,7 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
     checks = {"t": Checks(6, 3, None, 6, 6, 6), "<u>": Checks(4, 0, 1)}
     for name, result in (
         ("odd", numbered("odd", checks=checks)),
-        ("old", numbered("old")),
+        ("old", numbered("old", checks={})),
         ("none", numbered("none")),
     ):
         path = Path("results", name, "smoke", "results.json")
@@ -246,7 +246,7 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
         document.write(result, path)
     lacking = entry(numbered("none"), "f1")
     report.write(
-        made_written(entry(numbered("odd", checks=checks)), entry(numbered("old")), lacking)
+        made_written(entry(numbered("odd", checks=checks)), entry(numbered("old", checks={})), lacking)
     )
     text = Path("results/odd/index.html").read_text()
 
@@ -258,7 +258,8 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
     assert cells("&lt;u&gt;") == ["4", "0", "1", "", "", ""]
     assert text.count(f'<span class="mark">{EMPTY}</span>') == 2  # one for each metric of t
     assert f"{EMPTY} (no text from the server)" in text
-    assert "Prompts and answers" not in Path("results/old/index.html").read_text()
+    old = Path("results/old/index.html").read_text()
+    assert "Prompts and answers" not in old and "unchecked: of an older benchy" in old
     text = Path("results/none/index.html").read_text()
     assert "smoke: - <small>f1</small>" in text
     assert "has no metric f1 (it has: acc, acc_norm)" in text

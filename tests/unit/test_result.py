@@ -42,6 +42,7 @@ def made(model: str = "tiny", task: str = "smoke", **changes: Any) -> document.R
             metrics={"t": {"acc,none": Metric(0.25, 0.07, True)}},
             groups={},
             score=score,
+            checks={"t": document.Checks(2, 0, 0)},
         ),
         **changes,
     )
