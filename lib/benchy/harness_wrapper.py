@@ -368,7 +368,6 @@ class Observer:
 
     def _loglikelihood_tokens(self, requests: Any, **more: Any) -> Any:
         """The client's own, with the answers that alone are longer than the context split up."""
-        utils = _module("lm_eval.utils")
         most = self.max_length
         parts: list[Any] = []
         counts: list[int] = []
@@ -378,6 +377,7 @@ class Observer:
                 self.truncated(at)
             split = [(key, context, answer)]
             if len(answer) >= most:
+                utils = _module("lm_eval.utils")
                 windows = utils.get_rolling_token_windows(
                     token_list=answer, prefix_token=context[-1], max_seq_len=most - 1, context_len=1
                 )

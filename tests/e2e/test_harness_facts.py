@@ -35,6 +35,8 @@ FILES = {
     "facts_python.yaml": "task: facts_python\nclass: !function written.Mine\n",
     "written.py": "from lm_eval.api.task import ConfigurableTask\n\n\n"
     "class Mine(ConfigurableTask):\n    pass\n",
+    "facts_suite.yaml": "group: facts_suite\ntask: [arc_easy, hellaswag]\n",
+    "facts_typo.yaml": "group: facts_typo\ntask: [arc_easy, helaswag]\n",
     "facts_broken.yaml": "include: gone.yaml\ntask: facts_broken\n",
 }
 
@@ -74,6 +76,20 @@ def test_tasks_of_ones_own(python: str, tree: Path, tmp_path: Path) -> None:
     told = found["errors"]["facts_broken"]
     assert "facts_broken.yaml: " in told and "gone.yaml" in told
     assert "facts_group" in found["unknown"]["facts_grup"]
+
+
+def test_a_group_of_ones_own_with_tasks_of_the_harness(
+    python: str, tree: Path, tmp_path: Path
+) -> None:
+    for name, text in FILES.items():
+        (tmp_path / name).write_text(text)
+    found = facts(python, tree, include_path=str(tmp_path), names=["facts_suite"])
+    assert {name: each["output_type"] for name, each in found["tasks"].items()} == {
+        "arc_easy": "multiple_choice", "hellaswag": "multiple_choice",
+    }  # fmt: skip
+    assert ["acc_norm", "none"] in found["tasks"]["arc_easy"]["metrics"] and not found["unknown"]
+    found = facts(python, tree, include_path=str(tmp_path), names=["facts_typo"])
+    assert "hellaswag" in found["unknown"]["helaswag"] and list(found["tasks"]) == ["arc_easy"]
 
 
 def test_tasks_of_the_harness(python: str, tree: Path) -> None:

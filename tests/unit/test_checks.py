@@ -75,9 +75,31 @@ def test_what_was_not_observed_is_not_known(tmp_path: Path) -> None:
     assert found.empty == 3
 
 
+@pytest.mark.parametrize(("limit", "leaked"), [(None, 2), (4, None)])
+def test_without_samples_the_facts_alone_count(
+    tmp_path: Path, limit: int | None, leaked: int | None
+) -> None:
+    path = tmp_path / "facts.jsonl"
+    kinds = [("client", None), ("examples", None), ("null", 1), ("blank", 2), ("blank", 3)]
+    facts = [{"kind": kind, "task": "t", "doc": doc} for kind, doc in kinds]
+    facts += [{"kind": "leaked", "task": "t", "doc": doc} for doc in ("a", "b")]
+    path.write_text("\n".join(map(json.dumps, facts)))
+    left = output(0)
+    left.answers.clear()
+    left.hashes.clear()
+    left.data["config"]["limit"] = limit
+    found = checks.of(left, checks.read_facts(path))["t"]
+    assert (found.answers, found.empty, found.null) == (4, 3, 1)
+    assert found.leaked == leaked
+
+
 @pytest.mark.parametrize(
     ("kwargs", "names"),
     [
+        (
+            {"max_gen_toks": "1e3", "until": 5, "temperature": "hot"},
+            ["max_gen_toks", "temperature", "until"],
+        ),
         ({"n": 2, "best_of": 1}, ["n"]),
         ({"echo": True, "max_length": 5}, ["echo", "max_length"]),
         ({"do_sample": True}, ["do_sample"]),

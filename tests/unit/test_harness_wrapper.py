@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -50,3 +53,110 @@ def test_special_tokens_are_found_at_both_ends() -> None:
         return [1, 7, 8, 2] if special else [7, 8]
 
     assert wrapper.special_tokens(encode) == ([1], [2])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"max_gen_toks": "1e3"},
+        {"max_gen_toks": 1.9},
+        {"max_tokens": [1]},
+        {"max_gen_toks": 0},
+        {"max_gen_toks": True},
+        {"until": 5},
+        {"stop": ["a", 1]},
+        {"temperature": "hot"},
+        {"do_sample": "false"},
+    ],
+)
+def test_what_is_of_another_kind_is_refused(given: dict[str, Any]) -> None:
+    (name,) = given
+    with pytest.raises(wrapper.Refused, match=f"{name}: .* is not "):
+        wrapper.normalized("t", given, given)
+
+
+def test_an_argument_that_nobody_vouches_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(wrapper.Observer, "fields", None, raising=False)
+    wrapper.Observer.check_known("t", {"top_p": 0.5, "until": [], "max_gen_toks": 5})
+    with pytest.raises(wrapper.Refused, match=r"does not tell whether it takes .*'guided_regex'"):
+        wrapper.Observer.check_known("t", {"guided_regex": "a"})
+    monkeypatch.setattr(wrapper.Observer, "fields", ["top_k"])
+    wrapper.Observer.check_known("t", {"top_k": 5})
+    with pytest.raises(wrapper.Refused, match="takes no generation argument 'guided_regex'"):
+        wrapper.Observer.check_known("t", {"guided_regex": "a"})
+
+
+class Client:
+    """What the harness's client does, as far as the observer asks it."""
+
+    prefix_token_id = 9
+    add_bos_token = True
+    max_length = 100
+    _max_gen_toks = 50
+
+    def tok_encode(self, string: Any, **more: Any) -> Any:
+        raise AssertionError("the observer encodes by itself")
+
+    def _loglikelihood_tokens(self, requests: Any, **more: Any) -> Any:
+        return [(context, answer) for _, context, answer in requests]
+
+
+def observer(
+    tmp_path: Path, prefix: list[int], backend: str = "huggingface", bos: int | None = None
+) -> Any:
+    """An observer of a client whose tokenizer begins texts with this prefix."""
+
+    def tokenizer(text: Any, add_special_tokens: bool, **more: Any) -> Any:
+        def one(text: str) -> list[int]:
+            return [*(prefix if add_special_tokens else []), *(ord(c) for c in text)]
+
+        ids = one(text) if isinstance(text, str) else [one(each) for each in text]
+        return SimpleNamespace(input_ids=ids)
+
+    tokenizer.bos_token_id = bos  # type: ignore[attr-defined]
+    found: Any = type("Observed", (wrapper.Observer, Client), {})()
+    found.tokenizer, found.tokenizer_backend = tokenizer, backend
+    found.facts = wrapper.Facts(str(tmp_path / "facts.jsonl"))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("prefix", "before"), [([], [9]), ([9], [9]), ([3, 4], [3, 4])], ids=["none", "bos", "two"]
+)
+def test_a_choice_with_no_context_is_scored_after_what_begins_a_text(
+    tmp_path: Path, prefix: list[int], before: list[int]
+) -> None:
+    one = observer(tmp_path, prefix)
+    answer = one.tok_encode("ab", add_special_tokens=False)  # so the harness asks for it
+    assert answer == [97, 98]
+    requests = [(("", "ab"), [one.prefix_token_id], answer), (("x", "b"), [*prefix, 120], [98])]
+    assert one._loglikelihood_tokens(requests) == [(before, answer), ([*prefix, 120], [98])]
+    assert one.tok_encode("xb") == [*prefix, 120, 98]
+
+
+def test_a_beginning_whose_id_is_nought(tmp_path: Path) -> None:
+    assert observer(tmp_path, [0], "remote", bos=0).prefix_token_id == 0
+    assert observer(tmp_path, [0], "remote").prefix_token_id == 9
+
+
+def instances(count: int) -> list[Any]:
+    return [
+        SimpleNamespace(task_name="t", doc_id=n, idx=0, args=("", {"max_gen_toks": 50}))
+        for n in range(count)
+    ]
+
+
+def test_what_an_interrupted_run_accepted_is_not_refused_afterwards(tmp_path: Path) -> None:
+    one = observer(tmp_path, [])
+    one.instances = instances(10)
+    one.check_room([[1] * 60] * 3 + [[1] * 10] * 7)  # three of ten do not fit
+    facts = [json.loads(line) for line in (tmp_path / "facts.jsonl").read_text().splitlines()]
+    assert [fact["doc"] for fact in facts] == [0, 1, 2]
+    again = observer(tmp_path, [])
+    again.instances = instances(3)
+    again.check_room([[1] * 60] * 3)  # those alone are left
+    (tmp_path / "facts.jsonl").unlink()
+    first = observer(tmp_path, [])
+    first.instances = instances(3)
+    with pytest.raises(wrapper.Refused, match="leave 50 of the context's 100"):
+        first.check_room([[1] * 60] * 3)

@@ -246,7 +246,9 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
         document.write(result, path)
     lacking = entry(numbered("none"), "f1")
     report.write(
-        made_written(entry(numbered("odd", checks=checks)), entry(numbered("old", checks={})), lacking)
+        made_written(
+            entry(numbered("odd", checks=checks)), entry(numbered("old", checks={})), lacking
+        )
     )
     text = Path("results/odd/index.html").read_text()
 

@@ -18,7 +18,7 @@ def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in (
         "templates/pirate.jinja", "pirate.jinja", "draft/config.json", "draft/model.safetensors",
         "cache/x.bin", "my/plugin.py", "processors.py", "build/models/tiny/config.json",
-        "org/name/config.json", "logging.json", "kernels/tuned.json",
+        "org/name/config.json", "logging.json", "kernels/tuned.json", "mytemplate",
     ):  # fmt: skip
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_text(name)
@@ -37,6 +37,9 @@ NAMED: list[tuple[dict[str, Any], dict[str, str], dict[str, str]]] = [
     ({"chat_template": "pirate.jinja"}, {}, {"options.chat_template": "pirate.jinja"}),
     ({"chat_template": "./org/../pirate.jinja"}, {}, {"options.chat_template": "pirate.jinja"}),
     ({"chat_template": "~/outside.jinja"}, {}, {"options.chat_template": "../outside.jinja"}),
+    ({"chat_template": "mytemplate"}, {}, {"options.chat_template": "mytemplate"}),
+    ({"chat_template": "/etc/passwd", "other": "/etc/passwd"}, {},
+     {"options.chat_template": "/etc/passwd"}),
     ({"chat_template": "{{ a/b }}.jinja"}, {}, {}),
     ({"chat_template": "{% for m in messages %}\n{{ m }}{% endfor %}"}, {}, {}),
     ({"chat_template": "a/" * 3000}, {}, {}),
