@@ -1,13 +1,14 @@
 """Recomputes each request of a result by transformers alone, from the samples that were logged.
 
-    ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR SAMPLES.jsonl KIND CONTEXT
+    ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR CONTEXT KIND SAMPLES.jsonl …
 
-KIND: choice, answer, chat or rolling; CONTEXT: the server's max_model_len, in tokens. Written from
+CONTEXT: the server's max_model_len, in tokens. Any number of KIND, which is choice, answer, chat or
+rolling, and of its samples. Written from
 the definitions, with nothing of the harness or of vLLM: each token of a choice given all before it;
 greedy decoding token by token; each token of a text once, the first given the token that begins a
 text. What does not fit loses its left end: a prompt leaves room for its answer, a choice for the
 one token that the server generates; a text is divided into windows, of which each begins with the
-last token of the one before. Prints a JSON list of
+last token of the one before. Prints JSON: of each samples file a list of
 [logged, recomputed, tokens compared].
 """
 
@@ -15,6 +16,7 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +25,7 @@ def main(argv: list[str]) -> None:
     import torch  # noqa: PLC0415
     from transformers import AutoModelForCausalLM, AutoTokenizer  # noqa: PLC0415
 
-    context_length = int(argv[3])
+    context_length = int(argv[1])
     tokenizer = AutoTokenizer.from_pretrained(argv[0])
     model = AutoModelForCausalLM.from_pretrained(argv[0], dtype=torch.float32).eval()
     # What is put before each text: nothing but a beginning-of-sequence token belongs there.
@@ -71,20 +73,18 @@ def main(argv: list[str]) -> None:
         text = tokenizer.decode(tokens[begun:], skip_special_tokens=True)
         return min((text.partition(stop)[0] for stop in stops), key=len)
 
-    pairs: list[list[Any]] = []
-    for line in Path(argv[1]).read_text(encoding="utf-8").splitlines():
-        sample = json.loads(line)
+    def compared(kind: str, sample: Any) -> Iterator[list[Any]]:
         calls = [list(call.values()) for call in sample["arguments"].values()]
         for (first, *rest), answers in zip(calls, sample["resps"], strict=True):
             got = answers[0]
-            if argv[2] == "choice":
-                pairs.append([float(got[0]), choice(first, rest[0]), len(plain(rest[0]))])
-            elif argv[2] == "rolling":
+            if kind == "choice":
+                yield [float(got[0]), choice(first, rest[0]), len(plain(rest[0]))]
+            elif kind == "rolling":
                 value = got[0] if isinstance(got, list) else got
-                pairs.append([float(value), whole_text(first), len(plain(first))])
+                yield [float(value), whole_text(first), len(plain(first))]
             else:
                 kwargs = rest[0]
-                if argv[2] == "chat":
+                if kind == "chat":
                     turns = json.loads(first[0] if isinstance(first, list) else first)
                     text = tokenizer.apply_chat_template(
                         turns, tokenize=False, add_generation_prompt=True
@@ -93,8 +93,13 @@ def main(argv: list[str]) -> None:
                 else:
                     tokens = [*start, *plain(first)][kwargs["max_gen_toks"] - context_length :]
                 answer = continued(tokens, kwargs["until"], kwargs["max_gen_toks"])
-                pairs.append([got, answer, len(plain(answer))])
-    json.dump(pairs, sys.stdout)
+                yield [got, answer, len(plain(answer))]
+
+    found = []
+    for kind, path in zip(argv[2::2], argv[3::2], strict=True):
+        lines = Path(path).read_text(encoding="utf-8").splitlines()
+        found.append([pair for line in lines for pair in compared(kind, json.loads(line))])
+    json.dump(found, sys.stdout)
 
 
 if __name__ == "__main__":

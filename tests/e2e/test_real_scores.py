@@ -102,7 +102,9 @@ def lay(tree: Path, models: Path) -> None:
             f"task_name: scores_{name}\ninclude_path: configs/tasks/scores\noffline: true\n"
         )
     for name, chat in (("plain", False), ("bos", False), ("eos", False), ("chat", True)):
-        asked = ["scores_answer"] if chat else [f"scores_{task}" for task in tasks]
+        # A prompt that is cut loses what its tokenizer begins it with: one model is enough.
+        asked = ["answer"] if chat else [t for t in tasks if name == "bos" or t in TASKS]
+        asked = [f"scores_{task}" for task in asked]
         (tree / f"configs/scores-{name}.yaml").write_text(
             f"model: {{name: {json.dumps(str(models / ('plain' if chat else name)))}}}\n"
             "vllm:\n  provider_config: vllm_cpu\n  overrides:\n    vllm_version: '0.32.0'\n"
@@ -115,28 +117,36 @@ def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> N
     lay(tree, models)
     done = make(tree, "results", "MODELS=scores-*")
     assert done.returncode == 0, done.stderr[-4000:]
-    python, compared = str(tree / "venvs/vllm_cpu_0_32_0/bin/python"), 0
-    for folder in sorted((tree / "results").glob("scores-*/scores_*")):
-        model = folder.parent.name.removeprefix("scores-")
-        task = folder.name.removeprefix("scores_")
-        kind = "chat" if model == "chat" else task.removeprefix("long_")
+    compared = 0
+    for model in ("plain", "bos", "eos", "chat"):
+        folders = sorted((tree / f"results/scores-{model}").glob("scores_*"))
+        for folder, pairs in zip(folders, recomputed(tree, models, model, folders), strict=True):
+            task = folder.name.removeprefix("scores_")
+            for ours, theirs, tokens in pairs:
+                expected = theirs
+                if not isinstance(theirs, str):
+                    expected = pytest.approx(theirs, abs=2e-4 + TOKEN_ERROR * tokens)
+                assert ours == expected, (model, task)
+            compared += len(pairs)
+            made = read(tree, f"{folder.relative_to(tree)}/results.json")
+            (checks,) = made["checks"].values()
+            assert checks["leaked"] == 0, (model, task)
+            assert checks["truncated"] == int(task.startswith("long_")), (model, task)
+    assert compared == 3 * (14 + len(QUESTIONS) + len(TEXTS) + 1) + 3 + 1 + len(QUESTIONS)
+
+
+def recomputed(tree: Path, models: Path, model: str, folders: list[Path]) -> Any:
+    """What samples_reference.py says of the results in these folders."""
+    words = []
+    for folder in folders:
+        kind = folder.name.removeprefix("scores_").removeprefix("long_")
         (samples,) = folder.glob("harness/*/samples_*.jsonl")
-        weights = models / ("plain" if model == "chat" else model)
-        script = str(Path(__file__).with_name("samples_reference.py"))
-        answer = subprocess.run(
-            [python, script, str(weights), str(samples), kind, str(CONTEXT)],
-            capture_output=True, text=True,
-        )  # fmt: skip
-        assert answer.returncode == 0, answer.stderr[-3000:]
-        pairs = json.loads(answer.stdout)
-        for ours, theirs, tokens in pairs:
-            expected = theirs
-            if not isinstance(theirs, str):
-                expected = pytest.approx(theirs, abs=2e-4 + TOKEN_ERROR * tokens)
-            assert ours == expected, (model, task)
-        compared += len(pairs)
-        made = read(tree, f"{folder.relative_to(tree)}/results.json")
-        (checks,) = made["checks"].values()
-        assert checks["leaked"] == 0, (model, task)
-        assert checks["truncated"] == int(task.startswith("long_")), (model, task)
-    assert compared == 3 * (14 + 3 + len(QUESTIONS) + 1 + len(TEXTS) + 1) + len(QUESTIONS)
+        words += ["chat" if model == "chat" else kind, str(samples)]
+    python = str(tree / "venvs/vllm_cpu_0_32_0/bin/python")
+    script = str(Path(__file__).with_name("samples_reference.py"))
+    weights = str(models / ("plain" if model == "chat" else model))
+    answer = subprocess.run(
+        [python, script, weights, str(CONTEXT), *words], capture_output=True, text=True
+    )
+    assert answer.returncode == 0, answer.stderr[-3000:]
+    return json.loads(answer.stdout)
