@@ -6,10 +6,10 @@ given := $(strip $(if $(filter-out 0,$(MAKELEVEL)),,\
 	$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))))
 asked := $(filter-out help bootstrap clean distclean .venv/%,$(MAKECMDGOALS))
 ifneq ($(if $(given),$(asked)),)
-.PHONY: known-knobs
-known-knobs: export BENCHY_GIVEN := $(given)
-known-knobs: export BENCHY_GOALS := $(asked)
-known-knobs: .venv/.tools
+.PHONY: .known-knobs
+.known-knobs: export BENCHY_GIVEN := $(given)
+.known-knobs: export BENCHY_GOALS := $(asked)
+.known-knobs: .venv/.tools
 	+@bin/knobs
-$(asked): | known-knobs
+$(asked): | .known-knobs
 endif

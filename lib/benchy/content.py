@@ -70,7 +70,7 @@ def not_older(path: Path, inputs: Iterable[Path]) -> None:
 def locked(path: Path) -> Iterator[None]:
     """While inside, no other process of this user's is, on hosts whose file system knows locks."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with path.open("a") as file:
+    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         with contextlib.suppress(OSError):
             fcntl.flock(file, fcntl.LOCK_EX)
         yield
