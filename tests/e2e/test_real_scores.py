@@ -113,6 +113,7 @@ def lay(tree: Path, models: Path) -> None:
         )
 
 
+@pytest.mark.timeout(1800)  # seven minutes on two cores that do nothing else
 def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> None:
     lay(tree, models)
     done = make(tree, "results", "MODELS=scores-*")
