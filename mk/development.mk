@@ -7,11 +7,11 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'. Most tests are about real processes, on a
 # machine that may be slow just then: what fails once is tried once more, and both are reported.
-# What has directories and leases of its own runs two at a time; real vLLM, Slurm and the browser one
-# after another.
+# What has directories and leases of its own runs three at a time, as it waits more than it computes;
+# real vLLM, Slurm and the browser one after another.
 logic := tests/unit tests/golden tests/properties tests/build tests/faults
 test: $(dev)
-	@$(python) -m pytest --reruns 1 $(if $(ARGS),$(ARGS),-n 2 $(logic))
+	@$(python) -m pytest --reruns 1 $(if $(ARGS),$(ARGS),-n 3 $(logic))
 
 test-real: $(dev)
 	@$(python) -m pytest --reruns 1 tests/page tests/slurm tests/e2e
