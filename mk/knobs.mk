@@ -4,12 +4,14 @@
 
 given := $(strip $(if $(filter-out 0,$(MAKELEVEL)),,\
 	$(foreach v,$(.VARIABLES),$(if $(filter command,$(origin $v)),$v))))
-asked := $(filter-out help bootstrap clean distclean .venv/%,$(MAKECMDGOALS))
+asked := $(filter-out bootstrap .venv/%,$(MAKECMDGOALS))
 ifneq ($(if $(given),$(asked)),)
 .PHONY: .known-knobs
 .known-knobs: export BENCHY_GIVEN := $(given)
 .known-knobs: export BENCHY_GOALS := $(asked)
-.known-knobs: .venv/.tools
+.known-knobs:
 	+@bin/knobs
-$(asked): | .known-knobs
+# Every goal that does something needs one of these. The goals themselves can't be named here: Make
+# would read what a person typed as a rule.
+.venv/.tools .venv/.dev: | .known-knobs
 endif

@@ -19,7 +19,6 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import misplaced
 from benchy.errors import ConfigError, Mistake
 
 Flags = Mapping[str, Mapping[str, Any]]
@@ -268,6 +267,8 @@ def _lacking(option: str, release: Release) -> _Bad:
         return _Bad(what, f"its work is done by {names} there")
     if came:
         return _Bad(what, "leave it out, or take a newer release")
+    from benchy import misplaced  # noqa: PLC0415 - reads the schema, for who has a mistake
+
     if hint := misplaced.home(option):
         return _Bad(what, hint)
     known = sorted({option_of(flag) for flag in release.flags} - {"help"})

@@ -14,7 +14,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchy.errors import Failure, UsageError
+from benchy import knobtable
+from benchy.errors import Failure
 
 # MiB. A desktop's windows hold a little memory on every card; a model doesn't fit beside more.
 APP_HOLDS, CARD_HOLDS = 300, 2048
@@ -126,8 +127,7 @@ def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
 def busy_policy(environment: Mapping[str, str]) -> str:
     """GPU_BUSY: wait, skip or ignore. Raises UsageError for anything else."""
     policy = environment.get("GPU_BUSY") or "wait"
-    if policy not in ("wait", "skip", "ignore"):
-        raise UsageError(f"GPU_BUSY={policy} is unknown", "write wait, skip or ignore")
+    knobtable.KNOBS["GPU_BUSY"].check("GPU_BUSY", policy)
     return policy
 
 

@@ -104,10 +104,11 @@ class Facts:
         self.seen: set[str] = set()
         # Tasks of which an interrupted run has truncated prompts: it found room for the others.
         self.accepted: set[str] = set()
-        for line in Path(path).read_text("ascii").splitlines() if Path(path).exists() else ():
-            with contextlib.suppress(ValueError):  # the end of what was killed
+        lines = Path(path).read_text("ascii", "replace") if Path(path).exists() else ""
+        for line in lines.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # the end of what was killed
                 fact = json.loads(line)
-                if fact.get("kind") == "truncated":
+                if fact["kind"] == "truncated":
                     self.accepted.add(fact["task"])
 
     def new(self, *key: Any) -> bool:

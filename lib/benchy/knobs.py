@@ -14,6 +14,16 @@ from benchy import names
 from benchy.errors import ConfigError, Mistake, UsageError
 from benchy.graph import Graph
 
+# What anybody may hand to the programs below Make on its command line, besides benchy's knobs.
+PASSED = re.compile(
+    r"(BENCHY|CUDA|CUBLAS|NVIDIA|NCCL|GLOO|HIP|ROCM|ROCR|HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS"
+    r"|TOKENIZERS|DATASETS|TIKTOKEN|VLLM|FLASHINFER|TORCH|PYTORCH|TRITON|OMP|MKL|KMP|RAY|LD|UV|PIP"
+    r"|SLURM|XDG|LC|SSL)_\w+|PYTHON[A-Z]+"
+    r"|(\w+_)?(http|https|all|no)_proxy|\w+_CA_BUNDLE|\w+_TOKEN"
+    r"|HOME|PATH|LANG|TMPDIR|SHELL|TERM|NO_COLOR|COLUMNS|LINES|MAKE\w*",
+    re.IGNORECASE,
+)
+
 
 def knob(name: str) -> list[str]:
     return os.environ.get(name, "").split()
@@ -60,15 +70,6 @@ def flags() -> str:
     return "" if first.startswith("-") or "=" in first else first
 
 
-# What anybody may hand to the programs below Make that way, besides benchy's knobs.
-PASSED = re.compile(
-    r"(BENCHY|CUDA|NVIDIA|HF|HUGGING_FACE|HUGGINGFACE|VLLM|UV|PIP|NCCL|SLURM|XDG|LC|SSL|TORCH|OMP)_\w+"
-    r"|(\w+_)?(http|https|all|no)_proxy|\w+_CA_BUNDLE|\w+_TOKEN"
-    r"|HOME|PATH|LANG|TMPDIR|SHELL|TERM|NO_COLOR|COLUMNS|LINES|MAKE\w*",
-    re.IGNORECASE,
-)
-
-
 def mistakes(
     given: Sequence[str], goals: Sequence[str], environ: Mapping[str, str] = os.environ
 ) -> list[Mistake]:
@@ -94,6 +95,8 @@ def mistakes(
                 mend = f"did you mean {nearest}={environ.get(name, '')}?"
             elif others:
                 mend = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {mend}"
+            else:
+                mend += f"; a variable of the environment stands before it: {name}=… make"
             found.append(Mistake("", 0, name, what, mend))
     return found
 

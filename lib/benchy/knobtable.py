@@ -41,8 +41,8 @@ def _one_of(*words: str) -> Check:
     return check
 
 
-def _some(name: str, value: str) -> None:
-    if value != "some":
+def _deep(name: str, value: str) -> None:
+    if value not in ("all", "some"):
         _switch(name, value)
 
 
@@ -116,7 +116,7 @@ KNOBS = {
     "FROM": Knob(("survey",), "the first release"),
     "TO": Knob(("survey",), "the last release"),
     "DEEP": Knob(("survey",), "build them, too: all, or some of each minor release",
-                 "on, off or some", _some),
+                 "on (all), off or some", _deep),
     "DISK": Knob(("survey",), "what builds may take (25)", "GB"),
     "ARGS": Knob(("test", "test-real", "test-all", "test-faults", "test-properties"),
                  "for pytest", "arguments"),

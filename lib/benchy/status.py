@@ -22,7 +22,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import beside, board, health, progress, why
+from benchy import beside, board, health, paths, progress, why
 from benchy.entries import Entry, collect
 from benchy.environment import failure_of
 from benchy.errors import Failure, printable
@@ -85,12 +85,13 @@ class Status:
 
     def ask(self) -> None:
         """Ask Make, and read the results. Raises Failure, UsageError."""
-        plan = self.plan()
-        self.selection = select(plan, self.globs, self.tasks)
+        graph = self.planned()
+        plan, globs = graph.read(), ["*"] if graph.one else self.globs
+        self.selection = select(plan, globs, self.tasks)
         targets = self.selection.all()
         self.asked = time.time()
-        rules = f"--old-file={self.graph.directory}/rules.mk"
-        self.stale = set(self.graph.stale([rules, *targets])) & set(targets) if targets else set()
+        rules = f"--old-file={graph.directory}/rules.mk"
+        self.stale = set(graph.stale([rules, *targets])) & set(targets) if targets else set()
         self.reasons = {t: first(why.reasons(Path(t))) for t in self.stale if Path(t).exists()}
         limit = plan["limit"]
         found, _ = collect(self.selection.models, limit, limited=limit is not None)
@@ -99,28 +100,27 @@ class Status:
             print(f"scores are without the task files' metrics: {mistake}", file=sys.stderr)
         self.entries = {(entry.model, entry.task): entry for entry in found}
 
-    def plan(self) -> dict[str, Any]:
-        """The plan: made anew where nobody runs. Else as it lies there, or the one that a run goes
-        by, which in a fresh checkout is the only one; or one beside it. Raises Failure."""
+    def planned(self) -> Graph:
+        """The graph with a plan: made anew where nobody runs. Else the plan as it lies there, or
+        the one that a run goes by, which in a fresh checkout is the only one; or one beside it.
+        Raises Failure."""
         # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
+        if paths.apart():  # for good: what this process plans stays beside
+            return beside.plan(self.graph)
         if not (runs := list(board.runs())):
             planned = self.graph.command("planned")
             if subprocess.run(planned, env=alone(), stdout=subprocess.DEVNULL).returncode:
                 print("by the last plan:", file=sys.stderr)
-        with contextlib.suppress(OSError, ValueError):
-            return self.graph.read()
+        others = [Graph(run.plan, one="/eval/" in run.plan) for run in runs]
+        for graph in (self.graph, *others):
+            with contextlib.suppress(OSError, ValueError):
+                graph.read()
+                return graph
         if not runs:
             raise Failure(
                 "there is no plan yet", "fix the mistakes that it names, and run this again"
             )
-        for run in runs:
-            other = Graph(run.plan, one="/eval/" in run.plan)
-            with contextlib.suppress(OSError, ValueError):
-                found = other.read()
-                self.graph, self.globs = other, ["*"] if other.one else self.globs
-                return found
-        self.graph = beside.plan(self.graph)
-        return self.graph.read()
+        return beside.plan(self.graph)
 
     def cells(self) -> list[Cell]:
         """Of every result that was selected, in the plan's order."""

@@ -267,8 +267,8 @@ def main(argv: list[str]) -> int:
         "--disk", type=float, default=25.0, metavar="GB", help="what builds may take (default: 25)"
     )
     args = parser.parse_args(argv)
-    if not args.deep and os.environ.get("DEEP") == "some":
-        args.deep = "some"
+    if not args.deep and os.environ.get("DEEP") in ("all", "some"):
+        args.deep = os.environ["DEEP"]
     elif not args.deep and switches.on("DEEP"):
         args.deep = "all"
     engine = config.load_engines(paths.ROOT).get(args.engine)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchy import board, devices, dispatch, fetch, gpu, order, paths, prepare
+from benchy import board, devices, dispatch, fetch, gpu, knobtable, order, paths, prepare
 from benchy.errors import Failure, UsageError, say
 from benchy.graph import Graph, Selection, alone
 from benchy.progress import redraws, span
@@ -144,8 +144,7 @@ def builds_of(
     """What builds ask the launcher for, as BUILD_ON=slurm (which stands for any launcher) wants
     them there; None for builds here. Raises UsageError."""
     where = os.environ.get("BUILD_ON") or "login"
-    if where not in ("login", "slurm"):
-        raise UsageError(f"BUILD_ON={where} is unknown", "write login or slurm")
+    knobtable.KNOBS["BUILD_ON"].check("BUILD_ON", where)
     if where == "login":
         return None
     if not there:

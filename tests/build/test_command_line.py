@@ -26,6 +26,12 @@ def test_a_mistake_stops_before_anything_is_begun(tree: Tree, words: list[str], 
     assert tree.ran() == [] and not tree.file("one/alpha").exists()
 
 
+def test_what_a_person_typed_is_no_rule(tree: Tree) -> None:
+    for goal in ("results/;touch canary;", "results/`touch canary`", "a: b;touch canary"):
+        tree.make(goal, "MODELLS=one")
+        assert not list(tree.root.glob("**/canary*")), goal
+
+
 def test_what_goes_on(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     # The environment is anybody's, and so is what a Make above this one was given.
