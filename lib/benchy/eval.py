@@ -36,6 +36,7 @@ from benchy import (
     paths,
     preflight,
     provenance,
+    taskfiles,
     usage,
 )
 from benchy import result as document
@@ -330,7 +331,8 @@ def make_result(
             shots=used,
             gen_kwargs=spec["task"]["gen_kwargs"],
             max_length=harness.max_length(spec, job.endpoint),
-            files=spec["task"]["files"],
+            files=taskfiles.hashes(spec["task"], job.run["include_path"], paths.ROOT),
+            content=taskfiles.content_of(spec["task"]),
         ),
         limit=spec["limit"],
         seed=spec["task"]["seed"],
@@ -349,7 +351,7 @@ def make_result(
             math.ceil((end - start).total_seconds() * 10) / 10,
         ),
         counts=document.Counts(samples, left.requests),
-        git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"]["files"])),
+        git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"])),
         inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
         harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchy.result import Result
 
-LIMIT, SHOTS = "limit", "num_fewshot of the subtasks"
+LIMIT, SHOTS, FILES = "limit", "num_fewshot of the subtasks", "task files"
 
 
 def facts(result: Result) -> dict[str, Any]:
@@ -19,7 +19,7 @@ def facts(result: Result) -> dict[str, Any]:
         "harness": f"{result.harness.name} {result.harness.version}",
         "task_name": task.task_name,
         "task version": task.versions,
-        "task files": task.files,
+        FILES: task.files if task.content is None else task.content,
         "num_fewshot": task.num_fewshot,
         SHOTS: task.shots,
         "gen_kwargs": task.gen_kwargs,
@@ -35,7 +35,27 @@ def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
     # Older results do not have the shots; another num_fewshot says the same in fewer words.
     if SHOTS in unlike and (not (one[SHOTS] and two[SHOTS]) or "num_fewshot" in unlike):
         unlike.remove(SHOTS)
+    if FILES in unlike and same_files(a, b):
+        unlike.remove(FILES)
+    one[FILES], two[FILES] = _apart(a, b), _apart(b, a)
     return [(what, brief(one[what]), brief(two[what])) for what in unlike]
+
+
+def same_files(a: Result, b: Result) -> bool:
+    """Whether two results are of tasks that are made of the same files, by what these say. An older
+    benchy has noted the bytes of every file in the task's folder: those that both name count."""
+    one, two = a.task, b.task
+    if one.content is not None and two.content is not None:
+        return one.content == two.content
+    both = one.files.keys() & two.files.keys()
+    return all(one.files[k] == two.files[k] for k in both) and bool(both or one.files == two.files)
+
+
+def _apart(a: Result, b: Result) -> str:
+    """Those files of a that b does not have as they are, with the start of their hash."""
+    theirs = b.task.files
+    mine = sorted((k, v) for k, v in a.task.files.items() if theirs.get(k) != v)
+    return ", ".join(f"{name} {found[:8]}" for name, found in mine) or "none"
 
 
 def brief(value: Any) -> str:
@@ -67,8 +87,12 @@ def _keys(results: Sequence[Result]) -> list[tuple[str, str]]:
     counts as most that are alike otherwise."""
     known: dict[str, list[str]] = {}
     alike, shots = [], []
+    newer = [result for result in results if result.task.content is not None]
     for result in results:
         found = facts(result)
+        if result.task.content is None:
+            same = next((one for one in newer if same_files(one, result)), result)
+            found[FILES] = facts(same)[FILES]
         shots.append(json.dumps(found.pop(SHOTS), sort_keys=True))
         alike.append(json.dumps({**found, LIMIT: None}, sort_keys=True))
         if result.task.shots:

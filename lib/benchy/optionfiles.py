@@ -79,7 +79,9 @@ def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
     if any(options.get(option) for option in FILES):
         return True
     strings = (text for each in (options, variables) for _, text in _strings("", dict(each)))
-    return any(_looks(text) or (":" in text and _MODULE.fullmatch(text)) for text in strings)
+    return any(
+        looks_like_path(text) or (":" in text and _MODULE.fullmatch(text)) for text in strings
+    )
 
 
 def _strings(key: str, value: Any) -> Iterator[tuple[str, str]]:
@@ -99,12 +101,12 @@ def _strings(key: str, value: Any) -> Iterator[tuple[str, str]]:
             yield from _strings(f"{key}.{at}", each)
 
 
-def _looks(text: str) -> bool:
+def looks_like_path(text: str) -> bool:
     return len(text) < 4096 and text.isprintable() and bool(_PATH.search(text))
 
 
 def _there(text: str, root: Path, *, folders: bool = True) -> Path | None:
-    if not _looks(text):
+    if not looks_like_path(text):
         return None
     path = Path(os.path.normpath(root / paths.home(text)))
     inside = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()

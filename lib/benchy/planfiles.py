@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from benchy import envspec, names, paths
-from benchy.content import canonical, not_older, write
+from benchy.content import canonical, not_older, sha256, write
 from benchy.planned import Plan
 from benchy.rules import Writer
 
@@ -119,12 +119,20 @@ def result_texts(plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
         yield (model, task), f"{hole}{tasks[task]}".join(frames[model])
 
 
-def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -> None:
+def settle(
+    spec: Path,
+    text: str,
+    result: Path,
+    neutral: Collection[str] = (),
+    folder: Path | None = None,
+) -> None:
     """Give a spec that was written anew the age of a result that was made from the same meaning.
 
     Specs are compared by age, and build/ may be thrown away: the result says in spec_sha256 what
     it was made from, so that nothing is run again because a folder was cleaned. neutral: options
-    that cannot change an answer; one that became so since is no reason either.
+    that cannot change an answer; one that became so since is no reason either. folder: the task's
+    include_path. An older benchy took all files in it for the task's; a result that it made from
+    what is there now is up to date.
     """
     try:
         made_from = json.loads(result.read_text())["spec_sha256"]
@@ -133,6 +141,9 @@ def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -
             kept = result.with_name("spec.json").read_bytes()
             was = json.loads(kept)
             was["options"] = {k: v for k, v in was["options"].items() if k not in neutral}
+            if folder and was["task"]["files"] == _bytes_of(folder):
+                now = json.loads(text)["task"]
+                was["task"] |= {k: now[k] for k in ("files", "files_elsewhere") if k in now}
             same = made_from == hashlib.sha256(kept).hexdigest() and canonical(was) == text
         age = result.stat().st_mtime_ns
         if same:
@@ -141,6 +152,16 @@ def settle(spec: Path, text: str, result: Path, neutral: Collection[str] = ()) -
             os.utime(spec, ns=(age + 1_000_000, age + 1_000_000))
     except (OSError, ValueError, KeyError, TypeError):
         pass  # no result, or a damaged one: the spec is new
+
+
+def _bytes_of(folder: Path) -> dict[str, str]:
+    """Name → sha256 of each file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in files
+        if "__pycache__" not in path.parts
+    }
 
 
 def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
@@ -185,7 +206,14 @@ def save(plan: Plan, directory: Path) -> None:
     for (model, task), text in result_texts(plan):
         path = paths.result_spec(model, task, plan.limit)
         if put(path, text):
-            settle(path, text, paths.result(model, task, plan.limit), plan.neutral[model])
+            folder = plan.tasks[task]["include_path"]
+            settle(
+                path,
+                text,
+                paths.result(model, task, plan.limit),
+                plan.neutral[model],
+                paths.ROOT / folder if folder else None,
+            )
     if replaced and not paths.apart():
         outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)

@@ -7,6 +7,7 @@ from typing import Any
 
 from benchy.content import digest
 from benchy.errors import UsageError
+from benchy.taskfiles import Folder
 
 Spec = dict[str, Any]
 
@@ -28,6 +29,7 @@ class Plan:
     build: Spec = field(default_factory=dict)  # what builds ask a launcher for
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
+    task_folders: dict[str, Folder] = field(default_factory=dict)
 
     def meant(self, task: str) -> str:
         """A hash of all that a task comes to."""

@@ -83,7 +83,8 @@ def _question(spec: Spec, kind: str, what: Spec, more: Any) -> Question:
 
 def _task_question(spec: Spec, how: Spec) -> Question:
     what = {"include_path": how["include_path"], "names": spec["task"]["task_name"]}
-    return _question(spec, "tasks", what, spec["task"]["files"])
+    files = {key: spec["task"].get(key) for key in ("files", "files_elsewhere")}
+    return _question(spec, "tasks", what, files)
 
 
 def _tokenizer_question(spec: Spec, commit: str | None) -> Question:

@@ -118,13 +118,14 @@ def inputs(server: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]
 
 
 def deciding(
-    server: Mapping[str, Any], task: Mapping[str, Any], own: Iterable[str]
+    server: Mapping[str, Any], task: Mapping[str, Any], meaning: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The paths of all files that decided a result: those of `inputs`, and of the task's folder.
-    own: the names of the files in that folder. Folders (a tokenizer, a draft model) are no
-    configuration, as the model is none."""
+    """The paths of all files that decided a result: those of `inputs`, and those that the task is
+    made of. meaning: the task's part of the result's spec. Folders (a tokenizer, a draft model) are
+    no configuration, as the model is none."""
     yield from (each for each in inputs(server, task) if not (paths.ROOT / each).is_dir())
-    yield from (f"{task['include_path']}/{name}" for name in own)
+    yield from (f"{task['include_path']}/{name}" for name in meaning["files"])
+    yield from meaning.get("files_elsewhere", ())
 
 
 def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:

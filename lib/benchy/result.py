@@ -75,7 +75,8 @@ class Task:
     """name: in benchy; task_name: in the harness; versions: of each task and group there.
     num_fewshot: as requested, None where nothing was requested or not every subtask obeyed; shots:
     the number that each subtask of the harness used. gen_kwargs: as requested ({}: each task's
-    own); files: sha256 of our own."""
+    own); files: sha256 of each file that it is made of; content: a digest of what these say, "" for
+    none, None in results of an older benchy, whose files are all those of its folder."""
 
     name: str
     task_name: list[str]
@@ -85,6 +86,7 @@ class Task:
     max_length: int
     files: dict[str, str]
     shots: dict[str, int] = field(default_factory=dict)
+    content: str | None = None
 
 
 @dataclass(frozen=True)

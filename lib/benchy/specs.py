@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import optionfiles, origin, paths, schema
+from benchy import optionfiles, origin, paths, schema, taskfiles
 from benchy.content import content_of, sha256
 from benchy.envspec import Surroundings, environment_spec, git_source, path_source
 from benchy.errors import UsageError
@@ -177,23 +177,8 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
             )
     packages = tuple(task.extra_packages)
     env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
-    folder = task.include_path
-    files = {}
-    if folder:
-        for file in sorted((around.root / folder).rglob("*")):
-            if "__pycache__" in file.parts:
-                continue
-            if not paths.watchable(file):
-                raise UsageError(
-                    f"{str(file)!r} has a name that can't be used",
-                    f"rename it, or give {source} another include_path",
-                )
-            inside = file.is_relative_to(around.root)
-            plan.inputs.append(str(file.relative_to(around.root) if inside else file))
-            if file.is_file():
-                files[str(file.relative_to(around.root / folder))] = sha256(file)
-        plan.inputs.append(folder)
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
+    files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
     meaning = {
         "name": name,
         "task_name": names,
@@ -205,6 +190,7 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
         "trust_remote_code": task.defaults.trust_remote_code,
         "seed": task.seed,
         "files": files,
+        **({"files_elsewhere": elsewhere_files} if elsewhere_files else {}),
     }
     how = {
         "name": name,
@@ -212,7 +198,7 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
         "where": origin.of_task(name, house),
         "inputs": _digests([source, *_engine_files(task.harness, engine)], house),
         "environment": env["env"],
-        "include_path": folder,
+        "include_path": task.include_path,
         "offline": task.offline,
         "batch_size": task.defaults.batch_size,
         "log_samples": task.defaults.log_samples,
@@ -227,6 +213,41 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
         "meaning": meaning,
     }
     return how, env
+
+
+def _task_files(
+    names: list[str], folder: str | None, source: str, root: Path, plan: Plan
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The files that a task of the harness is made of, each with its digest: those in its folder by
+    their names there, and the others. What the plan depends on is added to its inputs: any file of
+    the folder may become a part of the task."""
+    below = root / folder if folder else None
+    if below and folder not in plan.task_folders:
+        plan.task_folders[str(folder)] = taskfiles.Folder(below, root)
+        for file in sorted(below.rglob("*")):
+            if not taskfiles.SKIPPED & set(file.parts):
+                plan.inputs.append(shown_at(file, root))
+        plan.inputs.append(str(folder))
+    known = plan.task_folders[str(folder)] if folder else taskfiles.Folder(None, root)
+    files, others = {}, {}
+    for file, digest in known.follow(names).digests().items():
+        if below and file.is_relative_to(below):
+            files[str(file.relative_to(below))] = digest
+        else:
+            others[shown_at(file, root)] = digest
+    plan.inputs += others
+    for name in plan.inputs:
+        if not paths.watchable(Path(name)):
+            raise UsageError(
+                f"{name!r} has a name that can't be used",
+                f"rename it, or give {source} another include_path",
+            )
+    return files, others
+
+
+def shown_at(path: Path, root: Path) -> str:
+    """A path relative to a root where it lies below it."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def result(server: Spec, task: Spec, limit: int | None) -> Spec:

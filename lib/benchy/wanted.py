@@ -7,6 +7,7 @@ at the end of a run must not change what the run itself goes by. Reads build/**/
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -42,8 +43,9 @@ def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
 
 def asked() -> set[tuple[str, str]] | None:
     """(model, task) of all that a config asks for, whatever the limit; None where configs/ were
-    never planned. A config that lies elsewhere counts while its file is there, by its last plan."""
-    everything = _read(paths.BUILD / "plan.json")
+    never planned. The youngest plan of all configs tells: with another limit it is another one. A
+    config that lies elsewhere counts while its file is there, by its last plan."""
+    everything = _youngest()
     if everything is None:
         return None
     models: dict[str, Any] = everything["models"]
@@ -53,6 +55,16 @@ def asked() -> set[tuple[str, str]] | None:
             if model not in models and Path(facts["source"]).exists():
                 found |= {(model, task) for task in facts["tasks"]}
     return found
+
+
+def _youngest() -> dict[str, Any] | None:
+    """Of the plans of all configs, the one that was made last: rules.mk is written each time."""
+    made = {}
+    for rules in (paths.BUILD / "rules.mk", *paths.BUILD.glob("limit-*/rules.mk")):
+        with contextlib.suppress(OSError):
+            made[rules] = rules.stat().st_mtime_ns
+    plans = (_read(rules.with_name("plan.json")) for rules in sorted(made, key=made.__getitem__))
+    return next((plan for plan in reversed(list(plans)) if plan), None)
 
 
 def _read(path: Path) -> dict[str, Any] | None:

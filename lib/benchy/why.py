@@ -133,6 +133,8 @@ def written(model: str, spec: dict[str, Any], field: str) -> str:
         where = str(paths.failed(server["fallback"]["environment"]))
     elif field.startswith("task.files."):
         where = f"{task['include_path']}/{field.removeprefix('task.files.')}"
+    elif field.startswith("task.files_elsewhere."):
+        where = field.removeprefix("task.files_elsewhere.")
     elif part == "task":
         where = origin.place(task.get("where", {}), rest)
     else:

@@ -94,6 +94,9 @@ def test_files_of_a_task(fresh: Tree) -> None:
     folder = fresh.root / "own tasks"
     folder.mkdir()
     (folder / "a b.jsonl").write_text("1")
+    (folder / "a b.yaml").write_text(
+        "task: standin_alpha\ndataset_kwargs: {data_files: own tasks/a b.jsonl}\n"
+    )
     (fresh.root / "configs/tasks/alpha.yaml").open("a").write("\ninclude_path: own tasks\n")
     assert fresh.make("plan").status == 0
     assert fresh.make("-n", "results", "MODELS=one").status == 0

@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from trees import Tree, ended, wait_for
 
+from benchy.content import canonical, sha256
+
 TARGET = "TARGET=results/three/alpha/results.json"
 MODEL = "models/three.yaml"
 EDITS = [
@@ -161,3 +163,58 @@ def test_during_a_run_it_says_what_the_files_say_now(tree: Tree) -> None:
     assert done.status == 0, done.text
     assert tree.result("one/alpha")["set"] == "max_model_len=256"
     assert f"{name}: stale\n  {changed}" in tree.make("why", TARGET).text
+
+
+def own_tasks(tree: Tree) -> Path:
+    """The tasks alpha and beta of model one as tasks of one folder."""
+    folder = tree.root / "own"
+    folder.mkdir()
+    for name in ("alpha", "beta"):
+        (folder / f"{name}.yaml").write_text(
+            f"task: standin_{name}\ndataset_path: json\n"
+            f"dataset_kwargs: {{data_files: own/{name}.jsonl}}\n"
+        )
+        (folder / f"{name}.jsonl").write_text("1\n")
+        with (tree.root / f"configs/tasks/{name}.yaml").open("a") as file:
+            file.write("\ninclude_path: own\n")
+    return folder
+
+
+def test_only_what_is_made_of_a_file_is_run_again(tree: Tree) -> None:
+    folder = own_tasks(tree)
+    again = ("results", "MODELS=one")
+    assert tree.make(*again).status == 0
+    assert tree.ran() == ["one/alpha", "one/beta"]
+    (folder / "README.md").write_text("text\n")
+    with (folder / "alpha.yaml").open("a") as file:
+        file.write("# a comment\n")
+    assert tree.make(*again).status == 0 and tree.ran() == []
+    (folder / "alpha.jsonl").write_text("2\n")
+    told = tree.make("why", "TARGET=results/one/alpha/results.json").text
+    assert "task.files.alpha.jsonl: " in told and "(own/alpha.jsonl)" in told
+    assert tree.make(*again).status == 0 and tree.ran() == ["one/alpha"]
+    found = tree.result("one/alpha")["task"]
+    assert sorted(found["files"]) == ["alpha.jsonl", "alpha.yaml"] and found["content"]
+
+
+def test_a_result_of_an_older_benchy_is_up_to_date(tree: Tree) -> None:
+    """One of which every file in the folder was a part, by its bytes."""
+    folder = own_tasks(tree)
+    (folder / "README.md").write_text("text\n")
+    again = ("results", "MODELS=one", "TASKS=alpha")
+    assert tree.make(*again).status == 0 and tree.ran() == ["one/alpha"]
+    file = tree.file("one/alpha")
+    kept = file.with_name("spec.json")
+    spec = json.loads(kept.read_text())
+    spec["task"]["files"] = {path.name: sha256(path) for path in folder.iterdir()}
+    kept.write_text(canonical(spec))
+    made = json.loads(file.read_text())
+    del made["task"]["content"]
+    made["spec_sha256"] = sha256(kept)
+    file.write_text(json.dumps(made))
+    for name in ("rules.mk", "specs/result/one/alpha.json"):
+        (tree.root / "build" / name).unlink()
+    assert tree.make(*again).status == 0 and tree.ran() == []
+    (folder / "README.md").write_text("more\n")
+    (folder / "alpha.jsonl").write_text("2\n")
+    assert tree.make(*again).status == 0 and tree.ran() == ["one/alpha"]

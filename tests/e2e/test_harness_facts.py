@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 from clone import make
+
+from benchy import taskfiles
 
 pytestmark = pytest.mark.e2e
 
@@ -98,3 +101,52 @@ def test_tasks_of_the_harness(python: str, tree: Path) -> None:
     assert ["exact_match", "strict-match"] in found["tasks"]["gsm8k"]["metrics"]
     assert {"arc_easy", "arc_challenge"} <= set(found["tasks"])
     assert "gsm8k" in found["unknown"]["gsm9k"] and not found["errors"]
+
+
+# Prints what is opened below a folder while the harness loads tasks, their data included.
+OPENED = """
+import json, os, sys
+from lm_eval.tasks import TaskManager
+folder, names = os.path.realpath(sys.argv[1]), sys.argv[2:]
+manager, opened = TaskManager(include_path=folder, include_defaults=False), set()
+def note(event, args):
+    if event == "open" and isinstance(args[0], (str, os.PathLike)):
+        opened.add(os.path.realpath(args[0]))
+sys.addaudithook(note)
+manager.load(names)
+print(json.dumps(sorted(p for p in opened if p.startswith(folder) and not p.endswith(".pyc"))))
+"""
+TRACED = {
+    "code.py": "import re\n\n\ndef keep(docs):\n    return docs\n",
+    "traced.yaml": "include: _smoke\ntask: traced\nprocess_docs: !function code.keep\n"
+    "metric_list: [{metric: exact_match}]\n"
+    "dataset_kwargs: {data_files: {test: 'DIR/a-*.jsonl'}}\n",
+    "other.yaml": "include: _smoke\ntask: other\n"
+    "dataset_kwargs: {data_files: {test: DIR/b.jsonl}}\n",
+    "all.yaml": "group: all_traced\ntask: [traced, other]\n",
+    "_smoke": "dataset_path: json\ntest_split: test\n"
+    "doc_to_text: '{{q}}'\ndoc_to_target: '{{a}}'\n",
+    "a-1.jsonl": '{"q": "1", "a": "2"}\n',
+    "a-2.jsonl": '{"q": "1", "a": "2"}\n',
+    "b.jsonl": '{"q": "1", "a": "2"}\n',
+    "README.md": "text\n",
+}
+
+
+@pytest.mark.parametrize("names", [["traced"], ["other"], ["all_traced"]])
+def test_what_the_harness_opens_is_what_the_task_is_made_of(
+    python: str, tree: Path, tmp_path: Path, names: list[str]
+) -> None:
+    folder = tmp_path / "own"
+    folder.mkdir()
+    for name, text in TRACED.items():
+        (folder / name).write_text(text.replace("DIR", str(folder)))
+    env = {**os.environ, "HF_HOME": str(tmp_path / "hub"), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [python, "-c", OPENED, str(folder), *names],
+        cwd=tree, capture_output=True, text=True, env=env,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    opened = json.loads(done.stdout.splitlines()[-1])
+    followed = taskfiles.Folder(folder, tree).follow(names).digests()
+    assert opened == sorted(map(str, followed))

@@ -106,5 +106,7 @@ def test_what_decided_a_result(root: Path) -> None:
     server = {"inputs": {"configs/m.yaml": "1", "draft": "2"}}
     task = {"inputs": {"configs/tasks/a b.yaml": "3"}, "include_path": "configs/tasks/own"}
     assert provenance.inputs(server, task) == {**server["inputs"], **task["inputs"]}  # type: ignore[dict-item]
-    assert sorted(provenance.deciding(server, task, ["é.jsonl"])) == TRACKED
+    meaning = {"files": {"é.jsonl": "4"}, "files_elsewhere": {"data/x.jsonl": "5"}}
+    expected = sorted([*TRACKED, "data/x.jsonl"])
+    assert sorted(provenance.deciding(server, task, meaning)) == expected
     assert provenance.inputs({}, {}) == {}
