@@ -85,6 +85,6 @@ help::
 	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'
 	@echo '       [YES=1] [SAMPLES=1]      what it would do without YES=1; private unless PUBLIC=1'
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
-	@echo '  make plan [FORMAT=json]       what would be built, from what'
+	@echo '  make plan [FORMAT=json]       what would be built, from what; [CHECK=1] can it be made?'
 	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'
 	@echo '  make doctor [FORMAT=json]     what this machine lacks, with the mend for each'

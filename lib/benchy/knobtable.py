@@ -67,7 +67,8 @@ def _count(goals: tuple[str, ...], does: str) -> Knob:
 KNOBS = {
     "CONFIG": Knob(("eval", "plan", *LOOKS), "a model's file; it may lie anywhere", "path"),
     "MODELS": Knob(
-        ("results", "fetch", "wheelhouse", *LOOKS), "these models; * and ? stand for any", "names"
+        ("results", "fetch", "plan", "wheelhouse", *LOOKS),
+        "these models; * and ? stand for any", "names",
     ),
     "TASKS": Knob(
         ("eval", "results", *LOOKS, "plan", "compare"),
@@ -92,6 +93,7 @@ KNOBS = {
     "TASK_JOBS": _count(RUNS, "tasks of one model at once (4)"),
     "VENV_JOBS": _count((*RUNS, *BUILDS, *ONE_ENV), "builders at once (2)"),
     "FETCH_JOBS": _count(RUNS, "downloads at once"),
+    "CHECK": _on_off(("plan",), "check what is planned, before anything is served"),
     "TARGET": Knob(("why",), "the file or environment that is asked about", "path"),
     "FORMAT": Knob(TELLS, "as people read it, or programs", "text or json",
                    _one_of("text", "json")),

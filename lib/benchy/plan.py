@@ -41,6 +41,7 @@ from benchy.envspec import (
     main_environment,
 )
 from benchy.errors import NO_SUCH_RELEASE, ConfigError, Failure, UsageError, say
+from benchy.graph import select
 from benchy.house import House, Model
 from benchy.knobs import config_file
 from benchy.planned import Plan, Spec
@@ -380,6 +381,10 @@ def uncollected() -> Iterator[None]:
 
 def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     """Make or show the plan that the command line asks for. mine: as in alone()."""
+    if args.show and switches.on("CHECK"):
+        from benchy import check  # noqa: PLC0415 - it imports what a plan has no need of
+
+        return check.run()
     only = None
     if args.config is not None:
         if not args.config:
@@ -407,6 +412,10 @@ def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     plan = expand(house, surroundings(), limit_knob(house.settings), extra)
     if args.show:
         options.refuse(plan.servers.values())
+        if globs := os.environ.get("MODELS", "").split():
+            chosen = select({"models": plan.models}, globs, []).models
+            plan.models = {model: plan.models[model] for model in chosen}
+            plan.results = {key: spec for key, spec in plan.results.items() if key[0] in chosen}
         print(show(plan, args.show), end="")
     else:
         saved(plan, directory, mine)

@@ -46,14 +46,19 @@ WEIGHTS = 64 << 20
 
 
 def mistakes(
-    server: Spec, spec: Spec, how: Spec, commit: str | None, base: Mapping[str, str]
+    server: Spec,
+    spec: Spec,
+    how: Spec,
+    commit: str | None,
+    base: Mapping[str, str],
+    files: bool = True,
 ) -> list[Mistake]:
     """Everything wrong with a task on a model. server, spec, how: the specs of the server, the
     result and the task. commit: of the hub's files that are served, None if not known. base: the
-    environment of the harness, before ours."""
+    environment of the harness, before ours. files: the model's can be had."""
     env = harness.environment(spec, how, server, None, base)
     found = task_mistakes(server, spec, how, task_facts(spec, how, env))
-    if not found and needs_tokenizer(spec):
+    if not found and files and needs_tokenizer(spec):
         facts = tokenizer_facts(spec, commit, env)
         found = [*found, *tokenizer_mistakes(server, spec, how, commit, facts)]
     return found
@@ -98,20 +103,20 @@ def _tokenizer_question(spec: Spec, commit: str | None) -> Question:
         "trust_remote_code": bool(spec["options"].get("trust_remote_code")),
         "texts": list(PROBE),
     }
-    return _question(spec, "tokenizer", what, _tokenizer_content(Path(name)))
+    return _question(spec, "tokenizer", what, small_files(Path(name)))
 
 
 def task_facts(spec: Spec, how: Spec, env: Mapping[str, str]) -> Facts:
     """What the harness's files say of a task; {} where it can't tell. See harness_facts.py."""
-    return _ask(spec, _task_question(spec, how), env)
+    return ask(harness.python(spec), SCRIPT, _task_question(spec, how), env)
 
 
 def tokenizer_facts(spec: Spec, commit: str | None, env: Mapping[str, str]) -> Facts:
     """What the harness's environment makes of the tokenizer; {} where it can't tell."""
-    return _ask(spec, _tokenizer_question(spec, commit), env)
+    return ask(harness.python(spec), SCRIPT, _tokenizer_question(spec, commit), env)
 
 
-def _tokenizer_content(folder: Path) -> list[list[str]]:
+def small_files(folder: Path) -> list[list[str]]:
     """Name and hash of the small files of a local model; [] for one on the hub."""
     if not folder.is_dir():
         return []
@@ -119,9 +124,11 @@ def _tokenizer_content(folder: Path) -> list[list[str]]:
     return [[p.name, content.sha256(p)] for p in files]
 
 
-def _ask(spec: Spec, question: Question, env: Mapping[str, str]) -> Facts:
-    """harness_facts.py's answer, kept. {} where there is none."""
+def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | None) -> Facts:
+    """A script's answer, kept. {} where there is none. env: its environment; None: run nothing."""
     path = question.path
+    if env is None and not path.is_file():
+        return {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # of several models with these tasks one asks
@@ -130,10 +137,10 @@ def _ask(spec: Spec, question: Question, env: Mapping[str, str]) -> Facts:
             return kept
         except (OSError, ValueError):
             pass
-        command = [harness.python(spec), str(SCRIPT), question.kind, json.dumps(question.what)]
+        command = [python, str(script), question.kind, json.dumps(question.what)]
         try:
             done = subprocess.run(
-                command, env=dict(env), capture_output=True, timeout=SECONDS, check=True
+                command, env=dict(env or {}), capture_output=True, timeout=SECONDS, check=True
             )
             found: Facts = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
@@ -277,7 +284,7 @@ def tokenizer_mistakes(
     what += f": {facts['error'].splitlines()[0][:200]}"
     if spec["task"]["tokenizer_backend"] == "tiktoken":
         return [mistake(how, "tokenizer_backend", what, "write huggingface")]
-    if not _has_tokenizer(Path(name)):
+    if not has_tokenizer(Path(name)):
         hint = "the model has no tokenizer: name one with tokenizer: in the model's overrides"
         return [Mistake(server["source"], 0, "model.name", what, hint)]
     if not Path(name).is_dir() and facts["error"].startswith(UNREACHED):
@@ -310,7 +317,7 @@ def ends_prompts(how: Spec, token: int) -> Mistake:
     return mistake(how, "tokenizer_backend", what, "write huggingface, which sends token ids")
 
 
-def _has_tokenizer(folder: Path) -> bool:
+def has_tokenizer(folder: Path) -> bool:
     """Whether a local model has files of a tokenizer; True for one on the hub."""
     if not folder.is_dir():
         return True
@@ -344,15 +351,26 @@ def _some(tasks: Sequence[str]) -> str:
 
 
 def of_tasks(
-    server: Spec, tasks: Iterable[str], limit: int | None, commit: str | None, token: str
+    server: Spec,
+    tasks: Iterable[str],
+    limit: int | None,
+    commit: str | None,
+    token: str,
+    files: bool = True,
 ) -> dict[str, list[Mistake]]:
     """Task → what is wrong with it on a model, for those that have something wrong. token: of the
-    hub, "" for none. Raises OSError, ValueError where a spec can't be read."""
+    hub, "" for none. files: the model's can be had. Raises OSError, ValueError where a spec can't
+    be read."""
+    from benchy import modelchecks  # noqa: PLC0415 - it imports this
+
     base = dict(os.environ) | ({"HF_TOKEN": token} if token else {})
+    tasks = list(tasks)
+    if wrong := modelchecks.mistakes(server, base):
+        return {task: wrong for task in tasks}
     found = {}
     for task in tasks:
         spec, how = _specs(server["model"], task, limit)
-        if wrong := mistakes(server, spec, how, commit, base):
+        if wrong := mistakes(server, spec, how, commit, base, files):
             found[task] = wrong
     return found
 
@@ -365,6 +383,10 @@ def _specs(model: str, task: str, limit: int | None) -> tuple[dict[str, Any], di
 
 def passed(server: Spec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
     """Whether these tasks were found without a mistake before. Runs nothing."""
+    from benchy import modelchecks  # noqa: PLC0415 - it imports this
+
+    if not modelchecks.passed(server):
+        return False
     try:
         for task in tasks:
             spec, how = _specs(server["model"], task, limit)

@@ -13,6 +13,7 @@ import io
 import json
 import sys
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -30,6 +31,9 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(prog="bin/report", description="Make the leaderboard.")
     parser.add_argument("--table", action="store_true", help="print a table of MODEL… instead")
     parser.add_argument("--limit", type=int, help="with --table: the results over N items each")
+    parser.add_argument(
+        "--stale", action="append", default=[], metavar="PATH", help="with --table: to be marked"
+    )
     parser.add_argument("models", nargs="*", metavar="MODEL", help="with --table: which models")
     args = parser.parse_args(argv)
     if not args.table:
@@ -45,6 +49,7 @@ def main(argv: list[str]) -> int:
         entries, damaged = collect(args.models or None, args.limit, limited=args.limit is not None)
         if entries:
             entries, mistakes = chosen(entries)
+            entries = [replace(e, stale=str(e.path) in args.stale) for e in entries]
             print(table(entries))
             for mistake in mistakes:
                 print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)

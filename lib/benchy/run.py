@@ -16,7 +16,7 @@ import argparse
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -116,18 +116,31 @@ def run(verb: str) -> int:
         stopped = signal.signum
     asked = set(selection.all())
     gone = set(stale) - asked  # with the configs that asked for them
-    left = sorted({t for t in graph.stale(selection.all()) if t in asked} | gone)
+    due = {t for t in graph.stale(selection.all()) if t in asked} | gone
+    made = {target for target in stale if written(target) not in (None, before[target])}
+    # What was made and is stale all the same was edited meanwhile: it did not fail.
+    left, anew = sorted(due - made), sorted(due & made - gone)
     if not stopped:
-        show(verb, selection)
+        show(verb, selection, due)
     status = 128 + stopped if stopped else ending(left, refused, selection.plan)
     # A lock that was resolved anew and came out the same makes nothing stale after all.
-    made = sum(written(target) != before[target] for target in set(stale) - set(left))
-    kept = len(asked - set(left)) - made
+    kept = len(asked - due - made)
     told = summary.seen(left, tally) if stopped else left
     failed = summary.failures(told, selection.plan["models"], tally)
     untried = len(left) - len(failed)
     summary.tell(
-        summary.Summary(verb, status, made, kept, tuple(failed), tally, *have, untried, stopped)
+        summary.Summary(
+            verb,
+            status,
+            len(made),
+            kept,
+            tuple(failed),
+            tally,
+            *have,
+            untried,
+            stopped,
+            tuple(anew),
+        )
     )
     return status
 
@@ -262,10 +275,12 @@ def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -
     return 0
 
 
-def show(verb: str, selection: Selection) -> None:
-    """The scores, and the leaderboard brought up to date."""
+def show(verb: str, selection: Selection, due: Collection[str] = ()) -> None:
+    """The scores, and the leaderboard brought up to date. due: results that are still to be made;
+    older ones that are there are marked."""
     if verb == "eval" or len(selection.models) <= 20:
-        call(["bin/report", "--table", *limit_option(selection), *selection.models])
+        old = [f"--stale={target}" for target in sorted(due) if Path(target).exists()]
+        call(["bin/report", "--table", *limit_option(selection), *old, *selection.models])
     if not reported.current():
         call(["bin/report"])
 

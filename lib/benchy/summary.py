@@ -35,7 +35,8 @@ class Failed:
 class Summary:
     """made, kept: results made now, and up to date before. devices: how many there are of them,
     and what one is called. status: the run's exit status. left: results that were not tried, as a
-    signal ended the run; its number, 0 for none, is `stopped`."""
+    signal ended the run; its number, 0 for none, is `stopped`. anew: results that were made, and
+    are stale again by an edit of meanwhile."""
 
     verb: str
     status: int
@@ -47,12 +48,15 @@ class Summary:
     device: str
     left: int = 0
     stopped: int = 0
+    anew: tuple[str, ...] = ()
 
     def head(self) -> str:
         """How many of what, in how long."""
         counts = [f"{self.made} made", f"{self.kept} up to date"]
         if self.failed:
             counts.append(f"{len(self.failed)} failed")
+        if self.anew:
+            counts.append(f"{len(self.anew)} stale again")
         if self.stopped:
             counts.append(f"{self.left} left")
         how = f"stopped ({signal.Signals(self.stopped).name}) after" if self.stopped else "in"
@@ -77,6 +81,7 @@ class Summary:
             lines += [f"  {'FAILED':<7} {failed.target}" for failed in group]
             lines += [f"  {'':<7} {printable(what)}"] if what else []
             lines += [f"  {'':<7} log: {log}"] if log else []
+        lines += [f"  {'STALE':<7} {target}, edited while it was made" for target in self.anew]
         cost = self.cost()
         return [*lines, *([f"  {'COST':<7} {cost}"] if cost else [])]
 
@@ -88,6 +93,7 @@ class Summary:
             "made": self.made,
             "up_to_date": self.kept,
             "left": self.left,
+            "stale_again": list(self.anew),
             "failed": [{"result": f.target, "why": f.what, "log": f.log} for f in self.failed],
             "seconds": round(self.tally.seconds, 1),
             "device": self.device,

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pyte
 import pytest
-from trees import ALL, MODELS, Tree, ended, wait_for
+from trees import ALL, MODELS, Tree, ended, titles, wait_for
 
 
 class Terminal:
@@ -208,6 +208,32 @@ def test_a_failure_is_told_at_the_end_in_status_and_to_notify(tree: Tree) -> Non
     again = tree.make("-j2", "results", "MODELS=one two", "LIMIT=1")
     assert again.status == 0 and tree.ran() == ["two/alpha", "two/beta"]
     assert "results: 2 made, 2 up to date in" in again.text
+
+
+def test_the_summary_says_what_is_on_the_disk(tree: Tree) -> None:
+    """Of two tasks that were made before, one fails now: its old score is marked."""
+    for task in ("alpha", "beta"):
+        tree.edit(f"tasks/{task}.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    words = {"STANDIN_HARNESS_FAIL": "exit", "STANDIN_HARNESS_FAIL_TASK": "*beta"}
+    done = tree.make("results", "MODELS=one", **words)
+    assert done.status == 2
+    rows = [line for line in done.text.splitlines() if line.startswith("one  ")]
+    assert [row.endswith("results.json (stale)") for row in rows] == [False, True], done.text
+    failed = [line for line in done.text.splitlines() if line.startswith("  FAILED")]
+    assert failed == ["  FAILED  results/one/beta/results.json"]
+    assert "results: 1 made, 0 up to date, 1 failed in " in done.text
+
+
+def test_a_result_that_was_edited_while_it_was_made_did_not_fail(tree: Tree) -> None:
+    tree.file("one/alpha").unlink()
+    run = tree.start("results", "MODELS=one", "TASKS=alpha", STANDIN_HARNESS_SECONDS="6")
+    wait_for(lambda: titles(tree.events()), 60, "alpha is evaluated")
+    tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    done = ended(run)
+    assert done.status == 0, done.text
+    assert "  STALE   results/one/alpha/results.json, edited while it was made\n" in done.text
+    assert "results: 1 made, 0 up to date, 1 stale again in " in done.text
+    assert "FAILED" not in done.text and "results.json (stale)" in done.text
 
 
 def test_a_notify_that_fails_is_told_and_changes_nothing(tree: Tree) -> None:

@@ -1,0 +1,107 @@
+"""What is wrong with a model's own files, before a device is taken."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy import modelchecks, preflight, template_facts
+
+ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
+
+
+def server(folder: Path, **more: Any) -> dict[str, Any]:
+    where = {"model.name": "configs/one.yaml:2", "chat": "configs/one.yaml:9"}
+    return {
+        "model": "one", "name": str(folder), "path": str(folder), "source": "configs/one.yaml",
+        "environment": "e", "options": {}, "chat": False, "where": where, **more,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("files", "more", "told"),
+    [
+        ({"config.json": "{}"}, {}, ""),
+        ({"params.json": "{}"}, {}, ""),
+        ({"model-q4.gguf": ""}, {}, ""),
+        ({"adapter_config.json": ADAPTER}, {}, "only an adapter | into its base model acme/base"),
+        ({"adapter_config.json": "no JSON"}, {}, "only an adapter | merge it into its base model,"),
+        ({"adapter_config.json": "[]"}, {}, "only an adapter"),
+        ({"adapter_config.json": ADAPTER, "config.json": "{}"}, {}, ""),
+        ({"README.md": ""}, {}, "holds no model: no config.json, params.json, *.gguf"),
+        ({"model.safetensors": ""}, {"options": {"hf_config_path": "acme/base"}}, ""),
+        ({"config.json": "{}"}, {"chat": True}, "has no tokenizer | tokenizer: in its overrides"),
+        ({"config.json": "{}"}, {"chat": True, "options": {"tokenizer_mode": "mistral"}}, ""),
+        ({"config.json": "{}"}, {"chat": True, "options": {"tokenizer": "acme/base"}}, ""),
+        ({"config.json": "{}", "tokenizer.json": "{}"}, {"chat": True}, ""),
+    ],
+)  # fmt: skip
+def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], told: str) -> None:
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    found = modelchecks.mistakes(server(tmp_path, **more), {})
+    assert len(found) == bool(told)
+    for mistake in found:
+        text = f"{mistake.what} | {mistake.mend},"
+        assert all(part in text for part in told.split(" | ")), text
+        assert mistake.file == "configs/one.yaml" and mistake.line == 2
+
+
+def test_what_is_not_there(tmp_path: Path) -> None:
+    (found,) = modelchecks.mistakes(server(tmp_path / "gone"), {})
+    assert found.what == f"there is no directory {tmp_path / 'gone'}"
+    assert modelchecks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
+    hub = server(tmp_path) | {"path": None, "name": "acme/one"}
+    assert modelchecks.mistakes(hub, {}) == []
+
+
+@pytest.mark.parametrize(
+    ("facts", "options", "more", "key", "told"),
+    [
+        ({"template": "ok"}, {}, (), "", ""),
+        ({}, {}, (), "", ""),
+        ({"template": "none"}, {}, (), "use_chat_completions", "has no chat template"),
+        ({"template": "none"}, {}, ("chat_template.jinja",), "", ""),
+        ({"template": "broken", "why": "line 3"}, {}, (), "use_chat_completions", "line 3"),
+        ({"template": "broken", "why": "line 3"}, {"chat_template": "{% x"}, (),
+         "vllm.overrides.chat_template", "line 3"),
+        ({"template": "none"}, {}, ("tekken.json",), "", ""),
+    ],
+)  # fmt: skip
+def test_a_chat_template(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    facts: dict[str, str],
+    options: dict[str, str],
+    more: tuple[str, ...],
+    key: str,
+    told: str,
+) -> None:
+    for name in ("config.json", "tokenizer.json", *more):
+        (tmp_path / name).write_text("{}")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(modelchecks.health, "well", lambda env: True)
+    asked = server(tmp_path, chat=True, options=options)
+    monkeypatch.setattr(modelchecks, "SCRIPT", tmp_path / "facts.py")
+    modelchecks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
+    python = type("Place", (), {"python": sys.executable})
+    monkeypatch.setattr(modelchecks.prepare, "Place", lambda *_: python)
+    needed = "tekken.json" not in more
+    assert modelchecks.passed(asked) is not needed
+    found = modelchecks.mistakes(asked, {})
+    assert [(each.key, told in each.what) for each in found] == ([(key, True)] if key else [])
+    assert modelchecks.passed(asked) is not bool(key)
+    if needed:
+        (tmp_path / "tokenizer.json").write_text("{ }")  # another tokenizer is asked about anew
+        assert modelchecks.mistakes(asked, None) == []
+
+
+def test_an_engine_that_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    asked = {"tokenizer": "x", "name": "x", "revision": None, "trust_remote_code": False}
+    assert template_facts.template({**asked, "text": None}) == {}
+    assert preflight.has_tokenizer(Path("acme/on-the-hub"))
