@@ -32,6 +32,8 @@ from benchy import (
     content,
     harness,
     hubtoken,
+    modelcard,
+    order,
     output,
     paths,
     preflight,
@@ -282,26 +284,11 @@ def make_result(
         score = document.main_score(spec["task"]["task_name"], metrics, groups)
     except ValueError as error:
         raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
-    path, fallback = spec["model"]["path"], server["spec"]["fallback"]
+    fallback = server["spec"]["fallback"]
     harness_env = spec["task"]["harness_environment"]
     return document.Result(
         schema=document.SCHEMA,
-        model=document.Model(
-            config=job.model,
-            name=spec["model"]["name"],
-            path=path,
-            revision=spec["model"]["revision"],
-            revision_used=None
-            if path
-            else server.get("commit")
-            or provenance.revision_used(
-                spec["model"]["name"],
-                spec["model"]["revision"],
-                server["spec"].get("hf_cache"),
-                os.environ,
-            ),
-            digest=provenance.digest(Path(path)) if path and Path(path).is_dir() else None,
-        ),
+        model=_model(job),
         engine=document.Engine(
             name=server["spec"]["engine"],
             package=server["package"],
@@ -359,6 +346,30 @@ def make_result(
         groups=groups,
         score=score,
         checks=checks.of(left, seen),
+    )
+
+
+def _model(job: Job) -> document.Model:
+    """Which model answered, and what its files say of it."""
+    asked, server = job.spec["model"], job.server
+    path, name, cache = asked["path"], asked["name"], server["spec"].get("hf_cache")
+    used = None
+    if not path:
+        used = server.get("commit") or provenance.revision_used(
+            name, asked["revision"], cache, os.environ
+        )
+    hub = order.hub_cache(cache, os.environ), order.folder_name(name)
+    card = modelcard.of(Path(path) if path else modelcard.snapshot(*hub, used))
+    return document.Model(
+        config=job.model,
+        name=name,
+        path=path,
+        revision=asked["revision"],
+        revision_used=used,
+        digest=provenance.digest(Path(path)) if path and Path(path).is_dir() else None,
+        parameters=card.parameters,
+        dtype=card.dtype,
+        license=card.license,
     )
 
 

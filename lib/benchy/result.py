@@ -27,7 +27,8 @@ SCHEMA = 1
 class Model:
     """config: the model's name in benchy; name: what was served (a hub name), or path: a local
     directory. revision: what was asked for; revision_used: the commit of the hub's snapshot in the
-    cache; digest: of the local directory's files (see eval.digest)."""
+    cache; digest: of the local directory's files (see provenance.digest). parameters, dtype (of
+    the weights), license: what its files say (see modelcard.ModelCard)."""
 
     config: str
     name: str
@@ -35,6 +36,9 @@ class Model:
     revision: str | None
     revision_used: str | None
     digest: str | None
+    parameters: int | None = None
+    dtype: str | None = None
+    license: str | None = None
 
 
 @dataclass(frozen=True)
