@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchy import paired, samples
+from benchy import paired, samples, scores
 from benchy.errors import printable
 
 if TYPE_CHECKING:
@@ -29,16 +29,20 @@ def table(found: Sequence[Row]) -> Iterator[str]:
     lines = [head]
     for r in found:
         v = r.verdict
-        small = max(abs(r.a), abs(r.b)) <= 1
-        form = "{:.4f}" if small else "{:.2f}"
-        signed = "{:+.4f}" if small else "{:+.2f}"
-        known = v.low is not None and v.high is not None
-        between = f"{signed.format(v.low)} … {signed.format(v.high)}" if known else "-"
+        beside = (r.a, r.b)
+        low, high = (
+            "" if end is None else scores.number(end, r.metric, beside=beside, sign=True)
+            for end in (v.low, v.high)
+        )
+        between = f"{low} … {high}" if low and high else "-"
         flips = f"+{v.gained} -{v.lost} of {v.n}" if v.test not in ("unpaired", "none") else "-"
         p = "-" if r.p is None else "<0.001" if r.p < 0.001 else f"{r.p:.3f}"
         lines.append(
-            (r.label, r.metric.removesuffix(",none"), form.format(r.a), form.format(r.b),
-             signed.format(v.difference), between, p, flips, r.word)
+            (r.label, scores.short(r.metric),
+             scores.number(r.a, r.metric, beside=beside),
+             scores.number(r.b, r.metric, beside=beside),
+             scores.number(v.difference, r.metric, beside=beside, sign=True),
+             between, p, flips, r.word)
         )  # fmt: skip
     widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
     left = (0, 1, 8)
@@ -55,9 +59,12 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
     for r in found:
         v = r.verdict
         if r.word == "noise" and v.least:
+            least, this = (
+                scores.number(abs(d), r.metric, beside=(r.a, r.b)) for d in (v.least, v.difference)
+            )
             yield (
-                f"{r.label}: noise. {v.n} samples show a difference of {v.least:.2g} four times "
-                f"out of five; this one is {abs(v.difference):.2g}."
+                f"{r.label}: noise. {v.n} samples show a difference of {least} four times "
+                f"out of five; this one is {this}."
             )
         if v.few:
             yield (
@@ -87,13 +94,21 @@ def flipped(
         for i in ids[:count]:
             one = samples.shown(row.task, ours[i].whole)
             two = samples.shown(row.task, theirs[i].whole)
-            yield f"--- {row.label} {i}: A {ours[i].value:g}, B {theirs[i].value:g}"
+            a, b = (scores.of_sample(side[i].value, row.metric) for side in (ours, theirs))
+            yield f"--- {row.label} {i}: A {a}, B {b}"
             prompt = str(one["prompt"])
-            yield printable("…" + prompt[-WIDE:] if len(prompt) > WIDE else prompt)
-            yield f"    expected  {printable(str(one['target'])[:WIDE])}"
+            yield printable(both_ends(prompt))
+            yield f"    expected  {printable(samples.joined(one['target'])[:WIDE])}"
             yield f"    A         {printable(answer(one))}"
             yield f"    B         {printable(answer(two))}"
 
 
+def both_ends(prompt: str) -> str:
+    """A long prompt's beginning, and more of its end."""
+    if len(prompt) <= WIDE:
+        return prompt
+    return f"{prompt[: WIDE // 4]} … {prompt[-(WIDE - WIDE // 4) :]}"
+
+
 def answer(shown: Mapping[str, Any]) -> str:
-    return EMPTY if "answer" in shown.get("empty", []) else str(shown["answer"])[:WIDE]
+    return EMPTY if "answer" in shown.get("empty", []) else samples.joined(shown["answer"])[:WIDE]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchy import marks, paths
+from benchy import marks, paths, scores
 from benchy import result as document
 from benchy.errors import Failure
 from benchy.marks import Mark
@@ -104,19 +104,14 @@ class Entry:
 
     @property
     def value(self) -> str:
-        """0.3056 ± 0.0790; numbers on a scale to 100 with two places; "-" for no number."""
+        """0.3056 ± 0.0790; "-" for no number."""
         score = self.score
-        if score is None:
-            return "-"
-        places = 4 if abs(score.value) <= 1 else 2
-        error = "" if score.stderr is None else f" ± {score.stderr:.{places}f}"
-        return f"{score.value:.{places}f}{error}"
+        return "-" if score is None else scores.with_error(score.value, score.stderr, score.metric)
 
     @property
     def metric(self) -> str:
         """Its name without ",none"; where the result does not have it, as the task file has it."""
-        name = self.score.metric if self.score else self.chosen or ""
-        return name.removesuffix(",none")
+        return scores.short(self.score.metric if self.score else self.chosen or "")
 
     @property
     def said(self) -> str:

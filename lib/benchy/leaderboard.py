@@ -8,26 +8,15 @@ docs/leaderboard.md says how numbers come about.
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchy import likeness, paths, schema, wanted
+from benchy import likeness, paths, schema, scores, wanted
 from benchy.entries import STALE, UNASKED, Entry, collect
 from benchy.errors import ConfigError, Failure
 from benchy.result import Score
 
-# Metrics that the harness gives in percent; all others are shares from 0 to 1, or on no scale at
-# all. lm_eval/api/metrics.py (sacrebleu's three), tasks/squadv2 and tasks/truthfulqa (0.4.13).
-PERCENT = frozenset(
-    {
-        "bleu", "chrf", "ter", "exact", "best_exact", "best_f1", "HasAns_exact", "HasAns_f1",
-        "NoAns_exact", "NoAns_f1", "bleu_max", "bleu_diff", "rouge1_max", "rouge1_diff",
-        "rouge2_max", "rouge2_diff", "rougeL_max", "rougeL_diff",
-    }
-)  # fmt: skip
-UNBOUNDED = re.compile(r"perplexity|bits_per|likelihood|loss")
 UNLIKE, DOUBTED = "of unlike results", "of marked results"  # marks of such means
 
 
@@ -73,7 +62,7 @@ def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
 @dataclass(frozen=True)
 class Column:
     """A task of the table. metric: what most of its results are measured by, without ",none".
-    factor: what a value is multiplied by to be in percent (1 or 100); None if it can't be.
+    factor: what a value is multiplied by to lie between 0 and 1; None if it can't be.
     better: 1 higher, -1 lower, 0 unknown. part: "mean of 3 of 6 tasks" where that is what most of
     its results are."""
 
@@ -84,20 +73,20 @@ class Column:
     about: str = ""
     part: str = ""
 
-    def percent(self, score: Score | None) -> float | None:
-        """0 … 100, more is better; None if there is no score, or if its metric is on no such scale
+    def share(self, score: Score | None) -> float | None:
+        """0 … 1, more is better; None if there is no score, or if its metric is on no such scale
         or is another one."""
         if score is None or self.factor is None or not self.better:
             return None
-        if _short(score.metric) != self.metric:
+        if scores.short(score.metric) != self.metric:
             return None
         value = score.value * self.factor
-        return value if self.better > 0 else 100 - value
+        return value if self.better > 0 else 1 - value
 
 
 @dataclass(frozen=True)
 class Mean:
-    """A group's mean for one model: percent, and its standard error (None where one is missing).
+    """A group's mean for one model, 0 … 1, and its standard error (None where one is missing).
     kinds: of its results, () where all are of kind 0. doubted: one of its results has a mark of its
     own that others in its column do not have."""
 
@@ -157,10 +146,6 @@ class Board:
     entries: list[Entry]
 
 
-def _short(metric: str) -> str:
-    return metric.removesuffix(",none")
-
-
 def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
     """entries: all results of the task. Those without a score do not count, unless none has one."""
     scored = [(e, e.score) for e in entries if e.score]
@@ -170,16 +155,9 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
     metric = max(sorted(set(names)), key=names.count)
     parts = [e.part for e, _ in scored if e.metric == metric]
     part = max(sorted(set(parts)), key=parts.count)
-    scores = [score for e, score in scored if e.metric == metric]
-    better = {s.higher_is_better for s in scores}
-    base = metric.split(",")[0]
-    factor: float | None
-    if UNBOUNDED.search(base):
-        factor = None
-    elif base in PERCENT:
-        factor = 1.0
-    else:
-        factor = 100.0 if all(0 <= s.value <= 1 for s in scores) else None
+    found = [score for e, score in scored if e.metric == metric]
+    better = {s.higher_is_better for s in found}
+    factor = scores.factor(metric, [s.value for s in found])
     direction = 1 if better == {True} else -1 if better == {False} else 0
     return Column(task, metric, factor, direction, about, part)
 
@@ -187,20 +165,20 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
 def mean(
     group: schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
 ) -> Mean | None:
-    """The weighted mean of a group's tasks in percent; None unless all of them are there, asked for
+    """The weighted mean of a group's tasks, 0 … 1; None unless all of them are there, asked for
     and on a scale. The standard error takes the tasks' errors for independent."""
     total = value = square = 0.0
     errors, kinds, doubted = True, [], False
     for task, weight in group.weights.items():
         entry = mine.get(task)
         score = entry.score if entry else None
-        percent = columns[task].percent(score) if entry else None
-        if entry is None or score is None or entry.unasked or percent is None:
+        share = columns[task].share(score) if entry else None
+        if entry is None or score is None or entry.unasked or share is None:
             return None
         kinds.append(entry.kind)
         doubted |= any(mark != columns[task].part for mark in entry.own)
         total += weight
-        value += weight * percent
+        value += weight * share
         if score.stderr is None:
             errors = False
         else:

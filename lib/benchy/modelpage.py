@@ -14,21 +14,30 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchy import again, entries, marks, page, paths, samples
+from benchy import (
+    again,
+    entries,
+    leaderboard,
+    marks,
+    page,
+    paths,
+    samples,
+    scores,
+    traits,
+    visible,
+)
 from benchy.entries import Entry
 from benchy.leaderboard import Board, Row
 
 
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Everything of results.json but the numbers, one dotted name a line."""
+    """Everything of results.json that is known, but the numbers: one dotted name a line."""
 
     def walk(name: str, value: object) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
             for key in sorted(value):
                 yield from walk(f"{name}.{key}" if name else key, value[key])
-        elif value is None:
-            yield name, "not known or not asked for"
-        else:
+        elif value not in (None, "", [], {}):
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
     document = asdict(entry.result)
@@ -39,7 +48,8 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
 
 def _times(entry: Entry) -> list[tuple[str, str]]:
     times, counts = entry.result.times, entry.result.counts
-    found = [("Took", f"{duration(times.seconds)}, {times.start} to {times.end}")]
+    found = _prompts(entry)
+    found.append(("Took", f"{duration(times.seconds)}, {times.start} to {times.end}"))
     if times.server_ready_seconds is not None:
         found.append(("Server ready after", duration(times.server_ready_seconds)))
     documents = sum(counts.samples.values())
@@ -53,6 +63,15 @@ def _times(entry: Entry) -> list[tuple[str, str]]:
     many = entry.result.nodes
     found.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
     return found
+
+
+def _prompts(entry: Entry) -> list[tuple[str, str]]:
+    """How the model was asked, as far as that is known."""
+    used = traits.shots([entry.result])
+    shots = [] if used is None else ["1 shot" if used == 1 else f"{used} shots"]
+    return [("Prompts", ", ".join([*shots, "chat endpoint"] if entry.result.chat else shots))][
+        : bool(shots or entry.result.chat)
+    ]
 
 
 def duration(seconds: float) -> str:
@@ -75,10 +94,12 @@ def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
                 yield {
                     "name": name,
                     "group": group,
-                    "metric": key.removesuffix(",none"),
+                    "metric": scores.short(key),
                     "better": metric.higher_is_better,
-                    "value": f"{metric.value:.4f}",
-                    "stderr": "" if metric.stderr is None else f"{metric.stderr:.4f}",
+                    "value": scores.number(metric.value, key),
+                    "stderr": ""
+                    if metric.stderr is None
+                    else scores.error(metric.stderr, metric.value, key),
                     "samples": "" if group else result.counts.samples.get(name, ""),
                     "marks": [] if group else [mark.brief for mark in checks],
                 }
@@ -98,8 +119,9 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
     """The text of a model's page. parts: task → how many script files hold its samples."""
     here = page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
-    cells = [(column.task, page.cell(entry, column)) for entry, column in pairs]
+    cells = [(column, page.cell(entry, column)) for entry, column in pairs]
     one = pairs[0][0].result.model
+    about = traits.of([entry.result for entry, _ in pairs])
     tasks = [
         {
             "task": entry.task,
@@ -127,11 +149,20 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         name=row.name,
         revision=one.revision_used or one.revision or one.digest,
         release=row.release,
+        about=[(head[0], t) for head, t in zip(traits.COLUMNS, about, strict=True) if t.text],
         marks=row.marks,
         home="../" * len(here.relative_to(paths.RESULTS).parts) + "index.html",
         chart=[
-            {"task": task, "text": c.text, "error": c.error, "bar": c.bar, "marked": bool(c.marks)}
-            for task, c in cells
+            {
+                "task": column.task,
+                "metric": column.metric,
+                "better": column.better,
+                "text": c.text,
+                "error": c.error,
+                "bar": c.bar,
+                "marked": bool(c.marks),
+            }
+            for column, c in cells
             if c.bar
         ],
         tasks=tasks,
@@ -142,8 +173,9 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 def _version() -> str:
     """Changes with whatever decides how pages look."""
     found = hashlib.sha256()
-    modules = [Path(str(module.__file__)) for module in (page, again, samples, entries, marks)]
-    for path in [Path(__file__), *modules, *sorted(page.TEMPLATES.iterdir())]:
+    modules = (page, again, samples, entries, marks, leaderboard, scores, traits, visible)
+    files = [Path(str(module.__file__)) for module in modules]
+    for path in [Path(__file__), *files, *sorted(page.TEMPLATES.iterdir())]:
         if path.is_file():
             found.update(path.read_bytes())
     return found.hexdigest()

@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterator, Sequence
+import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -18,10 +19,13 @@ from typing import Any
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup, escape
 
-from benchy import paths
+from benchy import paths, scores, traits
 from benchy.entries import Entry
 from benchy.leaderboard import Board, Column, Mean, Row
+from benchy.standing import standing
+from benchy.visible import finalize, visible
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -44,7 +48,8 @@ class Bar:
 class Cell:
     """A number of the table. value, stderr: as compared; text, error: as read; value is None where
     the result does not have the metric. note: where its metric is another than its column's. marks:
-    of this result alone. kind: numbers of other kinds are measured otherwise; "" for most."""
+    of this result alone. kind: numbers of other kinds are measured otherwise; "" for most.
+    standing: see standing.py."""
 
     value: float | None
     stderr: float | None
@@ -52,21 +57,25 @@ class Cell:
     error: str
     bar: Bar | None
     href: str = ""
-    classes: str = ""
+    group: bool = False
     note: str = ""
     marks: tuple[str, ...] = ()
     kind: str = ""
+    standing: str = ""
 
 
 @cache
 def _templates() -> jinja2.Environment:
-    return jinja2.Environment(
+    environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
+        finalize=finalize,
     )
+    environment.filters["breakable"] = breakable
+    return environment
 
 
 @cache
@@ -89,53 +98,60 @@ def folder(model: str, limit: int | None) -> Path:
     return paths.RESULTS / paths.limit_dir(limit) / model
 
 
-def _bar(percent: float, stderr: float | None) -> Bar:
+def breakable(name: str) -> Any:
+    """A name that may break after its dashes and underscores, for a template."""
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,+-])(?=\w)", visible(name))))
+
+
+def _bar(share: float, stderr: float | None) -> Bar:
     def inside(value: float) -> float:
-        return round(min(100.0, max(0.0, value)), 1)
+        return round(min(100.0, max(0.0, 100 * value)), 1)
 
     if stderr is None:
-        return Bar(inside(percent), None, None)
-    return Bar(inside(percent), inside(percent - stderr), inside(percent + stderr))
+        return Bar(inside(share), None, None)
+    return Bar(inside(share), inside(share - stderr), inside(share + stderr))
 
 
-def _text(value: float) -> str:
-    """A number on no scale, with four digits that mean something."""
-    return f"{value:.4g}" if abs(value) < 1000 else f"{value:.0f}"
+def _round(value: float | None) -> float | None:
+    """A number for a script, which needs no more than six digits of it."""
+    return None if value is None else float(f"{value:.6g}")
 
 
 def cell(entry: Entry, column: Column, href: str = "") -> Cell:
-    """A result in its column: in percent where the column is, drawn as it is measured (where less
-    is better, a short bar is the good one)."""
+    """A result in its column, with a bar where that is on a scale, drawn as it is measured (where
+    less is better, a short bar is the good one)."""
     score, kind = entry.score, str(entry.kind or "")
     marks = tuple(mark for mark in entry.brief if mark != column.part)
     if score is None:
-        return Cell(None, None, "–", "", None, href, "", "", marks, kind)  # noqa: RUF001
-    if entry.metric != column.metric or column.factor is None:
-        note = "" if entry.metric == column.metric else entry.metric
-        error = "" if score.stderr is None else _text(score.stderr)
-        text = _text(score.value)
-        return Cell(score.value, score.stderr, text, error, None, href, "", note, marks, kind)
-    value = score.value * column.factor
-    stderr = None if score.stderr is None else score.stderr * column.factor
+        return Cell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
+    own, bar = entry.metric != column.metric, None
+    if not own and column.factor is not None:
+        error = None if score.stderr is None else score.stderr * column.factor
+        bar = _bar(score.value * column.factor, error)
     return Cell(
-        round(value, 4),
-        None if stderr is None else round(stderr, 4),
-        f"{value:.1f}",
-        "" if stderr is None else f"{stderr:.1f}",
-        _bar(value, stderr),
+        _round(score.value),
+        _round(score.stderr),
+        scores.number(score.value, score.metric),
+        "" if score.stderr is None else scores.error(score.stderr, score.value, score.metric),
+        bar,
         href,
+        note=entry.metric if own else "",
         marks=marks,
         kind=kind,
     )
 
 
 def _mean(mean: Mean) -> Cell:
-    error = None if mean.stderr is None else round(mean.stderr, 4)
-    text = "" if mean.stderr is None else f"{mean.stderr:.1f}"
-    bar = _bar(mean.value, mean.stderr)
-    kind, marks = ".".join(map(str, mean.kinds)), tuple(mean.marks)
-    value, shown = round(mean.value, 4), f"{mean.value:.1f}"
-    return Cell(value, error, shown, text, bar, "", " group", "", marks, kind)
+    return Cell(
+        _round(mean.value),
+        _round(mean.stderr),
+        scores.number(mean.value, ""),
+        "" if mean.stderr is None else scores.error(mean.stderr, mean.value, ""),
+        _bar(mean.value, mean.stderr),
+        group=True,
+        marks=tuple(mean.marks),
+        kind=".".join(map(str, mean.kinds)),
+    )
 
 
 def _sorted(board: Board) -> list[Row]:
@@ -149,69 +165,54 @@ def _sorted(board: Board) -> list[Row]:
     return sorted(board.rows, key=key)
 
 
-def _best(board: Board) -> list[str]:
-    """The best number of each column, as it is written; "" for none. Groups' columns come first.
-    Only numbers that compare with each other count, at least two of them."""
-    rows = [row for row in board.rows if row.fair]
-    found = []
-    for n in range(len(board.groups)):
-        means = [m.value for row in rows if (m := row.means[n]) and not m.marks]
-        found.append(f"{max(means):.1f}" if len(means) > 1 else "")
-    for n, column in enumerate(board.columns):
-        cells = [cell(e, column) for row in rows if (e := row.cells[n])]
-        numbers = [
-            (c.value, c.text) for c in cells if c.value is not None and not (c.note or c.marks)
+def _cells(board: Board, row: Row) -> list[Cell | None]:
+    """Of a row: the groups' means, then the tasks."""
+    here = quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
+    cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
+    for entry, column in zip(row.cells, board.columns, strict=True):
+        href = f"{here}/index.html#{quote(column.task)}"
+        one = cell(entry, column, href) if entry else None
+        if one and entry:
+            one = replace(one, marks=tuple(row.brief(entry, column)))
+        cells.append(one)
+    return cells
+
+
+def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) -> None:
+    """Mark each column's best. Only unmarked numbers of one metric compare with each other."""
+    better = [1] * len(board.groups) + [column.better for column in board.columns]
+    for n, direction in enumerate(better):
+        fair = [
+            (cells, one, one.value)
+            for row, cells in zip(rows, table, strict=True)
+            if row.fair and (one := cells[n]) and one.value is not None
+            if not (one.note or one.marks)
         ]
-        if len(numbers) < 2 or not column.better:
-            found.append("")
-        else:
-            pick = max if column.better > 0 else min
-            found.append(pick(numbers, key=lambda n: n[0])[1])
-    return found
+        found = standing([(value, one.stderr) for _, one, value in fair], direction)
+        for (cells, one, _), place in zip(fair, found, strict=True):
+            if place:
+                cells[n] = replace(one, standing=place)
 
 
 def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
     """The text of results/index.html. notes: what a reader must be told first."""
-    best = _best(board)
-
-    def filled(row: Row) -> Iterator[Cell | None]:
-        here = quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
-        cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
-        for entry, column in zip(row.cells, board.columns, strict=True):
-            href = f"{here}/index.html#{quote(column.task)}"
-            one = cell(entry, column, href) if entry else None
-            if one and entry:
-                one = replace(one, marks=tuple(row.brief(entry, column)))
-            cells.append(one)
-        for one, top in zip(cells, best, strict=True):
-            if one and row.fair and one.text == top and not (one.note or one.marks):
-                yield replace(one, classes=f"{one.classes} best")
-            else:
-                yield one
-
+    ordered = _sorted(board)
+    table = [_cells(board, row) for row in ordered]
+    _stand(board, ordered, table)
     rows = [
         {
             "model": row.model,
             "name": row.name,
             "href": quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
             + "/index.html",
-            "release": row.release,
+            "engines": [_engine(part) for part in row.release.split(", ")],
             "limit": row.limit,
             "marks": row.marks,
-            "kinds": " ".join(
-                kind
-                for kind, so in (
-                    ("fallback", row.fallback),
-                    ("limited", row.limit is not None),
-                    ("stale", row.stale),
-                    ("unasked", row.unasked),
-                )
-                if so
-            )
-            or "plain",
-            "cells": filled(row),
+            "kinds": _kinds(row),
+            "cells": cells,
+            "traits": traits.of([e.result for e in row.cells if e]),
         }
-        for row in _sorted(board)
+        for row, cells in zip(ordered, table, strict=True)
     ]
     kinds = [
         ("limited", "limited", any(row.limit is not None for row in board.rows)),
@@ -229,7 +230,14 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         }
         for name, group in board.groups.items()
     ]
-    columns = [{**asdict(column), "title": column.about or column.task} for column in board.columns]
+    columns = [
+        {
+            **asdict(column),
+            "title": column.about or column.task,
+            "percent": scores.in_percent(column.metric),
+        }
+        for column in board.columns
+    ]
     width = 2 + len(groups) + len(columns)
     return render(
         "index.html.jinja",
@@ -237,6 +245,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         rows=rows,
         columns=columns,
         groups=groups,
+        traits=traits.COLUMNS,
         kinds=kinds,
         paper=next((paper for most, paper in PAPERS if width <= most), "plan"),
         now=now,
@@ -244,6 +253,25 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         count=len(board.entries),
         models=len({row.model for row in board.rows}),
     )
+
+
+def _engine(release: str) -> tuple[str, str, str]:
+    """(package, release, what a development release has behind it) of "vllm 0.8.0.dev1+gabc"."""
+    package, _, version = release.rpartition(" ")
+    match = re.match(r"[\d.]*\d(?:rc\d+|[ab]\d+|\.post\d+)?", version)
+    plain = match[0] if match else version
+    return package, plain, version[len(plain) :]
+
+
+def _kinds(row: Row) -> str:
+    """What the page's boxes show and hide a row by."""
+    found = {
+        "fallback": row.fallback,
+        "limited": row.limit is not None,
+        "stale": row.stale,
+        "unasked": row.unasked,
+    }
+    return " ".join(kind for kind, so in found.items() if so) or "plain"
 
 
 def put(path: Path, text: str) -> None:

@@ -17,10 +17,11 @@ from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
-from benchy import modelpage, page, paths, reported
+from benchy import modelpage, page, paths, reported, scores, traits
 from benchy.entries import Entry, collect
 from benchy.errors import say
 from benchy.leaderboard import Board, Mean, chosen, whole
+from benchy.visible import visible
 
 TAG = "REPORT"
 BOM = "\ufeff"  # without it, Excel takes UTF-8 for the code page of the machine
@@ -106,6 +107,7 @@ def flat(entry: Entry) -> dict[str, Any]:
         "stale": entry.stale,
         "marks": "; ".join(entry.marks),
         "harness": f"{r.harness.name} {r.harness.version}",
+        **traits.flat(r),
         "finished": r.times.end,
         "seconds": r.times.seconds,
         "path": str(entry.path),
@@ -126,7 +128,7 @@ def flat_all(board: Board) -> list[dict[str, Any]]:
                         "model": row.model,
                         "name": row.name,
                         "limit": row.limit,
-                        "metric": "percent",
+                        "metric": "fraction",
                         "value": mean.value,
                         "stderr": mean.stderr,
                         "higher_is_better": True,
@@ -186,8 +188,7 @@ def _number(entry: Entry) -> str:
 
 
 def _mean(mean: Mean) -> str:
-    error = "" if mean.stderr is None else f" ± {mean.stderr:.1f}"
-    return f"{mean.value:.1f}{error}{_in_brackets(mean.marks)}"
+    return f"{scores.with_error(mean.value, mean.stderr, '')}{_in_brackets(mean.marks)}"
 
 
 def _in_brackets(marks: Sequence[str]) -> str:
@@ -196,6 +197,7 @@ def _in_brackets(marks: Sequence[str]) -> str:
 
 def _cell(text: str) -> str:
     """A text in a table of Markdown, where < would begin a tag."""
+    text = visible(text)
     for what, by in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
         text = text.replace(what, by)
     return text

@@ -3,8 +3,8 @@
 Reads the harness's samples_<task>_<time>.jsonl beside a result. Writes samples-<n>.js into the
 result's directory: each calls `samples(…)` with a part of them, so that a page shows the first ones
 while the rest comes, and a page that nobody opens costs nothing. (A page from file:// may run a
-script that lies beside it; it may not fetch data.) A very long text is cut there and lies whole in
-a file of its own, samples-<n>-<m>.js, which is loaded when somebody asks for it.
+script that lies beside it; it may not fetch data.) A very long text has its beginning and its end
+there, and is whole in a file of its own, samples-<n>-<m>.js, which is loaded on demand.
 """
 
 from __future__ import annotations
@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import paths, scores
 from benchy.result import Result, Score
 
 PART = 400_000  # characters in a part, about; some 200 samples of a usual task
-LONG = 8_000  # characters of a text that a part holds
+LONG = 8_000  # characters of a text that a part holds:
+HEAD = 5_000  # so many of its beginning, the others of its end
+FIELDS = ("prompt", "turns", "target", "answer", "raw", "choices")
 _FILE = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*\.jsonl")
 
 
@@ -72,21 +74,26 @@ def _filter(sample: dict[str, Any]) -> object:
 
 def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[str, Any]:
     """What a page shows of a sample. by: what tells right from wrong, None for nothing. ok: 1
-    right, 0 wrong, -1 neither; choices: [text, log-likelihood] of multiple choice. empty: those of
-    answer and raw that hold no text; absent where both hold some."""
+    right, 0 wrong, -1 neither; turns: (role, text) of a chat, whose prompt has them one after
+    another; target, answer, raw: a text, or a list of them where there are several; choices: [text,
+    log-likelihood] of multiple choice. empty: those of answer and raw that hold no text; absent
+    where both hold some."""
     calls = sample.get("arguments")
     values = list(calls.values()) if isinstance(calls, dict) else list(calls or [])
     arguments = [list(v.values()) if isinstance(v, dict) else v for v in values]
     arguments = [v for v in arguments if isinstance(v, list) and v]
     filtered = sample.get("filtered_resps") or []
+    turns = chat(arguments[0][0]) if arguments else []
     out: dict[str, Any] = {
         "task": task,
         "id": sample.get("doc_id"),
         "prompt": prompt_text(arguments[0][0]) if arguments else text(sample.get("doc")),
-        "target": text(sample.get("target")),
-        "answer": answer_text(filtered),
+        "target": several(sample.get("target")),
+        "answer": several(filtered),
         "filter": text(sample.get("filter", "none")),
     }
+    if turns:
+        out["turns"] = [list(turn) for turn in turns]
     raw = sample.get("resps") or []
     choices = [a[1] for a in arguments if len(a) > 1 and isinstance(a[1], str)]
     if len(choices) > 1 and len(choices) == len(filtered):
@@ -98,13 +105,14 @@ def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[st
         if target.isdigit() and int(target) < len(choices):
             out["target"] = choices[int(target)]
     else:
-        if len(raw) == 1 and answer_text(raw[0]) != out["answer"]:
-            out["raw"] = answer_text(raw[0])
-        empty = [name for name in ("answer", "raw") if name in out and not out[name].strip()]
+        if len(raw) == 1 and several(raw[0]) != out["answer"]:
+            out["raw"] = several(raw[0])
+        empty = [name for name in ("answer", "raw") if name in out and not joined(out[name])]
         if empty and (filtered or raw):
             out["empty"] = empty
     metrics = [m for m in sample.get("metrics") or [] if isinstance(m, str)]
-    out["scores"] = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
+    numbers_of = {m: sample[m] for m in metrics if isinstance(sample.get(m), (int, float))}
+    out["scores"] = {m: scores.of_sample(value, m) for m, value in numbers_of.items()}
     out["ok"] = right(sample, by)
     return out
 
@@ -115,23 +123,101 @@ def text(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def answer_text(value: object) -> str:
-    """An answer as text; "" where there is none, or where the server gave none (null)."""
+def several(value: object) -> str | list[str]:
+    """An answer as text: "" where there is none, or where the server gave none (null). A list of
+    texts where a sample was asked several times, or where several answers are right."""
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
-    return "" if value is None or value == [] else text(value)
+    if value is None or value == []:
+        return ""
+    if isinstance(value, list):
+        return ["" if one is None else text(one) for one in value]
+    return text(value)
+
+
+def joined(value: str | list[str]) -> str:
+    """Several answers as one text, each with its number; "" if none holds any."""
+    if isinstance(value, str):
+        return value if value.strip() else ""
+    if not any(one.strip() for one in value):
+        return ""
+    return "\n".join(f"{n}. {one}" for n, one in enumerate(value, 1))
+
+
+def chat(value: object) -> list[tuple[str, str]]:
+    """(role, text) of a chat's turns; [] for a prompt that is none. The harness logs a chat as JSON
+    in a list of its own (JsonChatStr, lm_eval/models/api_models.py)."""
+    while isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
+        value = value[0]
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return []
+    if not isinstance(value, list) or not value:
+        return []
+    if not all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in value):
+        return []
+    return [(turn["role"], _content(turn)) for turn in value]
+
+
+def _content(turn: dict[str, Any]) -> str:
+    """The text of a turn: its parts, one a line; what is no text (an image) by its type; what else
+    it says (tool calls) as JSON."""
+    content = turn.get("content")
+    parts = []
+    for part in content if isinstance(content, list) else [content]:
+        if isinstance(part, dict) and isinstance(part.get("text"), str):
+            parts.append(part["text"])
+        elif isinstance(part, dict):
+            parts.append(f"[{part.get('type', 'part')}]")
+        elif part is not None:
+            parts.append(text(part))
+    more = {k: v for k, v in turn.items() if k not in ("role", "content", "type") and v}
+    return "\n".join([*parts, *([text(more)] if more else [])])
 
 
 def prompt_text(value: object) -> str:
     """A prompt as text; a chat's turns, one after another."""
+    turns = chat(value)
+    return "\n\n".join(f"[{role}] {said}" for role, said in turns) if turns else text(value)
+
+
+def _cut(value: Any, room: int = LONG) -> Any:
+    """A text, or a list of them, with about `room` characters at most: a long text becomes {"head",
+    "tail", "size"}; in a long list, {"left": n} is in the place of those left out."""
+    if isinstance(value, list) and _size(value) > room:
+        return _cut_list(value, room)
+    if not isinstance(value, str) or len(value) <= room:
+        return value
+    head = room * HEAD // LONG
+    return {"head": value[:head], "tail": value[head - room :], "size": len(value)}
+
+
+def _cut_list(value: list[Any], room: int) -> list[Any]:
+    """Its first and its last ones, more of the first."""
+    each = [_cut(one, max(400, room // 4)) for one in value]
+    if len(each) == 1:
+        return each
+    begin, end = 1, len(each) - 1  # what lies between is left out
+    taken = _size(each[0]) + _size(each[-1])
+    while begin < end:
+        in_front = 2 * begin <= 3 * (len(each) - end)
+        taken += _size(each[begin if in_front else end - 1])
+        if taken > room:
+            break
+        begin, end = (begin + 1, end) if in_front else (begin, end - 1)
+    gap = [{"left": end - begin}] if begin < end else []
+    return each[:begin] + gap + each[end:]
+
+
+def _size(value: Any) -> int:
+    """Characters of text in it."""
     if isinstance(value, str):
-        try:
-            value = json.loads(value) if value.startswith('[{"role"') else value
-        except ValueError:
-            return str(value)
-    if isinstance(value, list) and all(isinstance(t, dict) and "role" in t for t in value):
-        return "\n\n".join(f"[{t['role']}] {text(t.get('content'))}" for t in value)
-    return text(value)
+        return len(value)
+    if isinstance(value, dict):
+        return sum(map(_size, value.values()))
+    return sum(map(_size, value)) if isinstance(value, list) else 8
 
 
 def _number(value: object) -> float | None:
@@ -177,18 +263,17 @@ def write(directory: Path, result: Result, key: str, score: Score | None) -> int
         by = score if score and yes_or_no(path, score) else None
         for sample in read(path):
             one = shown(task, sample, by)
-            long = {k: v for k, v in one.items() if isinstance(v, str) and len(v) > LONG}
+            if "turns" in one:
+                del one["prompt"]  # the same once more
+            whole = {name: one[name] for name in FIELDS if name in one}
+            short = {name: _cut(value) for name, value in whole.items()}
+            long = {name: value for name, value in whole.items() if short[name] != value}
             if long:
                 name = f"samples-{count + 1}-{len(part)}.js"
                 _put(directory / name, f"whole({script(name)},{script(long)});\n")
-                one |= {k: v[:LONG] for k, v in long.items()}
-                one["long"] = {k: len(v) for k, v in long.items()}
-                one["file"] = name
-            if "choices" in one:
-                one["choices"] = [[c[:LONG], n] for c, n in one["choices"]]
+                one |= short | {"long": list(long), "file": name}
             part.append(one)
-            size += sum(len(v) for v in one.values() if isinstance(v, str)) + 200
-            size += sum(len(c) + 30 for c, _ in one.get("choices", []))
+            size += _size(short) + 200
             if size > PART:
                 flush()
     if part:

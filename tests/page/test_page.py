@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import random
+import re
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -234,7 +235,11 @@ def test_hostile_texts_are_texts(browser: Any, site: Path) -> None:
     )
     prompts = browser.execute_script(shown)[::3]
     assert prompts[0] == EVIL and "שלום" in prompts[1] and "👩‍👩‍👧‍👦" in prompts[2]
-    assert len(prompts[3]) == 8000
+    assert prompts[1].startswith("U+202E") and "U+2028 U+0000" in prompts[2]
+    assert not {"\u202e", "\u2028", "\0"} & set("".join(prompts))
+    # Neither the beginning nor the end of a long text is lost.
+    assert prompts[3].startswith(EVIL + "xxx") and prompts[3].endswith("xEND")
+    assert re.search(r"\n… 992,\d{3} characters …\n", prompts[3])
     browser.find_elements(By.CSS_SELECTOR, "#list details button")[0].click()
     until(lambda: browser.execute_script(shown)[9].endswith("END"))
     assert browser.execute_script(shown)[9] == TEXTS["long"]

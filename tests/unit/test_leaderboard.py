@@ -36,18 +36,18 @@ def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.M
     return [row.means[0] for row in leaderboard.board(entries, said).rows]
 
 
-def test_a_weighted_mean_in_percent() -> None:
+def test_a_weighted_mean_of_shares() -> None:
     found = means(
         [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")],
         {"a": 1, "b": 3},
     )
-    assert found[0] is not None and found[0].value == pytest.approx((50 + 3 * 30) / 4)
-    assert found[0].stderr == pytest.approx(math.hypot(2, 3) / 4)
+    assert found[0] is not None and found[0].value == pytest.approx((0.5 + 3 * 0.3) / 4)
+    assert found[0].stderr == pytest.approx(math.hypot(0.02, 0.03) / 4)
 
 
 def test_less_is_better() -> None:
     found = means([entry("m", "a", 40.0, 1.0, metric="ter,none", up=False)], {"a": 1})
-    assert found == [leaderboard.Mean(60.0, 1.0)]
+    assert found == [leaderboard.Mean(0.6, 0.01)]
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_another_metric_than_the_column_makes_no_mean() -> None:
 
 
 def test_a_missing_error_leaves_the_mean_without_one() -> None:
-    assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(50.0, None)]
+    assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(0.5, None)]
 
 
 def best(entries: list[Entry]) -> list[tuple[str, str]]:

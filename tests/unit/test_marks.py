@@ -119,7 +119,7 @@ def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
     assert [r["marks"] for r in rows if r["model"] == "odd"] == [full, DOUBTED]
     assert [r["marks"] for r in csv.DictReader(io.StringIO(report.as_csv(found)))].count(full) == 1
     (line,) = [line for line in report.as_markdown(found).splitlines() if "| odd |" in line]
-    assert f"0.0 ± 1.0 ({DOUBTED})" in line and f"0.0000 ± 0.0100 acc ({EMPTY})" in line
+    assert f"| 0.0000 ± 0.0100 ({DOUBTED}) |" in line and f"0.0000 ± 0.0100 acc ({EMPTY})" in line
     html = page.index(found, "now")
     assert html.count(f'<span class="mark">{EMPTY}</span>') == 1
     assert html.count(f'<span class="mark">{DOUBTED}</span>') == 1

@@ -1,12 +1,14 @@
 "use strict";
 // The table is whole as it stands; this sorts, filters, hides and compares what is in it.
-const body = document.querySelector("tbody");
+const body = document.querySelector("#board tbody");
 if (body) start();
 
 function start() {
   const find = (id) => document.getElementById(id);
-  const heads = [...document.querySelectorAll("thead th")], rows = [...body.rows];
-  const words = rows.map((row) => (row.cells[1].textContent + " " + row.cells[2].textContent).toLowerCase());
+  const heads = [...document.querySelectorAll("#board thead th")], rows = [...body.rows];
+  const trait = (n) => heads[n].classList.contains("trait");
+  const worded = heads.map((_, n) => n).filter((n) => n === 1 || n === 2 || trait(n));
+  const words = rows.map((row) => worded.map((n) => row.cells[n].textContent).join(" ").toLowerCase());
   const title = (n) => (heads[n].querySelector("button") || heads[n]).textContent;
 
   function make(tag, text, name) {
@@ -25,7 +27,7 @@ function start() {
     const order = head.ariaSort === first ? other : first, sign = order === "ascending" ? 1 : -1;
     for (const each of heads) if (each.ariaSort) each.ariaSort = "none";
     head.ariaSort = order;
-    const key = new Map(rows.map((row) => [row, number ? row.cells[n].dataset.v : row.cells[n].textContent]));
+    const key = new Map(rows.map((row) => [row, number ? row.cells[n].dataset.v : row.cells[n].textContent || undefined]));
     const compare = new Intl.Collator(undefined, {numeric: true}).compare;
     const limited = (row) => row.dataset.kind.includes("limited");
     body.append(...[...rows].sort((a, b) => {
@@ -58,15 +60,19 @@ function start() {
     if (n < 2) return;
     const label = make("label"), box = make("input");
     box.type = "checkbox";
-    box.checked = true;
+    if (n === 2 && matchMedia("(max-width: 640px)").matches) show(n, false);  // room for scores
+    box.checked = !head.hidden;
     box.onchange = () => {
-      head.hidden = !box.checked;
-      for (const row of rows) row.cells[n].hidden = !box.checked;
+      show(n, box.checked);
       if (!find("compare").hidden) compare();
     };
     label.append(box, " " + title(n));
     find("columns").append(label);
   });
+  function show(n, shown) {
+    heads[n].hidden = !shown;
+    for (const row of rows) row.cells[n].hidden = !shown;
+  }
 
   const picked = () => [...body.rows].filter((row) => row.cells[0].firstElementChild.checked);
   function choose() {
@@ -83,6 +89,13 @@ function start() {
     for (const row of picked()) row.cells[0].firstElementChild.checked = false;
     choose();
   };
+
+  // As scores.number writes it.
+  function number(n, value, ...beside) {
+    const largest = Math.max(...[value, ...beside].map(Math.abs));
+    const places = "percent" in heads[n].dataset || largest >= 10 ? 2 : 4;
+    return largest >= 1e6 ? value.toPrecision(4) : value.toFixed(places);
+  }
 
   // Tasks down, models across; each difference is to the first model, with its own standard error
   // as of two independent measurements. `make compare` knows which samples they share.
@@ -104,7 +117,7 @@ function start() {
     const thead = make("thead"), tbody = make("tbody");
     thead.append(top);
     for (let n = 3; n < heads.length; n++) {
-      if (heads[n].hidden || !chosen.some((row) => "v" in row.cells[n].dataset)) continue;
+      if (heads[n].hidden || trait(n) || !chosen.some((row) => "v" in row.cells[n].dataset)) continue;
       const line = make("tr"), name = make("th", title(n));
       name.scope = "row";
       name.append(" ", make("small", heads[n].querySelector("small").textContent));
@@ -113,7 +126,7 @@ function start() {
       for (const row of chosen) {
         const cell = row.cells[n].cloneNode(true), from = row.cells[n];
         cell.hidden = false;
-        cell.classList.remove("best");
+        cell.classList.remove("best", "tied");
         line.append(cell);
         if (row.dataset.limit !== chosen[0].dataset.limit) {  // other samples: nothing to subtract
           cell.append(make("small", "another limit", "by"));
@@ -128,7 +141,8 @@ function start() {
         const error = known ? Math.hypot(from.dataset.e, first.dataset.e) : 0;
         const noise = known && Math.abs(by) <= 1.96 * error;
         const better = ("down" in heads[n].dataset ? -by : by) > 0;
-        const said = `${by < 0 ? "−" : "+"}${Math.abs(by).toFixed(1)}${known ? " ±" + error.toFixed(1) : ""}`;
+        const near = [+from.dataset.v, +first.dataset.v];
+        const said = `${by < 0 ? "−" : "+"}${number(n, Math.abs(by), ...near)}${known ? " ±" + number(n, error, ...near) : ""}`;
         const small = make("small", noise ? `${said} noise` : said, noise || !by ? "by" : better ? "by up" : "by down");
         cell.append(small);
       }
@@ -139,9 +153,19 @@ function start() {
     const close = make("button", "Close");
     close.onclick = () => { section.hidden = true; };
     const about = make("p", "Second lines: difference to the first model, ± its standard error if both are "
-      + "independent; “noise” is less than 1.96 of it. make compare uses the samples that both saw. ", "quiet");
+      + "independent; “noise” is less than 1.96 of it; green is better, red is worse. make compare uses the samples that both saw. ", "quiet");
     section.append(make("h2", "Comparison"), about, wide, make("br"), close);
   }
+
+  // The page scrolls inside <main>, which the keyboard reaches at once; what the browser keeps of
+  // how far a page was scrolled is only the window's.
+  const all = find("all"), kept = `scroll ${location.pathname}`;
+  all.focus({preventScroll: true});
+  try {
+    const [type] = performance.getEntriesByType("navigation"), before = sessionStorage.getItem(kept);
+    if (before && type && type.type !== "navigate") all.scrollTo(...before.split(" ").map(Number));
+    addEventListener("pagehide", () => sessionStorage.setItem(kept, `${all.scrollLeft} ${all.scrollTop}`));
+  } catch { /* no storage for pages from the disk: back at the top */ }
 
   filter();
 }
