@@ -37,6 +37,8 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
             for key in sorted(value):
                 yield from walk(f"{name}.{key}" if name else key, value[key])
+        elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+            yield name, ", ".join(value)
         elif value not in (None, "", [], {}):
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
