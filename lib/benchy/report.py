@@ -128,9 +128,9 @@ def flat_all(board: Board) -> list[dict[str, Any]]:
                         "model": row.model,
                         "name": row.name,
                         "limit": row.limit,
-                        "metric": "fraction",
-                        "value": mean.value,
-                        "stderr": mean.stderr,
+                        "metric": "percent",  # as programs have read it from the first
+                        "value": 100 * mean.value,
+                        "stderr": None if mean.stderr is None else 100 * mean.stderr,
                         "higher_is_better": True,
                         "of": f"mean of {len(about.weights)} tasks",
                         "fallback": bool(row.fallback),

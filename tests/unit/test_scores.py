@@ -64,7 +64,7 @@ def test_a_group_is_on_the_scale_of_its_scores() -> None:
     assert re.search(r'class="n group" data-v="0.4" data-e="[\d.]+"><b>0.4000</b>', html)
     assert "| 0.4000 ± 0.0112 |" in report.as_markdown(board)
     (mean,) = [r for r in json.loads(report.as_json(board)) if r["group"]]
-    assert (mean["metric"], mean["value"]) == ("fraction", pytest.approx(0.4))
+    assert (mean["metric"], mean["value"]) == ("percent", pytest.approx(40))
 
 
 N = None
