@@ -7,7 +7,6 @@ at the end of a run must not change what the run itself goes by. Reads build/**/
 
 from __future__ import annotations
 
-import contextlib
 import json
 from collections.abc import Iterable
 from pathlib import Path
@@ -59,12 +58,12 @@ def asked() -> set[tuple[str, str]] | None:
 
 def _youngest() -> dict[str, Any] | None:
     """Of the plans of all configs, the one that was made last: rules.mk is written each time."""
-    made = {}
-    for rules in (paths.BUILD / "rules.mk", *paths.BUILD.glob("limit-*/rules.mk")):
-        with contextlib.suppress(OSError):
-            made[rules] = rules.stat().st_mtime_ns
-    plans = (_read(rules.with_name("plan.json")) for rules in sorted(made, key=made.__getitem__))
-    return next((plan for plan in reversed(list(plans)) if plan), None)
+    made: list[tuple[int, dict[str, Any]]] = []
+    for path in (paths.BUILD / "plan.json", *paths.BUILD.glob("limit-*/plan.json")):
+        if plan := _read(path):
+            rules = path.with_name("rules.mk")
+            made.append(((rules if rules.exists() else path).stat().st_mtime_ns, plan))
+    return max(made, key=lambda one: one[0])[1] if made else None
 
 
 def _read(path: Path) -> dict[str, Any] | None:
