@@ -1,7 +1,7 @@
 # Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
 # environments, which servers); every question about staleness goes to mk/graph.mk.
 
-.PHONY: eval results fetch new plan report compare publish status watch why doctor gc
+.PHONY: eval results fetch new tasks preview plan report compare publish status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
@@ -28,6 +28,12 @@ results/%: $(tools) FORCE
 
 new: $(tools)
 	@bin/new
+
+tasks: $(tools)
+	@bin/tasks
+
+preview: $(tools)
+	@bin/preview
 
 plan: $(tools)
 	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show "$${FORMAT:-text}"
@@ -79,7 +85,11 @@ help::
 	@echo '  make fetch [MODELS="glob …"]  environments and weights ahead of a run; resumes'
 	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
 	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
-	@echo '  make new MODEL=org/name       a config with what the model tells; [NAME=…] [PROVIDER=…]'
+	@echo '  make new MODEL=org/name       a config with what the model tells; [TASKS="a b"] (asks, or'
+	@echo '                                smoke) [NAME=…] [PROVIDER=…]'
+	@echo '  make tasks [SEARCH="a b"]     tasks of configs/tasks, and those of the harness [FORMAT=json]'
+	@echo '  make preview CONFIG=path TASK=a  its first prompts, as the server will get them; no device'
+	@echo '       [LIMIT=3] [FORMAT=json]  documents of each subtask'
 	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make compare A=model B=model  difference or noise? [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
 	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, scratch
+from benchy import paths, scratch, switches
 
 Spec = Mapping[str, Any]
 
@@ -23,6 +23,7 @@ Spec = Mapping[str, Any]
 # is gone ends a task within a minute, a hung one within three request_timeouts.
 MAX_RETRIES = 3
 WRAPPER = Path(__file__).with_name("harness_wrapper.py")
+PREVIEW = Path(__file__).with_name("harness_preview.py")
 
 
 @dataclass(frozen=True)
@@ -105,15 +106,21 @@ def settings(spec: Spec, facts: Path, request_fields: Sequence[str] | None) -> d
 
 
 def command(
-    spec: Spec, task: Spec, endpoint: Endpoint, output: Path, cache: Path | None, settings: Path
+    spec: Spec,
+    task: Spec,
+    endpoint: Endpoint,
+    output: Path,
+    cache: Path | None,
+    settings: Path,
+    script: Path = WRAPPER,
 ) -> list[str]:
     """The harness's command line. output: the directory that it writes; cache: that of
-    what an interrupted run left, or None; settings: the wrapper's. Maps are passed as JSON; no
-    shell sees them."""
+    what an interrupted run left, or None; settings: of the script, the wrapper or PREVIEW. Maps are
+    passed as JSON; no shell sees them."""
     asked = spec["task"]
     out = [
         python(spec),
-        str(WRAPPER),
+        str(script),
         str(settings),
         "-m",
         "lm_eval",
@@ -146,13 +153,19 @@ def command(
     return out
 
 
+def clean(base: Mapping[str, str]) -> dict[str, str]:
+    """base without what is meant for benchy, its engines or Make, and without Python's own
+    settings."""
+    ours = ("BENCHY_", "OPENAI_", "MAKE", "MFLAGS", "VLLM_", "PYTHON")
+    return {k: v for k, v in base.items() if not k.startswith(ours)}
+
+
 def environment(
     spec: Spec, task: Spec, server: Spec, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
     """The harness's environment: base with the endpoint's key as OPENAI_API_KEY, which
     local-completions reads. server: the server spec (for its hf_cache)."""
-    ours = ("BENCHY_", "OPENAI_", "MAKE", "MFLAGS", "VLLM_", "PYTHON")
-    env = {k: v for k, v in base.items() if not k.startswith(ours)}
+    env = clean(base)
     env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
@@ -162,7 +175,7 @@ def environment(
         # Prepared prompts are cached by the task's name alone: shared, an edited task would be
         # asked in its old form.
         env["LM_HARNESS_CACHE_PATH"] = str((cache / "prompts").absolute())
-    if task["offline"]:
+    if task["offline"] or switches.on("OFFLINE", base):
         env["HF_HUB_OFFLINE"] = env["HF_DATASETS_OFFLINE"] = "1"
     if spec["task"]["trust_remote_code"]:
         # Lets `datasets` older than 4 run a data set's loading script. The harness's own

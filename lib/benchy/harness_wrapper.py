@@ -446,7 +446,12 @@ def _module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def install(facts: Facts, ours: dict[str, Any], fields: Sequence[str] | None) -> None:
+def install(
+    facts: Facts,
+    ours: dict[str, Any],
+    fields: Sequence[str] | None,
+    observer: type[Observer] = Observer,
+) -> None:
     """Put the observer before the harness's clients. Raises ImportError or AttributeError, with
     nothing changed, where the release has other code."""
     clients, evaluator, registry, model, utils = (
@@ -455,7 +460,7 @@ def install(facts: Facts, ours: dict[str, Any], fields: Sequence[str] | None) ->
     )
     _module("lm_eval.tasks._factory")  # else the tasks come in another form
     hook, kind = model.CacheHook, _module("lm_eval.api.task").ConfigurableTask
-    Observer.facts, Observer.ours, Observer.fields = facts, ours, fields
+    observer.facts, observer.ours, observer.fields = facts, ours, fields
     bases = {
         "local-completions": clients.LocalCompletionsAPI,
         "local-chat-completions": clients.LocalChatCompletion,
@@ -465,14 +470,14 @@ def install(facts: Facts, ours: dict[str, Any], fields: Sequence[str] | None) ->
             getattr(base, name)
         _ = base._loglikelihood_tokens, base.amodel_call
     _ = utils.get_rolling_token_windows, utils.make_disjoint_window
-    observed = {name: type(base.__name__, (Observer, base), {}) for name, base in bases.items()}
+    observed = {name: type(base.__name__, (observer, base), {}) for name, base in bases.items()}
     get_model, evaluate, add_partial = registry.get_model, evaluator.evaluate, hook.add_partial
     fewshot_context, hash_string = kind.fewshot_context, utils.hash_string
     serialize = utils.handle_non_serializable
 
     def evaluate_prepared(*args: Any, **kwargs: Any) -> Any:
         tasks = kwargs.get("task_dict") or {}
-        Observer.prepare((tasks.get("tasks") or {}).items())
+        observer.prepare((tasks.get("tasks") or {}).items())
         return evaluate(*args, **kwargs)
 
     def add_keyed(self: Any, attr: str, req: Any, res: Any) -> None:

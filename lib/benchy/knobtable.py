@@ -16,7 +16,8 @@ PLANS = (*RUNS, *BUILDS, "plan", "report", "publish", "status", "watch", "why", 
          "prune-venvs", "wheelhouse", "gc")  # fmt: skip
 LOOKS = ("status", "watch", "why")
 ONE_ENV = ("venv", "lock", "env-info", "rebuild-venv", "rm-venv")
-TELLS = ("plan", "compare", "status", "doctor", "list-envs", "env-info", "flags-diff")
+TELLS = ("plan", "compare", "status", "doctor", "list-envs", "env-info", "flags-diff", "tasks",
+         "preview")  # fmt: skip
 
 
 def _text(name: str, value: str) -> None:
@@ -65,17 +66,23 @@ def _count(goals: tuple[str, ...], does: str) -> Knob:
 
 
 KNOBS = {
-    "CONFIG": Knob(("eval", "plan", *LOOKS), "a model's file; it may lie anywhere", "path"),
+    "CONFIG": Knob(
+        ("eval", "plan", "preview", *LOOKS), "a model's file; it may lie anywhere", "path"
+    ),
     "MODELS": Knob(
         ("results", "fetch", "plan", "wheelhouse", *LOOKS),
         "these models; * and ? stand for any", "names",
     ),
     "TASKS": Knob(
-        ("eval", "results", *LOOKS, "plan", "compare"),
-        "these tasks; of eval and plan, others than the config names, too", "names",
+        ("eval", "results", *LOOKS, "plan", "compare", "new"),
+        "these tasks; of eval and plan, others than the config names, too; of new, those that the "
+        "config gets", "names",
     ),
-    "LIMIT": _count((*RUNS, *LOOKS, "plan"), "so many requests a task, kept apart"),
-    "SET": Knob(PLANS, "options over those of the configs", "key=value …"),
+    "LIMIT": _count(
+        (*RUNS, *LOOKS, "plan", "preview"),
+        "so many requests a task, kept apart; of preview, those shown (3)",
+    ),
+    "SET": Knob((*PLANS, "preview"), "options over those of the configs", "key=value …"),
     "FALLBACK": _on_off(PLANS, "off: no other release serves where one can't be built"),
     "TEST": _on_off(("eval", "results"), "start the server, prove it, stop"),
     "LAUNCHER": Knob((*RUNS, *BUILDS), "where servers run: local, or one of configs/launchers"),
@@ -99,7 +106,8 @@ KNOBS = {
                    _one_of("text", "json")),
     "A": Knob(("compare", "flags-diff"), "the one side: a model; of flags-diff a release"),
     "B": Knob(("compare", "flags-diff"), "the other side"),
-    "TASK": Knob(("compare",), "these tasks; as TASKS", "names"),
+    "TASK": Knob(("compare", "preview"), "these tasks, as TASKS; of preview, the task", "names"),
+    "SEARCH": Knob(("tasks",), "words of a name, tag, data set, language; * and ? as in a shell"),
     "FLIPS": _count(("compare",), "show so many samples, each way"),
     "ANYWAY": _on_off(("compare",), "compare unlike things, too"),
     "REPO": Knob(("publish",), "a dataset on the hub", "organisation/name"),

@@ -1,0 +1,277 @@
+"""bin/preview: the first prompts of a task on a model, as its server will get them.
+
+Runs the harness's own command line in its environment up to its requests, and sends them to nobody
+(harness_preview.py); previewtext.py shows them. Needs no server, no device and no plan on the disk.
+Of a model it needs the tokenizer alone: its directory's, or the hub's, of which transformers
+fetches the small files and no weights.
+Reads configs/, run/fetched/; writes logs/preview/MODEL/TASK.log and what preflight.py keeps.
+"""
+
+from __future__ import annotations
+
+import argparse
+import codecs
+import copy
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchy import (
+    child,
+    config,
+    harness,
+    harness_wrapper,
+    hubtoken,
+    modelfacts,
+    names,
+    options,
+    paths,
+    pipconf,
+    plan,
+    preflight,
+    prepare,
+    previewtext,
+    tasklist,
+    usage,
+)
+from benchy.checks import read_facts
+from benchy.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.harness import Spec
+from benchy.knobs import config_file
+from benchy.progress import Step
+
+TAG = "PREVIEW"
+MOST = 3  # documents of each subtask
+UNKNOWN = 1 << 30  # tokens of a context that nobody knows
+
+
+def main(argv: list[str]) -> int:
+    """bin/preview [CONFIG [TASK]]. Raises ConfigError, Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/preview",
+        description="Show the first prompts of a task on a model, as its server will get them.",
+    )
+    parser.add_argument("config", nargs="?", default=os.environ.get("CONFIG", ""))
+    parser.add_argument("task", nargs="?", default=os.environ.get("TASK", ""))
+    parser.add_argument("--limit", default=os.environ.get("LIMIT") or str(MOST),
+                        help=f"documents of each subtask ({MOST})")  # fmt: skip
+    parser.add_argument(
+        "--format", choices=["text", "json"], default=os.environ.get("FORMAT") or "text"
+    )
+    args = parser.parse_args(argv)
+    if not args.limit.isdecimal() or int(args.limit) < 1:
+        raise UsageError(f"{args.limit!r} is not a whole number of documents", "write 3", "LIMIT")
+    server, spec, how = specs(args.config, args.task, int(args.limit))
+    found = of(server, spec, how)
+    if args.format == "json":
+        print(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False))
+    else:
+        print("\n".join(previewtext.lines(found)))
+    sys.stdout.flush()
+    return 0
+
+
+def specs(given: str, task: str, limit: int) -> tuple[Spec, Spec, Spec]:
+    """The specs of the server, the result and the task, as bin/plan would write them; the
+    environment of the harness is built if it is not there. Raises ConfigError, Failure."""
+    if not given:
+        mend = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
+        raise UsageError("is missing", mend, "CONFIG")
+    path = config_file(given)
+    around = plan.surroundings()
+    base = config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    house = plan.checked(base, base.files(path), around)
+    model = house.models[0]
+    if not task and len(model.tasks) == 1:
+        (task,) = model.tasks
+    if not task:
+        raise UsageError("which task?", f"one of {', '.join(model.tasks)}", "TASK")
+    if task not in house.tasks:
+        near = names.near(task, house.tasks)
+        known = "known: " + ", ".join(sorted(house.tasks))
+        mend = f"did you mean {near!r}?" if near else known
+        raise UsageError(f"there is no task {task!r}", mend, "TASK")
+    made = plan.expand(house, around, limit, (task,))
+    server, how = made.servers[model.name], made.tasks[task]
+    options.refuse([server])
+    env = how["environment"]
+    tasklist.ready(env, made.environments[env])
+    return server, made.results[model.name, task], how
+
+
+def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
+    """What previewtext.lines shows, and --format json prints: harness_preview.py's answer and what
+    it stands for. Raises ConfigError, Failure."""
+    make_model(server)
+    base = dict(os.environ)
+    if token := hubtoken.of(server):
+        base["HF_TOKEN"] = token
+    commit = prepare.commit(dict(server))
+    notes = []
+    if not spec["chat"] and spec["task"]["tokenizer_backend"] == "remote":
+        spec = {**copy.deepcopy(dict(spec))}
+        spec["task"]["tokenizer_backend"] = "huggingface"
+        notes.append("a run asks the server to encode (tokenizer_backend: remote); here the "
+                     "model's tokenizer does")  # fmt: skip
+    if wrong := preflight.mistakes(server, spec, how, commit, base):
+        raise ConfigError(wrong)
+    length, of_whom = context(server, base)
+    endpoint = harness.Endpoint(
+        "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), commit
+    )
+    notes += remarks(server, spec)
+    with usage.used(spec["task"]["harness_environment"]):
+        found = asked(server, spec, how, endpoint, base)
+    return {
+        "model": server["model"],
+        "task": how["name"],
+        "source": how["source"],
+        "harness": spec["task"]["harness_environment"],
+        "endpoint": "/v1/chat/completions" if spec["chat"] else "/v1/completions",
+        "tokenizer": harness.tokenizer(spec, endpoint)[0],
+        "chat_template": template(server)[1],
+        "max_model_len": length,
+        "max_model_len_from": of_whom,
+        "limit": spec["limit"],
+        "seed": spec["task"]["seed"],
+        **found,
+        "notes": [*notes, *found["notes"]],
+    }
+
+
+def asked(
+    server: Spec, spec: Spec, how: Spec, endpoint: harness.Endpoint, base: Mapping[str, str]
+) -> dict[str, Any]:
+    """harness_preview.py's answer. Raises ConfigError, Failure."""
+    env = harness.environment(spec, how, server, None, base)
+    title = f"{server['model']}/{how['name']}"
+    log = paths.LOGS / "preview" / server["model"] / f"{how['name']}.log"
+    with tempfile.TemporaryDirectory(prefix="benchy-preview-") as folder, Step(TAG, title) as step:
+        inside = Path(folder)
+        out, facts, settings = (inside / name for name in ("out.json", "facts.jsonl", "set.json"))
+        settings.write_text(json.dumps(_settings(server, spec, endpoint, facts, out)))
+        step.at("prompts")
+        command = harness.command(
+            spec, how, endpoint, inside / "output", None, settings, harness.PREVIEW
+        )
+        try:
+            child.run(
+                command,
+                env,
+                log,
+                step=step,
+                progress=lambda line: None,
+                check=lambda: None,
+                timeout=how["timeout"],
+                stall=how["stall_timeout"],
+            )
+            found: dict[str, Any] = json.loads(out.read_bytes())
+            return found
+        except child.Ended as ended:
+            if ended.status == harness_wrapper.REFUSED and (said := read_facts(facts).refused):
+                named = f"{said['task']}: " if said["task"] else ""
+                mistake = Mistake(how["source"], 0, "", named + said["what"], said["hint"])
+                raise ConfigError([mistake]) from ended
+            raise _failed(title, log, ended.words()) from ended
+        except OSError as error:
+            raise _failed(title, log, "made no prompts") from error
+
+
+def _failed(title: str, log: Path, how: str) -> Failure:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line.removeprefix("benchy: ") for line in lines if line.startswith("benchy: this harn")]
+    if told:
+        return Failure(
+            f"{title}: {told[0]}", "a preview needs lm_eval 0.4.12 or 0.4.13 (harness_version)", log
+        )
+    return Failure(f"{title}: the harness {how}", "its log says why", log, lines[-6:])
+
+
+def _settings(
+    server: Spec, spec: Spec, endpoint: harness.Endpoint, facts: Path, out: Path
+) -> dict[str, Any]:
+    name, revision = harness.tokenizer(spec, endpoint)
+    fields = preflight.request_options(server["engine"]) or None
+    return {
+        **harness.settings(spec, facts, fields),
+        "preview": str(out),
+        "tokenizer": {
+            "name": name,
+            "revision": revision,
+            "trust_remote_code": bool(spec["options"].get("trust_remote_code")),
+        },
+        "chat_template": template(server)[0],
+        "chat_template_kwargs": server["options"].get("default_chat_template_kwargs"),
+    }
+
+
+def make_model(server: Spec) -> None:
+    """The model's directory: made if it is ours to make. Raises ConfigError, Failure."""
+    path = server["path"]
+    if not path:
+        return
+    if server["make"] == "tiny" and not Path(path, "config.json").exists():
+        tiny = str(Path(__file__).with_name("tiny.py"))
+        if subprocess.run([sys.executable, "-I", tiny, path]).returncode:
+            raise Failure(f"{server['model']}: {path} could not be made")
+    if not Path(path).is_dir():
+        what = f"there is no directory {path}"
+        raise ConfigError([Mistake(server["source"], 0, "model.name", what, "write its path")])
+
+
+def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
+    """Tokens of prompt and answer together, None if not known, and who says so."""
+    asked = server["options"].get("max_model_len")
+    if isinstance(asked, int):
+        return asked, "the configuration"
+    if asked and (number := readable(str(asked))):
+        return number, "the configuration"
+    if not server["path"] and (pipconf.offline(base) or base.get("HF_HUB_OFFLINE")):
+        return None, ""
+    try:
+        return modelfacts.of(server["path"] or server["name"], base).context, "the model"
+    except Failure:
+        return None, ""
+
+
+def readable(text: str) -> int | None:
+    """A number of tokens as vLLM reads it (human_readable_int): 32k is 32,000, 32K is 32,768."""
+    units = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "")
+    try:
+        return int(float(number) * units.get(unit, 1))
+    except ValueError:
+        return None
+
+
+def _at_once(server: Spec) -> int | None:
+    found = server["options"].get("max_num_seqs")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def template(server: Spec) -> tuple[str | None, str]:
+    """The chat template that the server is given (None: the model's own), and where it is from: the
+    option chat_template is a file, or the template itself."""
+    named = server["options"].get("chat_template")
+    if not named:
+        return None, "the model's"
+    path = paths.home(str(named))
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), str(named)
+    return codecs.decode(str(named), "unicode_escape"), "the option chat_template"
+
+
+def remarks(server: Spec, spec: Spec) -> list[str]:
+    """What the server does that is not shown here."""
+    found = []
+    if server["options"].get("tokenizer_mode") == "mistral":
+        found.append("the server encodes with mistral_common (tokenizer_mode: mistral); here "
+                     "transformers does, and a chat may be rendered otherwise")  # fmt: skip
+    if spec["chat"] and server["options"].get("reasoning_parser"):
+        found.append("the server takes the model's reasoning out of the answer (reasoning_parser)")
+    return found

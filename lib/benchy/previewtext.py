@@ -1,0 +1,182 @@
+"""A preview as text: what preview.of returns, for a person to read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import groupby
+from typing import Any
+
+BAR = "  │ "
+ENDS = 3  # tokens that are named at either end
+SHOWN = ("max_tokens", "temperature", "stop")
+
+
+def lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """All lines of a preview."""
+    by = {"client": "as token ids", "server": "as text"}
+    prompts = found["prompts"]
+    how = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
+    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {how}"
+    yield from _model(found)
+    for note in found["notes"]:
+        yield f"  note: {note}"
+    key = lambda one: (one["task"], one["doc"])  # noqa: E731
+    last = ""
+    for (task, doc), group in groupby(prompts, key):
+        if task != last:
+            yield from _task(task, found["tasks"].get(task, {}))
+            last = task
+        yield ""
+        yield f"{task}, document {doc}"
+        yield from _document(list(group), found)
+
+
+def _model(found: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  tokenizer: {found['tokenizer']}"
+    chat = "chat" in found["endpoint"]
+    if chat:
+        whose = found["chat_template"]
+        yield f"  chat template: {whose}; the server renders it and adds no tokens"
+    elif found["prefix"] is not None:
+        words = " and ".join(
+            f"{' '.join(map(repr, found[part]))} {where}"
+            for part, where in (("prefix", "before"), ("suffix", "after")) if found[part]
+        )  # fmt: skip
+        taken = "; benchy takes off what is after, where an answer follows"
+        added = f"adds {words} a text" + (taken if found["suffix"] else "")
+        yield f"  special tokens: the tokenizer {added if words else 'adds none'}"
+    length = found["max_model_len"]
+    if length:
+        yield f"  max_model_len: {length:,} tokens, of {found['max_model_len_from']}"
+    else:
+        yield "  max_model_len: not known here; what would be cut is not shown"
+
+
+def _task(task: str, about: Mapping[str, Any]) -> Iterator[str]:
+    said = [about.get("output", "")]
+    if "shots" in about:
+        said.append(f"{about['shots']} shots")
+    if "documents" in about:
+        said.append(f"{about['documents']:,} documents")
+    yield ""
+    yield f"== {task}: {', '.join(filter(None, said))}"
+
+
+def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
+    first = group[0]
+    if first["leaked"]:
+        yield "  WARNING: this document is one of its own examples (set fewshot_split)"
+    method = first["method"]
+    if method == "loglikelihood":
+        yield from _choices(group, found)
+    else:
+        for entry in group:
+            for sent in entry["sent"]:
+                yield from _prompt(sent)
+                yield from _room(sent, entry, found)
+    if method == "generate_until":
+        body = first["sent"][0]["body"]
+        yield "  asked: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
+        others = {k: v for k, v in body.items() if k not in (*SHOWN, "model")}
+        yield "    and " + ", ".join(f"{key}: {value!r}" for key, value in sorted(others.items()))
+        yield f"  target: {first['target']!r}"
+
+
+def _prompt(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
+    """A prompt, or its first tokens."""
+    if sent.get("messages"):
+        yield "  turns:"
+        for turn in sent["messages"]:
+            yield from _boxed(str(turn["content"]), f"    {turn['role']}: ", "    │ ")
+        if sent["rendered"] is None:
+            return
+        yield f"  rendered by the server, {len(sent['ids'])} tokens:"
+    else:
+        ids = sent["ids"]
+        count = "" if ids is None else f", {len(ids[:until])} tokens"
+        yield f"  prompt{count}:"
+    text = sent["text"] if until is None else sent["before"]
+    yield from _boxed(str(text), BAR, BAR)
+    yield from _specials(sent, until)
+
+
+def _boxed(text: str, first: str, bar: str) -> Iterator[str]:
+    """Each line behind a bar; ⏎ at the end of a text that ends in a line break, · for a space at
+    the end of a line, which nobody would see."""
+    rows = text.split("\n")
+    for n, row in enumerate(rows):
+        bare = row.rstrip(" ")
+        shown = bare + "·" * (len(row) - len(bare))
+        mark = "⏎" if n < len(rows) - 1 and not any(rows[n + 1 :]) else ""
+        yield (first if n == 0 else bar) + shown + mark
+
+
+def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
+    """Which of a prompt's tokens are special, and its first and last tokens."""
+    tokens, special = sent["tokens"], sent["special"]
+    if tokens is None:
+        return
+    ids, tokens = sent["ids"][:until], tokens[:until]
+    marks = [at for at in special if at < len(ids)]
+    named = [f"{tokens[at]!r} ({ids[at]}) at {at}" for at in marks[:6]]
+    more = f" and {len(marks) - 6} more" if len(marks) > 6 else ""
+    yield f"  special tokens in it: {', '.join(named) + more if named else 'none'}"
+    yield f"  begins {_ends(tokens[:ENDS])}, ends {_ends(tokens[-ENDS:])}"
+    if len(marks) > 1 and marks[:2] == [0, 1] and ids[0] == ids[1]:
+        yield f"  WARNING: {tokens[0]!r} stands twice at the beginning"
+
+
+def _ends(tokens: Sequence[str]) -> str:
+    return " ".join(map(repr, tokens))
+
+
+def _room(
+    sent: Mapping[str, Any], entry: Mapping[str, Any], found: Mapping[str, Any]
+) -> Iterator[str]:
+    ids, length = sent["ids"], found["max_model_len"]
+    if entry["cut"]:
+        yield "  WARNING: it does not fit: its left end is cut off, the beginning of the text too"
+        return
+    most = sent["body"].get("max_tokens", 0)
+    if ids is None or not length:
+        return
+    room = f"  room: {len(ids):,} + {most:,} of {length:,} tokens"
+    if len(ids) + most > length:
+        yield f"  WARNING: it does not fit, and the server refuses it:{room[7:]}"
+    elif entry["method"] == "generate_until":
+        yield room
+
+
+def _choices(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
+    """The choices of a document: what they have in common once, then each."""
+    shown: Any = None
+    for entry in group:
+        for sent in entry["sent"]:
+            at = sent.get("context")
+            before = sent["ids"][:at] if at is not None else sent["text"]
+            if at is None or before != shown:
+                yield from _prompt(sent, at)
+                yield f"  choices, each after the prompt; target: {group[0]['target']!r}"
+            shown = before
+            yield _choice(entry, sent, at)
+            yield from _room(sent, entry, found)
+
+
+def _choice(entry: Mapping[str, Any], sent: Mapping[str, Any], at: int | None) -> str:
+    mark = "*" if _right(entry) else " "
+    text = f"  {mark} {entry['request']}: {entry['continuation']!r}"
+    if at is not None and sent["tokens"] is not None:
+        rest = sent["tokens"][at:]
+        text += f"  {len(rest)} tokens: {_ends(rest[:8])}" + (" …" if len(rest) > 8 else "")
+    return text
+
+
+def _right(entry: Mapping[str, Any]) -> bool:
+    target, choices = entry["target"], entry["choices"]
+    if isinstance(target, bool) or not choices:
+        return False
+    if isinstance(target, list):
+        return entry["request"] in target
+    if isinstance(target, str) and target in choices:
+        target = choices.index(target)
+    return bool(target == entry["request"])
