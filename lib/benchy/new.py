@@ -1,6 +1,7 @@
 """bin/new MODEL: a config for a model, with what its files tell and why.
 
-Reads the model's small files (modelfacts.py), the provider, this machine's GPUs. Writes
+Reads the model's small files (modelfacts.py), the provider, this machine's GPUs. Its tasks are
+those of TASKS; without, a terminal is asked, and elsewhere it is the quick one. Writes
 configs/single_card/NAME.yaml, never over a file that is there.
 """
 
@@ -11,15 +12,16 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchy import architectures, config, gpu, modelfacts, names, paths
+from benchy import architectures, config, gpu, modelfacts, names, paths, schema
 from benchy.errors import ConfigError, Failure, UsageError, say
 from benchy.modelfacts import Facts
 
 FOLDER = paths.CONFIGS / "single_card"
+QUICK = "smoke"  # the task that a new model gets where nobody says another: it takes seconds
 SHARE = 0.8  # of the GPUs' memory that weights may fill; the rest is for the KV cache
 
 
@@ -80,7 +82,63 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.0f} GiB"
 
 
-def text(model: str, facts: Facts | None, why: str, provider: str, found: list[Line]) -> str:
+Tasks = Mapping[str, schema.Task]
+
+
+def tasks_of(given: str, known: Tasks) -> list[str]:
+    """The tasks of the config. given: their names, "" for none; then a terminal is asked. Raises
+    UsageError."""
+    if given.split():
+        return checked(given.split(), known)
+    usual = [QUICK] if QUICK in known else []
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return ask(known, usual)
+    if not usual:
+        raise UsageError("which tasks?", f"one of {', '.join(sorted(known))}", "TASKS")
+    return usual
+
+
+def checked(words: Sequence[str], known: Tasks) -> list[str]:
+    """The words, each once. Raises UsageError for one that is no task."""
+    for word in words:
+        if word not in known:
+            near = names.near(word, known)
+            others = f"there are {', '.join(sorted(known))}; make tasks lists the harness's"
+            mend = f"did you mean {near!r}?" if near else others
+            raise UsageError(f"there is no task {word!r}", mend, "TASKS")
+    return list(dict.fromkeys(words))
+
+
+def ask(known: Tasks, usual: list[str]) -> list[str]:
+    """What a person at the terminal answers; usual: what an empty line means."""
+    print("\n".join(described(known, known)), file=sys.stderr)
+    print("  make tasks lists those of the harness, for a task of your own", file=sys.stderr)
+    while True:
+        print(f"  Which tasks? [{' '.join(usual)}] ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        try:
+            if found := checked(line.split(), known) or usual:
+                return found
+        except UsageError as error:
+            print(f"  {error}", file=sys.stderr)
+        if not line:  # the terminal was closed
+            raise UsageError("which tasks?", f"one of {', '.join(sorted(known))}", "TASKS")
+
+
+def described(some: Iterable[str], known: Tasks) -> list[str]:
+    """A line for each task."""
+    wide = max(map(len, known), default=0) + 2
+    return [f"  {name.ljust(wide)}{known[name].description}".rstrip() for name in sorted(some)]
+
+
+def text(
+    model: str,
+    facts: Facts | None,
+    why: str,
+    provider: str,
+    found: list[Line],
+    tasks: Sequence[str],
+) -> str:
     """The file's text. facts: None where nothing could be had, and why."""
     out = ["# yaml-language-server: $schema=../../docs/schema/model.schema.json"]
     if facts is None:
@@ -101,18 +159,21 @@ def text(model: str, facts: Facts | None, why: str, provider: str, found: list[L
     if facts and facts.template is not None:
         has = "it has a chat template" if facts.template else "it has no chat template"
         out.append(f"use_chat_completions: false     # {has}; true: for tasks that generate text")
-    out.append('tasks: ["spanish", "portuguese", "translation"]')
+    out.append(f"tasks: {json.dumps(list(tasks))}".ljust(32) + "# configs/tasks/*.yaml")
     return "\n".join(out) + "\n"
 
 
 def main(argv: list[str]) -> int:
-    """bin/new MODEL [--name NAME] [--provider PROVIDER]. Raises UsageError, Failure."""
+    """bin/new MODEL [--name NAME] [--provider PROVIDER] [--tasks "A B"]. Raises UsageError, Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/new", description="Write a config for a model, with what its files tell."
     )
     parser.add_argument("model", nargs="?", default=os.environ.get("MODEL", ""))
     parser.add_argument("--name", default=os.environ.get("NAME", ""), help="of the file")
     parser.add_argument("--provider", default=os.environ.get("PROVIDER", ""))
+    parser.add_argument(
+        "--tasks", default=os.environ.get("TASKS", ""), help=f"of configs/tasks (asks, or {QUICK})"
+    )
     args = parser.parse_args(argv)
     model = args.model
     if not model:
@@ -140,6 +201,7 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             f"no provider is named {provider!r}", f"did you mean {near!r}?", "PROVIDER"
         )
+    tasks = tasks_of(args.tasks, house.known.tasks)
     facts, why, found = None, "", []
     try:
         facts = modelfacts.of(model)
@@ -152,7 +214,7 @@ def main(argv: list[str]) -> int:
         found = list(lines(facts, serving, cards if provider != "vllm_cpu" else []))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
-        file.write(text(model, facts, why, provider, found))
+        file.write(text(model, facts, why, provider, found, tasks))
     try:
         config.load(paths.ROOT, path)
     except ConfigError:
@@ -160,6 +222,10 @@ def main(argv: list[str]) -> int:
         raise
     say("NEW", f"{path}{f'  (without its files: {why})' if why else ''}")
     print(path.read_text(encoding="utf-8"), end="")
+    if others := sorted(house.known.tasks.keys() - set(tasks)):
+        say("TASKS", f"{' '.join(tasks)}; there are also:")
+        print("\n".join(described(others, house.known.tasks)), file=sys.stderr)
+        print("  make tasks lists those of the harness", file=sys.stderr)
     say("", f"next: make eval CONFIG={path} TEST=1")
     sys.stdout.flush()
     return 0

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,7 +32,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(gpu, "gpus", lambda: [CARD, CARD])
-    for name in ("MODEL", "NAME", "PROVIDER", "BENCHY_CWD", "HF_TOKEN", "HF_ENDPOINT"):
+    for name in ("MODEL", "NAME", "PROVIDER", "TASKS", "BENCHY_CWD", "HF_TOKEN", "HF_ENDPOINT"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HF_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("no_proxy", "127.0.0.1")
@@ -133,6 +136,8 @@ MISTAKES = [
     (["org/x", "--provider", "vllm_single"], "no provider is named 'vllm_single'"),
     (["org/x", "--name", "a b"], "can't be a model's name"),
     (["org/../x"], "neither a directory"),
+    (["org/x", "--tasks", "smoke spansh"], "TASKS: there is no task 'spansh'\n  did you mean 'spani"),
+    (["org/x", "--tasks", "qqq"], "there are portuguese, smoke, spanish, translation; make tasks"),
 ]
 
 
@@ -156,3 +161,49 @@ def test_a_directory_that_is_no_model(here: Path) -> None:
     (here / "empty").mkdir()
     with pytest.raises(Failure, match="is no model"):
         new.main([str(here / "empty")])
+
+
+def test_nobody_is_asked_without_a_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = model(here / "m", LLAMA)
+    assert new.main([str(folder)]) == 0
+    (made,) = config.load(here, Path("configs/single_card/m.yaml")).models
+    assert made.tasks == ("smoke",)
+    told = capsys.readouterr().err
+    assert "smoke; there are also:" in told and "make tasks lists" in told
+    for other in ("portuguese", "spanish", "translation"):
+        description = config.load(here).tasks[other].description
+        assert f"  {other}" in told and description in told
+
+
+def test_the_tasks_that_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TASKS", "translation smoke translation")
+    assert new.main([str(model(here / "m", LLAMA))]) == 0
+    (made,) = config.load(here, Path("configs/single_card/m.yaml")).models
+    assert made.tasks == ("translation", "smoke")
+
+
+ANSWERS = [
+    ("\n", ["smoke"], 1),
+    ("spanish smoke\n", ["spanish", "smoke"], 1),
+    ("spansh\nspanish\n", ["spanish"], 2),
+]
+
+
+@pytest.mark.parametrize(("typed", "expected", "times"), ANSWERS)
+def test_a_terminal_is_asked(
+    here: Path, typed: str, expected: list[str], times: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    terminal, ours = pty.openpty()
+    with os.fdopen(ours, closefd=False) as reads, os.fdopen(ours, "w", 1) as writes:
+        monkeypatch.setattr("sys.stdin", reads)
+        monkeypatch.setattr("sys.stderr", writes)
+        os.write(terminal, typed.encode())
+        known = config.Base(here).known.tasks
+        assert new.tasks_of("", known) == expected
+    said = ""
+    with contextlib.suppress(OSError):  # Linux's end of a terminal
+        while data := os.read(terminal, 100_000):
+            said += data.decode()
+    os.close(terminal)
+    assert said.count("Which tasks? [smoke]") == times
+    assert known["spanish"].description in said
