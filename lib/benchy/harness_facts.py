@@ -7,7 +7,7 @@ no data and asks no server.
 Runs in the harness's own environment and imports nothing of benchy. Prints one line of JSON, last.
 
 tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats",
-"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files"}},
+"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files", "needs"}},
 "groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text},
 "inline": whether a group's file holds whole tasks}. Of a task
 that is a Python class only its name is known: {}. A harness with other code (before 0.4.12) gives
@@ -26,6 +26,9 @@ import re
 import sys
 from pathlib import Path
 from typing import Any
+
+# Key of a task's file → what the task needs besides text: code (it runs what the model wrote) …
+NEEDS = {"unsafe_code": "code", "doc_to_image": "images", "doc_to_audio": "audio"}
 
 
 def _module(name: str) -> Any:
@@ -162,6 +165,7 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
             )
         ),
         "data_files": data_files(config),
+        "needs": [word for key, word in NEEDS.items() if config.get(key)],
     }
 
 

@@ -3,8 +3,9 @@
     ENV/bin/python lib/benchy/harness_index.py [FOLDER]
 
 FOLDER: of task files; without it, those that the harness brings. Runs in the harness's own
-environment and imports nothing of benchy. Loads no data and runs no code of a task. Prints one line
-of JSON, last: a list of objects, in which what is empty or unknown is left out:
+environment and imports nothing of benchy but harness_facts. Loads no data and runs no code of a
+task. Prints one line of JSON, last: a list of objects, in which what is empty or unknown is left
+out:
 
     name, kind       kind: task, python (a task that is a class), group or tag
     output           multiple_choice, generate_until, loglikelihood or loglikelihood_rolling
@@ -26,9 +27,13 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-NEEDS = {"unsafe_code": "code", "doc_to_image": "images", "doc_to_audio": "audio"}
+if TYPE_CHECKING:
+    from benchy.harness_facts import NEEDS
+else:
+    from harness_facts import NEEDS
+
 # | [name](folder/README.md) | description | languages |
 LINE = re.compile(r"^\|\s*\[[^\]]*\]\(([^)/]+)[^)]*\)\s*\|(.*)\|([^|]*)\|\s*$", re.M)
 LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")

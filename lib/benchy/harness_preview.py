@@ -22,8 +22,8 @@ its own examples, "cut": whether its left end was cut off, "sent": [SENT, …]}.
 SENT, one for each HTTP request and prompt in it: {"body": without its prompt, "ids": the prompt's
 token ids, "by": who makes them of the text (client or server), "text": of them, with special
 tokens, "tokens": a text for each id, "special": the places of special tokens, "context": how many
-tokens come before the choice, "before": their text, "messages": by chat, "rendered": by the chat
-template}. What can't be known is null.
+tokens come before the choice, "before": their text, "prompt": what is sent where that is a text,
+"messages": by chat, "rendered": by the chat template}. What can't be known is null.
 """
 
 from __future__ import annotations
@@ -240,7 +240,7 @@ class Words:
         if not isinstance(prompt, str):
             return self.of(list(prompt), None, "client")
         ids = None if self.tokenizer is None else self.encode(prompt, True)
-        return self.of(ids, prompt, "server")
+        return {**self.of(ids, prompt, "server"), "prompt": prompt}
 
     def rendered(self, body: dict[str, Any]) -> dict[str, Any]:
         """What the server makes of the turns of a chat: its template, and no special tokens besides

@@ -164,7 +164,7 @@ def text(
 
 
 def main(argv: list[str]) -> int:
-    """bin/new MODEL [--name NAME] [--provider PROVIDER] [--tasks "A B"]. Raises UsageError, Failure."""
+    """bin/new MODEL [--name NAME] [--provider NAME] [--tasks "A B"]. Raises UsageError, Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/new", description="Write a config for a model, with what its files tell."
     )

@@ -181,6 +181,10 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
     for task, each in known.items():
         for file in (f for f in each["data_files"] if not Path(f).exists()):
             wrong("task_name", f"{task}: its data file {file} is missing", "correct data_files")
+        for what, hint in (_NEEDS[need] for need in each["needs"]):
+            # The chat endpoint takes images; the harness sends no audio to either.
+            if not (what == _NEEDS["images"][0] and server["chat"]):
+                wrong("task_name", f"{task} {what}", hint)
         if each["repeats"] != 1:
             what = f"{task}: repeats: {each['repeats']} would give one answer several times"
             wrong("task_name", what, "take it out; repeats are not supported yet")
@@ -212,6 +216,14 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
 
 
 _GENERATES = "generate_until"
+_NEEDS = {
+    "code": ("runs code that the model wrote", "take it out; benchy has no sandbox for it"),
+    "images": (
+        "has images in its prompts, which the completions endpoint does not take",
+        "take it out, or try use_chat_completions: true in the model",
+    ),
+    "audio": ("has audio in its prompts, which the harness can't send", "take it out"),
+}
 
 
 def _generation_mistakes(

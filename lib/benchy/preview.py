@@ -76,7 +76,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def specs(given: str, task: str, limit: int) -> tuple[Spec, Spec, Spec]:
+def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
     """The specs of the server, the result and the task, as bin/plan would write them; the
     environment of the harness is built if it is not there. Raises ConfigError, Failure."""
     if not given:
@@ -196,7 +196,7 @@ def _settings(
     server: Spec, spec: Spec, endpoint: harness.Endpoint, facts: Path, out: Path
 ) -> dict[str, Any]:
     name, revision = harness.tokenizer(spec, endpoint)
-    fields = preflight.request_options(server["engine"]) or None
+    fields = request_fields(server)
     return {
         **harness.settings(spec, facts, fields),
         "preview": str(out),
@@ -208,6 +208,12 @@ def _settings(
         "chat_template": template(server)[0],
         "chat_template_kwargs": server["options"].get("default_chat_template_kwargs"),
     }
+
+
+def request_fields(server: Spec) -> list[str] | None:
+    """The names that a request may have, which a run asks its server; None if not known."""
+    known = preflight.request_options(server["engine"])
+    return [*known, "continue_final_message"] if known else None  # what benchy itself adds to chats
 
 
 def make_model(server: Spec) -> None:

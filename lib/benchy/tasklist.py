@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy import content, envspec, harness, health, house, paths, plan, provenance
-from benchy.errors import Failure
+from benchy.errors import Failure, say
 from benchy.planned import Spec
 
 Row = Mapping[str, Any]  # harness_index.py says what it holds
@@ -100,6 +100,8 @@ def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, An
     except (OSError, ValueError):
         pass
     ready(env, spec)
+    if not folder:
+        say("TASKS", f"{env}: reading its index (10 s, once)")
     path = FOLDER / (content.digest([_made_by(env), files, folder])[:32] + ".json")
     python = str((paths.env_dir(env) / "bin" / "python").absolute())
     command = [python, str(SCRIPT), *([folder] if folder else [])]

@@ -24,6 +24,12 @@ NEEDS = {
     "images": "images in the prompt (docs/limits.md)",
     "audio": "audio in the prompt (docs/limits.md)",
 }
+KINDS = {
+    "task": ("task", "tasks"),
+    "python": ("task in Python", "tasks in Python"),
+    "group": ("group", "groups"),
+    "tag": ("tag", "tags"),
+}
 MOST = 60  # characters of a cell
 
 
@@ -67,7 +73,7 @@ def _row(own: Own) -> dict[str, Any]:
 def _text(ours: Sequence[Own], found: Sequence[Harness], words: Sequence[str]) -> Iterator[str]:
     if ours:
         yield from table(
-            ["TASK", "HARNESS TASK", "SHOTS", "OUTPUT", "DESCRIPTION"], map(_ours, ours)
+            ["TASK", "HARNESS TASK", "TASKS", "SHOTS", "OUTPUT", "DESCRIPTION"], map(_ours, ours)
         )
         yield ""
     elif not words:
@@ -85,10 +91,10 @@ def _text(ours: Sequence[Own], found: Sequence[Harness], words: Sequence[str]) -
 
 
 def _ours(own: Own) -> list[str]:
-    many = f" ({own.count} tasks)" if own.count > 1 else ""
     return [
         own.name,
-        " ".join(own.names[:2]) + (" …" if len(own.names) > 2 else "") + many,
+        " ".join(own.names[:2]) + (" …" if len(own.names) > 2 else ""),
+        str(own.count or ""),
         _span(own.shots),
         ", ".join(own.output),
         own.description,
@@ -108,16 +114,18 @@ def _matches(found: Harness) -> Iterator[str]:
         return
     head = ["NAME", "KIND", "OUTPUT", "SHOTS", "DATA SET", "LANGUAGE", "TAGS"]
     yield from table(head, map(_theirs, found.rows))
-    kinds = Counter(row["kind"] for row in found.rows)
-    said = ", ".join(
-        f"{kinds[kind]:,} {word}"
-        for kind, word in (("task", "tasks"), ("python", "tasks in Python"), ("group", "groups"),
-                           ("tag", "tags"))
-        if kinds[kind]
-    )  # fmt: skip
     yield ""
-    yield f"{found.name}: {said}"
+    yield f"{found.name}: {_counted(found.rows)}"
     yield "Any of these is a task_name for configs/tasks/NAME.yaml; docs/own-task.md goes on."
+
+
+def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
+    kinds = Counter(row["kind"] for row in rows)
+    return ", ".join(
+        f"{kinds[kind]:,} {one if kinds[kind] == 1 else more}"
+        for kind, (one, more) in KINDS.items()
+        if kinds[kind]
+    )
 
 
 def _theirs(row: Mapping[str, Any]) -> list[str]:
@@ -133,12 +141,10 @@ def _theirs(row: Mapping[str, Any]) -> list[str]:
 
 def _families(found: Harness) -> Iterator[str]:
     rows = found.rows
-    kinds = Counter(row["kind"] for row in rows)
     tasks = [row for row in rows if row["kind"] in ("task", "python")]
     folders = Counter(row.get("family", "") for row in tasks)
     yield (
-        f"{found.name}: {len(tasks):,} tasks, {kinds['group']:,} groups and {kinds['tag']:,} tags, "
-        f"in {len(folders)} folders (tasks in each):"
+        f"{found.name}: {_counted(rows)}, in {len(folders)} folders (with so many tasks in each):"
     )
     yield ""
     yield from columns([f"{folder} {count}" for folder, count in sorted(folders.items())])

@@ -15,6 +15,8 @@ import pytest
 from trees import MODELS, ROOT, Tree
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+# Of docs/own-task.md; of its `make eval` the harness's run, against a stand-in for the server.
+OWN_TASK = "tests/e2e/test_preview.py"
 # What is run elsewhere, and where: too long for here, or in need of the real engine.
 ELSEWHERE = {
     "make test": ".ci/run",
@@ -22,6 +24,14 @@ ELSEWHERE = {
     "make wheelhouse": "tests/e2e/test_quickstart.py",
     "OFFLINE=1 make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
     "make new MODEL=org/name": "tests/unit/test_new.py",
+    "make tasks": OWN_TASK,
+    "make tasks SEARCH=spanish": OWN_TASK,
+    "make tasks SEARCH='xnli*es*'": OWN_TASK,
+    "make plan CONFIG=configs/quickstart.yaml TASKS=capitals": OWN_TASK,
+    "make preview CONFIG=configs/quickstart.yaml TASK=capitals LIMIT=1": OWN_TASK,
+    "make eval CONFIG=configs/quickstart.yaml TASKS=capitals LIMIT=4": OWN_TASK,
+    "make eval CONFIG=configs/quickstart.yaml TASKS=capitals": OWN_TASK,
+    "make preview CONFIG=configs/quickstart_chat.yaml TASK=capitals_letter LIMIT=1": OWN_TASK,
 }
 # The docs' names → those of the stand-in's tree.
 NAMES = [

@@ -147,6 +147,9 @@ def test_environment_offline_and_trusted_data() -> None:
     trusting = spec(task__trust_remote_code=True)
     env = harness.environment(trusting, how(offline=True), {"hf_cache": "/hub"}, Path("c"), {})
     assert env["HF_HUB_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"
+    for knob, expected in (("yes", "1"), ("0", None)):
+        online = harness.environment(trusting, how(), {}, None, {"OFFLINE": knob})
+        assert online.get("HF_HUB_OFFLINE") == online.get("HF_DATASETS_OFFLINE") == expected
     assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HUB_CACHE"] == "/hub"
     assert Path(env["LM_HARNESS_CACHE_PATH"]).is_absolute()
     # The data set's code is trusted, the model's is not.

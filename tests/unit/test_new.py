@@ -136,7 +136,10 @@ MISTAKES = [
     (["org/x", "--provider", "vllm_single"], "no provider is named 'vllm_single'"),
     (["org/x", "--name", "a b"], "can't be a model's name"),
     (["org/../x"], "neither a directory"),
-    (["org/x", "--tasks", "smoke spansh"], "TASKS: there is no task 'spansh'\n  did you mean 'spani"),
+    (
+        ["org/x", "--tasks", "smoke spansh"],
+        "TASKS: there is no task 'spansh'\n  did you mean 'spani",
+    ),
     (["org/x", "--tasks", "qqq"], "there are portuguese, smoke, spanish, translation; make tasks"),
 ]
 

@@ -1,0 +1,152 @@
+"""The list of tasks: what is below a name, what a search finds, what is printed of it."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchy import paths, tasklist, tasks
+from benchy.errors import Failure
+
+sys.path.insert(0, str(Path(tasklist.__file__).parent))  # as in the harness's environment
+import harness_index
+
+ROWS: list[dict[str, Any]] = [
+    {"name": "xnli_es", "kind": "task", "output": "multiple_choice", "dataset": "facebook/xnli:es",
+     "family": "xnli", "language": "Spanish", "tags": ["inference"]},
+    {"name": "xnli_fr", "kind": "task", "output": "multiple_choice", "dataset": "facebook/xnli:fr",
+     "family": "xnli", "language": "French"},
+    {"name": "mgsm_es", "kind": "task", "output": "generate_until", "shots": 8,
+     "family": "mgsm", "language": "Spanish", "description": "School math"},
+    {"name": "humaneval", "kind": "task", "output": "generate_until", "needs": ["code"]},
+    {"name": "written", "kind": "python"},
+    {"name": "inner", "kind": "group", "members": ["mgsm_es", "outer"]},
+    {"name": "outer", "kind": "group", "members": ["xnli_es", "inner", "gone"]},
+    {"name": "inference", "kind": "tag", "members": ["xnli_es"]},
+]  # fmt: skip
+BY_NAME = {row["name"]: row for row in ROWS}
+
+SEARCHES = [
+    ("", [row["name"] for row in ROWS]),
+    ("xnli", ["xnli_es", "xnli_fr"]),
+    ("SPANISH", ["xnli_es", "mgsm_es"]),
+    ("spanish multiple", ["xnli_es"]),
+    ("*_es", ["xnli_es", "mgsm_es"]),
+    ("?nli_fr", ["xnli_fr"]),
+    ("infer", ["xnli_es", "inference"]),
+    ("facebook/*", ["xnli_es", "xnli_fr"]),
+    ("school", ["mgsm_es"]),
+    ("code", ["humaneval"]),
+    ("nothing", []),
+]
+
+
+@pytest.mark.parametrize(("search", "expected"), SEARCHES)
+def test_search(search: str, expected: list[str]) -> None:
+    words = search.split()
+    assert [row["name"] for row in ROWS if tasklist.matches(row, words)] == expected
+
+
+def test_what_is_below_a_name() -> None:
+    found, unknown = tasklist.leaves(["outer", "missing"], BY_NAME)
+    assert {row["name"] for row in found} == {"xnli_es", "mgsm_es"}
+    assert unknown == ["missing"]
+    found, unknown = tasklist.leaves(["xnli_*", "inference"], BY_NAME)
+    assert [row["name"] for row in found] == ["xnli_es", "xnli_fr"] and not unknown
+
+
+@pytest.mark.parametrize(("asked", "shots"), [(None, [0, 8]), (3, [3]), (0, [0])])
+def test_one_of_ours(asked: int | None, shots: list[int]) -> None:
+    how = {"description": "Mine", "meaning": {"task_name": ["outer"], "num_fewshot": asked}}
+    own = tasklist.own("mine", how, BY_NAME)
+    assert (own.count, own.shots) == (2, shots)
+    assert own.output == ["generate_until", "multiple_choice"]
+    assert own.dataset == ["facebook/xnli:es"]
+
+
+def test_a_row_of_the_harness_s_index(tmp_path: Path) -> None:
+    readme = (
+        "| Task Family | Description | Language(s) |\n|---|---|---|\n"
+        "| [acp](acpbench/README.md) | Of [BBQ](bbq/README.md) | English |\n| plain | no | no |\n"
+    )
+    about = harness_index.families(readme)
+    assert about == {"acpbench": ("Of BBQ", "English")}
+    cfg = {
+        "task": "a", "dataset_path": "p", "dataset_name": "n", "unsafe_code": True,
+        "output_type": "multiple_choice", "num_fewshot": 0, "metadata": {"version": 1},
+    }  # fmt: skip
+    place = tmp_path.resolve() / "acpbench/a.yaml"
+    entry = SimpleNamespace(
+        name="a", kind=SimpleNamespace(name="TASK"), cfg=cfg, yaml_path=place, tags={"t"}
+    )
+    assert harness_index.row(entry, tmp_path.resolve(), about) == {
+        "name": "a", "kind": "task", "output": "multiple_choice", "shots": 0, "dataset": "p:n",
+        "tags": ["t"], "family": "acpbench", "language": "English", "description": "Of BBQ",
+        "needs": ["code"],
+    }  # fmt: skip
+    inner = {"task": ["a", {"task": "b", "num_fewshot": 0}, {"group": "g", "task": ["c", "d"]}]}
+    assert list(harness_index.members(inner)) == ["a", "b", "c", "d"]
+
+
+def show(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert tasks.main(list(argv)) == 0
+    return capsys.readouterr().out
+
+
+def test_what_is_printed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(paths.ROOT)
+    for name in ("SEARCH", "FORMAT"):
+        monkeypatch.delenv(name, raising=False)
+    own = tasklist.Own(
+        "mine", ["outer", "x", "y"], "Mine", [0, 8], ["generate_until"], ["d"], ["code"], 2, ["x"]
+    )
+    found = tasklist.Harness("lm_eval 1.0", "lm_eval_1_0", ROWS)
+    monkeypatch.setattr(tasklist, "all_of", lambda house: ([own], [found]))
+    whole = show(capsys)
+    assert "mine  outer x …     2      0 - 8  generate_until  Mine" in whole
+    assert "mine: the harness has no task x" in whole and "mine: runs code that" in whole
+    assert "lm_eval 1.0: 4 tasks, 1 task in Python, 2 groups, 1 tag, in 3 folders" in whole
+    assert "xnli 2" in whole and "make tasks SEARCH=" in whole
+    some = show(capsys, "xnli_es")
+    assert "mine" not in some and "lm_eval 1.0: 1 task\n" in some
+    assert "xnli_es  task  multiple_choice  facebook/xnli:es  Spanish   inference" in some
+    assert "nothing matches" in show(capsys, "qqq")
+    monkeypatch.setenv("SEARCH", "spanish *_es")
+    told = json.loads(show(capsys, "--format", "json"))
+    assert [row["name"] for row in told["harness"][0]["rows"]] == ["xnli_es", "mgsm_es"]
+    assert told["own"] == []
+
+
+def test_the_index_is_kept_until_what_it_is_made_of_changes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    monkeypatch.setattr(tasklist, "ready", lambda env, spec: None)
+    script = tmp_path / "index.py"
+    script.write_text("print('noise')\nprint(open('said').read())\n")
+    monkeypatch.setattr(tasklist, "SCRIPT", script)
+    env = Path("venvs/e/bin")
+    env.mkdir(parents=True)
+    (env / "python").symlink_to(sys.executable)
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    Path("said").write_text("[]")
+    assert tasklist.listed("e", {}) == [] == tasklist.listed("e", {}, "mine")
+    Path("said").write_text('[{"name": "a"}]')
+    assert tasklist.listed("e", {}) == [] == tasklist.listed("e", {}, "mine")
+    (mine / "a.yaml").write_text("task: a")
+    tasklist.content.content_of.cache_clear()
+    assert tasklist.listed("e", {}, "mine") == [{"name": "a"}] and tasklist.listed("e", {}) == []
+    Path("venvs/e.lock").write_text("other packages")
+    assert tasklist.listed("e", {}) == [{"name": "a"}]
+    script.write_text("raise ImportError('no _index here')")
+    with pytest.raises(Failure, match="can't list its tasks"):
+        tasklist.listed("e", {})
