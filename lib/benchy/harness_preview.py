@@ -195,6 +195,9 @@ class Words:
         try:
             self.tokenizer = load()
             self.special = {int(n) for n in self.tokenizer.all_special_ids}
+            # A template's own tokens (<|user|>) have no role that all_special_ids knows.
+            added = getattr(self.tokenizer, "added_tokens_decoder", {})
+            self.special |= {int(n) for n, token in added.items() if token.special}
         except Exception as error:  # whatever a model's files make of it
             self.note(f"the tokenizer can't be loaded here: {type(error).__name__}: {error}"[:300])
 

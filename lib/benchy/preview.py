@@ -40,7 +40,7 @@ from benchy import (
     usage,
 )
 from benchy.checks import read_facts
-from benchy.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.harness import Spec
 from benchy.knobs import config_file
 from benchy.progress import Step
@@ -87,6 +87,8 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
     base = config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
     house = plan.checked(base, base.files(path), around)
     model = house.models[0]
+    if len(house.models) > 1:
+        say(TAG, f"{path.stem} is a matrix; this is its first cell, {model.name}")
     if not task and len(model.tasks) == 1:
         (task,) = model.tasks
     if not task:
@@ -223,7 +225,10 @@ def make_model(server: Spec) -> None:
         return
     if server["make"] == "tiny" and not Path(path, "config.json").exists():
         tiny = str(Path(__file__).with_name("tiny.py"))
-        if subprocess.run([sys.executable, "-I", tiny, path]).returncode:
+        made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
+        if (
+            not made and not Path(path, "config.json").exists()
+        ):  # another process may have been at it
             raise Failure(f"{server['model']}: {path} could not be made")
     if not Path(path).is_dir():
         what = f"there is no directory {path}"

@@ -90,10 +90,10 @@ def _prompt(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
             yield from _boxed(str(turn["content"]), f"    {turn['role']}: ", "    │ ")
         if sent["rendered"] is None:
             return
-        yield f"  rendered by the server, {len(sent['ids'])} tokens:"
+        yield f"  rendered by the server, {_tokens(len(sent['ids']))}:"
     else:
         ids = sent["ids"]
-        count = "" if ids is None else f", {len(ids[:until])} tokens"
+        count = "" if ids is None else f", {_tokens(len(ids[:until]))}"
         yield f"  prompt{count}:"
     text = sent["text"] if until is None else sent["before"]
     yield from _boxed(str(text), BAR, BAR)
@@ -108,7 +108,7 @@ def _boxed(text: str, first: str, bar: str) -> Iterator[str]:
         bare = row.rstrip(" ")
         shown = bare + "·" * (len(row) - len(bare))
         mark = "⏎" if n < len(rows) - 1 and not any(rows[n + 1 :]) else ""
-        yield (first if n == 0 else bar) + shown + mark
+        yield ((first if n == 0 else bar) + shown + mark).rstrip()
 
 
 def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
@@ -124,6 +124,10 @@ def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str
     yield f"  begins {_ends(tokens[:ENDS])}, ends {_ends(tokens[-ENDS:])}"
     if len(marks) > 1 and marks[:2] == [0, 1] and ids[0] == ids[1]:
         yield f"  WARNING: {tokens[0]!r} stands twice at the beginning"
+
+
+def _tokens(number: int) -> str:
+    return f"{number:,} token{'s' * (number != 1)}"
 
 
 def _ends(tokens: Sequence[str]) -> str:
@@ -167,7 +171,7 @@ def _choice(entry: Mapping[str, Any], sent: Mapping[str, Any], at: int | None) -
     text = f"  {mark} {entry['request']}: {entry['continuation']!r}"
     if at is not None and sent["tokens"] is not None:
         rest = sent["tokens"][at:]
-        text += f"  {len(rest)} tokens: {_ends(rest[:8])}" + (" …" if len(rest) > 8 else "")
+        text += f"  {_tokens(len(rest))}: {_ends(rest[:8])}" + (" …" if len(rest) > 8 else "")
     return text
 
 

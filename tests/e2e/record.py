@@ -56,6 +56,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 def main(argv: list[str]) -> int:
     server, spec, how = preview.specs(argv[0], argv[1], None)
+    preview.make_model(server)
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{listening.server_port}"

@@ -70,6 +70,7 @@ def lay(tree: Path) -> None:
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, text in FILES.items():
         (folder / f"{name}.yaml").write_text(text)
+    tiny.main([str(tree / "build/models/tiny")])  # of the quickstart; several make it at once else
     for name, (bos, at_once) in MODELS.items():
         model = tree / "build/models" / f"look-{name}"
         tiny.main([str(model)])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -20,6 +20,10 @@ class Tokenizer:
     """One token a character; 1 begins a text."""
 
     all_special_ids = (1,)
+    added_tokens_decoder: ClassVar = {
+        ord("#"): SimpleNamespace(special=True),
+        ord("a"): SimpleNamespace(special=False),
+    }
 
     def __call__(self, text: str, add_special_tokens: bool) -> Any:
         return SimpleNamespace(input_ids=[*([1] if add_special_tokens else []), *map(ord, text)])
@@ -73,6 +77,7 @@ def test_a_chat_is_rendered_as_the_server_does(
     turns = [{"role": "user", "content": "hi"}]
     found = words(**settings).rendered({"messages": turns, **body})
     assert found["rendered"] == found["text"] == text and found["messages"] == turns
+    assert found["special"] == ([text.index("#")] if "#" in text else [])
     assert found["ids"] == list(map(ord, text))  # no special tokens besides
     body = {"messages": turns, "add_special_tokens": True}
     assert words(**settings).rendered(body)["ids"][0] == 1
@@ -201,7 +206,7 @@ def test_choices_share_their_prompt() -> None:
         )
 
     lines = shown(choice(0, " x"), choice(1, " y"))
-    assert lines.count("  │ Q") == 1 and "  prompt, 1 tokens:" in lines
+    assert lines.count("  │ Q") == 1 and "  prompt, 1 token:" in lines
     assert lines[-2:] == ["    0: ' x'  2 tokens: ' ' 'x'", "  * 1: ' y'  2 tokens: ' ' 'y'"]
 
 
