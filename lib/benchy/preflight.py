@@ -300,7 +300,7 @@ def tokenizer_mistakes(
         hint = "the model has no tokenizer: name one with tokenizer: in the model's overrides"
         return [Mistake(server["source"], 0, "model.name", what, hint)]
     if not Path(name).is_dir() and facts["error"].startswith(UNREACHED):
-        hint = "the hub did not give it: check the name, the token (HF_TOKEN) and the network"
+        hint = "the hub did not give it: check the name, the token (HF_TOKEN), the network, OFFLINE"
         return [Mistake(server["source"], 0, "model.name", what, hint)]
     hint = f"take a pin of transformers out of {how['source']} (extra_packages), or change it"
     return [mistake(how, "extra_packages", what, hint)]
