@@ -155,7 +155,7 @@ def _families(found: Harness) -> Iterator[str]:
 
 def columns(words: Sequence[str]) -> Iterator[str]:
     """Words in columns, down first, as wide as the terminal or 100 characters."""
-    wide = max(map(len, words)) + 2
+    wide = max(map(len, words), default=0) + 2
     across = max(1, shutil.get_terminal_size((100, 24)).columns // wide)
     down = -(-len(words) // across)
     for n in range(down):

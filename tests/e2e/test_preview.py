@@ -153,10 +153,9 @@ def test_a_preview_is_what_the_server_gets(tree: Path) -> None:
         for prompt in found["prompts"]:
             assert prompt["doc"] < LIMIT
             for one in prompt["sent"]:
-                chat = {"messages": one["messages"]}
-                bodies[
-                    sent({**one["body"], **(chat if name == "chat" else {"prompt": [one["ids"]]})})
-                ] += 1
+                chat = "messages" in one
+                asked = {"messages": one["messages"]} if chat else {"prompt": [one["ids"]]}
+                bodies[sent({**one["body"], **asked})] += 1
         # All that is previewed arrives, and of the other documents no more than of these.
         assert not bodies - Counter(sent(body) for _, body in got), name
         documents = max(about["documents"] for about in found["tasks"].values())
