@@ -45,7 +45,9 @@ from benchy import result as document
 from benchy.entries import Entry
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.job import (
+    Another,
     Job,
+    asker,
     check_alive,
     check_endpoint,
     check_server,
@@ -140,11 +142,16 @@ def evaluate(job: Job, step: Step) -> None:
     facts = (cache or aside) / "facts.jsonl"
     try:
         checks.forget_refusals(facts)
-        settings.write_text(json.dumps(harness.settings(job.spec, facts, request_fields(job))))
+        where, guardian = asker(job), job.server["guardian"]
+        told = harness.settings(
+            job.spec, facts, request_fields(job), (where.address, where.port), guardian
+        )
+        settings.write_text(json.dumps(told))
         start = datetime.now(timezone.utc)
         command = harness.command(job.spec, job.run, job.endpoint, written, cache, settings)
         _run(job, step, command, env, cache, facts)
         end = datetime.now(timezone.utc)
+        _check_end(job, cache)
         left = output.read_output(written, job.log)
         seen = checks.read_facts(facts)
         made = make_result(job, left, seen, start, end, hidden=[job.key, hub])
@@ -247,6 +254,19 @@ def _run(
         raise Failure(
             f"{job.title}: the harness cannot be started: {error}", f"bin/venv create {env_name}"
         ) from error
+
+
+def _check_end(job: Job, cache: Path | None) -> None:
+    """That the server is still what it was before the task. Raises Failure."""
+    try:
+        check_endpoint(job)
+    except Another:
+        if cache:  # whose answers they are, nobody knows
+            shutil.rmtree(cache, ignore_errors=True)
+        raise
+    except Failure:
+        check_alive(job)
+        raise
 
 
 def _refusal(job: Job, refused: Mapping[str, str]) -> Mistake:

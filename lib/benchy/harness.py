@@ -95,13 +95,22 @@ def python(spec: Spec) -> str:
     return str((folder / "bin" / "python").absolute())
 
 
-def settings(spec: Spec, facts: Path, request_fields: Sequence[str] | None) -> dict[str, Any]:
+def settings(
+    spec: Spec,
+    facts: Path,
+    request_fields: Sequence[str] | None,
+    server: tuple[str, int],
+    guardian: int,
+) -> dict[str, Any]:
     """What harness_wrapper.py reads. facts: the file that it appends to; request_fields: the names
-    that a request to the server may have, None if not known."""
+    that a request to the server may have, None if not known; server: its address and port;
+    guardian: the pid of the one whose descendants may answer there."""
     return {
         "facts": str(facts.absolute()),
         "gen_kwargs": spec["task"]["gen_kwargs"],
         "request_fields": request_fields,
+        "server": list(server),
+        "guardian": guardian,
     }
 
 

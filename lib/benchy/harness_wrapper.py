@@ -4,7 +4,9 @@
 
 Runs in the harness's own environment and imports nothing of benchy. SETTINGS.json:
 {"facts": path of the file to append to, "gen_kwargs": those of benchy's task file,
-"request_fields": the names that a request to this server may have, null if not known}.
+"request_fields": the names that a request to this server may have, null if not known, "server":
+[address, port], "guardian": pid}. No connection to that server is used before it is proved that a
+process under that guardian answers (peer.py), in any release of the harness.
 
 Facts are JSON lines, written one by one, so that those of an interrupted run survive beside the
 cache of its answers:
@@ -45,6 +47,7 @@ import contextlib
 import contextvars
 import functools
 import importlib
+import importlib.util
 import json
 import os
 import runpy
@@ -516,8 +519,26 @@ def install(
     facts.write(kind="client")
 
 
+def watch_server(settings: dict[str, Any]) -> None:
+    """Have each connection to the server proved before it is used."""
+    here = Path(__file__).parent
+    guard, peer = (_file(here / f"{name}.py") for name in ("guard", "peer"))
+    pid = settings["guardian"]
+    peer.watch_sockets(*settings["server"], peer.Ours(lambda: guard.descendants(pid)))
+
+
+def _file(path: Path) -> Any:
+    """A file of benchy's as a module, under a name that is nobody else's."""
+    spec = importlib.util.spec_from_file_location(f"_benchy_{path.stem}", path)
+    assert spec and spec.loader
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
 def main(argv: list[str]) -> int:
     settings = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    watch_server(settings)
     sys.path[0] = ""  # as `python -m lm_eval` has it; benchy's own modules are not to be found
     sys.argv = ["lm_eval", *argv[3:]]  # after "-m lm_eval", by which people find it in ps
     facts = Facts(settings["facts"])

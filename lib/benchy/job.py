@@ -9,15 +9,15 @@ from __future__ import annotations
 
 import json
 import os
+import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import requests
 from packaging.version import InvalidVersion, Version
 
-from benchy import diagnose, harness, output, paths
+from benchy import client, diagnose, guard, harness, output, paths, peer, server
 from benchy.errors import Failure
 from benchy.harness import Spec
 
@@ -157,38 +157,53 @@ def one_release(asked: str, answered: str) -> bool:
     return ours == theirs if ours.local else ours.public == theirs.public
 
 
+class Another(Failure):
+    """Not the server that was started for this result answers, or not any longer."""
+
+
+class Answered(Exception):
+    """A server answered with another status than 200."""
+
+    def __init__(self, path: str, status: int, answer: object) -> None:
+        super().__init__(f"{path} answers {status}: {server.message(answer)}")
+        self.status = status
+
+
 def check_endpoint(job: Job) -> None:
     """That it answers, takes our key, and serves the model and release it was started with."""
     where = f"the server of {job.model} at {job.url}"
     try:
-        version = _get(job, "/version")["version"]
-        served = [model["id"] for model in _get(job, "/v1/models")["data"]]
-    except (requests.RequestException, ValueError, KeyError, TypeError) as error:
-        answer = getattr(error, "response", None)
-        status = None if answer is None else answer.status_code
+        version = server.known_as(_ask(job, "/version"))
+        served = server.served(_ask(job, "/v1/models"))
+    except (*client.FAILED, Answered) as error:
+        refused = isinstance(error, Answered) and error.status in (401, 403)
         what = (
             "refuses our key (BENCHY_KEY)"
-            if status in (401, 403)
+            if refused
             else f"does not answer as it should ({type(error).__name__})"
         )
-        raise Failure(f"{where} {what}", log=job.server_log, lines=[str(error)[:300]]) from error
+        lines = [client.shown(error, 300)]
+        raise Failure(f"{where} {what}", log=job.server_log, lines=lines) from error
     if version != job.server["version"]:
-        raise Failure(f"{where} is release {version}, not {job.server['version']}")
+        raise Another(f"{where} is release {version or '?'}, not {job.server['version']}")
     if job.server["served_model"] not in served:
-        raise Failure(f"{where} serves {', '.join(served)}, not {job.server['served_model']}")
+        found = client.shown(", ".join(served) or "nothing")
+        raise Another(f"{where} serves {found}, not {job.server['served_model']}")
 
 
-def _get(job: Job, path: str) -> Any:
-    return _ask(job, "GET", path)
+def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
+    """The JSON of GET path, or of POST with a body. Raises client.FAILED, Answered."""
+    status, answer = asker(job).ask(path, body, timeout=60)
+    if status != 200:
+        raise Answered(path, status, answer)
+    return answer
 
 
-def _ask(job: Job, method: str, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    with requests.Session() as session:
-        session.trust_env = False  # no proxy stands between us and our own server
-        headers = {"Authorization": f"Bearer {job.key}"}
-        answer = session.request(method, job.url + path, headers=headers, json=body, timeout=60)
-        answer.raise_for_status()
-        return answer.json()
+def asker(job: Job) -> client.Client:
+    """The client of the job's server, which has to be a process under its guardian."""
+    url, guardian = urllib.parse.urlsplit(job.url), int(job.server["guardian"])
+    ours = peer.Ours(lambda: guard.descendants(guardian))
+    return client.Client(url.hostname or "", url.port or 80, job.key, ours)
 
 
 def request_fields(job: Job) -> list[str] | None:
@@ -196,18 +211,26 @@ def request_fields(job: Job) -> list[str] | None:
     None where it has none. Raises Failure where it is silent."""
     name = "ChatCompletionRequest" if job.spec["chat"] else "CompletionRequest"
     try:
-        found = _get(job, "/openapi.json")["components"]["schemas"][name]["properties"]
-    except (requests.ConnectionError, requests.Timeout) as error:
+        found = _ask(job, "/openapi.json")["components"]["schemas"][name]["properties"]
+        return sorted(str(field) for field in dict(found))
+    except (*client.FAILED, Answered) as error:
+        if isinstance(error, Answered) and not _silent_by(error):
+            return None
         raise _silent(job, "/openapi.json", error) from error
-    except (requests.RequestException, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
-    return sorted(found)
 
 
 def _silent(job: Job, path: str, error: Exception) -> Failure:
     """What was to be asked before the first request is not known, which is no answer to it."""
     what = f"the server of {job.model} did not answer {path}"
-    return Failure(what, "run it again", job.server_log, [str(error)[:300]])
+    return Failure(what, "run it again", job.server_log, [client.shown(error, 300)])
+
+
+def _silent_by(error: Answered) -> bool:
+    """Does the status say that the server has no time, or send us on? That it has no such path, or
+    not for this model, is an answer."""
+    return error.status < 400 or error.status in (429, 502, 503, 504)
 
 
 def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
@@ -217,10 +240,12 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
         "model": job.server["served_model"], "prompt": text, "add_special_tokens": special
     }  # fmt: skip
     try:
-        return list(_ask(job, "POST", "/tokenize", body)["tokens"])
-    except (requests.ConnectionError, requests.Timeout) as error:
+        return list(_ask(job, "/tokenize", body)["tokens"])
+    except (*client.FAILED, Answered) as error:
+        if isinstance(error, Answered) and not _silent_by(error):
+            return None
         raise _silent(job, "/tokenize", error) from error
-    except (requests.RequestException, ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError):
         return None
 
 

@@ -113,18 +113,19 @@ def serve(
                 joined(plan, node) as more,
             ):
                 key = secrets.token_urlsafe(32)
-                end = servers.Endpoint(spec["host"], port.number, key, port.pinned)
+                end = servers.Endpoint(spec["host"], port.number, key, guardian.pid, port.pinned)
                 one = servers.Server(
                     end, new_log(spec["model"]), guardian, spec["model"], plan.served
                 )
                 try:
                     return attend(plan, one, cards, command, step, more)
                 except Failure as failure:
-                    again = not port.pinned and not node and "port is in use" in failure.what
+                    lost = isinstance(failure, servers.Stolen) or "port is in use" in failure.what
+                    again = lost and not port.pinned and not node
                     if not again or attempt == servers.RETRY_PORT - 1:
                         raise
-                    lost = f"somebody took port {port.number} first; another one"
-                    say("AGAIN", f"{spec['model']}: {lost}")
+                    what = f"somebody took port {port.number} first; another one"
+                    say("AGAIN", f"{spec['model']}: {what}")
         raise AssertionError("the last attempt returns or raises")
     finally:
         held.release()
@@ -203,6 +204,7 @@ def attend(
             "gpus": [int(c) if c.isdecimal() else c for c in cards] if cards else "cpu",
             **({"nodes": spec["nodes"]["count"]} if spec.get("nodes") else {}),
             "pid": one.pid,
+            "guardian": one.guardian.pid,
             "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             "seconds_to_ready": {**one.log.times, "total": ready},
             "environment": place,

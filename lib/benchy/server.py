@@ -1,13 +1,12 @@
 """One engine server: started under a guardian, waited for, proved to be ours, asked a question.
 
-Everything here talks HTTP to one address with a key of its own; nothing goes through a proxy.
+Everything here talks HTTP to one address with a key of its own (client.py).
 """
 
 from __future__ import annotations
 
-import http.client
+import functools
 import ipaddress
-import json
 import math
 import re
 import time
@@ -18,7 +17,8 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import diagnose, guard, pooling, ports
+from benchy import client, diagnose, guard, peer, pooling, ports
+from benchy.client import shown
 from benchy.errors import Died, Failure
 from benchy.progress import Step
 
@@ -33,57 +33,41 @@ STAGES = (
 )  # fmt: skip
 PROMPT = "El agua es clara. A água é clara."
 COMPLETIONS = "/v1/completions"
+ROUNDING = 0.001  # how far above 0 a log-probability may be
 RETRY_PORT = 3  # starts with another port, when somebody took the one that was free
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server answers. address: what we connect to, also if it listens on all. pinned: is
-    the port the one that its config names?"""
+    """Where a server answers. host: what it listens on; address: what we connect to. guardian: the
+    pid of the one whose descendants may answer. pinned: is the port the one that its config
+    names?"""
 
     host: str
     port: int
     key: str = field(repr=False)
+    guardian: int
     pinned: bool = False
 
     @property
     def address(self) -> str:
-        return {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1"}.get(self.host, self.host)  # noqa: S104
+        # By a name a stranger might be reached, who listens on the other of its two addresses.
+        known = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "localhost": "127.0.0.1"}  # noqa: S104
+        return known.get(self.host, self.host)
 
     @property
     def url(self) -> str:
         host = f"[{self.address}]" if ":" in self.address else self.address
         return f"http://{host}:{self.port}"
 
-    def ask(
-        self,
-        path: str,
-        body: Mapping[str, Any] | None = None,
-        *,
-        key: str | None = None,
-        timeout: float = 10,
-    ) -> tuple[int, Any]:
-        """Status and JSON (text if it is none) of GET path, or of POST with a body.
+    @functools.cached_property
+    def client(self) -> client.Client:
+        ours = peer.Ours(lambda: guard.descendants(self.guardian))
+        return client.Client(self.address, self.port, self.key, ours)
 
-        key: instead of ours; "" for none. Raises OSError, http.client.HTTPException.
-        """
-        key = self.key if key is None else key
-        headers = {"Authorization": f"Bearer {key}"} if key else {}
-        connection = http.client.HTTPConnection(self.address, self.port, timeout=timeout)
-        try:
-            if body is None:
-                connection.request("GET", path, headers=headers)
-            else:
-                headers["Content-Type"] = "application/json"
-                connection.request("POST", path, json.dumps(body).encode(), headers)
-            answer = connection.getresponse()
-            text = answer.read().decode(errors="replace")
-        finally:
-            connection.close()
-        try:
-            return answer.status, json.loads(text) if text else None
-        except ValueError:
-            return answer.status, text
+    def ask(self, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> tuple[int, Any]:
+        """Client.ask."""
+        return self.client.ask(path, body, **how)
 
 
 def loopback(host: str) -> bool:
@@ -185,7 +169,9 @@ class Server:
             try:
                 if self.endpoint.ask("/health", timeout=5)[0] == 200:
                     break
-            except (OSError, http.client.HTTPException):
+            except peer.Unproved as error:
+                raise self.not_ours(error) from None
+            except client.FAILED:
                 pass
             if seconds > timeout:
                 raise self.failure(
@@ -201,20 +187,7 @@ class Server:
 
         expected: the release it has to be, None if any is right. Raises Failure.
         """
-        ours = guard.descendants(self.guardian.pid)
-        port = self.endpoint.port
-        here = ports.listeners(port)
-        if not here or not here <= ours:
-            who = ports.listener(port, frozenset(ours)) if here else "nobody"
-            mend = "start again: another port will be taken"
-            if self.endpoint.pinned:
-                mend = "end that process, or leave `port` out, and benchy takes a free one"
-            raise Failure(
-                f"{self.title}: on port {port} listens {who}, not the server of this run",
-                mend,
-                self.log.path,
-            )
-        version = str((self.json("/version") or {}).get("version", ""))
+        version = known_as(self.json("/version"))
         if expected and not same_release(version, expected):
             raise Failure(
                 f"{self.title}: the server answers as release {version or '?'}, "
@@ -222,39 +195,74 @@ class Server:
                 "build the environment anew: delete its directory under venvs/ and run make venvs",
                 self.log.path,
             )
-        models = {m["id"]: m for m in (self.json("/v1/models") or {}).get("data", [])}
+        models = served(self.json("/v1/models"))
         if self.served not in models:
             raise Failure(
-                f"{self.title}: the server serves {', '.join(models) or 'nothing'}, "
+                f"{self.title}: the server serves {shown(', '.join(models) or 'nothing')}, "
                 f"not {self.served}",
                 log=self.log.path,
             )
-        if self.endpoint.ask("/v1/models", key="")[0] not in (401, 403):
+        length = models[self.served]
+        if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 1 << 31:
+            raise Failure(
+                f"{self.title}: the server gives {shown(length)} as the context (max_model_len) of "
+                f"{self.served}",
+                "an engine has to say how many tokens fit; see /v1/models",
+                self.log.path,
+            )
+        if self.status("/v1/models") not in (401, 403):
             raise Failure(
                 f"{self.title}: the server answers without its key",
                 "an engine that knows no VLLM_API_KEY can't be used",
                 self.log.path,
             )
-        return version, int(models[self.served].get("max_model_len") or 0)
+        return version, length
+
+    def not_ours(self, error: peer.Unproved) -> Failure:
+        """What to tell where somebody else answers, or where that can't be seen."""
+        port = self.endpoint.port
+        if isinstance(error, peer.Unseen):
+            mend = "run it as one user, in one container, with /proc of that container"
+            return Failure(f"{self.title}: {error}; its key was not sent", mend, self.log.path)
+        who = ports.listener(port, frozenset(guard.descendants(self.guardian.pid)))
+        mend = "start again: another port will be taken"
+        if self.endpoint.pinned:
+            mend = "end that process, or leave `port` out, and benchy takes a free one"
+        return Stolen(
+            f"{self.title}: on port {port} listens {who}, not the server of this run", mend,
+            self.log.path,
+        )  # fmt: skip
+
+    def status(self, path: str) -> int:
+        """The status of GET path without a key. Raises Failure."""
+        return self.asked(path, key="")[0]
+
+    def asked(self, path: str, **more: Any) -> tuple[int, Any]:
+        """Client.ask, but raises Failure where nothing comes."""
+        try:
+            return self.endpoint.ask(path, timeout=30, **more)
+        except peer.Unproved as error:
+            raise self.not_ours(error) from None
+        except client.FAILED as error:
+            raise self.failure(f"{path} does not answer ({shown(error)})") from None
 
     def json(self, path: str) -> Any:
         """GET path; Failure if the answer isn't 200."""
-        try:
-            status, answer = self.endpoint.ask(path, timeout=30)
-        except (OSError, http.client.HTTPException) as error:
-            raise self.failure(f"{path} does not answer ({error})") from None
+        status, answer = self.asked(path)
         if status != 200:
-            raise self.failure(f"{path} answers {status}: {str(answer)[:200]}")
+            raise self.failure(f"{path} answers {status}: {shown(answer)}")
         return answer
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
         """POST body; Failure if the answer isn't 200."""
         try:
             status, answer = self.endpoint.ask(path, body, timeout=300)
-        except (OSError, http.client.HTTPException) as error:
+        except peer.Unproved as error:
+            raise self.not_ours(error) from None
+        except client.FAILED as error:
             self.guardian.wait(1)
             self.check_alive("at its first request")
-            raise self.failure(f"{path} does not answer ({error})") from None
+            raise self.failure(f"{path} does not answer ({shown(error)})") from None
         if path == COMPLETIONS and (status == 404 or "not support Completions" in message(answer)):
             self.refuse_pooling(answer)
         if status != 200:
@@ -283,9 +291,9 @@ class Server:
             numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
         except (KeyError, IndexError, TypeError):
             numbers = []
-        if not numbers or not all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+        if not isinstance(numbers, list) or not numbers or not all(map(logprob, numbers)):
             raise self.failure(
-                f"the log-probabilities of a sentence are no numbers: {str(numbers)[:120]}",
+                f"the log-probabilities of a sentence are no numbers up to 0: {shown(numbers)}",
                 "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
             )
         return [float(number) for number in numbers]
@@ -337,8 +345,34 @@ class Server:
             return self.endpoint.ask("/health", timeout=5)[0] >= 500
         except TimeoutError:
             return False
-        except (OSError, http.client.HTTPException):
+        except client.FAILED:
             return True
+
+
+class Stolen(Failure):
+    """Somebody else took the port of a server that is not there yet; another one may do."""
+
+
+def known_as(answer: Any) -> str:
+    """The release in an answer of /version, "" if there is none."""
+    version = answer.get("version") if isinstance(answer, dict) else None
+    return shown(version, 60) if isinstance(version, str) else ""
+
+
+def served(answer: Any) -> dict[str, Any]:
+    """The models in an answer of /v1/models: name → its max_model_len, whatever that is."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return {
+        model["id"]: model.get("max_model_len")
+        for model in (data if isinstance(data, list) else [])
+        if isinstance(model, dict) and isinstance(model.get("id"), str)
+    }
+
+
+def logprob(value: object) -> bool:
+    """Is this the logarithm of a probability? One of 1 may be rounded up."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value <= ROUNDING  # type: ignore[arg-type,operator]
 
 
 def message(answer: Any) -> str:
@@ -346,7 +380,7 @@ def message(answer: Any) -> str:
     if isinstance(answer, dict):
         inner = answer.get("error", answer)
         answer = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return str(answer)[:300]
+    return shown(answer, 300)
 
 
 def same_release(answered: str, expected: str) -> bool:

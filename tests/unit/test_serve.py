@@ -306,7 +306,7 @@ def test_what_a_server_without_completions_is(
     monkeypatch.setattr(server.Endpoint, "ask", lambda *_, **__: (status, answer))
     (tmp_path / "log").write_text(log)
     with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key")
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
         one = server.Server(end, tmp_path / "log", guardian, "one", "test/one")
         with pytest.raises(Failure) as failure:
             one.scored()
@@ -393,7 +393,7 @@ def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
     with guard.Guard() as guardian, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", pinned)
+        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guardian.pid, pinned)
         one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
         with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
             one.identity(None)
@@ -413,7 +413,7 @@ def test_an_odd_answer_is_a_failure(
 ) -> None:
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
     with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key")
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
         one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
         with pytest.raises(Failure, match=r"one: /v1/.*completions answers, but not as it should"):
             one.said(chat)
