@@ -18,9 +18,11 @@ test-real: $(dev)
 
 test-all: test-real test
 
-# Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series.
+# Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series. STARTS=n
+# servers whose port another user takes.
 test-faults: $(dev)
-	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" $(if $(SEED),BENCHY_SEED="$$SEED") \
+	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" BENCHY_STARTS="$${STARTS:-1000}" \
+	$(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
 # Configurations of every kind and none: CASES=n files, SEED= of another series.

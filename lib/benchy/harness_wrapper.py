@@ -39,6 +39,9 @@ api/model.py); a release with other code there runs as it is and reports nothing
 - Windows of a perplexity task have no key in the cache of answers and are not stored in it.
 - A choice that is longer than the context is scored in windows, as perplexity tasks are.
 - A prompt and its answer may fill the context to the last token.
+- Answers that are no answers are errors, which the harness tries again and ends with: one for each
+  prompt, of text, or of a log-probability for each token (it would sum what there is, and take the
+  likeliest of what is no number).
 """
 
 from __future__ import annotations
@@ -49,6 +52,7 @@ import functools
 import importlib
 import importlib.util
 import json
+import math
 import os
 import runpy
 import sys
@@ -86,6 +90,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{name: (_stops, "a text or a list of texts") for name in ("until", *STOPS)},
     "do_sample": (lambda value: isinstance(value, bool), "true or false"),
 }
+ROUNDING = 0.001  # how far above 0 a log-probability may be
 ENDS = 16  # token ids of a prompt that the facts show, at either end
 
 _prompts: contextvars.ContextVar[Sequence[Any]] = contextvars.ContextVar("prompts", default=())
@@ -185,6 +190,58 @@ def special_tokens(encode: Callable[[str, bool], list[int]]) -> tuple[list[int],
         if whole[start : start + len(plain)] == plain:
             return whole[:start], whole[start + len(plain) :]
     return [], []
+
+
+def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
+    """The choices of one or several answers, in order. Raises ValueError unless there is one for
+    each prompt."""
+    found: list[dict[str, Any]] = []
+    for out in outputs if isinstance(outputs, list) else [outputs]:
+        choices = out.get("choices") if isinstance(out, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices):
+            raise ValueError("the server's answer has no choices")
+        places = sorted(str(one.get("index")) for one in choices)
+        if places != sorted(map(str, range(len(choices)))):
+            raise ValueError(f"the server's answer has choices {', '.join(places)[:80]}")
+        found += sorted(choices, key=lambda one: int(one["index"]))
+    if len(found) != prompts:
+        raise ValueError(f"the server gave {len(found)} answers to {prompts} prompts")
+    return found
+
+
+def check_logprobs(choice: dict[str, Any], prompt: Sequence[Any], start: int) -> None:
+    """Raises ValueError unless an answer holds a log-probability for each token of its prompt from
+    start on. It ends with the one token that the server was asked to generate."""
+    held = choice.get("logprobs")
+    values, tops = (
+        held.get(name) if isinstance(held, dict) else None
+        for name in ("token_logprobs", "top_logprobs")
+    )
+    if not isinstance(values, list) or not isinstance(tops, list):
+        raise ValueError("the server's answer has no log-probabilities")
+    if not isinstance(prompt, str) and not len(values) == len(tops) == len(prompt) + 1:
+        raise ValueError(
+            f"the server gave {len(values)} log-probabilities for {len(prompt)} tokens and one more"
+        )
+    for value, top in zip(values[start:-1], tops[start:-1], strict=True):
+        others = list(top.values()) if isinstance(top, dict) else [None]
+        wrong = [one for one in (value, *others) if not _logprob(one)]
+        if wrong or not others:
+            raise ValueError(f"the server gave {str(wrong)[:60]} as log-probabilities")
+
+
+def check_text(choice: dict[str, Any]) -> None:
+    """Raises ValueError unless an answer is a text or null. By chat the harness takes anything else
+    for an empty one."""
+    held = choice.get("message", choice)
+    text = held.get("content" if "message" in choice else "text") if isinstance(held, dict) else 0
+    if text is not None and not isinstance(text, str):
+        raise ValueError("the server's answer is no text")
+
+
+def _logprob(value: Any) -> bool:
+    """Of a probability of 1 it may be rounded up."""
+    return _number(value) and math.isfinite(value) and value <= ROUNDING
 
 
 class Observer:
@@ -433,9 +490,23 @@ class Observer:
         _prompts.set([key[0] for key in more.get("cache_keys") or () if key])
         return await super().amodel_call(*args, **more)  # type: ignore[misc]
 
+    def parse_logprobs(
+        self, outputs: Any, tokens: Any = None, ctxlens: Any = None, **more: Any
+    ) -> Any:
+        choices = check_choices(outputs, len(tokens))
+        for choice, prompt, start in zip(choices, tokens, ctxlens, strict=True):
+            check_logprobs(choice, prompt, start)
+        return super().parse_logprobs(  # type: ignore[misc]
+            outputs=outputs, tokens=tokens, ctxlens=ctxlens, **more
+        )
+
     def parse_generations(self, outputs: Any, **more: Any) -> Any:
+        asked = more.get("contexts") or _prompts.get()
+        if asked:
+            for choice in check_choices(outputs, len(asked)):
+                check_text(choice)
         found = super().parse_generations(outputs, **more)  # type: ignore[misc]
-        pairs = list(zip(more.get("contexts") or _prompts.get(), found, strict=False))
+        pairs = list(zip(asked, found, strict=False))
         missing = [prompt for prompt, answer in pairs if answer is None]
         blank = [prompt for prompt, answer in pairs if answer is not None and not answer.strip()]
         for one in self.instances if missing or blank else ():
@@ -469,7 +540,12 @@ def install(
         "local-chat-completions": clients.LocalChatCompletion,
     }
     for base in bases.values():
-        for name in vars(Observer).keys() & {"_create_payload", "tok_encode", "parse_generations"}:
+        for name in vars(Observer).keys() & {
+            "_create_payload",
+            "tok_encode",
+            "parse_generations",
+            "parse_logprobs",
+        }:
             getattr(base, name)
         _ = base._loglikelihood_tokens, base.amodel_call
     _ = utils.get_rolling_token_windows, utils.make_disjoint_window

@@ -131,6 +131,7 @@ KNOBS = {
     "ARGS": Knob(("test", "test-real", "test-all", "test-faults", "test-properties"),
                  "for pytest", "arguments"),
     "KILLS": _count(("test-faults",), "rounds (200)"),
+    "STARTS": _count(("test-faults",), "servers whose port another user takes (1000)"),
     "CASES": _count(("test-properties",), "files (1,000,000)"),
     "SEED": _count(("test-faults", "test-properties"), "of another series"),
     "QUICK": _on_off(("bench",), "a smaller environment"),

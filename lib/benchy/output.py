@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -65,6 +66,13 @@ def read_output(directory: Path, log: Path) -> Output:
                     raise Failure(
                         f"{path.name} of the harness is damaged: {error}", log=log
                     ) from error
+                if counted.wrong:
+                    raise Failure(
+                        f"{task}: {counted.wrong} log-probabilities of {path.name} are no numbers "
+                        "up to 0; no result is written",
+                        "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
+                        log,
+                    )
                 samples[task], answers[task] = len(counted.requests), counted.answers
                 hashes[task] = counted.hashes
                 requests = (requests or 0) + sum(counted.requests.values())
@@ -74,18 +82,20 @@ def read_output(directory: Path, log: Path) -> Output:
 
 @dataclass
 class _Counted:
-    """A samples file. requests: document → how many it took; answers: texts, and empty ones."""
+    """A samples file. requests: document → how many it took; answers: texts, and empty ones;
+    wrong: log-likelihoods that are none."""
 
     requests: dict[Any, int]
     answers: tuple[int, int]
     hashes: list[str]
+    wrong: int
 
 
 def _count(path: Path) -> _Counted:
     """What a samples file holds; a document has one line for each filter."""
     seen: dict[Any, int] = {}
     hashes: list[str] = []
-    texts = empty = 0
+    texts = empty = wrong = 0
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             sample = json.loads(line)
@@ -95,10 +105,23 @@ def _count(path: Path) -> _Counted:
             each = [a for one in answers for a in (one if isinstance(one, list) else [one])]
             words = [answer for answer in each if isinstance(answer, str)]
             texts += len(words)
+            wrong += sum(
+                isinstance(answer, list)
+                and answer[1:] in (["True"], ["False"], [True], [False])
+                and not _likely(answer[0])
+                for answer in each
+            )
             empty += sum(not word.strip() for word in words)
             hashes.append(str(sample.get("doc_hash", "")))
             seen[sample["doc_id"]] = len(each)
-    return _Counted(seen, (texts, empty), hashes)
+    return _Counted(seen, (texts, empty), hashes, wrong)
+
+
+def _likely(value: Any) -> bool:
+    """Is this a log-likelihood, as a number or as the harness writes one? Each of its tokens may
+    have been rounded up."""
+    number = float(value)
+    return math.isfinite(number) and number < 1
 
 
 def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:

@@ -331,7 +331,7 @@ class Server:
                 step.beat()
                 sick = sick + 1 if self.dead() else 0
                 if sick == 3:
-                    raise self.failure("the engine is dead, though the server answers", kind=Died)
+                    raise self.failure("the engine is dead, though its process lives", kind=Died)
         # A task fails because its server has died; that is the cause to tell, so give it a moment.
         if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
             self.guardian.wait(2)

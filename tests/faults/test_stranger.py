@@ -1,0 +1,284 @@
+"""Another user of the machine, on the port of a server of ours: no byte reaches him.
+
+He is uid 65534, in a process of his own, so only root can try this. BENCHY_STARTS: how many starts
+he attacks; BENCHY_SEED: which.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import http.client
+import json
+import os
+import random
+import secrets
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import requests
+
+from benchy import client, guard, harness_wrapper, peer, ports, server
+from benchy.errors import Failure
+from benchy.progress import Step
+
+pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a second user to try")
+SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
+STARTS = int(os.environ.get("BENCHY_STARTS", "12"))
+NOBODY = 65534
+
+# For each line [address, port, seconds]: binds, says whether that went well, takes connections and
+# answers them as a server that is well, lets go, and says what it heard.
+STRANGER = r"""
+import json, os, select, socket, sys, time
+os.setgroups([]); os.setgid(65534); os.setuid(65534)
+def tell(**words): sys.stdout.write(json.dumps(words) + "\n"); sys.stdout.flush()
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
+for line in sys.stdin:
+    address, port, seconds = json.loads(line)
+    heard, came, open_ = b"", 0, {}
+    listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((address, port))
+        listener.listen(64)
+    except OSError as error:
+        tell(bound=False)
+        tell(heard="", came=0)
+        continue
+    tell(bound=True)
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        for ready in select.select([listener, *open_], [], [], left)[0]:
+            if ready is listener:
+                taken, _ = listener.accept()
+                open_[taken], came = True, came + 1
+                continue
+            try: data = ready.recv(65536)
+            except OSError: data = b""
+            heard += data
+            if data: ready.sendall(ANSWER)
+            else: ready.close(); del open_[ready]
+    for taken in open_: taken.close()
+    listener.close()
+    tell(heard=heard.decode("latin-1"), came=came)
+"""
+
+# Binds after so many seconds, and is then a server that asks for its key.
+ENGINE = r"""
+import json, os, socket, sys, threading, time
+address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
+time.sleep(seconds)
+listener = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET)
+listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+listener.bind((address, port)); listener.listen(64)
+MODELS = {"data": [{"id": "m", "max_model_len": 9}]}
+def serve(taken):
+    text = b""
+    while data := taken.recv(65536):
+        text += data
+        if not text.endswith(b"\r\n\r\n"): continue
+        path, status = text.split()[1].decode(), 200
+        if path == "/v1/models" and ("Bearer " + os.environ["VLLM_API_KEY"]).encode() not in text:
+            status = 401
+        body = json.dumps({"/version": {"version": "1"}}.get(path, MODELS)).encode()
+        taken.sendall(b"HTTP/1.1 %d X\r\nContent-Length: %d\r\n\r\n" % (status, len(body)) + body)
+        text = b""
+while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=True).start()
+"""
+
+
+class Stranger:
+    """attack() has him bind; heard() waits until he let go, and is what came to him."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            ["/usr/bin/env", "python3", "-I", "-S", "-c", STRANGER],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.came = 0
+
+    def _told(self) -> Any:
+        assert self.process.stdout
+        return json.loads(self.process.stdout.readline())
+
+    def attack(self, address: str, port: int, seconds: float) -> bool:
+        assert self.process.stdin
+        self.process.stdin.write(json.dumps([address, port, seconds]) + "\n")
+        self.process.stdin.flush()
+        return bool(self._told()["bound"])
+
+    def heard(self) -> str:
+        told = self._told()
+        self.came += told["came"]
+        return str(told["heard"])
+
+
+@pytest.fixture
+def stranger() -> Iterator[Stranger]:
+    made = Stranger()
+    yield made
+    made.process.kill()
+    made.process.communicate()
+
+
+def start(
+    stranger: Stranger, dice: random.Random, log: Path, mode: tuple[str, str]
+) -> tuple[str, str]:
+    """One start of a server under attack: how it ended, and what the stranger heard. mode: whose
+    addresses."""
+    ours, theirs = mode
+    port = ports.free_port(ours, None)
+    # Before the engine binds, while it is looked for, and after it has come: all of these happen.
+    late, held = dice.uniform(0, 0.5), dice.uniform(0.05, 0.6)
+    log.write_text("")
+    with guard.Guard() as guardian:
+        end = server.Endpoint(ours, port, secrets.token_urlsafe(32), guardian.pid)
+        one = server.Server(end, log, guardian, "one", "m")
+        words = [sys.executable, "-I", "-S", "-c", ENGINE, end.address, str(port), str(late)]
+        one.start(words, {**os.environ, "VLLM_API_KEY": end.key})
+        time.sleep(dice.uniform(0, 0.3))
+        bound = stranger.attack(theirs, port, held)
+        try:
+            one.wait_ready(20, Step("TEST", "one"))
+            one.identity(None)
+            how = "served"
+        except server.Stolen:
+            how = "told"
+        except Failure as failure:
+            how = "in use" if "port is in use" in failure.what else str(failure)
+        heard = stranger.heard()
+    return how if bound else "first", heard
+
+
+ALL = "0.0.0.0"  # noqa: S104
+MODES = [
+    ("127.0.0.1", "127.0.0.1"), ("127.0.0.1", ALL), (ALL, "127.0.0.1"),
+    ("127.0.0.1", "::"), ("::1", "::1"), ("localhost", "::1"),
+]  # fmt: skip
+
+
+def test_no_start_gives_the_key_away(
+    stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    dice = random.Random(SEED)  # noqa: S311
+    ends, begun = Counter[str](), time.monotonic()
+    for number in range(STARTS):
+        mode = MODES[number % len(MODES)]
+        how, heard = start(stranger, dice, tmp_path / "log", mode)
+        assert not heard, (number, mode, heard)
+        assert how in ("served", "told", "in use", "first"), (number, mode, how)
+        ends[how] += 1
+    seconds = time.monotonic() - begun
+    print(f"\n{STARTS} starts, seed {SEED}, {seconds:.0f} s: {dict(ends)}; {stranger.came} reached")
+    assert stranger.came or STARTS < 6
+    # The stranger hears it where nothing is proved: it is the proof that keeps it from him.
+    monkeypatch.setattr(peer, "prove", lambda *_: None)
+    assert any("Bearer " in start(stranger, dice, tmp_path / "log", MODES[0])[1] for _ in range(9))
+
+
+def by_urllib(url: str, key: str) -> None:
+    asked = urllib.request.Request(url, headers={"Authorization": key})  # noqa: S310
+    urllib.request.build_opener(urllib.request.ProxyHandler({})).open(asked, timeout=10)
+
+
+def by_requests(url: str, key: str) -> None:
+    requests.get(url, headers={"Authorization": key}, timeout=10)
+
+
+def by_asyncio(url: str, key: str) -> None:
+    host, port = url.split("/")[2].rsplit(":", 1)
+
+    async def ask() -> None:
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(f"GET / HTTP/1.1\r\nAuthorization: {key}\r\n\r\n".encode())
+        await writer.drain()
+        assert await asyncio.wait_for(reader.read(10), 10)
+        writer.close()
+
+    asyncio.run(ask())
+
+
+def by_hand(url: str, key: str) -> None:
+    """A socket that does not wait, and on which nobody but its owner waits."""
+    host, port = url.split("/")[2].rsplit(":", 1)
+    with socket.socket() as sock:
+        sock.setblocking(False)
+        sock.connect_ex((host, int(port)))
+        time.sleep(0.2)
+        sock.sendmsg([f"GET / HTTP/1.1\r\nAuthorization: {key}\r\n\r\n".encode()])
+        sock.settimeout(10)
+        assert sock.recv(10)
+
+
+@pytest.mark.parametrize("ask", [by_urllib, by_requests, by_asyncio, by_hand])
+def test_the_harness_sends_nothing_to_a_stranger(
+    stranger: Stranger, ask: Callable[[str, str], None]
+) -> None:
+    """Not even where the server has died meanwhile, and he has its port now. In a child, whose
+    sockets are watched from then on."""
+    port = ports.free_port("127.0.0.1", None)
+    url = f"http://127.0.0.1:{port}/"
+
+    def child() -> int:
+        settings = {"server": ["127.0.0.1", port], "guardian": guardian.pid}
+        harness_wrapper.watch_server(settings)
+        reached = 0
+        for _ in range(3):
+            try:
+                ask(url, "secret")
+                reached += 1
+            except (OSError, http.client.HTTPException, AssertionError):
+                pass
+        return reached
+
+    def reached() -> int:
+        pid = os.fork()
+        if not pid:
+            count = 99
+            try:
+                count = child()
+            finally:
+                os._exit(count)
+        return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+    with guard.Guard() as guardian:
+        words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
+        guardian.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
+        wait_until(lambda: peer.listening("127.0.0.1", port))
+        assert reached() == 3, "of ours"
+    with guard.Guard() as guardian:
+        assert stranger.attack("127.0.0.1", port, 1.5)
+        assert reached() == 0
+        assert stranger.heard() == "" and stranger.came
+
+
+def test_a_client_that_is_proved_once_is_proved_again(stranger: Stranger) -> None:
+    port = ports.free_port("127.0.0.1", None)
+    with guard.Guard() as guardian:
+        ours = peer.Ours(lambda: guard.descendants(guardian.pid))
+        asker = client.Client("127.0.0.1", port, "secret", ours)
+        words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
+        pid = guardian.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
+        wait_until(lambda: peer.listening("127.0.0.1", port))
+        assert asker.ask("/version") == (200, {"version": "1"})
+        os.kill(pid, 9)
+        wait_until(lambda: not peer.listening("127.0.0.1", port))
+        assert stranger.attack("127.0.0.1", port, 1)
+        with pytest.raises(peer.Stranger, match=f"process of uid {NOBODY}, not of this run"):
+            asker.ask("/version")
+        assert stranger.heard() == "" and stranger.came
+
+
+def wait_until(what: Callable[[], object]) -> None:
+    end = time.monotonic() + 20
+    while not what():
+        assert time.monotonic() < end
+        time.sleep(0.02)

@@ -1,0 +1,356 @@
+"""Engines that answer badly, or never end: bounded in time and size, told in a line."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import itertools
+import json
+import math
+import os
+import socket
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchy import client, guard, harness_wrapper, job, output, peer, server
+from benchy import eval as evaluation
+from benchy.errors import Failure
+
+OK = b"HTTP/1.1 200 OK\r\n"
+
+
+def said(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> Iterator[bytes]:
+    yield b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), more, body)
+
+
+def dripped(text: bytes) -> Iterator[bytes]:
+    for place in itertools.count():
+        time.sleep(0.05)
+        yield text[place % len(text) :][:1]
+
+
+def serve(answer: Callable[[], Iterator[bytes]]) -> tuple[int, list[bytes]]:
+    """A port whose one connection gets this answer; what it hears."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    listener.settimeout(20)
+    heard: list[bytes] = []
+
+    def run() -> None:
+        with listener, contextlib.suppress(OSError):  # nobody came, or the client has had enough
+            taken, _ = listener.accept()
+            with taken:
+                heard.append(taken.recv(65536))
+                for part in answer():
+                    taken.sendall(part)
+
+    threading.Thread(target=run, daemon=True).start()
+    return int(listener.getsockname()[1]), heard
+
+
+def asker(port: int, pids: Callable[[], set[int]] = lambda: {os.getpid()}) -> client.Client:
+    return client.Client("127.0.0.1", port, "secret", peer.Ours(pids))
+
+
+BAD: list[tuple[str, Callable[[], Iterator[bytes]], type[Exception]]] = [
+    ("the head drips", lambda: itertools.chain([OK + b"X: "], dripped(b"x")), TimeoutError),
+    ("lines of the head drip", lambda: itertools.chain([OK], dripped(b"a: b\r\n")), TimeoutError),
+    ("the body drips", lambda: itertools.chain([OK + b"\r\n"], dripped(b" ")), TimeoutError),
+    ("it goes on", lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), TimeoutError),
+    ("silence", lambda: iter(lambda: time.sleep(0.1) or b"", None), TimeoutError),
+    (
+        "the body is endless",
+        lambda: itertools.chain([OK + b"\r\n"], itertools.repeat(b" " * 65536)),
+        http.client.HTTPException,
+    ),
+    (
+        "the head is endless",
+        lambda: itertools.chain([OK], itertools.repeat(b"a: b\r\n" * 999)),
+        http.client.HTTPException,
+    ),
+    ("cut", lambda: iter([OK + b"Content-Length: 99\r\n\r\n{"]), http.client.IncompleteRead),
+    (
+        "cut in a chunk",
+        lambda: iter([OK + b"Transfer-Encoding: chunked\r\n\r\nff\r\n{"]),
+        http.client.IncompleteRead,
+    ),
+    ("no HTTP", lambda: iter([b"SSH-2.0-x\r\n"]), http.client.HTTPException),
+    (
+        "a status that is none",
+        lambda: iter([b"HTTP/1.1 2x0 OK\r\n\r\n"]),
+        http.client.HTTPException,
+    ),
+    ("nothing", lambda: iter([]), OSError),
+]
+
+
+@pytest.mark.parametrize(("answer", "kind"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
+def test_a_bad_answer_is_an_error_in_time(
+    answer: Callable[[], Iterator[bytes]], kind: type[Exception]
+) -> None:
+    port, _ = serve(answer)
+    begun = time.monotonic()
+    with pytest.raises(client.FAILED) as caught:
+        asker(port).ask("/health", timeout=0.7)
+    assert isinstance(caught.value, kind), caught.value
+    assert time.monotonic() - begun < 5
+
+
+ODD = [b"{", b"[" * 100_000, b"9" * 10_000, b"\xff\x1b[2J", b'{"a": 1', b"<html>"]
+
+
+@pytest.mark.parametrize("body", ODD)
+def test_what_is_no_json_is_text(body: bytes) -> None:
+    port, _ = serve(lambda: said(body))
+    status, answer = asker(port).ask("/version")
+    assert status == 200 and isinstance(answer, str)
+    assert server.known_as(answer) == "" and server.served(answer) == {}
+    assert len(client.shown(answer)) <= client.SHOWN and client.shown(answer).isprintable()
+
+
+def test_a_redirect_is_not_followed() -> None:
+    other, heard = serve(lambda: said(b"{}"))
+    where = b"Location: http://127.0.0.1:%d/version\r\n" % other
+    for status in (b"301 M", b"302 F", b"303 S", b"307 T", b"308 P"):
+        port, _ = serve(lambda status=status: said(b"", status, where))  # type: ignore[misc]
+        assert asker(port).ask("/version")[0] == int(status[:3])
+    assert not heard
+
+
+def test_a_key_is_sent_to_ours_alone() -> None:
+    port, heard = serve(lambda: said(b"1"))
+    assert asker(port).ask("/v1/models") == (200, 1)
+    assert b"Authorization: Bearer secret" in heard[0]
+    port, heard = serve(lambda: said(b"1"))
+    with pytest.raises(peer.Stranger, match=f"process of uid {os.getuid()}, not of this run"):
+        asker(port, lambda: {os.getppid()}).ask("/v1/models")
+    time.sleep(0.1)
+    assert heard in ([], [b""])
+
+
+def test_a_listener_that_accepts_nothing() -> None:
+    """A server that is busy is waited for; a stranger who is silent is told at once."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with pytest.raises(TimeoutError, match=r"did not accept|no whole answer"):
+            asker(port).ask("/health", timeout=0.5)
+        begun = time.monotonic()
+        with pytest.raises(peer.Stranger):
+            asker(port, lambda: {os.getppid()}).ask("/health", timeout=9)
+        assert time.monotonic() - begun < 5
+
+
+def test_a_socket_that_meets_itself_is_nobody() -> None:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        one.connect(one.getsockname())
+        with pytest.raises(ConnectionRefusedError, match="nobody listens"):
+            peer.prove(one, peer.Ours(lambda: {os.getpid()}), 1)
+
+
+def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """/proc of another network namespace, or none: refused, and the words say which."""
+    (tmp_path / "tcp").write_text("  sl  local_address rem_address   st\n")
+    for table, words in ((tmp_path / "tcp", "does not show"), (tmp_path / "none", "can't be read")):
+        monkeypatch.setattr(peer, "TABLES", {4: str(table), 6: str(table)})
+        port, heard = serve(lambda: said(b"1"))
+        with pytest.raises(peer.Unseen, match=words):
+            asker(port).ask("/health")
+        time.sleep(0.05)
+        assert heard in ([], [b""])
+
+
+def test_both_families_and_mapped_addresses() -> None:
+    for host, to in (
+        ("127.0.0.1", "127.0.0.1"),
+        ("::1", "::1"),
+        ("::", "127.0.0.1"),
+        ("::", "::1"),
+    ):
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        both = host == "::"
+        with socket.create_server((host, 0), family=family, dualstack_ipv6=both) as listener:
+            one = socket.create_connection((to, listener.getsockname()[1]))
+            taken, _ = listener.accept()
+            peer.prove(one, peer.Ours(lambda: {os.getpid()}), 5)
+            one.close()
+            taken.close()
+
+
+# --- what an engine says of itself -----------------------------------------------------------
+
+NAME = "\x1b[2J" + "m" * 10_000_000
+JUNK: list[tuple[object, object, str]] = [
+    ("text", {}, "answers as release ?, asked for was 1.0"),
+    ([], {}, "release ?"),
+    ({"version": ["1.0"]}, {}, "release ?"),
+    ({"version": math.nan}, {}, "release ?"),
+    ({"version": "1.0\x1b[2J" + "9" * 10_000_000}, {}, "asked for was 1.0"),
+    ({"version": "1.0"}, "text", "serves nothing"),
+    ({"version": "1.0"}, [1], "serves nothing"),
+    ({"version": "1.0"}, {"data": {"id": "m"}}, "serves nothing"),
+    ({"version": "1.0"}, {"data": [1, None, {"id": ["m"]}, {"id": None}]}, "serves nothing"),
+    ({"version": "1.0"}, {"data": [{"id": NAME}]}, "serves \\x1b[2Jmmm"),
+    *(
+        ({"version": "1.0"}, {"data": [{"id": "m", "max_model_len": length}]}, "as the context")
+        for length in (None, math.nan, math.inf, "512", -1, 0, True, 1 << 40, [512])
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("version", "models", "words"), JUNK, ids=[str(n) for n in range(len(JUNK))]
+)
+def test_junk_about_itself(
+    version: object, models: object, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask(_: object, path: str, *more: object, key: str | None = None, **how: object) -> object:
+        return (401, None) if key == "" else (200, version if path == "/version" else models)
+
+    monkeypatch.setattr(server.Endpoint, "ask", ask)
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+        with pytest.raises(Failure) as failure:
+            one.identity("1.0")
+    assert words in str(failure.value) and len(str(failure.value)) < 600
+    assert "\x1b" not in str(failure.value)
+
+
+@pytest.mark.parametrize(
+    "values",
+    [[0.1], [math.nan], [-math.inf], ["-1"], [None], [True], [[]], [], {}, "text", None, 7],
+    ids=repr,
+)
+def test_garbage_for_log_probabilities_at_the_start(
+    values: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held = [None, *values] if isinstance(values, list) else values
+    answer = {"choices": [{"logprobs": {"token_logprobs": held}}]}
+    monkeypatch.setattr(server.Server, "post", lambda *_: answer)
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+        with pytest.raises(Failure, match="the log-probabilities of a sentence are no numbers"):
+            one.scored()
+
+
+# --- what the harness is answered ------------------------------------------------------------
+
+
+def choice(index: object = 0, **changes: object) -> dict[str, Any]:
+    tops = [None, {"a": -1.0}, {"b": -2.0}, {"c": 0.0}]
+    values = {"token_logprobs": [None, -1.0, -2.5, -0.5], "top_logprobs": tops}
+    return {"index": index, "logprobs": {**values, **changes}}
+
+
+WRONG: list[tuple[object, str]] = [
+    (None, "no choices"), ({}, "no choices"), ({"choices": 1}, "no choices"),
+    ({"choices": [1]}, "no choices"), ({"choices": []}, "0 answers to 1 prompts"),
+    ({"choices": [choice(), choice(1)]}, "2 answers to 1 prompts"),
+    ({"choices": [choice(1)]}, "has choices 1"), ({"choices": [choice("0x")]}, "has choices 0x"),
+    ({"choices": [choice(), choice()]}, "has choices 0, 0"),
+    ({"choices": [{"index": 0}]}, "no log-probabilities"),
+    ({"choices": [choice(token_logprobs=None)]}, "no log-probabilities"),
+    ({"choices": [choice(top_logprobs="x")]}, "no log-probabilities"),
+    ({"choices": [choice(token_logprobs=[None, -1.0, -2.0])]}, "3 log-probabilities for 3 tokens"),
+    *(
+        ({"choices": [choice(token_logprobs=[None, -1.0, value, -1.0])]}, "as log-probabilities")
+        for value in (math.nan, -math.inf, 0.5, "-1", None, True, [])
+    ),
+    *(
+        ({"choices": [choice(top_logprobs=[None, {"a": -1}, top, None])]}, "as log-probabilities")
+        for top in (None, {}, {"a": math.nan}, {"a": "x"}, {"a": 3.0}, [1])
+    ),
+]  # fmt: skip
+
+
+class Base:
+    def parse_logprobs(self, outputs: Any, tokens: Any, ctxlens: Any) -> str:
+        return "scored"
+
+    def parse_generations(self, outputs: Any, **more: Any) -> list[Any]:
+        return [one.get("text") for one in outputs["choices"]]
+
+
+def observed() -> Any:
+    return type("Observed", (harness_wrapper.Observer, Base), {})()
+
+
+@pytest.mark.parametrize(("answer", "words"), WRONG, ids=[str(n) for n in range(len(WRONG))])
+def test_garbage_is_never_scored(answer: object, words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        observed().parse_logprobs(outputs=answer, tokens=[[1, 2, 3]], ctxlens=[1])
+
+
+def test_what_is_right_is_scored() -> None:
+    good = {"choices": [choice(1), choice(0)]}
+    assert observed().parse_logprobs(outputs=good, tokens=[[1, 2, 3]] * 2, ctxlens=[1, 2])
+    assert observed().parse_generations({"choices": [{"index": 0, "text": None}]}, contexts=["a"])
+
+
+@pytest.mark.parametrize(
+    "one", [{"text": 5}, {"text": ["a"]}, {"message": None}, {"message": {"content": {}}}]
+)
+def test_an_answer_that_is_no_text_is_an_error(one: dict[str, Any]) -> None:
+    for choices in ([{"index": 0, **one}], []):
+        with pytest.raises(ValueError, match=r"no text|0 answers to 1 prompts"):
+            observed().parse_generations({"choices": choices}, contexts=["a"])
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "-inf", "7.5"])
+def test_garbage_in_a_samples_file_is_no_result(tmp_path: Path, number: str) -> None:
+    """Of a harness that runs unobserved."""
+    (tmp_path / "results_x.json").write_text(json.dumps({"n-samples": {"t": {}}}))
+    rows = [{"doc_id": n, "resps": [[[v, "False"]]]} for n, v in enumerate(("-1.5", number))]
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "samples_t_2026-01-01T00-00-00.jsonl").write_text(lines)
+    with pytest.raises(Failure, match="t: 1 log-probabilities of samples_t"):
+        output.read_output(tmp_path, tmp_path / "log")
+
+
+# --- a server that changes -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("version", "models", "kept", "words"),
+    [
+        ("1.0", ["m"], True, ""),
+        ("2.0", ["m"], False, "is release 2.0, not 1.0"),
+        ("1.0", ["other"], False, "serves other, not m"),
+        (None, None, True, "does not answer as it should"),
+    ],
+)
+def test_a_server_that_is_another_at_the_end(
+    version: str | None, models: list[str] | None, kept: bool, words: str, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """No result, and none of its answers is used by the next run; one that is silent is asked
+    again."""
+
+    def ask(_: object, path: str, *more: object, **how: object) -> tuple[int, object]:
+        if models is None:
+            raise ConnectionRefusedError
+        found = {"data": [{"id": name} for name in models]}
+        return 200, {"version": version} if path == "/version" else found
+
+    monkeypatch.setattr(client.Client, "ask", ask)
+    monkeypatch.setattr(evaluation, "check_alive", lambda job: None)
+    told = {"version": "1.0", "served_model": "m", "guardian": os.getpid()}
+    made: Any = SimpleNamespace(
+        model="one", url="http://127.0.0.1:1", key="k", server=told, server_log=tmp_path / "log"
+    )
+    cache = tmp_path / "cache"
+    cache.mkdir()
+    if words:
+        with pytest.raises(Failure, match=words) as failure:
+            evaluation._check_end(made, cache)
+        assert isinstance(failure.value, job.Another) is not kept
+    else:
+        evaluation._check_end(made, cache)
+    assert cache.exists() is kept
