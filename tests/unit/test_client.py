@@ -156,6 +156,7 @@ def test_a_socket_that_meets_itself_is_nobody() -> None:
 def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc of another network namespace, or none: refused, and the words say which."""
     (tmp_path / "tcp").write_text("  sl  local_address rem_address   st\n")
+    monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
     for table, words in ((tmp_path / "tcp", "does not show"), (tmp_path / "none", "can't be read")):
         monkeypatch.setattr(peer, "TABLES", {4: str(table), 6: str(table)})
         port, heard = serve(lambda: said(b"1"))
@@ -165,7 +166,10 @@ def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.M
         assert heard in ([], [b""])
 
 
-def test_both_families_and_mapped_addresses() -> None:
+@pytest.mark.parametrize("tables", [False, True], ids=["asked", "read"])
+def test_both_families_and_mapped_addresses(tables: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if tables:
+        monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
     for host, to in (
         ("127.0.0.1", "127.0.0.1"),
         ("::1", "::1"),
@@ -178,8 +182,18 @@ def test_both_families_and_mapped_addresses() -> None:
             one = socket.create_connection((to, listener.getsockname()[1]))
             taken, _ = listener.accept()
             peer.prove(one, peer.Ours(lambda: {os.getpid()}), 5)
+            with pytest.raises(peer.Stranger):
+                peer.prove(one, peer.Ours(lambda: {os.getppid()}), 5)
+            ends = one.getpeername()[:2], one.getsockname()[:2]
+            found = peer.entry(*ends)
+            assert found == (peer.ESTABLISHED, b"%d" % os.getuid(), b"%d" % inode(taken))
+            assert (peer.diagnosed(*ends) is None) is tables
             one.close()
             taken.close()
+
+
+def inode(sock: socket.socket) -> int:
+    return os.fstat(sock.fileno()).st_ino
 
 
 # --- what an engine says of itself -----------------------------------------------------------
