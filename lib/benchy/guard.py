@@ -41,6 +41,9 @@ from typing import Any
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 GRACE = 10.0  # seconds between TERM and KILL; vLLM 0.32 on a CPU needs about 2
+SHARED = b"/dev/shm/"
+# multiprocessing.shared_memory, torch's, its semaphores, NCCL's.
+LIBRARIES = (b"psm_", b"torch_", b"sem.mp-", b"nccl-")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -102,13 +105,56 @@ def signal_all(pids: Iterable[int], signum: int) -> None:
             continue
 
 
+def shared(pids: Iterable[int]) -> dict[str, int]:
+    """Files of shared memory that these processes map and that bear a name of a library's, not of a
+    person's: path → inode."""
+    found = {}
+    for pid in pids:
+        try:
+            with open(f"/proc/{pid}/maps", "rb") as file:  # noqa: PTH123
+                lines = [line for line in file if SHARED in line]
+        except OSError:
+            continue
+        for line in lines:
+            *_, inode, path = line.rstrip(b"\n").split(None, 5)
+            name = path.rpartition(b"/")
+            if name[0] + b"/" == SHARED and name[2].startswith(LIBRARIES):
+                found[os.fsdecode(path)] = int(inode)
+    return found
+
+
+def remove_shared(left: Mapping[str, int]) -> None:
+    """Remove what is left of such files of ended processes: nobody else can, until it is full. One
+    that a living process maps stays."""
+    left = {path: inode for path, inode in left.items() if _is(path, inode)}
+    if left:
+        pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
+        used = shared(pids)
+        for path in left.keys() - used.keys():
+            try:
+                os.unlink(path)  # noqa: PTH108
+            except OSError:
+                continue
+
+
+def _is(path: str, inode: int) -> bool:
+    try:
+        facts = os.lstat(path)
+    except OSError:
+        return False
+    return (facts.st_ino, facts.st_uid) == (inode, os.geteuid())
+
+
 def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, int]:
     """End every descendant of this process: TERM, grace in seconds, KILL until none is left.
 
     hurry() true ends the grace. Returns what reap() did. A process in an uninterruptible wait
-    (a GPU driver) cannot be killed: this waits for it, since its GPU is not free before.
+    (a GPU driver) cannot be killed: this waits for it, since its GPU is not free before. Shared
+    memory that killed processes leave is removed.
     """
     ended: dict[int, int] = {}
+    files: dict[str, int] = {}
+    looked: set[int] = set()
     asked: set[int] = set()
     deadline = time.monotonic() + grace
     pause = 0.01
@@ -117,7 +163,10 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
         alive = descendants(os.getpid())
         if not alive:
             ended.update(reap())
+            remove_shared(files)
             return ended
+        files.update(shared(alive - looked))
+        looked |= alive
         if time.monotonic() >= deadline or hurry():
             signal_all(alive, signal.SIGKILL)
         else:

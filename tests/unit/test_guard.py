@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import signal
 import subprocess
@@ -149,3 +150,36 @@ def test_the_guardian_starts_quickly() -> None:
             guardian.start("a", ["true"], os.environ)
             spans.append(time.monotonic() - begun)
     assert min(spans) < 0.3
+
+
+# Maps files of shared memory, and does not heed TERM.
+MAPS = """
+import mmap, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+held = []
+for name in sys.argv[1:]:
+    with open(name, "wb+") as file:
+        file.truncate(4096)
+        held.append(mmap.mmap(file.fileno(), 4096))
+print("mapped", flush=True)
+time.sleep(100)
+"""
+
+
+@pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no shared memory")  # noqa: S108
+def test_shared_memory_of_killed_processes_is_removed() -> None:
+    """That of living ones, and what a person may have put there, is not."""
+    mark = f"{os.getpid()}-{time.monotonic_ns()}"
+    kinds = ("psm_", "torch_", "nccl-", "psm_used-", "weights-")
+    files = [Path("/dev/shm", f"{kind}{mark}") for kind in kinds]  # noqa: S108
+    try:
+        with guard.Guard() as guardian:
+            words = [sys.executable, "-S", "-c", MAPS, *map(str, files)]
+            pid = guardian.start("maps", words, os.environ, os.devnull)
+            until(lambda: str(files[-1]) in Path(f"/proc/{pid}/maps").read_text())
+            with files[3].open("rb+") as file, mmap.mmap(file.fileno(), 0):
+                guardian.finish(0.2)
+        assert [path.exists() for path in files] == [False, False, False, True, True]
+    finally:
+        for path in files:
+            path.unlink(missing_ok=True)
