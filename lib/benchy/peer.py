@@ -18,6 +18,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import functools
 import ipaddress
 import os
@@ -41,6 +42,12 @@ SENDING = ("send", "sendall", "sendmsg", "sendto")
 class Unproved(ConnectionError):
     """The other end of a connection is not proved to be ours. Nothing was sent."""
 
+    def __init__(self, what: str) -> None:
+        super().__init__(errno.ECONNREFUSED, what)  # aiohttp tells an error by these two
+
+    def __str__(self) -> str:
+        return str(self.strerror)
+
 
 class Stranger(Unproved):
     """Somebody else's process is at the other end."""
@@ -56,7 +63,7 @@ class Ours:
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
         self.pids = pids
         self.last: tuple[int, bytes] | None = None  # pid and start of the one that was found last
-        self.closed: set[int] = set()  # pids whose files we may not see
+        self.closed: set[int] = set()  # pids whose files we might not see at the last look
 
     def hold(self, inodes: Collection[bytes]) -> bool:
         """Does one of them hold one of these sockets?"""
@@ -64,6 +71,7 @@ class Ours:
         # Once a descendant, always one; the pid may be another process's by now.
         if self.last and _begun(self.last[0]) == self.last[1] and self._has(self.last[0], wanted):
             return True
+        self.closed.clear()
         for pid in self.pids():
             if self._has(pid, wanted):
                 self.last = (pid, _begun(pid))

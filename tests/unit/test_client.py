@@ -21,6 +21,7 @@ import pytest
 from benchy import client, guard, harness_wrapper, job, output, peer, server
 from benchy import eval as evaluation
 from benchy.errors import Failure
+from benchy.progress import Step
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -194,6 +195,41 @@ def test_both_families_and_mapped_addresses(tables: bool, monkeypatch: pytest.Mo
 
 def inode(sock: socket.socket) -> int:
     return os.fstat(sock.fileno()).st_ino
+
+
+@pytest.mark.parametrize("status", [302, 429, 500, 503])
+def test_a_server_that_never_is_well(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server.Endpoint, "ask", lambda *_, **__: (status, None))
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+        with pytest.raises(Failure, match="no answer within startup_timeout"):
+            one.wait_ready(0.3, Step("TEST", "one"))
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (peer.Stranger("port 1 is answered by a process of uid 7"), "on port 1 listens"),
+        (peer.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
+    ],
+)
+def test_a_start_ends_where_another_answers(
+    error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At once; on another port where it was a stranger."""
+
+    def ask(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(server.Endpoint, "ask", ask)
+    with guard.Guard() as guardian:
+        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
+        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+        for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
+            with pytest.raises(Failure, match=words) as failure:
+                call()  # type: ignore[operator]
+            assert isinstance(failure.value, server.Stolen) is isinstance(error, peer.Stranger)
 
 
 # --- what an engine says of itself -----------------------------------------------------------
