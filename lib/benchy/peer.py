@@ -206,6 +206,8 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
             raise ConnectionResetError(f"port {there[1]} closed the connection at once")
         now = time.monotonic()
         if not found:
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != int(ESTABLISHED):
+                raise ConnectionResetError(f"port {there[1]} closed the connection at once")
             missing += 1
             if missing >= MISSES:
                 raise _missing(here, there)
@@ -227,13 +229,9 @@ def _stranger(there: tuple[str, int], uid: int, ours: Ours) -> Unproved:
     return Stranger(what)
 
 
-def _missing(here: tuple[str, int], there: tuple[str, int]) -> Exception:
-    if entry(here, there):
-        return ConnectionResetError(f"port {there[1]} closed the connection at once")
-    return Unseen(
-        f"{TABLES[4]} does not show this process's own connections; it is of another network "
-        "namespace, or hidden"
-    )
+def _missing(here: tuple[str, int], there: tuple[str, int]) -> Unseen:
+    what = "the other end of a" if entry(here, there) else "this process's own"
+    return Unseen(f"the kernel does not show {what} connection: another network namespace?")
 
 
 def prove(sock: socket.socket, ours: Ours, seconds: float | None = None) -> None:

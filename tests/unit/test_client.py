@@ -146,6 +146,20 @@ def test_a_listener_that_accepts_nothing() -> None:
         assert time.monotonic() - begun < 5
 
 
+@pytest.mark.parametrize("tables", [False, True], ids=["asked", "read"])
+def test_a_listener_that_goes_before_it_accepts(
+    tables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody is there yet, as before."""
+    if tables:
+        monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
+    listener = socket.create_server(("127.0.0.1", 0))
+    port = listener.getsockname()[1]
+    threading.Timer(0.3, listener.close).start()
+    with pytest.raises(ConnectionResetError):
+        asker(port).ask("/health", timeout=9)
+
+
 def test_a_socket_that_meets_itself_is_nobody() -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
