@@ -200,7 +200,7 @@ def _settings(
     name, revision = harness.tokenizer(spec, endpoint)
     fields = request_fields(server)
     return {
-        **harness.settings(spec, facts, fields),
+        **harness.settings(spec, facts, fields, ("", 0), 0),  # no server: nothing is sent
         "preview": str(out),
         "tokenizer": {
             "name": name,
