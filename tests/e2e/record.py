@@ -66,7 +66,9 @@ def main(argv: list[str]) -> int:
         cache, settings = inside / "cache", inside / "settings.json"
         cache.mkdir()
         fields = preview.request_fields(server)
-        settings.write_text(json.dumps(harness.settings(spec, inside / "facts.jsonl", fields)))
+        place = ("127.0.0.1", listening.server_port)  # of this process, a child of our parent
+        asked = harness.settings(spec, inside / "facts.jsonl", fields, place, os.getppid())
+        settings.write_text(json.dumps(asked))
         command = harness.command(spec, how, endpoint, inside / "output", cache, settings)
         env = harness.environment(spec, how, server, cache, os.environ)
         done = subprocess.run(command, env=env, stdout=sys.stderr, timeout=300)

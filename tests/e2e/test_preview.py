@@ -173,7 +173,8 @@ def test_the_tasks_of_the_harness_and_ours(tree: Path) -> None:
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     rows = {row["name"]: row for row in told["harness"][0]["rows"]}
-    assert rows["xnli_es"]["dataset"] == "facebook/xnli:es" and not told["own"]
+    assert rows["xnli_es"]["dataset"] == "facebook/xnli:es"
+    assert [each["name"] for each in told["own"]] == ["spanish"]  # which asks it
     own = {one["name"]: one for one in json.loads(make(tree, "tasks", "FORMAT=json").stdout)["own"]}
     assert own["smoke"]["count"] == 6 and own["spanish"]["shots"] == [0, 5]
     whole = make(tree, "tasks").stdout  # from what is kept
