@@ -25,7 +25,9 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-from benchy import errors, linkmode, pipconf
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
+
+from benchy import errors, linkmode, ownindex, pipconf, uvconf
 from benchy.errors import Failure
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -58,9 +60,9 @@ def install_uv() -> str:
     print("  UV      installing uv into .uv", file=sys.stderr, flush=True)
     aside = ROOT / ".uv.new"
     shutil.rmtree(aside, ignore_errors=True)
-    pip = [sys.executable, "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     sources = pipconf.pip_variables(os.environ)
-    asked = subprocess.run([*pip[:3], "--version"], env=sources, capture_output=True)
+    asked = subprocess.run([*pip[:4], "--version"], env=sources, capture_output=True)
     has_pip = not asked.returncode
     if has_pip:
         done = subprocess.run(
@@ -87,7 +89,7 @@ def download_uv(target: Path) -> None:
     The index is the one of pip's settings, asked in its JSON form (PEP 691). For a Python without
     pip and ensurepip, as Debian ships it.
     """
-    index = pipconf.uv_variables(dict(os.environ)).get("UV_DEFAULT_INDEX") or default_index()
+    index = uvconf.variables(os.environ).get("UV_DEFAULT_INDEX") or default_index()
     url = index.rstrip("/") + "/uv/"
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
     request = urllib.request.Request(url, headers=accept)  # noqa: S310
@@ -137,24 +139,19 @@ def default_index() -> str:
 
 
 def uv_run(uv: str, *args: str) -> None:
-    given = dict(os.environ)
-    env = {**given, **pipconf.uv_variables(given), **linkmode.forced(given)}
-    # The lock has every version and hash already: a cutoff or a constraint of the machine could
-    # only hide them. And the project is this one, wherever the person's own work is.
-    for name in (
-        *("UV_EXCLUDE_NEWER", "UV_CONSTRAINT", "UV_OVERRIDE", "UV_BUILD_CONSTRAINT"),
-        *("UV_PROJECT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY"),
-    ):
-        env.pop(name, None)
+    env = {**uvconf.variables(os.environ), **linkmode.forced(os.environ)}
+    # The lock has every version and hash already: a cutoff of the machine could only hide them.
+    env.pop("UV_EXCLUDE_NEWER", None)
     more = pipconf.uv_arguments(os.environ) if args[0] == "pip" else []
-    done = subprocess.run(
-        [uv, *(["--offline"] if pipconf.offline() else []), *args, *more],
-        cwd=ROOT,
-        env=env,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    with ownindex.project((), env) as (_, settled):
+        done = subprocess.run(
+            [uv, *(["--offline"] if pipconf.offline() else []), *args, *more],
+            cwd=ROOT,
+            env=settled,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
     if done.returncode:
         raise Failure(
             f"uv {args[0]} {args[1] if len(args) > 1 else ''} failed",
@@ -168,7 +165,7 @@ def make_venv(uv: str, group: str | None) -> None:
     python = venv / "bin" / "python"
     works = (
         python.exists()
-        and not subprocess.run([python, "-c", ""], capture_output=True).returncode
+        and not subprocess.run([python, "-I", "-c", ""], capture_output=True).returncode
         and not linkmode.broken(venv, mixed=True)
     )
     if linkmode.forced(os.environ):

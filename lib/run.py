@@ -1,5 +1,6 @@
-"""The one entry of bin/*: `python lib/run.py VERB ARG…` runs lib/benchy/<verb>.py with the root as
-its working directory. bin/<verb> are shell lines, so that -h answers before anything is installed.
+"""The one entry of bin/*: `python -I lib/run.py VERB ARG…` runs lib/benchy/<verb>.py with the root
+as its working directory. bin/<verb> are shell lines, so that -h answers before anything is
+installed.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
 
 from benchy import errors, guard, paths
 
@@ -54,11 +57,10 @@ def repaired(error: ImportError) -> int:
     done = subprocess.run([paths.ROOT / "bin" / "bootstrap"], stdout=sys.stderr)
     if done.returncode:
         return done.returncode
-    python = str(paths.ROOT / ".venv" / "bin" / "python")
+    launch = str(paths.ROOT / "lib" / "launch")
     os.environ[REPAIRED] = "1"
     os.chdir(os.environ["BENCHY_CWD"])
-    again = [python, str(paths.ROOT / "lib" / "run.py"), *sys.argv[1:]]
-    os.execv(python, again)  # noqa: S606 - the same program, anew
+    os.execv(launch, [launch, *sys.argv[1:]])  # noqa: S606 - the same program, anew
 
 
 if __name__ == "__main__":

@@ -30,6 +30,7 @@ from benchy import (
     paths,
     plan,
     uv,
+    uvconf,
 )
 from benchy.disk import existing
 from benchy.errors import NO_SUCH_RELEASE, ConfigError, Failure, colour, printable
@@ -55,6 +56,9 @@ def programs() -> Iterator[Finding]:
     yield Finding("python", OK, f"Python {version}")
     try:
         yield Finding("uv", OK, said([str(uv.find()), "--version"]).strip())
+        if kept := uvconf.kept_from_locks(os.environ):
+            what = f"kept out of locks: {', '.join(kept)}"
+            yield Finding("uv", OK, what, "a configuration asks for such things; docs/locks.md")
     except (Failure, ConfigError) as error:
         what, _, mend = str(error).partition("\n  ")
         yield Finding("uv", ERROR, what, mend)

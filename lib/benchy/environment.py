@@ -27,6 +27,7 @@ from typing import Any
 from benchy import (
     disk,
     health,
+    inherited,
     interpreters,
     lease,
     linkmode,
@@ -136,7 +137,7 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
         python = _python(said.get("python"), log)
         # Relocatable: the scripts in bin find their Python beside them, whatever the folder's name.
         making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
-        done = uv.run([*making, "--no-project", "--no-config"], log)
+        done = uv.run([*making, "--no-project"], log)
         if done.status:
             raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
         done = _install(spec, ["sync", str(lock)], aside / "bin" / "python", options(said))
@@ -230,7 +231,7 @@ def check(spec: Spec, folder: Path) -> str:
     Raises Failure with the step that failed and the package that is likely to blame.
     """
     log = resolve.log_path(spec.env)
-    environ = uv.variables()
+    environ = inherited.for_engine(uv.variables())
     # The person's own cache of models must be neither needed nor touched, nor be reported home.
     environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import board, child, hubtoken, paths, pipconf, preflight, prepare
+from benchy import board, child, hubtoken, inherited, paths, pipconf, preflight, prepare
 from benchy.errors import ConfigError, Failure, colour, say
 from benchy.progress import Step
 from benchy.signals import Signals, end_once
@@ -136,8 +136,7 @@ def note_path(model: str) -> Path:
 
 def environment(spec: prepare.Spec) -> dict[str, str]:
     """Of the hub's client: the caller's, with the model's cache and token."""
-    env = {k: v for k, v in os.environ.items() if k not in prepare.FOREIGN}
-    env = {k: v for k, v in env.items() if not k.startswith("BENCHY_")}
+    env = inherited.for_engine(os.environ)
     if spec.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
     if token := hubtoken.of(spec):

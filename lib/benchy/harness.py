@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, scratch, switches
+from benchy import inherited, paths, scratch, switches
 
 Spec = Mapping[str, Any]
 
@@ -162,19 +162,12 @@ def command(
     return out
 
 
-def clean(base: Mapping[str, str]) -> dict[str, str]:
-    """base without what is meant for benchy, its engines or Make, and without Python's own
-    settings."""
-    ours = ("BENCHY_", "OPENAI_", "MAKE", "MFLAGS", "VLLM_", "PYTHON")
-    return {k: v for k, v in base.items() if not k.startswith(ours)}
-
-
 def environment(
     spec: Spec, task: Spec, server: Spec, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
     """The harness's environment: base with the endpoint's key as OPENAI_API_KEY, which
     local-completions reads. server: the server spec (for its hf_cache)."""
-    env = clean(base)
+    env = inherited.for_harness(base)
     env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"

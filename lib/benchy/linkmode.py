@@ -6,11 +6,11 @@ files of the user and the machine. Standard library only: the bootstrap needs it
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from pathlib import Path
 
-SYMLINK = re.compile(r"""^\s*link-mode\s*=\s*["']symlink["']""", re.M)
+from benchy import uvconf
+
 SAID = (
     "uv is set to link files of its cache symbolically (link-mode symlink); they are copied, so "
     "that cleaning the cache breaks no environment"
@@ -19,28 +19,8 @@ SAID = (
 
 def forced(environ: Mapping[str, str]) -> dict[str, str]:
     """The variables that make uv copy where it is set to use symbolic links; {} where it is not."""
-    mode = environ.get("UV_LINK_MODE", "")
-    if mode:
-        return {"UV_LINK_MODE": "copy"} if mode == "symlink" else {}
-    return {"UV_LINK_MODE": "copy"} if any(map(_says_symlink, _files(environ))) else {}
-
-
-def _files(environ: Mapping[str, str]) -> list[Path]:
-    """The uv.toml files that count outside of projects, as uv's documentation lists them."""
-    if environ.get("UV_CONFIG_FILE"):
-        return [Path(environ["UV_CONFIG_FILE"])]
-    if environ.get("UV_NO_CONFIG", "0").lower() not in ("", "0", "false", "no"):
-        return []
-    home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME", "/"), ".config")
-    system = [*filter(None, environ.get("XDG_CONFIG_DIRS", "/etc/xdg").split(":")), "/etc"]
-    return [Path(folder, "uv", "uv.toml") for folder in (home, *system)]
-
-
-def _says_symlink(file: Path) -> bool:
-    try:
-        return bool(SYMLINK.search(file.read_text(encoding="utf-8")))
-    except (OSError, UnicodeDecodeError):
-        return False
+    mode = environ.get("UV_LINK_MODE") or uvconf.settings(environ).get("link-mode")
+    return {"UV_LINK_MODE": "copy"} if mode == "symlink" else {}
 
 
 def broken(folder: Path, mixed: bool = False) -> list[str]:

@@ -1,9 +1,9 @@
 """Package indexes that a configuration names, before those of the machine.
 
-uv takes what may be said of a single index only from a uv.toml, so one is written for each run: a
-folder of its own, which `uv pip --project` reads beside the machine's settings. Own indexes hold
-what somebody chose to put there, mostly builds of their own: no cutoff holds for them. Most of
-them tell no upload times either, and uv would pass over every file.
+uv takes what may be said of a single index only from a uv.toml, so one is written for each run,
+with what holds of the machine's own (uvconf.py); uv reads no other. Own indexes hold what somebody
+chose to put there, mostly builds of their own: no cutoff holds for them. Most of them tell no
+upload times either, and uv would pass over every file.
 
 uv's rule for several indexes holds: the first that knows a name gives all of its releases, so that
 nobody can put a newer one of the same name elsewhere. Where pip's settings name extra indexes, of
@@ -21,6 +21,8 @@ import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
+from benchy import inherited, uvconf
+
 NAMED = re.compile(r"^([A-Za-z0-9_-]+)=(.+)$")
 # Extra indexes, which have to come after one's own: what is in a variable comes before a uv.toml.
 EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
@@ -32,25 +34,27 @@ def project(
 ) -> Iterator[tuple[Path, dict[str, str]]]:
     """(what to give uv as --project, its environment variables) while a uv command runs.
 
-    own: URLs or NAME=URL, the first is asked first; none: nothing is written. environ: the
-    variables that uv would have had.
+    own: URLs or NAME=URL, the first is asked first. environ: the variables that uv would have had;
+    those that name its configuration files are followed here. With neither own indexes nor
+    settings nothing is written. Raises UsageError.
     """
-    settled = dict(environ)
-    if not own:
-        yield Path("/"), settled
+    settled = {name: value for name, value in environ.items() if name not in inherited.UV_FILES}
+    said = uvconf.of_a_file(environ)
+    if not own and not said:
+        yield Path("/"), settled | {"UV_NO_CONFIG": "1"}
         return
-    machine = [word for name in EXTRA for word in settled.pop(name, "").split()]
-    settled["UV_PREVIEW_FEATURES"] = ",".join(
-        filter(None, [environ.get("UV_PREVIEW_FEATURES"), "index-exclude-newer"])
-    )
-    if machine and "UV_INDEX_STRATEGY" not in os.environ:
-        settled["UV_INDEX_STRATEGY"] = "unsafe-first-match"
-    tables = [*(_table(word, own=True) for word in own), *(_table(word) for word in machine)]
+    tables: list[str] = []
+    if own:
+        machine = [word for name in EXTRA for word in settled.pop(name, "").split()]
+        settled["UV_PREVIEW_FEATURES"] = "index-exclude-newer"
+        if machine and "UV_INDEX_STRATEGY" not in os.environ:
+            settled["UV_INDEX_STRATEGY"] = "unsafe-first-match"
+        tables = [*(_table(word, own=True) for word in own), *(_table(word) for word in machine)]
     with tempfile.TemporaryDirectory(prefix="benchy-index-") as folder:
         path = Path(folder) / "uv.toml"
         path.touch(mode=0o600)  # the machine's indexes may carry passwords
-        path.write_text("\n".join(tables), encoding="utf-8")
-        yield Path(folder), settled
+        path.write_text(uvconf.written(said, tables), encoding="utf-8")
+        yield Path(folder), settled | {"UV_CONFIG_FILE": str(path)}
 
 
 def _table(word: str, own: bool = False) -> str:

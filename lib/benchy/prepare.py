@@ -14,15 +14,22 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import engine, gpu, health, hubtoken, names, optionfiles, options, paths, scratch
+from benchy import (
+    engine,
+    gpu,
+    health,
+    hubtoken,
+    inherited,
+    names,
+    optionfiles,
+    options,
+    paths,
+    scratch,
+)
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
 
 Spec = dict[str, Any]
-# benchy's own Python, make and the caller's virtual environment must not reach into the engine's.
-FOREIGN = ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "MAKEFLAGS", "MFLAGS", "MAKELEVEL")
-# Variables of the caller that can change how an engine answers: noted in server.json.
-NOTED = ("VLLM_", "CUDA_", "TORCH_", "TORCHINDUCTOR_", "NCCL_", "OMP_", "HF_", "TRANSFORMERS_")
 
 
 @dataclass(frozen=True)
@@ -132,7 +139,9 @@ def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
         return str(spec["name"])
     if spec.get("make") == "tiny" and not Path(path, "config.json").exists():
         tiny = str(Path(__file__).with_name("tiny.py"))
-        if run_quietly(signals, "tiny.py", [place.python, "-I", tiny, path], os.environ):
+        if run_quietly(
+            signals, "tiny.py", [place.python, "-I", tiny, path], inherited.for_engine(os.environ)
+        ):
             raise Failure(f"{spec['model']}: {path} could not be made")
     if not Path(path).is_dir():
         source = spec["source"]
@@ -144,8 +153,7 @@ def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
 
 def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     """The engine's environment variables. devices: what it may use; [] for a CPU."""
-    env = {name: value for name, value in os.environ.items() if name not in FOREIGN}
-    env = {name: value for name, value in env.items() if not name.startswith("BENCHY_")}
+    env = inherited.for_engine(os.environ)
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
     if spec.get("nodes"):
         from benchy import nodes  # noqa: PLC0415
@@ -181,7 +189,7 @@ def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
     return {
         name: value
         for name, value in sorted(env.items())
-        if (name in own or name.startswith(NOTED)) and not names.secret(name)
+        if (name in own or inherited.noted(name)) and not names.secret(name)
     }
 
 
@@ -233,6 +241,9 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     if served_here:
         scratch.bring(signals)
         place = Place(place.name, scratch.folder(place.name))
+        if kept := list(inherited.kept_from_engine(os.environ)):
+            theirs = f"{', '.join(kept)} of the environment {'do' if len(kept) > 1 else 'does'}"
+            say("NOTE", f"{model}: {theirs} not reach the engine; engine_env in its config does")
     arguments = engine_arguments(spec, place, tell=served_here)
     optionfiles.refuse_changed(spec)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import board, health, leaderboard, modelpage, page, paths, switches
+from benchy import board, health, inherited, leaderboard, modelpage, page, paths, switches
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 from benchy.signals import end_once
@@ -123,7 +123,7 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: 
 def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
     """Status and lines of the upload. On a terminal the client's own bars are seen while it works,
     else they are left out; how many files are there is told as it goes on."""
-    env = {k: v for k, v in os.environ.items() if not k.startswith(("BENCHY_", "PYTHON"))}
+    env = inherited.for_engine(os.environ)
     env |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
     seen = sys.stderr.isatty()
     if not seen:

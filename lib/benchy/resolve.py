@@ -14,14 +14,14 @@ import platform
 import re
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchy import interpreters, lockfile, names, paths, pins, pipconf, release, uv
+from benchy import interpreters, lockfile, names, paths, pins, pipconf, release, uv, uvconf
 from benchy.errors import Failure, UsageError, say
 
 FORMAT = 1  # raised when the same inputs are resolved in another way
@@ -133,7 +133,8 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
     text = None if fresh else _shared(spec)
     if text is None:
-        if not fresh and lockfile.header(path).get("inputs") == spec.inputs:
+        said = lockfile.header(path)
+        if not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
             return False
         text = _export(spec) if spec.kind == "main" else _resolve(spec)
     if fresh and lockfile.header(shared).get("platform") == PLATFORM:
@@ -165,9 +166,13 @@ def _shared(spec: Spec) -> str | None:
         if path.exists():
             say("WARNING", f"{path} is no lock that benchy made: it is passed over")
         return None
-    if said.get("inputs") == spec.inputs and said.get("platform") == PLATFORM:
+    same = said.get("inputs") == spec.inputs and said.get("platform") == PLATFORM
+    late = said.get("machine_cutoff") != machine_cutoff() and holding(said.get("cutoff"))
+    if same and not late:
         return path.read_text(encoding="utf-8")
-    if said.get("platform") != PLATFORM:
+    if same:
+        why = f"may hold files that are younger than this machine's cutoff, {late}: passed over"
+    elif said.get("platform") != PLATFORM:
         why = f"is for {said.get('platform')}, not {PLATFORM}: passed over"
     else:
         why = f"was made from another configuration; bin/venv lock --fresh {spec.env} renews it"
@@ -231,6 +236,9 @@ def _export(spec: Spec) -> str:
 def _resolve(spec: Spec) -> str:
     """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
     log, refusals = log_path(spec.env), list[tuple[str, uv.Done]]()
+    if kept := uvconf.kept_from_locks(os.environ):
+        what = ", ".join(kept)
+        say("NOTE", f"{spec.env}: kept out of the lock: {what}; a configuration can ask for it")
     binary = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
     tried, looked = 0, False
     young, would = list[pins.Pin](), ""
@@ -268,6 +276,8 @@ def _resolve(spec: Spec) -> str:
             }
             if exceptions:
                 said["exceptions"] = dict(exceptions)
+            if spec.kind != "main" and (machine := holding(cutoff)):
+                said["machine_cutoff"] = machine
             _tell_yanked(spec, done)
             return _text(spec, done.stdout, **said, released=day)
         if done.status != uv.UNSOLVED:
@@ -409,6 +419,24 @@ def _exempt() -> list[str]:
 
 def until(cutoff: str | None) -> list[str]:
     """The cutoff as uv's option, the machine's own being obeyed."""
-    machine = uv.variables().get("UV_EXCLUDE_NEWER")
-    use = release.earlier(cutoff, machine, datetime.now(timezone.utc))
+    use = release.earlier(cutoff, machine_cutoff(), datetime.now(timezone.utc))
     return ["--exclude-newer", use] if use else []
+
+
+def machine_cutoff() -> str | None:
+    """The cutoff that the machine's settings name: UV_EXCLUDE_NEWER, uv.toml's, pip's."""
+    return uv.variables().get("UV_EXCLUDE_NEWER") or None
+
+
+def holding(cutoff: str | None) -> str | None:
+    """The machine's cutoff, as it is written there, if it is earlier than a lock's own."""
+    machine = machine_cutoff()
+    use = release.earlier(cutoff, machine, datetime.now(timezone.utc))
+    return machine if use != cutoff else None
+
+
+def _same_machine(said: Mapping[str, Any]) -> bool:
+    """Whether a lock with this header was made with the machine's cutoff of now. One that was
+    "7 days" and holds no longer makes no lock old."""
+    then, now = said.get("machine_cutoff"), machine_cutoff()
+    return then == now if then else not holding(said.get("cutoff"))

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import content, envspec, harness, health, house, paths, plan, provenance
+from benchy import content, envspec, health, house, inherited, paths, plan, provenance
 from benchy.errors import Failure, say
 from benchy.planned import Spec
 
@@ -105,7 +105,7 @@ def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, An
     path = FOLDER / (content.digest([_made_by(env), files, folder])[:32] + ".json")
     python = str((paths.env_dir(env) / "bin" / "python").absolute())
     command = [python, str(SCRIPT), *([folder] if folder else [])]
-    base = harness.clean(os.environ)
+    base = inherited.for_harness(os.environ)
     done = subprocess.run(command, env=base, capture_output=True, text=True, timeout=SECONDS)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:

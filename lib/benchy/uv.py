@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import linkmode, ownindex, pipconf, progress
+from benchy import linkmode, ownindex, pipconf, progress, uvconf
 from benchy.errors import Failure, UsageError
 from benchy.paths import ROOT
 
@@ -99,22 +99,17 @@ offline = pipconf.offline
 
 
 def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True) -> dict[str, str]:
-    """The whole environment for uv: this one's, with the machine's pip settings added.
+    """The whole environment for uv: of this one what may reach it (inherited.py), with the
+    machine's pip settings where its uv settings say nothing; ownindex.project hands it their files.
 
     local_torch: False passes over folders of wheels with a torch such as 2.13.0+cpu. It satisfies
     torch==2.13.0 and is preferred to it, so a CUDA build of vLLM would get a torch without CUDA.
     """
-    out = {**environ, **pipconf.uv_variables(environ), **linkmode.forced(environ)}
+    out = uvconf.variables(environ) | linkmode.forced(environ)
     if not local_torch and out.get("UV_FIND_LINKS"):
         links = out["UV_FIND_LINKS"].split(",")
         links = [link for link in links if not any(Path(link).glob("torch-*+*.whl"))]
         out["UV_FIND_LINKS"] = ",".join(links)
-    # An active environment must not be taken for the one to build, nor its modules be seen.
-    for name in (
-        *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", "UV_PROJECT_ENVIRONMENT", "UV"),
-        *("UV_PROJECT", "UV_WORKING_DIR", "UV_WORKING_DIRECTORY"),
-    ):
-        out.pop(name, None)
     # uv finds interpreters on the PATH only, and pyenv's shims stand for one release at a time.
     pyenv = Path(out.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     folders = [out.get("PATH", ""), *(str(path) for path in sorted(pyenv.glob("*/bin")))]

@@ -106,6 +106,48 @@ def test_the_release_s_day_is_asked_for_once(index: Index, monkeypatch: pytest.M
     assert lockfile.header(paths.lock(ENV))["cutoff"] == "2025-03-18T01:00:00Z"
 
 
+def test_a_cutoff_of_the_machine_s_is_part_of_the_lock(
+    index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """One that is earlier than the lock's own: the lock says so, and is made anew without it."""
+    index.add("dep", "9.0.0", "2025-12-01T00:00:00Z")
+    wishes: dict[str, Any] = {"cutoff": "2026-01-01", "requirements": ["pkg==1.0.0", "dep"]}
+    environment.ensure_lock(spec(**wishes))
+    assert "dep==9.0.0" in text() and "machine_cutoff" not in text()
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2026-06-01")
+    assert not environment.ensure_lock(spec(**wishes)), "a later one changes nothing"
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2025-11-01")
+    assert environment.ensure_lock(spec(**wishes))
+    assert "dep==9.0.0" not in text()
+    assert lockfile.header(paths.lock(ENV))["machine_cutoff"] == "2025-11-01"
+    assert not environment.ensure_lock(spec(**wishes))
+    shared = paths.shared_lock(ENV)
+    shared.parent.mkdir(parents=True, exist_ok=True)
+    monkeypatch.delenv("UV_EXCLUDE_NEWER")
+    assert environment.ensure_lock(spec(**wishes))
+    shared.write_text(text())
+    monkeypatch.setenv("UV_EXCLUDE_NEWER", "2025-11-01")
+    assert environment.ensure_lock(spec(**wishes)), "nobody's lock gets round it"
+    assert "younger than this machine's cutoff" in capsys.readouterr().err
+    assert "dep==9.0.0" not in text()
+
+
+def test_what_would_choose_other_packages_is_told(
+    index: Index,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    environment.ensure_lock(spec())
+    before = text()
+    assert "kept out" not in capsys.readouterr().err
+    (tmp_path / "c.txt").write_text("dep<1\n")
+    monkeypatch.setenv("UV_CONSTRAINT", str(tmp_path / "c.txt"))
+    environment.ensure_lock(spec(), fresh=True)
+    assert text() == before
+    assert "kept out of the lock: UV_CONSTRAINT;" in capsys.readouterr().err
+
+
 def test_another_release_is_asked_for(index: Index) -> None:
     environment.ensure_lock(spec())
     index.add("pkg", "2.0.0", "2026-01-01T00:00:00Z")

@@ -297,6 +297,7 @@ def test_an_own_index_s_release_needs_a_day(own: Index) -> None:
 def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV_INDEX_STRATEGY", raising=False)
     machine = {
+        "XDG_CONFIG_HOME": "/nonesuch",
         "UV_INDEX": "corp=https://u:p@corp/simple more",
         "UV_EXTRA_INDEX_URL": "https://extra/simple",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
@@ -316,7 +317,7 @@ def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
     with ownindex.project(["https://own/simple"], dict(machine)) as (_, environ):
         assert environ["UV_INDEX_STRATEGY"] == "unsafe-best-match", "a person's own word holds"
     with ownindex.project([], machine) as (folder, environ):
-        assert (str(folder), environ) == ("/", machine)
+        assert (str(folder), environ) == ("/", machine | {"UV_NO_CONFIG": "1"})
 
 
 # --- Pythons
