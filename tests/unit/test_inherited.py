@@ -332,3 +332,12 @@ def test_the_environment_of_a_virtual_environment_has_no_user_site(tmp_path: Pat
         [tmp_path / "env/bin/python", "-c", code], env=environ, capture_output=True, check=True
     )
     assert json.loads(asked.stdout) == [False, 0]
+
+
+def test_benchy_s_python_knows_itself() -> None:
+    """PYTHONEXECUTABLE changes sys.executable under -I, too."""
+    begins = (ROOT / "lib/launch").read_text().partition("\nhere=")[0]
+    script = f"{begins}\n{sys.executable} -I -c 'import sys; print(sys.executable)'"
+    environ = {**os.environ, "PYTHONEXECUTABLE": NONESUCH}
+    done = subprocess.run(["bash", "-c", script], env=environ, capture_output=True, text=True)
+    assert done.stdout.strip() == sys.executable
