@@ -70,8 +70,10 @@ def _changed(record: Path) -> Iterator[str]:
     with record.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
     for name, recorded, size in rows:
-        if name.endswith(".pyc"):
-            continue  # numpy 2.4's wheel brings some, and compiling writes over them
+        # numpy 2.4's wheel brings byte code, and compiling writes over it; machines add their own
+        # certificates to certifi's bundle.
+        if name.endswith((".pyc", ".pem")):
+            continue
         path = site / name
         try:
             there = path.stat().st_size

@@ -95,10 +95,12 @@ def create(spec: Spec, anew: bool = False) -> bool:
                 return False
             with usage.unused(spec.env) as free:
                 if free:
-                    if health.stamp(spec.env) and (why := health.flaw(spec.env)):
+                    why = health.flaw(spec.env)
+                    if health.stamp(spec.env) and why:
                         say("BROKEN", f"{spec.env}: {why}")
                     with slot(spec.env):
-                        (_fill if spec.kind == "main" else _build)(spec, stage)
+                        build = _fill if spec.kind == "main" else _build
+                        build(spec, stage, why.startswith(health.EDITED))
                     paths.failed(spec.env).unlink(missing_ok=True)
                     return True
         usage.wait_unused(spec.env)
@@ -125,8 +127,9 @@ def slot(env: str) -> Iterator[None]:
         held.release()
 
 
-def _build(spec: Spec, stage: Callable[[str], None]) -> None:
-    """A new environment, beside the old one until it is whole."""
+def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
+    """A new environment, beside the old one until it is whole. edited: files of the old one were
+    changed, perhaps those of uv's cache with them."""
     start = time.monotonic()
     log, env, lock = resolve.log_path(spec.env), spec.env, paths.lock(spec.env)
     said = lockfile.header(lock)
@@ -146,6 +149,8 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
             raise uv.failure(done, f"{env} cannot be installed", log, mend)
         installed = time.monotonic() - start
         stage("check")
+        if edited:
+            _check_files(spec, aside)
         version = check(spec, aside)
         checked = time.monotonic() - start - installed
         shutil.copyfile(lock, aside / "lock")
@@ -158,8 +163,22 @@ def _build(spec: Spec, stage: Callable[[str], None]) -> None:
     _write_stamp(spec, version, start, checked)
 
 
-def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
-    """The main environment: .venv holds benchy's own packages already, so it is filled in place."""
+def _check_files(spec: Spec, folder: Path) -> None:
+    """Raises Failure if a fresh environment has files that its wheels did not bring."""
+    from benchy import audit  # noqa: PLC0415 - builds on this module
+
+    if files := audit.against_records(folder):
+        names = " ".join(sorted({name.partition("-")[0] for name in files}))
+        raise Failure(
+            f"{spec.env}: uv's cache holds changed files: {audit.named(files)}",
+            f"{uv.word()} cache clean {names}   has them fetched anew",
+            resolve.log_path(spec.env),
+        )
+
+
+def _fill(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
+    """The main environment: .venv holds benchy's own packages already, so it is filled in place.
+    edited: see _build."""
     start = time.monotonic()
     log, lock, folder = resolve.log_path(spec.env), paths.lock(spec.env), paths.env_dir(spec.env)
     python = folder / "bin" / "python"
@@ -167,11 +186,14 @@ def _fill(spec: Spec, stage: Callable[[str], None]) -> None:
         raise Failure(f"there is no {folder}", "make bootstrap", log)
     paths.stamp(spec.env).unlink(missing_ok=True)
     (folder / ".broken").unlink(missing_ok=True)
-    done = _install(spec, ["install", "-r", str(lock)], python, ["--require-hashes"])
+    verb = ["install", "-r", str(lock), *(["--reinstall"] if edited else [])]
+    done = _install(spec, verb, python, ["--require-hashes"])
     if done.status:
         raise uv.failure(done, "the main environment cannot be installed", log)
     installed = time.monotonic()
     stage("check")
+    if edited:
+        _check_files(spec, folder)
     version = check(spec, folder)
     checked = time.monotonic() - installed
     shutil.copyfile(lock, folder / "lock")

@@ -31,6 +31,7 @@ from benchy import (
     child,
     content,
     harness,
+    health,
     hubtoken,
     modelcard,
     order,
@@ -125,6 +126,7 @@ def evaluate(job: Job, step: Step) -> None:
     """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
     check_server(job)
     check_endpoint(job)
+    check_environment(job)
     hub = hubtoken.of(job.server["spec"])
     base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # for a gated tokenizer
     if wrong := _preflight(job, base):
@@ -184,6 +186,15 @@ def _cache(job: Job) -> Path | None:
 
 def _preflight(job: Job, base: Mapping[str, str]) -> list[Mistake]:
     return preflight.mistakes(job.server["spec"], job.spec, job.run, job.endpoint.commit, base)
+
+
+def check_environment(job: Job) -> None:
+    """Stop if somebody has changed the harness since its environment was built: the next make
+    builds it anew. Raises Failure."""
+    name = job.spec["task"]["harness_environment"]
+    if why := health.edited(name):
+        health.condemn(name, why)
+        raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   builds it anew")
 
 
 def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:

@@ -9,10 +9,15 @@ the stamp. Imports little: `make venvs` runs it every time.
 
 from __future__ import annotations
 
+import base64
+import calendar
 import contextlib
+import csv
+import hashlib
 import json
 import os
 import re
+import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,6 +25,7 @@ from typing import Any
 from benchy import linkmode, paths, usage
 from benchy.errors import say
 
+EDITED = "its files were changed by hand"  # how the words of `edited` begin
 SHOWN = 3  # distributions that a reason names
 
 
@@ -79,6 +85,49 @@ def flaw(env: str) -> str:
     if gone := linkmode.broken(folder, env == paths.MAIN):
         return f"its files were links into uv's cache, and are gone: {listed(gone)}"
     return ""
+
+
+def edited(env: str) -> str:
+    """Which files were changed since the environment was built, in words; "" if none was.
+
+    Of the files that its wheels name those are read that are younger than its stamp says it is, or
+    of another size: 0.3 s for 34,000 files, so this is asked before a server or a task starts. A
+    file whose age was set back by hand is not found; `bin/venv check` reads them all. Bundles of
+    certificates are not looked at: machines add their own to certifi's.
+    """
+    said, folder = stamp(env), paths.env_dir(env)
+    if not said.get("when"):
+        return ""
+    built = calendar.timegm(time.strptime(said["when"], "%Y-%m-%dT%H:%M:%SZ"))
+    found: list[str] = []
+    for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
+        site = str(record.parent.parent)
+        with record.open(encoding="utf-8", newline="") as file:
+            rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
+        for name, recorded, size in rows:
+            if name.endswith((".pyc", ".pem")):
+                continue
+            try:
+                about = os.stat(f"{site}/{name}")  # noqa: PTH116 - pathlib doubles the time
+            except OSError:
+                found.append(name)
+                continue
+            if about.st_mtime <= built and (not size or about.st_size == int(size)):
+                continue
+            if not _as_recorded(Path(site, name), recorded):
+                found.append(name)
+    return f"{EDITED}: {listed(found)}" if found else ""
+
+
+def _as_recorded(path: Path, recorded: str) -> bool:
+    method, _, expected = recorded.partition("=")
+    if method not in hashlib.algorithms_guaranteed:
+        return True
+    digest = hashlib.new(method)
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=") == expected
 
 
 def listed(words: Sequence[str]) -> str:

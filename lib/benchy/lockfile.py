@@ -19,6 +19,8 @@ from typing import Any
 HEADER = "# benchy: "
 # `name==1.0 \`, `name @ URL`, with a marker maybe; hashes follow on lines of their own.
 PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?\s*(==\s*|@\s*)(?P<what>[^\s;\\]+)")
+HASH_LINE = re.compile(r"\s+--hash=\w+:[0-9a-f]+(\s*\\)?")
+SEAL = "seal"  # of the header: a hash of everything else
 HASH = re.compile(r"--hash=(\S+)")
 
 
@@ -45,7 +47,39 @@ def text(said: Mapping[str, object], resolved: str) -> str:
     lines = [line.rstrip() for line in resolved.splitlines() if line.strip()]
     foreign = re.compile(r"\s*(#|-(?!-hash=))")
     kept = [line for line in lines if not foreign.match(line)]
-    return f"{HEADER}{json.dumps(said, sort_keys=True)}\n" + "\n".join(kept) + "\n"
+    body = "\n".join(kept) + "\n"
+    sealed = {**said, SEAL: _seal(said, body)}
+    return f"{HEADER}{json.dumps(sealed, sort_keys=True)}\n{body}"
+
+
+def _seal(said: Mapping[str, object], body: str) -> str:
+    """Hash of a lock without its seal."""
+    plain = {key: value for key, value in said.items() if key != SEAL}
+    return hashlib.sha256(f"{json.dumps(plain, sort_keys=True)}\n{body}".encode()).hexdigest()
+
+
+def flaw(path: Path) -> str:
+    """Why a lock is not what benchy made, in words; "" where it is, or where there is none.
+
+    Its seal finds what happens to files: edits, merges, half copies. It is no signature. Locks of
+    before there were seals are held against the form alone.
+    """
+    try:
+        content = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return ""
+    except (OSError, UnicodeDecodeError):
+        return "can't be read as text"
+    first, _, body = content.partition("\n")
+    said = header(path)
+    if not said or not first.startswith(HEADER):
+        return "has no header of benchy's"
+    for number, line in enumerate(body.splitlines(), 2):
+        if line.strip() and not PINNED.match(line) and not HASH_LINE.fullmatch(line):
+            return f"has something else than a package on line {number}"
+    if SEAL in said and said[SEAL] != _seal(said, body):
+        return "was changed since benchy made it"
+    return ""
 
 
 def header(path: Path) -> dict[str, Any]:
@@ -62,17 +96,18 @@ def digest(path: Path) -> str:
     """SHA-256 of what a lock installs, "" where there is none. Its header says how it came about:
     a repair that changes no package changes no digest."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines(keepends=True)
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
         return ""
+    lines = text.splitlines(keepends=True)
     installed = "".join(line for line in lines if not line.startswith(HEADER))
-    return hashlib.sha256(installed.encode()).hexdigest()
+    return hashlib.sha256(installed.encode(errors="surrogateescape")).hexdigest()
 
 
 def packages(path: Path) -> list[Package]:
     """What a lock installs, in its order; [] where there is none."""
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
     found: list[Package] = []

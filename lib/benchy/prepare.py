@@ -25,6 +25,7 @@ from benchy import (
     options,
     paths,
     scratch,
+    usage,
 )
 from benchy.errors import ConfigError, Failure, Mistake, UsageError, say
 from benchy.signals import Signals, run_quietly
@@ -84,10 +85,14 @@ def refuse_unfit(spec: Spec) -> None:
     raise Failure(f"{spec['model']} {reason}", mend)
 
 
-def ready_environment(spec: Spec, signals: Signals) -> Place:
-    """The environment that serves spec, built if it isn't there. Raises Failure."""
+def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) -> Place:
+    """The environment that serves spec, built if it isn't there. closely: look at its files, too.
+    Raises Failure."""
     name = spec["environment"]
     place = Place(name, paths.env_dir(name))
+    if closely and health.well(name) and (why := health.edited(name)):
+        with usage.held(name):
+            health.condemn(name, why)
     if not health.well(name):
         status = run_quietly(signals, "bin/venv", ["bin/venv", "create", name], os.environ)
         if status or not health.well(name):
@@ -237,7 +242,7 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     spec = read_spec(model)
     if served_here:
         refuse_unfit(spec)
-    place = ready_environment(spec, signals)
+    place = ready_environment(spec, signals, closely=served_here)
     if served_here:
         scratch.bring(signals)
         place = Place(place.name, scratch.folder(place.name))

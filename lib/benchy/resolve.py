@@ -133,8 +133,10 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
     text = None if fresh else _shared(spec)
     if text is None:
-        said = lockfile.header(path)
-        if not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
+        said, wrong = lockfile.header(path), "" if fresh else lockfile.flaw(path)
+        if wrong:
+            say("WARNING", f"{path} {wrong}: it is made anew")
+        elif not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
             return False
         text = _export(spec) if spec.kind == "main" else _resolve(spec)
     if fresh and lockfile.header(shared).get("platform") == PLATFORM:
@@ -158,13 +160,16 @@ def _shared(spec: Spec) -> str | None:
     house = pipconf.wheelhouse()
     if house:  # it has the files of its own locks
         path = house / "locks" / f"{spec.env}.lock"
-        if lockfile.header(path).get("inputs") == spec.inputs:
+        if wrong := lockfile.flaw(path):
+            say("WARNING", f"{path} {wrong}: it is passed over")
+        elif lockfile.header(path).get("inputs") == spec.inputs:
             return path.read_text(encoding="utf-8")
     path = paths.shared_lock(spec.env)
     said = lockfile.header(path)
+    if wrong := lockfile.flaw(path):
+        say("WARNING", f"{path} {wrong}: it is passed over")
+        return None
     if not said:
-        if path.exists():
-            say("WARNING", f"{path} is no lock that benchy made: it is passed over")
         return None
     same = said.get("inputs") == spec.inputs and said.get("platform") == PLATFORM
     late = said.get("machine_cutoff") != machine_cutoff() and holding(said.get("cutoff"))

@@ -561,3 +561,65 @@ def test_flags_are_plain_and_without_addresses() -> None:
     assert found["--b"]["choices"] == ["x", "y"]
     assert found["--c"]["type"] == "<lambda>"
     assert "0x" not in json.dumps(found)
+
+
+# --- files that somebody changed
+
+
+def later(file: Path, text: str, ahead: float = 5) -> None:
+    """Another file in place of it: names in uv's cache keep the old one."""
+    file.unlink()
+    file.write_text(text)
+    os.utime(file, (time.time() + ahead, time.time() + ahead))
+
+
+def module() -> Path:
+    return next(paths.env_dir(ENV).glob("lib/python3*/site-packages/standin_engine/__init__.py"))
+
+
+def test_a_file_that_was_changed_is_found_before_use() -> None:
+    assert environment.create(spec())
+    assert health.edited(ENV) == ""
+    before = module().read_text()
+    later(module(), before)
+    assert health.edited(ENV) == "", "a copy of the same is younger and no other"
+    later(module(), before + "x = 1\n")
+    assert health.well(ENV), "the list of distributions is the same"
+    why = health.edited(ENV)
+    assert why == "its files were changed by hand: standin_engine/__init__.py"
+    health.condemn(ENV, why)
+    assert not health.well(ENV)
+    assert environment.create(spec())
+    assert module().read_text() == before and health.edited(ENV) == ""
+    module().unlink()
+    assert "standin_engine/__init__.py" in health.edited(ENV)
+
+
+def test_a_file_of_another_size_is_found_whatever_its_age() -> None:
+    assert environment.create(spec())
+    later(module(), module().read_text() + "#", ahead=-1e6)
+    assert "standin_engine/__init__.py" in health.edited(ENV)
+
+
+def test_a_change_in_uv_s_cache_is_no_new_environment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    assert environment.create(spec())
+    with module().open("a") as file:  # in place: the cache has the same file
+        file.write("x = 1\n")
+    assert module().stat().st_nlink > 1, "linked, as where the cache is on the same disk"
+    health.condemn(ENV, health.edited(ENV))
+    with pytest.raises(Failure, match="uv's cache holds changed files") as told:
+        environment.create(spec())
+    assert "cache clean standin_engine" in told.value.mend
+    assert not health.well(ENV)
+
+
+def test_certificates_of_the_machine_are_no_change() -> None:
+    assert environment.create(spec())
+    site = module().parent.parent
+    record = next(site.glob("standin_engine-*.dist-info/RECORD"))
+    record.write_text(record.read_text() + f"cacert.pem,sha256={'A' * 43},3\n")
+    (site / "cacert.pem").write_text("theirs and ours")
+    assert health.edited(ENV) == "" and not audit.against_records(paths.env_dir(ENV))

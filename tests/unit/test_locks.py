@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -188,7 +189,8 @@ def test_only_packages_and_hashes_are_kept(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text(lockfile.text({"x": 1}, UV_TELLS))
     assert "host/simple" not in path.read_text()
-    assert lockfile.header(path) == {"x": 1}
+    said = lockfile.header(path)
+    assert said.pop(lockfile.SEAL) and said == {"x": 1}
     assert lockfile.packages(path) == [
         lockfile.Package("a", "1.0", ("sha256:00", "sha256:11")),
         lockfile.Package("b", "git+https://host/b@0123456789"),
@@ -299,7 +301,7 @@ def test_what_is_no_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     path.parent.mkdir(parents=True)
     path.write_text("dep==0.1\n")
     environment.ensure_lock(spec())
-    assert f"{path} is no lock that benchy made" in capsys.readouterr().err
+    assert f"{path} has no header of benchy" in capsys.readouterr().err
     assert "dep==1.0" in text()
 
 
@@ -403,3 +405,63 @@ def test_no_index_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(Failure, match="cannot be reached") as told:
         environment.ensure_lock(spec())
     assert "network" in told.value.mend and told.value.page == 33
+
+
+# --- locks that somebody laid hands on
+
+
+OTHER = "pkg==1.0.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
+TAMPERED: list[tuple[str, Any, str]] = [
+    ("a hash", lambda lock: re.sub(r"sha256:\w", "sha256:f", lock), "was changed"),
+    ("a version", lambda lock: lock.replace("dep==1.0", "dep==0.9"), "was changed"),
+    ("a package removed", lambda lock: lock.rpartition("pkg==")[0], "was changed"),
+    ("a package added", lambda lock: lock + OTHER.replace("pkg", "evil"), "was changed"),
+    ("the header", lambda lock: lock.replace('"hashes": true', '"hashes": false'), "was changed"),
+    ("an index", lambda lock: lock + "--index-url https://evil.example\n", "something else"),
+    ("another file", lambda lock: lock + "-r /etc/passwd\n", "something else"),
+    ("no hash", lambda lock: lock + "six\n", "something else"),
+    ("a conflict", lambda lock: lock + "=======\n" + lock + ">>>>>>> other\n", "something else"),
+    ("a long line", lambda lock: lock + "# " + "x" * 10_000_000, "something else"),
+    ("nothing", lambda lock: "", "no header"),
+    ("no header", lambda lock: lock.partition("\n")[2], "no header"),
+    ("bytes", lambda lock: bytes(range(256)), "can't be read"),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [r[1:] for r in TAMPERED], ids=[r[0] for r in TAMPERED]
+)
+def test_a_lock_that_was_changed_is_made_anew(
+    change: Any, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment.ensure_lock(spec())
+    before, other = text(), change(text())
+    data = other if isinstance(other, bytes) else other.encode()
+    paths.lock(ENV).write_bytes(data)
+    assert said in lockfile.flaw(paths.lock(ENV))
+    environment.ensure_lock(spec())
+    assert text() == before
+    assert said in capsys.readouterr().err
+    shared = paths.shared_lock(ENV)
+    shared.parent.mkdir(parents=True)
+    shared.write_bytes(data)
+    environment.ensure_lock(spec())
+    assert text() == before
+    assert f"{shared} " in capsys.readouterr().err
+
+
+def test_another_way_to_end_lines_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    environment.ensure_lock(spec())
+    before = lockfile.digest(paths.lock(ENV))
+    paths.lock(ENV).write_bytes(text().replace("\n", "\r\n").encode())
+    assert not environment.ensure_lock(spec())
+    assert (lockfile.digest(paths.lock(ENV)), capsys.readouterr().err) == (before, "")
+
+
+def test_a_lock_of_before_there_were_seals_holds(capsys: pytest.CaptureFixture[str]) -> None:
+    environment.ensure_lock(spec())
+    old = re.sub(r', "seal": "\w+"', "", text())
+    assert lockfile.SEAL not in old
+    paths.lock(ENV).write_text(old)
+    assert not environment.ensure_lock(spec())
+    assert "WARNING" not in capsys.readouterr().err
