@@ -30,7 +30,7 @@ from benchy import (
 )
 from benchy import result as document
 from benchy.entries import Entry
-from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable
+from benchy.errors import ConfigError, Failure, Mistake, UsageError, printable, tell
 from benchy.paired import Verdict
 from benchy.result import Result
 
@@ -329,20 +329,17 @@ def main(argv: list[str]) -> int:
         print(json.dumps(told, indent=1, ensure_ascii=False))
         return 0
     for m in mistakes:
-        print(f"unlike: {m.file}: {m.what}", file=sys.stderr)
+        print(printable(f"unlike: {m.file}: {m.what}"), file=sys.stderr)
     for name, of_it in zip("AB", titles, strict=True):
         for title, of in of_it.items():
-            print(f"{name}  {title}" + (f": {', '.join(of)}" if len(of_it) > 1 else ""))
-    for line in marked:
-        print(printable(f"warning: {line}"))
-    for task, why in left_out.items():
-        print(printable(f"not compared: {task}: {why}"))
-    print()
-    print("\n".join(contrast.table(all_rows)))
+            tell(f"{name}  {title}" + (f": {', '.join(of)}" if len(of_it) > 1 else ""))
+    tell(*(f"warning: {line}" for line in marked))
+    tell(*(f"not compared: {task}: {why}" for task, why in left_out.items()))
+    tell("", *contrast.table(all_rows))
     words = list(contrast.notes(all_rows))
-    print("\n".join(["", *words] if words else []))
+    tell("", *words) if words else print()
     for a, b, r in found if int(args.flips) else ():
         ours, theirs = (logged(side, r.parts, r.metric) for side in (a, b))
         for line in contrast.flipped(r, ours, theirs, int(args.flips)):
-            print(line)
+            tell(line)
     return 0

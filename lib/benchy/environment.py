@@ -146,6 +146,10 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
         done = _install(spec, ["sync", str(lock)], aside / "bin" / "python", options(said))
         if done.status:
             mend = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
+            if any("Hash mismatch" in line for line in done.talk):
+                mend = (
+                    "the index, or the folder of wheels, has another file under that name: ask why"
+                )
             raise uv.failure(done, f"{env} cannot be installed", log, mend)
         installed = time.monotonic() - start
         stage("check")

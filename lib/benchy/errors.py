@@ -15,8 +15,9 @@ from dataclasses import dataclass
 
 
 def printable(text: str) -> str:
-    """What somebody wrote, as a message shows it: a line break in it makes no second line, and no
-    control character reaches a terminal."""
+    """What somebody wrote, or a program said, as a message shows it: a line break in it makes no
+    second line, and neither a control character nor one that turns the order of a line round (as
+    U+202E) reaches a terminal. All text from outside that is printed goes through here."""
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -87,11 +88,13 @@ class Failure(Exception):
         self.page = page
 
     def __str__(self) -> str:
-        out = [self.what, *(f"  | {line}" for line in self.lines)]
+        # An engine's log may hold anything; `what` may have lines of its own.
+        out = [*map(printable, self.what.splitlines())] or [""]
+        out += [f"  | {printable(line.expandtabs())}" for line in self.lines]
         if self.log:
-            out.append(f"  log: {self.log}")
+            out.append(f"  log: {printable(self.log)}")
         if self.mend:
-            out.extend(f"  {line}" for line in self.mend.splitlines())
+            out.extend(f"  {printable(line)}" for line in self.mend.splitlines())
         if self.page:
             out.append(f"  ({problem(self.page)})")
         return "\n".join(out)
@@ -122,7 +125,13 @@ def say(tag: str, text: str) -> None:
     """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
     for wipe in before_talk:
         wipe()
-    print(f"  {tag:<7} {text}", file=sys.stderr, flush=True)
+    print(f"  {tag:<7} {printable(text)}", file=sys.stderr, flush=True)
+
+
+def tell(*lines: str) -> None:
+    """Lines of data on stdout, each through `printable`."""
+    for line in lines:
+        print(printable(line))
 
 
 def _raise_later(lost: sys.UnraisableHookArgs) -> None:

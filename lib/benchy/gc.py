@@ -19,7 +19,7 @@ from pathlib import Path
 
 from benchy import inventory, paths
 from benchy.ask import agreed
-from benchy.errors import UsageError, say
+from benchy.errors import UsageError, say, tell
 from benchy.listing import human
 
 
@@ -119,7 +119,7 @@ def main(argv: list[str]) -> int:
         print("gc: everything is referred to")
         return 0
     for waste in found:
-        print(f"{human(waste.size):>8}  {waste.path}  {waste.why}")
+        tell(f"{human(waste.size):>8}  {waste.path}  {waste.why}")
     total = human(sum(waste.size for waste in found))
     if agreed(f"Remove these {len(found)} ({total})?"):
         for waste in found:

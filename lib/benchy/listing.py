@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from typing import Any
 
 from benchy import audit, environment, health, inventory, lockfile, paths, resolve
-from benchy.errors import Failure, UsageError, colour
+from benchy.errors import Failure, UsageError, colour, printable, tell
 
 COLOURS = {"ready": "32", "stale": "33", "failed": "31", "broken": "31", "orphan": "33"}
 
@@ -28,7 +28,7 @@ def show_list(as_json: bool) -> int:
         *("environment", "asked", "found", "state", "size", "alone", "python", "age"),
         *("cutoff", "repairs", "users"),
     )
-    table = [head, *(_cells(row) for row in rows)]
+    table = [head, *(tuple(map(printable, _cells(row))) for row in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(head))]
     for number, line in enumerate(table):
         cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
@@ -37,7 +37,7 @@ def show_list(as_json: bool) -> int:
         print("  ".join(cells).rstrip())
     for row in rows:
         if row.why:
-            print(f"{row.env}: {row.why}", file=sys.stderr)
+            print(printable(f"{row.env}: {row.why}"), file=sys.stderr)
     return 0
 
 
@@ -98,7 +98,7 @@ def show_info(env: str, as_json: bool) -> int:
         return 0
     for key, value in facts.items():
         for text in _lines(key, value):
-            print(f"{key:<13}{text}")
+            tell(f"{key:<13}{text}")
     return 0
 
 

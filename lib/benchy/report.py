@@ -19,7 +19,7 @@ from typing import Any
 
 from benchy import modelpage, page, paths, reported, scores, traits
 from benchy.entries import Entry, collect
-from benchy.errors import say
+from benchy.errors import printable, say
 from benchy.leaderboard import Board, Mean, chosen, whole
 from benchy.visible import visible
 
@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
         if entries:
             entries, mistakes = chosen(entries)
             entries = [replace(e, stale=str(e.path) in args.stale) for e in entries]
-            print(table(entries))
+            print(table(entries))  # its cells are printable
             for mistake in mistakes:
                 print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)
     for what in damaged:
@@ -63,7 +63,13 @@ def table(entries: Sequence[Entry]) -> str:
     """Aligned columns; numbers under numbers."""
     head = ("model", "task", "metric", "score", "result")
     rows = [
-        (e.model, e.task, e.metric, e.value, " ".join([str(e.path), *(f"({m})" for m in e.marks)]))
+        [
+            printable(text)
+            for text in (
+                *(e.model, e.task, e.metric, e.value),
+                " ".join([str(e.path), *(f"({m})" for m in e.marks)]),
+            )
+        ]
         for e in entries
     ]
     widths = [max(len(row[n]) for row in [head, *rows]) for n in range(4)]

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from benchy import board, progress
+from benchy.errors import printable
 from benchy.tally import Tally
 
 if TYPE_CHECKING:
@@ -102,4 +103,5 @@ class Screen:
         if len(lines) > room:
             lines[room - 1 :] = [f"  …       and {len(lines) - room + 1} more jobs"]
         lines.append(f"  {'':<7} {self.words()}")
-        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in lines))
+        shown_lines = (printable(line) for line in lines)
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in shown_lines))

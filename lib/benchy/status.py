@@ -214,7 +214,8 @@ def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
         rows.setdefault(cell.model, {})[cell.task] = cell
     tasks = list(dict.fromkeys(cell.task for cell in cells))
     widths = {
-        t: max(len(t), *(len(row[t].brief) for row in rows.values() if t in row)) for t in tasks
+        t: max(len(t), *(len(printable(row[t].brief)) for row in rows.values() if t in row))
+        for t in tasks
     }
     wide = max(len("model"), *map(len, rows))
     if wide + sum(2 + w for w in widths.values()) > width:
@@ -224,7 +225,7 @@ def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
     for model, row in rows.items():
         line = [f"{model:<{wide}}"]
         for t in tasks:
-            brief = f"{row[t].brief if t in row else '':>{widths[t]}}"
+            brief = f"{printable(row[t].brief) if t in row else '':>{widths[t]}}"
             line.append(painted(brief, row[t].state) if colours and t in row else brief)
         yield "  ".join(line).rstrip()
 
@@ -234,7 +235,7 @@ def narrow(rows: dict[str, dict[str, Cell]], width: int) -> Iterator[str]:
         counts = Counter(cell.state for cell in row.values())
         busy = [f"{c.task} {c.brief}" for c in row.values() if c.state == RUNNING]
         words = [f"{n} {state}" for state, n in counts.items() if state != RUNNING]
-        yield f"{model}: {', '.join([*busy, *words])}"[:width]
+        yield printable(f"{model}: {', '.join([*busy, *words])}")[:width]
 
 
 def painted(text: str, state: str) -> str:
@@ -311,7 +312,8 @@ def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
     for cell in cells:
         best[cell.model] = min(best.get(cell.model, 9), order.index(cell.state))
     sorted_cells = sorted(cells, key=lambda cell: best[cell.model])
-    wrapped = (textwrap.wrap(line, columns, subsequent_indent=" " * 9) for line in details(cells))
+    told = map(printable, details(cells))
+    wrapped = (textwrap.wrap(line, columns, subsequent_indent=" " * 9) for line in told)
     tail = [piece for pieces in wrapped for piece in pieces][-max(4, lines // 2) :]
     rows = list(table(sorted_cells, columns, colours()))
     room = lines - len(tail) - 2
@@ -330,8 +332,7 @@ def watch(status: Status) -> int:
         while True:
             size = shutil.get_terminal_size()
             lines = screenful(status.cells(), size.columns, size.lines)
-            cut = [line if "\033" in line else printable(line)[: size.columns] for line in lines]
-            print("\033[H\033[J" + "\n".join(cut), end="", flush=True)
+            print("\033[H\033[J" + "\n".join(lines), end="", flush=True)
             time.sleep(PAUSE)
     except KeyboardInterrupt:
         print()

@@ -76,7 +76,7 @@ class Summary:
 
     def lines(self) -> list[str]:
         """All but the head. What failed for one reason stands together, the reason below it."""
-        lines = []
+        lines: list[str] = []
         for (what, log), group in groupby(self.failed, key=lambda f: (f.what, f.log)):
             lines += [f"  {'FAILED':<7} {failed.target}" for failed in group]
             lines += [f"  {'':<7} {printable(what)}"] if what else []

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy import beside, board, lockfile, names, optionfiles, origin, paths
-from benchy.errors import Failure, UsageError
+from benchy.errors import Failure, UsageError, tell
 from benchy.graph import Graph, select
 from benchy.knobs import graph_for, knob
 from benchy.lockfile import Package
@@ -221,9 +221,8 @@ def main(argv: list[str]) -> int:
         if not asked(limit, model, task):
             raise unasked(target)
         found = reasons(target)
-        print(f"{target}: {'stale' if found else f'up to date, made {made(target)}'}")
-        for line in found:
-            print(f"  {line}")
+        tell(f"{target}: {'stale' if found else f'up to date, made {made(target)}'}")
+        tell(*(f"  {line}" for line in found))
         return 0
     graph = look(graph_for("eval" if single else "results"))
     targets = select(graph.read(), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
@@ -233,7 +232,7 @@ def main(argv: list[str]) -> int:
     chosen = [t for t in targets if t in stale]
     for name in chosen:
         found = reasons(Path(name))
-        print(f"{name}: {found[0] if found else 'stale'}")
+        tell(f"{name}: {found[0] if found else 'stale'}")
     if not chosen:
         print("everything is up to date")
     return 0

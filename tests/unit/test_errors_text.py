@@ -1,0 +1,33 @@
+"""What comes from outside is shown as text: no escape of it reaches a terminal."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchy import errors
+from benchy.errors import Failure, Mistake, printable, say, tell
+
+HOSTILE = "a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
+SHOWN = r"a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
+
+
+def test_what_is_printed_of_a_hostile_text(capsys: pytest.CaptureFixture[str]) -> None:
+    assert printable(HOSTILE) == SHOWN
+    say("TAG", HOSTILE)
+    tell(HOSTILE)
+    out, err = capsys.readouterr()
+    assert (out, err) == (f"{SHOWN}\n", f"  TAG     {SHOWN}\n")
+    assert str(Mistake("f", 1, "k", HOSTILE, HOSTILE)).count("\n") == 1
+
+
+def test_a_failure_with_an_engine_s_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    def fails(argv: list[str]) -> int:
+        raise Failure("one\ntwo \x1b[31m", "do \x1b]0;x\x07", "logs/x", ["\tat\t\x1b[8mhidden"])
+
+    assert errors.run(fails, []) == 1
+    said = capsys.readouterr().err
+    assert "\x1b" not in said and "\x07" not in said
+    assert said.splitlines() == [
+        r"failed: one", r"two \x1b[31m", r"  |         at      \x1b[8mhidden",
+        r"  log: logs/x", r"  do \x1b]0;x\x07",
+    ]  # fmt: skip
