@@ -164,9 +164,10 @@ def as_csv(board: Board) -> str:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, str) and value.lstrip()[:1] in ("=", "+", "-", "@"):
-        return f"'{value}"
-    return value.replace("\0", "") if isinstance(value, str) else value
+    if not isinstance(value, str):
+        return value
+    shown = printable(value)  # who looks at the file with cat is on a terminal
+    return f"'{shown}" if value.lstrip()[:1] in ("=", "+", "-", "@") else shown
 
 
 def as_markdown(board: Board) -> str:
@@ -202,8 +203,10 @@ def _in_brackets(marks: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text in a table of Markdown, where < would begin a tag."""
+    """A text in a table of Markdown, where < would begin a tag, [ a link or an image and ` code."""
+    for what, by in (("\n", " "), ("\r", " ")):
+        text = text.replace(what, by)
     text = visible(text)
-    for what, by in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("\n", " "), ("\r", " ")):
+    for what, by in (("&", "&amp;"), ("<", "&lt;"), ("|", "\\|"), ("[", "\\["), ("`", "\\`")):
         text = text.replace(what, by)
     return text

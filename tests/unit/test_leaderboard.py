@@ -224,6 +224,25 @@ def test_a_spreadsheet_runs_no_formula() -> None:
     assert row["name"] == f"'{evil}" and row["revision"] == "'+1|x" and row["value"] == "-0.5"
 
 
+def test_no_file_of_the_leaderboard_hides_what_it_says(tmp_path: Path) -> None:
+    """Escapes of a terminal, text that is turned round, and links that nobody wrote."""
+    evil = "\x1b]0;x\x07\u202eoops\u2066 [x](http://evil) `c` <script>"
+    one = entry("m", "a", -0.5)
+    engine = replace(one.result.engine, answered=evil)
+    model = replace(one.result.model, name=evil)
+    result = replace(one.result, engine=engine, model=model)
+    board = leaderboard.board([replace(one, result=result)], Settings())
+    page.put(tmp_path / "x.html", page.index(board, "now"))
+    html = (tmp_path / "x.html").read_text()
+    for text in (report.as_csv(board), report.as_markdown(board), html):
+        assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(text)
+    row = report.as_markdown(board).splitlines()[2]
+    assert "\\[x](http" in row and "\\`c\\`" in row and "&lt;script" in row
+    assert "<script>" not in row and json.loads(report.as_json(board))[0]["name"] == evil
+    page.put(tmp_path / "x.json", report.as_json(board))
+    assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
+
+
 def test_samples_of_each_kind() -> None:
     choice = {
         "doc_id": 3, "target": "1", "filter": "none", "metrics": ["acc"], "acc": 1.0,
