@@ -20,6 +20,8 @@ import pytest
 import wheels
 from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
+from benchy import lockfile
+
 
 def quiet(tree: Tree) -> None:
     """A make that finds nothing to do: no server, no harness."""
@@ -53,7 +55,9 @@ def share(tree: Tree, more: str) -> None:
     """Pull a lock that somebody else has committed."""
     lock = tree.root / "configs/locks/standin_1_0_0.lock"
     lock.parent.mkdir(exist_ok=True)
-    lock.write_text((tree.root / "venvs" / lock.name).read_text() + more)
+    here = tree.root / "venvs" / lock.name
+    body = here.read_text().partition("\n")[2]
+    lock.write_text(lockfile.text(lockfile.header(here), body + more))
 
 
 ONE, THREE = "models/one.yaml", "models/three.yaml"
