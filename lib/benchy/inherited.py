@@ -87,7 +87,7 @@ UV_FOREIGN = frozenset(
 # --- Engines.
 
 # Of vLLM's own variables those that say how a server runs here, and not what it answers. The others
-# come from a configuration (engine_env), where they are part of what a result was made from.
+# belong in a configuration (engine_env), where they are part of what a result was made from.
 _ENGINE_RUNS = re.compile(
     r"VLLM_("
     r"(LOGGING|LOG|DEBUG_LOG|TRACE|USAGE)_\w+|CONFIGURE_LOGGING|NO_USAGE_STATS|DO_NOT_TRACK"
@@ -104,7 +104,7 @@ _ENGINE_NOTED = re.compile(
     r"|TRITON|FLASHINFER|FLASH|XFORMERS|HIP|ROCR|HSA)_\w+|NVIDIA_TF32_OVERRIDE|LD_(PRELOAD|LIBRARY_PATH)"
 )
 # Make's, and this program's own.
-_OURS = re.compile(r"BENCHY_\w*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES")
+_OURS = re.compile(r"BENCHY_\w*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|VLLM_API_KEY")
 
 
 def python_free(environ: Mapping[str, str]) -> dict[str, str]:
@@ -133,15 +133,13 @@ def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
 def for_engine(environ: Mapping[str, str]) -> dict[str, str]:
     """The caller's environment as an engine gets it, before its configuration adds to it."""
     return {
-        name: value
-        for name, value in python_free(environ).items()
-        if not _OURS.fullmatch(name)
-        and (not name.startswith("VLLM_") or _ENGINE_RUNS.fullmatch(name))
+        name: value for name, value in python_free(environ).items() if not _OURS.fullmatch(name)
     }
 
 
-def kept_from_engine(environ: Mapping[str, str]) -> Iterator[str]:
-    """The caller's variables of vLLM that do not reach it, sorted. Of the key, nobody is told."""
+def unplanned(environ: Mapping[str, str]) -> Iterator[str]:
+    """The caller's variables of vLLM that can change an answer, sorted: a result has them, and no
+    change of them makes it stale. Of the key, nobody is told."""
     for name in sorted(environ):
         theirs = name.startswith("VLLM_") and not _ENGINE_RUNS.fullmatch(name)
         if theirs and environ[name] and name != "VLLM_API_KEY":

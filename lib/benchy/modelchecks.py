@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from benchy import content, health, origin, paths, preflight, prepare, provenance
+from benchy import content, health, inherited, origin, paths, preflight, prepare, provenance
 from benchy.errors import Mistake
 
 Spec = Mapping[str, Any]
@@ -93,7 +93,7 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     if not _asks(server, folder):
         return []
     if env is not None:
-        env = {name: value for name, value in env.items() if name not in prepare.FOREIGN}
+        env = inherited.for_engine(env)
     environment = server["environment"]
     python = prepare.Place(environment, paths.env_dir(environment)).python
     facts = preflight.ask(python, SCRIPT, _question(server, folder), env)

@@ -246,9 +246,10 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     if served_here:
         scratch.bring(signals)
         place = Place(place.name, scratch.folder(place.name))
-        if kept := list(inherited.kept_from_engine(os.environ)):
-            theirs = f"{', '.join(kept)} of the environment {'do' if len(kept) > 1 else 'does'}"
-            say("NOTE", f"{model}: {theirs} not reach the engine; engine_env in its config does")
+        theirs = [n for n in inherited.unplanned(os.environ) if n not in (spec["variables"] or {})]
+        if theirs:
+            what = f"{', '.join(theirs)} of your shell can change its answers"
+            say("NOTE", f"{model}: {what}; in engine_env of its config, a change makes it stale")
     arguments = engine_arguments(spec, place, tell=served_here)
     optionfiles.refuse_changed(spec)
     return Plan(spec, place, ready_model(spec, place, signals), arguments)

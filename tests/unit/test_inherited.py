@@ -270,10 +270,10 @@ def test_a_lock_is_of_the_machine_s_cutoff(
         ("HF_ALLOW_CODE_EVAL", True, True),
         ("VLLM_LOGGING_LEVEL", True, False), ("VLLM_CACHE_ROOT", True, False),
         ("VLLM_RPC_TIMEOUT", True, False), ("VLLM_CPU_OMP_THREADS_BIND", True, False),
-        ("VLLM_ATTENTION_BACKEND", False, False), ("VLLM_USE_MODELSCOPE", False, False),
-        ("VLLM_PLUGINS", False, False), ("VLLM_USE_V1", False, False),
-        ("VLLM_BATCH_INVARIANT", False, False), ("VLLM_MODEL_REDIRECT_PATH", False, False),
-        ("VLLM_OF_A_NEWER_RELEASE", False, False), ("VLLM_API_KEY", False, False),
+        ("VLLM_ATTENTION_BACKEND", True, False), ("VLLM_USE_MODELSCOPE", True, False),
+        ("VLLM_PLUGINS", True, False), ("VLLM_USE_V1", True, False),
+        ("VLLM_BATCH_INVARIANT", True, False), ("VLLM_MODEL_REDIRECT_PATH", True, False),
+        ("VLLM_OF_A_NEWER_RELEASE", True, False), ("VLLM_API_KEY", False, False),
         ("PYTHONPATH", False, False), ("PYTHONOPTIMIZE", False, False),
         ("PYTHONHASHSEED", False, False), ("PYTHONUSERBASE", False, False),
         ("VIRTUAL_ENV", False, False), ("BENCHY_KEY", False, False), ("MAKEFLAGS", False, False),
@@ -286,9 +286,9 @@ def test_what_reaches_engines_and_the_harness(name: str, engine: bool, harness: 
     assert (name in inherited.for_harness({name: "x"})) is harness
 
 
-def test_who_sets_what_an_engine_does_not_get_is_told_its_name() -> None:
+def test_variables_that_can_change_an_answer_are_told_by_name() -> None:
     environ = dict.fromkeys(("VLLM_USE_V1", "VLLM_API_KEY", "VLLM_LOGGING_LEVEL", "PATH"), "1")
-    assert list(inherited.kept_from_engine(environ)) == ["VLLM_USE_V1"]
+    assert list(inherited.unplanned(environ)) == ["VLLM_USE_V1"]
     assert not inherited.noted("PATH")
     assert inherited.noted("LD_PRELOAD") and inherited.noted("CUBLAS_WORKSPACE_CONFIG")
 
