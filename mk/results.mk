@@ -9,12 +9,15 @@ eval: $(tools)
 # With nothing to do, one question to Make answers, and no Python starts. Its status also tells
 # bin/run whether the plan is old: 1 says that results are stale by a plan that is not. A plan of the
 # future (the clock was ahead) is older than no edit: it is made again. /proc/$$ is of now.
+# A note of this host's run: it goes on now, or it was killed, and bin/run cleans up after it.
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
-	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; [[ -z "$(quick)" ]] || \
+	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; \
+	[[ -z "$(quick)" ]] || compgen -G "run/board/run/$$(</proc/sys/kernel/hostname).*" >/dev/null || \
 	if $(MAKE) -q -f mk/graph.mk look=1 all 2>/dev/null; then status=0; else status=$$?; fi; \
 	case $$status in \
-	0) echo 'results: everything is up to date'; [[ -e results/index.html ]] || bin/report ;; \
+	0) echo 'results: everything is up to date'; \
+	   [[ -e results/index.html && -e build/reported ]] || bin/report ;; \
 	*) BENCHY_PLAN=$$status exec bin/run results ;; \
 	esac
 

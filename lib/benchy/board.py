@@ -21,9 +21,10 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import paths, temporary
 
 BOARD = paths.RUN / "board"
+ticks = temporary.born
 BUILDING, FETCHING, STARTING, SERVING = "building", "fetching", "starting", "serving"
 RUNNING, FAILED = "running", "failed"
 RUN_PID = "BENCHY_BOARD"  # the variable that tells a run's commands who they work for
@@ -114,7 +115,9 @@ def put_run(
 @contextlib.contextmanager
 def run_under_way(plan: str) -> Iterator[None]:
     """While inside, this process is a run: from before it makes its plan, which nobody else makes
-    anew meanwhile."""
+    anew meanwhile. What runs that were killed have left is removed first."""
+    if forget_killed():
+        temporary.sweep_all()
     os.environ[RUN_PID] = str(os.getpid())
     put_run({}, time.time(), {}, plan)
     try:
@@ -128,19 +131,10 @@ def _own() -> Path:
 
 
 def _write(path: Path, what: Mapping[str, Any]) -> None:
-    aside = paths.aside(path)
     with contextlib.suppress(OSError):
         paths.RUN.mkdir(mode=0o700, exist_ok=True)
         path.parent.mkdir(parents=True, exist_ok=True)
-        private(aside, json.dumps(what) + "\n")
-        aside.replace(path)
-
-
-def private(path: Path, text: str) -> None:
-    """Write a file that its owner alone may read. Raises OSError."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+        temporary.write(path, json.dumps(what) + "\n", mode=0o600)
 
 
 def clear(kind: str, name: str) -> None:
@@ -167,20 +161,36 @@ def notes() -> Iterator[Note]:
 
 
 def runs() -> Iterator[RunNote]:
-    """The runs under way in this checkout."""
+    """The runs under way in this checkout. The note of one that was killed stays: the next run, and
+    `make results` with nothing to do, know by it that there is something to be cleaned up."""
     for path, said, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
             note = RunNote(**said)
             if alive(note, age):
                 yield note
-            elif note.host == host() or age > KEPT:
+            elif note.host != host() and age > KEPT:
                 path.unlink(missing_ok=True)
+
+
+def forget_killed() -> bool:
+    """Take the notes of this host's dead runs off the board, and of what worked for them; whether
+    there were any runs."""
+    found = False
+    for path, said, age in _read(BOARD / "run"):
+        with contextlib.suppress(TypeError):
+            note = RunNote(**said)
+            if note.host == host() and not alive(note, age):
+                path.unlink(missing_ok=True)
+                found = True
+    if found:
+        list(notes())  # which drops those of dead processes
+    return found
 
 
 def silent() -> set[tuple[str, int, int]]:
     """(host, pid, ticks) of runs of other hosts that have written no note for so long that they are
     dead. Ages are told by the clock of the file system, which this host's may differ from."""
-    clock = paths.aside(BOARD / "run/clock")
+    clock = temporary.aside(BOARD / "run/clock")
     try:
         clock.parent.mkdir(parents=True, exist_ok=True)
         clock.touch()
@@ -219,15 +229,6 @@ def run_of() -> int:
     """The pid of the bin/run that this process works for, 0 for none."""
     text = os.environ.get(RUN_PID, "")
     return int(text) if text.isdecimal() else 0
-
-
-def ticks(pid: int) -> int | None:
-    """When a process started, in the kernel's clock ticks; None if there is none, or a zombie."""
-    try:
-        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if words[0] in "ZX" else int(words[19])
 
 
 @functools.cache

@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy import temporary
 
 
 def canonical(value: Any) -> str:
@@ -84,7 +84,5 @@ def write(path: Path, text: str) -> bool:
             return False
     except OSError:
         path.parent.mkdir(parents=True, exist_ok=True)
-    aside = paths.aside(path)
-    aside.write_text(text, errors="surrogateescape")
-    aside.rename(path)
+    temporary.write(path, text, errors="surrogateescape")
     return True

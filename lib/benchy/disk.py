@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import re
 import shutil
-import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from benchy import paths, uv
+from benchy import paths, temporary, uv
 from benchy.errors import Failure, say
 
 UNPACKED = 3.7  # times the compressed size: Python and libraries for the CPU, with byte code
 UNPACKED_CUDA = 1.7  # times: NVIDIA's libraries and a torch that uses them
+FULL = 64 << 10  # bytes; with less a file system has no room for a line
 PLENTY = 30 * 10**9  # bytes: well over two of the largest environments that were seen
 BYTE_CODE = 0.5  # times: what of UNPACKED is byte code, which is never shared
 UNCACHED = re.compile(r"Identified uncached distribution: (\S+?)(?:==| @ )")
@@ -82,6 +82,14 @@ def existing(path: Path) -> Path:
     return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
+def full(path: Path) -> tuple[str, str] | None:
+    """Of the disk that a log is on, which then tells nothing: what is wrong, and what to do; None
+    where there is room."""
+    if shutil.disk_usage(existing(path)).free >= FULL:
+        return None
+    return f"the disk is full: {path.parent}", f"free some space (df -h {path.parent}), then again"
+
+
 def ask(
     run: Callable[..., uv.Done],
     lock: Path,
@@ -95,8 +103,8 @@ def ask(
     run: uv.run as it will install; installing: its words after `uv pip`; options: those of them
     that say how the lock was made.
     """
-    with tempfile.TemporaryDirectory(prefix="benchy-disk-") as folder:
-        log = Path(folder) / "log"  # uv's debugging talk is too much for the environment's own log
+    with temporary.folder("disk") as folder:
+        log = folder / "log"  # uv's debugging talk is too much for the environment's own log
         cache = Path(uv.run(["cache", "dir"], log).stdout.strip())
         if all(shutil.disk_usage(existing(p)).free > PLENTY for p in (paths.VENVS, cache)):
             return None

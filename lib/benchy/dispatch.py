@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchy import board, devices, guard, health, jobs, lease, paths, tally, turn
 from benchy.environment import failure_of
-from benchy.errors import NO_SUCH_RELEASE, ConfigError, Died, Failure, say
+from benchy.errors import NO_SUCH_RELEASE, ConfigError, Died, Failure, of_system, say
 from benchy.screen import Screen
 from benchy.tally import Tally
 
@@ -178,7 +178,8 @@ class Dispatcher:
             await self.model(name)
         except Exception as error:  # whatever it is, the other models have days to go
             self.failed.add(name)
-            text = str(error) or type(error).__name__
+            told = of_system(error) if isinstance(error, OSError) and error.errno else error
+            text = str(told) or type(error).__name__
             self.tally.reasons[name] = (text.splitlines()[0], getattr(error, "log", ""))
             print(text if isinstance(error, ConfigError) else f"failed: {text}", file=sys.stderr)
             if not isinstance(error, ConfigError | Failure | OSError):

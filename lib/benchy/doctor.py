@@ -29,6 +29,7 @@ from benchy import (
     outside,
     paths,
     plan,
+    temporary,
     uv,
     uvconf,
 )
@@ -107,7 +108,7 @@ def links(cache: Path) -> Finding:
     place = existing(paths.VENVS)
     try:
         with tempfile.NamedTemporaryFile(dir=existing(cache), prefix="benchy-") as file:
-            name = place / f".link-{os.getpid()}"
+            name = temporary.aside(place / "link")
             os.link(file.name, name)
             name.unlink()
     except OSError:

@@ -17,7 +17,6 @@ import os
 import re
 import shutil
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime, timezone
@@ -35,6 +34,7 @@ from benchy import (
     paths,
     resolve,
     scratch,
+    temporary,
     tiny,
     usage,
     uv,
@@ -261,9 +261,9 @@ def check(spec: Spec, folder: Path) -> str:
     # The person's own cache of models must be neither needed nor touched, nor be reported home.
     environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))
-    with tempfile.TemporaryDirectory(prefix="benchy-check-") as temporary:
-        model, question = Path(temporary) / "tiny", Path(temporary) / "spec.json"
-        tiny.make(model)
+    with temporary.folder("check") as place:
+        model, question = place / "tiny", place / "spec.json"
+        tiny.make(model)  # in a folder that is swept as a whole
         asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
         question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
         (folder / "check.json").unlink(missing_ok=True)
@@ -300,9 +300,9 @@ def _marking(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        free = shutil.disk_usage(paths.ROOT).free / 2**30
+        where = f" ({error.filename})" if error.filename else ""
         full = Failure(
-            f"{spec.env}: the disk is full ({free:.1f} GiB free)",
+            f"{spec.env}: the disk is full{where}; {uv.room()}",
             f"free some space (bin/venv prune, {uv.word()} cache prune), then run it again",
         )
         with contextlib.suppress(OSError):
@@ -350,11 +350,12 @@ def remove(env: str) -> bool:
     while True:
         with usage.held(env), usage.unused(env) as free:
             if free:
-                return _remove(env)
+                return take_away(env)
         usage.wait_unused(env)
 
 
-def _remove(env: str) -> bool:
+def take_away(env: str) -> bool:
+    """As remove(), for who holds both locks of the environment."""
     paths.failed(env).unlink(missing_ok=True)
     scratch.forget(env)
     folder = paths.env_dir(env)

@@ -8,9 +8,12 @@ tells more and what to do next, and ends the command with status 1. Neither show
 
 from __future__ import annotations
 
+import errno
 import os
+import shlex
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 
@@ -150,6 +153,70 @@ def _raise_later(lost: sys.UnraisableHookArgs) -> None:
     signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 
+AGAIN = "then run the same again: what was made is kept"
+
+
+@contextmanager
+def about(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Name a file in what is raised inside: a write into a full disk names none."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno and error.filename is None:
+            error.filename = os.fspath(path)
+        raise
+
+
+def of_system(error: OSError) -> Failure:
+    """What the system refuses, in words, and the next step where that is known."""
+    what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
+    return Failure(printable(what or str(error)), printable(next_step(error)))
+
+
+def next_step(error: OSError) -> str:
+    """What a person does about a disk, a right or a limit that stands in the way; "" if that is not
+    known."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        place = os.path.dirname(str(error.filename or ""))  # noqa: PTH120
+        look = f"df -h {shlex.quote(place)}" if place else "df -h"
+        return f"free some space ({look}; make gc, make prune-venvs), {AGAIN}"
+    if error.errno == errno.EFBIG:
+        return f"raise the limit of a file's size (ulimit -f), {AGAIN}"
+    if error.errno in (errno.EMFILE, errno.ENFILE):
+        return f"raise the limit of open files (ulimit -n), {AGAIN}"
+    if error.errno == errno.EROFS:
+        return "mount that file system for writing, or work in a copy of the checkout"
+    if error.errno in (errno.EACCES, errno.EPERM):
+        return _whose(str(error.filename or ""))
+    return ""
+
+
+def _whose(path: str) -> str:
+    """Of a file that may not be written or read: to whom it, or the folder that it is to be in,
+    belongs."""
+    while path and not os.path.lexists(path):
+        path = os.path.dirname(path)  # noqa: PTH120
+    try:
+        owner, me = os.lstat(path or ".").st_uid, os.getuid()
+    except OSError:
+        return ""
+    if owner == me:
+        return f"give yourself the right: chmod -R u+rwX {shlex.quote(path or '.')}"
+    return (
+        f"{path or 'this folder'} belongs to {_user(owner)}, and you are {_user(me)}: a checkout "
+        "is one user's; work in your own, or have it given to you (chown -R)"
+    )
+
+
+def _user(uid: int) -> str:
+    import pwd  # noqa: PLC0415 - of a command that fails
+
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
+
+
 def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     """Call main(argv) and turn what it raises into messages and an exit status."""
     sys.unraisablehook = _raise_later
@@ -171,9 +238,8 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        # A full or read-only disk, a missing right, too many open files: the words say it all.
-        what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
-        print(f"{colour('failed:', '31')} {what or error}", file=sys.stderr)
+        # A full or read-only disk, a missing right, too many open files.
+        print(f"{colour('failed:', '31')} {of_system(error)}", file=sys.stderr)
         if os.environ.get("V") in ("1", "2"):
             import traceback  # noqa: PLC0415 - milliseconds of every command, for one that fails
 

@@ -12,6 +12,7 @@ and only then are the files of an older result removed.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -40,6 +41,7 @@ from benchy import (
     preflight,
     provenance,
     taskfiles,
+    temporary,
     usage,
 )
 from benchy import result as document
@@ -135,10 +137,8 @@ def evaluate(job: Job, step: Step) -> None:
     cache = _cache(job)
     env = harness.environment(job.spec, job.run, job.server["spec"], cache, base)
     directory = job.target.parent
-    aside = directory.parent / f".{job.task}.{os.getpid()}.tmp"
     directory.parent.mkdir(parents=True, exist_ok=True)
-    for old in directory.parent.glob(f".{job.task}.*.tmp"):
-        shutil.rmtree(old, ignore_errors=True)  # of a run that was killed: we hold the lock
+    aside = temporary.aside(directory)
     aside.mkdir()
     written, settings = aside / "output", aside / "settings.json"
     facts = (cache or aside) / "facts.jsonl"
@@ -148,7 +148,7 @@ def evaluate(job: Job, step: Step) -> None:
         told = harness.settings(
             job.spec, facts, request_fields(job), (where.address, where.port), guardian
         )
-        settings.write_text(json.dumps(told))
+        temporary.write(settings, json.dumps(told))
         start = datetime.now(timezone.utc)
         command = harness.command(job.spec, job.run, job.endpoint, written, cache, settings)
         _run(job, step, command, env, cache, facts)
@@ -422,14 +422,11 @@ def publish(job: Job, made: document.Result, left: output.Output) -> None:
         "spec.json": job.spec_bytes,
         "packages.json": json.dumps(packages, sort_keys=True, indent=1).encode(),
     }
-    for name, data in beside.items():
-        for old in directory.glob(f".{name}.*"):
-            old.unlink()
-        (directory / f".{name}.{os.getpid()}").write_bytes(data)
-        (directory / name).unlink(missing_ok=True)
-    document.write(made, job.target)
-    for name in beside:
-        (directory / f".{name}.{os.getpid()}").replace(directory / name)
+    with contextlib.ExitStack() as stack:
+        for name, data in beside.items():
+            stack.enter_context(temporary.replacing(directory / name)).write_bytes(data)
+            (directory / name).unlink(missing_ok=True)
+        document.write(made, job.target)
     content.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
     ours = {directory / name for name in made.harness_output}
     for path in sorted(inside.rglob("*"), reverse=True):

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import board, child, hubtoken, inherited, paths, pipconf, preflight, prepare
+from benchy import board, child, hubtoken, inherited, paths, pipconf, preflight, prepare, temporary
 from benchy.errors import ConfigError, Failure, colour, say
 from benchy.progress import Step
 from benchy.signals import Signals, end_once
@@ -101,9 +101,8 @@ def weights(plan: prepare.Plan, step: Step) -> None:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
     path = note_path(model)  # prepare.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    aside = paths.aside(path)
-    board.private(aside, json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True))
-    aside.replace(path)
+    text = json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True)
+    temporary.write(path, text, mode=0o600)
 
 
 def there(spec: Mapping[str, Any]) -> bool:

@@ -8,10 +8,11 @@ own (`leases: job` of its file), two jobs on one node must not wait for each oth
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from benchy import temporary
 
 LEASES = "BENCHY_OWN_LEASES"  # of a job: set if it has leases of its own
 
@@ -30,5 +31,5 @@ def leased(model: str) -> Iterator[None]:
 @contextmanager
 def made(model: str) -> Iterator[Path]:
     """A folder, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix=f"benchy-{model}-", ignore_cleanup_errors=True) as name:
-        yield Path(name)
+    with temporary.folder(model) as folder:
+        yield folder

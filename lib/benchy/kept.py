@@ -16,7 +16,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy import content, paths
+from benchy import content, temporary
 from benchy.yamlfile import Document
 
 Entry = dict[str, Any]
@@ -109,6 +109,5 @@ class Kept:
             "environments": dict(environments),
             "entries": {file: entry for file, entry in self.entries.items() if file in there},
         }
-        aside = paths.aside(self.path)
-        aside.write_text(json.dumps(found, ensure_ascii=False, separators=(",", ":")))
-        aside.replace(self.path)
+        text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+        temporary.write(self.path, text)

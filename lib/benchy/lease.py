@@ -31,7 +31,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import leasefile
+from benchy import leasefile, temporary
+from benchy.errors import about
 from benchy.watch import Watch
 
 INSCRIBED = 512  # bytes
@@ -129,7 +130,8 @@ class Desk:
             name = f"ticket-{int(last[7:15]) + 1:08d}"
             descriptor = leasefile.opened(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-            os.write(descriptor, _ticket(want))
+            with about(self.path / name):
+                os.write(descriptor, _ticket(want))
         return name, descriptor
 
     def rewrite(self, descriptor: int, want: Want) -> None:
@@ -218,7 +220,8 @@ class Desk:
                     os.close(each)
                 return None
         lease = Lease(tuple(devices), tuple(held))
-        lease.inscribe(want.owner)
+        with about(self.path):
+            lease.inscribe(want.owner)
         return lease
 
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -246,9 +249,7 @@ class Desk:
         """Who else uses devices, told to the other waiters as well. just: leased just now."""
         seen = self.outside(self.foreign(), just)
         if seen:
-            aside = self.path / f"strangers.{os.getpid()}.tmp"
-            aside.write_text(json.dumps(seen))
-            aside.replace(self.path / "strangers")
+            temporary.write(self.path / "strangers", json.dumps(seen))
         return seen
 
     def acquire(self, want: Want, say: Callable[[str], None], idle: Callable[[], None]) -> Lease:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import options
+from benchy import options, temporary
 from benchy.errors import ConfigError, Failure, Mistake
 
 Spec = Mapping[str, Any]
@@ -41,9 +41,7 @@ class Node:
         """On the first node: the others find it while inside. Gives its address."""
         address = own_address()
         self.meeting.parent.mkdir(parents=True, exist_ok=True)
-        aside = self.meeting.with_suffix(".tmp")
-        aside.write_text(json.dumps({"address": address, "port": port}))
-        aside.replace(self.meeting)
+        temporary.write(self.meeting, json.dumps({"address": address, "port": port}))
         try:
             yield address
         finally:

@@ -17,11 +17,10 @@ import contextlib
 import json
 import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
-from benchy import inherited, uvconf
+from benchy import inherited, temporary, uvconf
 
 NAMED = re.compile(r"^([A-Za-z0-9_-]+)=(.+)$")
 # Extra indexes, which have to come after one's own: what is in a variable comes before a uv.toml.
@@ -50,11 +49,11 @@ def project(
         if machine and "UV_INDEX_STRATEGY" not in os.environ:
             settled["UV_INDEX_STRATEGY"] = "unsafe-first-match"
         tables = [*(_table(word, own=True) for word in own), *(_table(word) for word in machine)]
-    with tempfile.TemporaryDirectory(prefix="benchy-index-") as folder:
-        path = Path(folder) / "uv.toml"
+    with temporary.folder("index") as folder:
+        path = folder / "uv.toml"
         path.touch(mode=0o600)  # the machine's indexes may carry passwords
         path.write_text(uvconf.written(said, tables), encoding="utf-8")
-        yield Path(folder), settled | {"UV_CONFIG_FILE": str(path)}
+        yield folder, settled | {"UV_CONFIG_FILE": str(path)}
 
 
 def _table(word: str, own: bool = False) -> str:

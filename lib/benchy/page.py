@@ -21,7 +21,7 @@ from urllib.parse import quote
 import jinja2
 from markupsafe import Markup, escape
 
-from benchy import paths, scores, traits
+from benchy import paths, scores, temporary, traits
 from benchy.entries import Entry
 from benchy.leaderboard import Board, Column, Mean, Row
 from benchy.standing import standing
@@ -276,7 +276,5 @@ def _kinds(row: Row) -> str:
 
 def put(path: Path, text: str) -> None:
     """Write a file in one rename."""
-    aside = paths.aside(path)
     # A lone half of a surrogate pair has no UTF-8; it is shown as its escape.
-    aside.write_bytes(text.encode("utf-8", "backslashreplace"))
-    aside.replace(path)
+    temporary.write(path, text, errors="backslashreplace")

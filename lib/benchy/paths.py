@@ -30,12 +30,6 @@ def home(path: str | Path) -> Path:
         return Path(path)
 
 
-def aside(path: Path) -> Path:
-    """Where a file is written before it takes its place: beside it, by a name that no other process
-    of any host that sees it has."""
-    return path.with_name(f".{path.name}.{os.uname().nodename}.{os.getpid()}")
-
-
 def watchable(path: Path) -> bool:
     """Can Make look at the age of a file? It reads NAME(…) as a member of an archive, and a line
     break or bytes that are no UTF-8 can't be written into its rules."""

@@ -10,7 +10,7 @@ import re
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
-from benchy import envspec, names, paths
+from benchy import envspec, names, paths, temporary
 from benchy.content import canonical, not_older, sha256, write
 from benchy.planned import Plan
 from benchy.rules import Writer
@@ -229,9 +229,8 @@ def save(plan: Plan, directory: Path) -> None:
     }
     write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
     rules = directory / "rules.mk"
-    aside = paths.aside(rules)
-    aside.write_text(makefile(plan, str(directory)))
-    aside.rename(rules)  # always: its age tells when the configuration was last read
+    # Always: its age tells when the configuration was last read.
+    temporary.write(rules, makefile(plan, str(directory)))
     # Else Make would make it anew for ever.
     not_older(rules, [*map(Path, made_from(plan)), *paths.ROOT.glob(CODE)])
     if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan

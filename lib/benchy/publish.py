@@ -14,13 +14,21 @@ import os
 import re
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import board, health, inherited, leaderboard, modelpage, page, paths, switches
+from benchy import (
+    health,
+    inherited,
+    leaderboard,
+    modelpage,
+    page,
+    paths,
+    switches,
+    temporary,
+)
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 from benchy.signals import end_once
@@ -95,8 +103,7 @@ def client() -> Path:
 def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: bool) -> str:
     """The repository's URL. Raises Failure."""
     LOG.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix="benchy-publish-") as temporary:
-        aside = Path(temporary)
+    with temporary.folder("publish") as aside:
         card = aside / "README.md"
         text = chosen["leaderboard.md"].read_text(encoding="utf-8")
         card.write_text(f"{CARD}\n{text}", encoding="utf-8")
@@ -111,7 +118,7 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: 
         }
         (aside / "asked.json").write_text(json.dumps(asked))
         status, lines = _run([str(client()), "-I", str(UPLOAD)], aside / "asked.json")
-    board.private(LOG, "".join(f"{line}\n" for line in lines))
+    temporary.write(LOG, "".join(f"{line}\n" for line in lines), mode=0o600)
     told = [line[8:] for line in lines if line.startswith("benchy: ")]
     if status or not lines or not lines[-1].startswith("uploaded "):
         shown = [] if told else [line for line in lines if line.strip()][-6:]

@@ -39,6 +39,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if not args.table:
         made_from = reported.signature()
+        reported.begin()
         board, damaged, mistakes = whole()
         write(board, [str(d).splitlines()[0] for d in damaged])
         for mistake in mistakes:

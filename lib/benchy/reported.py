@@ -1,8 +1,8 @@
 """Whether the leaderboard as it lies there says what there is to say, so that a run which made
 nothing does not read thousands of results to write the same pages again.
 
-build/reported holds a hash of all that the last report was made from. `make report` makes it in
-any case.
+build/reported holds a hash of all that the last report was made from; while one is made, and after
+one that was killed, there is none. `make report` makes it in any case.
 """
 
 from __future__ import annotations
@@ -56,10 +56,13 @@ def current() -> bool:
         return False
 
 
+def begin() -> None:
+    """A report is being made: there is no note until it is whole."""
+    NOTE.unlink(missing_ok=True)
+
+
 def note(made_from: str | None) -> None:
     """Note what a report was made from: the signature from before it was. None: it is to be made
     anew in any case."""
-    if made_from is None:
-        NOTE.unlink(missing_ok=True)
-    elif NOTE.parent.is_dir():
-        content.write(NOTE, made_from)
+    if NOTE.parent.is_dir():
+        content.write(NOTE, made_from or "anew")

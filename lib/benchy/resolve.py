@@ -13,7 +13,6 @@ import os
 import platform
 import re
 import sys
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from datetime import datetime, timedelta, timezone
@@ -21,7 +20,18 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from benchy import interpreters, lockfile, names, paths, pins, pipconf, release, uv, uvconf
+from benchy import (
+    interpreters,
+    lockfile,
+    names,
+    paths,
+    pins,
+    pipconf,
+    release,
+    temporary,
+    uv,
+    uvconf,
+)
 from benchy.errors import Failure, UsageError, say
 
 FORMAT = 1  # raised when the same inputs are resolved in another way
@@ -216,9 +226,7 @@ def settle(spec: Spec) -> None:
 def write(path: Path, text: str) -> None:
     """The whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    aside = paths.aside(path)
-    aside.write_text(text, encoding="utf-8")
-    aside.replace(path)
+    temporary.write(path, text)
 
 
 def _text(spec: Spec, requirements: str, **said: object) -> str:
@@ -394,11 +402,11 @@ def _compile(
     first: uv.Done | None = None
     for backend in backends:
         options = [*backend, *(_exempt() if backend and cutoff else []), *pins.options(exceptions)]
-        with tempfile.TemporaryDirectory(prefix="benchy-") as folder:
+        with temporary.folder("resolve") as folder:
             files: list[str] = []
             for flag, content in (("overrides", spec.overrides), ("constraints", spec.constraints)):
                 if content:
-                    file = Path(folder) / f"{flag}.txt"
+                    file = folder / f"{flag}.txt"
                     file.write_text("\n".join(content) + "\n", encoding="utf-8")
                     files += [f"--{flag}", str(file)]
             plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", python]

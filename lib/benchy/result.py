@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -17,7 +16,7 @@ from typing import Any
 
 from pydantic import TypeAdapter, ValidationError
 
-from benchy import paths
+from benchy import temporary
 from benchy.errors import Failure
 
 SCHEMA = 1
@@ -229,15 +228,7 @@ def dump(result: Result) -> str:
 
 def write(result: Result, path: Path) -> None:
     """Write path in one rename; its bytes are on the disk before its name is."""
-    temporary = paths.aside(path)
-    try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(dump(result))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    temporary.write(path, dump(result), sync=True)
 
 
 _ABOUT = ("alias", "name", "sample_len", "sample_count", "samples")

@@ -31,6 +31,7 @@ from benchy import (
     reported,
     summary,
     switches,
+    temporary,
 )
 from benchy.environment import failure_of
 from benchy.errors import NO_SUCH_RELEASE, Failure, UsageError, say
@@ -114,6 +115,7 @@ def run(verb: str) -> int:
             selection = after(graph, selection, tally)
     except Stopped as signal:
         stopped = signal.signum
+    temporary.sweep_all()  # of tasks that something else killed
     asked = set(selection.all())
     gone = set(stale) - asked  # with the configs that asked for them
     due = {t for t in graph.stale(selection.all()) if t in asked} | gone

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from benchy import paths, scores
+from benchy import scores, temporary
 from benchy.result import Result, Score
 
 PART = 400_000  # characters in a part, about; some 200 samples of a usual task
@@ -289,7 +289,5 @@ def script(value: object) -> str:
 
 
 def _put(path: Path, body: str) -> None:
-    aside = paths.aside(path)
     # Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes its escape again.
-    aside.write_bytes(body.encode("utf-8", "backslashreplace"))
-    aside.replace(path)
+    temporary.write(path, body, errors="backslashreplace")

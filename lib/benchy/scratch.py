@@ -18,7 +18,7 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from benchy import paths, usage
+from benchy import paths, temporary, usage
 from benchy.errors import Failure, say
 from benchy.signals import Signals, run_quietly
 
@@ -44,16 +44,12 @@ def pack(env: str) -> Path:
         say("PACK", str(target))
         forget(env)
         target.parent.mkdir(parents=True, exist_ok=True)
-        aside = paths.aside(target)
-        words = ["tar", "-C", str(paths.env_dir(env)), "-cf", str(aside), "."]
-        try:
+        with temporary.replacing(target) as aside:
+            words = ["tar", "-C", str(paths.env_dir(env)), "-cf", str(aside), "."]
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 why = (done.stderr.strip().splitlines() or ["tar failed"])[-1]
                 raise Failure(f"{env} can't be packed: {why}", "free space, or leave scratch out")
-            aside.replace(target)
-        finally:
-            aside.unlink(missing_ok=True)
     return target
 
 
@@ -133,8 +129,7 @@ def _unpack(env: str, signals: Signals) -> None:
         size, free = archive.stat().st_size, shutil.disk_usage(copy.parent).free
         if free < 1.1 * size:
             raise Failure(f"{copy.parent} has {free >> 20} MiB left, {size >> 20} are needed")
-        aside = copy.with_name(f".{copy.name}.tmp")
-        shutil.rmtree(aside, ignore_errors=True)  # of one that was killed: we hold the lock
+        aside = temporary.aside(copy)
         aside.mkdir()
         say("UNPACK", f"{env} to {copy}")
         try:

@@ -4,7 +4,7 @@
     bin/serve MODEL --test          start it, ask it, show the answers, stop it
 
 Reads build/specs/server/MODEL.json and the environment that it names; writes
-logs/serve/MODEL.log (the one before stays as .log.1) and run/MODEL-PID/server.json. Status:
+logs/serve/MODEL.log (the one before stays as .log.1) and run/.MODEL~HOST~PID-…/server.json. Status:
 COMMAND's; 1 if the server can't be had or dies; 2 for a mistake; 128 + the signal's number.
 """
 
@@ -17,7 +17,6 @@ import json
 import os
 import secrets
 import shlex
-import shutil
 import signal
 import sys
 import time
@@ -26,7 +25,19 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from benchy import board, devices, errors, guard, health, jobfolder, lease, nodes, paths, usage
+from benchy import (
+    board,
+    devices,
+    errors,
+    guard,
+    health,
+    jobfolder,
+    lease,
+    nodes,
+    paths,
+    temporary,
+    usage,
+)
 from benchy.errors import Died, Failure, UsageError, say
 from benchy.prepare import Plan, Spec, commit, environment, noted, prepare, ready_environment
 from benchy.progress import Step
@@ -71,24 +82,19 @@ def new_log(model: str) -> Path:
 
 @contextmanager
 def run_directory(model: str) -> Iterator[Path]:
-    """run/MODEL-PID, mode 0700; gone afterwards, and so are those of runs that were killed. In a
-    launcher's job a folder of the node's own: another node's pids say nothing here."""
+    """A folder of run/, mode 0700; gone afterwards, and so are those of runs that were killed. In a
+    launcher's job it is of the node's own."""
     if os.environ.get("BENCHY_LAUNCHED"):
         with jobfolder.made(model) as folder:
             yield folder
         return
-    for old in paths.RUN.glob(f"{model}-*"):
-        pid = old.name.rpartition("-")[2]
-        if old.name == f"{model}-{pid}" and pid.isdecimal() and not Path("/proc", pid).exists():
-            shutil.rmtree(old, ignore_errors=True)
-    path = paths.RUN / f"{model}-{os.getpid()}"
     paths.RUN.mkdir(mode=0o700, exist_ok=True)
-    shutil.rmtree(path, ignore_errors=True)
+    path = temporary.aside(paths.RUN / model)
     path.mkdir(mode=0o700)
     try:
         yield path
     finally:
-        shutil.rmtree(path, ignore_errors=True)
+        temporary.remove(path)
 
 
 def serve(
@@ -214,10 +220,8 @@ def attend(
             "fallback": spec.get("fallback"),
             "spec": spec,
         }
-        note = run / "server.json"
-        descriptor = os.open(note, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(told, file, indent=1, sort_keys=True)
+        text = json.dumps(told, indent=1, sort_keys=True)
+        temporary.write(run / "server.json", text, mode=0o600)
         begun = time.monotonic()
         step.enter(board.SERVING)
         try:

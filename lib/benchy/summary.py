@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-from benchy import board, paths
+from benchy import board, paths, temporary
 from benchy.environment import failure_of
 from benchy.errors import printable, say
 from benchy.progress import span
@@ -145,10 +145,8 @@ def tell(summary: Summary) -> None:
     for line in summary.lines():
         print(line, file=sys.stderr)
     print(summary.head(), flush=True)
-    aside = paths.aside(PATH)
     PATH.parent.mkdir(mode=0o700, exist_ok=True)
-    board.private(aside, json.dumps(summary.data(), indent=1) + "\n")
-    aside.replace(PATH)
+    temporary.write(PATH, json.dumps(summary.data(), indent=1) + "\n", mode=0o600)
     if command := os.environ.get("NOTIFY", ""):
         notify(command, summary)
 

@@ -160,15 +160,18 @@ def files() -> dict[str, bytes]:
     return out
 
 
-def make(folder: Path) -> bool:
-    """Write the model into `folder`, whole or not at all; False if it lay there already."""
+def make(folder: Path, aside: Path | None = None) -> bool:
+    """Write the model into `folder`, whole or not at all; False if it lay there already.
+
+    aside: where it is made first (temporary.aside; this module runs without the others, too).
+    """
     content = files()
     if folder.is_dir() and all(
         (folder / name).is_file() and (folder / name).read_bytes() == data
         for name, data in content.items()
     ):
         return False
-    aside = folder.with_name(f".{folder.name}.{os.uname().nodename}.{os.getpid()}")
+    aside = aside or folder.with_name(f".{folder.name}.{os.getpid()}")
     shutil.rmtree(aside, ignore_errors=True)
     aside.mkdir(parents=True)
     for name, data in content.items():

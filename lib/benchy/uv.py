@@ -24,7 +24,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import linkmode, ownindex, pipconf, progress, uvconf
+from benchy import linkmode, ownindex, paths, pipconf, progress, temporary, uvconf
 from benchy.errors import Failure, UsageError
 from benchy.paths import ROOT
 
@@ -159,7 +159,12 @@ def run_program(
     terminal = bool(label) and (sys.stderr.isatty() or progress.displayed())
     reader, writer = pty.openpty() if terminal else os.pipe()
     talk: list[str] = []
-    with open_log(log) as book, tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as given:
+    where = temporary.place()
+    with (
+        open_log(log) as book,
+        tempfile.TemporaryFile(dir=where) as out,
+        tempfile.TemporaryFile(dir=where) as given,
+    ):
         book.write(f"$ {' '.join(command)}\n".encode())
         given.write((stdin or "").encode())
         given.seek(0)
@@ -255,14 +260,20 @@ def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[
                 step.at(label if label != step.title else "", text=newest)
 
 
+def room() -> str:
+    """What is free where environments lie, in words. uv's cache and the place of temporary files
+    may be other disks: uv names the file."""
+    free = shutil.disk_usage(paths.VENVS if paths.VENVS.exists() else ROOT).free / 2**30
+    return f"{free:.1f} GiB free in {paths.VENVS}"
+
+
 def failure(done: Done, what: str, log: Path, mend: str = "", page: int = 0) -> Failure:
     """The Failure that a program's end means: full disk, no network, a signal, or `what`, of which
     page tells more."""
     told = done.telling()
     if done.disk_full:
-        free = shutil.disk_usage(log.parent).free / 2**30
         return Failure(
-            f"{what}: the disk is full ({free:.1f} GiB free)",
+            f"{what}: the disk is full ({room()})",
             f"free some space (bin/venv prune, {word()} cache prune), then run it again",
             log, told, 1,
         )  # fmt: skip

@@ -19,13 +19,12 @@ import os
 import re
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy import environment, interpreters, inventory, lockfile, paths, resolve, uv
+from benchy import environment, interpreters, inventory, lockfile, paths, resolve, temporary, uv
 from benchy.errors import Failure, UsageError, say
 from benchy.listing import human
 from benchy.lockfile import Package
@@ -75,9 +74,8 @@ class House:
             label = re.match(r"[^-]+-[^-+]+\+([A-Za-z]+[A-Za-z0-9.]*)", file.name)
             folder = self.folder / f"local-{label[1]}" if label else self.folder
             folder.mkdir(parents=True, exist_ok=True)
-            aside = paths.aside(folder / file.name)
-            shutil.move(file, aside)
-            aside.replace(folder / file.name)
+            with temporary.replacing(folder / file.name) as aside:
+                shutil.move(file, aside)
 
 
 def sha256(path: Path) -> str:
@@ -92,13 +90,17 @@ def sha256(path: Path) -> str:
 def download(house: House, python: str, arguments: Sequence[str], label: str) -> None:
     """Have pip fetch files for that Python. pip, because uv has no such command. Failure."""
     house.folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=house.folder, prefix=".fetching-") as folder:
-        pip = ["python", "-m", "pip", "download", "--disable-pip-version-check", "-d", folder]
+    folder = temporary.aside(house.folder / "fetching")  # on the same file system
+    folder.mkdir()
+    try:
+        pip = ["python", "-m", "pip", "download", "--disable-pip-version-check", "-d", str(folder)]
         run = ["run", "--no-project", "--isolated", "--python", python, "--with", "pip"]
         done = uv.run([*run, *pip, "--progress-bar", "off", *arguments], LOG, label)
         if done.status:
             raise uv.failure(done, f"{label}: not everything could be fetched", LOG)
-        house.keep(Path(folder).iterdir())
+        house.keep(folder.iterdir())
+    finally:
+        temporary.remove(folder)
     house.look()
 
 
@@ -113,10 +115,10 @@ def fetch(
     if missing:
         lines = [f"{p} {' '.join(f'--hash={digest}' for digest in p.hashes)}" for p in missing]
         own = [f"--extra-index-url={re.sub(r'^[A-Za-z0-9_-]+=', '', url)}" for url in index]
-        with tempfile.NamedTemporaryFile("w", suffix=".txt") as file:
-            file.write("\n".join(lines) + "\n")
-            file.flush()
-            pinned = ["--no-deps", "--require-hashes", "-r", file.name]
+        with temporary.folder("wheelhouse") as folder:
+            file = folder / "wanted.txt"
+            file.write_text("\n".join(lines) + "\n")
+            pinned = ["--no-deps", "--require-hashes", "-r", str(file)]
             download(house, python, [*own, *pinned], label)
     needs = sorted({need for p in packages for need in build_needs(house.path(p))})
     if needs:
@@ -148,10 +150,10 @@ def own_packages() -> list[Package]:
     done = uv.run(["export", *wanted, "--offline", "--project", str(paths.ROOT)], LOG)
     if done.status:
         raise uv.failure(done, "uv.lock cannot be exported", LOG)
-    with tempfile.NamedTemporaryFile("w", suffix=".lock") as file:
-        file.write(done.stdout)
-        file.flush()
-        return lockfile.packages(Path(file.name))
+    with temporary.folder("wheelhouse") as folder:
+        file = folder / "own.lock"
+        file.write_text(done.stdout)
+        return lockfile.packages(file)
 
 
 def wanted(globs: Sequence[str]) -> list[str]:

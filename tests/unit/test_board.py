@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchy import board, paths, progress
+from benchy import board, progress, temporary
 from benchy.board import Note
 from benchy.errors import Failure
 from benchy.progress import Step
@@ -180,8 +180,8 @@ def test_two_hosts_of_one_pid_write_to_two_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pids say nothing across the nodes of a shared file system."""
-    here = paths.aside(tmp_path / "plan.json")
+    here = temporary.aside(tmp_path / "plan.json")
     name = SimpleNamespace(nodename="another")
     monkeypatch.setattr(os, "uname", lambda: name)
-    there = paths.aside(tmp_path / "plan.json")
+    there = temporary.aside(tmp_path / "plan.json")
     assert here != there and here.parent == there.parent == tmp_path
