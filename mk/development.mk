@@ -18,10 +18,12 @@ test-real: $(dev)
 
 test-all: test-real test
 
-# Kills at random moments, in full: half an hour. KILLS=n rounds, SEED= of another series. STARTS=n
-# servers whose port another user takes.
+# Kills at random moments, and in front of each change to a file, in full: an hour and a half.
+# KILLS=n rounds, POINTS=n of the changes, STARTS=n servers whose port another user takes, SEED= of
+# another series.
 test-faults: $(dev)
-	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" BENCHY_STARTS="$${STARTS:-1000}" \
+	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" BENCHY_POINTS="$${POINTS:-all}" \
+	BENCHY_STARTS="$${STARTS:-1000}" \
 	$(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
@@ -51,7 +53,9 @@ lock-main: $(tools)
 	@uv=$$(command -v .uv/bin/uv || command -v uv) && "$$uv" lock --upgrade \
 	$(if $(AS_OF),--exclude-newer "$(AS_OF)T00:00:00Z")
 
+# Not while a run is at it. Without a Python in .venv there is none.
 clean:
+	@[[ ! -x .venv/bin/python ]] || bin/idle '$(or $(filter distclean,$(MAKECMDGOALS)),clean)'
 	rm -rf build run logs
 
 distclean: clean
@@ -60,7 +64,8 @@ distclean: clean
 help::
 	@echo '  make test, make lint          tests that need no vLLM; all checks [ARGS="…" for pytest]'
 	@echo '  make test-real, make test-all   real vLLM, Slurm, a browser; with make test: an hour'
-	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats'
+	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats;'
+	@echo '       [POINTS=n|all]           kills in front of each change to a file'
 	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'
 	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'
 	@echo '  make clean                    plans, logs; never results or environments'

@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchy import inventory, paths
+from benchy import idle, inventory, paths, temporary
 from benchy.ask import agreed
 from benchy.errors import UsageError, say, tell
 from benchy.listing import human
@@ -39,8 +39,9 @@ class Waste:
 
 
 def planned() -> dict[str, set[str]]:
-    """Model → its tasks, in the last plan of configs/ and in those of single files that are still
-    there. UsageError where nothing was planned: everything would be waste."""
+    """Model → its tasks, in the last plan of configs/, in those of single files that are still
+    there, and in those of runs under way. UsageError where nothing was planned: everything would be
+    waste."""
     found: dict[str, set[str]] = {}
     for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
         try:
@@ -50,6 +51,12 @@ def planned() -> dict[str, set[str]]:
         for model, facts in models.items():
             if path.parent == paths.BUILD or Path(facts["source"]).exists():
                 found.setdefault(model, set()).update(facts["tasks"])
+    # What a run goes by that began before the configs changed, and what is at work without one.
+    for plan in idle.plans():
+        for model, facts in plan["models"].items():
+            found.setdefault(model, set()).update(facts["tasks"])
+    for model, task in idle.at_work():
+        found.setdefault(model, set()).add(task)
     if not found:
         raise UsageError("it is not known which results are wanted", inventory.PLAN_FIRST)
     return found
@@ -64,10 +71,7 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
                     yield Waste(model, "its model is in no config")
                 continue
             for task in sorted(p for p in model.iterdir() if p.is_dir()):
-                if task.name.startswith("."):
-                    if not alive(task.name.split(".")[-2]):
-                        yield Waste(task, "of a run that was killed")
-                elif task.name not in wanted[model.name]:
+                if not task.name.startswith(".") and task.name not in wanted[model.name]:
                     yield Waste(task, "its model has no such task now")
 
 
@@ -93,17 +97,10 @@ def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
         for file in sorted(top.glob(f"*{ending}*")):
             if file.name.split(ending)[0] not in wanted:
                 yield Waste(file, "its model is in no config")
-    for folder in sorted(p for p in paths.RUN.glob("*-*") if p.is_dir()):
-        if not alive(folder.name.rpartition("-")[2]):
-            yield Waste(folder, "of a run that was killed")
 
 
 def _limit(path: Path) -> bool:
     return path.parent.name != "limit" and bool(re.fullmatch(r"limit-[1-9]\d*", path.name))
-
-
-def alive(pid: str) -> bool:
-    return not pid.isdecimal() or Path("/proc", pid).exists()
 
 
 def main(argv: list[str]) -> int:
@@ -114,7 +111,10 @@ def main(argv: list[str]) -> int:
     )
     parser.parse_args(argv)
     wanted = planned()
-    found = [*results(wanted), *work(wanted)]
+    known = [*results(wanted), *work(wanted)]
+    tops = {one.path for one in known}
+    half = (Waste(path, "of a process that was killed") for path in temporary.left())
+    found = [*known, *(one for one in half if not tops & set(one.path.parents))]
     if not found:
         print("gc: everything is referred to")
         return 0
@@ -123,9 +123,13 @@ def main(argv: list[str]) -> int:
     total = human(sum(waste.size for waste in found))
     if agreed(f"Remove these {len(found)} ({total})?"):
         for waste in found:
-            if waste.path.is_dir() and not waste.path.is_symlink():
-                shutil.rmtree(waste.path)
-            else:
-                waste.path.unlink()
+            try:
+                if waste.path.is_dir() and not waste.path.is_symlink():
+                    shutil.rmtree(waste.path)
+                else:
+                    waste.path.unlink()
+            except OSError as error:
+                error.filename = str(waste.path)  # else the bare name of a file in it
+                raise
         say("REMOVED", f"{len(found)}, {total}")
     return 0

@@ -47,6 +47,11 @@ def _deep(name: str, value: str) -> None:
         _switch(name, value)
 
 
+def _points(name: str, value: str) -> None:
+    if value != "all":
+        _number(name, value)
+
+
 @dataclass(frozen=True)
 class Knob:
     """goals: those that take it; "results/%" is any one file below results/. does: one clause."""
@@ -132,6 +137,8 @@ KNOBS = {
                  "for pytest", "arguments"),
     "KILLS": _count(("test-faults",), "rounds (200)"),
     "STARTS": _count(("test-faults",), "servers whose port another user takes (1000)"),
+    "POINTS": Knob(("test-faults",), "changes to files to kill in front of (all)",
+                   "number or all", _points),
     "CASES": _count(("test-properties",), "files (1,000,000)"),
     "SEED": _count(("test-faults", "test-properties"), "of another series"),
     "QUICK": _on_off(("bench",), "a smaller environment"),

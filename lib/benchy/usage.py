@@ -62,6 +62,20 @@ def unused(env: str) -> Iterator[bool]:
             yield True
 
 
+@contextmanager
+def free(env: str) -> Iterator[bool]:
+    """True inside if nobody builds the environment and nobody runs from it; nobody begins to before
+    this is left. Waits for nobody."""
+    with _open(env) as builder, _open(f"{env}.use") as users:
+        try:
+            for file in (builder, users):
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            nobody = True
+        except BlockingIOError:
+            nobody = False
+        yield nobody
+
+
 def wait_unused(env: str) -> None:
     """Return once nobody runs from the environment. Not to be called inside `held`."""
     with _open(f"{env}.use") as file:

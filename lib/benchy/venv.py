@@ -11,6 +11,7 @@ from benchy import (
     board,
     environment,
     health,
+    idle,
     inventory,
     listing,
     lockfile,
@@ -19,6 +20,7 @@ from benchy import (
     resolve,
     scratch,
     switches,
+    usage,
     uv,
 )
 from benchy.ask import agreed
@@ -224,13 +226,17 @@ def prune(really: bool) -> int:
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
     environment.sweep()
     needed = inventory.users()
+    for plan in idle.plans():  # of runs that began before the configs changed
+        needed |= {env: ["a run under way"] for env in plan["environments"]}
     rows = [inventory.row(env, needed) for env in inventory.names()]
     orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
     for row in orphans:
         say("ORPHAN", f"{row.env}: {listing.human(row.alone)} free of {listing.human(row.size)}")
     if orphans and (really or agreed(f"Remove {len(orphans)} that no config needs?")):
         for row in orphans:
-            environment.remove(row.env)
-            paths.lock(row.env).unlink(missing_ok=True)
-            say("REMOVED", row.env)
+            with usage.free(row.env) as free:
+                if free:
+                    environment.take_away(row.env)
+                    paths.lock(row.env).unlink(missing_ok=True)
+            say("REMOVED" if free else "KEPT", row.env if free else f"{row.env}: it is in use")
     return 0
