@@ -13,7 +13,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 free := CHECK CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES \
 	OFFLINE CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V WHEELHOUSE DIR \
 	FROM TO DEEP DISK CUTOFF SHARE A B CASES KILLS SEED NOTIFY REPO SAMPLES PUBLIC TASK FLIPS \
-	ANYWAY MODEL NAME PROVIDER LAUNCHER BUILD_ON NODE_SCRATCH SEARCH STARTS POINTS K
+	ANYWAY MODEL NAME PROVIDER LAUNCHER BUILD_ON NODE_SCRATCH SEARCH STARTS POINTS
 # Make would expand what a command line or the environment gives: TASKS='$$(shell …)' is a text here.
 # A make below this one has them from the environment: from MAKEFLAGS it would expand them, too.
 $(foreach k,$(free),$(if $(filter command environment,$(origin $k)),$(eval override $k := $$(value $k))))

@@ -7,6 +7,7 @@ measuring a large environment takes half a second, so a size is kept until somet
 from __future__ import annotations
 
 import calendar
+import contextlib
 import json
 import os
 import time
@@ -150,7 +151,8 @@ def measured(env: str) -> Size:
         size = measure(folder)
         kept = {name: known for name, known in kept.items() if paths.env_dir(name).is_dir()}
         kept[env] = {"key": key, "all": size.all, "alone": size.alone}
-        resolve.write(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+        with contextlib.suppress(OSError):  # of a checkout that can only be read
+            resolve.write(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return Size(kept[env]["all"], kept[env]["alone"])
 
 

@@ -34,9 +34,17 @@ class Index:
     why: str = ""
 
 
+def log() -> Path:
+    """Where uv's talk goes: nowhere in a checkout that can only be read, which is looked at all the
+    same."""
+    path = paths.LOGS / "doctor.log"
+    there = next(one for one in (path, *path.absolute().parents) if one.exists())
+    return path if os.access(there, os.W_OK) else Path(os.devnull)
+
+
 def index() -> Index:
     """What uv gets from the index that it would install from."""
-    ask = release.Asking(sys.executable, paths.LOGS / "doctor.log", ["--no-cache"])
+    ask = release.Asking(sys.executable, log(), ["--no-cache"])
     try:
         # First files with a time alone, as resolving does: a folder of wheels has none.
         done = ask(PROBE, *release.DATED_ONLY)
@@ -119,7 +127,7 @@ def asked_not_to() -> bool:
 def caches(env: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:
     """(whose, where) of the caches that grow."""
     try:
-        done = uv.run(["cache", "dir"], paths.LOGS / "doctor.log")
+        done = uv.run(["cache", "dir"], log())
         yield "uv's cache", Path(done.stdout.strip())
     except Failure:
         pass

@@ -17,7 +17,7 @@ from typing import Any
 
 from packaging.version import InvalidVersion, Version
 
-from benchy import client, diagnose, guard, peer, pooling, ports
+from benchy import client, diagnose, disk, guard, peer, pooling, ports
 from benchy.client import shown
 from benchy.errors import Died, Failure
 from benchy.progress import Step
@@ -144,7 +144,7 @@ class Server:
     def failure(self, what: str, mend: str = "", kind: type[Failure] = Failure) -> Failure:
         """What happened, in words, with the log's telling lines."""
         text = self.log.text()
-        known = diagnose.explain(text)
+        known = diagnose.explain(text) or disk.full(self.log.path)
         if known:
             what, mend = f"{what}: {known[0]}", known[1]
         mend = mend or "read the log; `bin/serve MODEL --test` tries this alone"

@@ -11,12 +11,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trees import ALL, MODELS, Tree, ended, wait_for
+from trees import ALL, MODELS, Done, Tree, copy, ended, wait_for
 
 SUSPENDED = float(os.environ.get("BENCHY_SUSPEND", "4"))  # seconds; the full suite: 30
 TWO = {"STANDIN_FAIL_MODEL": "acme/two"}
@@ -124,10 +125,100 @@ def test_a_full_disk_makes_no_half_result(tree: Tree) -> None:
                 file.write(b"x" * 4096)
         done = tree.results()
         assert done.status != 0 and "No space left" in done.text, done.text
+        assert "free some space (df -h results" in done.text, done.text
         assert "two/alpha" not in tree.written()
         ballast.unlink()
         assert tree.results().status == 0
         assert tree.written() == list(ALL)
+
+
+@pytest.mark.parametrize("place", ["build", "run", "logs", "../leases"])
+def test_a_full_disk_elsewhere_is_told_and_what_was_made_is_kept(tree: Tree, place: str) -> None:
+    without_two(tree)
+    folder = tree.root / place
+    if place == "build":
+        shutil.rmtree(folder)
+    folder.mkdir(exist_ok=True)
+    with mounted(folder.resolve(), "3m"):
+        ballast = folder / "ballast"
+        with contextlib.suppress(OSError), ballast.open("wb", buffering=0) as file:
+            while True:
+                file.write(b"x" * 4096)
+        done = tree.results()
+        assert done.status != 0 and "Traceback" not in done.text, done.text
+        assert "No space left" in done.text or "the disk is full: logs/serve" in done.text
+        assert "free some space (df -h" in done.text, done.text
+        assert [title for title in ALL if title not in tree.written()] == ["two/alpha", "two/beta"]
+        ballast.unlink()
+        done = tree.results()
+        assert done.status == 0 and tree.written() == list(ALL), done.text
+        assert tree.ran() == ["two/alpha", "two/beta"]
+
+
+@contextlib.contextmanager
+def only_readable(folder: Path) -> Iterator[None]:
+    """A folder that nobody can write into, as on a medium or a file system that is mounted so."""
+    mount = ["mount", "--bind", str(folder), str(folder)]
+    if subprocess.run(mount, capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    try:
+        subprocess.run(["mount", "-o", "remount,ro,bind", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+def test_a_checkout_that_can_only_be_read(tree: Tree) -> None:
+    assert tree.results().status == 0  # one plan
+    goals = (("status",), ("list-envs",), ("why",), ("plan",), ("compare", "A=one", "B=two"))
+    with only_readable(tree.root):
+        for goal in goals:
+            done = tree.make(*goal)
+            assert done.status == 0 and "Read-only" not in done.text, done.text
+        assert "Read-only" not in tree.make("doctor").text
+        for goal in (("report",), ("clean",), ("results", "MODELS=one", "LIMIT=1")):
+            done = tree.make(*goal)
+            assert done.status != 0 and "failed: Read-only file system: " in done.text, done.text
+            assert "work in a copy of the checkout" in done.text and "Traceback" not in done.text
+            assert len(done.text.splitlines()) < 9, done.text
+
+
+def test_a_checkout_of_another_user(complete: tuple[Path, Done, list[str]]) -> None:
+    if os.getuid() or not shutil.which("setpriv"):
+        pytest.skip("takes a second user: root and setpriv")
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        tree = copy(complete[0], Path(name))
+        Path(name).chmod(0o755)
+        other = ["setpriv", "--reuid=54321", "--regid=54321", "--clear-groups"]
+        for goal in ("report", "clean"):
+            done = subprocess.run(
+                [*other, "make", goal], cwd=tree.root, env=tree.environ(HOME="/"),
+                capture_output=True, text=True,
+            )  # fmt: skip
+            told = done.stderr
+            # Where the first user's Python lies in a home that is closed, it says that.
+            closed = "can't be run by" in told
+            assert done.returncode != 0 and "Traceback" not in told, told
+            assert closed or "belongs to root, and you are user 54321" in told or goal == "clean"
+            assert "a checkout is one user's" in told or goal == "clean", told
+            assert (tree.root / "build/rules.mk").exists() and tree.written() == list(ALL)
+
+
+def test_a_moved_checkout_goes_on_with_what_it_has(tree: Tree) -> None:
+    """Nothing is built or evaluated again, and what is missing is made there."""
+    without_two(tree)
+    tree.root.rename(tree.base / "other")
+    moved = Moved(tree.base)
+    done = moved.results()
+    assert done.status == 0 and "VENV" not in done.text, done.text
+    assert moved.ran() == ["two/alpha", "two/beta"] and moved.written() == list(ALL)
+
+
+class Moved(Tree):
+    @property
+    def root(self) -> Path:
+        return self.base / "other"
 
 
 def test_results_that_cannot_be_written(tree: Tree) -> None:

@@ -1,0 +1,61 @@
+"""What a person is told when the system refuses: a disk, a right, a limit."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from benchy import disk, errors
+
+
+@pytest.mark.parametrize(
+    ("number", "says"),
+    [
+        (errno.ENOSPC, "free some space (df -h 'a b'; make gc, make prune-venvs), then run"),
+        (errno.EDQUOT, "free some space"),
+        (errno.EFBIG, "ulimit -f"),
+        (errno.EMFILE, "ulimit -n"),
+        (errno.EROFS, "work in a copy of the checkout"),
+    ],
+)
+def test_the_next_step(number: int, says: str) -> None:
+    told = errors.of_system(OSError(number, os.strerror(number), "a b/c\n.json"))
+    assert told.what == f"{os.strerror(number)}: a b/c\\n.json" and says in told.mend
+
+
+def test_to_whom_what_is_in_the_way_belongs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "closed" / "file"  # not there: the folder counts
+    refused = PermissionError(errno.EACCES, "Permission denied", str(file))
+    assert errors.of_system(refused).mend == (f"give yourself the right: chmod -R u+rwX {tmp_path}")
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    mend = errors.of_system(refused).mend
+    assert mend.startswith(f"{tmp_path} belongs to ") and "you are user 54321" in mend
+
+
+def test_a_write_is_told_with_its_file() -> None:
+    with pytest.raises(OSError, match=r"'x/y\.json'"), errors.about("x/y.json"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with pytest.raises(OSError, match=r"'a'"), errors.about("x/y.json"):
+        raise OSError(errno.ENOSPC, "No space left on device", "a")
+
+
+def test_a_command_that_meets_it_says_both(capsys: pytest.CaptureFixture[str]) -> None:
+    def main(argv: list[str]) -> int:
+        raise OSError(errno.EROFS, "Read-only file system", "run/planning")
+
+    assert errors.run(main, []) == 1
+    told = capsys.readouterr().err.splitlines()
+    assert told[0].endswith("Read-only file system: run/planning")
+    assert told[1].startswith("  mount that file system for writing")
+
+
+def test_a_log_that_had_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert disk.full(tmp_path / "m.log") is None
+    monkeypatch.setattr(disk, "FULL", 1 << 62)
+    found = disk.full(tmp_path / "m.log")
+    assert found and str(tmp_path) in found[0] and "df -h" in found[1]
