@@ -6,6 +6,9 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .SUFFIXES:
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
+ifneq ($(findstring i,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
+$(error -i takes every failure for a success; use -k to go on past failures)
+endif
 
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
@@ -42,6 +45,12 @@ define newline
 
 
 endef
+
+# Brings the plan up to date. Where Make itself had bin/plan do it (mk/graph.mk) and the configs have
+# mistakes, Make's own lines would stand below them. made: one file of the plan; `goal` names it.
+planned = { $(MAKE) -q -f mk/graph.mk look=1 planned 2>/dev/null || bin/plan; }
+made = grep -qF -- "$$goal: " build/rules.mk || exec bin/knobs "$$goal"; \
+	$(MAKE) -f mk/graph.mk frozen=1 "$$goal"
 
 # Asked which targets are stale (bin/run does, with -n), a recipe says its target and no more.
 ifdef question

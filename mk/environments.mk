@@ -10,14 +10,15 @@ which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 # On a terminal bin/run has Make build them, and shows what each is at; elsewhere with BUILD_ON, too.
 venvs: $(tools)
 	@bin/health
-	@if $(MAKE) -q -f mk/graph.mk environments 2>/dev/null; then \
+	+@$(MAKE) -q -f mk/graph.mk look=1 environments 2>/dev/null || $(planned); \
+	if $(MAKE) -q -f mk/graph.mk frozen=1 environments 2>/dev/null; then \
 	echo 'venvs: every environment is ready'; \
 	elif [[ -t 2 || $${BUILD_ON:-login} != login ]]; then exec bin/run venvs; \
-	else $(MAKE) -f mk/graph.mk environments; fi
+	else $(MAKE) -f mk/graph.mk frozen=1 environments; fi
 
 venvs/%: export goal = $@
 venvs/%: $(tools) FORCE
-	@$(MAKE) -f mk/graph.mk "$$goal"
+	+@$(planned); $(made)
 
 venv: $(tools)
 	+@bin/venv create $(which)
@@ -26,7 +27,7 @@ lock: $(tools)
 	@bin/venv lock --fresh $(which)
 
 list-envs: $(tools)
-	@$(MAKE) -s -f mk/graph.mk planned
+	+@$(planned)
 	@bin/venv list $(if $(FORMAT),--format "$$FORMAT")
 
 env-info: $(tools)
@@ -40,7 +41,7 @@ rm-venv: $(tools)
 
 prune-venvs: $(tools)
 	@bin/health
-	@$(MAKE) -s -f mk/graph.mk planned
+	+@$(planned)
 	@bin/venv prune
 
 flags-diff: $(tools)
@@ -48,7 +49,7 @@ flags-diff: $(tools)
 	-- "$$A" "$$B"
 
 wheelhouse: $(tools)
-	@$(MAKE) -s -f mk/graph.mk planned
+	+@$(planned)
 	@bin/wheelhouse $(if $(DIR),--dir "$$DIR")
 
 # DEEP=1 builds every release of the range, DEEP=some the last of each minor release and both ends

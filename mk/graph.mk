@@ -13,8 +13,10 @@ ifneq ($(file <$(dir)/knobs),$(knobs))
 $(dir)/rules.mk: changed_knobs
 endif
 
-# Never -include: with it, a plan that fails would leave the old rules in force. look: only find out
-# whether the plan is old (status 2); who asks then plans in its own process.
+# Never -include: with it, a plan that fails would leave the old rules in force, and so would -k.
+# look: only find out whether the plan is old (status 2). Who asks then calls bin/plan itself, which
+# tells mistakes without Make's own lines below them.
+MAKEFLAGS += -S
 $(dir)/rules.mk:
 	@$(if $(look),false,bin/plan --dir $(dir) $(if $(one),--config "$$CONFIG"))
 endif

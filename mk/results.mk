@@ -27,7 +27,7 @@ fetch: $(tools)
 # One file by its name, as with any make.
 results/%: export goal = $@
 results/%: $(tools) FORCE
-	@$(MAKE) -f mk/graph.mk "$$goal"
+	+@$(planned); $(made)
 
 new: $(tools)
 	@bin/new
@@ -43,7 +43,7 @@ plan: $(tools)
 
 # With mistakes in the configs, staleness is told by the last plan.
 report: $(tools)
-	@$(MAKE) -s --no-print-directory -f mk/graph.mk planned || echo '  REPORT  by the last plan' >&2
+	+@$(planned) || echo '  REPORT  by the last plan' >&2
 	@bin/report
 
 compare: $(tools)
@@ -65,7 +65,7 @@ why: $(tools)
 	@bin/why
 
 gc: $(tools)
-	@$(MAKE) -s -f mk/graph.mk planned
+	+@$(planned)
 	@bin/gc
 
 doctor: $(tools)

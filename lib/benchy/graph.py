@@ -8,11 +8,12 @@ from __future__ import annotations
 import fnmatch
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +21,9 @@ from typing import Any
 
 from benchy import names, paths
 from benchy.errors import Failure, UsageError, say
+
+# What Make adds to a mistake in a config: that it stops, and that there are no rules.
+MAKES = re.compile(r"^(make(\[\d+\])?: \*\*\* |mk/graph\.mk:\d+: ).*\n?", re.M)
 
 
 @contextmanager
@@ -88,30 +92,51 @@ class Graph:
 
             plan.main([])
             return self.read()
-        done = subprocess.run(self.command("planned"), env=alone(), stdout=subprocess.DEVNULL)
-        if done.returncode:
-            sys.exit(2)
+        if (done := self.renew()) and done.returncode:
+            sys.exit(done.returncode)
         return self.read()
 
     def again(self) -> dict[str, Any]:
         """The plan brought up to date in the middle of a run; as it was, where the configs are
         wrong just now."""
-        done = self._ask(self.command("planned"))
-        if done.returncode:
+        if (done := self.renew(tell=False)) and done.returncode:
             self._tell(done.stderr)
         return self.read()
+
+    def renew(self, tell: bool = True) -> subprocess.CompletedProcess[str] | None:
+        """Bring the plan up to date: how bin/plan ended, None where it was. tell: what it says
+        goes to stderr.
+
+        Make only says whether the plan is old: where it called bin/plan itself, it would add lines
+        of its own to every mistake.
+        """
+        if not self._ask(self.command("look=1", "planned")).returncode:
+            return None
+        command = ["bin/plan", "--dir", self.directory]
+        command += ["--config", os.environ.get("CONFIG", "")] if self.one else []
+        env = alone() | {"BENCHY_KNOBS": self.knobs()}
+        if not tell:
+            return self._ask(command, env)
+        return subprocess.run(command, env=env, stdout=subprocess.DEVNULL, text=True)
+
+    def knobs(self) -> str:
+        """The knobs of this plan as mk/command.mk spells them, which compares."""
+        shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.one else [])]
+        return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
 
     def _tell(self, mistakes: str) -> None:
         """Once: each model's turn asks again."""
         if not self.told:
             say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
-            print(mistakes.rstrip(), file=sys.stderr)
+            print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
         self.told.add(mistakes)
 
-    def _ask(self, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    def _ask(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
             command,
-            env=alone(),
+            env=alone() if env is None else env,
             capture_output=True,
             text=True,
             start_new_session=True,  # Ctrl-C is told to us, and no broken answer

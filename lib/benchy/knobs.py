@@ -1,10 +1,11 @@
 """The knobs that say which plan, models and tasks are meant; make exports them.
 
-bin/knobs: checks those of make's command line before a goal is begun (mk/knobs.mk).
+bin/knobs: checks make's command line before a goal is begun (mk/knobs.mk).
 """
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -101,10 +102,46 @@ def mistakes(
     return found
 
 
+def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
+    """What is wrong with words of a command line that are no goal. known: the goals."""
+    found = []
+    for word in words:
+        mend = "make help lists the goals"
+        if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+            mend = f"write make eval CONFIG={word}"
+        elif folders := [p.parts[-2] for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")]:
+            if not names.NO_MODELS.issuperset(folders):
+                mend = f"write make results MODELS={word}"
+            elif "tasks" in folders:
+                mend = f"write make results TASKS={word}"
+        elif nearest := names.near(word, known):
+            mend = f"did you mean make {nearest}?"
+        found.append(Mistake("", 0, word, "there is no such goal", mend))
+    return found
+
+
+def no_target(target: str) -> UsageError:
+    """A file below results/ or venvs/ that is named as a goal and that no config asks for."""
+    rules = Path("build/rules.mk").read_text()
+    folder, _, rest = target.partition("/")
+    tail = re.compile(r"/results\.json$|/\.stamp$|\.lock$")
+    heads = re.findall(rf"^{folder}/([^:\s]+):", rules, re.M)
+    known = {tail.sub("", head): f"{folder}/{head}" for head in heads}
+    nearest = known.get(names.near(tail.sub("", rest), known), "")
+    mend = f"did you mean {nearest}?" if nearest else "`make plan` lists what would be built"
+    return UsageError("no configuration asks for it", mend, target)
+
+
 def main(argv: list[str]) -> int:
-    """bin/knobs: BENCHY_GIVEN and BENCHY_GOALS are words of make's command line. Raises
-    ConfigError."""
-    given = os.environ.get("BENCHY_GIVEN", "").split()
-    if found := mistakes(given, os.environ.get("BENCHY_GOALS", "").split()):
+    """bin/knobs [TARGET]: BENCHY_GIVEN, BENCHY_GOALS and BENCHY_UNKNOWN are words of make's command
+    line, BENCHY_KNOWN are its goals. Raises ConfigError."""
+    if argv:
+        raise no_target(argv[0])
+
+    def words(name: str) -> list[str]:
+        return os.environ.get(name, "").split()
+
+    found = no_goals(words("BENCHY_UNKNOWN"), words("BENCHY_KNOWN"))
+    if found or (found := mistakes(words("BENCHY_GIVEN"), words("BENCHY_GOALS"))):
         raise ConfigError(found)
     return 0

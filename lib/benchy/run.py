@@ -13,6 +13,7 @@ Make answers every question about staleness (mk/graph.mk); this asks them in the
 from __future__ import annotations
 
 import argparse
+import functools
 import os
 import shlex
 import sys
@@ -242,7 +243,8 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
     specs = {name: server_spec(name) for name in plan["models"]}
     there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
     environ = {**environment_of(there), board.RUN_PID: str(os.getpid())}
-    ask = dispatch.Questions(dict, lambda _: [], graph.command, lambda _: [], lambda *_: [])
+    frozen = functools.partial(graph.command, frozen=True)
+    ask = dispatch.Questions(dict, lambda _: [], frozen, lambda _: [], lambda *_: [])
     run = dispatch.Dispatcher(
         ask, {}, {}, job_slots(os.environ.get("MAKEFLAGS", "")),
         {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,

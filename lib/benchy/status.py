@@ -12,7 +12,6 @@ import contextlib
 import json
 import os
 import shutil
-import subprocess
 import sys
 import textwrap
 import time
@@ -26,7 +25,7 @@ from benchy import beside, board, health, paths, progress, why
 from benchy.entries import Entry, collect
 from benchy.environment import failure_of
 from benchy.errors import Failure, printable
-from benchy.graph import Graph, Selection, alone, select
+from benchy.graph import Graph, Selection, select
 from benchy.knobs import graph_for, knob
 from benchy.leaderboard import chosen
 
@@ -107,19 +106,16 @@ class Status:
         # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
         if paths.apart():  # for good: what this process plans stays beside
             return beside.plan(self.graph)
-        if not (runs := list(board.runs())):
-            planned = self.graph.command("planned")
-            if subprocess.run(planned, env=alone(), stdout=subprocess.DEVNULL).returncode:
-                print("by the last plan:", file=sys.stderr)
+        runs = list(board.runs())
+        if not runs and (done := self.graph.renew()) and done.returncode:
+            if not Path(self.graph.directory, "plan.json").exists():
+                raise Failure("there is no plan yet", "fix what is wrong, then run this again")
+            print("by the last plan:", file=sys.stderr)
         others = [Graph(run.plan, one="/eval/" in run.plan) for run in runs]
         for graph in (self.graph, *others):
             with contextlib.suppress(OSError, ValueError):
                 graph.read()
                 return graph
-        if not runs:
-            raise Failure(
-                "there is no plan yet", "fix the mistakes that it names, and run this again"
-            )
         return beside.plan(self.graph)
 
     def cells(self) -> list[Cell]:

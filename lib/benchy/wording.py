@@ -25,9 +25,33 @@ _TYPES = {
 }
 
 
+# How a key that must be there is written, and the template that explains its file.
+EXAMPLES = {
+    "model": 'model: {name: "org/name"}',
+    "name": 'name: "org/name"',
+    "tasks": "tasks: [spanish]",
+    "task_name": "task_name: arc_easy",
+    "package": "package: vllm",
+    "module": "module: vllm",
+    "command": 'command: ["srun"]',
+    "options": "options: [option_name]",
+    "since": 'since: "0.10.0"',
+    "use": "use: [option_name]",
+    "why": "why: what it mends",
+    "versions": 'versions: ">=0.8.0,<0.8.3"',
+}
+TEMPLATES = {
+    schema.Model: "model-gpu",
+    schema.Task: "task",
+    schema.Engine: "engine",
+    schema.Launcher: "launcher",
+}
+
+
 def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """Of what pydantic says, what is news: that a mapping is no list is none where a list or a
-    mapping may stand and the mapping has a mistake of its own."""
+    """Of what pydantic says, what is news. That a mapping is no list is none where a list or a
+    mapping may stand and the mapping has a mistake of its own; nor is a key missing that stands
+    there misspelt."""
 
     def branch(one: ErrorDetails) -> bool:
         location = one["loc"]
@@ -37,7 +61,19 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
         above = one["loc"][:-1]
         return other["loc"][: len(above)] == above and not branch(other)
 
-    return [d for d in details if not (branch(d) and any(inside(d, o) for o in details))]
+    def misspelt(one: ErrorDetails) -> bool:
+        return one["type"] == "missing" and any(
+            other["type"] == "extra_forbidden"
+            and other["loc"][:-1] == one["loc"][:-1]
+            and near(str(other["loc"][-1]), [str(one["loc"][-1])])
+            for other in details
+        )
+
+    return [
+        d
+        for d in details
+        if not misspelt(d) and not (branch(d) and any(inside(d, o) for o in details))
+    ]
 
 
 def mistake(
@@ -65,7 +101,7 @@ def mistake(
             document.line(key),
             yamlfile.dotted(key),
             "is missing",
-            "configs/templates/ shows every key",
+            f"write {EXAMPLES.get(name, f'{name}: …')}{_template(kind)}",
         )
     if name.endswith("version") and isinstance(value, int | float) and not isinstance(value, bool):
         written = document.written.get(key, str(value))
@@ -108,6 +144,11 @@ def mistake(
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     message = message.replace("input should be", "should be")
     return Mistake(document.file, document.line(key), yamlfile.dotted(key), f"{shown} {message}")
+
+
+def _template(kind: type[schema.Strict]) -> str:
+    name = TEMPLATES.get(kind)
+    return f"; configs/templates/{name}.yaml shows every key" if name else ""
 
 
 def _type_mend(want: str, value: Any, name: str) -> str:

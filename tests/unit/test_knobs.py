@@ -135,3 +135,12 @@ def test_every_goal_of_the_table_is_one_of_makes() -> None:
 def test_the_page_lists_them_all() -> None:
     page = Path(paths.ROOT, "docs/knobs.md").read_text()
     assert all(f"| `{name}` |" in page for name in knobtable.KNOBS)
+
+
+def test_the_goals_that_make_knows_are_those_of_its_files() -> None:
+    named = re.search(r"^goals := ((?:.*\\\n)*.*)$", MK, re.M)
+    assert named
+    lines = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", MK, re.M)
+    phony = {word for line in lines for word in line.replace("\\\n", " ").split()}
+    inner = {"FORCE", ".known-knobs", "changed_knobs", "planned", "all", "environments"}
+    assert set(named[1].replace("\\\n", " ").split()) == phony - inner
