@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from benchy import changed
 from benchy.result import Result
 
 LIMIT, SHOTS, FILES = "limit", "num_fewshot of the subtasks", "task files"
@@ -37,8 +38,16 @@ def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
         unlike.remove(SHOTS)
     if FILES in unlike and same_files(a, b):
         unlike.remove(FILES)
-    one[FILES], two[FILES] = _apart(a, b), _apart(b, a)
-    return [(what, brief(one[what]), brief(two[what])) for what in unlike]
+    one[FILES], two[FILES] = a.task.files, b.task.files
+    return [(what, *told(what, one[what], two[what])) for what in unlike]
+
+
+def told(what: str, one: Any, two: Any) -> tuple[str, str]:
+    """Two values of one fact, as texts: of mappings what differs, of files their names."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        words = changed.of_files if what == FILES else changed.of_mappings
+        return words(one, two)
+    return brief(one), brief(two)
 
 
 def same_files(a: Result, b: Result) -> bool:
@@ -51,16 +60,8 @@ def same_files(a: Result, b: Result) -> bool:
     return all(one.files[k] == two.files[k] for k in both) and bool(both or one.files == two.files)
 
 
-def _apart(a: Result, b: Result) -> str:
-    """Those files of a that b does not have as they are, with the start of their hash."""
-    theirs = b.task.files
-    mine = sorted((k, v) for k, v in a.task.files.items() if theirs.get(k) != v)
-    return ", ".join(f"{name} {found[:8]}" for name, found in mine) or "none"
-
-
 def brief(value: Any) -> str:
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return changed.cut(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
 
 
 def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:

@@ -84,7 +84,8 @@ def last(found: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, obj
         if field.startswith("engine.") and field != "engine.engine" and "engine.engine" in fields:
             continue
         if field == "engine.environment":
-            if not fields & {"engine.version", "fallback"}:
+            fallback = any(each.partition(".")[0] == "fallback" for each in fields)
+            if "engine.version" not in fields and not fallback:
                 late.append(change)
         elif field == "task.harness_environment":
             late.append(change)

@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchy import beside, board, lockfile, names, optionfiles, origin, paths
+from benchy import beside, board, changed, lockfile, names, optionfiles, origin, paths
 from benchy.errors import Failure, UsageError, tell
 from benchy.graph import Graph, select
 from benchy.knobs import graph_for, knob
@@ -31,9 +31,12 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
             below = f"{at}.{key}" if at else key
             # Where the whole of it came or went, each file that it names is told.
             other: dict[str, Any] | None = (
-                {} if below in ("option_files", "variable_files") else None
+                {} if below in ("option_files", "variable_files", "task.files_elsewhere") else None
             )
             yield from differences(old.get(key, other), new.get(key, other), below)
+    elif None in (old, new) and (whole := old or new) and isinstance(whole, dict):
+        # Each leaf of what came or went: a whole mapping in one line is read by nobody.
+        yield from differences(old or {}, new or {}, at)
     elif old != new:
         yield at, old, new
 
@@ -67,11 +70,21 @@ def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> s
     if kind in ("option_files", "variable_files"):
         text = optionfiles.text_of(now, kind, key)
         kind = {"option_files": "options", "variable_files": "variables"}[kind]
-        how = "changed" if old and new else "is there now" if new else "is there no more"
+        how = changed.happened(old, new)
         return (
             f"{kind}.{key}: {text or 'what it names'} {how}{written(model, now, f'{kind}.{key}')}"
         )
-    return f"{field}: {short(old)} → {short(new)}{written(model, now, field)}"
+    if field.startswith("task.files."):
+        folder = task_spec(now).get("include_path") or ""
+        path = Path(folder, field.removeprefix("task.files."))
+        return f"task.files: {changed.file(path, old, new)}"
+    if field.startswith("task.files_elsewhere."):
+        path = Path(field.removeprefix("task.files_elsewhere."))
+        return f"task.files: {changed.file(path, old, new)}"
+    if field == "model.content":
+        what = f"model: the files of {now['model']['path'] or now['model']['name']}"
+        return f"{what}: {changed.content(old, new)}{written(model, now, field)}"
+    return f"{field}: {changed.values(old, new)}{written(model, now, field)}"
 
 
 def unasked(target: Path) -> Failure:
@@ -95,9 +108,9 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
             yield f"{lock} has changed since: other packages"
             return
         now = [Package(package.name, package.version) for package in lockfile.packages(lock)]
-        changed = [line.removeprefix("~ ") for line in lockfile.differences(old, now)]
-        more = f" and {len(changed) - MOST} more" if len(changed) > MOST else ""
-        what = ", ".join(changed[:MOST]) or "the same packages, from other files or resolved anew"
+        lines = [line.removeprefix("~ ") for line in lockfile.differences(old, now)]
+        more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
+        what = ", ".join(lines[:MOST]) or "the same packages, from other files or resolved anew"
         yield f"{lock} has changed since: {what}{more}"
 
 
@@ -127,14 +140,10 @@ def made(target: Path) -> str:
 def written(model: str, spec: dict[str, Any], field: str) -> str:
     """Where the value of a field was written, for the end of a line; "" where that is not known."""
     part, _, rest = field.partition(".")
-    task = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
+    task = task_spec(spec)
     server = json.loads(paths.server_spec(model).read_text())
     if part == "fallback" and server.get("fallback"):
         where = str(paths.failed(server["fallback"]["environment"]))
-    elif field.startswith("task.files."):
-        where = f"{task['include_path']}/{field.removeprefix('task.files.')}"
-    elif field.startswith("task.files_elsewhere."):
-        where = field.removeprefix("task.files_elsewhere.")
     elif part == "task":
         where = origin.place(task.get("where", {}), rest)
     else:
@@ -142,9 +151,10 @@ def written(model: str, spec: dict[str, Any], field: str) -> str:
     return f"  ({where.replace('SET:1', 'SET')})" if where else ""
 
 
-def short(value: Any) -> str:
-    text = json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+def task_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """How the task of a result is run, as it is planned now."""
+    found: dict[str, Any] = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
+    return found
 
 
 def parts(target: Path) -> tuple[int | None, str, str]:

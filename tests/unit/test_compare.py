@@ -133,7 +133,7 @@ UNLIKE = [
     ("harness", {"harness": document.Harness("lm_eval", "0.4.9", "e", None)},
      "harness: lm_eval 0.4.13 and lm_eval 0.4.9"),
     ("version", {"task": replace(made().task, task_name=["t"], versions={"t": "2.0"})},
-     'task version: {"t": "1.0"} and {"t": "2.0"}'),
+     'task version: t 1.0 and t 2.0'),
 ]  # fmt: skip
 
 

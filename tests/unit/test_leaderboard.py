@@ -111,7 +111,7 @@ REASON = document.FallbackReason("e", "0.8.0", "no disk")
         (
             "task version",
             {"task": replace(made().task, name="a", versions={"t": "2.0"})},
-            'task version {"t": "2.0"}, others {"t": "1.0"}',
+            "task version t 2.0, others t 1.0",
         ),
     ],
 )

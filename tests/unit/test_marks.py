@@ -304,7 +304,7 @@ def test_other_shots_are_another_measurement() -> None:
     kinds, _ = likeness.kinds([three, old, five, shots("c", t=0, u=3)])
     assert kinds == [0, 0, 1, 0]
     ((what, *two),) = likeness.differences(three, five)
-    assert what == likeness.SHOTS and two == ['{"t": 0, "u": 3}', '{"t": 0, "u": 5}']
+    assert what == likeness.SHOTS and two == ["u 3", "u 5"]
     assert likeness.differences(old, five) == []
     asked = replace(five, task=replace(five.task, num_fewshot=5))
     assert [what for what, _, _ in likeness.differences(three, asked)] == ["num_fewshot"]

@@ -1,0 +1,101 @@
+"""What changed, in words: two values of one field, and the files that a result was made from.
+
+Files are told by name and by when they were edited, never by their digests: nobody compares those
+by eye. The commit of a git checkout is told.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+MOST = 60  # characters of a value
+LEAD = 12  # of a long text, before what differs
+COMMIT = re.compile(r"([0-9a-f]{40})(\+[0-9a-f]{12})?")  # content.content_of a git checkout
+
+
+def values(old: Any, new: Any) -> str:
+    """`old → new` as JSON, cut to what differs where that is long."""
+    one, two = text(old), text(new)
+    if len(one) > MOST or len(two) > MOST:
+        if isinstance(old, list) and isinstance(new, list):
+            return items(old, new)
+        if isinstance(old, str) and isinstance(new, str):
+            same = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+            start = max(0, same - LEAD)
+            lead = "…" if start else ""
+            one, two = lead + one[start:], lead + two[start:]
+    return f"{cut(one)} → {cut(two)}"
+
+
+def items(old: Sequence[Any], new: Sequence[Any]) -> str:
+    """What of two long lists differs."""
+    gone = [f"- {cut(text(each))}" for each in old if each not in new]
+    more = [f"+ {cut(text(each))}" for each in new if each not in old]
+    return ", ".join([*gone, *more]) or "the same, in another order or number"
+
+
+def text(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def plain(value: Any) -> str:
+    return value if isinstance(value, str) else text(value)
+
+
+def cut(words: str) -> str:
+    return words if len(words) <= MOST else words[: MOST - 1] + "…"
+
+
+def happened(old: Any, new: Any) -> str:
+    """Of a file that either spec has a digest of."""
+    return "changed" if old and new else "is there now" if new else "is there no more"
+
+
+def file(path: Path, old: Any, new: Any) -> str:
+    """Of a file that is read at its place: with when it was edited."""
+    return f"{path} {happened(old, new)}{edited(path) if new else ''}"
+
+
+def edited(path: Path) -> str:
+    try:
+        when = datetime.fromtimestamp(path.stat().st_mtime)
+    except OSError:
+        return ""
+    return f", edited {when:%Y-%m-%d %H:%M}"
+
+
+def content(old: Any, new: Any) -> str:
+    """Of a folder that either spec has the content of (content.content_of)."""
+    before, after = (COMMIT.fullmatch(str(each or "")) for each in (old, new))
+    if before and after:
+        return f"{commit(before)} → {commit(after)}"
+    return happened(old, new)
+
+
+def commit(found: re.Match[str]) -> str:
+    return f"commit {found[1][:12]}{' with edits' if found[2] else ''}"
+
+
+def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
+    """Of two mappings the entries that differ, as texts."""
+    keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
+
+    def words(each: Mapping[str, Any]) -> str:
+        return cut(", ".join(f"{key} {plain(each[key])}" for key in keys if key in each) or "none")
+
+    return words(one), words(two)
+
+
+def of_files(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
+    """Of the files of two results, name → digest: those that differ, by name."""
+    keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
+    both = [key for key in keys if key in one and key in two]
+    mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (two, one))
+    return cut(", ".join(mine) or "none"), cut(
+        ", ".join([f"another {key}" if key in both else key for key in theirs]) or "none"
+    )
