@@ -1,6 +1,7 @@
 """bin/serve: one model's server, a command beside it, and nothing left behind.
 
-    bin/serve MODEL -- COMMAND…     COMMAND finds the server in BENCHY_URL, BENCHY_KEY, BENCHY_MODEL
+    bin/serve MODEL -- COMMAND…     COMMAND finds the server in BENCHY_URL, BENCHY_KEY,
+                                    BENCHY_SERVED_MODEL
     bin/serve MODEL --test          start it, ask it, show the answers, stop it
 
 Reads build/specs/server/MODEL.json and the environment that it names; writes
@@ -225,7 +226,7 @@ def attend(
         begun = time.monotonic()
         step.enter(board.SERVING)
         try:
-            one.guardian.start("command", command, command_environment(one.endpoint, spec, run))
+            one.guardian.start("command", command, command_environment(one.endpoint, plan, run))
         except OSError as error:
             raise Failure(f"the command can't be started: {error}") from None
         status = int(one.watch("command", step))
@@ -244,14 +245,18 @@ def lock_sha256(name: str) -> str | None:
     return provenance.lock_sha256(name)
 
 
-def command_environment(end: Any, spec: Spec, run: Path) -> dict[str, str]:
-    """The variables of COMMAND: ours, where the server is, and no proxy on the way to it."""
+def command_environment(end: Any, plan: Plan, run: Path) -> dict[str, str]:
+    """The variables of COMMAND: ours, where the server is, and no proxy on the way to it.
+
+    BENCHY_MODEL is benchy's name of the model (its config's); a request names BENCHY_SERVED_MODEL.
+    """
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), end.address, "localhost"]))
     return {
         **os.environ,
         "BENCHY_URL": end.url,
         "BENCHY_KEY": end.key,
-        "BENCHY_MODEL": spec["model"],
+        "BENCHY_MODEL": plan.spec["model"],
+        "BENCHY_SERVED_MODEL": plan.served,
         "BENCHY_RUN": str(run),
         "NO_PROXY": no_proxy,
         "no_proxy": no_proxy,
@@ -266,7 +271,8 @@ def main(argv: list[str]) -> int:
         prog="bin/serve",
         usage="bin/serve MODEL -- COMMAND…\n       bin/serve MODEL --test",
         description="Start a model's server, run COMMAND beside it, stop everything. COMMAND finds "
-        "it in BENCHY_URL, BENCHY_KEY, BENCHY_MODEL and BENCHY_RUN/server.json.",
+        "it in BENCHY_URL, BENCHY_KEY, BENCHY_SERVED_MODEL (the model of a request), BENCHY_MODEL "
+        "(its name here) and BENCHY_RUN/server.json.",
         epilog="CPU_SLOTS=n: servers at once on the CPU (1). GPU_BUSY=wait|skip|ignore: what to do "
         "about a GPU that a stranger uses. CUDA_VISIBLE_DEVICES: the GPUs to choose from.",
     )

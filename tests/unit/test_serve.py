@@ -320,6 +320,28 @@ def test_a_chat_template_that_adds_nothing_is_refused(house: House) -> None:
     assert "chat_template:" in err and not (house.root / "ran").exists()
 
 
+def test_the_name_that_a_request_gives(house: House) -> None:
+    """As docs/serving.md has it; benchy's own name is known to no server."""
+    house.model("one")
+    ask = """
+import json, os, urllib.error, urllib.request
+def status(model):
+    body = json.dumps({"model": model, "prompt": "Once", "max_tokens": 1}).encode()
+    ask = urllib.request.Request(os.environ["BENCHY_URL"] + "/v1/completions", body,
+        {"Authorization": "Bearer " + os.environ["BENCHY_KEY"],
+         "Content-Type": "application/json"})
+    try:
+        return urllib.request.urlopen(ask, timeout=5).status
+    except urllib.error.HTTPError as error:
+        return error.code
+names = os.environ["BENCHY_SERVED_MODEL"], os.environ["BENCHY_MODEL"]
+print(json.dumps([*names, *map(status, names)]))
+"""
+    code, out, err = house.run("one", "--", sys.executable, "-c", ask)
+    assert code == 0, err
+    assert json.loads(out) == ["test/one", "one", 200, 404]
+
+
 def test_a_server_that_dies_ends_the_command(house: House) -> None:
     ask = LOOK + (
         "import time\n"
