@@ -99,7 +99,7 @@ def download_uv(target: Path) -> None:
     except (OSError, ValueError, KeyError) as error:
         raise Failure(
             f"this Python has no pip, and uv can't be downloaded without it: {error}",
-            "install python3-pip, or uv itself, and run make again",
+            "install python3-pip, or uv itself, and run it again",
         ) from None
     libc = "musllinux" if not platform.libc_ver()[0] else "manylinux"
     fitting = [
@@ -113,7 +113,7 @@ def download_uv(target: Path) -> None:
     if not fitting:
         raise Failure(
             f"the package index has no uv for {platform.machine()}",
-            "install python3-pip or uv itself, and run make again",
+            "install python3-pip or uv itself, and run it again",
         )
     best = max(fitting, key=lambda f: tuple(map(int, f["filename"].split("-")[1].split("."))))
     address = urllib.parse.urljoin(url, best["url"])
@@ -155,7 +155,7 @@ def uv_run(uv: str, *args: str) -> None:
     if done.returncode:
         raise Failure(
             f"uv {args[0]} {args[1] if len(args) > 1 else ''} failed",
-            "fix what uv says above, and run make again",
+            "fix what uv says above, and run it again",
             lines=done.stdout.splitlines()[-12:],
         )
 

@@ -101,14 +101,18 @@ class Row:
 
 def directory(name: str, knob: str) -> Path:
     """Where the results of A or B lie. Raises UsageError."""
+    known = sorted({str(p.parent.parent.relative_to(paths.RESULTS)) for p in _all()})
     if not name:
-        raise UsageError("is missing", "write make compare A=… B=…, two of `make status`", knob)
+        if len(known) < 2:
+            raise UsageError("is missing", "it takes the results of two models: make results", knob)
+        raise UsageError("is missing", f"write make compare A={known[0]} B={known[1]}", knob)
     for path in (paths.RESULTS / name, Path(os.environ.get("BENCHY_CWD", "."), name)):
         if path.is_dir() and list(path.glob("*/results.json")):
             return path
-    known = sorted({str(p.parent.parent.relative_to(paths.RESULTS)) for p in _all()})
     near = names.near(name, known)
-    mend = f"did you mean {near!r}?" if near else f"there are: {', '.join(known[:8]) or 'none'}"
+    mend = (
+        f"did you mean {knob}={near}?" if near else f"there are: {', '.join(known[:8]) or 'none'}"
+    )
     raise UsageError(f"{name!r} has no results", mend, knob)
 
 

@@ -405,11 +405,11 @@ def unbuilt(model: str, env: str, why: str = "") -> Failure:
     """The error of a model whose environment is not there."""
     marker = failure_of(env)
     if marker.get("kind") == NO_SUCH_RELEASE:
-        hint = "fix the configuration and run make again; another release never serves instead"
+        hint = "fix the configuration and run it again; another release never serves instead"
         return Failure(f"{model}: {marker.get('what', '')}", hint, marker.get("log", ""), page=31)
     return Failure(
         f"{model}: environment {env} could not be built{why}",
-        f"fix the cause and run make again; bin/venv info {env} shows more",
+        f"fix the cause and run it again; bin/venv info {env} shows more",
         paths.LOGS / "venv" / f"{env}.log",
     )
 

@@ -196,7 +196,7 @@ def environments() -> Iterator[Finding]:
     needed = inventory.users()
     for env in health.built():
         if why := health.flaw(env):
-            mend = f"the next make builds it anew; bin/venv create {env}"
+            mend = f"the next run builds it anew; bin/venv create {env}"
             yield Finding("environment", WARNING, f"{env} is broken: {why}", mend)
     for env in inventory.names():
         why = health.flaw(env)
@@ -214,7 +214,7 @@ def environments() -> Iterator[Finding]:
         elif failure.get("kind") == NO_SUCH_RELEASE:
             mend = f"bin/venv lock {env} names the line to fix"
         else:
-            mend = f"see {failure.get('log', '')}; make tries it again"
+            mend = f"see {failure.get('log', '')}; the next run tries it again"
         what = f"{env} could not be built: {failure.get('what', '')}"
         yield Finding("environment", WARNING, what, mend)
     if dead := [path for _, path, works in environment.unfinished() if not works]:

@@ -166,7 +166,7 @@ def collect(
                 Failure(
                     f"{path} says that it is of {found.model.config}, limit {found.limit}: it was "
                     "copied here",
-                    f"Delete it; the next make makes it anew: rm {path}",
+                    f"Delete it; the next run makes it anew: rm {path}",
                 )
             )
             continue

@@ -110,7 +110,7 @@ def _parse(text: bytes, path: Path) -> Spec:
         spec: Spec = json.loads(text)
     except ValueError as error:
         raise Failure(
-            f"{path} is damaged: {error}", f"Delete it and make again: rm {path}"
+            f"{path} is damaged: {error}", f"Delete it and run again: rm {path}"
         ) from error
     return spec
 
@@ -259,7 +259,7 @@ def check_alive(job: Job) -> None:
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),
-        f"{mend}\nThe answers had so far are kept; the next make goes on from there.",
+        f"{mend}\nThe answers had so far are kept; the next run goes on from there.",
         job.server_log,
         diagnose.telling_lines(log),
     )

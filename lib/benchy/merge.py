@@ -38,7 +38,7 @@ def cells(reader: Reader, stem: str, model: schema.Model, document: Document) ->
         if key.replace("-", "_") in reader.command_line().data:
             raise UsageError(
                 f"{key} is varied by the matrix of {document.file}",
-                "select its cells instead: MODELS='NAME@*'", "SET",
+                f"select its cells instead: make results MODELS='{stem}@*'", "SET",
             )  # fmt: skip
     count = math.prod(map(len, model.matrix.values()))
     if count > matrix.MOST:
@@ -122,11 +122,10 @@ def merge(
                 break
         return None
     if engine.kind != "engine":
-        reader.mistakes.append(
-            document.mistake(
-                ("vllm",), f"{serving.engine} is a {engine.kind}, no engine", "name an engine"
-            )
-        )
+        file, _, line = origin.get("engine", f"{document.file}:0").rpartition(":")
+        what = f"{serving.engine} is a {engine.kind}, no engine"
+        mend = f"name an engine: {', '.join(known.of_kind('engine'))}"
+        reader.mistakes.append(Mistake(file, int(line), keys.get("engine", "engine"), what, mend))
         return None
     options = {k: v for k, v in merged.items() if k not in OWN}
     # As benchy spells them, where the schema has read them (defaults included).

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
+from typing import Any
+
 from benchy import schema
+from benchy.yamlfile import Document
 
 FILES = {  # kind → where
     "model": "the model's file, beside vllm and tasks",
@@ -23,19 +27,35 @@ GENERATION = (
 )  # fmt: skip
 TOLD = {
     "base_url": "benchy starts the server itself; one that runs elsewhere can't be evaluated",
-    "path": "a directory is written as the name: model: {name: /path/to/model}",
-    "limit": "it is a knob: make eval LIMIT=10 CONFIG=…, or evaluation.default_limit in "
+    "path": "a directory is written as the name: model: {name: VALUE}",
+    "limit": "it is a knob: make eval CONFIG=FILE LIMIT=VALUE, or evaluation.default_limit in "
     "configs/config.yaml",
     "chat": "write use_chat_completions: true in the model's file, beside vllm and tasks",
 }
 
 
-def home(key: str) -> str:
-    """Where a key belongs, as a hint; "" where nobody knows it."""
+def home(key: str, value: Any = None, document: Document | None = None) -> str:
+    """Where a key belongs, as a hint with what was written; "" where nobody knows it."""
+    told = _home(key)
+    plain = isinstance(value, str | int | float) and str(value).isprintable()
+    written = str(value) if plain else "…"
+    if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
+        written = "10"
+    told = told.replace("VALUE", written).replace("FILE", document.file if document else "…")
+    tasks = document.data.get("tasks") if document else None
+    if isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks):
+        if len(tasks) > 1:
+            shown = f"tasks/NAME.yaml, where NAME is {', '.join(tasks[:-1][:5])} or {tasks[-1]}"
+            return told.replace("tasks/NAME.yaml", shown)
+        return told.replace("tasks/NAME.yaml", f"tasks/{tasks[0]}.yaml")
+    return told
+
+
+def _home(key: str) -> str:
     if key in TOLD:
         return TOLD[key]
     if key in GENERATION:
-        return f"write it in a task's file: gen_kwargs: {{{key}: …}} in configs/tasks/NAME.yaml"
+        return f"write it in a task's file: gen_kwargs: {{{key}: VALUE}} in configs/tasks/NAME.yaml"
     for kind, place in FILES.items():
         if key in schema.FILES[kind].model_fields:
             return f"it is a key of {place}"

@@ -12,7 +12,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -163,6 +163,12 @@ def text(
     return "\n".join(out) + "\n"
 
 
+def proposed(name: str, taken: Collection[str] = ()) -> str:
+    """A name that a config can have, near to one that it can't have."""
+    fit = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")[: names.MOST - 4] or "model"
+    return next(n for n in (fit, *(f"{fit}-{i}" for i in range(2, 999))) if n not in taken)
+
+
 def main(argv: list[str]) -> int:
     """bin/new MODEL [--name NAME] [--provider NAME] [--tasks "A B"]. Raises UsageError, Failure."""
     parser = argparse.ArgumentParser(
@@ -177,7 +183,9 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     model = args.model
     if not model:
-        raise UsageError("is missing", "write MODEL=org/name, or a directory", "MODEL")
+        raise UsageError(
+            "is missing", "write make new MODEL=org/name (of the hub), or a directory", "MODEL"
+        )
     folder = paths.home(Path(os.environ.get("BENCHY_CWD", "."), paths.home(model)))
     if folder.is_dir():
         model = str(folder.resolve())
@@ -187,13 +195,16 @@ def main(argv: list[str]) -> int:
         )
     name = args.name or Path(model).name
     if not names.good(name):
-        raise UsageError(f"{name!r} can't be a model's name here", "add NAME=…", "NAME")
+        raise UsageError(
+            f"{name!r} can't be a model's name here", f"add NAME={proposed(name)}", "NAME"
+        )
     house = config.Base(paths.ROOT)
     path = FOLDER / f"{name}.yaml"
     taken = [p for p in house.files(None) if p.stem == name]
     if path.exists() or taken:
         there = path if path.exists() else taken[0].relative_to(paths.ROOT)
-        raise UsageError(f"there is a model {name} already: {there}", "add NAME=…")
+        mend = f"add NAME={proposed(name, [p.stem for p in house.files(None)])}"
+        raise UsageError(f"there is a model {name} already: {there}", mend)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
     if provider not in house.known.providers:

@@ -189,7 +189,7 @@ def refuse_changed(spec: Mapping[str, Any]) -> None:
             texts = {each.key: each.text for each in found}
             what = ", ".join(texts.get(key, key) for key in changed)
             raise Failure(
-                f"{spec['model']}: {what} has changed since the plan was made", "run make again"
+                f"{spec['model']}: {what} has changed since the plan was made", "run it again"
             )
 
 

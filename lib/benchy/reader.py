@@ -36,6 +36,10 @@ class Known:
     tasks: dict[str, schema.Task]
     broken: set[str]  # files that are there, but with mistakes of their own
 
+    def of_kind(self, kind: str) -> list[str]:
+        """The names of the engines, or of the harnesses: one can't stand for the other."""
+        return sorted(name for name, engine in self.engines.items() if engine.kind == kind)
+
 
 class Reader:
     """root: benchy's. knobs: SET as a person gave it. inputs: every file and directory that was
@@ -194,7 +198,14 @@ class Reader:
         for task, document in tasks.values():
             if not task:
                 continue
-            self.known_name("harness", task.harness, known.engines, document, ("harness",), known)
+            at = ("harness",)
+            if (
+                self.known_name("harness", task.harness, known.engines, document, at, known)
+                and known.engines[task.harness].kind != "harness"
+            ):
+                mend = f"name a harness: {', '.join(known.of_kind('harness'))}"
+                what = f"{task.harness} is an engine, no harness"
+                self.mistakes.append(document.mistake(at, what, mend))
             self.mistakes += [
                 document.mistake(("gen_kwargs", name), what, hint)
                 for name, what, hint in generation.refused(task.gen_kwargs)
@@ -254,6 +265,8 @@ class Reader:
             return True
         if name not in all_.broken:  # a broken file has said what is wrong with it
             folder = {"engine": "engines", "harness": "engines"}.get(kind, f"{kind}s")
+            if folder == "engines":  # a harness can't serve, and no engine evaluates
+                known = dict.fromkeys(all_.of_kind(kind))
             nearest = near(name, known)
             self.mistakes.append(
                 document.mistake(
@@ -261,8 +274,7 @@ class Reader:
                     f"there is no {kind} {name!r}",
                     f"did you mean {nearest!r}?"
                     if nearest
-                    else f"{kind}s are configs/{folder}/NAME.yaml: "
-                    + (", ".join(sorted(known)) or "none"),
+                    else f"known in configs/{folder}: {', '.join(sorted(known)) or 'none'}",
                 )
             )
         return False

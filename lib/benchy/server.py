@@ -147,7 +147,7 @@ class Server:
         known = diagnose.explain(text) or disk.full(self.log.path)
         if known:
             what, mend = f"{what}: {known[0]}", known[1]
-        mend = mend or "read the log; `bin/serve MODEL --test` tries this alone"
+        mend = mend or f"read the log; `bin/serve {self.title} --test` tries this alone"
         return kind(f"{self.title}: {what}", mend, self.log.path, diagnose.telling_lines(text, 8))
 
     def check_alive(self, what: str, kind: type[Failure] = Failure) -> None:

@@ -15,6 +15,7 @@ from benchy import (
     inventory,
     listing,
     lockfile,
+    names,
     paths,
     release,
     resolve,
@@ -150,15 +151,15 @@ def create(spec: Spec, soft: bool, anew: bool = False) -> int:
 def inspect(spec: Spec) -> str:
     """Look at a built environment as closely as can be; the version found.
 
-    What is no longer as it was built loses its stamp, so that the next make builds it anew. Raises
+    What is no longer as it was built loses its stamp, so that the next run builds it anew. Raises
     Failure.
     """
     folder, log = paths.env_dir(spec.env), resolve.log_path(spec.env)
     why, mend = health.flaw(spec.env) or audit.against_lock(spec, log), ""
     if not why and (files := audit.against_records(folder)):
         why = f"files were changed by hand: {audit.named(files)}"
-        names = " ".join(name.rpartition("-")[0] for name in files)
-        mend = f"{uv.word()} cache clean {names}   (it may share those files); then "
+        packages = " ".join(name.rpartition("-")[0] for name in files)
+        mend = f"{uv.word()} cache clean {packages}   (it may share those files); then "
     if why:
         health.condemn(spec.env, why)
         raise Failure(f"{spec.env} is broken", f"{mend}bin/venv create {spec.env} builds it anew")
@@ -191,21 +192,31 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
         try:
             Version(version)
         except InvalidVersion:
-            raise UsageError(f"{version!r} is no release", "write e.g. 0.8.0", "VERSION") from None
+            raise UsageError(
+                f"{version!r} is no release", "write e.g. VERSION=0.8.0", "VERSION"
+            ) from None
     engines = config.load_engines(paths.ROOT)
     if not engine_name:
         engine_name = next((name for name, e in engines.items() if e and e.main), "vllm")
     engine = engines.get(engine_name)
     if engine is None:
-        known = ", ".join(sorted(engines))
-        raise UsageError(f"no engine is named {engine_name!r}", f"known are: {known}", "ENGINE")
+        nearest = names.near(engine_name, engines)
+        known = f"known are: {', '.join(sorted(engines))}"
+        mend = f"did you mean ENGINE={nearest}?" if nearest else known
+        raise UsageError(f"no engine is named {engine_name!r}", mend, "ENGINE")
     if not version and engine.main:
         if cutoff:
-            raise UsageError("the main environment is as uv.lock says", "add VERSION=…", "CUTOFF")
+            raise UsageError(
+                "the main environment is as uv.lock says",
+                "add a release, as in VERSION=0.8.0",
+                "CUTOFF",
+            )
         return paths.MAIN
     version = version or engine.default_version or ""
     if not version:
-        raise UsageError(f"which release of {engine_name}?", "add VERSION=…", "VERSION")
+        raise UsageError(
+            f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
+        )
     try:
         asked = schema.Provider(cutoff=cutoff) if cutoff else None
     except ValueError:

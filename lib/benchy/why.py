@@ -164,10 +164,20 @@ def parts(target: Path) -> tuple[int | None, str, str]:
     if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
         limit, words = int(words[1][6:]), (words[0], *words[2:])
     if len(words) != 4 or words[0] != "results" or words[3] != "results.json":
-        raise UsageError(
-            f"{target} is no result", "write TARGET=results/MODEL/TASK/results.json", "TARGET"
-        )
+        raise UsageError(f"{target} is no result", f"write TARGET={example(target)}", "TARGET")
     return limit, words[1], words[2]
+
+
+def example(target: Path) -> str:
+    """A result of the plan: of what was typed, if that names a model or a task of it."""
+    try:
+        models = Graph("build").read()["models"]
+    except (OSError, ValueError):
+        models = {}
+    known = [paths.target(m, t, None) for m in sorted(models) for t in models[m]["tasks"]]
+    words = set(target.parts)
+    known.sort(key=lambda each: -len(words & set(Path(each).parts)))
+    return known[0] if known else "results/quickstart/smoke/results.json"
 
 
 def named(text: str) -> Path:

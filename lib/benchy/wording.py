@@ -89,7 +89,7 @@ def mistake(
         value, shown = None, "what is written there"
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
-        mend = misplaced.home(name) or (
+        mend = misplaced.home(name, _plain(value), document) or (
             f"did you mean {nearest!r}?"
             if nearest
             else ("known here: " + ", ".join(_fields(kind, location[:-1])))
@@ -191,6 +191,10 @@ def _fields(kind: type[Any], path: Key) -> list[str]:
 def hidden(text: str) -> str:
     """A password or a token in a URL is told to nobody."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
+
+
+def _plain(value: Any) -> Any:
+    return hidden(value) if isinstance(value, str) else value
 
 
 def _short(value: Any) -> str:

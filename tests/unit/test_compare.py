@@ -196,7 +196,7 @@ def test_a_copy_kept_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -
 MISTAKES = [
     (["a"], "B: is missing"),
     (["a", "limitless"], "B: 'limitless' has no results"),
-    (["bb", "a"], "did you mean 'b'?"),
+    (["bb", "a"], "did you mean A=b?"),
     (["a", "b", "--task", "x"], "not both have the task 'x'\n  both have: smoke"),
     (["a", "b", "--flips", "many"], "'many' is no number of samples"),
 ]
