@@ -45,6 +45,11 @@ def config_file(given: str) -> Path:
         near = known.get(path.stem) or known.get(names.near(path.stem, known), "")
         mend = f"did you mean CONFIG={near}?" if near else "write CONFIG=configs/quickstart.yaml"
         raise UsageError(f"there is no file {given}", mend, "CONFIG")
+    here = Path("configs").absolute()
+    if path.is_relative_to(here) and names.NO_MODELS & set(path.relative_to(here).parts[:1]):
+        kind = path.relative_to(here).parts[0]
+        mend = "write CONFIG=configs/quickstart.yaml, or another model's file"
+        raise UsageError(f"{given} is a file of configs/{kind}, no model's", mend, "CONFIG")
     return path
 
 

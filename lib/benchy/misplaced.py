@@ -18,6 +18,8 @@ PARTS: dict[str, type[schema.Strict]] = {  # of a file: what its keys are of
     "defaults of a task's file, configs/tasks/NAME.yaml": schema.TaskDefaults,
     "vllm in the model's file": schema.ModelVllm,
     "model in the model's file": schema.ModelFacts,
+    "evaluation in configs/config.yaml": schema.Evaluation,
+    "logging in configs/config.yaml": schema.Logging,
 }
 # Arguments of a request (OpenAI's and vLLM's names) and of the harness's generate_until.
 GENERATION = (
@@ -37,11 +39,18 @@ TOLD = {
 def home(key: str, value: Any = None, document: Document | None = None) -> str:
     """Where a key belongs, as a hint with what was written; "" where nobody knows it."""
     told = _home(key)
+    own = document.file if document else ""
+    if own.startswith("configs/tasks/") and key in schema.TaskDefaults.model_fields:
+        told = f"write defaults: {{{key}: VALUE}}"
+    if own == "configs/config.yaml" and key in schema.Evaluation.model_fields:
+        told = f"write evaluation: {{{key}: VALUE}}"
     plain = isinstance(value, str | int | float) and str(value).isprintable()
     written = str(value) if plain else "…"
     if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
         written = "10"
-    told = told.replace("VALUE", written).replace("FILE", document.file if document else "…")
+    told = told.replace("VALUE", written)
+    models = document and "model" in document.data  # make eval takes no other file
+    told = told.replace("FILE", own if models else "configs/quickstart.yaml")
     tasks = document.data.get("tasks") if document else None
     if isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks):
         if len(tasks) > 1:

@@ -10,7 +10,7 @@ from pydantic_core import ErrorDetails
 
 from benchy import misplaced, schema, yamlfile
 from benchy.errors import Mistake
-from benchy.names import near, secret
+from benchy.names import good, near, secret
 from benchy.yamlfile import Document, Key
 
 # pydantic's words for a wrong type → ours.
@@ -90,9 +90,7 @@ def mistake(
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
         mend = misplaced.home(name, _plain(value), document) or (
-            f"did you mean {nearest!r}?"
-            if nearest
-            else ("known here: " + ", ".join(_fields(kind, location[:-1])))
+            f"did you mean {nearest!r}?" if nearest else _elsewhere(kind, location)
         )
         return Mistake(document.file, document.line(key), yamlfile.dotted(key), "unknown key", mend)
     if code == "missing":
@@ -139,11 +137,25 @@ def mistake(
             document.line(key),
             yamlfile.dotted(key),
             f"{shown} has characters that can't stand here",
-            f"it has to match {context.get('pattern')}",
+            _pattern_mend(key, value) or f"it has to match {context.get('pattern')}",
         )
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     message = message.replace("input should be", "should be")
-    return Mistake(document.file, document.line(key), yamlfile.dotted(key), f"{shown} {message}")
+    mend = ""
+    if code == "too_short" and isinstance(value, list | dict):
+        message, mend = "is empty", f"write {EXAMPLES[name]}" if name in EXAMPLES else ""
+    what = f"{shown} {message}"
+    return Mistake(document.file, document.line(key), yamlfile.dotted(key), what, mend)
+
+
+def _elsewhere(kind: type[schema.Strict], location: Key) -> str:
+    """Where an unknown key may belong that is near to none of its neighbours."""
+    name, fields = str(location[-1]), _fields(kind, location[:-1])
+    if fields == sorted(schema.ModelVllm.model_fields):
+        if name in schema.Provider.model_fields:
+            return f"it belongs in overrides: {{{name}: …}}"
+        return f"known here: {', '.join(fields)}; an option of the engine belongs in overrides"
+    return f"known here: {', '.join(fields)}"
 
 
 def _template(kind: type[schema.Strict]) -> str:
@@ -151,11 +163,29 @@ def _template(kind: type[schema.Strict]) -> str:
     return f"; configs/templates/{name}.yaml shows every key" if name else ""
 
 
+def _pattern_mend(key: Key, value: Any) -> str:
+    if "cuda_devices" in key:
+        return 'write cuda_devices: "0"; numbers or UUIDs of nvidia-smi -L, or no key for any GPU'
+    stem = str(value).rpartition("/")[2].removesuffix(".yaml")
+    if stem != value and good(stem) and key[:1] == ("tasks",):
+        return f"did you mean {stem!r}?"
+    return ""
+
+
 def _type_mend(want: str, value: Any, name: str) -> str:
     if want == "a list":
-        return (
-            f'write {name}: ["{hidden(value)}"]' if isinstance(value, str) else "write [one, two]"
-        )
+        if not isinstance(value, str):
+            return "write [one, two]"
+        items = [f'"{hidden(item)}"' for item in re.split(r"\s*,\s*", value) if item]
+        return f"write {name}: [{', '.join(items)}]"
+    if name == "model" and isinstance(value, str):
+        return f'write model: {{name: "{hidden(value)}"}}'
+    if value is None and name in EXAMPLES:
+        return f"write {EXAMPLES[name]}"
+    if want == "a mapping" and name == "gen_kwargs" and isinstance(value, str):
+        split = (pair.partition("=") for pair in re.split(r"[\s,]+", value) if "=" in pair)
+        pairs = [f"{key}: {text}" for key, _, text in split]
+        return f"write {name}: {{{', '.join(pairs) or 'temperature: 0'}}}"
     if isinstance(value, str) and want in ("a whole number", "a number", "true or false"):
         return (
             f"write {name}: {value} without quotes"

@@ -137,7 +137,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, name: str) -> Mistake:
         return Mistake(name, line, "", "has a tab", "YAML is indented with spaces")
     if "expected a single document" in str(error.context):
         return Mistake(name, line, "", "has a second document", "one file, one configuration")
-    return Mistake(name, line, "", f"is not YAML: {what}")
+    mend = "look at the indentation, quotes and brackets here and above"
+    return Mistake(name, line, "", f"is not YAML: {what}", mend)
 
 
 class _Builder:

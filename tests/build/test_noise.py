@@ -70,6 +70,9 @@ def test_ignoring_errors_is_refused(tree: Tree) -> None:
          "`make plan` lists what would be built"),
         ("eval CONFIG=nope.yaml", "CONFIG: there is no file nope.yaml",
          "write CONFIG=configs/quickstart.yaml"),
+        ("eval CONFIG=configs/tasks/alpha.yaml",
+         "CONFIG: configs/tasks/alpha.yaml is a file of configs/tasks, no model's",
+         "write CONFIG=configs/quickstart.yaml, or another model's file"),
         ("results LIMIT=abc", "LIMIT: 'abc' is not a whole number", "write LIMIT=10"),
     ],
 )  # fmt: skip

@@ -308,6 +308,8 @@ def obey(root: Path, told: Mistake) -> bool:
         if told.what == "is missing":
             indent = "" if "." not in told.key else "  "
             lines.insert(told.line, indent + found[1]) if told.line else lines.append(found[1])
+        elif told.what == "unknown key":
+            lines[told.line - 1] = found[1]
         elif re.match(rf"\s*{name}\s*:", at):
             lines[told.line - 1] = re.match(r"\s*", at)[0] + found[1]  # type: ignore[index]
         else:
@@ -339,6 +341,15 @@ CASES = {
     "a provider": (M, MODEL.replace('"card"', '"crad"')),
     "a task": (M, MODEL.replace('["spanish"]', '["spanihs"]')),
     "a text for a list": (M, MODEL.replace('["spanish"]', '"spanish"')),
+    "tasks in one text": (M, MODEL.replace('["spanish"]', '"spanish, "')),
+    "a task by its path": (M, MODEL.replace('["spanish"]', '["configs/tasks/spanish.yaml"]')),
+    "no task": (M, MODEL.replace('["spanish"]', "[]")),
+    "a name alone": (M, MODEL.replace('model:\n  name: "org/model"\n', "model: org/model\n")),
+    "an empty name": (M, MODEL.replace('"org/model"', "")),
+    "devices in words": (M, overrides("cuda_devices: all")),
+    "arguments as a text": ("tasks/spanish.yaml", TASK + "gen_kwargs: temperature=0\n"),
+    "a default of a task": ("tasks/spanish.yaml", TASK + "batch_size: 8\n"),
+    "a default of the settings": ("config.yaml", "default_limit: 5\n"),
     "a task twice": (M, MODEL.replace('["spanish"]', '["spanish", "spanish"]')),
     "no tasks": (M, MODEL.replace('tasks: ["spanish"]\n', "")),
     "no model": (M, MODEL.replace('model:\n  name: "org/model"\n', "")),
