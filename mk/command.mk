@@ -12,7 +12,6 @@ endif
 
 # Knobs that bin/* read from the environment. They hold a person's free text (paths, globs), which
 # Make must not expand into a recipe: a shell would read it.
-<<<<<<< HEAD
 free := CHECK CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE TARGET YES \
 	OFFLINE CPU_SLOTS GPU_BUSY TASK_JOBS VENV_JOBS FETCH_JOBS QUICK ROUNDS PYTHON V WHEELHOUSE DIR \
 	FROM TO DEEP DISK CUTOFF SHARE A B CASES KILLS SEED NOTIFY REPO SAMPLES PUBLIC TASK FLIPS \
