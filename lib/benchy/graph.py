@@ -47,6 +47,7 @@ def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
 
 def call(command: Sequence[str], env: dict[str, str] | None = None) -> int:
     """Run a command to its end, whatever signal comes. Keeps make's job server reachable."""
+    sys.stdout.flush()  # what was printed comes before what the command prints
     child = subprocess.Popen(command, env=env, close_fds=False)
     with passing_signals(child):
         return child.wait()

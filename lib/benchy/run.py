@@ -43,6 +43,7 @@ from benchy.screen import Screen
 from benchy.signals import Stopped
 from benchy.tally import Tally
 from benchy.wiring import (
+    GONE,
     builds_of,
     dispatch_all,
     drive,
@@ -53,8 +54,6 @@ from benchy.wiring import (
     model_of,
     server_spec,
 )
-
-GONE = "its config went while the run was under way"
 
 
 def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]:
@@ -178,7 +177,7 @@ def after(graph: Graph, selection: Selection, tally: Tally) -> Selection:
     tallied."""
     plan = graph.again()
     for model in set(selection.models) - plan["models"].keys():
-        tally.reasons.setdefault(model, (GONE, ""))
+        tally.reasons[model] = (GONE, "")
     models = tuple(model for model in selection.models if model in plan["models"])
     return Selection(plan, models, selection.tasks)
 

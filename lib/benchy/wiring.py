@@ -24,6 +24,7 @@ from benchy.tally import Tally
 if TYPE_CHECKING:
     from benchy.launcher import Launcher
 
+GONE = "its config went while the run was under way"
 TASK_JOBS = 4  # tasks of one model that run at once against its server
 
 
@@ -58,7 +59,12 @@ def dispatch_all(
 
     def left(name: str) -> list[str]:
         asked = selection.targets(name)
-        return [t for t in graph.stale(asked) if t in asked]
+        try:
+            return [t for t in graph.stale(asked) if t in asked]
+        except Failure:
+            if name in graph.read()["models"]:
+                raise
+            raise Failure(f"{name}: {GONE}") from None  # so Make knows no rule for its results
 
     def serving(name: str, targets: Sequence[str]) -> list[str]:
         say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")

@@ -68,6 +68,9 @@ def test_a_file_of_a_task_is_told_by_its_name(tree: Tree) -> None:
     own = tree.root / "own"
     own.mkdir()
     (own / "data.jsonl").write_text("{}\n")
+    (own / "alpha.yaml").write_text(
+        "task: standin_alpha\ndataset_kwargs: {data_files: own/*.jsonl}\n"
+    )
     tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\ninclude_path: own")
     assert tree.make("results", "MODELS=three").status == 0
     (own / "data.jsonl").write_text("{}\n{}\n")
