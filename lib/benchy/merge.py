@@ -122,9 +122,14 @@ def merge(
                 break
         return None
     if engine.kind != "engine":
-        file, _, line = origin.get("engine", f"{document.file}:0").rpartition(":")
+        if "engine" not in origin:  # nobody names one: its own file is wrong
+            file, what = f"configs/engines/{serving.engine}.yaml", "is the default, and no engine"
+            reader.mistakes.append(Mistake(file, 0, "", what, "write kind: engine"))
+            return None
+        file, _, line = origin["engine"].rpartition(":")
         what = f"{serving.engine} is a {engine.kind}, no engine"
-        mend = f"name an engine: {', '.join(known.of_kind('engine'))}"
+        names = ", ".join(known.of_kind("engine"))
+        mend = f"name an engine: {names}" if names else "add one to configs/engines"
         reader.mistakes.append(Mistake(file, int(line), keys.get("engine", "engine"), what, mend))
         return None
     options = {k: v for k, v in merged.items() if k not in OWN}

@@ -25,6 +25,7 @@ from benchy import leasefile, paths
 FORM = re.compile(r"\.(.+)~([^~/]+)~(\d+)-(\d+)\.tmp", re.S)
 FIRST_SPACE = 0xEFFFFFFC  # the inode of a machine's own pid namespace, on every Linux
 LONGEST = 255  # bytes of a name, to every common file system
+HOUR = 3600
 OLD = 7 * 24 * 3600.0  # seconds after which another host's is waste
 # Where benchy writes, and how deep below: neither environments nor answers that are kept.
 TOPS = {
@@ -150,6 +151,11 @@ def sweep_all() -> None:
             remove(path)
     _swept.discard(place())
     sweep(place())
+    # Python's own, of a module that was just compiled.
+    for path in Path(__file__).parent.glob("__pycache__/*.pyc.*"):
+        with contextlib.suppress(OSError):
+            if time.time() - path.stat().st_mtime > HOUR:
+                path.unlink()
 
 
 def left() -> Iterator[Path]:

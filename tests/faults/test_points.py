@@ -36,14 +36,14 @@ MODELS = ("three", "two")  # with three results and two environments
 # Who begins only when the environments are there: their points are tried where they are built.
 LATE = ("eval", "wrapper", "harness", "engine", "guard", "serve", "report")
 # Where changes count: not files without a name (#), nor what bin/bootstrap makes where .venv is
-# older than a checkout.
-OURS = r"(tree|leases|tmp)/(?!.*/?#|\.venv|build/(\.bootstrap|\.tmp|requirements))"
+# older than a checkout, nor Python's byte code.
+OURS = r"(tree|leases|tmp)/(?!.*/?#|\.venv|lib/|build/(\.bootstrap|\.tmp|requirements))"
 # A run that was disturbed may have more or fewer of these: the log of an earlier attempt; the end
 # of a run, of which a no-op has none; what saves a plan the reading of configs; what bin/bootstrap
 # makes; the environment that serves for one whose builder was killed.
 MAY_DIFFER = re.compile(
     r"^tree/(logs/serve/\w+\.log\.1$|run/summary\.json$|build/kept\.json$|"
-    r"build/(\.bootstrap|requirements.*)$|.*\bstandin_2_0_0\b)"
+    r"build/(\.bootstrap|requirements.*)$|lib/|.*\bstandin_2_0_0\b)"
 )
 
 
