@@ -203,9 +203,15 @@ class Reader:
                 self.known_name("harness", task.harness, known.engines, document, at, known)
                 and known.engines[task.harness].kind != "harness"
             ):
-                mend = f"name a harness: {', '.join(known.of_kind('harness'))}"
-                what = f"{task.harness} is an engine, no harness"
-                self.mistakes.append(document.mistake(at, what, mend))
+                names = ", ".join(known.of_kind("harness"))
+                mend = f"name a harness: {names}" if names else "add one to configs/engines"
+                wrong = document.mistake(at, f"{task.harness} is an engine, no harness", mend)
+                if not document.line(at):  # nobody names one: its own file is wrong
+                    file = f"configs/engines/{task.harness}.yaml"
+                    what = "is the default, and no harness"
+                    wrong = Mistake(file, 0, "", what, "write kind: harness")
+                if wrong not in self.mistakes:
+                    self.mistakes.append(wrong)
             self.mistakes += [
                 document.mistake(("gen_kwargs", name), what, hint)
                 for name, what, hint in generation.refused(task.gen_kwargs)

@@ -222,12 +222,13 @@ def _task_files(
     their names there, and the others. What the plan depends on is added to its inputs: any file of
     the folder may become a part of the task."""
     below = root / folder if folder else None
+    inputs: list[str] = []
     if below and folder not in plan.task_folders:
         plan.task_folders[str(folder)] = taskfiles.Folder(below, root)
         for file in sorted(below.rglob("*")):
             if not taskfiles.SKIPPED & set(file.parts):
-                plan.inputs.append(shown_at(file, root))
-        plan.inputs.append(str(folder))
+                inputs.append(shown_at(file, root))
+        inputs.append(str(folder))
     known = plan.task_folders[str(folder)] if folder else taskfiles.Folder(None, root)
     files, others = {}, {}
     for file, digest in known.follow(names).digests().items():
@@ -235,8 +236,9 @@ def _task_files(
             files[str(file.relative_to(below))] = digest
         else:
             others[shown_at(file, root)] = digest
-    plan.inputs += others
-    for name in plan.inputs:
+    inputs += others
+    plan.inputs += inputs
+    for name in inputs:
         if not paths.watchable(Path(name)):
             raise UsageError(
                 f"{name!r} has a name that can't be used",
