@@ -8,13 +8,15 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'. Most tests are about real processes, on a
 # machine that may be slow just then: what fails once is tried once more, and both are reported.
 # What has directories and leases of its own runs three at a time, as it waits more than it computes;
-# real vLLM, Slurm and the browser one after another.
+# the browser and the harness run beside Slurm, which waits most; real vLLM runs alone.
 logic := tests/unit tests/golden tests/properties tests/build tests/faults
 test: $(dev)
 	@$(python) -m pytest --reruns 1 $(if $(ARGS),$(ARGS),-n 3 $(logic))
 
+beside := tests/page tests/slurm tests/e2e/test_harness_facts.py tests/e2e/test_preview.py
 test-real: $(dev)
-	@$(python) -m pytest --reruns 1 tests/page tests/slurm tests/e2e
+	@$(python) -m pytest --reruns 1 -n 2 --dist loadgroup $(beside)
+	@$(python) -m pytest --reruns 1 tests/e2e $(addprefix --ignore=,$(filter %.py,$(beside)))
 
 test-all: test-real test
 

@@ -27,6 +27,18 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "T
     os.environ.pop(name, None)
 
 
+# Of `make test-real`, what takes turns by itself: Slurm's tests wait more than they compute, so the
+# browser's and the harness's run beside them. Each group is one process's (pytest-xdist).
+GROUPS = {"slurm": "slurm", "page": "beside", "e2e": "beside"}
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        folder = item.path.relative_to(ROOT / "tests").parts[0]
+        if folder in GROUPS:
+            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
+
+
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
     """A command that is called in this process takes its signals for itself alone."""

@@ -53,13 +53,17 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
     """What a server could say: an empty text, and the same probability for every token."""
     prompt = body.get("prompt")
     prompts = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
-    longest = max(len(one or ()) for one in prompts) + 1
-    # The client takes those of the answer's tokens; of a text their number is not known here.
-    known = {"token_logprobs": [-1.0] * 4 * longest, "top_logprobs": [{"x": -1.0}] * 4 * longest}
+
+    def known(one: Any) -> dict[str, Any]:
+        # One for each token and the one that is generated; of a text their number is not known
+        # here, and the client takes those of the answer.
+        count = len(one) + 1 if isinstance(one, list) else 4 * (len(one or "") + 1)
+        return {"token_logprobs": [-1.0] * count, "top_logprobs": [{"x": -1.0}] * count}
+
     return {
         "choices": [
             {"index": n, "text": "", "message": {"role": "assistant", "content": ""},
-             "finish_reason": "stop", "logprobs": known} for n in range(len(prompts))
+             "finish_reason": "stop", "logprobs": known(one)} for n, one in enumerate(prompts)
         ]
     }  # fmt: skip
 
