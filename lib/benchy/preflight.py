@@ -376,14 +376,13 @@ def of_tasks(
     from benchy import modelchecks  # noqa: PLC0415 - it imports this
 
     base = dict(os.environ) | ({"HF_TOKEN": token} if token else {})
-    tasks = list(tasks)
-    if wrong := modelchecks.mistakes(server, base):
-        return {task: wrong for task in tasks}
+    of_model = modelchecks.mistakes(server, base)
     found = {}
     for task in tasks:
         spec, how = _specs(server["model"], task, limit)
-        if wrong := mistakes(server, spec, how, commit, base, files):
-            found[task] = wrong
+        wrong = mistakes(server, spec, how, commit, base, files and not of_model)
+        if of_model or wrong:
+            found[task] = [*of_model, *wrong]
     return found
 
 
