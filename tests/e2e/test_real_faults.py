@@ -22,6 +22,8 @@ import psutil
 import pytest
 from clone import asked, long_task, read, survivors
 
+from benchy import temporary
+
 pytestmark = pytest.mark.e2e
 MODEL = "struck"
 TARGET = f"results/{MODEL}/long/results.json"
@@ -59,13 +61,15 @@ class Run:
 
         def noted() -> dict[str, Any] | None:
             self.running()
-            for path in self.tree.glob(f"run/{self.model}-*/server.json"):
+            for path in self.tree.glob(f"run/.{self.model}~*.tmp/server.json"):
                 try:
                     told: dict[str, Any] = json.loads(path.read_text())
                 except (OSError, ValueError):
                     continue
                 if psutil.pid_exists(told["pid"]):
-                    return told | {"wrapper": int(path.parent.name.rpartition("-")[2])}
+                    made = temporary.FORM.fullmatch(path.parent.name)
+                    assert made
+                    return told | {"wrapper": int(made[3])}
             return None
 
         found: dict[str, Any] = until(noted, "a server")
