@@ -22,12 +22,7 @@ MESSAGES = [{"role": "user", "content": "Hello"}]
 
 def template(asked: dict[str, Any]) -> dict[str, str]:
     try:
-        transformers = importlib.import_module("transformers")
-        loaded = transformers.AutoTokenizer.from_pretrained(
-            asked["tokenizer"],
-            revision=asked["revision"] or "main",
-            trust_remote_code=asked["trust_remote_code"],
-        )
+        loaded = load("AutoTokenizer", asked["tokenizer"], asked)
     except Exception:  # the server tells why; some engines have tokenizers of their own
         return {}
     text = asked["text"] or getattr(loaded, "chat_template", None)
@@ -46,15 +41,17 @@ def template(asked: dict[str, Any]) -> dict[str, str]:
     return {"template": "ok"}
 
 
+def load(part: str, name: str, asked: dict[str, Any]) -> Any:
+    """A part of a model by one of transformers' Auto classes."""
+    auto = getattr(importlib.import_module("transformers"), part)
+    revision, trusted = asked["revision"] or "main", asked["trust_remote_code"]
+    return auto.from_pretrained(name, revision=revision, trust_remote_code=trusted)
+
+
 def own_template(asked: dict[str, Any]) -> bool:
     """Whether another part of the model or of the engine may have one."""
     try:
-        transformers = importlib.import_module("transformers")
-        config = transformers.AutoConfig.from_pretrained(
-            asked["name"],
-            revision=asked["revision"] or "main",
-            trust_remote_code=asked["trust_remote_code"],
-        )
+        config = load("AutoConfig", asked["name"], asked)
         kind = str(config.model_type)
     except Exception:
         return True
