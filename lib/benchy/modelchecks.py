@@ -8,6 +8,7 @@ preflight.py are.
 
 from __future__ import annotations
 
+import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -28,12 +29,8 @@ def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
     """Everything wrong with a model's files. server: its spec. env: of what runs in the engine's
     environment; None to go by what was found out before."""
     folder = files_of(server)
-    if server.get("make"):
+    if folder is None or server.get("make"):
         return []
-    if folder is None:
-        path = server.get("path")
-        what = f"there is no directory {path}"
-        return [_wrong(server, "model.name", what, "write its path")] if path else []
     found = _folder(server, folder)
     if not found and server["chat"]:
         found = _chat(server, folder, env)
@@ -120,15 +117,13 @@ def _asks(server: Spec, folder: Path) -> bool:
 
 def _question(server: Spec, folder: Path) -> preflight.Question:
     options, environment = server["options"], server["environment"]
-    given = options.get("chat_template")
-    place = paths.home(str(given)) if given else None
     tokenizer = str(options.get("tokenizer") or folder)
     what = {
         "name": str(folder),
         "tokenizer": tokenizer,
         "revision": options.get("tokenizer_revision"),
         "trust_remote_code": bool(server.get("trust_remote_code")),
-        "text": place.read_text() if place and place.is_file() else given,
+        "text": template(server)[0],
     }
     files = [preflight.small_files(Path(each)) for each in (folder, tokenizer)]
     made_from = [
@@ -136,6 +131,18 @@ def _question(server: Spec, folder: Path) -> preflight.Question:
     ]  # fmt: skip
     path = preflight.FOLDER / f"{content.digest(made_from)[:32]}.json"
     return preflight.Question("template", what, path)
+
+
+def template(server: Spec) -> tuple[str | None, str]:
+    """The chat template that the server is given (None: the model's own), and where it is from: the
+    option chat_template is a file, or the template itself, as vLLM reads it."""
+    named = server["options"].get("chat_template")
+    if not named:
+        return None, "the model's"
+    path = paths.home(str(named))
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), str(named)
+    return codecs.decode(str(named), "unicode_escape"), "the option chat_template"
 
 
 def _wrong(server: Spec, key: str, what: str, hint: str) -> Mistake:

@@ -119,9 +119,9 @@ def _access(name: str, secret: str, env: Mapping[str, str]) -> Access:
     return Access(name, status, code == "GatedRepo")
 
 
-def asked_not_to() -> bool:
+def asked_not_to(environ: Mapping[str, str] = os.environ) -> bool:
     """Is the network not to be used?"""
-    return pipconf.offline() or os.environ.get("HF_HUB_OFFLINE", "").upper() in HUB_TRUE
+    return pipconf.offline(environ) or environ.get("HF_HUB_OFFLINE", "").upper() in HUB_TRUE
 
 
 def caches(env: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:

@@ -10,13 +10,11 @@ Reads configs/, run/fetched/; writes logs/preview/MODEL/TASK.log and what prefli
 from __future__ import annotations
 
 import argparse
-import codecs
 import copy
 import json
 import os
 import subprocess
 import sys
-import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -27,16 +25,18 @@ from benchy import (
     harness,
     harness_wrapper,
     hubtoken,
+    modelchecks,
     modelfacts,
     names,
     options,
+    outside,
     paths,
-    pipconf,
     plan,
     preflight,
     prepare,
     previewtext,
     tasklist,
+    temporary,
     usage,
 )
 from benchy.checks import read_facts
@@ -120,7 +120,8 @@ def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
         spec["task"]["tokenizer_backend"] = "huggingface"
         notes.append("a run asks the server to encode (tokenizer_backend: remote); here the "
                      "model's tokenizer does")  # fmt: skip
-    if wrong := preflight.mistakes(server, spec, how, commit, base):
+    wrong = modelchecks.mistakes(server, base)
+    if wrong := [*wrong, *preflight.mistakes(server, spec, how, commit, base, not wrong)]:
         raise ConfigError(wrong)
     length, of_whom = context(server, base)
     endpoint = harness.Endpoint(
@@ -136,7 +137,7 @@ def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
         "harness": spec["task"]["harness_environment"],
         "endpoint": "/v1/chat/completions" if spec["chat"] else "/v1/completions",
         "tokenizer": harness.tokenizer(spec, endpoint)[0],
-        "chat_template": template(server)[1],
+        "chat_template": modelchecks.template(server)[1],
         "max_model_len": length,
         "max_model_len_from": of_whom,
         "limit": spec["limit"],
@@ -153,8 +154,7 @@ def asked(
     env = harness.environment(spec, how, server, None, base)
     title = f"{server['model']}/{how['name']}"
     log = paths.LOGS / "preview" / server["model"] / f"{how['name']}.log"
-    with tempfile.TemporaryDirectory(prefix="benchy-preview-") as folder, Step(TAG, title) as step:
-        inside = Path(folder)
+    with temporary.folder("preview") as inside, Step(TAG, title) as step:
         out, facts, settings = (inside / name for name in ("out.json", "facts.jsonl", "set.json"))
         settings.write_text(json.dumps(_settings(server, spec, endpoint, facts, out)))
         step.at("prompts")
@@ -207,7 +207,7 @@ def _settings(
             "revision": revision,
             "trust_remote_code": bool(spec["options"].get("trust_remote_code")),
         },
-        "chat_template": template(server)[0],
+        "chat_template": modelchecks.template(server)[0],
         "chat_template_kwargs": server["options"].get("default_chat_template_kwargs"),
     }
 
@@ -219,20 +219,15 @@ def request_fields(server: Spec) -> list[str] | None:
 
 
 def make_model(server: Spec) -> None:
-    """The model's directory: made if it is ours to make. Raises ConfigError, Failure."""
+    """The model's directory is made if it is ours to make; any other is there, by the plan. Raises
+    Failure."""
     path = server["path"]
-    if not path:
-        return
     if server["make"] == "tiny" and not Path(path, "config.json").exists():
         tiny = str(Path(__file__).with_name("tiny.py"))
         made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
-        if (
-            not made and not Path(path, "config.json").exists()
-        ):  # another process may have been at it
+        # Another process may have been at it.
+        if not made and not Path(path, "config.json").exists():
             raise Failure(f"{server['model']}: {path} could not be made")
-    if not Path(path).is_dir():
-        what = f"there is no directory {path}"
-        raise ConfigError([Mistake(server["source"], 0, "model.name", what, "write its path")])
 
 
 def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
@@ -242,7 +237,7 @@ def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
         return asked, "the configuration"
     if asked and (number := readable(str(asked))):
         return number, "the configuration"
-    if not server["path"] and (pipconf.offline(base) or base.get("HF_HUB_OFFLINE")):
+    if not server["path"] and outside.asked_not_to(base):
         return None, ""
     try:
         return modelfacts.of(server["path"] or server["name"], base).context, "the model"
@@ -263,18 +258,6 @@ def readable(text: str) -> int | None:
 def _at_once(server: Spec) -> int | None:
     found = server["options"].get("max_num_seqs")
     return found if isinstance(found, int) and found > 0 else None
-
-
-def template(server: Spec) -> tuple[str | None, str]:
-    """The chat template that the server is given (None: the model's own), and where it is from: the
-    option chat_template is a file, or the template itself."""
-    named = server["options"].get("chat_template")
-    if not named:
-        return None, "the model's"
-    path = paths.home(str(named))
-    if path.is_file():
-        return path.read_text(encoding="utf-8"), str(named)
-    return codecs.decode(str(named), "unicode_escape"), "the option chat_template"
 
 
 def remarks(server: Spec, spec: Spec) -> list[str]:

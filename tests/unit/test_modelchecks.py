@@ -52,8 +52,7 @@ def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], t
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    (found,) = modelchecks.mistakes(server(tmp_path / "gone"), {})
-    assert found.what == f"there is no directory {tmp_path / 'gone'}"
+    assert modelchecks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan has told
     assert modelchecks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
     hub = server(tmp_path) | {"path": None, "name": "acme/one"}
     assert modelchecks.mistakes(hub, {}) == []
@@ -105,3 +104,15 @@ def test_an_engine_that_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = {"tokenizer": "x", "name": "x", "revision": None, "trust_remote_code": False}
     assert template_facts.template({**asked, "text": None}) == {}
     assert preflight.has_tokenizer(Path("acme/on-the-hub"))
+
+
+def with_options(**options: Any) -> dict[str, Any]:
+    return {"options": options}
+
+
+def test_the_template_of_the_server(tmp_path: Path) -> None:
+    assert modelchecks.template(with_options()) == (None, "the model's")
+    file = tmp_path / "a.jinja"
+    file.write_text("{{ x }}\n")
+    assert modelchecks.template(with_options(chat_template=str(file))) == ("{{ x }}\n", str(file))
+    assert modelchecks.template(with_options(chat_template=r"{{ x }}\n"))[0] == "{{ x }}\n"

@@ -112,18 +112,11 @@ def server(**options: Any) -> dict[str, Any]:
     return {"options": options, "path": None, "name": "org/x", "source": "configs/one.yaml"}
 
 
-def test_the_template_of_the_server(tmp_path: Path) -> None:
-    assert preview.template(server()) == (None, "the model's")
-    file = tmp_path / "a.jinja"
-    file.write_text("{{ x }}\n")
-    assert preview.template(server(chat_template=str(file))) == ("{{ x }}\n", str(file))
-    assert preview.template(server(chat_template=r"{{ x }}\n"))[0] == "{{ x }}\n"
-
-
 def test_a_context_that_nobody_tells(tmp_path: Path) -> None:
     assert preview.context(server(max_model_len=64), {}) == (64, "the configuration")
     assert preview.context(server(max_model_len="2K"), {}) == (2048, "the configuration")
-    assert preview.context(server(), {"OFFLINE": "1"}) == (None, "")
+    for environ in ({"OFFLINE": "1"}, {"HF_HUB_OFFLINE": "yes"}):
+        assert preview.context(server(), environ) == (None, "")
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 128}')
     local = {**server(), "path": str(tmp_path)}
     assert preview.context(local, {"OFFLINE": "1"}) == (128, "the model")
@@ -148,9 +141,14 @@ def test_mistakes(argv: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -
     assert told in str(refused.value)
 
 
-def test_a_model_that_is_not_there() -> None:
-    with pytest.raises(ConfigError, match="there is no directory /nowhere"):
-        preview.make_model({**server(), "path": "/nowhere", "make": None})
+def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(paths.ROOT)
+    config = tmp_path / "mine.yaml"
+    config.write_text(
+        "model: {name: /nowhere}\nvllm: {provider_config: vllm_cpu}\ntasks: [smoke]\n"
+    )
+    with pytest.raises(ConfigError, match="/nowhere is no directory"):
+        preview.main([str(config)])
 
 
 def shown(*prompts: dict[str, Any], **more: Any) -> list[str]:
