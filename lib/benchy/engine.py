@@ -113,7 +113,7 @@ class Written:
         return Mistake(*place, self.keys.get(option, option), what, mend)
 
 
-class _Bad(Exception):
+class BadOption(Exception):
     """A value that the flag does not take: what is wrong, what to write instead."""
 
     def __init__(self, what: str, mend: str = "") -> None:
@@ -142,7 +142,7 @@ def arguments(
     wanted.update(options)
     mistakes: list[Mistake] = []
 
-    def mistake(option: str, bad: _Bad) -> None:
+    def mistake(option: str, bad: BadOption) -> None:
         mistakes.append((written or Written()).mistake(option, bad.what, bad.mend))
 
     wanted = _own_keys(wanted, release, mistake)
@@ -152,11 +152,11 @@ def arguments(
             continue
         try:
             if option in OURS:
-                raise _Bad("is not an engine option here", OURS[option])
+                raise BadOption("is not an engine option here", OURS[option])
             if not release.has(option):
-                raise _lacking(option, release)
+                raise lacking(option, release)
             out += _words(option, value, release)
-        except _Bad as bad:
+        except BadOption as bad:
             mistake(option, bad)
     if mistakes:
         raise ConfigError(mistakes)
@@ -197,7 +197,7 @@ def reached(version: str, since: str) -> bool:
 
 
 def _own_keys(
-    options: Mapping[str, Any], release: Release, mistake: Callable[[str, _Bad], None]
+    options: Mapping[str, Any], release: Release, mistake: Callable[[str, BadOption], None]
 ) -> dict[str, Any]:
     """options with benchy's own provider keys turned into the release's options."""
     wanted = dict(options)
@@ -205,18 +205,18 @@ def _own_keys(
     if memory and not release.has("kv_cache_memory_bytes"):
         what = f"{release.name} cannot be given a size for its KV cache (vLLM can from 0.10.2)"
         mend = "write 0 and set gpu_memory_utilization, or take a newer release"
-        mistake("kv_cache_memory", _Bad(what, mend))
+        mistake("kv_cache_memory", BadOption(what, mend))
     elif memory:
         wanted.setdefault("kv_cache_memory_bytes", memory)
     if wanted.get("enforce_eager") is False:
         del wanted["enforce_eager"]
     if wanted.pop("multimodal", None) is False and "limit_mm_per_prompt" not in wanted:
-        for option, value in _text_alone(release).items():
+        for option, value in text_alone(release).items():
             wanted.setdefault(option, value)
     return wanted
 
 
-def _text_alone(release: Release) -> dict[str, Any]:
+def text_alone(release: Release) -> dict[str, Any]:
     """The options by which a release serves the text part of a model alone, {} if it has none.
 
     Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
@@ -233,7 +233,7 @@ def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     """Option → what to say of it: a release can do nothing about it. That is no mistake, since a
     provider serves models of many releases; but nobody should believe that it was obeyed."""
     asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
-    if not asked or _text_alone(release):
+    if not asked or text_alone(release):
         return {}
     return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
 
@@ -242,17 +242,17 @@ def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
     return next((each for each in release.gone if each["option"] == option), None)
 
 
-def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> _Bad:
+def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOption:
     """What to say of an option that is gone. use: what does its work in that release."""
     what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
     why = str(gone["why"])
     if not use:
-        return _Bad(what, f"leave it out: {why}" if why else "leave it out")
+        return BadOption(what, f"leave it out: {why}" if why else "leave it out")
     mend = "use " + " or ".join(f'"{each}"' for each in use)
-    return _Bad(what, f"{mend}: {why}" if why else mend)
+    return BadOption(what, f"{mend}: {why}" if why else mend)
 
 
-def _lacking(option: str, release: Release) -> _Bad:
+def lacking(option: str, release: Release) -> BadOption:
     """What to say of an option that the release lacks."""
     gone = _gone(option, release)
     if gone:
@@ -264,23 +264,23 @@ def _lacking(option: str, release: Release) -> _Bad:
     before = [each for each in before if release.has(each)]
     if before:
         names = " or ".join(f'"{each}"' for each in before[:3])
-        return _Bad(what, f"its work is done by {names} there")
+        return BadOption(what, f"its work is done by {names} there")
     if came:
-        return _Bad(what, "leave it out, or take a newer release")
+        return BadOption(what, "leave it out, or take a newer release")
     from benchy import misplaced  # noqa: PLC0415 - reads the schema, for who has a mistake
 
     if hint := misplaced.home(option):
-        return _Bad(what, hint)
+        return BadOption(what, hint)
     known = sorted({option_of(flag) for flag in release.flags} - {"help"})
     near = difflib.get_close_matches(option, known, 3, 0.7)
     near = near or [name for name in known if option in name or name in option][:3]
     if near:
-        return _Bad(what, "did you mean " + " or ".join(f'"{each}"' for each in near) + "?")
-    return _Bad(what, "see the release's `vllm serve --help`")
+        return BadOption(what, "did you mean " + " or ".join(f'"{each}"' for each in near) + "?")
+    return BadOption(what, "see the release's `vllm serve --help`")
 
 
 def _words(option: str, value: Any, release: Release) -> list[str]:
-    """The arguments for one option. Raises _Bad."""
+    """The arguments for one option. Raises BadOption."""
     negated = flag_of(option) not in release.flags
     flag = flag_of(option)
     about = release.flags[flag_of(option.removeprefix("no_")) if negated else flag]
@@ -288,7 +288,7 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
     kind = str(about.get("type") or "")
     if action in (*TWO_SIDED, "_StoreTrueAction", "_StoreFalseAction", "StoreBoolean"):
         if not isinstance(value, bool):
-            raise _Bad(f"{value!r} is not true or false", "write true or false")
+            raise BadOption(f"{value!r} is not true or false", "write true or false")
         if action in TWO_SIDED:
             if negated:  # an option that only the flag's parser would name so
                 option, value = option.removeprefix("no_"), not value
@@ -298,7 +298,7 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
         if value:
             return [flag]
         if about.get("default") is True and action == "_StoreTrueAction":
-            raise _Bad(f"can't be switched off in {release.name}", "leave it out")
+            raise BadOption(f"can't be switched off in {release.name}", "leave it out")
         return []
     if isinstance(value, bool):
         return _boolean_value(flag, value, about)
@@ -308,7 +308,7 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
             for key, each in value.items():
                 if isinstance(each, bool) or not isinstance(each, int):
                     what = f"takes a number for {key}, not {_json(each)}"
-                    raise _Bad(f"{what}: {release.name} knows counts alone", f"write {key}: 1")
+                    raise BadOption(f"{what}: {release.name} knows counts alone", f"write {key}: 1")
             return [f"{flag}=" + ",".join(f"{key}={each}" for key, each in value.items())]
         if kind == "from_cli" and option == "compilation_config":
             return [f"{flag}={_literal(value)}"]
@@ -331,7 +331,7 @@ def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str
     if about.get("nargs") == "?" and not choices:
         return [flag] if value else []
     mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
-    raise _Bad(f"takes a value, not {str(value).lower()}", mend)
+    raise BadOption(f"takes a value, not {str(value).lower()}", mend)
 
 
 def _list_words(
@@ -350,7 +350,7 @@ def _list_words(
             return []
         for word in words:
             if word.startswith("-") and not word[1:].replace(".", "", 1).isdigit():
-                raise _Bad(f"{word!r} begins with a dash", "a list's words can't begin with a dash")
+                raise BadOption(f"{word!r} begins with a dash", "a list's words can't begin with a dash")
         return [flag, *words]
     _refuse_structure(values, about)
     if "kvs" in str(about.get("type")):
@@ -359,29 +359,29 @@ def _list_words(
 
 
 def _refuse_structure(value: Any, about: Mapping[str, Any]) -> None:
-    """A mapping or list where the flag takes one number or one of its choices. Raises _Bad."""
+    """A mapping or list where the flag takes one number or one of its choices. Raises BadOption."""
     choices = [str(choice) for choice in about.get("choices") or ()]
     if choices or _number(about):
         mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
-        raise _Bad(f"takes one value, not {_json(value)}", mend)
+        raise BadOption(f"takes one value, not {_json(value)}", mend)
 
 
 def _scalar(value: Any, about: Mapping[str, Any]) -> str:
-    """A string or number for the flag. Raises _Bad where it breaks its choices or type."""
+    """A string or number for the flag. Raises BadOption where it breaks its choices or type."""
     text = str(value)
     choices = [str(choice) for choice in about.get("choices") or ()]
     if choices and text not in choices:
         near = difflib.get_close_matches(text, choices, 1)
         hint = f"did you mean {near[0]}? " if near else ""
-        raise _Bad(f"{text!r} is not one of its values", f"{hint}known: {', '.join(choices)}")
+        raise BadOption(f"{text!r} is not one of its values", f"{hint}known: {', '.join(choices)}")
     number = _number(about)
     if number and not _is_number(text, number):
         more = f", such as {_EXAMPLES[number]}" if number in _EXAMPLES else ""
-        raise _Bad(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}{more}")
+        raise BadOption(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}{more}")
     if about.get("type") in _STRUCTURES and not _is_json(value, about["type"]):
-        raise _Bad(f"{text!r} is no {_STRUCTURES[about['type']]}", "write it in YAML, as a mapping")
+        raise BadOption(f"{text!r} is no {_STRUCTURES[about['type']]}", "write it in YAML, as a mapping")
     if "\n" in text or "\0" in text:
-        raise _Bad("holds a line break", "write it in one line")
+        raise BadOption("holds a line break", "write it in one line")
     return text
 
 

@@ -73,7 +73,7 @@ def whole(env: str) -> bool:
 
 def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
     """Resolve if what is asked for has changed; True if the lock changed. Raises Failure."""
-    with usage.held(spec.env), _marking(spec, "lock"):
+    with usage.held(spec.env), recorded(spec, "lock"):
         changed = resolve.lock(spec, fresh)
         resolve.settle(spec)
         if failure_of(spec.env).get("stage") == "lock":
@@ -88,7 +88,7 @@ def create(spec: Spec, anew: bool = False) -> bool:
     """
     ensure_lock(spec)
     while True:
-        with usage.held(spec.env), _marking(spec, "install") as stage:
+        with usage.held(spec.env), recorded(spec, "install") as stage:
             if whole(spec.env) and not anew:
                 paths.stamp(spec.env).touch()  # the lock may be younger with the same words in it
                 paths.failed(spec.env).unlink(missing_ok=True)
@@ -229,7 +229,7 @@ def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None
         "seconds": round(time.monotonic() - start, 1),
         "check_seconds": round(checked, 1),
         "version": version,
-        "when": _now(),
+        "when": timestamp(),
     }
     resolve.write(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
 
@@ -288,7 +288,7 @@ def check(spec: Spec, folder: Path) -> str:
 
 
 @contextlib.contextmanager
-def _marking(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
+def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
     """Leave a marker if what is done inside fails; give a function that names the next stage."""
     now = [stage]
     try:
@@ -318,13 +318,13 @@ def _mark(spec: Spec, stage: str, error: Failure) -> None:
         "what": error.what,
         "lines": error.lines,
         "log": error.log,
-        "when": _now(),
+        "when": timestamp(),
         **({"kind": error.kind} if error.kind else {}),
     }
     resolve.write(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
 
 
-def _now() -> str:
+def timestamp() -> str:
     return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -141,7 +141,7 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     fresh: resolve anew all the same, and renew the shared lock if there is one. Raises Failure.
     """
     path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
-    text = None if fresh else _shared(spec)
+    text = None if fresh else shared_text(spec)
     if text is None:
         said, wrong = lockfile.header(path), "" if fresh else lockfile.flaw(path)
         if wrong:
@@ -160,7 +160,7 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     return True
 
 
-def _shared(spec: Spec) -> str | None:
+def shared_text(spec: Spec) -> str | None:
     """The shared lock's text, if it is what would be resolved here; None if there is none.
 
     One that was made from something else is told and passed over. Taking it would install what

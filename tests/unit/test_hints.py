@@ -178,7 +178,7 @@ PLACEHOLDERS = {
     "ENV and --version": "as bin/venv -h has it",
 }
 RAISED = {"Mistake", "UsageError", "Failure", "Died", "ConfigError", "NoSuchRelease", "mistake",
-          "failure", "_Bad", "ValueError", "Refusal", "Problem"}  # fmt: skip
+          "failure", "BadOption", "ValueError", "Refusal", "Problem"}  # fmt: skip
 
 
 TABLES = ("diagnose", "doctor", "checks", "preflight")  # modules of messages through and through
