@@ -26,7 +26,12 @@ def against_lock(spec: Spec, log: Path) -> str:
     folder = paths.env_dir(spec.env)
     lock = folder / "lock"
     words = ["sync", str(lock), "--python", str(folder / "bin" / "python")]
-    words += [*environment.options(lockfile.header(lock)), "--check", "--output-format", "json"]
+    words += [
+        *environment.install_options(lockfile.header(lock)),
+        "--check",
+        "--output-format",
+        "json",
+    ]
     done = uv.run(uv.pip(words), log, local_torch=spec.local_torch, index=spec.index)
     try:
         changes = json.loads(done.stdout)["changes"]

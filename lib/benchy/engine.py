@@ -350,7 +350,9 @@ def _list_words(
             return []
         for word in words:
             if word.startswith("-") and not word[1:].replace(".", "", 1).isdigit():
-                raise BadOption(f"{word!r} begins with a dash", "a list's words can't begin with a dash")
+                raise BadOption(
+                    f"{word!r} begins with a dash", "a list's words can't begin with a dash"
+                )
         return [flag, *words]
     _refuse_structure(values, about)
     if "kvs" in str(about.get("type")):
@@ -379,7 +381,9 @@ def _scalar(value: Any, about: Mapping[str, Any]) -> str:
         more = f", such as {_EXAMPLES[number]}" if number in _EXAMPLES else ""
         raise BadOption(f"{text!r} is no {_kind(about)}", f"write a {_kind(about)}{more}")
     if about.get("type") in _STRUCTURES and not _is_json(value, about["type"]):
-        raise BadOption(f"{text!r} is no {_STRUCTURES[about['type']]}", "write it in YAML, as a mapping")
+        raise BadOption(
+            f"{text!r} is no {_STRUCTURES[about['type']]}", "write it in YAML, as a mapping"
+        )
     if "\n" in text or "\0" in text:
         raise BadOption("holds a line break", "write it in one line")
     return text

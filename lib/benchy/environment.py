@@ -118,8 +118,8 @@ def slot(env: str) -> Iterator[None]:
     def waiting(words: str) -> None:
         say("WAIT", f"{env}: VENV_JOBS={text}, and {words}")
 
-    held = lease.Desk(lease.directory()).acquire(
-        lease.Want(1, places, owner), waiting, lambda: None
+    held = lease.acquire(
+        lease.Desk(lease.directory()), lease.Want(1, places, owner), waiting, lambda: None
     )
     try:
         yield
@@ -143,7 +143,7 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
         done = uv.run([*making, "--no-project"], log)
         if done.status:
             raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
-        done = _install(spec, ["sync", str(lock)], aside / "bin" / "python", options(said))
+        done = _install(spec, ["sync", str(lock)], aside / "bin" / "python", install_options(said))
         if done.status:
             mend = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
             if any("Hash mismatch" in line for line in done.talk):
@@ -231,10 +231,10 @@ def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None
         "version": version,
         "when": timestamp(),
     }
-    resolve.write(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
+    resolve.replace(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
 
 
-def options(said: dict[str, Any]) -> list[str]:
+def install_options(said: dict[str, Any]) -> list[str]:
     """How to install from a lock with this header: as it was resolved, so that the same files are
     seen."""
     hashes = ["--require-hashes"] if said.get("hashes") else []
@@ -321,7 +321,7 @@ def _mark(spec: Spec, stage: str, error: Failure) -> None:
         "when": timestamp(),
         **({"kind": error.kind} if error.kind else {}),
     }
-    resolve.write(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
+    resolve.replace(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
 
 
 def timestamp() -> str:

@@ -91,7 +91,7 @@ class Graph:
         if known == "2" and self.directory == "build":
             from benchy import plan  # noqa: PLC0415 - reads the whole schema
 
-            plan.main([])
+            plan.renew(Path(self.directory))
             return self.read()
         if (done := self.renew()) and done.returncode:
             sys.exit(done.returncode)

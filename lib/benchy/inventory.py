@@ -152,7 +152,7 @@ def measured(env: str) -> Size:
         kept = {name: known for name, known in kept.items() if paths.env_dir(name).is_dir()}
         kept[env] = {"key": key, "all": size.all, "alone": size.alone}
         with contextlib.suppress(OSError):  # of a checkout that can only be read
-            resolve.write(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
+            resolve.replace(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return Size(kept[env]["all"], kept[env]["alone"])
 
 

@@ -15,15 +15,15 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchy import board, paths
 from benchy.errors import Failure, say
 
-if TYPE_CHECKING:
-    from benchy.launcher import Launcher
+if TYPE_CHECKING:  # reads pydantic
+    from benchy import schema
 
 POLL = 3.0  # seconds between two questions about the queue
 PATIENCE = 60.0  # seconds for an answer
@@ -71,13 +71,25 @@ def own_mark() -> str:
     return f"benchy:{checkout()}:{board.host()}:{pid}.{board.ticks(pid)}"
 
 
+class Commands(Protocol):
+    """What a queue needs of its launcher: the file's templates, and the mark of this run's jobs."""
+
+    mark: str
+
+    @property
+    def says(self) -> schema.Launcher: ...
+
+    def filled(self, templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
+        """The words of a command line, templates filled in."""
+
+
 @dataclass
 class Queue:
     """jobs: model → its newest job, as the queue had it last; over: numbers of jobs whose end was
     dealt with; strays: ids of those that were called off because their command had ended. answers:
     how often the queue has answered. refused: who waits until there is room for one more job."""
 
-    launcher: Launcher
+    launcher: Commands
     jobs: dict[str, Job] = field(default_factory=dict)
     over: set[int] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)

@@ -13,14 +13,15 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from benchy import arrival, health, nodes, paths, summary, tally
 from benchy.errors import Died, say
 from benchy.jobqueue import UNKNOWN, Job
+from benchy.tally import Tally
 
 if TYPE_CHECKING:
-    from benchy.dispatch import Dispatcher
+    from benchy.dispatch import Questions
     from benchy.launcher import Launcher
 
 PAUSE = 3.0  # seconds before a job that was refused is asked for again; thrice as long each time
@@ -46,7 +47,29 @@ class End:
         return self.job.whole if self.job else "no job came of it"
 
 
-async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
+class Run(Protocol):
+    """What jobs need of the run that they belong to: the members of Dispatcher by these names."""
+
+    ask: Questions
+    models: Mapping[str, Any]
+    specs: Mapping[str, Mapping[str, Any]]
+    builds: Mapping[str, Any] | None
+    failed: set[str]
+    lost: dict[str, str]
+    once: dict[str, asyncio.Task[int]]
+    tally: Tally
+
+    async def stale(self, name: str) -> list[str]: ...
+
+    async def command(
+        self,
+        argv: Sequence[str],
+        more: Mapping[str, str] | None = None,
+        keep: Sequence[int] = (),
+    ) -> int: ...
+
+
+async def launched(run: Run, name: str, launcher: Launcher) -> None:
     """A model's results by a launcher."""
     spec, facts = run.specs[name], run.models[name]
     environments = [facts["environment"], *facts["harnesses"]]
@@ -93,7 +116,7 @@ async def launched(run: Dispatcher, name: str, launcher: Launcher) -> None:
 
 
 async def served(
-    run: Dispatcher, name: str, launcher: Launcher, argv: Sequence[str], given: Mapping[str, str]
+    run: Run, name: str, launcher: Launcher, argv: Sequence[str], given: Mapping[str, str]
 ) -> int:
     """Run a model's job to its end; the status of its command."""
     queue, count = launcher.queue, int(run.specs[name].get("gpus") or 0)
@@ -138,9 +161,7 @@ async def delayed(launcher: Launcher, end: End, tries: int) -> None:
         await launcher.queue.room(PAUSE * 3 ** (tries - 1))
 
 
-async def built(
-    run: Dispatcher, launcher: Launcher, target: str, env: str, argv: Sequence[str]
-) -> int:
+async def built(run: Run, launcher: Launcher, target: str, env: str, argv: Sequence[str]) -> int:
     """Something of an environment by a launcher: its lock, or all of it; a status as Make's would
     be."""
     locks = target == str(paths.lock(env))
@@ -171,7 +192,7 @@ async def built(
     return status or 1
 
 
-async def packed(run: Dispatcher, environments: Sequence[str]) -> None:
+async def packed(run: Run, environments: Sequence[str]) -> None:
     """Archives of environments, each once in a run. One that can't be had is told, and no end."""
     for env in environments:
         target = f"pack/{env}"
@@ -180,7 +201,7 @@ async def packed(run: Dispatcher, environments: Sequence[str]) -> None:
         await asyncio.shield(run.once[target])
 
 
-def tell(run: Dispatcher, name: str, launcher: Launcher) -> None:
+def tell(run: Run, name: str, launcher: Launcher) -> None:
     """On the board: what the queue says of a model's job."""
     if (found := launcher.queue.jobs.get(name)) and name in run.tally.waiting:
         kind, before = run.tally.waiting[name]

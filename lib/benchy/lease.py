@@ -252,22 +252,6 @@ class Desk:
             temporary.write(self.path / "strangers", json.dumps(seen))
         return seen
 
-    def acquire(self, want: Want, say: Callable[[str], None], idle: Callable[[], None]) -> Lease:
-        """Wait until want can be had, and take it.
-
-        say: called with whom it waits for, once, and again when that turns into something else.
-        idle: called at least every 10 s + 1 s for each waiter ahead; may raise to give up.
-        """
-        with Line(self) as line:
-            line.settle({"it": want})
-            while True:
-                if given := line.grant():
-                    return given["it"]
-                if words := line.reason():
-                    say(words)
-                idle()
-                line.watch.wait(line.pause(), line.last)
-
     def why(
         self, want: Want, mine: str, strangers: Mapping[str, str], ours: Set[int] = frozenset()
     ) -> str:
@@ -391,3 +375,20 @@ class Line:
         words = self.desk.why(want, self.tickets[0][0], self.strangers, ours)
         self.said = kind if words else self.said
         return words
+
+
+def acquire(desk: Desk, want: Want, say: Callable[[str], None], idle: Callable[[], None]) -> Lease:
+    """Wait until want can be had, and take it.
+
+    say: called with whom it waits for, once, and again when that turns into something else.
+    idle: called at least every 10 s + 1 s for each waiter ahead; may raise to give up.
+    """
+    with Line(desk) as line:
+        line.settle({"it": want})
+        while True:
+            if given := line.grant():
+                return given["it"]
+            if words := line.reason():
+                say(words)
+            idle()
+            line.watch.wait(line.pause(), line.last)

@@ -379,6 +379,19 @@ def uncollected() -> Iterator[None]:
             gc.enable()
 
 
+def renew(directory: Path) -> None:
+    """Write the plan of all configs into a directory, for a caller that holds no lock yet."""
+    with uncollected(), alone(True) as mine:
+        refresh(directory, config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")}), mine)
+
+
+def refresh(directory: Path, base: config.Base, mine: bool) -> None:
+    """Write the plan of all configs. mine: as in alone()."""
+    plan, keep = expand_kept(base, surroundings(), limit_knob(base.settings), directory)
+    if saved(plan, directory, mine):
+        keep()
+
+
 def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     """Make or show the plan that the command line asks for. mine: as in alone()."""
     if args.show and switches.on("CHECK"):
@@ -393,9 +406,7 @@ def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     base = config.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
     directory = Path(args.dir)
     if not only and not args.show:
-        plan, keep = expand_kept(base, surroundings(), limit_knob(base.settings), directory)
-        if saved(plan, directory, mine):
-            keep()
+        refresh(directory, base, mine)
         return 0
     house = checked(base, base.files(only), surroundings())
     extra = tuple(os.environ.get("TASKS", "").split()) if only else ()

@@ -18,7 +18,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy import content, harness, harness_wrapper, lockfile, names, origin, paths, provenance
+from benchy import (
+    content,
+    harness,
+    harness_wrapper,
+    lockfile,
+    modelchecks,
+    names,
+    origin,
+    paths,
+    provenance,
+)
 from benchy.errors import Mistake
 
 Spec = Mapping[str, Any]
@@ -373,8 +383,6 @@ def of_tasks(
     """Task → what is wrong with it on a model, for those that have something wrong. token: of the
     hub, "" for none. files: the model's can be had. Raises OSError, ValueError where a spec can't
     be read."""
-    from benchy import modelchecks  # noqa: PLC0415 - it imports this
-
     base = dict(os.environ) | ({"HF_TOKEN": token} if token else {})
     of_model = modelchecks.mistakes(server, base)
     found = {}
@@ -394,8 +402,6 @@ def _specs(model: str, task: str, limit: int | None) -> tuple[dict[str, Any], di
 
 def passed(server: Spec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
     """Whether these tasks were found without a mistake before. Runs nothing."""
-    from benchy import modelchecks  # noqa: PLC0415 - it imports this
-
     if not modelchecks.passed(server):
         return False
     try:

@@ -153,7 +153,7 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
         share(spec, text)
     before = path.stat() if path.exists() else None
     installed = lockfile.digest(path)
-    write(path, text)
+    replace(path, text)
     if before and lockfile.digest(path) == installed:  # only its header is another
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         return False
@@ -208,7 +208,7 @@ def share(spec: Spec, text: str | None = None) -> None:
     if "file://" in text:
         mend = "name a URL or a release of it instead, or leave the lock unshared"
         raise UsageError(f"the lock of {spec.env} names a file of this machine", mend, "SHARE")
-    write(paths.shared_lock(spec.env), text)
+    replace(paths.shared_lock(spec.env), text)
 
 
 def settle(spec: Spec) -> None:
@@ -223,7 +223,7 @@ def settle(spec: Spec) -> None:
         os.utime(path, ns=(age, age))
 
 
-def write(path: Path, text: str) -> None:
+def replace(path: Path, text: str) -> None:
     """The whole file or none of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary.write(path, text)

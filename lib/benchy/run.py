@@ -238,7 +238,7 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
         ready = sum(health.well(env) for env in due)
         return f"{ready} of {len(due)} environments · {span(tally.seconds)}"
 
-    screen = Screen(tally, words) if redraws() else None
+    screen = Screen(words) if redraws() else None
     specs = {name: server_spec(name) for name in plan["models"]}
     there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
     environ = {**environment_of(there), board.RUN_PID: str(os.getpid())}

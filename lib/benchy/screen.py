@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 
 from benchy import board, progress
 from benchy.errors import printable
-from benchy.tally import Tally
 
 if TYPE_CHECKING:
     from rich.console import Group
@@ -29,14 +28,14 @@ TAGS = {
 
 
 class Screen:
-    """tally: of the run. words: how far it is, for the last line. A context manager, in a running
+    """words: how far it is, for the last line. A context manager, in a running
     event loop; `writer` is the descriptor that commands write to."""
 
-    def __init__(self, tally: Tally, words: Callable[[], str]) -> None:
+    def __init__(self, words: Callable[[], str]) -> None:
         from rich.console import Console  # noqa: PLC0415 - 0.1 s, for a terminal alone
         from rich.live import Live  # noqa: PLC0415
 
-        self.tally, self.words = tally, words
+        self.words = words
         self.console = Console(stderr=True)
         self.live = Live(
             console=self.console, auto_refresh=False, transient=True, get_renderable=self.lines

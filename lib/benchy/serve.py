@@ -56,7 +56,7 @@ def take(spec: Spec) -> tuple[lease.Lease, list[str]]:
         say("WAIT", f"{spec['model']}: {words}")
 
     need = devices.need(spec)
-    held = devices.desk().acquire(need.want, waiting, parent_check())
+    held = lease.acquire(devices.desk(), need.want, waiting, parent_check())
     return held, need.visible(held)
 
 

@@ -7,7 +7,6 @@ On a terminal the newest line of uv's progress is shown in place; elsewhere a li
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import pty
 import re
@@ -24,7 +23,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
-from benchy import linkmode, ownindex, paths, pipconf, progress, temporary, uvconf
+from benchy import child, linkmode, ownindex, paths, pipconf, progress, temporary, uvconf
 from benchy.errors import Failure, UsageError
 from benchy.paths import ROOT
 
@@ -32,7 +31,6 @@ LOG_LIMIT = 1 << 20  # bytes; a log larger than this is begun anew
 # Colours, cursor movements and the spinner and bars that uv redraws: of no use in a log.
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]")
 DRAWN = re.compile(r"[\u2800-\u28ff]|-{8,}|[\u2500-\u259f]{4,}")
-PDEATHSIG = 1  # PR_SET_PDEATHSIG, prctl(2)
 
 UNSOLVED = 1  # uv's status where requirements cannot be met; 2 is for all that goes wrong besides
 
@@ -171,7 +169,7 @@ def run_program(
         try:
             process = subprocess.Popen(
                 command, stdin=given, stdout=out, stderr=writer, env=environ,
-                preexec_fn=die_with_parent,  # no threads are started here, so this is safe
+                preexec_fn=lambda: child.die_with_parent(signal.SIGKILL),
             )  # fmt: skip
         finally:
             os.close(writer)
@@ -211,11 +209,6 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
             process.kill()
             process.wait()
         raise
-
-
-def die_with_parent() -> None:
-    """In the child: SIGKILL when the parent is gone, however it went (prctl(2))."""
-    ctypes.CDLL(None).prctl(PDEATHSIG, signal.SIGKILL)
 
 
 def lines(

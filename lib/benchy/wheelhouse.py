@@ -56,7 +56,7 @@ class House:
                 before = [about.st_size, about.st_mtime_ns, sha256(path)]
             now[name] = before
         self.sums = {entry[2]: name for name, entry in now.items()}
-        resolve.write(book, json.dumps(now, indent=1, sort_keys=True) + "\n")
+        resolve.replace(book, json.dumps(now, indent=1, sort_keys=True) + "\n")
 
     def has(self, package: Package) -> bool:
         return any(digest.removeprefix("sha256:") in self.sums for digest in package.hashes)
@@ -196,7 +196,7 @@ def collect(house: House, environments: Sequence[str]) -> None:
             if package.elsewhere or not package.hashes:  # uv takes a URL from nowhere else
                 say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
         target = house.folder / "locks" / f"{env}.lock"
-        resolve.write(target, paths.lock(env).read_text(encoding="utf-8"))
+        resolve.replace(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:
         raise Failure(f"not collected: {', '.join(failed)}", "mend the cause and run it again", LOG)
 

@@ -72,7 +72,7 @@ def dispatch_all(
         return ["bin/serve", name, "--", *graph.command(*words, frozen=True)]
 
     asked = [target for targets in results.values() for target in targets]
-    screen = Screen(tally, lambda: so_far(tally, results, len(asked))) if redraws() else None
+    screen = Screen(lambda: so_far(tally, results, len(asked))) if redraws() else None
     environ = {**environment_of(there), board.RUN_PID: str(os.getpid())}
     run = dispatch.Dispatcher(
         dispatch.Questions(

@@ -110,7 +110,7 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
     env = next(path.parent.name for path in (HOUSE / "venvs").glob("*/.stamp"))
     folder, lock, bare = HOUSE / "venvs" / env, HOUSE / "venvs" / f"{env}.lock", HOUSE / "bare"
     python = (folder / "bin" / "python").resolve()
-    options = environment.options(lockfile.header(lock))
+    options = environment.install_options(lockfile.header(lock))
     checks: list[float] = []
 
     def benchy() -> float:

@@ -98,7 +98,9 @@ def turns() -> list[Row]:
 
 def waiting() -> list[Row]:
     """What a hundred models in line cost."""
-    held = devices.desk().acquire(lease.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None)
+    held = lease.acquire(
+        devices.desk(), lease.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None
+    )
     run = subprocess.Popen(
         [sys.executable, __file__, "--wait"], env=dict(os.environ), stderr=subprocess.DEVNULL
     )

@@ -122,7 +122,7 @@ def test_what_is_left_is_noticed(tree: Tree) -> None:
     check_whole(tree, "")
     desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     assert desk.file("cpu-0").exists()
-    taken = desk.acquire(lease.Want(1, ("cpu-0",)), print, lambda: None)
+    taken = lease.acquire(desk, lease.Want(1, ("cpu-0",)), print, lambda: None)
     assert held(tree) == ["cpu-0"]
     ticket, descriptor = desk.issue(lease.Want(1, ("cpu-0",)))
     assert sorted(held(tree)) == ["cpu-0", ticket]

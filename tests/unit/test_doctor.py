@@ -93,7 +93,7 @@ def test_leases_and_who_holds_them(here: Path, device: str) -> None:
     assert not list(doctor.leases())
     desk = lease.Desk(lease.directory())
     want = lease.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
-    held = desk.acquire(want, print, lambda: None)
+    held = lease.acquire(desk, want, print, lambda: None)
     (found,) = doctor.leases()
     assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what
     held.release()

@@ -162,7 +162,7 @@ def test_what_another_make_of_ours_has_is_no_strangers(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("GPU_BUSY", "skip")
-    held = devices.desk().acquire(lease.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None)
+    held = lease.acquire(devices.desk(), lease.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None)
     spec = {"model": "m", "device": "gpu", "gpus": 3}
     assert list(devices.need(spec, cards).names.values()) == ["0", "1", "2"]
     with pytest.raises(Failure, match="m needs 4 GPUs; GPU_BUSY=skip, and strangers leave 3"):

@@ -29,7 +29,7 @@ from benchy import lease
 name, count, pool, hold = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), float(sys.argv[4])
 desk = lease.Desk(pathlib.Path(os.environ["DESK"]))
 want = lease.Want(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
-held = desk.acquire(want, lambda words: print("waits", words, flush=True), lambda: None)
+held = lease.acquire(desk, want, lambda words: print("waits", words, flush=True), lambda: None)
 print("has", name, ",".join(held.devices), time.time(), flush=True)
 time.sleep(hold)
 print("left", name, time.time(), flush=True)
@@ -291,11 +291,11 @@ def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.Monk
     busy = {"g0": "train.py (pid 7, 9000 MiB)"}
     said: list[str] = []
     desk = lease.Desk(tmp_path, look([busy]))
-    held = desk.acquire(lease.Want(1, ("g0", "g1")), said.append, lambda: None)
+    held = lease.acquire(desk, lease.Want(1, ("g0", "g1")), said.append, lambda: None)
     assert held.devices == ("g1",) and not said
     held.release()
     desk = lease.Desk(tmp_path, look([busy, busy, busy, {}]))
-    held = desk.acquire(lease.Want(1, ("g0",)), said.append, lambda: None)
+    held = lease.acquire(desk, lease.Want(1, ("g0",)), said.append, lambda: None)
     assert held.devices == ("g0",) and said == ["g0 is used by train.py (pid 7, 9000 MiB)"]
     held.release()
 
@@ -303,7 +303,7 @@ def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.Monk
 def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> None:
     said: list[str] = []
     desk = lease.Desk(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
-    assert desk.acquire(lease.Want(1, ("g0",)), said.append, lambda: None).devices == ("g0",)
+    assert lease.acquire(desk, lease.Want(1, ("g0",)), said.append, lambda: None).devices == ("g0",)
     assert not said
 
 
@@ -329,7 +329,7 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
         return {"g0": "train.py (pid 7)", "g1": "our own server (pid 8)"}
 
     four = ("g0", "g1", "g2", "g3")
-    ours = lease.Desk(tmp_path).acquire(lease.Want(1, ("g1",)), print, lambda: None)
+    ours = lease.acquire(lease.Desk(tmp_path), lease.Want(1, ("g1",)), print, lambda: None)
     desk = lease.Desk(tmp_path, foreign)
     with lease.Line(desk) as wide, lease.Line(lease.Desk(tmp_path, foreign)) as narrow:
         wide.settle({"wide": lease.Want(4, four)})
@@ -351,7 +351,7 @@ def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path)
     """g0 has just been left by one of ours, whose memory shows still: it is kept for the wide."""
     seen = [{"g0": "gone (pid 7)"}, {}]
     desk = lease.Desk(tmp_path, look(seen))
-    ours = lease.Desk(tmp_path).acquire(lease.Want(1, ("g1",)), print, lambda: None)
+    ours = lease.acquire(lease.Desk(tmp_path), lease.Want(1, ("g1",)), print, lambda: None)
     both = ("g0", "g1", "g2")
     with lease.Line(desk) as line:
         line.settle({"wide": lease.Want(3, both), "narrow": lease.Want(1, both)})
@@ -423,14 +423,14 @@ def test_a_directory_that_others_could_write_to_is_refused(
 def test_a_cleaner_of_tmp_leaves_leases_alone(tmp_path: Path) -> None:
     """systemd-tmpfiles skips what has the sticky bit, as the XDG specification has it."""
     desk = lease.Desk(tmp_path)
-    held = desk.acquire(lease.Want(1, ("g0",)), print, lambda: None)
+    held = lease.acquire(desk, lease.Want(1, ("g0",)), print, lambda: None)
     assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX
     held.release()
 
 
 def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
     desk = lease.Desk(tmp_path)
-    held = desk.acquire(lease.Want(1, ("g0",)), print, lambda: None)
+    held = lease.acquire(desk, lease.Want(1, ("g0",)), print, lambda: None)
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
                              close_fds=False)  # fmt: skip
     held.release()
