@@ -96,7 +96,7 @@ def add_model(
         plan.add(spec)
     plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
     plan.servers[model.name] = specs.server(model, serving, fallback, house, neutral)
-    plan.inputs += map(specs.shown, optionfiles.inputs(specs.option_files(model, neutral)))
+    plan.inputs += map(specs.shown, optionfiles.inputs(specs.named_files(model, neutral)))
     tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
     for task in tasks:
         plan.results[model.name, task] = specs.result(

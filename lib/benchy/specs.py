@@ -87,7 +87,7 @@ def _inputs_of_model(model: Model, house: House, neutral: Collection[str]) -> di
         *_engine_files(model.engine_name, model.engine),
     ]  # fmt: skip
     found = {
-        shown(each.path): optionfiles.digest(each.path) for each in option_files(model, neutral)
+        shown(each.path): optionfiles.digest(each.path) for each in named_files(model, neutral)
     }
     return dict(sorted({**_digests(files, house), **found}.items()))
 
@@ -106,7 +106,7 @@ def shown(path: Path) -> str:
     return str(path).removeprefix(f"{paths.ROOT}/")
 
 
-def option_files(model: Model, neutral: Collection[str]) -> list[optionfiles.Named]:
+def named_files(model: Model, neutral: Collection[str]) -> list[optionfiles.Named]:
     """The files and folders that can change an answer, as the model's options name them."""
     return optionfiles.named({**model.defaults, **model.options}, model.variables, neutral)
 
@@ -126,7 +126,7 @@ def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
         "options": {k: v for k, v in written if k not in neutral},
         "variables": model.variables,
         "chat": model.chat,
-        **optionfiles.meaning(option_files(model, neutral)),
+        **optionfiles.meaning(named_files(model, neutral)),
     }
 
 

@@ -118,7 +118,7 @@ def port_of(server: dict[str, Any]) -> int:
     raise AssertionError(words)
 
 
-def leases() -> list[str]:
+def held_leases() -> list[str]:
     """Devices that are leased, on this host."""
     from benchy import lease  # noqa: PLC0415
 
@@ -159,20 +159,20 @@ def test_a_core_that_dies_while_it_loads_is_told(struck: Path) -> None:
     text = run.text()
     assert run.make.returncode == 2 and f"failed: {MODEL}: the server ended" in text, text
     assert str(log.relative_to(struck)) in text and "Traceback" not in text
-    assert not leases()
+    assert not held_leases()
 
 
 @pytest.mark.parametrize(("at", "whom"), [(60, "make"), (60, "wrapper")])
 def test_killed_in_the_middle(struck: Path, at: int, whom: str) -> None:
     run = Run(struck)
     server = run.server()
-    assert leases()
+    assert held_leases()
     run.answered(at)
     if whom == "wrapper":  # a laptop that sleeps for a while, first
         suspended(struck, run)
     os.kill(run.victim(whom), signal.SIGKILL)
     run.end()
-    assert not listened(port_of(server)) and not leases()
+    assert not listened(port_of(server)) and not held_leases()
     assert not (struck / TARGET).exists()
     assert list((struck / "build/cache/eval").glob(f"**/{MODEL}/long/*")), "answers are kept"
 
@@ -199,7 +199,7 @@ def test_a_core_that_dies_is_started_once_more_and_the_result_is_whole(struck: P
     assert run.make.returncode == 0, text
     assert text.count(f"  AGAIN   {MODEL}: its server died; started once more for 1 tasks") == 1
     until(lambda: not survivors(struck), "the end", 60)
-    assert not leases()
+    assert not held_leases()
     made = read(struck, TARGET)
     assert made["counts"] == {"requests": 500, "samples": {"long": 125}}
     # What was answered before the kills was not asked again.
