@@ -166,7 +166,7 @@ def cuda() -> Iterator[Finding]:
             yield Finding("gpu", OK, f"the driver can {text}{minor}")
 
 
-def leases() -> Iterator[Finding]:
+def held_devices() -> Iterator[Finding]:
     desk = lease.Desk(lease.directory())
     devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
     for device, told in sorted(desk.holders(devices).items()) if devices else ():
@@ -289,7 +289,7 @@ def _is_path(name: str) -> bool:
     return name.startswith(("/", ".", "~"))
 
 
-PARTS = (programs, disk, cards, leases, slurm, network, configuration, environments)
+PARTS = (programs, disk, cards, held_devices, slurm, network, configuration, environments)
 
 
 def main(argv: list[str]) -> int:

@@ -92,8 +92,8 @@ def ready(env: str, spec: Spec) -> None:
 
 def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, Any]]:
     """The rows of a harness's own tasks, or of a folder's. Raises Failure."""
-    files = content.content_of(paths.ROOT / folder) if folder else None
-    path = FOLDER / (content.digest([_made_by(env), files, folder])[:32] + ".json")
+    contents = content.content_of(paths.ROOT / folder) if folder else None
+    path = FOLDER / (content.digest([_made_by(env), contents, folder])[:32] + ".json")
     try:
         kept: list[dict[str, Any]] = json.loads(path.read_bytes())
         return kept
@@ -102,7 +102,7 @@ def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, An
     ready(env, spec)
     if not folder:
         say("TASKS", f"{env}: reading its index (10 s, once)")
-    path = FOLDER / (content.digest([_made_by(env), files, folder])[:32] + ".json")
+    path = FOLDER / (content.digest([_made_by(env), contents, folder])[:32] + ".json")
     python = str((paths.env_dir(env) / "bin" / "python").absolute())
     command = [python, str(SCRIPT), *([folder] if folder else [])]
     base = inherited.for_harness(os.environ)

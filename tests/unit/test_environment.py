@@ -316,7 +316,7 @@ def test_builders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENV_JOBS", "1")
     spec()
     with environment.slot("another"):
-        process = builder()
+        process = building()
         assert process.stderr
         lines = iter(process.stderr.readline, "")
         said = next(line for line in lines if "WAIT" in line)
@@ -424,7 +424,7 @@ def test_no_python_fits() -> None:
         del os.environ["OFFLINE"]
 
 
-def builder() -> subprocess.Popen[str]:
+def building() -> subprocess.Popen[str]:
     code = "import sys; from benchy import errors, venv; sys.exit(errors.run(venv.main))"
     return subprocess.Popen(
         [sys.executable, "-c", code, "create", ENV], stderr=subprocess.PIPE, text=True
@@ -433,7 +433,7 @@ def builder() -> subprocess.Popen[str]:
 
 def test_two_at_once_build_it_once() -> None:
     spec()
-    both = [builder(), builder()]
+    both = [building(), builder()]
     told = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert sum("READY" in text for text in told) == 1, told
@@ -444,7 +444,7 @@ def test_two_at_once_build_it_once() -> None:
 def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
     asked = spec()
     environment.ensure_lock(asked)
-    process = builder()
+    process = building()
     aside = environment.BUILDING / f"{ENV}-{process.pid}"
     deadline = time.monotonic() + 60
     while not (aside / "pyvenv.cfg").exists():
