@@ -90,14 +90,14 @@ def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
 def test_leases_and_who_holds_them(here: Path, device: str) -> None:
-    assert not list(doctor.leases())
+    assert not list(doctor.held_devices())
     desk = lease.Desk(lease.directory())
     want = lease.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
     held = lease.acquire(desk, want, print, lambda: None)
-    (found,) = doctor.leases()
+    (found,) = doctor.held_devices()
     assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what
     held.release()
-    assert not list(doctor.leases())
+    assert not list(doctor.held_devices())
 
 
 def test_broken_and_orphaned_environments(here: Path) -> None:
