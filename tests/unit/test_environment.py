@@ -433,7 +433,7 @@ def building() -> subprocess.Popen[str]:
 
 def test_two_at_once_build_it_once() -> None:
     spec()
-    both = [building(), builder()]
+    both = [building(), building()]
     told = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert sum("READY" in text for text in told) == 1, told

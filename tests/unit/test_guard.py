@@ -132,11 +132,11 @@ def test_killed_by_kill(tmp_path: Path, whom: str) -> None:
         env={**os.environ, "PYTHONPATH": str(Path(guard.__file__).parents[1])},
     )  # fmt: skip
     assert wrapper.stdout
-    guardian = int(wrapper.stdout.readline())
+    helper = int(wrapper.stdout.readline())
     pids = three(tmp_path / "pids")
-    os.kill(wrapper.pid if whom == "wrapper" else guardian, 9)
+    os.kill(wrapper.pid if whom == "wrapper" else helper, 9)
     wrapper.wait(10)
-    until(lambda: not alive([*pids, guardian]))
+    until(lambda: not alive([*pids, helper]))
     if whom == "guardian":
         assert wrapper.stdout.read() == "lost 0\n"
     wrapper.stdout.close()
