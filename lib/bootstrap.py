@@ -27,8 +27,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
 
-from benchy import errors, linkmode, ownindex, pipconf, uvconf
-from benchy.errors import Failure
+from benchy.cli import entry as entry_command
+from benchy.core.errors import Failure
+from benchy.environments import link_mode, pip_settings, private_indexes, uv_settings
 
 ROOT = Path(__file__).resolve().parent.parent
 UV_MINIMUM = (0, 9)  # pyproject.toml says so too: [tool.uv] required-version
@@ -61,7 +62,7 @@ def install_uv() -> str:
     aside = ROOT / ".uv.new"
     shutil.rmtree(aside, ignore_errors=True)
     pip = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
-    sources = pipconf.pip_variables(os.environ)
+    sources = pip_settings.pip_variables(os.environ)
     asked = subprocess.run([*pip[:4], "--version"], env=sources, capture_output=True)
     has_pip = not asked.returncode
     if has_pip:
@@ -89,7 +90,7 @@ def download_uv(target: Path) -> None:
     The index is the one of pip's settings, asked in its JSON form (PEP 691). For a Python without
     pip and ensurepip, as Debian ships it.
     """
-    index = uvconf.variables(os.environ).get("UV_DEFAULT_INDEX") or default_index()
+    index = uv_settings.variables(os.environ).get("UV_DEFAULT_INDEX") or default_index()
     url = index.rstrip("/") + "/uv/"
     accept = {"Accept": "application/vnd.pypi.simple.v1+json"}
     request = urllib.request.Request(url, headers=accept)  # noqa: S310
@@ -139,13 +140,13 @@ def default_index() -> str:
 
 
 def uv_run(uv: str, *args: str) -> None:
-    env = {**uvconf.variables(os.environ), **linkmode.forced(os.environ)}
+    env = {**uv_settings.variables(os.environ), **link_mode.forced(os.environ)}
     # The lock has every version and hash already: a cutoff of the machine could only hide them.
     env.pop("UV_EXCLUDE_NEWER", None)
-    more = pipconf.uv_arguments(os.environ) if args[0] == "pip" else []
-    with ownindex.project((), env) as (_, settled):
+    more = pip_settings.uv_arguments(os.environ) if args[0] == "pip" else []
+    with private_indexes.project((), env) as (_, settled):
         done = subprocess.run(
-            [uv, *(["--offline"] if pipconf.offline() else []), *args, *more],
+            [uv, *(["--offline"] if pip_settings.offline() else []), *args, *more],
             cwd=ROOT,
             env=settled,
             stdout=subprocess.PIPE,
@@ -166,10 +167,10 @@ def make_venv(uv: str, group: str | None) -> None:
     works = (
         python.exists()
         and not subprocess.run([python, "-I", "-c", ""], capture_output=True).returncode
-        and not linkmode.broken(venv, mixed=True)
+        and not link_mode.broken(venv, mixed=True)
     )
-    if linkmode.forced(os.environ):
-        print(f"  NOTE    {linkmode.SAID}", file=sys.stderr)
+    if link_mode.forced(os.environ):
+        print(f"  NOTE    {link_mode.SAID}", file=sys.stderr)
     target = venv
     if not works:
         target = ROOT / ".venv.new"
@@ -228,4 +229,4 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    sys.exit(entry_command.run(main))

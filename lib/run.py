@@ -1,5 +1,5 @@
-"""The one entry of bin/*: `python -I lib/run.py VERB ARG…` runs lib/benchy/<verb>.py with the root
-as its working directory. bin/<verb> are shell lines, so that -h answers before anything is
+"""The one entry of bin/*: `python -I lib/run.py VERB ARG…` runs lib/benchy/cli/<verb>.py with the
+root as its working directory. bin/<verb> are shell lines, so that -h answers before anything is
 installed.
 """
 
@@ -20,7 +20,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
 
-from benchy import errors, guard, paths
+from benchy.cli import entry as entry_command
+from benchy.core import paths
+from benchy.process import guardian
 
 REPAIRED = "BENCHY_REPAIRED"
 
@@ -33,12 +35,12 @@ def main() -> int:
     sys.argv[0] = f"bin/{verb}"
     if "MAKELEVEL" in os.environ:
         # Make can be killed without a chance to stop its recipes.
-        guard.die_with_parent(signal.SIGTERM)
+        guardian.die_with_parent(signal.SIGTERM)
     try:
-        module = importlib.import_module("benchy." + verb.replace("-", "_"))
+        module = importlib.import_module("benchy.cli." + verb.replace("-", "_"))
         if signal.getsignal(signal.SIGINT) is signal.SIG_DFL:
             signal.signal(signal.SIGINT, signal.default_int_handler)
-        return errors.run(module.main, argv)
+        return entry_command.run(module.main, argv)
     except ImportError as error:
         return repaired(error)
 

@@ -42,7 +42,7 @@ lint: $(dev)
 	@bin/schema --check
 	@$(MAKE) -n --warn-undefined-variables help 2>&1 >/dev/null | { ! grep -i warning; }
 
-# docs/schema/*.json and docs/configuration.md from lib/benchy/schema.py
+# docs/schema/*.json and docs/configuration.md from lib/benchy/config/schema.py
 schema: $(tools)
 	@bin/schema
 

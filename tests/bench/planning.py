@@ -29,7 +29,9 @@ sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/build", "tests", "te
 import trees  # noqa: E402
 from measure import Broken, Row, alone, beside, in_turn, text  # noqa: E402
 
-from benchy import board, fetch, uv  # noqa: E402
+from benchy.display import activity  # noqa: E402
+from benchy.environments import uv  # noqa: E402
+from benchy.run import fetch  # noqa: E402
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 MODELS, TASKS, REPEATS = 1000, ("alpha", "beta", "gamma", "delta", "epsilon"), 7
@@ -173,7 +175,7 @@ def edited(tree: trees.Tree, name: str) -> float:
             raise Broken(process.communicate()[0][-2000:])
         time.sleep(0.02)
     # By the kernel's clock: the engine's own start-up is not ours.
-    took = (board.ticks(there[0]) or 0) / os.sysconf("SC_CLK_TCK") - booted
+    took = (activity.ticks(there[0]) or 0) / os.sysconf("SC_CLK_TCK") - booted
     trees.ended(process, 120)
     return took
 

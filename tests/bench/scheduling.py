@@ -26,13 +26,15 @@ sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents
 import psutil  # noqa: E402
 from measure import Broken, Row, alone, beside, text  # noqa: E402
 
-from benchy import devices, dispatch, health, lease, order  # noqa: E402
+from benchy.devices import allocation, leases, waiting_line  # noqa: E402
+from benchy.environments import health  # noqa: E402
+from benchy.run import dispatcher, questions, schedule  # noqa: E402
 
 SPREAD, TURNS, CORE, EACH = 1.10, 1.25, 0.01, 10.0
 ROUNDS = 3
 
 
-def serve(items: Sequence[order.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
+def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
           names: Sequence[str]) -> float:  # fmt: skip
     """Have the models served in this order; the seconds that it took."""
     facts = {"asked": "ready", "environment": "ready", "harnesses": [], "fallback": None}
@@ -40,8 +42,8 @@ def serve(items: Sequence[order.Item], jobs: int | None, commands: Mapping[str, 
     for item in items:
         called = {device: device for device in item.pool}
         owner = {"model": item.name, "pid": os.getpid()}
-        needs[item.name] = devices.Need(lease.Want(item.count, item.pool, owner), called)
-    ask = dispatch.Questions(
+        needs[item.name] = allocation.Need(leases.Want(item.count, item.pool, owner), called)
+    ask = questions.Questions(
         plan=lambda: {},
         stale=lambda name: [name],
         command=lambda target: ["true"],
@@ -50,7 +52,7 @@ def serve(items: Sequence[order.Item], jobs: int | None, commands: Mapping[str, 
     )
     models: dict[str, Any] = {item.name: facts for item in items}
     health.well = lambda env: True
-    run = dispatch.Dispatcher(ask, models, needs, jobs, dict(os.environ))
+    run = dispatcher.Dispatcher(ask, models, needs, jobs, dict(os.environ))
     begun = time.monotonic()
     asyncio.run(run.run(names))
     if run.failed:
@@ -63,7 +65,7 @@ def spread() -> list[Row]:
     dice = random.Random(2026)  # noqa: S311
     gpus = tuple(f"gpu-{number}" for number in range(8))
     items = [
-        order.Item(
+        schedule.Item(
             f"m{n:02}",
             min(12.0, max(1.0, dice.lognormvariate(1.2, 0.6))),
             dice.choice([1, 1, 1, 2, 2, 4, 4, 8]),
@@ -72,8 +74,8 @@ def spread() -> list[Row]:
         for n in range(24)
     ]
     commands = {item.name: ["sleep", f"{item.seconds:.3f}"] for item in items}
-    bound = order.least(items)
-    rounds = [[serve(items, None, commands, order.best(items)), bound] for _ in range(ROUNDS)]
+    bound = schedule.least(items)
+    rounds = [[serve(items, None, commands, schedule.best(items)), bound] for _ in range(ROUNDS)]
     label = "24 models on 8 GPUs, beside the lower bound"
     return [beside(label, rounds, f"<= {SPREAD}", lambda _, __, ratio: ratio <= SPREAD)]
 
@@ -81,7 +83,7 @@ def spread() -> list[Row]:
 def turns() -> list[Row]:
     """6 models on 2 leases."""
     slots = ("cpu-0", "cpu-1")
-    items = [order.Item(f"m{n}", 1.0, 1, slots) for n in range(6)]
+    items = [schedule.Item(f"m{n}", 1.0, 1, slots) for n in range(6)]
     task = " ".join(["sleep 0.6 &"] * 5) + " wait"
     commands = {item.name: ["sh", "-c", task] for item in items}
     begun = time.monotonic()
@@ -98,15 +100,15 @@ def turns() -> list[Row]:
 
 def waiting() -> list[Row]:
     """What a hundred models in line cost."""
-    held = lease.acquire(
-        devices.desk(), lease.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None
+    held = waiting_line.acquire(
+        allocation.desk(), leases.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None
     )
     run = subprocess.Popen(
         [sys.executable, __file__, "--wait"], env=dict(os.environ), stderr=subprocess.DEVNULL
     )
     try:
         end = time.monotonic() + 60
-        while sum(name.startswith("ticket-") for name in os.listdir(lease.directory())) < 100:  # noqa: PTH208
+        while sum(name.startswith("ticket-") for name in os.listdir(leases.directory())) < 100:  # noqa: PTH208
             if time.monotonic() > end or run.poll() is not None:
                 raise Broken("100 models did not come to stand in line")
             time.sleep(0.1)
@@ -132,7 +134,7 @@ def waiting() -> list[Row]:
 
 def wait() -> None:
     """A run of 100 models for the one GPU."""
-    items = [order.Item(f"m{n}", 1.0, 1, ("gpu-0",)) for n in range(100)]
+    items = [schedule.Item(f"m{n}", 1.0, 1, ("gpu-0",)) for n in range(100)]
     serve(items, None, {}, [item.name for item in items])
 
 

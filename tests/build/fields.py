@@ -14,7 +14,7 @@ from typing import Any
 import yaml
 from trees import Tree
 
-from benchy import schema
+from benchy.config import schema
 
 ALL = {"four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta"}
 ONE, ALPHA = {"one/alpha", "one/beta"}, {"one/alpha", "two/alpha", "three/alpha"}

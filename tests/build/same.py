@@ -11,7 +11,7 @@ from typing import Any
 
 from trees import Tree
 
-from benchy import content
+from benchy.core import hashing
 
 VARYING = ("times", "git")  # of results.json
 # Of the harness's own results file: the clock, and how long it took.
@@ -42,5 +42,5 @@ def harness_file(path: Path) -> Any:
 
 
 def masked(value: Any, tree: Tree) -> str:
-    text = PORT.sub(r"\1PORT", content.canonical(value))
+    text = PORT.sub(r"\1PORT", hashing.canonical(value))
     return WHEN.sub("WHEN", text).replace(str(tree.base), "BASE")

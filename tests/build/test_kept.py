@@ -10,7 +10,8 @@ from collections.abc import Callable
 import pytest
 from trees import Tree
 
-from benchy import kept, yamlfile
+from benchy.config import yaml_file
+from benchy.plan import plan_cache
 
 THREE = "configs/models/three.yaml"
 MATRIX = 'matrix: {vllm_version: ["1.0.0", "1.1.0"]}\n'
@@ -89,7 +90,7 @@ def test_lines_are_told_as_they_are_now(tree: Tree) -> None:
 
 def test_what_a_config_means() -> None:
     def meaning(text: str) -> str:
-        return kept.meaning(yamlfile.parse(text, "x"))
+        return plan_cache.meaning(yaml_file.parse(text, "x"))
 
     same = meaning("a: 1\nb: [x, 0.10]\n")
     assert meaning("# c\na: 1\n\nb:\n- x\n- 0.10\n") == same

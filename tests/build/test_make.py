@@ -20,7 +20,7 @@ import pytest
 import wheels
 from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
-from benchy import lockfile
+from benchy.environments import lock_file
 
 
 def quiet(tree: Tree) -> None:
@@ -57,7 +57,7 @@ def share(tree: Tree, more: str) -> None:
     lock.parent.mkdir(exist_ok=True)
     here = tree.root / "venvs" / lock.name
     body = here.read_text().partition("\n")[2]
-    lock.write_text(lockfile.text(lockfile.header(here), body + more))
+    lock.write_text(lock_file.text(lock_file.header(here), body + more))
 
 
 ONE, THREE = "models/one.yaml", "models/three.yaml"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from trees import Tree, ended, wait_for
 
-from benchy.content import canonical, sha256
+from benchy.core.hashing import canonical, sha256
 
 TARGET = "TARGET=results/three/alpha/results.json"
 MODEL = "models/three.yaml"

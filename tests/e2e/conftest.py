@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import paths
+from benchy.core import paths
 
 sys.path.insert(0, str(Path(__file__).parent))  # clone.py lies beside this file
 

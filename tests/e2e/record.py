@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 sys.path.insert(0, "lib")
-from benchy import harness, preview
+from benchy.evaluation import harness, preview
 
 posted: list[tuple[str, Any]] = []
 lock = threading.Lock()

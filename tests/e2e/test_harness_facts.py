@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from clone import make
 
-from benchy import taskfiles
+from benchy.plan import task_files
 
 pytestmark = pytest.mark.e2e
 
@@ -52,7 +52,7 @@ def python(tree: Path) -> str:
 
 
 def facts(python: str, tree: Path, **asked: Any) -> dict[str, Any]:
-    script = "lib/benchy/harness_facts.py"
+    script = "lib/benchy/scripts/harness_facts.py"
     done = subprocess.run(
         [python, script, "tasks", json.dumps(asked)], cwd=tree, capture_output=True, text=True
     )
@@ -148,5 +148,5 @@ def test_what_the_harness_opens_is_what_the_task_is_made_of(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     opened = json.loads(done.stdout.splitlines()[-1])
-    followed = taskfiles.Folder(folder, tree).follow(names).digests()
+    followed = task_files.Folder(folder, tree).follow(names).digests()
     assert opened == sorted(map(str, followed))

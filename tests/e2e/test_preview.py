@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 from clone import make
 
-from benchy import previewtext, tiny
+from benchy.evaluation import preview_text
+from benchy.scripts import tiny_model
 
 pytestmark = pytest.mark.e2e
 
@@ -70,10 +71,12 @@ def lay(tree: Path) -> None:
         (folder / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     for name, text in FILES.items():
         (folder / f"{name}.yaml").write_text(text)
-    tiny.main([str(tree / "build/models/tiny")])  # of the quickstart; several make it at once else
+    tiny_model.main(
+        [str(tree / "build/models/tiny")]
+    )  # of the quickstart; several make it at once else
     for name, (bos, at_once) in MODELS.items():
         model = tree / "build/models" / f"look-{name}"
-        tiny.main([str(model)])
+        tiny_model.main([str(model)])
         if bos:
             begin(model)
         (tree / f"configs/tasks/look_{name}.yaml").write_text(
@@ -210,7 +213,7 @@ def read(choices: dict[str, Any], chat: dict[str, Any]) -> None:
 
     def first(found: dict[str, Any]) -> str:
         prompts = [prompt for prompt in found["prompts"] if prompt["doc"] == 0]
-        return "\n".join(previewtext.lines({**found, "prompts": prompts}))
+        return "\n".join(preview_text.lines({**found, "prompts": prompts}))
 
     shown = re.findall(r"^```text\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     assert first(choices) == shown[0].rstrip("\n")

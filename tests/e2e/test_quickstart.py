@@ -18,7 +18,7 @@ import psutil
 import pytest
 from clone import RESULT, asked, long_task, make, read, survivors
 
-from benchy import paths
+from benchy.core import paths
 
 pytestmark = pytest.mark.e2e
 

@@ -22,7 +22,7 @@ import psutil
 import pytest
 from clone import asked, long_task, read, survivors
 
-from benchy import temporary
+from benchy.core import temporary_files
 
 pytestmark = pytest.mark.e2e
 MODEL = "struck"
@@ -67,7 +67,7 @@ class Run:
                 except (OSError, ValueError):
                     continue
                 if psutil.pid_exists(told["pid"]):
-                    made = temporary.FORM.fullmatch(path.parent.name)
+                    made = temporary_files.FORM.fullmatch(path.parent.name)
                     assert made
                     return told | {"wrapper": int(made[3])}
             return None
@@ -120,9 +120,9 @@ def port_of(server: dict[str, Any]) -> int:
 
 def held_leases() -> list[str]:
     """Devices that are leased, on this host."""
-    from benchy import lease  # noqa: PLC0415
+    from benchy.devices import leases  # noqa: PLC0415
 
-    desk = lease.Desk(lease.directory())
+    desk = leases.Desk(leases.directory())
     devices = [p.name for p in desk.path.glob("*") if p.name.startswith(("cpu-", "gpu-"))]
     return sorted(desk.holders(devices)) if devices else []
 

@@ -15,10 +15,15 @@ import pytest
 ROOT = Path(__file__).resolve().parents[2]
 RESOLVE = """
 import json, sys
-from benchy import config, content, envspec, errors, paths, resolve
-engine = config.load_engines(paths.ROOT)["vllm"]
-data = envspec.environment_spec("vllm", engine, sys.argv[1], None, "a test")
-errors.run(lambda argv: print(resolve.lock(resolve.Spec.of(data))) or 0)
+from benchy.cli import entry
+from benchy.config import loader
+from benchy.core import paths
+from benchy.environments import resolver
+from benchy.environments.environment_spec import Spec
+from benchy.plan import environment_specs
+engine = loader.load_engines(paths.ROOT)["vllm"]
+data = environment_specs.environment_spec("vllm", engine, sys.argv[1], None, "a test")
+entry.run(lambda argv: print(resolver.lock(Spec.of(data))) or 0)
 """
 
 

@@ -53,8 +53,8 @@ SECCOMP, PIDFD_OPEN, PIDFD_GETFD = 317, 434, 438
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_…
 # Who calls, by what its command line has.
 WHO = {
-    "guard": r"guard\.py", "wrapper": r"harness_wrapper", "harness": r"-m lm_eval",
-    "engine": r"standin_engine|standin-", "probe": r"probe\.py", "uv": r"^\S*\buv ",
+    "guard": r"guardian\.py", "wrapper": r"harness_wrapper", "harness": r"-m lm_eval",
+    "engine": r"standin_engine|standin-", "probe": r"probe_environment\.py", "uv": r"^\S*\buv ",
     "make": r"^\S*make ", "compiler": r"python\S*( -\S+)* \S*(pip_)?compile",
 }  # fmt: skip
 # What differs from run to run in a path.

@@ -22,7 +22,7 @@ import pytest
 from same import meaning
 from trees import MODELS, Tree, ended, wait_for
 
-from benchy import lease, leasefile
+from benchy.devices import leases, lock_files, waiting_line
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 FIRST, _, LAST = os.environ.get("BENCHY_KILLS", "12").rpartition("-")
@@ -34,7 +34,7 @@ VICTIMS = {
     "sub-make": r"^make .*-f mk/graph\.mk",
     "run": r"lib/run\.py run",
     "wrapper": r"lib/run\.py serve",
-    "guardian": r"guard\.py",
+    "guardian": r"guardian\.py",
     "server": r"-m standin_engine",
     "child of the server": r"standin_engine[./]children|standin-(core|worker)",
     "eval": r"lib/run\.py eval",
@@ -59,10 +59,10 @@ def victims(tree: Tree) -> dict[str, list[int]]:
 
 def held(tree: Tree) -> list[str]:
     """The devices and builders' places that somebody holds, and the tickets of who waits."""
-    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     with desk.mutex():
         names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
-        return [name for name in names if leasefile.locked(desk.path / name)]
+        return [name for name in names if lock_files.locked(desk.path / name)]
 
 
 def check_environments(tree: Tree, repeated: bool) -> None:
@@ -120,11 +120,11 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
 def test_what_is_left_is_noticed(tree: Tree) -> None:
     """The checks of the rounds below see what they look for."""
     check_whole(tree, "")
-    desk = lease.Desk(lease.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     assert desk.file("cpu-0").exists()
-    taken = lease.acquire(desk, lease.Want(1, ("cpu-0",)), print, lambda: None)
+    taken = waiting_line.acquire(desk, leases.Want(1, ("cpu-0",)), print, lambda: None)
     assert held(tree) == ["cpu-0"]
-    ticket, descriptor = desk.issue(lease.Want(1, ("cpu-0",)))
+    ticket, descriptor = desk.issue(leases.Want(1, ("cpu-0",)))
     assert sorted(held(tree)) == ["cpu-0", ticket]
     taken.release()
     os.close(descriptor)

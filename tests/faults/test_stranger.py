@@ -25,9 +25,12 @@ from typing import Any
 import pytest
 import requests
 
-from benchy import client, guard, harness_wrapper, peer, ports, server
-from benchy.errors import Failure
-from benchy.progress import Step
+from benchy.core.errors import Failure
+from benchy.devices import ports
+from benchy.display.progress import Step
+from benchy.process import guardian
+from benchy.scripts import harness_wrapper
+from benchy.serving import endpoint, http_client, peer_check, server
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="only root has a second user to try")
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
@@ -139,9 +142,9 @@ def start(
     # Before the engine binds, while it is looked for, and after it has come: all of these happen.
     late, held = dice.uniform(0, 0.5), dice.uniform(0.05, 0.6)
     log.write_text("")
-    with guard.Guard() as guardian:
-        end = server.Endpoint(ours, port, secrets.token_urlsafe(32), guardian.pid)
-        one = server.Server(end, log, guardian, "one", "m")
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint(ours, port, secrets.token_urlsafe(32), guard.pid)
+        one = server.Server(end, log, guard, "one", "m")
         words = [sys.executable, "-I", "-S", "-c", ENGINE, end.address, str(port), str(late)]
         one.start(words, {**os.environ, "VLLM_API_KEY": end.key})
         time.sleep(dice.uniform(0, 0.3))
@@ -180,7 +183,7 @@ def test_no_start_gives_the_key_away(
     print(f"\n{STARTS} starts, seed {SEED}, {seconds:.0f} s: {dict(ends)}; {stranger.came} reached")
     assert stranger.came or STARTS < 6
     # The stranger hears it where nothing is proved: it is the proof that keeps it from him.
-    monkeypatch.setattr(peer, "prove", lambda *_: None)
+    monkeypatch.setattr(peer_check, "prove", lambda *_: None)
     assert any("Bearer " in start(stranger, dice, tmp_path / "log", MODES[0])[1] for _ in range(9))
 
 
@@ -228,7 +231,7 @@ def test_the_harness_sends_nothing_to_a_stranger(
     url = f"http://127.0.0.1:{port}/"
 
     def child() -> int:
-        settings = {"server": ["127.0.0.1", port], "guardian": guardian.pid}
+        settings = {"server": ["127.0.0.1", port], "guardian": guard.pid}
         harness_wrapper.watch_server(settings)
         reached = 0
         for _ in range(3):
@@ -249,12 +252,12 @@ def test_the_harness_sends_nothing_to_a_stranger(
                 os._exit(count)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    with guard.Guard() as guardian:
+    with guardian.Guard() as guard:
         words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
-        guardian.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
-        wait_until(lambda: peer.listening("127.0.0.1", port))
+        guard.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
+        wait_until(lambda: peer_check.listening("127.0.0.1", port))
         assert reached() == 3, "of ours"
-    with guard.Guard() as guardian:
+    with guardian.Guard() as guard:
         assert stranger.attack("127.0.0.1", port, 1.5)
         assert reached() == 0
         assert stranger.heard() == "" and stranger.came
@@ -262,17 +265,17 @@ def test_the_harness_sends_nothing_to_a_stranger(
 
 def test_a_client_that_is_proved_once_is_proved_again(stranger: Stranger) -> None:
     port = ports.free_port("127.0.0.1", None)
-    with guard.Guard() as guardian:
-        ours = peer.Ours(lambda: guard.descendants(guardian.pid))
-        asker = client.Client("127.0.0.1", port, "secret", ours)
+    with guardian.Guard() as guard:
+        ours = peer_check.Ours(lambda: guardian.descendants(guard.pid))
+        asker = http_client.Client("127.0.0.1", port, "secret", ours)
         words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
-        pid = guardian.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
-        wait_until(lambda: peer.listening("127.0.0.1", port))
+        pid = guard.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
+        wait_until(lambda: peer_check.listening("127.0.0.1", port))
         assert asker.ask("/version") == (200, {"version": "1"})
         os.kill(pid, 9)
-        wait_until(lambda: not peer.listening("127.0.0.1", port))
+        wait_until(lambda: not peer_check.listening("127.0.0.1", port))
         assert stranger.attack("127.0.0.1", port, 1)
-        with pytest.raises(peer.Stranger, match=f"process of uid {NOBODY}, not of this run"):
+        with pytest.raises(peer_check.Stranger, match=f"process of uid {NOBODY}, not of this run"):
             asker.ask("/version")
         assert stranger.heard() == "" and stranger.came
 

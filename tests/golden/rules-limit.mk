@@ -106,9 +106,9 @@ environment/standin_gpu_2_0_0:
 .PHONY: environment/lm_eval_0_0_1 environment/lm_eval_0_0_2 environment/standin_1_0_0 environment/standin_1_1_0 environment/standin_2_0_0 environment/standin_gpu_1_1_0 environment/standin_gpu_2_0_0
 
 # What this file is made from; one that vanished is a reason to make it again.
-build/limit-5/rules.mk: configs/locks lib/benchy/*.py tests/build/configs tests/build/configs/config.yaml tests/build/configs/engines tests/build/configs/engines/lm_eval.yaml tests/build/configs/engines/standin.yaml tests/build/configs/engines/standin_gpu.yaml tests/build/configs/models tests/build/configs/models/five.yaml tests/build/configs/models/four.yaml tests/build/configs/models/one.yaml tests/build/configs/models/six.yaml tests/build/configs/models/three.yaml tests/build/configs/models/two.yaml tests/build/configs/providers tests/build/configs/providers/standin.yaml tests/build/configs/providers/standin_gpu.yaml tests/build/configs/providers/standin_two_gpus.yaml tests/build/configs/tasks tests/build/configs/tasks/alpha.yaml tests/build/configs/tasks/beta.yaml tests/build/configs/tasks/gamma.yaml uv.lock venvs/.failed
+build/limit-5/rules.mk: configs/locks lib/benchy/*/*.py tests/build/configs tests/build/configs/config.yaml tests/build/configs/engines tests/build/configs/engines/lm_eval.yaml tests/build/configs/engines/standin.yaml tests/build/configs/engines/standin_gpu.yaml tests/build/configs/models tests/build/configs/models/five.yaml tests/build/configs/models/four.yaml tests/build/configs/models/one.yaml tests/build/configs/models/six.yaml tests/build/configs/models/three.yaml tests/build/configs/models/two.yaml tests/build/configs/providers tests/build/configs/providers/standin.yaml tests/build/configs/providers/standin_gpu.yaml tests/build/configs/providers/standin_two_gpus.yaml tests/build/configs/tasks tests/build/configs/tasks/alpha.yaml tests/build/configs/tasks/beta.yaml tests/build/configs/tasks/gamma.yaml uv.lock venvs/.failed
 configs/locks:
-lib/benchy/*.py:
+lib/benchy/*/*.py:
 tests/build/configs:
 tests/build/configs/config.yaml:
 tests/build/configs/engines:

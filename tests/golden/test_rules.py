@@ -10,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from benchy import config, content, paths, plan, planfiles
+from benchy.config import loader
+from benchy.core import hashing, paths
+from benchy.plan import planner, writer
 
 HERE = Path(__file__).parent
 TREE = HERE.parent / "build"
@@ -23,9 +25,9 @@ CASES = [
 ]
 
 
-def expand(limit: int | None, failures: dict[str, plan.Spec], fallback: bool) -> plan.Plan:
-    around = plan.Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
-    return plan.expand(config.load(TREE), around, limit)
+def expand(limit: int | None, failures: dict[str, planner.Spec], fallback: bool) -> planner.Plan:
+    around = planner.Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
+    return planner.expand(loader.load(TREE), around, limit)
 
 
 def compare(name: str, text: str) -> None:
@@ -37,16 +39,16 @@ def compare(name: str, text: str) -> None:
 
 @pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES)
 def test_rules(
-    name: str, limit: int | None, failures: dict[str, plan.Spec], fallback: bool
+    name: str, limit: int | None, failures: dict[str, planner.Spec], fallback: bool
 ) -> None:
     made = expand(limit, failures, fallback)
-    compare(name, planfiles.makefile(made, "build" + ("/limit-5" if limit else "")))
+    compare(name, writer.makefile(made, "build" + ("/limit-5" if limit else "")))
 
 
 def test_specs() -> None:
     made = expand(None, {}, True)
     text = "".join(
-        content.canonical(s)
+        hashing.canonical(s)
         for s in (
             made.environments["standin_1_0_0"],
             made.servers["six"],
@@ -64,7 +66,7 @@ def test_fallback_can_be_turned_off() -> None:
 
 
 def test_a_plan_says_the_same_twice() -> None:
-    assert planfiles.makefile(expand(None, {}, True), "build") == planfiles.makefile(
+    assert writer.makefile(expand(None, {}, True), "build") == writer.makefile(
         expand(None, {}, True), "build"
     )
 
@@ -81,7 +83,7 @@ def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
         f"model: {{name: '{hostile}'}}\n"
         f"vllm: {{provider_config: standin, overrides: {{dtype: '{hostile}'}}}}\ntasks: [alpha]\n"
     )
-    around = plan.Surroundings(paths.ROOT, lambda: "0.32.0", {})
-    made = plan.expand(config.load(tmp_path), around, None)
-    assert "touch" not in planfiles.makefile(made, "build").replace("@touch $@", "")
+    around = planner.Surroundings(paths.ROOT, lambda: "0.32.0", {})
+    made = planner.expand(loader.load(tmp_path), around, None)
+    assert "touch" not in writer.makefile(made, "build").replace("@touch $@", "")
     assert made.servers["bad"]["name"] == hostile

@@ -11,9 +11,9 @@ from typing import Any
 
 from stage import made
 
-from benchy import report
-from benchy import result as document
-from benchy.result import Metric, Score
+from benchy.cli import report as report_command
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric, Score
 
 # task → metric, its scale (0: perplexity), standard error on that scale, shots
 TASKS: dict[str, tuple[str, float, float | None, int]] = {
@@ -78,7 +78,7 @@ def make() -> None:
                 _one(dice, model, task)
     _one(dice, LIMITED, "spanish", limit=10)
     _samples(CHAT)
-    report.main([])
+    report_command.main([])
 
 
 def _one(dice: random.Random, model: str, task: str, limit: int | None = None) -> None:

@@ -16,9 +16,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
 from selenium.webdriver.common.by import By
 from stage import chromium, here, made, open_page
 
-from benchy import paths, report
-from benchy import result as document
-from benchy.result import Metric, Score
+from benchy.cli import report as report_command
+from benchy.core import paths
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric, Score
 
 WOODS = ("alder", "birch", "elm", "fir", "larch", "maple", "pine", "rowan")
 SIZES = ("1B", "3B", "8B")
@@ -87,7 +88,7 @@ def main() -> None:
             Path("configs/tasks", f"{task}.yaml").write_text("task_name: x\n")
         Path("configs/config.yaml").write_text(CONFIG)
         results()
-        report.main([])
+        report_command.main([])
         browser.execute_cdp_cmd("Emulation.setScrollbarsHidden", {"hidden": True})
         open_page(browser, Path(folder, "results/index.html"), 1180)
         for box in browser.find_elements(By.CSS_SELECTOR, "tbody .pick input")[1:3]:

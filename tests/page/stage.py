@@ -19,9 +19,9 @@ sys.path.insert(0, str(Path(__file__).parent.parent / "unit"))
 from selenium import webdriver
 from test_result import made
 
-from benchy import report
-from benchy import result as document
-from benchy.result import Metric, Score
+from benchy.cli import report as report_command
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric, Score
 
 __all__ = ["change", "chromium", "here", "made", "open_page", "result", "site"]
 
@@ -92,7 +92,7 @@ def site(models: int, tasks: Sequence[str], groups: str = "") -> None:
     for number in range(models):
         for place, task in enumerate(tasks):
             result(f"m{number:03d}", task, dice, place)
-    report.main([])
+    report_command.main([])
 
 
 def open_page(browser: Any, path: Path, width: int = 1280, dark: bool = False) -> None:

@@ -12,8 +12,8 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
 from stage import change, here, open_page, site
 
-from benchy import report
-from benchy.result import Checks
+from benchy.cli import report as report_command
+from benchy.evaluation.result import Checks
 
 PLACE = "harness/samples_one_2026-11-23T10-00-00.1.jsonl"
 
@@ -50,7 +50,7 @@ def odd(results: Path) -> None:
             )
         )  # fmt: skip
         Path("configs/tasks/two.yaml").write_text("task_name: x\nmetric: f1\n")
-        report.main([])
+        report_command.main([])
 
 
 def row(browser: Any, model: str) -> Any:

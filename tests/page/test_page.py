@@ -15,8 +15,8 @@ import pytest
 from selenium.webdriver.common.by import By
 from stage import change, made, open_page, result
 
-from benchy import report
-from benchy import result as document
+from benchy.cli import report as report_command
+from benchy.evaluation import result as document
 
 TASKS = ["spanish", "translation", "wikitext", *(f"task_{n:02d}" for n in range(17))]
 EVIL = "</script><script>window.ran=1</script><img src=x onerror='window.ran=2'>"
@@ -56,7 +56,7 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path.parent.mkdir(parents=True)
     document.write(made("m003", "spanish", limit=5), path)
     try:
-        report.main([])
+        report_command.main([])
         yield top / "results"
     finally:
         os.chdir(before)
@@ -125,7 +125,7 @@ def test_size_and_time(browser: Any, site: Path) -> None:
     page = site / "m005/index.html"
     before = page.stat().st_mtime_ns, (site / "m006/index.html").stat().st_mtime_ns
     os.utime(site / "m005/spanish/results.json")
-    report.main([])
+    report_command.main([])
     after = page.stat().st_mtime_ns, (site / "m006/index.html").stat().st_mtime_ns
     assert after[0] > before[0] and after[1] == before[1]
 

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from benchy import paths
+from benchy.core import paths
 
 
 def test_the_picture_is_made(browser: Any, tmp_path: Path) -> None:

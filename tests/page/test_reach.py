@@ -10,7 +10,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from stage import change, here, open_page, site
 
-from benchy import report
+from benchy.cli import report as report_command
 
 TASKS = [f"a_task_{n:02d}" for n in range(20)]
 
@@ -73,7 +73,7 @@ def test_the_chart_can_be_read_on_a_phone(browser: Any, results: Path) -> None:
 def test_marked_results_are_neither_best_nor_subtracted(browser: Any, results: Path) -> None:
     with here(results.parent):
         change("m004", "a_task_00", seed=99)
-        report.main([])
+        report_command.main([])
     open_page(browser, results / "index.html")
     row = browser.find_element(By.XPATH, "//tbody/tr[th/a = 'm004']")
     cells = row.find_elements(By.TAG_NAME, "td")

@@ -26,8 +26,9 @@ import yaml
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from benchy import config, envspec, plan, planfiles
-from benchy.errors import ConfigError, Mistake
+from benchy.config import loader
+from benchy.core.errors import ConfigError, Mistake
+from benchy.plan import environment_specs, planner, writer
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 CASES = int(os.environ.get("BENCHY_CASES", "20000"))
@@ -223,8 +224,8 @@ def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def around(root: Path) -> envspec.Surroundings:
-    return envspec.Surroundings(root, lambda: "0.32.0", {}, True)
+def around(root: Path) -> environment_specs.Surroundings:
+    return environment_specs.Surroundings(root, lambda: "0.32.0", {}, True)
 
 
 def check_told(mistakes: list[Mistake], folder: str) -> None:
@@ -239,12 +240,12 @@ def check_told(mistakes: list[Mistake], folder: str) -> None:
         assert len(lines) == 1 + bool(mistake.mend) and all(map(str.isprintable, lines)), mistake
 
 
-def check_rules(made: plan.Plan) -> None:
+def check_rules(made: planner.Plan) -> None:
     """The rules of each model, read by other means than they were written by."""
     name = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
     for model, facts in made.models.items():
         assert re.fullmatch(name, model), model
-        lines = planfiles.model_rules(made, model).splitlines()
+        lines = writer.model_rules(made, model).splitlines()
         expected = []
         for task in sorted(facts["tasks"]):
             target = f"results/{model}/{task}/results.json"
@@ -256,9 +257,9 @@ def check_rules(made: plan.Plan) -> None:
         assert all(re.fullmatch(name, env) for env in (facts["asked"], facts["environment"]))
 
 
-def check_make(root: Path, made: plan.Plan) -> None:
+def check_make(root: Path, made: planner.Plan) -> None:
     """Make reads the plan as it was meant: each command once, and nothing else."""
-    planfiles.save(made, Path("build"))
+    writer.save(made, Path("build"))
     command = ["make", "-f", "mk/graph.mk", "-n", "-s", "V=1", "all"]
     environ = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
     done = subprocess.run(
@@ -285,7 +286,7 @@ each_round = pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // ROUN
 
 @each_round
 def test_any_model(root: Path, tally: Tally, seed: int) -> None:
-    base = config.Base(root)
+    base = loader.Base(root)
     folder = root / "configs/models"
     batches = 0
 
@@ -305,7 +306,7 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
         reader = base.reader
         reader.mistakes, reader.inputs = [], list(base.inputs)
         begun = time.process_time()
-        made = plan.Plan()
+        made = planner.Plan()
         there = [p for p in reader.yamls(folder)]
         check_told(reader.mistakes, "configs/") if reader.mistakes else None
         for path in there:
@@ -320,10 +321,10 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
             house = base.house(())
             for model in models:
                 for task in model.tasks:
-                    plan.add_task(made, task, house, around(root))
-                plan.add_model(made, model, house, around(root))
+                    planner.add_task(made, task, house, around(root))
+                planner.add_model(made, model, house, around(root))
         tally.count["names refused"] += BATCH - len(there)
-        plan.finished(made, reader.inputs, root)
+        planner.finished(made, reader.inputs, root)
         check_rules(made)
         tally.slowest = max(tally.slowest, time.process_time() - begun)
         if batches % 8 == 0 and made.models:
@@ -352,8 +353,8 @@ def test_any_other_file(root: Path, tally: Tally, seed: int) -> None:
         path.write_bytes(text)
         begun = time.process_time()
         try:
-            house = config.load(root)
-            made = plan.expand(house, around(root), None)
+            house = loader.load(root)
+            made = planner.expand(house, around(root), None)
         except ConfigError as error:
             check_told(error.mistakes, "configs/")
             tally.count["files refused"] += 1

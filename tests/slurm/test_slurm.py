@@ -18,7 +18,7 @@ import pytest
 from slurmtree import WIDE, WIDTHS, House, evaluating, over, running
 from trees import ended, wait_for
 
-from benchy import board
+from benchy.display import activity
 
 ALL = " ".join(WIDTHS)
 SLOW = {"STANDIN_HARNESS_SECONDS": "4"}
@@ -134,7 +134,9 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
     others = [
         leave(f"benchy:{'0' * 10}:{host}:{process}:w1a"),  # another checkout
         leave(f"benchy:{checkout}:elsewhere:{process}:w1a"),  # another login node
-        leave(f"benchy:{checkout}:{host}:{os.getpid()}.{board.ticks(os.getpid())}:w1a"),  # it lives
+        leave(
+            f"benchy:{checkout}:{host}:{os.getpid()}.{activity.ticks(os.getpid())}:w1a"
+        ),  # it lives
         leave("somebody's"),
     ]
     try:

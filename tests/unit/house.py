@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from benchy import content, envspec, paths
-from benchy.resolve import Spec
+from benchy.core import files, hashing, paths
+from benchy.environments.environment_spec import Spec
+from benchy.plan import environment_specs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -47,5 +48,5 @@ def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
         "python": None, "cutoff": "release", "slack_days": 7, "torch_backend": None,
         "variables": {}, "module": package.replace("-", "_"), **changes,
     }  # fmt: skip
-    content.write(paths.env_spec(env), content.canonical(envspec.stored(data, Path())))
+    files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(data, Path())))
     return Spec.read(env)

@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from benchy import arrival
+from benchy.cluster import shared_files
 
 
 def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(arrival, "PAUSE", 0.01)
+    monkeypatch.setattr(shared_files, "PAUSE", 0.01)
     old, new = tmp_path / "old.json", tmp_path / "model/task/results.json"
     old.write_text("1")
-    before = arrival.marks([old, new])
+    before = shared_files.marks([old, new])
     looks: list[Path] = []
-    look = arrival.look
+    look = shared_files.look
 
     def looked(path: Path) -> None:
         """The fifth look is the first that sees them."""
@@ -31,17 +31,17 @@ def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
             aside.write_text("1")
             aside.replace(old)
 
-    monkeypatch.setattr(arrival, "look", looked)
-    there = functools.partial(arrival.changed, before)
-    assert asyncio.run(arrival.awaited([old, new], there, 10)) and len(looks) == 6
+    monkeypatch.setattr(shared_files, "look", looked)
+    there = functools.partial(shared_files.changed, before)
+    assert asyncio.run(shared_files.awaited([old, new], there, 10)) and len(looks) == 6
 
 
 def test_patience_has_an_end_and_may_be_none(tmp_path: Path) -> None:
     began = time.monotonic()
-    before = arrival.marks([tmp_path / "none"])
-    there = functools.partial(arrival.changed, before)
-    assert not asyncio.run(arrival.awaited(before, there, 0))
-    assert time.monotonic() - began < arrival.PAUSE
+    before = shared_files.marks([tmp_path / "none"])
+    there = functools.partial(shared_files.changed, before)
+    assert not asyncio.run(shared_files.awaited(before, there, 0))
+    assert time.monotonic() - began < shared_files.PAUSE
 
 
 def test_each_directory_on_the_way_is_opened(
@@ -51,5 +51,5 @@ def test_each_directory_on_the_way_is_opened(
     opened: list[str] = []
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("os.open", lambda path, flags: opened.append(str(path)) or 1 << 30)
-    arrival.look(Path("results/m/t/results.json"))
+    shared_files.look(Path("results/m/t/results.json"))
     assert opened == [".", "results", "results/m", "results/m/t", "results/m/t/results.json"]

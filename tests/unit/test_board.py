@@ -13,10 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchy import board, progress, temporary
-from benchy.board import Note
-from benchy.errors import Failure
-from benchy.progress import Step
+from benchy.core import temporary_files
+from benchy.core.errors import Failure
+from benchy.display import activity, progress, units
+from benchy.display.activity import Note
+from benchy.display.progress import Step
 
 
 @pytest.fixture(autouse=True)
@@ -26,72 +27,72 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_a_note_lives_as_long_as_its_process(here: Path) -> None:
-    board.put(Note("task", board.name("m", "t", 3), board.RUNNING, "asking", 1, 4))
-    (mine,) = board.notes()
+    activity.put(Note("task", activity.name("m", "t", 3), activity.RUNNING, "asking", 1, 4))
+    (mine,) = activity.notes()
     assert (mine.name, mine.pid, mine.done) == ("limit-3/m/t", os.getpid(), 1)
     script = (
-        "from benchy import board; import time\n"
-        "board.put(board.Note('model', 'other', board.STARTING)); print(); time.sleep(600)"
+        "from benchy.display import activity; import time\n"
+        "activity.put(activity.Note('model', 'other', activity.STARTING)); print(); time.sleep(600)"
     )
-    env = os.environ | {"PYTHONPATH": str(Path(board.__file__).parent.parent)}
+    env = os.environ | {"PYTHONPATH": str(Path(activity.__file__).parents[2])}
     other = subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE)
     assert other.stdout and other.stdout.readline()
-    assert [note.name for note in board.notes()] == ["other", "limit-3/m/t"]
+    assert [note.name for note in activity.notes()] == ["other", "limit-3/m/t"]
     other.kill()
     other.wait()
-    assert [note.name for note in board.notes()] == ["limit-3/m/t"]
+    assert [note.name for note in activity.notes()] == ["limit-3/m/t"]
     assert not (here / "run/board/model/other.json").exists()
     assert (here / "run").stat().st_mode & 0o777 == 0o700
 
 
 def test_a_pid_that_was_given_anew_is_nobody_s() -> None:
-    note = board.put(Note("model", "m", board.SERVING))
+    note = activity.put(Note("model", "m", activity.SERVING))
     text = json.loads(note.path.read_text()) | {"ticks": note.ticks - 1}
     note.path.write_text(json.dumps(text))
-    assert not list(board.notes())
+    assert not list(activity.notes())
 
 
 def test_another_machine_s_note_counts_while_it_is_renewed() -> None:
-    note = board.put(Note("model", "m", board.SERVING))
+    note = activity.put(Note("model", "m", activity.SERVING))
     note.path.write_text(json.dumps(json.loads(note.path.read_text()) | {"host": "node7"}))
-    assert [n.host for n in board.notes()] == ["node7"]
-    old = time.time() - board.SILENT - 1
+    assert [n.host for n in activity.notes()] == ["node7"]
+    old = time.time() - activity.SILENT - 1
     os.utime(note.path, (old, old))
-    assert not list(board.notes())
+    assert not list(activity.notes())
 
 
 def test_damage_and_a_board_that_cannot_be_written_cost_nothing(here: Path) -> None:
     (here / "run/board/task/m").mkdir(parents=True)
     for name, text in (("a", "{"), ("b", "[]"), ("c", '{"kind": "task"}'), ("d", '{"odd": 1}')):
         (here / f"run/board/task/m/{name}.json").write_text(text)
-    assert not list(board.notes()) and not list(board.runs())
+    assert not list(activity.notes()) and not list(activity.runs())
     (here / "run/board/model").write_text("a file where a directory should be")
-    board.put(Note("model", "m", board.SERVING))
+    activity.put(Note("model", "m", activity.SERVING))
 
 
 def test_what_failed_stays_until_it_is_tried_again() -> None:
-    with pytest.raises(Failure), Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
+    with pytest.raises(Failure), Step("EVAL", "m/t", "task", "m/t", activity.RUNNING):
         raise Failure("no answer", "look", "logs/x.log", ["line"])
-    (note,) = board.notes()
-    assert (note.state, note.text, note.log) == (board.FAILED, "no answer", "logs/x.log")
-    with Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
-        assert [n.state for n in board.notes()] == [board.RUNNING]
-    assert not list(board.notes())
+    (note,) = activity.notes()
+    assert (note.state, note.text, note.log) == (activity.FAILED, "no answer", "logs/x.log")
+    with Step("EVAL", "m/t", "task", "m/t", activity.RUNNING):
+        assert [n.state for n in activity.notes()] == [activity.RUNNING]
+    assert not list(activity.notes())
 
 
 def test_who_is_stopped_has_not_failed() -> None:
-    with pytest.raises(SystemExit), Step("EVAL", "m/t", "task", "m/t", board.RUNNING):
+    with pytest.raises(SystemExit), Step("EVAL", "m/t", "task", "m/t", activity.RUNNING):
         sys.exit(143)
-    assert not list(board.notes())
+    assert not list(activity.notes())
 
 
 def test_a_run_tells_what_its_models_wait_for() -> None:
-    board.put_run({"m": "2 GPUs"}, 5.0, {"n": "job 7: RUNNING on n1"})
-    (run,) = board.runs()
+    activity.put_run({"m": "2 GPUs"}, 5.0, {"n": "job 7: RUNNING on n1"})
+    (run,) = activity.runs()
     assert (run.pid, run.waiting, run.began) == (os.getpid(), {"m": "2 GPUs"}, 5.0)
     assert run.jobs == {"n": "job 7: RUNNING on n1"}
-    board.clear_run()
-    assert not list(board.runs())
+    activity.clear_run()
+    assert not list(activity.runs())
 
 
 ASKING = Note("", "", "running", "asking", 0, 100, began=0)
@@ -117,7 +118,7 @@ SPANS = [
 
 @pytest.mark.parametrize(("seconds", "expected"), SPANS)
 def test_span(seconds: float, expected: str) -> None:
-    assert progress.span(seconds) == expected
+    assert units.span(seconds) == expected
 
 
 SHARED = [("", False), ("-j4", True), ("k -j4", True), ("-j1", False), ("-j", True),
@@ -155,9 +156,9 @@ def test_under_a_display_the_board_alone_is_told(
 ) -> None:
     monkeypatch.setenv("BENCHY_BOARD", "12")
     monkeypatch.setenv("BENCHY_DISPLAY", "1")
-    with Step("EVAL", "m/t", "task", "m/t", board.RUNNING) as step:
+    with Step("EVAL", "m/t", "task", "m/t", activity.RUNNING) as step:
         step.at("asking", 1, 2)
-        assert [(n.stage, n.run) for n in board.notes()] == [("asking", 12)]
+        assert [(n.stage, n.run) for n in activity.notes()] == [("asking", 12)]
     assert capfd.readouterr().err == ""
 
 
@@ -166,13 +167,13 @@ def test_what_serves_others_leaves_the_talking_to_them(
 ) -> None:
     now = [1000.0]
     monkeypatch.setattr(time, "monotonic", lambda: now[0])
-    with Step("SERVE", "m", "model", "m", board.STARTING) as step:
+    with Step("SERVE", "m", "model", "m", activity.STARTING) as step:
         step.at("api")
-        step.enter(board.SERVING)
+        step.enter(activity.SERVING)
         for second in range(200):
             now[0] = 1000.0 + second
             step.beat()
-        assert [(n.state, n.stage) for n in board.notes()] == [(board.SERVING, "")]
+        assert [(n.state, n.stage) for n in activity.notes()] == [(activity.SERVING, "")]
     assert capfd.readouterr().err == ""
 
 
@@ -180,8 +181,8 @@ def test_two_hosts_of_one_pid_write_to_two_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pids say nothing across the nodes of a shared file system."""
-    here = temporary.aside(tmp_path / "plan.json")
+    here = temporary_files.aside(tmp_path / "plan.json")
     name = SimpleNamespace(nodename="another")
     monkeypatch.setattr(os, "uname", lambda: name)
-    there = temporary.aside(tmp_path / "plan.json")
+    there = temporary_files.aside(tmp_path / "plan.json")
     assert here != there and here.parent == there.parent == tmp_path

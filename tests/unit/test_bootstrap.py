@@ -82,13 +82,13 @@ HEALS = "echo > $root/lib/nonesuch_package.py"
 def test_packages_that_are_gone_are_installed_anew_once(tmp_path: Path, then: str) -> None:
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=ignore)
-    (tmp_path / "lib/benchy/entry.py").write_text(ENTRY)
+    (tmp_path / "lib/benchy/cli/greet.py").write_text(ENTRY)
     for folder in ("bin", ".venv/bin"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / ".venv/bin/python").symlink_to(sys.executable)
     (tmp_path / "bin/bootstrap").write_text(STUB.format(then=then))
     (tmp_path / "bin/bootstrap").chmod(0o755)
-    command = [sys.executable, str(tmp_path / "lib/run.py"), "entry", "a", "b c"]
+    command = [sys.executable, str(tmp_path / "lib/run.py"), "greet", "a", "b c"]
     done = subprocess.run(command, capture_output=True, text=True, cwd="/")
     assert "BROKEN  .venv: No module named 'nonesuch_package'" in done.stderr
     assert "Traceback" not in done.stderr and done.stderr.count("installed\n") == 1

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from benchy import changed, why
+from benchy.plan import changes, staleness
 
 A, B = "1" * 64, "2" * 64
 LONG = "".join(f"{n:03}" for n in range(60))
@@ -28,46 +28,46 @@ LONG = "".join(f"{n:03}" for n in range(60))
     ],
 )  # fmt: skip
 def test_values(old: Any, new: Any, said: str) -> None:
-    assert changed.values(old, new) == said
+    assert changes.values(old, new) == said
 
 
 def test_what_differs_is_always_seen() -> None:
     for at in range(0, len(LONG), 7):
-        one, _, two = changed.values(LONG, f"{LONG[:at]}#{LONG[at:]}").partition(" → ")
+        one, _, two = changes.values(LONG, f"{LONG[:at]}#{LONG[at:]}").partition(" → ")
         assert one != two and "#" in two
 
 
 def test_content() -> None:
     one, two = "a" * 40, "b" * 40 + "+0123456789ab"
-    assert changed.content(one, two) == f"commit {one[:12]} → commit {'b' * 12} with edits"
-    assert changed.content(A, B) == "changed"
-    assert changed.content(None, B) == "is there now"
-    assert changed.content(A, None) == "is there no more"
+    assert changes.content(one, two) == f"commit {one[:12]} → commit {'b' * 12} with edits"
+    assert changes.content(A, B) == "changed"
+    assert changes.content(None, B) == "is there now"
+    assert changes.content(A, None) == "is there no more"
 
 
 def test_mappings_say_what_differs() -> None:
     one, two = {"x": 1, "y": {"z": 2}}, {"x": 1, "w": 3}
-    assert changed.of_mappings(one, two) == ('y {"z": 2}', "w 3")
-    assert changed.of_files({"a": A, "b": A}, {"a": B}) == ("a, b", "another a")
-    assert changed.of_files({}, {"a": B}) == ("none", "a")
+    assert changes.of_mappings(one, two) == ('y {"z": 2}', "w 3")
+    assert changes.of_files({"a": A, "b": A}, {"a": B}) == ("a, b", "another a")
+    assert changes.of_files({}, {"a": B}) == ("none", "a")
 
 
 def test_a_mapping_that_came_or_went_is_told_by_leaf() -> None:
     made, now = {"fallback": None}, {"fallback": {"environment": "e", "version": "2"}}
-    assert list(why.differences(made, now)) == [
+    assert list(staleness.differences(made, now)) == [
         ("fallback.environment", None, "e"), ("fallback.version", None, "2"),
     ]  # fmt: skip
-    assert list(why.differences({"a": None}, {"a": {}})) == [("a", None, {})]
-    assert list(why.differences({"a": {"b": 1}}, {})) == [("a.b", 1, None)]
+    assert list(staleness.differences({"a": None}, {"a": {}})) == [("a", None, {})]
+    assert list(staleness.differences({"a": {"b": 1}}, {})) == [("a.b", 1, None)]
 
 
 def test_no_digest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("x")
-    monkeypatch.setattr(why, "written", lambda *_: "")
-    monkeypatch.setattr(why, "task_spec", lambda _: {"include_path": str(tmp_path)})
+    monkeypatch.setattr(staleness, "written", lambda *_: "")
+    monkeypatch.setattr(staleness, "task_spec", lambda _: {"include_path": str(tmp_path)})
     now = {"model": {"path": "/models/x", "name": "x"}, "task": {"name": "t"}}
     for field in ("task.files.x.yaml", "model.content"):
         for old, new in ((A, B), (None, B), (A, None)):
-            line = why.change("m", now, field, old, new)
+            line = staleness.change("m", now, field, old, new)
             assert not re.search("[0-9a-f]{12}", line), line
             assert "x" in line

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchy import checks, generation
-from benchy.output import Output
+from benchy.config import generation_arguments
+from benchy.evaluation import output_checks
+from benchy.evaluation.harness_output import Output
 
 
 def output(shots: int = 0, **kwargs: Any) -> Output:
@@ -29,21 +30,21 @@ def spec(num_fewshot: int | None = None, **gen_kwargs: Any) -> dict[str, Any]:
 
 def test_what_was_requested_was_done() -> None:
     done = output(3, max_gen_toks=400, until=["x"], do_sample=False, temperature=0.0)
-    assert checks.differences(spec(3, max_new_tokens=400), done) == []
-    assert checks.differences(spec(3, max_gen_toks=400, until="x", foo=None), done) == []
-    assert checks.requested_shots(spec(3), checks.shots(done)) == 3
+    assert output_checks.differences(spec(3, max_new_tokens=400), done) == []
+    assert output_checks.differences(spec(3, max_gen_toks=400, until="x", foo=None), done) == []
+    assert output_checks.requested_shots(spec(3), output_checks.shots(done)) == 3
 
 
 def test_a_difference_is_named() -> None:
     done = output(0, max_gen_toks=256, do_sample=False)
-    (line,) = checks.differences(spec(3), done)
+    (line,) = output_checks.differences(spec(3), done)
     assert line.startswith("num_fewshot: 3 was requested")
-    (line,) = checks.differences(spec(max_new_tokens=400), done)
+    (line,) = output_checks.differences(spec(max_new_tokens=400), done)
     assert "max_gen_toks: 400 was requested, the harness used 256" in line
-    assert checks.requested_shots(spec(3), checks.shots(done)) is None
+    assert output_checks.requested_shots(spec(3), output_checks.shots(done)) is None
     other = spec()
     other["task"]["seed"] = 8
-    assert len(checks.differences(other, done)) == 2
+    assert len(output_checks.differences(other, done)) == 2
 
 
 def test_facts_are_counted(tmp_path: Path) -> None:
@@ -60,17 +61,17 @@ def test_facts_are_counted(tmp_path: Path) -> None:
     ]
     lines = [json.dumps(fact) for fact in facts]
     path.write_text("\n".join([*lines, *lines, '{"kind": "trunc']))
-    seen = checks.read_facts(path)
+    seen = output_checks.read_facts(path)
     assert seen.refused == {"task": "t", "what": "w", "hint": "h"}
-    found = checks.of(output(3), seen)["t"]
+    found = output_checks.of(output(3), seen)["t"]
     assert (found.prompts, found.truncated, found.leaked) == (4, 1, 1)
     assert (found.answers, found.empty, found.null) == (4, 3, 1)
-    checks.forget_refusals(path)
-    assert checks.read_facts(path).refused is None and checks.read_facts(path).client
+    output_checks.forget_refusals(path)
+    assert output_checks.read_facts(path).refused is None and output_checks.read_facts(path).client
 
 
 def test_what_was_not_observed_is_not_known(tmp_path: Path) -> None:
-    found = checks.of(output(3), checks.read_facts(tmp_path / "none"))["t"]
+    found = output_checks.of(output(3), output_checks.read_facts(tmp_path / "none"))["t"]
     assert (found.truncated, found.leaked, found.null) == (None, None, None)
     assert found.empty == 3
 
@@ -88,7 +89,7 @@ def test_without_samples_the_facts_alone_count(
     left.answers.clear()
     left.hashes.clear()
     left.data["config"]["limit"] = limit
-    found = checks.of(left, checks.read_facts(path))["t"]
+    found = output_checks.of(left, output_checks.read_facts(path))["t"]
     assert (found.answers, found.empty, found.null) == (4, 3, 1)
     assert found.leaked == leaked
 
@@ -108,4 +109,4 @@ def test_without_samples_the_facts_alone_count(
     ],
 )
 def test_arguments_that_no_harness_could_obey(kwargs: dict[str, Any], names: list[str]) -> None:
-    assert [name for name, _, _ in generation.refused(kwargs)] == names
+    assert [name for name, _, _ in generation_arguments.refused(kwargs)] == names

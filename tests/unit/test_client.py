@@ -18,10 +18,13 @@ from typing import Any
 
 import pytest
 
-from benchy import client, guard, harness_wrapper, job, output, peer, server
-from benchy import eval as evaluation
-from benchy.errors import Failure
-from benchy.progress import Step
+from benchy.core.errors import Failure
+from benchy.display.progress import Step
+from benchy.evaluation import evaluate as evaluation
+from benchy.evaluation import harness_output, job
+from benchy.process import guardian
+from benchy.scripts import harness_wrapper
+from benchy.serving import endpoint, http_client, peer_check, server
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -54,8 +57,8 @@ def serve(answer: Callable[[], Iterator[bytes]]) -> tuple[int, list[bytes]]:
     return int(listener.getsockname()[1]), heard
 
 
-def asker(port: int, pids: Callable[[], set[int]] = lambda: {os.getpid()}) -> client.Client:
-    return client.Client("127.0.0.1", port, "secret", peer.Ours(pids))
+def asker(port: int, pids: Callable[[], set[int]] = lambda: {os.getpid()}) -> http_client.Client:
+    return http_client.Client("127.0.0.1", port, "secret", peer_check.Ours(pids))
 
 
 BAD: list[tuple[str, Callable[[], Iterator[bytes]], type[Exception]]] = [
@@ -96,7 +99,7 @@ def test_a_bad_answer_is_an_error_in_time(
 ) -> None:
     port, _ = serve(answer)
     begun = time.monotonic()
-    with pytest.raises(client.FAILED) as caught:
+    with pytest.raises(http_client.FAILED) as caught:
         asker(port).ask("/health", timeout=0.7)
     assert isinstance(caught.value, kind), caught.value
     assert time.monotonic() - begun < 5
@@ -111,7 +114,10 @@ def test_what_is_no_json_is_text(body: bytes) -> None:
     status, answer = asker(port).ask("/version")
     assert status == 200 and isinstance(answer, str)
     assert server.known_as(answer) == "" and server.served(answer) == {}
-    assert len(client.shown(answer)) <= client.SHOWN and client.shown(answer).isprintable()
+    assert (
+        len(http_client.shown(answer)) <= http_client.SHOWN
+        and http_client.shown(answer).isprintable()
+    )
 
 
 def test_a_redirect_is_not_followed() -> None:
@@ -128,7 +134,7 @@ def test_a_key_is_sent_to_ours_alone() -> None:
     assert asker(port).ask("/v1/models") == (200, 1)
     assert b"Authorization: Bearer secret" in heard[0]
     port, heard = serve(lambda: said(b"1"))
-    with pytest.raises(peer.Stranger, match=f"process of uid {os.getuid()}, not of this run"):
+    with pytest.raises(peer_check.Stranger, match=f"process of uid {os.getuid()}, not of this run"):
         asker(port, lambda: {os.getppid()}).ask("/v1/models")
     time.sleep(0.1)
     assert heard in ([], [b""])
@@ -141,7 +147,7 @@ def test_a_listener_that_accepts_nothing() -> None:
         with pytest.raises(TimeoutError, match=r"did not accept|no whole answer"):
             asker(port).ask("/health", timeout=0.5)
         begun = time.monotonic()
-        with pytest.raises(peer.Stranger):
+        with pytest.raises(peer_check.Stranger):
             asker(port, lambda: {os.getppid()}).ask("/health", timeout=9)
         assert time.monotonic() - begun < 5
 
@@ -152,7 +158,7 @@ def test_a_listener_that_goes_before_it_accepts(
 ) -> None:
     """Nobody is there yet, as before."""
     if tables:
-        monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
+        monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     listener = socket.create_server(("127.0.0.1", 0))
     port = listener.getsockname()[1]
     threading.Timer(0.3, listener.close).start()
@@ -165,17 +171,17 @@ def test_a_socket_that_meets_itself_is_nobody() -> None:
         one.bind(("127.0.0.1", 0))
         one.connect(one.getsockname())
         with pytest.raises(ConnectionRefusedError, match="nobody listens"):
-            peer.prove(one, peer.Ours(lambda: {os.getpid()}), 1)
+            peer_check.prove(one, peer_check.Ours(lambda: {os.getpid()}), 1)
 
 
 def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """/proc of another network namespace, or none: refused, and the words say which."""
     (tmp_path / "tcp").write_text("  sl  local_address rem_address   st\n")
-    monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
+    monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     for table, words in ((tmp_path / "tcp", "does not show"), (tmp_path / "none", "can't be read")):
-        monkeypatch.setattr(peer, "TABLES", {4: str(table), 6: str(table)})
+        monkeypatch.setattr(peer_check, "TABLES", {4: str(table), 6: str(table)})
         port, heard = serve(lambda: said(b"1"))
-        with pytest.raises(peer.Unseen, match=words):
+        with pytest.raises(peer_check.Unseen, match=words):
             asker(port).ask("/health")
         time.sleep(0.05)
         assert heard in ([], [b""])
@@ -184,7 +190,7 @@ def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.M
 @pytest.mark.parametrize("tables", [False, True], ids=["asked", "read"])
 def test_both_families_and_mapped_addresses(tables: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     if tables:
-        monkeypatch.setattr(peer, "diagnosed", lambda *_: None)
+        monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     for host, to in (
         ("127.0.0.1", "127.0.0.1"),
         ("::1", "::1"),
@@ -196,13 +202,13 @@ def test_both_families_and_mapped_addresses(tables: bool, monkeypatch: pytest.Mo
         with socket.create_server((host, 0), family=family, dualstack_ipv6=both) as listener:
             one = socket.create_connection((to, listener.getsockname()[1]))
             taken, _ = listener.accept()
-            peer.prove(one, peer.Ours(lambda: {os.getpid()}), 5)
-            with pytest.raises(peer.Stranger):
-                peer.prove(one, peer.Ours(lambda: {os.getppid()}), 5)
+            peer_check.prove(one, peer_check.Ours(lambda: {os.getpid()}), 5)
+            with pytest.raises(peer_check.Stranger):
+                peer_check.prove(one, peer_check.Ours(lambda: {os.getppid()}), 5)
             ends = one.getpeername()[:2], one.getsockname()[:2]
-            found = peer.entry(*ends)
-            assert found == (peer.ESTABLISHED, b"%d" % os.getuid(), b"%d" % inode(taken))
-            assert (peer.diagnosed(*ends) is None) is tables
+            found = peer_check.entry(*ends)
+            assert found == (peer_check.ESTABLISHED, b"%d" % os.getuid(), b"%d" % inode(taken))
+            assert (peer_check.diagnosed(*ends) is None) is tables
             one.close()
             taken.close()
 
@@ -213,10 +219,10 @@ def inode(sock: socket.socket) -> int:
 
 @pytest.mark.parametrize("status", [302, 429, 500, 503])
 def test_a_server_that_never_is_well(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(server.Endpoint, "ask", lambda *_, **__: (status, None))
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+    monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, None))
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure, match="no answer within startup_timeout"):
             one.wait_ready(0.3, Step("TEST", "one"))
 
@@ -224,8 +230,8 @@ def test_a_server_that_never_is_well(status: int, monkeypatch: pytest.MonkeyPatc
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (peer.Stranger("port 1 is answered by a process of uid 7"), "on port 1 listens"),
-        (peer.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
+        (peer_check.Stranger("port 1 is answered by a process of uid 7"), "on port 1 listens"),
+        (peer_check.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
     ],
 )
 def test_a_start_ends_where_another_answers(
@@ -236,14 +242,16 @@ def test_a_start_ends_where_another_answers(
     def ask(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr(server.Endpoint, "ask", ask)
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+    monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
             with pytest.raises(Failure, match=words) as failure:
                 call()  # type: ignore[operator]
-            assert isinstance(failure.value, server.Stolen) is isinstance(error, peer.Stranger)
+            assert isinstance(failure.value, server.Stolen) is isinstance(
+                error, peer_check.Stranger
+            )
 
 
 # --- what an engine says of itself -----------------------------------------------------------
@@ -276,10 +284,10 @@ def test_junk_about_itself(
     def ask(_: object, path: str, *more: object, key: str | None = None, **how: object) -> object:
         return (401, None) if key == "" else (200, version if path == "/version" else models)
 
-    monkeypatch.setattr(server.Endpoint, "ask", ask)
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+    monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure) as failure:
             one.identity("1.0")
     assert words in str(failure.value) and len(str(failure.value)) < 600
@@ -297,9 +305,9 @@ def test_garbage_for_log_probabilities_at_the_start(
     held = [None, *values] if isinstance(values, list) else values
     answer = {"choices": [{"logprobs": {"token_logprobs": held}}]}
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "m")
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure, match="the log-probabilities of a sentence are no numbers"):
             one.scored()
 
@@ -375,7 +383,7 @@ def test_garbage_in_a_samples_file_is_no_result(tmp_path: Path, number: str) -> 
     lines = "".join(json.dumps(row) + "\n" for row in rows)
     (tmp_path / "samples_t_2026-01-01T00-00-00.jsonl").write_text(lines)
     with pytest.raises(Failure, match="t: 1 log-probabilities of samples_t"):
-        output.read_output(tmp_path, tmp_path / "log")
+        harness_output.read_output(tmp_path, tmp_path / "log")
 
 
 # --- a server that changes -------------------------------------------------------------------
@@ -403,7 +411,7 @@ def test_a_server_that_is_another_at_the_end(
         found = {"data": [{"id": name} for name in models]}
         return 200, {"version": version} if path == "/version" else found
 
-    monkeypatch.setattr(client.Client, "ask", ask)
+    monkeypatch.setattr(http_client.Client, "ask", ask)
     monkeypatch.setattr(evaluation, "check_alive", lambda job: None)
     told = {"version": "1.0", "served_model": "m", "guardian": os.getpid()}
     made: Any = SimpleNamespace(

@@ -11,9 +11,10 @@ from typing import Any
 import pytest
 from test_result import made
 
-from benchy import compare
-from benchy import result as document
-from benchy.errors import ConfigError, Failure, UsageError
+from benchy.cli import compare as compare_command
+from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.evaluation import result as document
+from benchy.reporting import comparison
 
 STAMP = "2026-11-23T09-00-00.123"
 
@@ -71,7 +72,7 @@ def edit(path: str, **changes: Any) -> None:
 
 
 def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    assert compare.main(list(argv)) == 0
+    assert compare_command.main(list(argv)) == 0
     return capsys.readouterr().out
 
 
@@ -145,9 +146,9 @@ def test_unlike_things_are_refused(
     put("b/smoke", {"t": [1.0, 0.0]})
     edit("b/smoke", **changes)
     with pytest.raises(ConfigError) as refused:
-        compare.main(["a", "b"])
+        compare_command.main(["a", "b"])
     assert f"smoke: {words}\n  ANYWAY=1 compares all the same" in str(refused.value)
-    assert compare.main(["a", "b", "--anyway"]) == 0
+    assert compare_command.main(["a", "b", "--anyway"]) == 0
     assert f"unlike: smoke: {words}" in capsys.readouterr().err
 
 
@@ -155,7 +156,7 @@ def test_other_documents_are_unlike(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0, 1.0]})
     put("b/smoke", {"t": [1.0, 0.0, 0.0]})
     with pytest.raises(ConfigError, match="1 documents are not the same, 3 are"):
-        compare.main(["a", "b"])
+        compare_command.main(["a", "b"])
     text = said(capsys, "a", "b", "--anyway")
     assert "0.6667  0.3333  -0.3333" in text and "+0 -1 of 3" in text
 
@@ -207,7 +208,7 @@ def test_mistakes(argv: list[str], words: str) -> None:
     put("a/smoke", {"t": [1.0]})
     put("b/smoke", {"t": [1.0]})
     with pytest.raises(UsageError) as refused:
-        compare.main(argv)
+        compare_command.main(argv)
     assert words in str(refused.value)
 
 
@@ -263,7 +264,7 @@ def test_what_is_stale_is_told(
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [1.0, 0.0]})
     old = {Path("results/b/smoke/results.json"): True, Path("results/a/smoke/results.json"): False}
-    monkeypatch.setattr(compare.wanted, "stale", lambda limits: old)
+    monkeypatch.setattr(comparison.result_status, "stale", lambda limits: old)
     assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
 
 
@@ -271,7 +272,7 @@ def test_another_limit_is_one_reason_and_not_two() -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0]})
     put("b/smoke", {"t": [1.0, 0.0]}, limit=2)
     with pytest.raises(ConfigError) as refused:
-        compare.main(["a", "b"])
+        compare_command.main(["a", "b"])
     assert [m.what for m in refused.value.mistakes] == ["limit: null and 2"]
 
 
@@ -332,7 +333,7 @@ def test_a_metric_that_a_side_lacks_is_not_compared(capsys: pytest.CaptureFixtur
     for name in ("a", "b"):
         put(f"{name}/smoke", {"t": [1.0, 0.0]}, "f1,none" if name == "a" else "acc,none")
     with pytest.raises(Failure, match=r"smoke: B has no metric f1 \(it has: acc\)"):
-        compare.main(["a", "b"])
+        compare_command.main(["a", "b"])
     for name in ("a", "b"):
         put(f"{name}/talk", {"t": [1.0, 0.0]})
     text = said(capsys, "a", "b")
@@ -355,7 +356,7 @@ def test_no_metric_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None
 def test_mistakes_in_the_configs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
     names_metric("f1\nodd: 1")
     put("a/smoke", {"t": [1.0, 0.0]})
-    assert compare.main(["a", "a"]) == 0
+    assert compare_command.main(["a", "a"]) == 0
     assert "compared without the task files' metrics: configs/tasks/smoke.yaml:3" in (
         capsys.readouterr().err
     )

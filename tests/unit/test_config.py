@@ -8,9 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from benchy import config, plan, yamlfile
-from benchy.errors import ConfigError
-from benchy.reader import Reader
+from benchy.config import loader, yaml_file
+from benchy.config.file_reader import Reader
+from benchy.core import versions
+from benchy.core.errors import ConfigError
+from benchy.plan import planner
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINE = "package: vllm\nmodule: vllm\nmain: true\noptions: {seed: 0}\n"
@@ -232,7 +234,7 @@ def test_mistake(root: Path, name: str, file: str, text: str | bytes, says: list
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(ConfigError) as error:
-        config.load(root)
+        loader.load(root)
     for part in says:
         assert part in str(error.value)
     assert "s3cret" not in str(error.value)
@@ -259,12 +261,12 @@ def test_sources(root: Path, source: str, fits: bool) -> None:
     text = overrides(f"engine_source: {json.dumps(source)}")
     (root / "configs/single_card/m.yaml").write_text(text)
     if fits:
-        (model,) = config.load(root).models
+        (model,) = loader.load(root).models
         assert model.serving.engine_source == source
         assert "engine_source" not in model.options
     else:
         with pytest.raises(ConfigError, match="engine_source"):
-            config.load(root)
+            loader.load(root)
 
 
 LIMITS = [
@@ -281,7 +283,7 @@ LIMITS = [
 def test_limits_are_a_mapping_however_written(root: Path, written: str, read: object) -> None:
     text = overrides(f"limit_mm_per_prompt: {written}")
     (root / "configs/single_card/m.yaml").write_text(text)
-    (model,) = config.load(root).models
+    (model,) = loader.load(root).models
     assert model.options["limit_mm_per_prompt"] == read
 
 
@@ -291,13 +293,13 @@ def test_an_engine_takes_what_it_is_like(root: Path) -> None:
     (engines / "vllm.yaml").write_text(ENGINE + gone)
     other = "package: x\nmodule: x\ndefault_version: '1.0'\nneutral: [c]\n"
     (engines / "x.yaml").write_text(other + "like: vllm\n")
-    found = config.load_engines(root)["x"]
+    found = loader.load_engines(root)["x"]
     assert found.neutral == ["a", "c"]
     assert found.gone_options().keys() == {"b"} and found.gone[0].since == "1.0.0"
     (engines / "y.yaml").write_text(other + "like: x\n")
     (engines / "z.yaml").write_text(other + "like: vlm\n")
     with pytest.raises(ConfigError) as error:
-        config.load(root)
+        loader.load(root)
     told = [str(mistake).splitlines()[0] for mistake in error.value.mistakes]
     what = "like: is no engine that has its options from nobody else"
     assert told == [f"configs/engines/{name}.yaml:5: {what}" for name in "yz"]
@@ -310,7 +312,7 @@ def test_an_engine_takes_what_it_is_like(root: Path) -> None:
 def test_limits_that_are_no_json(root: Path, text: str) -> None:
     path = root / "configs/single_card/m.yaml"
     path.write_text(overrides(f"limit_mm_per_prompt: {json.dumps(text)}"))
-    assert config.load(root).models[0].options["limit_mm_per_prompt"] == text
+    assert loader.load(root).models[0].options["limit_mm_per_prompt"] == text
 
 
 def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
@@ -318,7 +320,7 @@ def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
     (root / "configs/single_card/n.yaml").write_text("")
     (root / "configs/providers/card.yaml").write_text("port: 99999\n")
     with pytest.raises(ConfigError) as error:
-        config.load(root)
+        loader.load(root)
     text = str(error.value)
     assert all(part in text for part in ("taks", "mdoel", "n.yaml: is empty", "card.yaml:1: port"))
     # A provider that is there but broken is not called missing as well.
@@ -341,9 +343,9 @@ def test_no_mistake_hides_one_beside_it(
     (root / "configs/single_card/m.yaml").write_text(
         overrides('vllm_version: "0.8.5"\n    dtyp: auto\n    max_modl_len: 5').replace(old, new)
     )
-    base = config.Base(root)
+    base = loader.Base(root)
     with pytest.raises(ConfigError) as caught:
-        plan.checked(base, base.files(), plan.Surroundings(root, lambda: "0.32.0", {}))
+        planner.checked(base, base.files(), planner.Surroundings(root, lambda: "0.32.0", {}))
     told = [(m.line, m.key) for m in caught.value.mistakes]
     beside = [(7, "vllm.overrides.dtyp"), (8, "vllm.overrides.max_modl_len")]
     assert told == sorted([*beside, (line, key)]), str(caught.value)
@@ -359,19 +361,19 @@ def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
         '    vllm_version: "0.8.5"\n    max_model_len: abc\n    no_such_option: 3\n'
         '    swap_space_gb: 4\ntasks: ["spanihs"]\nuse_chat_completions: 7\n'
     )
-    around = plan.Surroundings(root, lambda: "0.32.0", {})
-    base = config.Base(root)
+    around = planner.Surroundings(root, lambda: "0.32.0", {})
+    base = loader.Base(root)
     with pytest.raises(ConfigError) as caught:
-        plan.checked(base, base.files(), around)
+        planner.checked(base, base.files(), around)
     told = [(m.line, m.key) for m in caught.value.mistakes]
     assert told == [
         (2, "foo"), (7, "vllm.overrides.max_model_len"), (8, "vllm.overrides.no_such_option"),
         (9, "vllm.overrides.swap_space_gb"), (10, "tasks.0"), (11, "use_chat_completions"),
     ], str(caught.value)  # fmt: skip
     (root / "configs/single_card/m.yaml").write_text(MODEL.replace('"card"', '"crad"') + "foo: 1\n")
-    base = config.Base(root)
+    base = loader.Base(root)
     with pytest.raises(ConfigError) as caught:
-        plan.checked(base, base.files(), around)
+        planner.checked(base, base.files(), around)
     assert [m.key for m in caught.value.mistakes] == ["vllm.provider_config", "foo"]
 
 
@@ -380,40 +382,40 @@ def test_generation_arguments_that_cannot_arrive(root: Path) -> None:
     task = root / "configs/tasks/spanish.yaml"
     task.write_text(TASK + "gen_kwargs:\n  max_new_tokens: 4096\n  topp: 0.9\n  stop: [x]\n")
     with pytest.raises(ConfigError) as error:
-        config.load(root)
+        loader.load(root)
     room, unknown = map(str, error.value.mistakes)
     assert room.startswith("configs/tasks/spanish.yaml:3: gen_kwargs.max_new_tokens: answers of up")
     assert "max_model_len 4096 of m" in room and "configs/providers/card.yaml:1" in room
     assert unknown.startswith("configs/tasks/spanish.yaml:4: gen_kwargs.topp: is no generation")
     assert "did you mean 'top_p'?" in unknown
     task.write_text(TASK + "gen_kwargs: {max_gen_toks: 4095, top_p: 0.9, min_p: null, n: 1}\n")
-    assert config.load(root).models
+    assert loader.load(root).models
 
 
 def test_a_directory_that_ends_in_yaml(root: Path) -> None:
     (root / "configs/single_card/x.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"x\.yaml: is a directory"):
-        config.load(root)
+        loader.load(root)
 
 
 def test_two_models_of_one_name(root: Path) -> None:
     (root / "configs/other").mkdir()
     (root / "configs/other/m.yaml").write_text(MODEL)
     with pytest.raises(ConfigError, match=r"has the name of configs/other/m\.yaml"):
-        config.load(root)
+        loader.load(root)
 
 
 @pytest.mark.parametrize("name", ["a b", "$(shell ls)", "-n", "a;b", "ä", "a#b", "a%b", "a:b"])
 def test_a_name_that_make_could_not_carry(root: Path, name: str) -> None:
     (root / f"configs/single_card/{name}.yaml").write_text(MODEL)
     with pytest.raises(ConfigError, match="has a name that can't be used"):
-        config.load(root)
+        loader.load(root)
 
 
 def test_users_files_load_unchanged(root: Path) -> None:
     """The form that files of this format have today, with nothing but the three keys."""
     (root / "configs/single_card/m.yaml").write_text(MODEL)
-    (model,) = config.load(root).models
+    (model,) = loader.load(root).models
     assert (model.name, model.facts.name, model.gpus) == ("m", "org/model", 1)
     assert model.options == {"max_model_len": 4096}
     assert model.defaults == {"seed": 0}
@@ -424,7 +426,7 @@ def test_merge_order(root: Path) -> None:
     (root / "configs/engines/vllm.yaml").write_text(ENGINE.replace("0}", "0, dtype: auto, a: 1}"))
     (root / "configs/providers/card.yaml").write_text("dtype: half\nmax_model_len: 1\na: 2\nb: 2\n")
     (root / "configs/single_card/m.yaml").write_text(overrides("max-model-len: 2\n    b: 3"))
-    (model,) = config.load(root, knobs={"SET": "max_model_len=3 vllm_version=0.10"}).models
+    (model,) = loader.load(root, knobs={"SET": "max_model_len=3 vllm_version=0.10"}).models
     assert model.options == {"dtype": "half", "max_model_len": 3, "a": 2, "b": 3}
     assert model.defaults == {"seed": 0}
     assert model.serving.vllm_version == "0.10.0"
@@ -438,7 +440,7 @@ def test_merge_order(root: Path) -> None:
 )
 def test_wrong_set(root: Path, knob: str) -> None:
     with pytest.raises(ConfigError):
-        config.load(root, knobs={"SET": knob})
+        loader.load(root, knobs={"SET": knob})
 
 
 @pytest.mark.parametrize(
@@ -458,7 +460,7 @@ def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -
     elsewhere = tmp_path / "else where" / "mine.yaml"
     elsewhere.parent.mkdir()
     elsewhere.write_text(MODEL)
-    (model,) = config.load(root, elsewhere).models
+    (model,) = loader.load(root, elsewhere).models
     assert model.name == "mine"
 
 
@@ -468,11 +470,11 @@ def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -
      ("0.11.0rc2", "0.11.0rc2"), ("1.0.0.1", "1.0.0.1")],
 )  # fmt: skip
 def test_two_spellings_of_a_release_are_one(written: str, release: str) -> None:
-    assert config.schema.canonical(written) == release
+    assert versions.canonical(written) == release
 
 
 def test_merge_keys_and_dates_are_read_as_yaml_means_them() -> None:
     text = "base: &b {x: 1, y: 2}\nmore:\n  <<: *b\n  y: 3\nday: 2026-09-05\n"
-    document = yamlfile.parse(text, "f.yaml")
+    document = yaml_file.parse(text, "f.yaml")
     assert document.data["more"] == {"x": 1, "y": 3}
     assert document.data["day"] == "2026-09-05"

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchy import diagnose, schema
+from benchy.config import schema
+from benchy.serving import known_failures
 
 PAGE = Path(__file__).parents[2] / "docs/problems.md"
 
@@ -63,7 +64,7 @@ LOGS = [
 
 @pytest.mark.parametrize(("log", "what", "mend"), LOGS)
 def test_explain(log: str, what: str, mend: str) -> None:
-    told = diagnose.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{log}\nExiting.\n")
+    told = known_failures.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{log}\nExiting.\n")
     assert told and what in told[0] and mend in told[1], told
     assert "{" not in told[0] + told[1]
 
@@ -119,12 +120,14 @@ Process EngineCore:
 )
 def test_a_crash_with_a_traceback_is_not_a_kill(exception: str) -> None:
     log = crash(exception)
-    assert diagnose.explain(log) is None
-    assert diagnose.telling_lines(log) == [exception]
+    assert known_failures.explain(log) is None
+    assert known_failures.telling_lines(log) == [exception]
 
 
 def test_the_exception_behind_a_crash_is_explained() -> None:
-    told = diagnose.explain(crash("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate"))
+    told = known_failures.explain(
+        crash("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate")
+    )
     assert told and "the memory does not hold the model" in told[0]
 
 
@@ -141,9 +144,9 @@ def test_a_death_without_an_exception_is_a_kill(line: str) -> None:
     after = crash(
         "RuntimeError: Executor failed."
     )  # as 0.32 was seen to end when a worker is killed
-    told = diagnose.explain(f"{line}\n{after}")
+    told = known_failures.explain(f"{line}\n{after}")
     assert told and "was killed" in told[0]
-    assert "died unexpectedly" in diagnose.telling_lines(f"{line}\n{after}")[0]
+    assert "died unexpectedly" in known_failures.telling_lines(f"{line}\n{after}")[0]
 
 
 # What was handled or warned of on the way to an exception that says nothing known.
@@ -167,13 +170,18 @@ NOT_THE_CAUSE = [
 @pytest.mark.parametrize("line", NOT_THE_CAUSE)
 def test_a_warning_is_not_the_cause_of_an_exception(line: str) -> None:
     log = f"{line}\n{crash('IndexError: list index out of range')}"
-    assert diagnose.explain(log) is None
-    assert diagnose.telling_lines(log)[-1] == "IndexError: list index out of range"
+    assert known_failures.explain(log) is None
+    assert known_failures.telling_lines(log)[-1] == "IndexError: list index out of range"
 
 
 def test_what_was_handled_is_not_the_cause() -> None:
-    assert diagnose.explain(crash("ModuleNotFoundError: No module named 'x'", "IndexError")) is None
-    told = diagnose.explain(crash("OSError: [Errno 28] No space left on device", "IndexError"))
+    assert (
+        known_failures.explain(crash("ModuleNotFoundError: No module named 'x'", "IndexError"))
+        is None
+    )
+    told = known_failures.explain(
+        crash("OSError: [Errno 28] No space left on device", "IndexError")
+    )
     assert told and "disk" in told[0]
 
 
@@ -184,16 +192,16 @@ def test_a_warning_of_torch_says_why_no_device_is_found() -> None:
         'Traceback (most recent call last):\n  File "/x", line 1\n'
         "RuntimeError: Failed to infer device type\n"
     )
-    told = diagnose.explain(log)
+    told = known_failures.explain(log)
     assert told and "driver is too old" in told[0]
 
 
 def test_a_missing_library_is_not_a_file_of_the_model() -> None:
     lib = "OSError: libcudart.so.12: cannot open shared object file: No such file or directory"
-    told = diagnose.explain(crash(lib))
+    told = known_failures.explain(crash(lib))
     assert told and "environment is incomplete" in told[0]
     file = "FileNotFoundError: [Errno 2] No such file or directory: '/m/model-1.safetensors'"
-    told = diagnose.explain(crash(file))
+    told = known_failures.explain(crash(file))
     assert told and "a file of the model is missing" in told[0]
 
 
@@ -202,18 +210,18 @@ def test_an_error_that_is_no_exception_is_a_cause() -> None:
         "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): "
         "address already in use"
     )
-    told = diagnose.explain(f"{line}\n{crash('IndexError: x')}")
+    told = known_failures.explain(f"{line}\n{crash('IndexError: x')}")
     assert told and "the port is in use" in told[0]
 
 
 def test_no_message_names_a_key_that_there_is_not() -> None:
-    keys = re.findall(r"model\.[a-z_]+", " ".join(known.mend for known in diagnose.KNOWN))
+    keys = re.findall(r"model\.[a-z_]+", " ".join(known.mend for known in known_failures.KNOWN))
     assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
 
 
 @pytest.mark.parametrize("log", HARMLESS)
 def test_ordinary_lines_explain_nothing(log: str) -> None:
-    assert diagnose.explain(log) is None
+    assert known_failures.explain(log) is None
 
 
 REAL = """\
@@ -234,18 +242,18 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
 
 
 def test_telling_lines_are_the_exceptions() -> None:
-    assert diagnose.telling_lines(REAL) == ["ValueError: no room for it"]
+    assert known_failures.telling_lines(REAL) == ["ValueError: no room for it"]
 
 
 def test_telling_lines_of_a_log_with_no_exception_are_its_last() -> None:
     log = "\n".join(f"INFO 11-23 09:00:0{n} [a.py:1] line {n}" for n in range(9))
-    assert diagnose.telling_lines(log, 2) == ["line 7", "line 8"]
-    assert diagnose.telling_lines("") == []
+    assert known_failures.telling_lines(log, 2) == ["line 7", "line 8"]
+    assert known_failures.telling_lines("") == []
 
 
 def test_a_message_of_several_lines_is_kept() -> None:
     log = "pydantic.ValidationError: 1 validation error\n  Value error, no such thing\nINFO: done\n"
-    assert diagnose.telling_lines(log)[:2] == log.splitlines()[:2]
+    assert known_failures.telling_lines(log)[:2] == log.splitlines()[:2]
 
 
 def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
@@ -254,7 +262,9 @@ def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
         "(EngineCore pid=7) INFO 11-23 11:53:01 [executor.py:479] [shutdown] all exited\n"
         "(EngineCore pid=7) ERROR 11-23 11:53:01 [core.py:1510] EngineCore failed to start.\n"
     )
-    assert diagnose.telling_lines(log) == ["safetensors.SafetensorError: invalid header length"]
+    assert known_failures.telling_lines(log) == [
+        "safetensors.SafetensorError: invalid header length"
+    ]
 
 
 def sections() -> dict[int, str]:
@@ -264,14 +274,14 @@ def sections() -> dict[int, str]:
 
 
 def test_each_known_problem_has_its_section() -> None:
-    numbers = [known.page for known in diagnose.KNOWN]
+    numbers = [known.page for known in known_failures.KNOWN]
     assert sorted(numbers) == sorted(sections()) and len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("number", sections())
 def test_the_line_that_a_section_quotes_leads_to_it(number: int) -> None:
     (line,) = re.findall(r"^```text\n(.*?)\n```$", sections()[number], re.M | re.S)
-    told = diagnose.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{line}\n")
+    told = known_failures.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{line}\n")
     assert told and told[1].endswith(f"\n(docs/problems.md, P{number:02})"), told
 
 
@@ -284,9 +294,11 @@ def test_an_unknown_architecture_is_looked_for_in_what_is_built(
         models.mkdir(parents=True)
         (models / "registry.py").write_text(json.dumps(dict.fromkeys(names, "x")))
         (tmp_path / f"venvs/{env}/.stamp").write_text("{}")
-    told = diagnose.explain(
+    told = known_failures.explain(
         "ValueError: Model architectures ['NewForCausalLM'] are not supported for now"
     )
     assert told and "of what is built here, vllm_0_32_0 know it" in told[1]
-    told = diagnose.explain("ValueError: Model architectures ['Other'] are not supported for now.")
+    told = known_failures.explain(
+        "ValueError: Model architectures ['Other'] are not supported for now."
+    )
     assert told and "of what is built here" not in told[1]

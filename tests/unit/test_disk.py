@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from benchy import disk
-from benchy.errors import Failure
+from benchy.core.errors import Failure
+from benchy.environments import disk_space
 
 GB = 10**9
 Usage = namedtuple("Usage", "total used free")
@@ -43,7 +43,7 @@ archive = { url = "https://x/by_url-1-py3-none-any.whl", size = 70 }
 
 def test_sizes_come_from_the_index_and_from_files(tmp_path: Path) -> None:
     (tmp_path / "local+cpu-1-py3-none-any.whl").write_bytes(b"x" * 9)
-    found = disk.sizes(PYLOCK.replace("FOLDER", str(tmp_path)))
+    found = disk_space.sizes(PYLOCK.replace("FOLDER", str(tmp_path)))
     assert found == {"aiohttp": 2000, "only-source": 50, "local": 9, "by-url": 70}
 
 
@@ -62,30 +62,36 @@ MEASURED = [
 def test_the_estimate_is_near_what_was_measured(cuda: float, rest: float, took: float) -> None:
     wheels = {"nvidia-cublas-cu12": int(cuda * GB), "rest": int(rest * GB)}
     wheels = {name: size for name, size in wheels.items() if size}
-    need = disk.estimate(wheels, set(wheels), linked=True)
+    need = disk_space.estimate(wheels, set(wheels), linked=True)
     assert 0.9 < need.here / GB / took < 1.1
     assert need.there == 0
 
 
 def test_what_is_cached_costs_only_byte_code_where_it_can_be_linked() -> None:
     wheels = {"torch": 1000, "numpy": 100}
-    assert disk.estimate(wheels, set(), True) == disk.Need(int(1100 * disk.BYTE_CODE), 0)
-    copied = disk.estimate(wheels, {"numpy"}, False)
-    assert copied == disk.Need(int(1100 * disk.UNPACKED), int(100 * disk.UNPACKED))
+    assert disk_space.estimate(wheels, set(), True) == disk_space.Need(
+        int(1100 * disk_space.BYTE_CODE), 0
+    )
+    copied = disk_space.estimate(wheels, {"numpy"}, False)
+    assert copied == disk_space.Need(
+        int(1100 * disk_space.UNPACKED), int(100 * disk_space.UNPACKED)
+    )
 
 
 def test_too_little_room_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 3.2 * GB))
-    disk.check("vllm_0_8_0", None, Path("log"))
-    disk.check("vllm_0_8_0", disk.Need(3 * GB, 3 * GB), Path("log"))
+    disk_space.check("vllm_0_8_0", None, Path("log"))
+    disk_space.check("vllm_0_8_0", disk_space.Need(3 * GB, 3 * GB), Path("log"))
     with pytest.raises(
         Failure, match=r"^vllm_0_8_0 needs about 9\.1 GB, and 3\.2 GB are free"
     ) as a:
-        disk.check("vllm_0_8_0", disk.Need(int(9.1 * GB), 0), Path("log"))
+        disk_space.check("vllm_0_8_0", disk_space.Need(int(9.1 * GB), 0), Path("log"))
     assert "make prune-venvs" in a.value.mend and a.value.page == 32
     with pytest.raises(Failure, match=r"9\.1 GB in uv's cache, /none/cache, and 3\.2 GB are free"):
-        disk.check("vllm_0_8_0", disk.Need(0, int(9.1 * GB), Path("/none/cache")), Path("log"))
+        disk_space.check(
+            "vllm_0_8_0", disk_space.Need(0, int(9.1 * GB), Path("/none/cache")), Path("log")
+        )
 
 
 def test_copies_are_told_once(
@@ -94,9 +100,9 @@ def test_copies_are_told_once(
     monkeypatch.chdir(tmp_path)
     Path("venvs").mkdir()
     said = ["warning: Failed to hardlink files; falling back to full copy."]
-    disk.tell_copied(["Installed 3 packages in 3ms"])
+    disk_space.tell_copied(["Installed 3 packages in 3ms"])
     assert capsys.readouterr().err == ""
-    disk.tell_copied(said)
+    disk_space.tell_copied(said)
     assert "copied, not linked" in capsys.readouterr().err
-    disk.tell_copied(said)
+    disk_space.tell_copied(said)
     assert capsys.readouterr().err == ""

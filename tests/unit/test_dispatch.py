@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchy import devices, dispatch, lease
+from benchy.devices import allocation, leases, waiting_line
+from benchy.run import dispatcher, questions
 
 
 class House:
@@ -22,15 +23,15 @@ class House:
         self.journal = folder / "journal"
         self.built: set[str] = {"ready"}
         self.models: dict[str, Any] = {}
-        self.needs: dict[str, devices.Need] = {}
+        self.needs: dict[str, allocation.Need] = {}
         self.served: set[str] = set()
         self.build_seconds = self.fetch_seconds = 0.0
         self.serve_seconds = 0.5
         self.status: dict[str, int] = {}
         self.planned = 0
         monkeypatch.setenv("BENCHY_LEASES", str(folder / "leases"))
-        monkeypatch.setattr(dispatch.health, "well", self.well)
-        monkeypatch.setattr(devices.gpu, "gpus", list)
+        monkeypatch.setattr(dispatcher.health, "well", self.well)
+        monkeypatch.setattr(allocation.gpu, "gpus", list)
 
     def well(self, env: str) -> bool:
         return env in self.built or any(w == f"end environment/{env}" for w, _ in self.told())
@@ -39,7 +40,7 @@ class House:
         facts = {"asked": env, "environment": env, "harnesses": ["ready"], "fallback": None}
         self.models[name] = facts
         names = {f"gpu-{number}": str(number) for number in range(pool)}
-        self.needs[name] = devices.Need(lease.Want(count, tuple(names), {"model": name}), names)
+        self.needs[name] = allocation.Need(leases.Want(count, tuple(names), {"model": name}), names)
 
     def line(self, what: str, seconds: float, status: int = 0) -> list[str]:
         say = f"echo {shlex.quote(what)} $(date +%s.%N) >> {self.journal}"
@@ -54,7 +55,7 @@ class House:
         return [] if any(w == f"end serve {name}" for w, _ in self.told()) else [name]
 
     def run(self, order: Sequence[str], jobs: int | None, fetch_only: bool = False) -> set[str]:
-        ask = dispatch.Questions(
+        ask = questions.Questions(
             self.plan,
             self.stale,
             lambda target: self.line(
@@ -65,7 +66,7 @@ class House:
                 f"serve {name}", self.serve_seconds, self.status.get(name, 0)
             ),
         )
-        run = dispatch.Dispatcher(
+        run = dispatcher.Dispatcher(
             ask, self.models, self.needs, jobs, dict(os.environ), fetch_only=fetch_only
         )
         asyncio.run(run.run(order))
@@ -160,11 +161,11 @@ def test_one_that_fails_ends_alone(house: House) -> None:
 
 
 def test_without_inotify_it_polls(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind(lease.Watch):
+    class Blind(waiting_line.Watch):
         def __init__(self, path: Path) -> None:
             self.descriptor, self.again = -1, []
 
-    monkeypatch.setattr(lease, "Watch", Blind)
+    monkeypatch.setattr(waiting_line, "Watch", Blind)
     for name in ("a", "b", "c"):
         house.add(name)
     house.serve_seconds = 0.2
@@ -189,13 +190,13 @@ def test_who_may_not_start_keeps_no_device_from_others(house: House) -> None:
 
     async def both() -> float:
         loop = asyncio.get_running_loop()
-        ask = dispatch.Questions(
+        ask = questions.Questions(
             house.plan, house.stale, list, lambda n: ["true"],
             lambda name, _: house.line(f"serve {name}", house.serve_seconds),
         )  # fmt: skip
-        run = dispatch.Dispatcher(ask, house.models, house.needs, 1, dict(os.environ))
+        run = dispatcher.Dispatcher(ask, house.models, house.needs, 1, dict(os.environ))
         house.built.update(["e"])
-        ask_nothing = dispatch.Questions(
+        ask_nothing = questions.Questions(
             house.plan, house.stale, lambda t: ["true"], lambda n: ["true"], ask.serving
         )
         run.ask = ask_nothing
@@ -203,9 +204,9 @@ def test_who_may_not_start_keeps_no_device_from_others(house: House) -> None:
         while "begin serve a" not in house.times():
             await asyncio.sleep(0.05)
         begun = loop.time()
-        want = lease.Want(1, ("gpu-0", "gpu-1"), {"model": "other", "pid": 1})
-        desk = lease.Desk(lease.directory())
-        held = await asyncio.to_thread(desk.acquire, want, print, lambda: None)
+        want = leases.Want(1, ("gpu-0", "gpu-1"), {"model": "other", "pid": 1})
+        desk = leases.Desk(leases.directory())
+        held = await asyncio.to_thread(waiting_line.acquire, desk, want, print, lambda: None)
         waited = loop.time() - begun
         held.release()
         await task

@@ -10,8 +10,14 @@ from pathlib import Path
 import pytest
 from hubstandin import Hub
 
-from benchy import doctor, inventory, lease, outside, paths, uv
-from benchy.doctor import ERROR, OK, WARNING, Finding
+from benchy.cli import doctor as doctor_command
+from benchy.core import paths
+from benchy.devices import leases, waiting_line
+from benchy.environments import index_check, inventory
+from benchy.hub import access, tokens
+from benchy.maintenance import doctor
+from benchy.maintenance.doctor import ERROR, OK, WARNING, Finding
+from benchy.process import logged_program
 
 SMI = """#!/bin/sh
 case $1 in
@@ -91,9 +97,9 @@ def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
 def test_leases_and_who_holds_them(here: Path, device: str) -> None:
     assert not list(doctor.held_devices())
-    desk = lease.Desk(lease.directory())
-    want = lease.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
-    held = lease.acquire(desk, want, print, lambda: None)
+    desk = leases.Desk(leases.directory())
+    want = leases.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
+    held = waiting_line.acquire(desk, want, print, lambda: None)
     (found,) = doctor.held_devices()
     assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what
     held.release()
@@ -127,43 +133,46 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 def test_which_models_the_token_may_read(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     names = ["org/open", "org/gated", "org/bare", "org/none"]
-    assert [(a.readable, a.gated) for a in outside.access(names)] == [
+    assert [(a.readable, a.gated) for a in access.access(names)] == [
         (True, False), (False, True), (True, False), (False, False),
     ]  # fmt: skip
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    assert [a.readable for a in outside.access(names)] == [True, True, True, False]
+    assert [a.readable for a in access.access(names)] == [True, True, True, False]
 
 
 def test_a_hub_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    assert [a.status for a in outside.access(["a/b"] * 50)] == [None]
+    assert [a.status for a in access.access(["a/b"] * 50)] == [None]
 
 
 def test_where_a_token_is_from(here: Path) -> None:
-    assert outside.token({"HF_TOKEN": "t"}) == ("t", "HF_TOKEN")
+    assert tokens.token({"HF_TOKEN": "t"}) == ("t", "HF_TOKEN")
     home = {"HF_HOME": str(here)}
-    assert outside.token(home) == ("", "")
+    assert tokens.token(home) == ("", "")
     put(here / "token", "u\n")
-    assert outside.token(home) == ("u", str(here / "token"))
+    assert tokens.token(home) == ("u", str(here / "token"))
 
 
 def test_an_index_with_and_without_times(monkeypatch: pytest.MonkeyPatch) -> None:
     dated = 'version = "25.0"\nupload-time = 2025-04-19T11:48:57Z\n'
-    said = {"all": uv.Done(0, 'version = "25.0"\n'), "dated": uv.Done(0, dated)}
+    said = {
+        "all": logged_program.Done(0, 'version = "25.0"\n'),
+        "dated": logged_program.Done(0, dated),
+    }
 
     def only(*kinds: str) -> None:
-        def ask(self: object, requirement: str, *more: str) -> uv.Done:
+        def ask(self: object, requirement: str, *more: str) -> logged_program.Done:
             kind = "dated" if "--exclude-newer" in more else "all"
-            return said[kind] if kind in kinds else uv.Done(1, "", ["error: dns error"])
+            return said[kind] if kind in kinds else logged_program.Done(1, "", ["error: dns error"])
 
-        monkeypatch.setattr("benchy.release.Asking.__call__", ask)
+        monkeypatch.setattr("benchy.environments.release_date.Asking.__call__", ask)
 
     only("dated", "all")
-    assert outside.index() == outside.Index("25.0", True)
+    assert index_check.index() == index_check.Index("25.0", True)
     only("all")
-    assert outside.index() == outside.Index("25.0", False)
+    assert index_check.index() == index_check.Index("25.0", False)
     only()
-    assert outside.index() == outside.Index("", False, "the network can't be reached")
+    assert index_check.index() == index_check.Index("", False, "the network can't be reached")
 
 
 def test_json_status_and_no_token_in_it(
@@ -171,12 +180,12 @@ def test_json_status_and_no_token_in_it(
 ) -> None:
     monkeypatch.setattr(doctor, "PARTS", (doctor.programs, lambda: [Finding("x", ERROR, "bad")]))
     monkeypatch.setenv("HF_TOKEN", "hf_planted")
-    assert doctor.main(["--format", "json"]) == 1
+    assert doctor_command.main(["--format", "json"]) == 1
     out = capsys.readouterr().out
     assert "hf_planted" not in out
     assert {"about": "x", "state": "error", "what": "bad", "mend": ""} in json.loads(out)
     monkeypatch.setattr(doctor, "PARTS", (doctor.programs,))
-    assert doctor.main([]) == 0 and "OK       Python 3" in capsys.readouterr().out
+    assert doctor_command.main([]) == 0 and "OK       Python 3" in capsys.readouterr().out
 
 
 def test_slurm_that_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

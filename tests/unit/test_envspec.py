@@ -9,9 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchy import content, envspec, plan, schema
-from benchy.envspec import Source, environment_spec
-from benchy.errors import UsageError
+from benchy.config import schema
+from benchy.core import hashing
+from benchy.core.errors import UsageError
+from benchy.plan import environment_specs, planner
+from benchy.plan.environment_specs import Source, environment_spec
 
 ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
 # What decides what is installed.
@@ -46,18 +48,18 @@ WISHES = st.fixed_dictionaries(
 )
 
 
-def made(wishes: dict[str, Any]) -> envspec.Spec:
+def made(wishes: dict[str, Any]) -> environment_specs.Spec:
     serving = schema.Provider(**wishes)
     version, elsewhere = serving.vllm_version, None
     if serving.engine_source:
-        elsewhere = envspec.engine_source(serving.engine_source, Path("/"))
+        elsewhere = environment_specs.engine_source(serving.engine_source, Path("/"))
     return environment_spec(
         "vllm", ENGINE, version if elsewhere else version or "0.9.0", serving, "x.yaml:1", elsewhere
     )
 
 
-def decided(spec: envspec.Spec) -> str:
-    return content.canonical([spec.get(key) for key in DECIDES])
+def decided(spec: environment_specs.Spec) -> str:
+    return hashing.canonical([spec.get(key) for key in DECIDES])
 
 
 @settings(max_examples=400, deadline=None)
@@ -101,11 +103,11 @@ def test_a_local_wheel_is_what_it_holds(tmp_path: Path) -> None:
     for wheel, held in zip(wheels, (b"1", b"1", b"2"), strict=True):
         wheel.parent.mkdir()
         wheel.write_bytes(held)
-    a, b, c = (envspec.engine_source(str(wheel), Path("/")) for wheel in wheels)
+    a, b, c = (environment_specs.engine_source(str(wheel), Path("/")) for wheel in wheels)
     assert a.tag == b.tag != c.tag
     assert a.tag.startswith("wheel_")
     assert a.url == wheels[0].as_uri()
-    asked = plan.Plan()
+    asked = planner.Plan()
     for source in (a, b):  # the same packages, wherever the file lies
         asked.add(environment_spec("vllm", ENGINE, None, None, "x.yaml:1", source))
     assert len(asked.environments) == 1
@@ -126,7 +128,7 @@ def test_a_source_without_a_release_has_no_cutoff_and_no_repairs() -> None:
 
 def test_the_last_guard() -> None:
     """Engines' names and releases can be spelled alike."""
-    asked = plan.Plan()
+    asked = planner.Plan()
     asked.add(environment_spec("a", ENGINE, "0.8.0.0", None, "a.yaml:1"))
     with pytest.raises(UsageError, match=r"a\.yaml:1 and b\.yaml:2 ask for two sets"):
         asked.add(environment_spec("a_0", ENGINE, "8.0.0", None, "b.yaml:2"))

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchy import disk, errors
+from benchy.cli import entry as entry_command
+from benchy.core import errors
+from benchy.environments import disk_space
 
 
 @pytest.mark.parametrize(
@@ -48,14 +50,14 @@ def test_a_command_that_meets_it_says_both(capsys: pytest.CaptureFixture[str]) -
     def main(argv: list[str]) -> int:
         raise OSError(errno.EROFS, "Read-only file system", "run/planning")
 
-    assert errors.run(main, []) == 1
+    assert entry_command.run(main, []) == 1
     told = capsys.readouterr().err.splitlines()
     assert told[0].endswith("Read-only file system: run/planning")
     assert told[1].startswith("  mount that file system for writing")
 
 
 def test_a_log_that_had_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert disk.full(tmp_path / "m.log") is None
-    monkeypatch.setattr(disk, "FULL", 1 << 62)
-    found = disk.full(tmp_path / "m.log")
+    assert disk_space.full(tmp_path / "m.log") is None
+    monkeypatch.setattr(disk_space, "FULL", 1 << 62)
+    found = disk_space.full(tmp_path / "m.log")
     assert found and str(tmp_path) in found[0] and "df -h" in found[1]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchy import errors
-from benchy.errors import Failure, Mistake, printable, say, tell
+from benchy.cli import entry as entry_command
+from benchy.core.errors import Failure, Mistake, printable
+from benchy.display.messages import say, tell
 
 HOSTILE = "a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
 SHOWN = r"a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
@@ -24,7 +25,7 @@ def test_a_failure_with_an_engine_s_lines(capsys: pytest.CaptureFixture[str]) ->
     def fails(argv: list[str]) -> int:
         raise Failure("one\ntwo \x1b[31m", "do \x1b]0;x\x07", "logs/x", ["\tat\t\x1b[8mhidden"])
 
-    assert errors.run(fails, []) == 1
+    assert entry_command.run(fails, []) == 1
     said = capsys.readouterr().err
     assert "\x1b" not in said and "\x07" not in said
     assert said.splitlines() == [

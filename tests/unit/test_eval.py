@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from benchy import eval as evaluation
-from benchy import preflight
-from benchy.errors import ConfigError
+from benchy.core.errors import ConfigError
+from benchy.evaluation import evaluate as evaluation
+from benchy.evaluation import preflight, result_writer
 
 
 def publish(spec: bytes) -> None:
@@ -23,7 +23,7 @@ def publish(spec: bytes) -> None:
     made: Any = SimpleNamespace(harness_output=["harness/r.json"], said=spec)
     Path("aside").mkdir(exist_ok=True)
     Path("aside/r.json").write_bytes(spec)
-    evaluation.publish(job, made, left)
+    result_writer.publish(job, made, left)
 
 
 def test_a_result_never_has_the_spec_of_another_beside_it(
@@ -39,7 +39,7 @@ def test_a_result_never_has_the_spec_of_another_beside_it(
         if killed:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(evaluation.document, "write", write)
+    monkeypatch.setattr(result_writer.document, "write", write)
     publish(b"1")
     assert kept.read_bytes() == b"1"
     killed = True

@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 from hubstandin import COMMIT, Hub
 
-from benchy import fetch, paths, prepare, uv
-from benchy.errors import Failure
-from benchy.progress import Step
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.display.progress import Step
+from benchy.environments import uv
+from benchy.run import fetch
+from benchy.serving import preparation
 
 BIG = os.urandom(24 << 20)  # the client writes in pieces of 10 MB: a break in the third
 FILES = {
@@ -59,15 +62,15 @@ class House:
         patch.setenv("no_proxy", "127.0.0.1")
         patch.setattr(paths, "RUN", tmp / "run")
         patch.setattr(paths, "LOGS", self.logs)
-        self.place = prepare.Place("env", client)
+        self.place = preparation.Place("env", client)
 
     def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
         spec = {"model": "m", "name": name, "hf_cache": str(self.cache), **more}
-        fetch.weights(prepare.Plan(spec, self.place, name, []), Step("FETCH", name))
+        fetch.weights(preparation.Plan(spec, self.place, name, []), Step("FETCH", name))
         path = paths.RUN / "fetched/m.json"
         told: dict[str, Any] = json.loads(path.read_text())
         assert path.stat().st_mode & 0o777 == 0o600
-        assert prepare.commit(spec) == told["commit"]
+        assert preparation.commit(spec) == told["commit"]
         return told
 
     def snapshot(self, name: str = "org/model") -> Path:
@@ -156,20 +159,20 @@ def test_without_a_network_what_is_there_serves(
 def test_an_environment_without_a_client_fetches_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    house.place = prepare.Place("env", Path("/usr"))
+    house.place = preparation.Place("env", Path("/usr"))
     python = tmp_path / "bin/python"
     python.parent.mkdir()
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
     spec = {"model": "m", "name": "org/model"}
-    plan = prepare.Plan(spec, prepare.Place("env", tmp_path), "org/model", [])
+    plan = preparation.Plan(spec, preparation.Place("env", tmp_path), "org/model", [])
     fetch.weights(plan, Step("FETCH", "m"))
-    assert prepare.commit(spec) is None and not house.hub.asked
+    assert preparation.commit(spec) is None and not house.hub.asked
 
 
 def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
     house.fetch()
     spec = {"model": "m", "name": "org/model"}
-    assert prepare.commit(spec) == COMMIT
-    assert prepare.commit({**spec, "revision": "v1"}) is None
-    assert prepare.commit({**spec, "path": "/somewhere"}) is None
+    assert preparation.commit(spec) == COMMIT
+    assert preparation.commit({**spec, "revision": "v1"}) is None
+    assert preparation.commit({**spec, "path": "/somewhere"}) is None

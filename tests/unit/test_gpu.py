@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from benchy import devices, gpu, lease
-from benchy.errors import Failure, UsageError
+from benchy.core.errors import Failure, UsageError
+from benchy.devices import allocation, gpu, leases, waiting_line
 
 SMI = """#!/bin/sh
 case $1 in
@@ -142,7 +142,7 @@ def test_slices_of_a_card_are_a_pool(
     why = "is pinned to MIG-2222, CUDA_VISIBLE_DEVICES=1 leaves 1"
     assert gpu.fits(pinned, cards, gone) == why
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1111-aa")
-    need = devices.need({"model": "m", "device": "gpu", "gpus": 1}, cards)
+    need = allocation.need({"model": "m", "device": "gpu", "gpus": 1}, cards)
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
 
 
@@ -162,11 +162,13 @@ def test_what_another_make_of_ours_has_is_no_strangers(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("GPU_BUSY", "skip")
-    held = lease.acquire(devices.desk(), lease.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None)
+    held = waiting_line.acquire(
+        allocation.desk(), leases.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None
+    )
     spec = {"model": "m", "device": "gpu", "gpus": 3}
-    assert list(devices.need(spec, cards).names.values()) == ["0", "1", "2"]
+    assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2"]
     with pytest.raises(Failure, match="m needs 4 GPUs; GPU_BUSY=skip, and strangers leave 3"):
-        devices.need({**spec, "gpus": 4}, cards)
+        allocation.need({**spec, "gpus": 4}, cards)
     held.release()
 
 
@@ -176,20 +178,20 @@ def test_what_a_server_needs(
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": [3, 0]}
-    need = devices.need(spec, cards)
+    need = allocation.need(spec, cards)
     assert (need.want.count, list(need.names.values())) == (2, ["3", "0"])
     spec.pop("cuda_devices")
-    assert list(devices.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
+    assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
     monkeypatch.setenv("GPU_BUSY", "skip")  # 1 and 3 are busy
-    assert list(devices.need(spec, cards).names.values()) == ["0", "2"]
+    assert list(allocation.need(spec, cards).names.values()) == ["0", "2"]
     with pytest.raises(Failure, match=r"m needs 3 GPUs; GPU_BUSY=skip.*pid 4242"):
-        devices.need({**spec, "gpus": 3}, cards)
+        allocation.need({**spec, "gpus": 3}, cards)
     for given in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         with pytest.raises(Failure, match="leaves no GPUs"):
-            devices.need(spec, cards)
+            allocation.need(spec, cards)
     monkeypatch.setenv("CPU_SLOTS", "2")
-    assert devices.need({"model": "m", "device": "cpu"}).want.pool == ("cpu-0", "cpu-1")
+    assert allocation.need({"model": "m", "device": "cpu"}).want.pool == ("cpu-0", "cpu-1")
     monkeypatch.setenv("CPU_SLOTS", "many")
     with pytest.raises(UsageError, match="CPU_SLOTS=many"):
-        devices.need({"model": "m", "device": "cpu"})
+        allocation.need({"model": "m", "device": "cpu"})

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchy import guard
+from benchy.process import guardian
 
 # Forks away twice, into sessions of its own; writes the pids of all into a file, and sleeps.
 AWAY = """
@@ -52,39 +52,37 @@ def three(path: Path) -> list[int]:
 
 @pytest.mark.parametrize(("how", "grace"), [("plain", 10), ("stopped", 10), ("deaf", 0.5)])
 def test_leaving_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> None:
-    with guard.Guard() as guardian:
+    with guardian.Guard() as guard:
         words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), how]
-        first = guardian.start("away", words, os.environ)
+        first = guard.start("away", words, os.environ)
         pids = three(tmp_path / "pids")
         assert first in pids and len(alive(pids)) == 3
-        assert set(pids) <= guard.descendants(guardian.pid)
+        assert set(pids) <= guardian.descendants(guard.pid)
         begun = time.monotonic()
-        guardian.finish(grace)
+        guard.finish(grace)
     assert not alive(pids) and time.monotonic() - begun < grace + 3
 
 
 def test_the_end_of_a_process_is_told_and_its_output_logged(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with guard.Guard() as guardian:
-        guardian.start(
-            "a", ["sh", "-c", "echo out; echo err >&2; cat; exit 3"], os.environ, str(log)
-        )
-        until(lambda: "a" in guardian.wait(0.1))
-        guardian.start("b", ["sh", "-c", "kill -9 $$"], os.environ)
-        until(lambda: "b" in guardian.wait(0.1))
-        assert guardian.ended == {"a": 3, "b": -9}
+    with guardian.Guard() as guard:
+        guard.start("a", ["sh", "-c", "echo out; echo err >&2; cat; exit 3"], os.environ, str(log))
+        until(lambda: "a" in guard.wait(0.1))
+        guard.start("b", ["sh", "-c", "kill -9 $$"], os.environ)
+        until(lambda: "b" in guard.wait(0.1))
+        assert guard.ended == {"a": 3, "b": -9}
         with pytest.raises(OSError, match="no-such: No such file"):
-            guardian.start("c", ["no-such"], os.environ)
+            guard.start("c", ["no-such"], os.environ)
     assert log.read_text() == "out\nerr\n" and log.stat().st_mode & 0o777 == 0o600
 
 
 def test_processes_get_default_signals_and_only_their_environment(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with guard.Guard() as guardian:
+    with guardian.Guard() as guard:
         for words in (["cat", "/proc/self/status"], ["env"]):
             given = {"PATH": os.environ["PATH"], "X": "1"}
-            guardian.start(words[0], words, given, str(log))
-            while words[0] not in guardian.wait(10):
+            guard.start(words[0], words, given, str(log))
+            while words[0] not in guard.wait(10):
                 pass
     told = log.read_text()
     ignored = int(told.split("SigIgn:")[1].split()[0], 16)
@@ -100,27 +98,27 @@ def test_a_job_servers_descriptors_reach_commands_and_leases_do_not(
     read, write = os.pipe()
     os.set_inheritable(read, keep)
     log = tmp_path / "log"
-    with guard.Guard([read] if not keep else []) as guardian:
+    with guardian.Guard([read] if not keep else []) as guard:
         words = ["sh", "-c", f"test -e /proc/$$/fd/{read}"]
-        guardian.start("a", words, os.environ, str(log))
-        until(lambda: "a" in guardian.wait(0.1))
-        assert (guardian.ended["a"] == 0) is keep
-        assert Path(f"/proc/{guardian.pid}/fd/{read}").exists()
+        guard.start("a", words, os.environ, str(log))
+        until(lambda: "a" in guard.wait(0.1))
+        assert (guard.ended["a"] == 0) is keep
+        assert Path(f"/proc/{guard.pid}/fd/{read}").exists()
     os.close(read)
     os.close(write)
 
 
 WRAPPER = """
 import os, sys
-from benchy import guard
-guardian = guard.Guard()
-guardian.start("away", sys.argv[1:], os.environ)
-print(guardian.pid, flush=True)
+from benchy.process import guardian
+guard = guardian.Guard()
+guard.start("away", sys.argv[1:], os.environ)
+print(guard.pid, flush=True)
 try:
-    while True: guardian.wait(60)
-except guard.Lost:
-    guardian.finish()
-    print("lost", len(guard.descendants(os.getpid())), flush=True)
+    while True: guard.wait(60)
+except guardian.Lost:
+    guard.finish()
+    print("lost", len(guardian.descendants(os.getpid())), flush=True)
 """
 
 
@@ -129,7 +127,7 @@ def test_killed_by_kill(tmp_path: Path, whom: str) -> None:
     words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), "plain"]
     wrapper = subprocess.Popen(
         [sys.executable, "-c", WRAPPER, *words], stdout=subprocess.PIPE, text=True,
-        env={**os.environ, "PYTHONPATH": str(Path(guard.__file__).parents[1])},
+        env={**os.environ, "PYTHONPATH": str(Path(guardian.__file__).parents[2])},
     )  # fmt: skip
     assert wrapper.stdout
     helper = int(wrapper.stdout.readline())
@@ -146,8 +144,8 @@ def test_the_guardian_starts_quickly() -> None:
     spans = []
     for _ in range(5):
         begun = time.monotonic()
-        with guard.Guard() as guardian:
-            guardian.start("a", ["true"], os.environ)
+        with guardian.Guard() as guard:
+            guard.start("a", ["true"], os.environ)
             spans.append(time.monotonic() - begun)
     assert min(spans) < 0.3
 
@@ -173,12 +171,12 @@ def test_shared_memory_of_killed_processes_is_removed() -> None:
     kinds = ("psm_", "torch_", "nccl-", "psm_used-", "weights-")
     files = [Path("/dev/shm", f"{kind}{mark}") for kind in kinds]  # noqa: S108
     try:
-        with guard.Guard() as guardian:
+        with guardian.Guard() as guard:
             words = [sys.executable, "-S", "-c", MAPS, *map(str, files)]
-            pid = guardian.start("maps", words, os.environ, os.devnull)
+            pid = guard.start("maps", words, os.environ, os.devnull)
             until(lambda: str(files[-1]) in Path(f"/proc/{pid}/maps").read_text())
             with files[3].open("rb+") as file, mmap.mmap(file.fileno(), 0):
-                guardian.finish(0.2)
+                guard.finish(0.2)
         assert [path.exists() for path in files] == [False, False, False, True, True]
     finally:
         for path in files:

@@ -13,9 +13,11 @@ from typing import Any
 
 import pytest
 
-from benchy import bars, child, harness, output
-from benchy.errors import Failure
-from benchy.progress import Step
+from benchy.core.errors import Failure
+from benchy.display import progress_bars
+from benchy.display.progress import Step
+from benchy.evaluation import harness, harness_output
+from benchy.process import runner
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
@@ -185,7 +187,7 @@ def test_the_cache_belongs_to_one_spec_and_not_to_a_port() -> None:
     ],
 )
 def test_progress(line: str, expected: tuple[str, int, int] | None) -> None:
-    assert output.progress(line) == expected
+    assert harness_output.progress(line) == expected
 
 
 def test_telling_lines_name_the_cause() -> None:
@@ -197,10 +199,10 @@ aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
 Requesting API:  45%|████▌     | 54/120 [00:03<00:04, 15.2it/s]
 aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
 """
-    assert output.telling(log) == [
+    assert harness_output.telling(log) == [
         "aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701"
     ]
-    assert output.telling("one\n\ntwo\n") == ["one", "two"]
+    assert harness_output.telling("one\n\ntwo\n") == ["one", "two"]
 
 
 # As lm_eval 0.4.13 writes them: setup_logging's format, behind a bar that has no line's end.
@@ -229,13 +231,13 @@ def test_the_server_s_own_reason_is_the_telling_line() -> None:
     lines = [BAR + REFUSED % (n, TOO_LONG % (70 + n)) for n in range(3)]
     log = "\n".join([*lines, AGAIN, RETRY, "Traceback (most recent call last):", RAISED, BAR])
     reason = "This model's maximum context length is 64 tokens. However, you requested 72 tokens."
-    assert output.telling(log) == [f"the server answered 400: {reason}"]
+    assert harness_output.telling(log) == [f"the server answered 400: {reason}"]
 
 
 def test_a_reason_that_was_got_over_is_not_the_telling_line() -> None:
     """A request that was answered at the second try; the run ended for another reason."""
     log = "\n".join([BAR + REFUSED % (1, '{"detail":"busy"}'), RETRY, "KeyError: 'acc'"])
-    assert output.telling(log)[-1] == "KeyError: 'acc'"
+    assert harness_output.telling(log)[-1] == "KeyError: 'acc'"
 
 
 @pytest.mark.parametrize(
@@ -250,7 +252,7 @@ def test_a_reason_that_was_got_over_is_not_the_telling_line() -> None:
     ],
 )
 def test_the_server_s_reason_in_every_form(text: str, reason: str) -> None:
-    found = output.telling("\n".join([REFUSED % (1, text), RAISED]))
+    found = harness_output.telling("\n".join([REFUSED % (1, text), RAISED]))
     assert found == ([f"the server answered 400: {reason}"] if reason else found)
     assert found
 
@@ -261,7 +263,7 @@ def test_requests_one_at_a_time_tell_the_reason_too() -> None:
         'message: {"error":{"message":"no such model"}}. Retrying...\n'
         "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: http://127.0.0.1:1/v1"
     )
-    assert output.telling(log) == ["the server answered 404: no such model"]
+    assert harness_output.telling(log) == ["the server answered 404: no such model"]
 
 
 @pytest.mark.parametrize(
@@ -282,7 +284,7 @@ def test_requests_one_at_a_time_tell_the_reason_too() -> None:
     ],
 )  # fmt: skip
 def test_bars_are_cut_off(line: str, found: list[str], rest: str) -> None:
-    assert bars.split(line) == (found, rest)
+    assert progress_bars.split(line) == (found, rest)
 
 
 def test_a_line_behind_a_bar_is_a_line_of_the_log(tmp_path: Path) -> None:
@@ -313,10 +315,10 @@ def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
 
 
 def test_read_output_counts_documents_and_requests(tmp_path: Path) -> None:
-    found = output.read_output(left(tmp_path), Path("log"))
+    found = harness_output.read_output(left(tmp_path), Path("log"))
     assert found.samples == {"t": 2} and found.requests == 4 and len(found.files) == 2
-    assert output.check_counts(found, None, True, Path("log")) == {"t": 2}
-    assert output.metrics(found.data, ["t"])["t"]["acc,none"].value == 0.5
+    assert harness_output.check_counts(found, None, True, Path("log")) == {"t": 2}
+    assert harness_output.metrics(found.data, ["t"])["t"]["acc,none"].value == 0.5
 
 
 @pytest.mark.parametrize(
@@ -332,9 +334,9 @@ def test_missing_documents_are_a_failure(
     tmp_path: Path, name: str, counts: dict[str, int], limit: int | None, logged: int
 ) -> None:
     directory = left(tmp_path, logged, **{"n-samples": {"t": counts}})
-    found = output.read_output(directory, Path("log"))
+    found = harness_output.read_output(directory, Path("log"))
     with pytest.raises(Failure, match="were to be evaluated"):
-        output.check_counts(found, limit, True, Path("log"))
+        harness_output.check_counts(found, limit, True, Path("log"))
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"results": {}}'])
@@ -342,7 +344,7 @@ def test_a_damaged_results_file_is_a_failure(tmp_path: Path, text: str) -> None:
     directory = left(tmp_path)
     (directory / "model" / "results_2026-11-23T09-42-29.1.json").write_text(text)
     with pytest.raises(Failure):
-        output.read_output(directory, Path("log"))
+        harness_output.read_output(directory, Path("log"))
 
 
 def test_damaged_and_missing_samples_are_a_failure(tmp_path: Path) -> None:
@@ -350,18 +352,18 @@ def test_damaged_and_missing_samples_are_a_failure(tmp_path: Path) -> None:
     samples = directory / "model" / "samples_t_2026-11-23T09-42-29.1.jsonl"
     samples.write_text(samples.read_text()[:-20])  # the disk was full
     with pytest.raises(Failure, match="damaged"):
-        output.read_output(directory, Path("log"))
+        harness_output.read_output(directory, Path("log"))
     samples.unlink()
-    found = output.read_output(directory, Path("log"))
+    found = harness_output.read_output(directory, Path("log"))
     with pytest.raises(Failure, match="0 are in"):
-        output.check_counts(found, None, True, Path("log"))
-    assert output.check_counts(found, None, False, Path("log")) == {"t": 2}
+        harness_output.check_counts(found, None, True, Path("log"))
+    assert harness_output.check_counts(found, None, False, Path("log")) == {"t": 2}
     assert found.requests is None
 
 
 def test_no_results_file_is_a_failure(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="wrote 0 results files"):
-        output.read_output(tmp_path, Path("log"))
+        harness_output.read_output(tmp_path, Path("log"))
 
 
 # --- the child ---
@@ -375,12 +377,12 @@ def run(
     stall: float | None = None,
 ) -> str:
     log = tmp_path / "logs" / "x.log"
-    child.run(
+    runner.run(
         [sys.executable, "-c", script],
         dict(os.environ),
         log,
         step=Step("EVAL", "m/t"),
-        progress=output.progress,
+        progress=harness_output.progress,
         check=check,
         timeout=timeout,
         stall=stall,
@@ -406,10 +408,10 @@ def test_a_child_s_words_go_to_a_private_log(tmp_path: Path) -> None:
 
 
 def test_a_failing_child_says_how(tmp_path: Path) -> None:
-    with pytest.raises(child.Ended) as failed:
+    with pytest.raises(runner.Ended) as failed:
         run("import sys; print('why'); sys.exit(3)", tmp_path)
     assert failed.value.words() == "ended with status 3"
-    with pytest.raises(child.Ended) as killed:
+    with pytest.raises(runner.Ended) as killed:
         run("import os; os.kill(os.getpid(), 9)", tmp_path)
     assert killed.value.status == -signal.SIGKILL and "SIGKILL" in killed.value.words()
 
@@ -456,14 +458,14 @@ def test_the_child_dies_with_us(tmp_path: Path) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from benchy import child
-from benchy.progress import Step
-child.run([sys.executable, "-c",
+from benchy.process import runner
+from benchy.display.progress import Step
+runner.run([sys.executable, "-c",
     "import os, time; open({str(pids)!r}, 'w').write(str(os.getpid())); time.sleep(600)"],
     {{}}, Path({str(tmp_path)!r}) / "log", step=Step("T", "t"), progress=lambda line: None,
     check=lambda: None, timeout=None)
 """
-    lib = str(Path(child.__file__).parent.parent)
+    lib = str(Path(runner.__file__).parents[2])
     wrapper = subprocess.Popen([sys.executable, "-c", script], env=os.environ | {"PYTHONPATH": lib})
     for _ in range(200):
         if pids.exists() and pids.read_text():

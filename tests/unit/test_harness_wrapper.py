@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchy import harness_wrapper as wrapper
+from benchy.scripts import harness_wrapper as wrapper
 
 
 @pytest.mark.parametrize(

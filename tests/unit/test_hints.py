@@ -19,8 +19,10 @@ import pytest
 import yaml
 from test_config import HARNESS, MODEL, TASK, lay, overrides
 
-from benchy import config, knobs, knobtable, paths, plan, schema
-from benchy.errors import ConfigError, Mistake
+from benchy.config import loader, schema
+from benchy.core import knob_table, paths
+from benchy.core.errors import ConfigError, Mistake
+from benchy.plan import planner, selection
 
 ROOT = paths.ROOT
 SOURCES = sorted(ROOT.glob("lib/**/*.py"))
@@ -93,14 +95,14 @@ def test_every_goal_and_knob_of_a_message_exists() -> None:
                 )
                 continue
             seen += 1
-            wrong = knobs.mistakes(given, [goal], dict.fromkeys(given, ""))
+            wrong = selection.mistakes(given, [goal], dict.fromkeys(given, ""))
             assert not wrong, f"{where}: {wrong}"
     assert seen > 50
 
 
 def test_a_goal_that_is_none_would_be_found() -> None:
     assert commands("write make evl CONFIG=x LIMIT=1") == [("evl", ["CONFIG", "LIMIT"])]
-    assert knobs.mistakes(["CONFIG"], ["results"], {"CONFIG": ""})
+    assert selection.mistakes(["CONFIG"], ["results"], {"CONFIG": ""})
 
 
 def test_every_knob_of_a_message_exists() -> None:
@@ -109,14 +111,14 @@ def test_every_knob_of_a_message_exists() -> None:
         if "mk/" in where:
             continue
         for match in re.finditer(r"(?:write|add|with|without|did you mean|as in) ([A-Z_]+)=", text):
-            assert match[1] in {*knobtable.KNOBS} - ours | {"MODEL", "NAME", "A"}, (
+            assert match[1] in {*knob_table.KNOBS} - ours | {"MODEL", "NAME", "A"}, (
                 f"{where}: {text!r}"
             )
 
 
 @cache
 def help_of(verb: str, *sub: str) -> str:
-    main = "import sys; from benchy import errors, {0}; sys.exit(errors.run({0}.main))"
+    main = "import sys; from benchy.cli import entry, {0}; sys.exit(entry.run({0}.main))"
     done = subprocess.run(
         [sys.executable, "-c", main.format(verb.replace("-", "_")), *sub, "-h"],
         cwd=ROOT, env={"PYTHONPATH": str(ROOT / "lib"), "PATH": "/usr/bin:/bin"},
@@ -234,7 +236,7 @@ def test_no_hint_prints_a_placeholder() -> None:
             plain = plain.replace(known, "")
         if not literal.search(plain):
             continue
-        if not where.startswith("lib/benchy/misplaced.py"):  # home() replaces them
+        if not where.startswith("lib/benchy/config/misplaced_keys.py"):  # home() replaces them
             wrong.append(f"{where}: {text}")
     assert not wrong, "\n".join(wrong)
 
@@ -280,9 +282,9 @@ def test_every_key_of_a_hint_is_known() -> None:
 
 
 def mistakes(root: Path) -> list[Mistake]:
-    base = config.Base(root)
+    base = loader.Base(root)
     try:
-        plan.checked(base, base.files(), plan.Surroundings(root, lambda: "0.32.0", {}))
+        planner.checked(base, base.files(), planner.Surroundings(root, lambda: "0.32.0", {}))
     except ConfigError as error:
         return error.mistakes
     return []

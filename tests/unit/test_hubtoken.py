@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from benchy import hubtoken, names
-from benchy.errors import Failure
+from benchy.core import names
+from benchy.core.errors import Failure
+from benchy.hub import tokens
 
 FILES = [
     ("a provider's", "engine: vllm\nhf_token: hf_a\n", "hf_a"),
@@ -24,13 +25,13 @@ FILES = [
 def test_a_token_is_found_where_it_may_stand(tmp_path: Path, text: str, token: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
-    assert hubtoken.written(path) == token
-    assert hubtoken.of({"token_from": str(path)}, {"HF_TOKEN": "ours"}) == (token or "ours")
+    assert tokens.written(path) == token
+    assert tokens.of({"token_from": str(path)}, {"HF_TOKEN": "ours"}) == (token or "ours")
 
 
 def test_without_a_file_it_is_the_callers() -> None:
-    assert hubtoken.of({"token_from": None}, {"HF_TOKEN": "ours"}) == "ours"
-    assert hubtoken.of({}, {}) == ""
+    assert tokens.of({"token_from": None}, {"HF_TOKEN": "ours"}) == "ours"
+    assert tokens.of({}, {}) == ""
 
 
 @pytest.mark.parametrize("text", [b"hf_token: [hf_a", b"\xff", None])
@@ -39,7 +40,7 @@ def test_a_file_that_cannot_be_read_shows_nothing_of_it(tmp_path: Path, text: by
     if text is not None:
         path.write_bytes(text)
     with pytest.raises(Failure, match="can't be read for its hf_token") as failed:
-        hubtoken.written(path)
+        tokens.written(path)
     assert "hf_a" not in str(failed.value)
 
 

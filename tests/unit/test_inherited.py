@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from benchy import inherited, ownindex, pipconf, resolve, uv, uvconf
-from benchy.errors import UsageError
+from benchy.core.errors import UsageError
+from benchy.environments import pip_settings, private_indexes, resolver, uv, uv_settings
+from benchy.process import environment_variables
 
 sys.path.insert(0, str(Path(__file__).parent))
 from index import wheel
@@ -28,7 +29,7 @@ GROUPS = ("UV_HONOURED", "UV_IDENTITY", "UV_FILES", "UV_CHANGES", "UV_FOREIGN")
 def test_each_variable_of_uv_has_one_verdict() -> None:
     seen: dict[str, str] = {}
     for group in GROUPS:
-        for name in getattr(inherited, group):
+        for name in getattr(environment_variables, group):
             assert name not in seen, f"{name}: {seen.get(name)} and {group}"
             seen[name] = group
     assert len(seen) > 150
@@ -36,14 +37,16 @@ def test_each_variable_of_uv_has_one_verdict() -> None:
 
 def test_every_variable_that_uv_s_help_names_is_in_the_table() -> None:
     """Of the uv that is used here: a newer one's are kept out until somebody looks at them."""
-    known = {name for group in GROUPS for name in getattr(inherited, group)}
+    known = {name for group in GROUPS for name in getattr(environment_variables, group)}
     for command in ("pip compile", "pip sync", "pip install", "venv", "export", "python install"):
         done = subprocess.run(
             [uv.find(), "help", *command.split()], capture_output=True, text=True, check=True
         )
         told = set(re.findall(r"\bUV_[A-Z0-9_]+(?==)", done.stdout))
         assert told, command
-        assert not told - known, f"uv {command} reads variables that lib/benchy/inherited.py lacks"
+        assert not told - known, (
+            f"uv {command} reads variables that lib/benchy/process/environment_variables.py lacks"
+        )
 
 
 @pytest.mark.parametrize(
@@ -59,7 +62,7 @@ def test_every_variable_that_uv_s_help_names_is_in_the_table() -> None:
     ],
 )  # fmt: skip
 def test_what_reaches_uv(name: str, reaches: bool) -> None:
-    assert inherited.reaches_uv(name) is reaches
+    assert environment_variables.reaches_uv(name) is reaches
 
 
 # --- uv's files, read by benchy and by uv itself
@@ -170,30 +173,30 @@ def test_several_files_are_joined_as_uv_joins_them(
         'cache-dir = "/other"\nfind-links = ["/theirs"]\nprerelease = "allow"\n'
         '[[index]]\nurl = "https://b/simple"\ndefault = true\n'
     )
-    said = uvconf.settings(os.environ)
+    said = uv_settings.settings(os.environ)
     assert said["cache-dir"] == str(machine / "config/uv/kept")
     assert said["find-links"] == [str(machine / "config/uv/mine"), "/theirs"]
     assert said["index"] == [
         {"name": "a", "url": "https://a/simple"},
         {"url": "https://b/simple", "default": True},
     ]
-    assert uvconf.kept_from_locks(os.environ) == [f"prerelease ({system})"]
+    assert uv_settings.kept_from_locks(os.environ) == [f"prerelease ({system})"]
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip/simple")
     monkeypatch.delenv("PIP_NO_INDEX")
-    given = uvconf.variables(os.environ)
+    given = uv_settings.variables(os.environ)
     assert "UV_DEFAULT_INDEX" not in given, "uv's own word comes before pip's"
     assert given["UV_EXCLUDE_NEWER"] == "2026-01-01"
     assert given["UV_FIND_LINKS"] == f"{machine}/config/uv/mine,/theirs"
     monkeypatch.setenv("UV_NO_SYSTEM_CONFIG", "1")
-    assert uvconf.settings(os.environ)["find-links"] == [str(machine / "config/uv/mine")]
+    assert uv_settings.settings(os.environ)["find-links"] == [str(machine / "config/uv/mine")]
     monkeypatch.setenv("UV_NO_CONFIG", "1")
-    assert uvconf.settings(os.environ) == {}
-    assert uvconf.variables(os.environ)["UV_DEFAULT_INDEX"] == "https://pip/simple"
+    assert uv_settings.settings(os.environ) == {}
+    assert uv_settings.variables(os.environ)["UV_DEFAULT_INDEX"] == "https://pip/simple"
 
 
 def test_what_uv_is_handed_is_read_by_nobody_else_and_gone_afterwards(machine: Path) -> None:
     (machine / "config/uv/uv.toml").write_text('[[index]]\nurl = "https://u:secret@a/simple"\n')
-    with ownindex.project((), dict(os.environ)) as (_, settled):
+    with private_indexes.project((), dict(os.environ)) as (_, settled):
         file = Path(settled["UV_CONFIG_FILE"])
         assert file.stat().st_mode & 0o077 == 0
         assert "u:secret@a" in file.read_text()
@@ -204,7 +207,7 @@ def test_what_uv_is_handed_is_read_by_nobody_else_and_gone_afterwards(machine: P
 def test_a_file_that_can_t_be_read_is_named(machine: Path, text: str) -> None:
     (machine / "config/uv/uv.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=r"uv\.toml"):
-        uvconf.settings(os.environ)
+        uv_settings.settings(os.environ)
 
 
 def test_a_file_that_is_named_and_not_there_is_told(
@@ -225,13 +228,13 @@ SIMPLE = [
 @pytest.mark.parametrize("text", SIMPLE)
 def test_a_python_without_a_reader_of_toml_reads_the_same(text: str) -> None:
     tomllib = pytest.importorskip("tomllib")
-    assert uvconf.simple(text) == tomllib.loads(text)
+    assert uv_settings.simple(text) == tomllib.loads(text)
 
 
 @pytest.mark.parametrize("text", ["a = 2026-01-01", "a = 'x'", "a = [\n1", "a", '[a]\nb = """c"""'])
 def test_and_says_what_it_can_t_read(text: str) -> None:
     with pytest.raises(ValueError, match=r"line [12]: "):
-        uvconf.simple(text)
+        uv_settings.simple(text)
 
 
 # --- the machine's cutoff is part of a lock
@@ -255,8 +258,8 @@ def test_a_lock_is_of_the_machine_s_cutoff(
 ) -> None:
     monkeypatch.setenv("UV_EXCLUDE_NEWER", machine)
     monkeypatch.setenv("UV_NO_CONFIG", "1")
-    monkeypatch.setattr(pipconf, "pip_settings", lambda *rest: {})
-    assert resolve._same_machine(said) is same
+    monkeypatch.setattr(pip_settings, "pip_settings", lambda *rest: {})
+    assert resolver._same_machine(said) is same
 
 
 # --- engines, the harness
@@ -282,15 +285,17 @@ def test_a_lock_is_of_the_machine_s_cutoff(
     ],
 )  # fmt: skip
 def test_what_reaches_engines_and_the_harness(name: str, engine: bool, harness: bool) -> None:
-    assert (name in inherited.for_engine({name: "x"})) is engine
-    assert (name in inherited.for_harness({name: "x"})) is harness
+    assert (name in environment_variables.for_engine({name: "x"})) is engine
+    assert (name in environment_variables.for_harness({name: "x"})) is harness
 
 
 def test_variables_that_can_change_an_answer_are_told_by_name() -> None:
     environ = dict.fromkeys(("VLLM_USE_V1", "VLLM_API_KEY", "VLLM_LOGGING_LEVEL", "PATH"), "1")
-    assert list(inherited.unplanned(environ)) == ["VLLM_USE_V1"]
-    assert not inherited.noted("PATH")
-    assert inherited.noted("LD_PRELOAD") and inherited.noted("CUBLAS_WORKSPACE_CONFIG")
+    assert list(environment_variables.unplanned(environ)) == ["VLLM_USE_V1"]
+    assert not environment_variables.noted("PATH")
+    assert environment_variables.noted("LD_PRELOAD") and environment_variables.noted(
+        "CUBLAS_WORKSPACE_CONFIG"
+    )
 
 
 # --- benchy's own Python
@@ -327,7 +332,9 @@ def test_the_environment_of_a_virtual_environment_has_no_user_site(tmp_path: Pat
     code = "import json, site, sys; print(json.dumps([site.ENABLE_USER_SITE, sys.flags.optimize]))"
     done = uv.run(["venv", "--no-project", str(tmp_path / "env")], tmp_path / "log")
     assert done.status == 0, done.talk
-    environ = inherited.for_engine({**os.environ, "PYTHONUSERBASE": "/x", "PYTHONOPTIMIZE": "2"})
+    environ = environment_variables.for_engine(
+        {**os.environ, "PYTHONUSERBASE": "/x", "PYTHONOPTIMIZE": "2"}
+    )
     asked = subprocess.run(
         [tmp_path / "env/bin/python", "-c", code], env=environ, capture_output=True, check=True
     )

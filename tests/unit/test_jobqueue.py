@@ -13,10 +13,11 @@ from typing import Any
 
 import pytest
 
-from benchy import board, jobqueue, launcher
-from benchy.errors import Failure
-from benchy.jobqueue import UNKNOWN, Job, Queue
-from benchy.launcher import Launcher
+from benchy.cluster import job_queue, launcher
+from benchy.cluster.job_queue import UNKNOWN, Job, Queue
+from benchy.cluster.launcher import Launcher
+from benchy.core.errors import Failure
+from benchy.display import activity
 
 ROOT = Path(__file__).parents[2]
 
@@ -24,7 +25,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
-    monkeypatch.setattr(jobqueue, "POLL", 0.01)
+    monkeypatch.setattr(job_queue, "POLL", 0.01)
 
 
 @pytest.fixture
@@ -131,7 +132,7 @@ def test_a_queue_that_stays_away_is_no_end(
 ) -> None:
     """What it had said before is not what became of the job."""
     Told(slurm, monkeypatch, "RUNNING", None)
-    monkeypatch.setattr(jobqueue, "ENDING", 0.3)
+    monkeypatch.setattr(job_queue, "ENDING", 0.3)
     assert watched(slurm, slurm.queue.ended("m")).state == UNKNOWN
 
 
@@ -171,16 +172,16 @@ def test_whose_leftovers_are_ours(
     slurm: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    me, pid = jobqueue.checkout(), os.getpid()
-    alive, dead = f"{pid}.{board.ticks(pid)}", f"{pid}.1"
+    me, pid = job_queue.checkout(), os.getpid()
+    alive, dead = f"{pid}.{activity.ticks(pid)}", f"{pid}.1"
     rows = [
-        (me, board.host(), dead, True), (me, board.host(), alive, False),
-        (me, "elsewhere", dead, False), ("0" * 10, board.host(), dead, False),
-        (me, board.host(), "no pid", False), (me, "login2", "7.99", True),
+        (me, activity.host(), dead, True), (me, activity.host(), alive, False),
+        (me, "elsewhere", dead, False), ("0" * 10, activity.host(), dead, False),
+        (me, activity.host(), "no pid", False), (me, "login2", "7.99", True),
         (me, "login2", "7.98", False), ("0" * 10, "login2", "7.99", False),
         (me, "login3", "7.99", False),
     ]  # fmt: skip
-    with noted("login2", 7, 99, board.SILENT + 5), noted("login3", 7, 99, board.SILENT - 60):
+    with noted("login2", 7, 99, activity.SILENT + 5), noted("login3", 7, 99, activity.SILENT - 60):
         for checkout, host, process, expected in rows:
             job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
             assert slurm.queue.left(job) is expected, (checkout, host, process)
@@ -194,7 +195,7 @@ def test_a_clock_that_differs_makes_nobody_dead(
     with noted("login2", 7, 99, 10):
         now = time.time
         monkeypatch.setattr(time, "time", lambda: now() + 3600)
-        assert board.silent() == set()
+        assert activity.silent() == set()
 
 
 def test_the_end_of_a_run_calls_off_what_is_its_own(
@@ -218,7 +219,7 @@ def test_a_cancel_that_fails_is_told(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     words: list[str],
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(jobqueue, "PATIENCE", 0.1)
+    monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
     slurm.says.cancel[:] = words
     slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
     assert f"job 1 of m can't be called off: {words[0]}" in capsys.readouterr().err

@@ -10,11 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchy import arrival, jobqueue, jobs, launcher, nodes
-from benchy.errors import Died
-from benchy.jobqueue import Queue
-from benchy.launcher import Launcher
-from benchy.tally import Tally
+from benchy.cluster import job_queue, launcher, multi_node, shared_files
+from benchy.cluster.job_queue import Queue
+from benchy.cluster.launcher import Launcher
+from benchy.core.errors import Died
+from benchy.run import cluster_jobs
+from benchy.run.accounting import Tally
 
 ROOT = Path(__file__).parents[2]
 TARGET = "results/m/alpha/results.json"
@@ -25,10 +26,10 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     monkeypatch.chdir(ROOT)
     made = launcher.load("slurm")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(jobqueue, "POLL", 0.01)
-    monkeypatch.setattr(jobs, "PAUSE", 0.01)
-    monkeypatch.setattr(arrival, "PAUSE", 0.01)
-    monkeypatch.setattr(arrival, "PATIENCE", 1.0)
+    monkeypatch.setattr(job_queue, "POLL", 0.01)
+    monkeypatch.setattr(cluster_jobs, "PAUSE", 0.01)
+    monkeypatch.setattr(shared_files, "PAUSE", 0.01)
+    monkeypatch.setattr(shared_files, "PATIENCE", 1.0)
     return made
 
 
@@ -69,7 +70,7 @@ class Run:
         if makes:
             asyncio.get_running_loop().call_later(0.1, self.make)
         if self.word and given:
-            end = Path(given[nodes.MEETING]).with_suffix(".end")
+            end = Path(given[multi_node.MEETING]).with_suffix(".end")
             end.parent.mkdir(parents=True, exist_ok=True)
             end.write_text(self.word)
         return status
@@ -84,7 +85,7 @@ class Run:
         async def both() -> None:
             watch = asyncio.ensure_future(self.slurm.queue.watch())
             try:
-                await asyncio.wait_for(jobs.launched(self, "m", self.slurm), 20)  # type: ignore[arg-type]
+                await asyncio.wait_for(cluster_jobs.launched(self, "m", self.slurm), 20)  # type: ignore[arg-type]
             finally:
                 watch.cancel()
 
@@ -137,7 +138,7 @@ def test_of_several_nodes_one_says_how_it_ended(
     run = Run(slurm, monkeypatch, (status, "FAILED", False), (0, "COMPLETED", True))
     run.spec, run.word = {"gpus": 8, "nodes": {"count": 2}}, word
     if many == 2:
-        monkeypatch.setattr(nodes, "told", _once(nodes.told))
+        monkeypatch.setattr(multi_node, "told", _once(multi_node.told))
     assert run.launched()[0] == many
     assert not list(Path("run").rglob("*.end"))
 
@@ -158,7 +159,7 @@ def built(run: Run, target: str) -> int:
     async def both() -> int:
         watch = asyncio.ensure_future(run.slurm.queue.watch())
         try:
-            made = jobs.built(run, run.slurm, target, "e", ["make", target])  # type: ignore[arg-type]
+            made = cluster_jobs.built(run, run.slurm, target, "e", ["make", target])  # type: ignore[arg-type]
             return await asyncio.wait_for(made, 20)
         finally:
             watch.cancel()
@@ -201,5 +202,5 @@ def test_what_builds_ask_for(asked: dict[str, Any], expected: dict[str, Any]) ->
     models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
     specs = {"m": {"resources": {**models, **more}}, "n": {"resources": {**models, "qos": "q"}}}
-    assert jobs.building(specs, asked) == expected
-    assert jobs.building({}, asked) == asked
+    assert cluster_jobs.building(specs, asked) == expected
+    assert cluster_jobs.building({}, asked) == asked

@@ -7,33 +7,37 @@ from pathlib import Path
 
 import pytest
 
-from benchy import fetch, knobs, knobtable, outside, paths, pipconf, switches
-from benchy.errors import UsageError
+from benchy.core import knob_table, knobs, paths
+from benchy.core.errors import UsageError
+from benchy.environments import pip_settings
+from benchy.hub import access
+from benchy.plan import selection
+from benchy.run import fetch
 
 MK = "".join(path.read_text() for path in sorted((paths.ROOT / "mk").glob("*.mk")))
 
 
 @pytest.mark.parametrize("text", ["1", "yes", "Yes", "TRUE", "on", " 1 "])
 def test_on(text: str) -> None:
-    assert switches.on("YES", {"YES": text})
+    assert knobs.on("YES", {"YES": text})
 
 
 @pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "OFF"])
 def test_off(text: str) -> None:
-    assert not switches.on("YES", {"YES": text})
+    assert not knobs.on("YES", {"YES": text})
 
 
 def test_absent_is_the_default() -> None:
-    assert not switches.on("YES", {})
-    assert switches.on("FALLBACK", {}, default=True)
-    assert switches.on("FALLBACK", {"FALLBACK": ""}, default=True)
-    assert not switches.on("FALLBACK", {"FALLBACK": "no"}, default=True)
+    assert not knobs.on("YES", {})
+    assert knobs.on("FALLBACK", {}, default=True)
+    assert knobs.on("FALLBACK", {"FALLBACK": ""}, default=True)
+    assert not knobs.on("FALLBACK", {"FALLBACK": "no"}, default=True)
 
 
 @pytest.mark.parametrize("text", ["2", "maybe", "y", "nope", "-1"])
 def test_anything_else_is_refused(text: str) -> None:
     with pytest.raises(UsageError, match="neither on nor off") as caught:
-        switches.on("PUBLIC", {"PUBLIC": text})
+        knobs.on("PUBLIC", {"PUBLIC": text})
     assert "PUBLIC=1" in str(caught.value) and "PUBLIC=0" in str(caught.value)
 
 
@@ -44,8 +48,8 @@ def test_offline_is_one_thing_everywhere(
     monkeypatch.setenv("OFFLINE", text)
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
-    assert pipconf.offline() is expected
-    assert outside.asked_not_to() is expected
+    assert pip_settings.offline() is expected
+    assert access.asked_not_to() is expected
     assert (fetch.environment({}).get("HF_HUB_OFFLINE") == "1") is expected
 
 
@@ -53,11 +57,11 @@ def test_offline_is_one_thing_everywhere(
 def test_the_hubs_own_switch(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", text)
-    assert outside.asked_not_to() is expected
+    assert access.asked_not_to() is expected
 
 
 def said(given: dict[str, str], *goals: str) -> list[str]:
-    return [str(mistake) for mistake in knobs.mistakes(list(given), goals, given)]
+    return [str(mistake) for mistake in selection.mistakes(list(given), goals, given)]
 
 
 def test_the_nearest_name_with_its_value() -> None:
@@ -120,21 +124,21 @@ def test_the_table_is_what_make_hands_on_and_what_its_help_names() -> None:
     assert free
     handed = set(free[1].replace("\\\n", " ").split())
     # BUILD_ON and others come from the environment alone; ARGS and AS_OF are read by Make itself.
-    assert set(knobtable.KNOBS) - handed == {"ARGS", "AS_OF"}
-    assert handed <= set(knobtable.KNOBS)
+    assert set(knob_table.KNOBS) - handed == {"ARGS", "AS_OF"}
+    assert handed <= set(knob_table.KNOBS)
     helped = set(re.findall(r"\b([A-Z][A-Z_]*)=", "".join(re.findall(r"@echo '(.*)'\n", MK))))
-    assert helped <= set(knobtable.KNOBS)
+    assert helped <= set(knob_table.KNOBS)
 
 
 def test_every_goal_of_the_table_is_one_of_makes() -> None:
-    goals = {goal for knob in knobtable.KNOBS.values() for goal in knob.goals}
+    goals = {goal for knob in knob_table.KNOBS.values() for goal in knob.goals}
     targets = {name for line in re.findall(r"^([\w% /-]+):", MK, re.M) for name in line.split()}
-    assert goals - {knobtable.ANY} <= targets
+    assert goals - {knob_table.ANY} <= targets
 
 
 def test_the_page_lists_them_all() -> None:
     page = Path(paths.ROOT, "docs/knobs.md").read_text()
-    assert all(f"| `{name}` |" in page for name in knobtable.KNOBS)
+    assert all(f"| `{name}` |" in page for name in knob_table.KNOBS)
 
 
 def test_the_goals_that_make_knows_are_those_of_its_files() -> None:

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 
-from benchy import jobfolder, launcher, nodes, paths, schema
-from benchy.errors import ConfigError, UsageError
-from benchy.launcher import Launcher
+from benchy.cluster import job_folder, launcher, multi_node
+from benchy.cluster.launcher import Launcher
+from benchy.config import schema
+from benchy.core import paths
+from benchy.core.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[2]
 
@@ -74,17 +76,20 @@ def test_words_of_a_job_over_nodes(
     ]  # fmt: skip
     assert argv[12:] == [*expected, "bin/serve", "m"]
     one, two = (slurm.environ("m", spec) for _ in "12")
-    assert one[nodes.MEETING] != two[nodes.MEETING] and one[nodes.RANK] == "SLURM_PROCID"
-    assert nodes.MEETING not in slurm.environ("m", {**spec, "nodes": None})
+    assert (
+        one[multi_node.MEETING] != two[multi_node.MEETING]
+        and one[multi_node.RANK] == "SLURM_PROCID"
+    )
+    assert multi_node.MEETING not in slurm.environ("m", {**spec, "nodes": None})
 
 
 def test_each_job_has_leases_of_its_own(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", jobfolder.LEASES: "1"}
-    monkeypatch.setenv(jobfolder.LEASES, "1")
+    assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", job_folder.LEASES: "1"}
+    monkeypatch.setenv(job_folder.LEASES, "1")
     monkeypatch.setenv("BENCHY_LEASES", "before")
-    with jobfolder.leased("a"):
+    with job_folder.leased("a"):
         folder = Path(os.environ["BENCHY_LEASES"])
-        assert folder.is_dir() and folder.is_absolute() and jobfolder.LEASES not in os.environ
+        assert folder.is_dir() and folder.is_absolute() and job_folder.LEASES not in os.environ
     assert not folder.exists()
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 from test_result import made
 
-from benchy import again, leaderboard, page, report, samples, schema
-from benchy import result as document
-from benchy.entries import Entry
-from benchy.errors import ConfigError
-from benchy.leaderboard import Settings
-from benchy.result import Metric, Score
+from benchy.config import schema
+from benchy.core.errors import ConfigError
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric, Score
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import exports, index_page, leaderboard, reproduce, samples
+from benchy.reporting.leaderboard import Settings
 
 
 def entry(
@@ -77,7 +78,7 @@ def test_a_missing_error_leaves_the_mean_without_one() -> None:
 
 def best(entries: list[Entry]) -> list[tuple[str, str]]:
     """(model, task) of what the page shows as best."""
-    html = page.index(leaderboard.board(entries, Settings()), "now")
+    html = index_page.index(leaderboard.board(entries, Settings()), "now")
     found = []
     for row in html.split("<tr data-kind")[1:]:
         model = re.search(r"compare (\w+)", row)
@@ -123,10 +124,10 @@ def test_a_marked_result_is_not_the_best(name: str, change: dict[str, Any], mark
     odd = replace(entries[2], result=replace(entries[2].result, **result), **own)
     assert best([*entries[:2], odd]) == [("l", "a")]
     board = leaderboard.board([*entries[:2], odd], Settings())
-    texts = [report.as_json(board), report.as_csv(board).replace('""', '"')]
+    texts = [exports.as_json(board), exports.as_csv(board).replace('""', '"')]
     assert all(mark in text.replace('\\"', '"') for text in texts)
     word = "other seed" if name == "seed" else mark if name in ("stale", "no config") else ""
-    assert word in report.as_markdown(board) and word in page.index(board, "now")
+    assert word in exports.as_markdown(board) and word in index_page.index(board, "now")
 
 
 def test_what_most_have_is_told_by_whole_results_and_else_by_the_newest() -> None:
@@ -148,10 +149,10 @@ def test_means_of_unlike_results_are_marked_and_those_that_nobody_asks_for_make_
     board = leaderboard.board(entries, said)
     found = {row.model: row.means[0] for row in board.rows}
     assert found["m"] is None and found["l"] and found["l"].kinds == (0, 1)
-    rows = {r["model"]: r["marks"] for r in report.flat_all(board) if r["group"]}
+    rows = {r["model"]: r["marks"] for r in exports.flat_all(board) if r["group"]}
     assert rows == {"k": "", "l": "of unlike results", "n": "stale"}
-    assert page.index(board, "now").count("of unlike results") == 1
-    assert not re.search(r"group best", page.index(board, "now"))  # one alone is not the best
+    assert index_page.index(board, "now").count("of unlike results") == 1
+    assert not re.search(r"group best", index_page.index(board, "now"))  # one alone is not the best
 
 
 def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -220,7 +221,7 @@ def test_a_spreadsheet_runs_no_formula() -> None:
     one = entry("m", "a", -0.5)
     result = replace(one.result, model=replace(one.result.model, name=evil, revision_used="+1|x"))
     board = leaderboard.board([replace(one, result=result)], Settings())
-    row = next(csv.DictReader(io.StringIO(report.as_csv(board))))
+    row = next(csv.DictReader(io.StringIO(exports.as_csv(board))))
     assert row["name"] == f"'{evil}" and row["revision"] == "'+1|x" and row["value"] == "-0.5"
 
 
@@ -232,14 +233,14 @@ def test_no_file_of_the_leaderboard_hides_what_it_says(tmp_path: Path) -> None:
     model = replace(one.result.model, name=evil)
     result = replace(one.result, engine=engine, model=model)
     board = leaderboard.board([replace(one, result=result)], Settings())
-    page.put(tmp_path / "x.html", page.index(board, "now"))
+    index_page.put(tmp_path / "x.html", index_page.index(board, "now"))
     html = (tmp_path / "x.html").read_text()
-    for text in (report.as_csv(board), report.as_markdown(board), html):
+    for text in (exports.as_csv(board), exports.as_markdown(board), html):
         assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(text)
-    row = report.as_markdown(board).splitlines()[2]
+    row = exports.as_markdown(board).splitlines()[2]
     assert "\\[x](http" in row and "\\`c\\`" in row and "&lt;script" in row
-    assert "<script>" not in row and json.loads(report.as_json(board))[0]["name"] == evil
-    page.put(tmp_path / "x.json", report.as_json(board))
+    assert "<script>" not in row and json.loads(exports.as_json(board))[0]["name"] == evil
+    index_page.put(tmp_path / "x.json", exports.as_json(board))
     assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
 
 
@@ -321,5 +322,5 @@ REPEATED = [
 @pytest.mark.parametrize(("name", "changes", "command"), REPEATED)
 def test_the_commands_that_repeat_a_result(name: str, changes: Any, command: str) -> None:
     limit = "limit-5/" if "limit" in changes else ""
-    said = again.commands(made("m", **changes)).splitlines()
+    said = reproduce.commands(made("m", **changes)).splitlines()
     assert said[1:] == [f"rm results/{limit}m/smoke/results.json", command]

@@ -18,18 +18,20 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchy import lease, leasefile
-from benchy.errors import Failure
+from benchy.core import process_info
+from benchy.core.errors import Failure
+from benchy.devices import leases, waiting_line
 
-LIB = Path(lease.__file__).parents[1]
+LIB = Path(leases.__file__).parents[2]
 # acquire NAME COUNT POOL HOLD: prints what it got, holds it for HOLD seconds.
 HOLDER = """
 import json, os, sys, time, pathlib
-from benchy import lease
+from benchy.devices import leases, waiting_line
 name, count, pool, hold = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), float(sys.argv[4])
-desk = lease.Desk(pathlib.Path(os.environ["DESK"]))
-want = lease.Want(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
-held = lease.acquire(desk, want, lambda words: print("waits", words, flush=True), lambda: None)
+desk = leases.Desk(pathlib.Path(os.environ["DESK"]))
+want = leases.Want(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
+say = lambda words: print("waits", words, flush=True)
+held = waiting_line.acquire(desk, want, say, lambda: None)
 print("has", name, ",".join(held.devices), time.time(), flush=True)
 time.sleep(hold)
 print("left", name, time.time(), flush=True)
@@ -39,7 +41,7 @@ print("left", name, time.time(), flush=True)
 class Room:
     def __init__(self, path: Path) -> None:
         self.path, self.begun = path, list[subprocess.Popen[str]]()
-        self.desk = lease.Desk(path)
+        self.desk = leases.Desk(path)
 
     def start(self, name: str, count: int, pool: str, hold: float) -> subprocess.Popen[str]:
         env = {**os.environ, "PYTHONPATH": str(LIB), "DESK": str(self.path)}
@@ -119,13 +121,13 @@ def test_a_stopped_waiter_is_passed_by_and_has_its_turn_when_it_goes_on(room: Ro
     second = room.start("second", 1, "g0", 100)
     assert line(second)[0] == "waits"
     first.send_signal(signal.SIGSTOP)
-    until(lambda: leasefile.stopped(first.pid))
+    until(lambda: process_info.stopped(first.pid))
     holder.kill()
     assert line(second)[:2] == ["has", "second"]
     third = room.start("third", 1, "g0", 0)
     assert line(third)[0] == "waits"
     first.send_signal(signal.SIGCONT)
-    until(lambda: not leasefile.stopped(first.pid))
+    until(lambda: not process_info.stopped(first.pid))
     second.kill()
     assert line(first)[:2] == ["has", "first"]
 
@@ -134,9 +136,9 @@ def test_a_stopped_holder_keeps_what_it_has(room: Room) -> None:
     holder = room.start("a", 1, "g0", 100)
     assert line(holder)[0] == "has"
     holder.send_signal(signal.SIGSTOP)
-    until(lambda: leasefile.stopped(holder.pid))
-    with lease.Line(room.desk) as other:
-        other.settle({"it": lease.Want(1, ("g0",))})
+    until(lambda: process_info.stopped(holder.pid))
+    with waiting_line.Line(room.desk) as other:
+        other.settle({"it": leases.Want(1, ("g0",))})
         assert not other.grant()
 
 
@@ -198,9 +200,9 @@ def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
 
 
 def test_one_process_serves_its_own_in_its_own_order(tmp_path: Path) -> None:
-    desk, other = lease.Desk(tmp_path), lease.Desk(tmp_path)
-    with lease.Line(desk) as line, lease.Line(other) as theirs:
-        one = lease.Want(1, ("g0",))
+    desk, other = leases.Desk(tmp_path), leases.Desk(tmp_path)
+    with waiting_line.Line(desk) as line, waiting_line.Line(other) as theirs:
+        one = leases.Want(1, ("g0",))
         line.settle({"short": one})
         theirs.settle({"stranger": one})
         line.settle({"long": one, "short": one})  # longer, though it came later
@@ -221,16 +223,16 @@ def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
     """Ten lines over eight devices: each want is granted whole, none is forgotten, none shared."""
     dice = random.Random(11)  # noqa: S311
     devices = [f"g{number}" for number in range(8)]
-    lines = [lease.Line(lease.Desk(tmp_path)) for _ in range(10)]
-    wants: list[dict[str, lease.Want]] = []
+    lines = [waiting_line.Line(leases.Desk(tmp_path)) for _ in range(10)]
+    wants: list[dict[str, leases.Want]] = []
     for at in range(len(lines)):
         mine = {}
         for number in range(6):
             pool = tuple(dice.sample(devices, dice.choice([8, 8, 4])))
-            mine[f"{at}-{number}"] = lease.Want(dice.choice([1, 1, 2, 4]), pool)
+            mine[f"{at}-{number}"] = leases.Want(dice.choice([1, 1, 2, 4]), pool)
         wants.append(mine)
     waiting = [dict(mine) for mine in wants]
-    held: list[tuple[int, lease.Lease]] = []
+    held: list[tuple[int, leases.Lease]] = []
     for moment in range(2000):
         for at, line in enumerate(lines):
             line.settle(dict(dice.sample(sorted(waiting[at].items()), len(waiting[at]))))
@@ -287,29 +289,31 @@ def look(seen: list[dict[str, str]]) -> Callable[[], Mapping[str, str]]:
 
 
 def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lease, "FOREIGN_PAUSE", 0.3)
+    monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.3)
     busy = {"g0": "train.py (pid 7, 9000 MiB)"}
     said: list[str] = []
-    desk = lease.Desk(tmp_path, look([busy]))
-    held = lease.acquire(desk, lease.Want(1, ("g0", "g1")), said.append, lambda: None)
+    desk = leases.Desk(tmp_path, look([busy]))
+    held = waiting_line.acquire(desk, leases.Want(1, ("g0", "g1")), said.append, lambda: None)
     assert held.devices == ("g1",) and not said
     held.release()
-    desk = lease.Desk(tmp_path, look([busy, busy, busy, {}]))
-    held = lease.acquire(desk, lease.Want(1, ("g0",)), said.append, lambda: None)
+    desk = leases.Desk(tmp_path, look([busy, busy, busy, {}]))
+    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), said.append, lambda: None)
     assert held.devices == ("g0",) and said == ["g0 is used by train.py (pid 7, 9000 MiB)"]
     held.release()
 
 
 def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> None:
     said: list[str] = []
-    desk = lease.Desk(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
-    assert lease.acquire(desk, lease.Want(1, ("g0",)), said.append, lambda: None).devices == ("g0",)
+    desk = leases.Desk(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
+    assert waiting_line.acquire(
+        desk, leases.Want(1, ("g0",)), said.append, lambda: None
+    ).devices == ("g0",)
     assert not said
 
 
 def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
-    desk = lease.Desk(tmp_path)
-    wide, narrow = lease.Want(2, ("g0", "g1")), lease.Want(1, ("g0", "g1"))
+    desk = leases.Desk(tmp_path)
+    wide, narrow = leases.Want(2, ("g0", "g1")), leases.Want(1, ("g0", "g1"))
     with desk.mutex():
         assert desk.shares([wide, narrow], {})[1] == ()
         assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
@@ -320,8 +324,8 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
 ) -> None:
     """g0 is a stranger's, g1 ours, and one that wants all four is first: g2 and g3 are for others.
     Nothing could be had, and so nobody had looked."""
-    monkeypatch.setattr(lease, "FOREIGN_PAUSE", 0.4)
-    monkeypatch.setattr(lease, "SECOND_LOOK", 0.1)
+    monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.4)
+    monkeypatch.setattr(leases, "SECOND_LOOK", 0.1)
     looks = []
 
     def foreign() -> dict[str, str]:
@@ -329,11 +333,14 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
         return {"g0": "train.py (pid 7)", "g1": "our own server (pid 8)"}
 
     four = ("g0", "g1", "g2", "g3")
-    ours = lease.acquire(lease.Desk(tmp_path), lease.Want(1, ("g1",)), print, lambda: None)
-    desk = lease.Desk(tmp_path, foreign)
-    with lease.Line(desk) as wide, lease.Line(lease.Desk(tmp_path, foreign)) as narrow:
-        wide.settle({"wide": lease.Want(4, four)})
-        narrow.settle({"narrow": lease.Want(1, four)})
+    ours = waiting_line.acquire(leases.Desk(tmp_path), leases.Want(1, ("g1",)), print, lambda: None)
+    desk = leases.Desk(tmp_path, foreign)
+    with (
+        waiting_line.Line(desk) as wide,
+        waiting_line.Line(leases.Desk(tmp_path, foreign)) as narrow,
+    ):
+        wide.settle({"wide": leases.Want(4, four)})
+        narrow.settle({"narrow": leases.Want(1, four)})
         assert not wide.grant() and not narrow.grant()  # it may be gone in a moment
         assert narrow.pause() == 0.1 and len(looks) == 2
         time.sleep(0.1)
@@ -350,13 +357,13 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
 def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path) -> None:
     """g0 has just been left by one of ours, whose memory shows still: it is kept for the wide."""
     seen = [{"g0": "gone (pid 7)"}, {}]
-    desk = lease.Desk(tmp_path, look(seen))
-    ours = lease.acquire(lease.Desk(tmp_path), lease.Want(1, ("g1",)), print, lambda: None)
+    desk = leases.Desk(tmp_path, look(seen))
+    ours = waiting_line.acquire(leases.Desk(tmp_path), leases.Want(1, ("g1",)), print, lambda: None)
     both = ("g0", "g1", "g2")
-    with lease.Line(desk) as line:
-        line.settle({"wide": lease.Want(3, both), "narrow": lease.Want(1, both)})
-        assert not line.grant() and line.pause() == lease.SECOND_LOOK and not line.reason()
-        time.sleep(lease.SECOND_LOOK)
+    with waiting_line.Line(desk) as line:
+        line.settle({"wide": leases.Want(3, both), "narrow": leases.Want(1, both)})
+        assert not line.grant() and line.pause() == leases.SECOND_LOOK and not line.reason()
+        time.sleep(leases.SECOND_LOOK)
         assert not line.grant()
         assert len(seen) == 1 and line.sightings == 0
         ours.release()
@@ -368,17 +375,17 @@ def test_who_waits_holds_nothing_whatever_its_pins_order(
     tmp_path: Path, pool: tuple[str, str]
 ) -> None:
     """A stranger may wait for the one while it has the other; ours never does."""
-    desk = lease.Desk(tmp_path, lambda: {"g3": "train.py (pid 7)"})
-    with lease.Line(desk) as line:
-        line.settle({"pinned": lease.Want(2, pool)})
+    desk = leases.Desk(tmp_path, lambda: {"g3": "train.py (pid 7)"})
+    with waiting_line.Line(desk) as line:
+        line.settle({"pinned": leases.Want(2, pool)})
         for _ in range(3):
             assert not line.grant()
             assert not desk.holders(pool)
     (tmp_path / "strangers").unlink()
     rogue = os.open(tmp_path / "g3", os.O_RDWR | os.O_CREAT)  # by flock alone, with no mutex
     fcntl.flock(rogue, fcntl.LOCK_EX)
-    with lease.Line(lease.Desk(tmp_path)) as line:
-        line.settle({"pinned": lease.Want(2, pool)})
+    with waiting_line.Line(leases.Desk(tmp_path)) as line:
+        line.settle({"pinned": leases.Want(2, pool)})
         assert not line.grant() and list(desk.holders(pool)) == ["g3"]
         os.close(rogue)
         assert line.grant()["pinned"].devices == pool
@@ -396,8 +403,8 @@ def test_one_directory_for_all_ways_in(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], where: str
 ) -> None:
     (tmp_path / "tmp").mkdir()
-    monkeypatch.setattr(lease, "TMP", tmp_path / "tmp")
-    path = lease.directory({k: v.format(tmp_path) for k, v in given.items()})
+    monkeypatch.setattr(leases, "TMP", tmp_path / "tmp")
+    path = leases.directory({k: v.format(tmp_path) for k, v in given.items()})
     assert path.parent == tmp_path / where.format(tmp_path, os.getuid())
     assert path.stat().st_mode & 0o777 == 0o700
 
@@ -406,7 +413,7 @@ def test_one_directory_for_all_ways_in(
 def test_a_directory_that_others_could_write_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
-    monkeypatch.setattr(lease, "TMP", tmp_path)
+    monkeypatch.setattr(leases, "TMP", tmp_path)
     path = tmp_path / f"benchy-{os.getuid()}"
     if kind == "a link":
         (tmp_path / "elsewhere").mkdir(mode=0o700)
@@ -417,20 +424,20 @@ def test_a_directory_that_others_could_write_to_is_refused(
         path.mkdir()
         path.chmod(0o777)
     with pytest.raises(Failure, match="no directory of this user alone"):
-        lease.directory({})
+        leases.directory({})
 
 
 def test_a_cleaner_of_tmp_leaves_leases_alone(tmp_path: Path) -> None:
     """systemd-tmpfiles skips what has the sticky bit, as the XDG specification has it."""
-    desk = lease.Desk(tmp_path)
-    held = lease.acquire(desk, lease.Want(1, ("g0",)), print, lambda: None)
+    desk = leases.Desk(tmp_path)
+    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), print, lambda: None)
     assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX
     held.release()
 
 
 def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
-    desk = lease.Desk(tmp_path)
-    held = lease.acquire(desk, lease.Want(1, ("g0",)), print, lambda: None)
+    desk = leases.Desk(tmp_path)
+    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), print, lambda: None)
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
                              close_fds=False)  # fmt: skip
     held.release()

@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 from test_result import made
 
-from benchy import likeness, marks, page, report, samples, schema, status
-from benchy import result as document
-from benchy.entries import Entry
-from benchy.leaderboard import DOUBTED, Board, Settings, board
-from benchy.result import Checks, Metric, Result, Score
+from benchy.cli import report as report_command
+from benchy.config import schema
+from benchy.evaluation import marks
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Checks, Metric, Result, Score
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import comparability, exports, index_page, samples
+from benchy.reporting.leaderboard import DOUBTED, Board, Settings, board
+from benchy.run import status
 
 EMPTY = "6 of 6 answers empty"
 TRUNCATED = "12 of 20 prompts truncated"
@@ -114,13 +118,13 @@ def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
     assert odd.marks == [full] and odd.brief == [EMPTY] and odd.value.startswith("0.0000")
     assert odd.said == f"acc 0.0000 ± 0.0100 ({full})"
     found = made_board(odd, weights={"smoke": 1})
-    assert f"({full})" in report.table([odd])
-    rows = json.loads(report.as_json(found))
+    assert f"({full})" in report_command.table([odd])
+    rows = json.loads(exports.as_json(found))
     assert [r["marks"] for r in rows if r["model"] == "odd"] == [full, DOUBTED]
-    assert [r["marks"] for r in csv.DictReader(io.StringIO(report.as_csv(found)))].count(full) == 1
-    (line,) = [line for line in report.as_markdown(found).splitlines() if "| odd |" in line]
+    assert [r["marks"] for r in csv.DictReader(io.StringIO(exports.as_csv(found)))].count(full) == 1
+    (line,) = [line for line in exports.as_markdown(found).splitlines() if "| odd |" in line]
     assert f"| 0.0000 ± 0.0100 ({DOUBTED}) |" in line and f"0.0000 ± 0.0100 acc ({EMPTY})" in line
-    html = page.index(found, "now")
+    html = index_page.index(found, "now")
     assert html.count(f'<span class="mark">{EMPTY}</span>') == 1
     assert html.count(f'<span class="mark">{DOUBTED}</span>') == 1
 
@@ -131,7 +135,7 @@ def test_a_marked_number_is_not_the_best_and_marks_the_mean() -> None:
         (made_board(odd), "l"),
         (made_board(entry(numbered("m", value=0.9))), "m"),
     ):
-        html = page.index(found, "now")
+        html = index_page.index(found, "now")
         best = [row for row in html.split("<tr data-kind")[1:] if 'class="n best"' in row]
         assert [re.findall(r'"compare (\w+)"', row) for row in best] == [[winner]]
     means = {row.model: row.means[0] for row in made_board(odd, weights={"smoke": 1}).rows}
@@ -148,15 +152,15 @@ def test_a_metric_that_the_result_lacks_is_no_score(
     assert (odd.score, odd.value, odd.metric) == (None, "-", "f1")
     assert odd.marks == [words] and odd.brief == ["no f1"] and odd.said == words
     found = made_board(odd, weights={"smoke": 1})
-    (line,) = [line for line in report.table([odd]).splitlines() if line.startswith("odd")]
+    (line,) = [line for line in report_command.table([odd]).splitlines() if line.startswith("odd")]
     assert re.search(rf"smoke +f1 +- +results/odd/smoke/results.json \({re.escape(words)}\)", line)
-    (row,) = [r for r in json.loads(report.as_json(found)) if r["model"] == "odd"]
+    (row,) = [r for r in json.loads(exports.as_json(found)) if r["model"] == "odd"]
     assert (row["metric"], row["value"], row["marks"]) == ("f1", None, words)
-    (row,) = [r for r in csv.DictReader(io.StringIO(report.as_csv(found))) if r["model"] == "odd"]
+    (row,) = [r for r in csv.DictReader(io.StringIO(exports.as_csv(found))) if r["model"] == "odd"]
     assert row["value"] == ""
-    assert "| - | - (no f1) |" in report.as_markdown(found)
+    assert "| - | - (no f1) |" in exports.as_markdown(found)
     assert found.columns[0].metric == "acc"
-    html = page.index(found, "now")
+    html = index_page.index(found, "now")
     (cell,) = re.findall(r'<td class="n"[^>]*><a href="odd/[^"]*">.*?</td>', html)
     assert "data-v" not in cell and ">no f1<" in cell and "0.9" not in html
     assert status.scored(odd) == "no f1"
@@ -167,7 +171,7 @@ def test_a_column_of_which_no_result_has_the_metric() -> None:
     found = made_board(odd, weights={"smoke": 1}, others="f1")
     assert (found.columns[0].metric, found.columns[0].factor) == ("f1", None)
     assert [row.means for row in found.rows] == [[None]] * 3
-    assert page.index(found, "now").count(">no f1<") == 3
+    assert index_page.index(found, "now").count(">no f1<") == 3
 
 
 def partial(model: str, *having: str) -> Entry:
@@ -201,9 +205,9 @@ def test_what_is_said_of_the_whole_column_is_no_mark_of_a_cell() -> None:
     assert {row.model: m.marks for row in found.rows if (m := row.means[0])} == {
         "k": [], "l": [], "odd": [DOUBTED],
     }  # fmt: skip
-    head = report.as_markdown(found).splitlines()[0]
+    head = exports.as_markdown(found).splitlines()[0]
     assert head == "| model | engine | g | smoke (mean of 2 of 3 tasks) |"
-    assert page.index(found, "now").count('class="mark">mean of 1 of 3 tasks<') == 1
+    assert index_page.index(found, "now").count('class="mark">mean of 1 of 3 tasks<') == 1
 
 
 def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -245,7 +249,7 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
         path.parent.mkdir(parents=True)
         document.write(result, path)
     lacking = entry(numbered("none"), "f1")
-    report.write(
+    exports.write(
         made_written(
             entry(numbered("odd", checks=checks)), entry(numbered("old", checks={})), lacking
         )
@@ -301,10 +305,10 @@ def test_other_shots_are_another_measurement() -> None:
         return replace(result, task=replace(result.task, shots=found))
 
     old, three, five = made("old"), shots("a", t=0, u=3), shots("b", t=0, u=5)
-    kinds, _ = likeness.kinds([three, old, five, shots("c", t=0, u=3)])
+    kinds, _ = comparability.kinds([three, old, five, shots("c", t=0, u=3)])
     assert kinds == [0, 0, 1, 0]
-    ((what, *two),) = likeness.differences(three, five)
-    assert what == likeness.SHOTS and two == ["u 3", "u 5"]
-    assert likeness.differences(old, five) == []
+    ((what, *two),) = comparability.differences(three, five)
+    assert what == comparability.SHOTS and two == ["u 3", "u 5"]
+    assert comparability.differences(old, five) == []
     asked = replace(five, task=replace(five.task, num_fewshot=5))
-    assert [what for what, _, _ in likeness.differences(three, asked)] == ["num_fewshot"]
+    assert [what for what, _, _ in comparability.differences(three, asked)] == ["num_fewshot"]

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 from test_config import MODEL, lay
 
-from benchy import config, matrix, names
-from benchy.errors import ConfigError
+from benchy.config import loader, matrix
+from benchy.core import names
+from benchy.core.errors import ConfigError
 
 LIST = 'matrix:\n  vllm_version: ["0.10.2", "0.11.2"]\n  enforce_eager: [true, false]\n'
 
@@ -25,7 +26,7 @@ def write(root: Path, text: str) -> None:
 
 def test_every_combination_is_a_model(root: Path) -> None:
     write(root, LIST)
-    models = config.load(root).models
+    models = loader.load(root).models
     assert [m.name for m in models] == [
         "m@0.10.2+true", "m@0.10.2+false", "m@0.11.2+true", "m@0.11.2+false",
     ]  # fmt: skip
@@ -37,7 +38,7 @@ def test_every_combination_is_a_model(root: Path) -> None:
 def test_a_cell_wins_over_the_overrides(root: Path) -> None:
     text = MODEL.replace("overrides: {}", "overrides: {dtype: float32}")
     (root / "configs/single_card/m.yaml").write_text(text + "matrix: {dtype: [float16]}\n")
-    (model,) = config.load(root).models
+    (model,) = loader.load(root).models
     assert (model.name, model.options["dtype"]) == ("m@float16", "float16")
 
 
@@ -59,7 +60,7 @@ def test_mistakes_are_told_where_they_stand(
 ) -> None:
     write(root, text)
     with pytest.raises(ConfigError) as told:
-        config.load(root)
+        loader.load(root)
     for part in said:
         assert part in str(told.value)
 
@@ -67,7 +68,7 @@ def test_mistakes_are_told_where_they_stand(
 def test_set_cannot_make_the_cells_lie(root: Path) -> None:
     write(root, LIST)
     with pytest.raises(ConfigError, match="varied by the matrix"):
-        config.load(root, knobs={"SET": "vllm_version=0.9.0"})
+        loader.load(root, knobs={"SET": "vllm_version=0.9.0"})
 
 
 def test_labels_are_names() -> None:

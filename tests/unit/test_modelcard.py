@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchy import modelcard
-from benchy.modelcard import ModelCard
+from benchy.hub import model_card
+from benchy.hub.model_card import ModelCard
 
 
 def weights(path: Path, **tensors: tuple[str, list[Any]]) -> None:
@@ -34,19 +34,19 @@ def test_a_whole_model(tmp_path: Path) -> None:
     weights(tmp_path / "model.safetensors", a=("BF16", [10, 100]), b=("BF16", [24]), n=("F32", [2]))
     config(tmp_path, torch_dtype="float32")
     card(tmp_path, "language:\n- es\nlicense: apache-2.0\ntags: [a]")
-    assert modelcard.of(tmp_path) == ModelCard(1026, "bfloat16", "apache-2.0")
+    assert model_card.of(tmp_path) == ModelCard(1026, "bfloat16", "apache-2.0")
 
 
 def test_shards_by_their_index_and_no_copies(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors", "consolidated.safetensors"):
         weights(tmp_path / name, w=("F16", [7]))
     index = tmp_path / "model.safetensors.index.json"
-    assert modelcard.of(tmp_path).parameters == 14
+    assert model_card.of(tmp_path).parameters == 14
     index.write_text(json.dumps({"weight_map": {"w": "a.safetensors"}}))
-    assert modelcard.of(tmp_path) == ModelCard(7, "float16", None)
+    assert model_card.of(tmp_path) == ModelCard(7, "float16", None)
     for bad in ("gone.safetensors", "../a.safetensors", str(tmp_path / "a.safetensors")):
         index.write_text(json.dumps({"weight_map": {"w": "a.safetensors", "x": bad}}))
-        assert modelcard.of(tmp_path).parameters is None  # never a part of them
+        assert model_card.of(tmp_path).parameters is None  # never a part of them
 
 
 QUANTIZED = [
@@ -71,7 +71,7 @@ def test_quantized(
 ) -> None:
     weights(tmp_path / "model.safetensors", **tensors)
     config(tmp_path, quantization_config=how, torch_dtype="float16")
-    assert modelcard.of(tmp_path) == ModelCard(parameters, dtype, None)
+    assert model_card.of(tmp_path) == ModelCard(parameters, dtype, None)
 
 
 LICENSES = [
@@ -92,29 +92,32 @@ LICENSES = [
 @pytest.mark.parametrize(("name", "front", "found"), LICENSES)
 def test_the_license_of_the_card(name: str, front: str, found: str | None, tmp_path: Path) -> None:
     card(tmp_path, front)
-    assert modelcard.of(tmp_path).license == found
+    assert model_card.of(tmp_path).license == found
 
 
 def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
     nothing = ModelCard()
     assert (
-        modelcard.of(None) == modelcard.of(tmp_path / "gone") == modelcard.of(tmp_path) == nothing
+        model_card.of(None)
+        == model_card.of(tmp_path / "gone")
+        == model_card.of(tmp_path)
+        == nothing
     )
     for junk in (b"", b"\xff" * 8, struct.pack("<Q", 9) + b"[1, 2, 3]", struct.pack("<Q", 1 << 40)):
         (tmp_path / "model.safetensors").write_bytes(junk)
         (tmp_path / "config.json").write_bytes(junk)
         (tmp_path / "README.md").write_bytes(junk)
-        assert modelcard.of(tmp_path) == nothing
+        assert model_card.of(tmp_path) == nothing
     for shape in ([-1], ["1"], [1 << 60], None):
         weights(tmp_path / "model.safetensors", w=("F32", shape))  # type: ignore[arg-type]
-        assert modelcard.of(tmp_path).parameters is None
+        assert model_card.of(tmp_path).parameters is None
 
 
 def test_a_snapshot_of_the_cache() -> None:
     hub = Path("/hub")
     commit = "a" * 40
     assert (
-        modelcard.snapshot(hub, "models--o--n", commit) == hub / "models--o--n/snapshots" / commit
+        model_card.snapshot(hub, "models--o--n", commit) == hub / "models--o--n/snapshots" / commit
     )
-    assert modelcard.snapshot(hub, "models--o--n", "../..") is None
-    assert modelcard.snapshot(hub, "models--o--n", None) is None
+    assert model_card.snapshot(hub, "models--o--n", "../..") is None
+    assert model_card.snapshot(hub, "models--o--n", None) is None

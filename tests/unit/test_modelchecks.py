@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchy import modelchecks, preflight, template_facts
+from benchy.evaluation import environment_questions, model_checks
+from benchy.scripts import template_facts
 
 ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
 
@@ -43,7 +44,7 @@ def server(folder: Path, **more: Any) -> dict[str, Any]:
 def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], told: str) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
-    found = modelchecks.mistakes(server(tmp_path, **more), {})
+    found = model_checks.mistakes(server(tmp_path, **more), {})
     assert len(found) == bool(told)
     for mistake in found:
         text = f"{mistake.what} | {mistake.mend},"
@@ -52,10 +53,10 @@ def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], t
 
 
 def test_what_is_not_there(tmp_path: Path) -> None:
-    assert modelchecks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan has told
-    assert modelchecks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
+    assert model_checks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan has told
+    assert model_checks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
     hub = server(tmp_path) | {"path": None, "name": "acme/one"}
-    assert modelchecks.mistakes(hub, {}) == []
+    assert model_checks.mistakes(hub, {}) == []
 
 
 @pytest.mark.parametrize(
@@ -83,27 +84,27 @@ def test_a_chat_template(
     for name in ("config.json", "tokenizer.json", *more):
         (tmp_path / name).write_text("{}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(modelchecks.health, "well", lambda env: True)
+    monkeypatch.setattr(model_checks.health, "well", lambda env: True)
     asked = server(tmp_path, chat=True, options=options)
-    monkeypatch.setattr(modelchecks, "SCRIPT", tmp_path / "facts.py")
-    modelchecks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
+    monkeypatch.setattr(model_checks, "SCRIPT", tmp_path / "facts.py")
+    model_checks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
     python = type("Place", (), {"python": sys.executable})
-    monkeypatch.setattr(modelchecks.prepare, "Place", lambda *_: python)
+    monkeypatch.setattr(model_checks.preparation, "Place", lambda *_: python)
     needed = "tekken.json" not in more
-    assert modelchecks.passed(asked) is not needed
-    found = modelchecks.mistakes(asked, {})
+    assert model_checks.passed(asked) is not needed
+    found = model_checks.mistakes(asked, {})
     assert [(each.key, told in each.what) for each in found] == ([(key, True)] if key else [])
-    assert modelchecks.passed(asked) is not bool(key)
+    assert model_checks.passed(asked) is not bool(key)
     if needed:
         (tmp_path / "tokenizer.json").write_text("{ }")  # another tokenizer is asked about anew
-        assert modelchecks.mistakes(asked, None) == []
+        assert model_checks.mistakes(asked, None) == []
 
 
 def test_an_engine_that_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     asked = {"tokenizer": "x", "name": "x", "revision": None, "trust_remote_code": False}
     assert template_facts.template({**asked, "text": None}) == {}
-    assert preflight.has_tokenizer(Path("acme/on-the-hub"))
+    assert environment_questions.has_tokenizer(Path("acme/on-the-hub"))
 
 
 def with_options(**options: Any) -> dict[str, Any]:
@@ -111,8 +112,8 @@ def with_options(**options: Any) -> dict[str, Any]:
 
 
 def test_the_template_of_the_server(tmp_path: Path) -> None:
-    assert modelchecks.template(with_options()) == (None, "the model's")
+    assert model_checks.template(with_options()) == (None, "the model's")
     file = tmp_path / "a.jinja"
     file.write_text("{{ x }}\n")
-    assert modelchecks.template(with_options(chat_template=str(file))) == ("{{ x }}\n", str(file))
-    assert modelchecks.template(with_options(chat_template=r"{{ x }}\n"))[0] == "{{ x }}\n"
+    assert model_checks.template(with_options(chat_template=str(file))) == ("{{ x }}\n", str(file))
+    assert model_checks.template(with_options(chat_template=r"{{ x }}\n"))[0] == "{{ x }}\n"

@@ -14,9 +14,14 @@ from typing import Any
 import pytest
 from hubstandin import COMMIT, Hub
 
-from benchy import config, gpu, modelfacts, new, paths
-from benchy.errors import Failure, UsageError
-from benchy.modelfacts import Facts
+from benchy.cli import new as new_command
+from benchy.config import loader
+from benchy.core import paths
+from benchy.core.errors import Failure, UsageError
+from benchy.devices import gpu
+from benchy.hub import model_info
+from benchy.hub.model_info import Facts
+from benchy.maintenance import scaffold
 
 ROOT = Path(__file__).parents[2]
 LLAMA = {
@@ -72,12 +77,12 @@ SPLITS = [(10, 12, 2, 1), (30, 12, 2, 2), (30, 7, 2, 1), (90, 12, 8, 8), (999, 1
 def test_over_how_many_gpus(gigabytes: int, heads: int, most: int, expected: int) -> None:
     heads = heads * 8 if most == 8 else heads
     facts = Facts({"num_attention_heads": heads}, weights=gigabytes * 10**9)
-    assert new.split(facts, 24 * 10**9, most) == expected
+    assert scaffold.split(facts, 24 * 10**9, most) == expected
 
 
 def test_a_directory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = model(here / "Some Model", LLAMA, {"chat_template": "{{ x }}"})
-    assert new.main([str(folder), "--name", "mine"]) == 0
+    assert new_command.main([str(folder), "--name", "mine"]) == 0
     text = Path("configs/single_card/mine.yaml").read_text()
     assert capsys.readouterr().out == text
     assert f'name: "{folder}"' in text
@@ -85,7 +90,7 @@ def test_a_directory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert "tensor_parallel_size: 2" in text and "its weights: 30.0 GB, over GPUs of 24 GiB" in text
     assert "its weights are bfloat16" in text and "it has a chat template" in text
     assert "architecture: LlamaForCausalLM" in text
-    (made,) = config.load(here, Path("configs/single_card/mine.yaml")).models
+    (made,) = loader.load(here, Path("configs/single_card/mine.yaml")).models
     assert made.serving.tensor_parallel_size == 2 and made.gpus == 2
 
 
@@ -105,14 +110,14 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
 
 
 def test_a_model_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert new.main(["org/Open-1B"]) == 0
+    assert new_command.main(["org/Open-1B"]) == 0
     text = Path("configs/single_card/Open-1B.yaml").read_text()
     assert f'# revision: "{COMMIT}"' in text and "Gated" not in text
     assert "its weights: 0.0 GB, for a GPU of 24 GiB" in text
     assert "write trust_remote_code: true" in text and "it has no chat template" in text
-    assert modelfacts.of("org/Open-1B").weights == 1000
+    assert model_info.of("org/Open-1B").weights == 1000
     monkeypatch.setenv("HF_TOKEN", "hf_good")
-    assert new.main(["org/gated"]) == 0
+    assert new_command.main(["org/gated"]) == 0
     text = Path("configs/single_card/gated.yaml").read_text()
     assert "# Gated: accept" in text and "hf_good" not in text
 
@@ -122,11 +127,11 @@ def test_without_a_hub_what_is_known_is_written(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(gpu, "gpus", list)
-    assert new.main(["org/x"]) == 0
+    assert new_command.main(["org/x"]) == 0
     text = Path("configs/single_card/x.yaml").read_text()
     assert "# Written without a look at its files: the hub can't be reached" in text
     assert 'provider_config: "vllm_cpu"' in text and "overrides: {}" in text
-    assert config.load(here, Path("configs/single_card/x.yaml"))
+    assert loader.load(here, Path("configs/single_card/x.yaml"))
 
 
 MISTAKES = [
@@ -148,40 +153,40 @@ MISTAKES = [
 def test_mistakes(argv: list[str], words: str) -> None:
     before = sorted(Path("configs/single_card").iterdir())
     with pytest.raises(UsageError) as refused:
-        new.main(argv)
+        new_command.main(argv)
     assert words in str(refused.value)
     assert sorted(Path("configs/single_card").iterdir()) == before
 
 
 def test_a_file_is_never_written_over(here: Path) -> None:
     folder = model(here / "m", LLAMA)
-    assert new.main([str(folder)]) == 0
+    assert new_command.main([str(folder)]) == 0
     with pytest.raises(UsageError, match="there is a model m already"):
-        new.main([str(folder)])
+        new_command.main([str(folder)])
 
 
 def test_a_directory_that_is_no_model(here: Path) -> None:
     (here / "empty").mkdir()
     with pytest.raises(Failure, match="is no model"):
-        new.main([str(here / "empty")])
+        new_command.main([str(here / "empty")])
 
 
 def test_nobody_is_asked_without_a_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = model(here / "m", LLAMA)
-    assert new.main([str(folder)]) == 0
-    (made,) = config.load(here, Path("configs/single_card/m.yaml")).models
+    assert new_command.main([str(folder)]) == 0
+    (made,) = loader.load(here, Path("configs/single_card/m.yaml")).models
     assert made.tasks == ("smoke",)
     told = capsys.readouterr().err
     assert "smoke; there are also:" in told and "make tasks lists" in told
     for other in ("portuguese", "spanish", "translation"):
-        description = config.load(here).tasks[other].description
+        description = loader.load(here).tasks[other].description
         assert f"  {other}" in told and description in told
 
 
 def test_the_tasks_that_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TASKS", "translation smoke translation")
-    assert new.main([str(model(here / "m", LLAMA))]) == 0
-    (made,) = config.load(here, Path("configs/single_card/m.yaml")).models
+    assert new_command.main([str(model(here / "m", LLAMA))]) == 0
+    (made,) = loader.load(here, Path("configs/single_card/m.yaml")).models
     assert made.tasks == ("translation", "smoke")
 
 
@@ -201,8 +206,8 @@ def test_a_terminal_is_asked(
         monkeypatch.setattr("sys.stdin", reads)
         monkeypatch.setattr("sys.stderr", writes)
         os.write(terminal, typed.encode())
-        known = config.Base(here).known.tasks
-        assert new.tasks_of("", known) == expected
+        known = loader.Base(here).known.tasks
+        assert scaffold.tasks_of("", known) == expected
     said = ""
     with contextlib.suppress(OSError):  # Linux's end of a terminal
         while data := os.read(terminal, 100_000):

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from benchy import nodes
-from benchy.errors import ConfigError, Failure
-from benchy.nodes import Node
+from benchy.cluster import multi_node
+from benchy.cluster.multi_node import Node
+from benchy.core.errors import ConfigError, Failure
 
 WORDS = ["--nnodes={{ nodes }}", "--node-rank={{ rank }}"]
 
@@ -36,19 +36,19 @@ def test_no_first_node(tmp_path: Path) -> None:
 
 
 def test_which_node_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(nodes.MEETING, raising=False)
-    assert nodes.here() is None
-    monkeypatch.setenv(nodes.MEETING, "run/nodes/m.json")
-    monkeypatch.setenv(nodes.RANK, "SITE_RANK")
+    monkeypatch.delenv(multi_node.MEETING, raising=False)
+    assert multi_node.here() is None
+    monkeypatch.setenv(multi_node.MEETING, "run/nodes/m.json")
+    monkeypatch.setenv(multi_node.RANK, "SITE_RANK")
     monkeypatch.delenv("SITE_RANK", raising=False)
     with pytest.raises(Failure, match="SITE_RANK does not say which node"):
-        nodes.here()
+        multi_node.here()
     monkeypatch.setenv("SITE_RANK", "3")
-    assert nodes.here() == Node(3, Path("run/nodes/m.json"))
+    assert multi_node.here() == Node(3, Path("run/nodes/m.json"))
 
 
 def test_words() -> None:
-    assert nodes.words(WORDS, {"nodes": 2, "rank": 1}) == ["--nnodes=2", "--node-rank=1"]
+    assert multi_node.words(WORDS, {"nodes": 2, "rank": 1}) == ["--nnodes=2", "--node-rank=1"]
 
 
 def test_an_address_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,9 +57,9 @@ def test_an_address_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: rows)
 
     named("127.0.1.1", "10.1.2.3")
-    assert nodes.own_address() == "10.1.2.3"
+    assert multi_node.own_address() == "10.1.2.3"
     named("127.0.1.1")  # the default route's, or none
-    assert nodes.own_address() != "127.0.1.1"
+    assert multi_node.own_address() != "127.0.1.1"
 
 
 def spec(**more: Any) -> dict[str, Any]:
@@ -86,10 +86,10 @@ REFUSED = [
 @pytest.mark.parametrize(("more", "counts", "words"), REFUSED)
 def test_what_can_not_run_over_nodes(more: dict[str, Any], counts: bool, words: str) -> None:
     with pytest.raises(ConfigError) as caught:
-        nodes.refuse([spec(**more)], "site", counts)
+        multi_node.refuse([spec(**more)], "site", counts)
     assert words in str(caught.value)
 
 
 def test_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
-    nodes.refuse([spec(), spec(nodes=None, gpus=3)], "site", True)
-    nodes.refuse([spec(release="0.11.2", environment="vllm_0_11_2")], "site", True)
+    multi_node.refuse([spec(), spec(nodes=None, gpus=3)], "site", True)
+    multi_node.refuse([spec(release="0.11.2", environment="vllm_0_11_2")], "site", True)

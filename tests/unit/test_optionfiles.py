@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchy import optionfiles, paths, why
-from benchy.errors import Failure
+from benchy.config import option_files
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.plan import staleness
 
 
 @pytest.fixture(name="root")
@@ -74,22 +76,22 @@ def test_what_is_named(
     root: Path, options: dict[str, Any], variables: dict[str, str], there: dict[str, str]
 ) -> None:
     variables = {k: v.replace("{tmp}", str(root.parent)) for k, v in variables.items()}
-    found = optionfiles.named(options, variables, ["pooler"], root)
+    found = option_files.named(options, variables, ["pooler"], root)
     told = {f"{each.kind}.{each.key}": each.path for each in found}
     assert told == {key: (root / path).resolve() for key, path in there.items()}
     spec = {"options": options, "variables": variables}
     for each in found:
         kind = {"options": "option_files", "variables": "variable_files"}[each.kind]
-        assert optionfiles.text_of(spec, kind, each.key) == each.text
+        assert option_files.text_of(spec, kind, each.key) == each.text
     if found:
-        assert optionfiles.paths_in(options, variables)
+        assert option_files.paths_in(options, variables)
 
 
 def test_what_they_hold_is_what_counts(root: Path) -> None:
     options = {"chat_template": "pirate.jinja", "speculative_config": {"model": "./draft"}}
 
     def meant() -> dict[str, dict[str, str]]:
-        return optionfiles.meaning(optionfiles.named(options, {}, (), root))
+        return option_files.meaning(option_files.named(options, {}, (), root))
 
     before = meant()
     assert before.keys() == {"option_files"}
@@ -99,18 +101,18 @@ def test_what_they_hold_is_what_counts(root: Path) -> None:
     (root / "pirate.jinja").write_text("arr, matey")
     after = meant()
     assert after["option_files"]["chat_template"] != before["option_files"]["chat_template"]
-    assert optionfiles.meaning(optionfiles.named({"dtype": "auto"}, {}, (), root)) == {}
+    assert option_files.meaning(option_files.named({"dtype": "auto"}, {}, (), root)) == {}
 
 
 def test_a_plan_looks_at_every_file(root: Path) -> None:
-    found = optionfiles.named({"a": "pirate.jinja", "b": "./draft"}, {}, (), root)
-    inputs = [str(path.relative_to(root)) for path in optionfiles.inputs(found)]
+    found = option_files.named({"a": "pirate.jinja", "b": "./draft"}, {}, (), root)
+    inputs = [str(path.relative_to(root)) for path in option_files.inputs(found)]
     assert inputs == ["pirate.jinja", "draft", "draft/config.json", "draft/model.safetensors"]
 
 
 def test_a_large_file_is_not_read_whole(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(optionfiles, "_WHOLE", 10)
-    monkeypatch.setattr(optionfiles, "_END", 4)
+    monkeypatch.setattr(option_files, "_WHOLE", 10)
+    monkeypatch.setattr(option_files, "_END", 4)
     file = root / "weights.gguf"
     digests = set()
     for text in (
@@ -119,7 +121,7 @@ def test_a_large_file_is_not_read_whole(root: Path, monkeypatch: pytest.MonkeyPa
         "head" + "0" * 21 + "tail",
     ):
         file.write_text(text)
-        digests.add(optionfiles.digest(file))
+        digests.add(option_files.digest(file))
     assert len(digests) == 3
 
 
@@ -127,29 +129,29 @@ def test_a_file_that_changed_since_the_plan_stops_the_server(
     root: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     options = {"chat_template": "pirate.jinja", "download_dir": "./draft"}
-    found = optionfiles.named(options, {}, ["download_dir"], root)
-    planned = {"options": {"chat_template": "pirate.jinja"}, **optionfiles.meaning(found)}
+    found = option_files.named(options, {}, ["download_dir"], root)
+    planned = {"options": {"chat_template": "pirate.jinja"}, **option_files.meaning(found)}
     spec = {"model": "one", "options": options, "variables": {}, "meaning": planned}
-    named = optionfiles.named
-    monkeypatch.setattr(optionfiles, "named", lambda o, v: named(o, v, (), root))
-    optionfiles.refuse_changed(spec)
-    optionfiles.refuse_changed({"model": "one", "options": {}, "variables": {}})
+    named = option_files.named
+    monkeypatch.setattr(option_files, "named", lambda o, v: named(o, v, (), root))
+    option_files.refuse_changed(spec)
+    option_files.refuse_changed({"model": "one", "options": {}, "variables": {}})
     (root / "pirate.jinja").write_text("arr")
     with pytest.raises(Failure, match=r"one: pirate\.jinja has changed since the plan was made"):
-        optionfiles.refuse_changed(spec)
+        option_files.refuse_changed(spec)
     (root / "pirate.jinja").unlink()
     with pytest.raises(Failure, match="one: chat_template has changed"):
-        optionfiles.refuse_changed(spec)
+        option_files.refuse_changed(spec)
 
 
 def test_why_names_the_file(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(why, "written", lambda *_: "  (m.yaml:5)")
+    monkeypatch.setattr(staleness, "written", lambda *_: "  (m.yaml:5)")
     now = {"options": {"chat_template": "t.jinja"}, "option_files": {"chat_template": "2"}}
     made: dict[str, Any] = json.loads(json.dumps(now))
     made["option_files"]["chat_template"] = "1"
 
     def told() -> list[str]:
-        return [why.change("m", now, *each) for each in why.differences(made, now)]
+        return [staleness.change("m", now, *each) for each in staleness.differences(made, now)]
 
     assert told() == ["options.chat_template: t.jinja changed  (m.yaml:5)"]
     del made["option_files"]

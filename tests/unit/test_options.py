@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchy import content, flags, options, optiontable, schema
-from benchy.errors import ConfigError, UsageError
+from benchy.config import schema
+from benchy.core import hashing
+from benchy.core.errors import ConfigError, UsageError
+from benchy.engines import option_check, option_diff, option_table
 
 INT = {"type": "int", "action": "_StoreAction", "nargs": None, "default": None, "choices": None}
 TASK = {"option": "task", "since": "2.0.0", "use": ["runner"], "why": ""}
@@ -36,7 +38,7 @@ def build(root: Path, env: str, version: str, *names: str) -> None:
 
 
 def told(root: Path, *specs: dict[str, Any]) -> list[str]:
-    return [str(mistake) for mistake in options.mistakes(specs, options.Known(root))]
+    return [str(mistake) for mistake in option_check.mistakes(specs, option_check.Known(root))]
 
 
 def test_a_built_environment_is_asked(tmp_path: Path) -> None:
@@ -72,8 +74,8 @@ def test_what_went_before_is_known_before_the_environment_is_there(tmp_path: Pat
 
 
 def test_the_table_is_asked_about_the_very_release(tmp_path: Path) -> None:
-    table = optiontable.with_seen({}, "e", {"1.0.0": {"--task": INT}})
-    optiontable.write(tmp_path / optiontable.FILE, table)
+    table = option_table.with_seen({}, "e", {"1.0.0": {"--task": INT}})
+    option_table.write(tmp_path / option_table.FILE, table)
     assert len(told(tmp_path, spec("m", {"runner": 1}))) == 1
     assert told(tmp_path, spec("m", {"runner": 1}, release="1.0.1", environment="e_1_0_1")) == []
     # Packages besides may bring choices that the release alone does not have.
@@ -106,9 +108,9 @@ def test_a_mistake_that_many_share_is_told_once(tmp_path: Path) -> None:
 
 def test_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    options.refuse([spec("m", {"task": 1})])
+    option_check.refuse([spec("m", {"task": 1})])
     with pytest.raises(ConfigError) as caught:
-        options.refuse([spec(name, {"task": 1}, release="2.0.0") for name in "ab"])
+        option_check.refuse([spec(name, {"task": 1}, release="2.0.0") for name in "ab"])
     assert len(caught.value.mistakes) == 2
 
 
@@ -123,23 +125,23 @@ SEEN = {
 
 
 def test_a_table_gives_back_what_was_seen(tmp_path: Path) -> None:
-    tables = optiontable.with_seen({}, "e", SEEN)
-    assert optiontable.releases(tables, "e") == ["0.9.0", "0.10.0", "0.10.1", "0.11.0"]
+    tables = option_table.with_seen({}, "e", SEEN)
+    assert option_table.releases(tables, "e") == ["0.9.0", "0.10.0", "0.10.1", "0.11.0"]
     for release, seen in SEEN.items():
         plain = {
-            flag: {fact: about.get(fact) for fact in optiontable.FACTS}
+            flag: {fact: about.get(fact) for fact in option_table.FACTS}
             for flag, about in seen.items()
         }
-        assert optiontable.flags(tables, "e", release) == plain
-    assert optiontable.flags(tables, "e", "0.10.2") == {}
+        assert option_table.flags(tables, "e", release) == plain
+    assert option_table.flags(tables, "e", "0.10.2") == {}
     # The order in which releases are seen changes nothing, nor does seeing one again.
-    one_by_one: optiontable.Tables = {}
+    one_by_one: option_table.Tables = {}
     for release in [*reversed(SEEN), "0.9.0"]:
-        one_by_one = optiontable.with_seen(one_by_one, "e", {release: SEEN[release]})
-    assert optiontable.text(one_by_one) == optiontable.text(tables)
+        one_by_one = option_table.with_seen(one_by_one, "e", {release: SEEN[release]})
+    assert option_table.text(one_by_one) == option_table.text(tables)
     file = tmp_path / "options.json"
-    assert optiontable.write(file, tables) and not optiontable.write(file, tables)
-    assert optiontable.read(file) == tables
+    assert option_table.write(file, tables) and not option_table.write(file, tables)
+    assert option_table.read(file) == tables
 
 
 def engine(**changes: Any) -> schema.Engine:
@@ -149,29 +151,29 @@ def engine(**changes: Any) -> schema.Engine:
 
 def test_a_difference_says_what_to_write_instead() -> None:
     gone = engine().gone_options()
-    found = flags.difference(SEEN["0.9.0"], SEEN["0.10.1"], gone)
+    found = option_diff.difference(SEEN["0.9.0"], SEEN["0.10.1"], gone)
     assert (list(found.added), list(found.removed)) == (["b"], ["task"])
     assert found.changed == {"a": {"default": (None, 5)}}
-    text = flags.told(found, SEEN["0.10.1"])
+    text = option_diff.told(found, SEEN["0.10.1"])
     assert "task  use b\n" in text.replace("    ", "  ") and "default null → 5" in text
-    same = flags.difference(SEEN["0.9.0"], SEEN["0.9.0"], gone)
-    assert flags.told(same, SEEN["0.9.0"]) == "the same options\n"
+    same = option_diff.difference(SEEN["0.9.0"], SEEN["0.9.0"], gone)
+    assert option_diff.told(same, SEEN["0.9.0"]) == "the same options\n"
 
 
 def test_what_the_engines_file_says_of_the_past_is_held_against_the_table() -> None:
-    table = optiontable.fold(SEEN)
-    assert flags.unsaid(table, engine()) == [
+    table = option_table.fold(SEEN)
+    assert option_diff.unsaid(table, engine()) == [
         "b is not named: the first release without it is 0.11.0"
     ]
     for since, words in (("0.9.0", "said to be gone since 0.9.0"), ("0.10.1", "gone in 0.10.0")):
         gone = [schema.Gone(options=["task", "b"], since=since)]
-        assert words in " ".join(flags.unsaid(table, engine(gone=gone)))
+        assert words in " ".join(option_diff.unsaid(table, engine(gone=gone)))
 
 
 def test_flags_of_an_unknown_release(tmp_path: Path) -> None:
     for version, words in (("1.2.3", "make venv VERSION=1.2.3 ENGINE=e"), ("x", "write e.g.")):
         with pytest.raises(UsageError) as caught:
-            flags.flags_of("e", engine(), version, options.Known(tmp_path))
+            option_diff.flags_of("e", engine(), version, option_check.Known(tmp_path))
         assert words in str(caught.value)
 
 
@@ -180,19 +182,23 @@ def test_flags_of_an_unknown_release(tmp_path: Path) -> None:
 
 def test_the_shipped_table_is_as_its_writer_writes_it() -> None:
     root = Path(__file__).resolve().parents[2]
-    tables = optiontable.read(root / optiontable.FILE)
-    assert optiontable.text(tables) == (root / optiontable.FILE).read_text()
-    assert content.canonical(optiontable.with_seen(tables, "vllm", {})) == content.canonical(tables)
+    tables = option_table.read(root / option_table.FILE)
+    assert option_table.text(tables) == (root / option_table.FILE).read_text()
+    assert hashing.canonical(option_table.with_seen(tables, "vllm", {})) == hashing.canonical(
+        tables
+    )
 
 
 def test_nothing_is_said_to_be_gone_that_a_release_still_has() -> None:
-    from benchy import config  # noqa: PLC0415
+    from benchy.config import loader  # noqa: PLC0415
 
     root = Path(__file__).resolve().parents[2]
-    engines = config.load_engines(root)
-    tables = optiontable.read(root / optiontable.FILE)
+    engines = loader.load_engines(root)
+    tables = option_table.read(root / option_table.FILE)
     wrong = [
-        line for line in flags.unsaid(tables["vllm"], engines["vllm"]) if "not named" not in line
+        line
+        for line in option_diff.unsaid(tables["vllm"], engines["vllm"])
+        if "not named" not in line
     ]
     assert [line for line in wrong if "before" not in line] == []
     assert engines["vllm_cpu"].gone == engines["vllm"].gone

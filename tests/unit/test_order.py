@@ -7,17 +7,17 @@ import random
 import statistics
 from pathlib import Path
 
-from benchy import order
-from benchy.order import Item
+from benchy.run import schedule
+from benchy.run.schedule import Item
 
 GPUS = tuple(f"gpu-{number}" for number in range(8))
 
 
 def test_longest_first_on_equal_devices() -> None:
     items = [Item(f"m{s}", s, 1, GPUS[:2]) for s in (1, 5, 2, 9, 3)]
-    assert order.best(items) == ["m9", "m5", "m3", "m2", "m1"]
-    assert order.lasts([items[3], items[1], items[4], items[2], items[0]]) == 10
-    assert order.lasts(items, at_once=1) == 20
+    assert schedule.best(items) == ["m9", "m5", "m3", "m2", "m1"]
+    assert schedule.lasts([items[3], items[1], items[4], items[2], items[0]]) == 10
+    assert schedule.lasts(items, at_once=1) == 20
 
 
 def test_twenty_four_models_of_mixed_widths_on_eight_gpus() -> None:
@@ -28,17 +28,17 @@ def test_twenty_four_models_of_mixed_widths_on_eight_gpus() -> None:
             for n in range(24)
         ]
         named = {item.name: item for item in items}
-        best = order.best(items)
-        assert best == order.best(items) and sorted(best) == sorted(named)
-        ratios.append(order.lasts([named[name] for name in best]) / order.least(items))
+        best = schedule.best(items)
+        assert best == schedule.best(items) and sorted(best) == sorted(named)
+        ratios.append(schedule.lasts([named[name] for name in best]) / schedule.least(items))
     assert statistics.median(ratios) < 1.05 and max(ratios) < 1.15
 
 
 def test_a_pinned_one_and_one_too_wide() -> None:
     items = [Item("pinned", 3, 1, GPUS[:1]), Item("any", 2, 1, GPUS[:2]), Item("all", 1, 2, GPUS)]
-    assert order.lasts(items) >= 3
-    assert order.lasts([Item("wide", 1, 9, GPUS)]) == float("inf")
-    assert order.best([Item("wide", 1, 9, GPUS), Item("m", 1, 1, GPUS)])
+    assert schedule.lasts(items) >= 3
+    assert schedule.lasts([Item("wide", 1, 9, GPUS)]) == float("inf")
+    assert schedule.best([Item("wide", 1, 9, GPUS), Item("m", 1, 1, GPUS)])
 
 
 def test_what_results_say(tmp_path: Path) -> None:
@@ -48,27 +48,27 @@ def test_what_results_say(tmp_path: Path) -> None:
         return str(path)
 
     both = [result("a", 10, 60), result("b", 30, None)]
-    assert order.took(both) == 60 + 40
-    assert order.took([*both, str(tmp_path / "never made")]) == 60 + 60
+    assert schedule.took(both) == 60 + 40
+    assert schedule.took([*both, str(tmp_path / "never made")]) == 60 + 60
     (tmp_path / "damaged").write_text('{"times": 3}')
-    assert order.took([str(tmp_path / "damaged")]) is None
+    assert schedule.took([str(tmp_path / "damaged")]) is None
 
 
 def test_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     (tmp_path / "README.md").write_bytes(b"x" * 50)
-    assert order.weight({"path": str(tmp_path), "name": "m"}) == 1000
+    assert schedule.weight({"path": str(tmp_path), "name": "m"}) == 1000
     blobs = tmp_path / "hub/models--org--m/blobs"
     blobs.mkdir(parents=True)
     (blobs / "0123").write_bytes(b"x" * 500)
     spec = {"path": None, "name": "org/m", "hf_cache": str(tmp_path / "hub")}
-    assert order.weight(spec) == 500
-    assert order.weight({**spec, "name": "org/other"}) is None
+    assert schedule.weight(spec) == 500
+    assert schedule.weight({**spec, "name": "org/other"}) is None
 
 
 def test_expectations() -> None:
-    found = order.expectations(
+    found = schedule.expectations(
         {"known": 100.0, "sized": None, "nothing": None}, {"known": 10, "sized": 5, "nothing": None}
     )
     assert found == {"known": 100.0, "sized": 50.0, "nothing": 100.0}
-    assert order.expectations({"a": None}, {"a": None}) == {"a": 1.0}
+    assert schedule.expectations({"a": None}, {"a": None}) == {"a": 1.0}

@@ -11,7 +11,7 @@ import numpy
 import pytest
 from scipy import stats
 
-from benchy import paired
+from benchy.reporting import paired_tests
 
 
 @pytest.mark.parametrize(
@@ -19,11 +19,11 @@ from benchy import paired
 )
 def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
     expected = stats.binomtest(min(gained, lost), gained + lost, 0.5).pvalue
-    assert paired.mcnemar(gained, lost) == pytest.approx(expected, rel=1e-6, abs=1e-300)
+    assert paired_tests.mcnemar(gained, lost) == pytest.approx(expected, rel=1e-6, abs=1e-300)
 
 
 def test_no_flips_are_no_difference() -> None:
-    found = paired.right_or_wrong([1, 0, 1], [1, 0, 1])
+    found = paired_tests.right_or_wrong([1, 0, 1], [1, 0, 1])
     assert (found.difference, found.p, found.gained, found.lost) == (0, 1.0, 0, 0)
     assert found.low is not None and found.high is not None and found.low < 0 < found.high
 
@@ -31,7 +31,7 @@ def test_no_flips_are_no_difference() -> None:
 def test_the_interval_of_right_and_wrong_is_that_of_agresti_and_min() -> None:
     # 20 of 50 flip to right, 5 to wrong: by hand from the paper's formula.
     a, b = [0.0] * 20 + [1.0] * 5 + [1.0] * 25, [1.0] * 20 + [0.0] * 5 + [1.0] * 25
-    found = paired.right_or_wrong(a, b)
+    found = paired_tests.right_or_wrong(a, b)
     middle = 15 / 52
     half = 1.959964 * math.sqrt(26 - 15**2 / 52) / 52
     assert (found.low, found.high) == pytest.approx((middle - half, middle + half), abs=1e-6)
@@ -46,7 +46,7 @@ def test_the_interval_keeps_its_promise() -> None:
         draws = [dice.random() for _ in range(40)]
         a = [1.0 if u < 0.10 or u >= 0.5 else 0.0 for u in draws]  # lost: 0.10, gained: 0.20
         b = [1.0 if 0.10 <= u < 0.30 or u >= 0.5 else 0.0 for u in draws]
-        found = paired.right_or_wrong(a, b)
+        found = paired_tests.right_or_wrong(a, b)
         assert found.low is not None and found.high is not None
         inside += found.low <= 0.10 <= found.high
     assert 0.93 <= inside / 2000 <= 0.98
@@ -57,7 +57,7 @@ def test_the_interval_is_scipys_bootstrap_as_wide_as_students_t(n: int, shift: f
     rng = numpy.random.default_rng(n)
     a = rng.gamma(2.0, 1.0, n)
     b = a + rng.normal(shift, 0.7, n)
-    found = paired.numbers(list(a), list(b))
+    found = paired_tests.numbers(list(a), list(b))
     mean = float(numpy.mean(b - a))
     theirs = stats.bootstrap(
         (b - a,),
@@ -90,7 +90,7 @@ def test_the_p_value_is_scipys_of_all_permutations_of_pairs(differences: list[fl
         vectorized=True,
         n_resamples=10**6,
     )
-    assert paired.numbers(a, b).p == pytest.approx(theirs.pvalue, abs=1e-12)
+    assert paired_tests.numbers(a, b).p == pytest.approx(theirs.pvalue, abs=1e-12)
 
 
 @pytest.mark.parametrize(("n", "shift"), [(40, 0.25), (200, 0.1), (300, 0.05)])
@@ -106,7 +106,7 @@ def test_of_many_samples_flips_are_drawn_as_scipy_draws_them(n: int, shift: floa
         n_resamples=20_000,
         rng=numpy.random.default_rng(0),
     )
-    assert paired.numbers(list(a), list(b)).p == pytest.approx(theirs.pvalue, abs=0.015)
+    assert paired_tests.numbers(list(a), list(b)).p == pytest.approx(theirs.pvalue, abs=0.015)
 
 
 KINDS: dict[str, Callable[[random.Random], float]] = {
@@ -122,18 +122,18 @@ KINDS: dict[str, Callable[[random.Random], float]] = {
 def test_noise_is_a_difference_in_one_of_twenty_series_at_most(
     n: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paired, "LEAST", 500)
-    monkeypatch.setattr(paired, "MOST", 500)  # much faster, and hardly blunter
+    monkeypatch.setattr(paired_tests, "LEAST", 500)
+    monkeypatch.setattr(paired_tests, "MOST", 500)  # much faster, and hardly blunter
     dice = random.Random(n)  # noqa: S311
     rounds = 400
     wrong = inside = 0
     for _ in range(rounds):
-        found = paired.numbers([0.0] * n, [KINDS[kind](dice) for _ in range(n)])
+        found = paired_tests.numbers([0.0] * n, [KINDS[kind](dice) for _ in range(n)])
         assert found.p is not None
-        wrong += found.p < paired.LEVEL
+        wrong += found.p < paired_tests.LEVEL
         inside += found.low is None or found.high is None or found.low <= 0 <= found.high
     error = math.sqrt(0.05 * 0.95 / rounds)
-    assert wrong / rounds <= (0 if n < paired.FEWEST else 0.05 + 2.5 * error)
+    assert wrong / rounds <= (0 if n < paired_tests.FEWEST else 0.05 + 2.5 * error)
     assert inside == rounds - wrong, "the interval says what p says"
 
 
@@ -141,13 +141,13 @@ def test_noise_is_a_difference_in_one_of_twenty_series_at_most(
 def test_the_interval_holds_the_truth_for_few_samples_too(
     n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paired, "LEAST", 500)
-    monkeypatch.setattr(paired, "MOST", 500)
+    monkeypatch.setattr(paired_tests, "LEAST", 500)
+    monkeypatch.setattr(paired_tests, "MOST", 500)
     dice = random.Random(100 + n)  # noqa: S311
     rounds = 400
     inside = 0
     for _ in range(rounds):
-        found = paired.numbers([0.0] * n, [dice.gauss(0.5, 1) for _ in range(n)])
+        found = paired_tests.numbers([0.0] * n, [dice.gauss(0.5, 1) for _ in range(n)])
         assert found.low is not None and found.high is not None
         inside += found.low <= 0.5 <= found.high
     assert inside / rounds >= 0.95 - 2.5 * math.sqrt(0.05 * 0.95 / rounds)
@@ -163,24 +163,26 @@ SMALL = [
 
 @pytest.mark.parametrize(("name", "a", "b"), SMALL, ids=[name for name, _, _ in SMALL])
 def test_too_few_samples_show_nothing(name: str, a: list[float], b: list[float]) -> None:
-    found = paired.numbers(a, b)
-    assert found.few and found.p is not None and found.p > paired.LEVEL
+    found = paired_tests.numbers(a, b)
+    assert found.few and found.p is not None and found.p > paired_tests.LEVEL
     assert found.low is not None and found.high is not None and found.low <= 0 < found.high
 
 
 def test_flips_that_are_too_few_hold_no_difference_for_right_and_wrong_either() -> None:
-    found = paired.right_or_wrong([0.0] * 5 + [1.0] * 15, [1.0] * 20)  # Agresti and Min: above 0
+    found = paired_tests.right_or_wrong(
+        [0.0] * 5 + [1.0] * 15, [1.0] * 20
+    )  # Agresti and Min: above 0
     assert found.few and found.p == pytest.approx(0.0625) and found.low is not None
     assert found.low <= 0
-    four = paired.right_or_wrong([0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0])
+    four = paired_tests.right_or_wrong([0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0])
     assert four.least is None, "no accuracy differs by 1.2"
 
 
 def test_samples_that_are_all_alike_leave_some_room() -> None:
-    found = paired.numbers([0.2] * 10, [0.3] * 10)
+    found = paired_tests.numbers([0.2] * 10, [0.3] * 10)
     share = stats.binomtest(0, 10).proportion_ci(method="exact").high
     assert (found.low, found.high) == pytest.approx((0.1 - 0.1 * share, 0.1 + 0.1 * share))
-    same = paired.numbers([0.5, 0.2] * 5, [0.5, 0.2] * 5)
+    same = paired_tests.numbers([0.5, 0.2] * 5, [0.5, 0.2] * 5)
     assert (same.low, same.high) == pytest.approx((-0.5 * share, 0.5 * share))
     assert found.least is None and same.least is None
 
@@ -188,12 +190,12 @@ def test_samples_that_are_all_alike_leave_some_room() -> None:
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 101, 19_999])
 def test_students_t_is_scipys(degrees: int) -> None:
     for share in (0.8, 0.975):
-        assert paired.student(share, degrees) == pytest.approx(stats.t.ppf(share, degrees))
+        assert paired_tests.student(share, degrees) == pytest.approx(stats.t.ppf(share, degrees))
 
 
 def test_the_same_numbers_give_the_same_verdict() -> None:
     a, b = [0.1, 0.5, 0.9, 0.2], [0.2, 0.4, 0.8, 0.9]
-    assert paired.numbers(a, b) == paired.numbers(a, b)
+    assert paired_tests.numbers(a, b) == paired_tests.numbers(a, b)
 
 
 def test_many_samples_take_little_time_and_are_normal() -> None:
@@ -201,9 +203,9 @@ def test_many_samples_take_little_time_and_are_normal() -> None:
     a = list(rng.normal(0, 1, 10_000))
     b = list(rng.normal(0.05, 1, 10_000))
     begun = time.process_time()
-    found = paired.numbers(a, b)
+    found = paired_tests.numbers(a, b)
     assert time.process_time() - begun < 10 and found.test == "bootstrap"
-    more = paired.numbers(a * 3, b * 3)
+    more = paired_tests.numbers(a * 3, b * 3)
     expected = stats.norm.interval(
         0.95, loc=more.difference, scale=stats.sem(numpy.array(b * 3) - numpy.array(a * 3))
     )
@@ -211,44 +213,49 @@ def test_many_samples_take_little_time_and_are_normal() -> None:
 
 
 def test_one_sample_and_no_difference() -> None:
-    one = paired.numbers([0.5], [0.7])
+    one = paired_tests.numbers([0.5], [0.7])
     assert (one.p, one.low, one.high, one.few) == (1.0, None, None, True)
-    same = paired.numbers([0.5, 0.2], [0.5, 0.2])
+    same = paired_tests.numbers([0.5, 0.2], [0.5, 0.2])
     assert (same.difference, same.p) == (0, 1.0)
 
 
 def test_standard_errors_alone() -> None:
-    found = paired.unpaired(0.5, 0.6, 0.03, 0.04, 100)
+    found = paired_tests.unpaired(0.5, 0.6, 0.03, 0.04, 100)
     z = 0.1 / 0.05
     assert found.p == pytest.approx(2 * stats.norm.sf(z))
     assert (found.low, found.high) == pytest.approx(stats.norm.interval(0.95, loc=0.1, scale=0.05))
-    assert paired.unpaired(0.5, 0.6, None, 0.04, 100).p is None
-    assert paired.unpaired(0.5, 0.6, 0.0, 0.0, 100).p is None
+    assert paired_tests.unpaired(0.5, 0.6, None, 0.04, 100).p is None
+    assert paired_tests.unpaired(0.5, 0.6, 0.0, 0.0, 100).p is None
 
 
 def test_the_least_difference_has_the_power_it_says() -> None:
     spread = 0.02
-    least = paired.unpaired(0.5, 0.6, spread, 0.0, 10).least
+    least = paired_tests.unpaired(0.5, 0.6, spread, 0.0, 10).least
     assert least is not None
     power = stats.norm.sf(stats.norm.isf(0.025) - least / spread)
     assert power == pytest.approx(0.8, abs=1e-3)
 
 
 def test_the_mean_of_tasks() -> None:
-    parts = [paired.unpaired(0.5, 0.6, 0.03, 0.04, 10), paired.unpaired(0.5, 0.4, 0.06, 0.08, 10)]
-    found = paired.together(parts)
+    parts = [
+        paired_tests.unpaired(0.5, 0.6, 0.03, 0.04, 10),
+        paired_tests.unpaired(0.5, 0.4, 0.06, 0.08, 10),
+    ]
+    found = paired_tests.together(parts)
     assert found.difference == pytest.approx(0.0)
     error = math.hypot(0.05, 0.10) / 2
-    assert found.high == pytest.approx(paired.Z * error)
+    assert found.high == pytest.approx(paired_tests.Z * error)
 
 
 def test_holm_as_scipy_adjusts_step_by_step() -> None:
     ps = [0.01, 0.04, None, 0.03, 0.5]
-    assert paired.holm(ps) == pytest.approx([0.04, 0.09, None, 0.09, 0.5])
-    assert paired.holm([]) == [] and paired.holm([None]) == [None]
+    assert paired_tests.holm(ps) == pytest.approx([0.04, 0.09, None, 0.09, 0.5])
+    assert paired_tests.holm([]) == [] and paired_tests.holm([None]) == [None]
 
 
 def test_quantiles_are_numpys() -> None:
     values = sorted(numpy.random.default_rng(0).normal(size=57))
     for share in (0.0, 0.025, 0.5, 0.975, 1.0):
-        assert paired.quantile(values, share) == pytest.approx(float(numpy.quantile(values, share)))
+        assert paired_tests.quantile(values, share) == pytest.approx(
+            float(numpy.quantile(values, share))
+        )

@@ -12,9 +12,11 @@ import house
 import pytest
 from index import Index
 
-from benchy import environment, lockfile, paths, pins, release, uv, venv
-from benchy.errors import ConfigError, Failure
-from benchy.resolve import Spec
+from benchy.cli import venv as venv_command
+from benchy.core import paths
+from benchy.core.errors import ConfigError, Failure
+from benchy.environments import builder, failures, lock_file, pins, release_date, uv
+from benchy.environments.environment_spec import Spec
 
 ENV = "pkg_1_0_0"
 OLD, DAY, LATER = "2025-03-01T00:00:00Z", "2025-03-18T00:00:00Z", "2025-06-01T00:00:00Z"
@@ -48,13 +50,13 @@ def spec(transformers: str = "", *packages: str, **changes: Any) -> Spec:
 
 
 def locked() -> dict[str, str]:
-    return {p.name: p.version for p in lockfile.packages(paths.lock(ENV))}
+    return {p.name: p.version for p in lock_file.packages(paths.lock(ENV))}
 
 
 def test_a_young_pin_is_exempt_with_what_it_needs_and_nothing_else() -> None:
-    assert environment.ensure_lock(spec("5.0.0"))
+    assert builder.ensure_lock(spec("5.0.0"))
     assert locked() == {"pkg": "1.0.0", "transformers": "5.0.0", "hub": "2.0", "dep": "1.0"}
-    said = lockfile.header(paths.lock(ENV))
+    said = lock_file.header(paths.lock(ENV))
     day = "2025-06-08T01:00:00Z"  # its own day and the slack
     assert said["exceptions"] == {"hub": day, "transformers": day}
     assert said["cutoff"] == "2025-03-25T01:00:00Z"
@@ -62,49 +64,49 @@ def test_a_young_pin_is_exempt_with_what_it_needs_and_nothing_else() -> None:
 
 
 def test_a_young_pin_alone_where_that_is_enough() -> None:
-    environment.ensure_lock(spec("5.1.0"))
+    builder.ensure_lock(spec("5.1.0"))
     assert locked() == {"pkg": "1.0.0", "transformers": "5.1.0", "hub": "1.0", "dep": "1.0"}
-    assert list(lockfile.header(paths.lock(ENV))["exceptions"]) == ["transformers"]
+    assert list(lock_file.header(paths.lock(ENV))["exceptions"]) == ["transformers"]
 
 
 def test_a_young_extra_package() -> None:
-    environment.ensure_lock(spec("", "dep==2.0"))
+    builder.ensure_lock(spec("", "dep==2.0"))
     assert locked()["dep"] == "2.0" and locked()["transformers"] == "4.0.0"
 
 
 def test_the_same_lock_again(index: Index) -> None:
-    environment.ensure_lock(spec("5.0.0"))
+    builder.ensure_lock(spec("5.0.0"))
     before = paths.lock(ENV).read_text()
     index.add("hub", "2.5", "2025-10-01T00:00:00Z")
     index.put(
         "transformers", "transformers-5.0.0-2-py3-none-any.whl", b"later", "2025-11-01T00:00:00Z"
     )
-    assert not environment.ensure_lock(spec("5.0.0"), fresh=True)
+    assert not builder.ensure_lock(spec("5.0.0"), fresh=True)
     assert paths.lock(ENV).read_text() == before
 
 
 def test_a_pin_that_the_cutoff_lets_pass_leaves_the_lock_as_it_was() -> None:
-    environment.ensure_lock(spec("4.0.0"))
-    assert "exceptions" not in lockfile.header(paths.lock(ENV))
+    builder.ensure_lock(spec("4.0.0"))
+    assert "exceptions" not in lock_file.header(paths.lock(ENV))
 
 
 def test_a_pin_that_does_not_fit_says_which_cutoff_would(index: Index) -> None:
     index.add("other", "1.0", OLD, requires=["hub<2"])
     index.add("other", "2.0", LATER, requires=["hub>=2"])
     with pytest.raises(Failure, match="younger than the cutoff") as told:
-        environment.ensure_lock(spec("5.0.0", "other"))
+        builder.ensure_lock(spec("5.0.0", "other"))
     assert "transformers 5.0.0 (2025-06-01)" in told.value.what
     assert told.value.mend == 'everything as of another day resolves: cutoff: "2025-06-09"'
     assert (told.value.page, told.value.kind) == (37, "")
     with pytest.raises(Failure, match="younger than the cutoff") as told:
-        environment.ensure_lock(spec("5.0.0", "hub<2"))
+        builder.ensure_lock(spec("5.0.0", "hub<2"))
     assert told.value.mend.startswith("no cutoff makes it resolve")
 
 
 def test_the_machine_s_own_cutoff_holds_for_pins_too(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2025-05-01T00:00:00Z")
     with pytest.raises(Failure, match="cannot be resolved") as told:
-        environment.ensure_lock(spec("5.1.0"))
+        builder.ensure_lock(spec("5.1.0"))
     assert told.value.kind == "", "it exists, though this machine may not have it"
 
 
@@ -144,23 +146,23 @@ def test_what_does_not_exist_is_a_mistake(
 ) -> None:
     spec(**changes)
     with pytest.raises(ConfigError) as told:  # no Failure: exit status 2
-        venv.main(["lock", ENV])
+        venv_command.main(["lock", ENV])
     assert {mistake.what for mistake in told.value.mistakes} == set(what)
     assert mend in [mistake.mend for mistake in told.value.mistakes]
-    marker = environment.failure_of(ENV)
+    marker = failures.failure_of(ENV)
     assert (marker["kind"], marker["what"]) == ("no-such-release", what[0])
-    assert venv.main(["create", "--soft", ENV]) == 0, "for make, another model goes on"
+    assert venv_command.main(["create", "--soft", ENV]) == 0, "for make, another model goes on"
     assert f"error: {told.value.mistakes[0].what}" in capsys.readouterr().err
 
 
 def test_a_release_that_came_out_since_is_found(index: Index) -> None:
     asked = spec(requirements=["pkg==9.0.0"], version="9.0.0")
-    with pytest.raises(release.NoSuchRelease):
-        environment.ensure_lock(asked)
+    with pytest.raises(release_date.NoSuchRelease):
+        builder.ensure_lock(asked)
     index.add("pkg", "9.0.0", DAY)
     assert uv.run(["cache", "clean"], Path("log")).status == 0
-    assert environment.ensure_lock(asked)
-    assert environment.failure_of(ENV) == {}
+    assert builder.ensure_lock(asked)
+    assert failures.failure_of(ENV) == {}
 
 
 def test_a_yanked_release_exists(index: Index, capfd: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +170,7 @@ def test_a_yanked_release_exists(index: Index, capfd: pytest.CaptureFixture[str]
     for file in index.projects["dep"]:
         if "-1.5-" in file["filename"]:
             file["yanked"] = "it is bad"
-    environment.ensure_lock(spec("", "dep==1.5"))
+    builder.ensure_lock(spec("", "dep==1.5"))
     assert locked()["dep"] == "1.5"
     said = f'WARNING {ENV}: dep==1.5 is yanked (reason: "it is bad")'
     assert said in capfd.readouterr().err
@@ -189,7 +191,7 @@ def test_an_index_that_does_not_answer_proves_nothing(
     else:
         index.password = b"me:s3cret"
     with pytest.raises(Failure, match=said) as told:
-        environment.ensure_lock(asked)
+        builder.ensure_lock(asked)
     assert told.value.kind == ""
     assert "kind" not in json.loads(paths.failed(ENV).read_text())
 

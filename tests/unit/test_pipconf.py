@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import pipconf
+from benchy.environments import pip_settings
 
 
 def variables(tmp_path: Path, environ: dict[str, str], *texts: str) -> dict[str, str]:
@@ -15,7 +15,7 @@ def variables(tmp_path: Path, environ: dict[str, str], *texts: str) -> dict[str,
     for number, text in enumerate(texts):
         files.append(tmp_path / f"pip{number}.conf")
         files[-1].write_text(text, encoding="utf-8")
-    return pipconf.uv_variables(environ, files, cwd=tmp_path)
+    return pip_settings.uv_variables(environ, files, cwd=tmp_path)
 
 
 BEST = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
@@ -90,8 +90,8 @@ def test_an_index_in_a_folder_becomes_a_url(tmp_path: Path) -> None:
 
 
 def test_no_index_is_an_argument(tmp_path: Path) -> None:
-    assert pipconf.uv_arguments({"PIP_NO_INDEX": "true"}, []) == ["--no-index"]
-    assert pipconf.uv_arguments({}, []) == []
+    assert pip_settings.uv_arguments({"PIP_NO_INDEX": "true"}, []) == ["--no-index"]
+    assert pip_settings.uv_arguments({}, []) == []
 
 
 def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
@@ -103,7 +103,7 @@ def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
     )
     refusing = ("USER", "REQUIRE_VIRTUALENV", "PREFIX", "ROOT", "DRY_RUN", "NO_DEPS", "PYTHON")
     environ = {"HOME": "/h", "PIP_CERT": "/c.pem", "PIP_EXTRA_INDEX_URL": B, "PIP_USE_FEATURE": "x"}
-    found = pipconf.pip_variables(environ | {f"PIP_{name}": "1" for name in refusing}, [conf])
+    found = pip_settings.pip_variables(environ | {f"PIP_{name}": "1" for name in refusing}, [conf])
     assert found == {
         "HOME": "/h", "PIP_CONFIG_FILE": "/dev/null", "PIP_CERT": "/c.pem", "PIP_INDEX_URL": A,
         "PIP_EXTRA_INDEX_URL": B, "PIP_USE_FEATURE": "x",
@@ -112,13 +112,15 @@ def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
 
 def test_files_weakest_first(tmp_path: Path) -> None:
     home = {"HOME": "/home/u", "XDG_CONFIG_DIRS": "/x:/y"}
-    names = [str(path) for path in pipconf.config_files(home)]
+    names = [str(path) for path in pip_settings.config_files(home)]
     expected = ["/x/pip/pip.conf", "/y/pip/pip.conf", "/etc/pip.conf",
                 "/home/u/.pip/pip.conf", "/home/u/.config/pip/pip.conf"]  # fmt: skip
     assert names[:5] == expected
     named = tmp_path / "my.conf"
     named.write_text("")
-    with_named = [str(p) for p in pipconf.config_files({**home, "PIP_CONFIG_FILE": str(named)})]
+    with_named = [
+        str(p) for p in pip_settings.config_files({**home, "PIP_CONFIG_FILE": str(named)})
+    ]
     assert with_named[-1] == str(named)
     assert "/home/u/.pip/pip.conf" not in with_named, "pip reads no user files beside a named one"
-    assert pipconf.config_files({**home, "PIP_CONFIG_FILE": "/dev/null"}) == []
+    assert pip_settings.config_files({**home, "PIP_CONFIG_FILE": "/dev/null"}) == []

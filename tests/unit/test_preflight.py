@@ -9,7 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchy import harness_facts, preflight
+from benchy.evaluation import preflight
+from benchy.scripts import harness_facts
 
 
 def server(chat: bool = False, **options: Any) -> dict[str, Any]:

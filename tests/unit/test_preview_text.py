@@ -9,10 +9,12 @@ from typing import Any, ClassVar
 
 import pytest
 
-from benchy import paths, preview, previewtext
-from benchy.errors import ConfigError, UsageError
+from benchy.cli import preview as preview_command
+from benchy.core import paths
+from benchy.core.errors import ConfigError, UsageError
+from benchy.evaluation import preview, preview_text
 
-sys.path.insert(0, str(Path(preview.__file__).parent))  # as in the harness's environment
+sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
 import harness_preview
 
 
@@ -137,7 +139,7 @@ def test_mistakes(argv: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -
     for name in ("CONFIG", "TASK", "LIMIT", "FORMAT", "BENCHY_CWD", "SET"):
         monkeypatch.delenv(name, raising=False)
     with pytest.raises(UsageError, match=None) as refused:
-        preview.main(argv)
+        preview_command.main(argv)
     assert told in str(refused.value)
 
 
@@ -148,7 +150,7 @@ def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         "model: {name: /nowhere}\nvllm: {provider_config: vllm_cpu}\ntasks: [smoke]\n"
     )
     with pytest.raises(ConfigError, match="/nowhere is no directory"):
-        preview.main([str(config)])
+        preview_command.main([str(config)])
 
 
 def shown(*prompts: dict[str, Any], **more: Any) -> list[str]:
@@ -159,7 +161,7 @@ def shown(*prompts: dict[str, Any], **more: Any) -> list[str]:
         "tasks": {"a": {"documents": 1000, "shots": 2, "output": "generate_until"}},
         "prompts": list(prompts), **more,
     }  # fmt: skip
-    return list(previewtext.lines(found))
+    return list(preview_text.lines(found))
 
 
 def prompt(sent: dict[str, Any], **more: Any) -> dict[str, Any]:

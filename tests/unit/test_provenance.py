@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from benchy import paths, provenance
+from benchy.core import paths
+from benchy.evaluation import provenance
 
 
 def git(root: Path, *words: str) -> str:

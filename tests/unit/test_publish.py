@@ -15,9 +15,13 @@ import pytest
 from hubstandin import Hub
 from test_result import made as result
 
-from benchy import paths, publish, report, uv
-from benchy import result as document
-from benchy.errors import Failure, UsageError
+from benchy.cli import publish as publish_command
+from benchy.cli import report as report_command
+from benchy.core import paths
+from benchy.core.errors import Failure, UsageError
+from benchy.environments import uv
+from benchy.evaluation import result as document
+from benchy.reporting import publish
 
 SAMPLES = "samples_t_2026-11-23T10-00-00.1.jsonl"
 BESIDE = {
@@ -60,14 +64,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
         path.parent.mkdir(parents=True, exist_ok=True)
         output = [] if limit else [SAMPLES]
         document.write(result("m", "t", limit=limit, harness_output=output), path)
-    report.main([])
+    report_command.main([])
     yield made
     made.shutdown()
     made.server_close()
 
 
 def test_nothing_leaves_without_yes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
-    assert publish.main(["org/board"]) == 0
+    assert publish_command.main(["org/board"]) == 0
     out, err = capsys.readouterr()
     assert set(out.splitlines()) == {*PLAIN, "gone/index.html"} and not hub.asked
     assert "2 results to org/board" in err and "YES=1" in err
@@ -77,7 +81,7 @@ def test_the_hub_gets_the_leaderboard(
     hub: Hub, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(publish, "client", lambda: client)
-    assert publish.main(["org/board", "--yes"]) == 0
+    assert publish_command.main(["org/board", "--yes"]) == 0
     got = hub.uploads["org/board"]
     assert set(got) == {*PLAIN, "README.md"} and hub.private["org/board"]
     assert got["m/t/results.json"] == Path("results/m/t/results.json").read_bytes()
@@ -88,7 +92,7 @@ def test_the_hub_gets_the_leaderboard(
     assert '<button class="open"' not in got["m/index.html"].decode()
     assert f"{hub.url}/datasets/org/board" in capsys.readouterr().err
     monkeypatch.setenv("SAMPLES", "1")
-    assert publish.main(["org/board", "--yes"]) == 0  # the repository is there already
+    assert publish_command.main(["org/board", "--yes"]) == 0  # the repository is there already
     got = hub.uploads["org/board"]
     assert {f"m/t/{SAMPLES}", "m/t/samples-1.js"} <= set(got)
     assert '<button class="open"' in got["m/index.html"].decode()
@@ -102,7 +106,7 @@ def test_a_token_that_may_not_write_is_told_and_not_shown(
     monkeypatch.setattr(publish, "client", lambda: client)
     monkeypatch.setenv("HF_TOKEN", "hf_reader")
     with pytest.raises(Failure) as failed:
-        publish.main(["org/board", "--yes"])
+        publish_command.main(["org/board", "--yes"])
     assert "the hub answers 401 for org/board" in failed.value.what
     assert "HF_TOKEN" in failed.value.mend
     assert "hf_reader" not in str(failed.value) + publish.LOG.read_text()
@@ -114,13 +118,13 @@ def test_a_hub_that_is_not_there_is_told(
     monkeypatch.setattr(publish, "client", lambda: client)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     with pytest.raises(Failure, match="nothing could be uploaded"):
-        publish.main(["org/board", "--yes"])
+        publish_command.main(["org/board", "--yes"])
 
 
 @pytest.mark.parametrize("name", ["", "board", "a/b/c", "org/ board", "../x"])
 def test_a_repository_has_a_name(hub: Hub, name: str) -> None:
     with pytest.raises(UsageError, match="REPO"):
-        publish.main([name] if name else [])
+        publish_command.main([name] if name else [])
 
 
 def test_without_a_leaderboard_or_a_client(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,12 +133,12 @@ def test_without_a_leaderboard_or_a_client(hub: Hub, monkeypatch: pytest.MonkeyP
         publish.client()
     shutil.rmtree("results/m")
     shutil.rmtree("results/limit-2")
-    report.main([])
+    report_command.main([])
     with pytest.raises(Failure, match="there are no results yet"):
-        publish.main(["org/board"])
+        publish_command.main(["org/board"])
     Path("results/leaderboard.md").unlink()
     with pytest.raises(Failure, match="no leaderboard yet"):
-        publish.main(["org/board"])
+        publish_command.main(["org/board"])
 
 
 UPLOADER = """
@@ -160,9 +164,9 @@ def test_an_upload_is_seen_as_it_goes_on(
 
 def test_the_name_is_asked_before_the_report_is_made(hub: Hub) -> None:
     with pytest.raises(UsageError, match="REPO"):
-        publish.main(["--check", "board"])
+        publish_command.main(["--check", "board"])
     Path("results/leaderboard.md").unlink()
-    assert publish.main(["--check", "org/board"]) == 0
+    assert publish_command.main(["--check", "org/board"]) == 0
     recipe = (paths.ROOT / "mk/results.mk").read_text().partition("\npublish:")[2]
     words = [line.split() for line in recipe.partition("\n\n")[0].splitlines()]
     assert words[1:] == [["@bin/publish", "--check"], ["@$(MAKE)", "report"], ["@bin/publish"]]

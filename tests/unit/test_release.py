@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 from index import Index
 
-from benchy import release, uv
-from benchy.errors import Failure
+from benchy.core.errors import Failure
+from benchy.environments import release_date
+from benchy.process import logged_program
 
 UTC = timezone.utc
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -30,15 +31,15 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield index
 
 
-def find(tmp_path: Path, version: str) -> release.Release | uv.Done:
-    ask = release.Asking(sys.executable, tmp_path / "log")
-    return release.find("pkg", version, platform.python_version(), ask)
+def find(tmp_path: Path, version: str) -> release_date.Release | logged_program.Done:
+    ask = release_date.Asking(sys.executable, tmp_path / "log")
+    return release_date.find("pkg", version, platform.python_version(), ask)
 
 
 def test_the_latest_upload_counts(index: Index, tmp_path: Path) -> None:
     index.add("pkg", "1.0", "2025-03-18T00:22:25.922758Z")
     found = find(tmp_path, "1.0")
-    assert isinstance(found, release.Release)
+    assert isinstance(found, release_date.Release)
     assert found.uploaded == datetime(2025, 3, 18, 1, 22, 25, tzinfo=UTC)
     assert found.cutoff(7) == "2025-03-25T01:22:25Z"
     assert found.cutoff(0) == "2025-03-18T01:22:25Z"
@@ -51,7 +52,7 @@ def test_a_release_for_other_pythons_is_no_failure_yet(
     """Upper bounds too, which uv passes over."""
     index.add("pkg", "1.0", "2025-03-18T00:00:00Z", python=python)
     found = find(tmp_path, "1.0")
-    assert isinstance(found, uv.Done)
+    assert isinstance(found, logged_program.Done)
     assert "Python" in " ".join(found.telling())
 
 
@@ -99,7 +100,7 @@ MOMENTS = [
 
 @pytest.mark.parametrize(("text", "expected"), MOMENTS)
 def test_moments(text: str, expected: datetime | None) -> None:
-    assert release.moment(text, NOW) == expected
+    assert release_date.moment(text, NOW) == expected
 
 
 EARLIER = [
@@ -118,4 +119,4 @@ EARLIER = [
 def test_the_earlier_cutoff_holds(
     cutoff: str | None, machine: str | None, expected: str | None
 ) -> None:
-    assert release.earlier(cutoff, machine, NOW) == expected
+    assert release_date.earlier(cutoff, machine, NOW) == expected

@@ -14,11 +14,12 @@ import pytest
 import yaml
 from packaging.version import Version
 
-from benchy import engine, optiontable, paths
-from benchy.errors import ConfigError
+from benchy.core import paths
+from benchy.core.errors import ConfigError
+from benchy.engines import command_line, option_table, release_flags
 
-TABLES = optiontable.read(Path(__file__).resolve().parents[2] / optiontable.FILE)
-RELEASES = optiontable.releases(TABLES, "vllm")
+TABLES = option_table.read(Path(__file__).resolve().parents[2] / option_table.FILE)
+RELEASES = option_table.releases(TABLES, "vllm")
 # Those that the steps below were written from. A release between two of them has the words of one
 # or of the other.
 LOOKED = [
@@ -66,7 +67,7 @@ LORA = [{"name": "x", "path": "/p"}]
 
 @cache
 def flags(version: str) -> dict[str, dict[str, Any]]:
-    return optiontable.flags(TABLES, "vllm", version)
+    return option_table.flags(TABLES, "vllm", version)
 
 
 # options, then from which release on which words (REFUSED: a mistake), oldest first
@@ -165,7 +166,9 @@ WORDS: list[tuple[dict[str, Any], Steps]] = [
 
 def words(options: dict[str, Any], version: str) -> list[str] | None:
     try:
-        return engine.arguments(options, engine.Release(f"vLLM {version}", flags(version)))
+        return command_line.arguments(
+            options, release_flags.Release(f"vLLM {version}", flags(version))
+        )
     except ConfigError:
         return REFUSED
 
@@ -190,8 +193,8 @@ def test_words(options: dict[str, Any], steps: Steps) -> None:
 def test_what_moves_scores_is_named_where_the_release_knows_it() -> None:
     shipped = yaml.safe_load((paths.ROOT / "configs/engines/vllm.yaml").read_text())["options"]
     for version in RELEASES:
-        release = engine.Release(f"vLLM {version}", flags(version))
-        said = engine.arguments({}, release, defaults=shipped)
+        release = release_flags.Release(f"vLLM {version}", flags(version))
+        said = command_line.arguments({}, release, defaults=shipped)
         wanted = ["--dtype=auto", "--seed=0"]
         if Version(version) >= Version("0.6.6"):  # before, prefix caching is off unless asked for
             wanted += ["--generation-config=vllm"]
@@ -199,5 +202,5 @@ def test_what_moves_scores_is_named_where_the_release_knows_it() -> None:
             wanted += ["--disable-prefix-caching" if new else "--no-enable-prefix-caching"]
         assert sorted(said) == sorted(wanted), version
         own = {"dtype": "half", "seed": 7, "enable_prefix_caching": True}
-        said = engine.arguments(own, release, defaults=shipped)
+        said = command_line.arguments(own, release, defaults=shipped)
         assert {"--dtype=half", "--seed=7", "--enable-prefix-caching"} <= set(said), version

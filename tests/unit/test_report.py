@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from test_result import made
 
-from benchy import report
-from benchy import result as document
+from benchy.cli import report as report_command
+from benchy.evaluation import result as document
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_all_four_files(tree: Path) -> None:
-    assert report.main([]) == 0
+    assert report_command.main([]) == 0
     rows = json.loads(Path("results/leaderboard.json").read_text())
     assert [(r["limit"], r["model"], r["task"]) for r in rows] == [
         (None, "a", "smoke"), (None, "a", "spanish"), (None, "b", "smoke"), (5, "a", "smoke"),
@@ -62,7 +62,7 @@ def test_the_page_is_self_contained_and_escapes(tree: Path) -> None:
     result = document.read(path)
     model = replace(result.model, name='<script>alert("x")</script>')
     document.write(replace(result, model=model), path)
-    report.main([])
+    report_command.main([])
     page = Path("results/index.html").read_text()
     assert "<script>alert" not in page and "&lt;script&gt;" in page
     assert "http:" not in page and "https:" not in page and " src=" not in page
@@ -76,7 +76,7 @@ def test_damaged_files_are_named_and_left_out(
     Path("results/c/smoke").mkdir(parents=True)
     text = Path("results/a/spanish/results.json").read_text()
     Path("results/c/smoke/results.json").write_text(text)
-    assert report.main([]) == 1
+    assert report_command.main([]) == 1
     said = capsys.readouterr().err
     assert "results/b/smoke/results.json is damaged" in said
     assert "results/c/smoke/results.json says that it is of a" in said
@@ -86,12 +86,12 @@ def test_damaged_files_are_named_and_left_out(
 def test_the_table_is_aligned_and_only_of_what_was_asked(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert report.main(["--table", "a"]) == 0
+    assert report_command.main(["--table", "a"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 3 and len({line.find("results/") for line in lines[1:]}) == 1
     assert "0.2500 ± 0.0700" in lines[1] and "(fallback: 0.32.0 instead of 0.8.0)" in lines[1]
     assert "21.50 " in lines[2] and "bleu " in lines[2]
-    assert report.main(["--table", "--limit", "5", "a", "b"]) == 0
+    assert report_command.main(["--table", "--limit", "5", "a", "b"]) == 0
     assert "(limit 5)" in capsys.readouterr().out
     assert not Path("results/leaderboard.json").exists()
 
@@ -106,11 +106,11 @@ def test_the_table_shows_the_metric_that_the_task_names(
         ("f1", r"f1 +- +results/b/smoke/results\.json \(has no metric f1 \(it has: acc\)\)$"),
     ):
         task.write_text(f"task_name: x\nmetric: {metric}\n")
-        assert report.main(["--table", "b"]) == 0
+        assert report_command.main(["--table", "b"]) == 0
         said = capsys.readouterr()
         assert re.search(words, said.out.splitlines()[1]) and not said.err
     task.write_text("task_name: x\nmetrics: f1\n")
-    assert report.main(["--table", "b"]) == 0
+    assert report_command.main(["--table", "b"]) == 0
     said = capsys.readouterr()
     assert " acc " in said.out
     assert "the table is without the task files' metrics: configs/tasks/smoke.yaml:2" in said.err
@@ -118,6 +118,6 @@ def test_the_table_shows_the_metric_that_the_task_names(
 
 def test_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert report.main([]) == 0
+    assert report_command.main([]) == 0
     assert "No results yet" in Path("results/index.html").read_text()
-    assert report.main(["--table", "a"]) == 0
+    assert report_command.main(["--table", "a"]) == 0

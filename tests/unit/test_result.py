@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from benchy import provenance
-from benchy import result as document
-from benchy.errors import Failure
-from benchy.result import Metric
+from benchy.core.errors import Failure
+from benchy.evaluation import provenance
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric
 
 
 def made(model: str = "tiny", task: str = "smoke", **changes: Any) -> document.Result:

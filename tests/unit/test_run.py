@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from benchy import gpu, paths, wiring
-from benchy.tally import Tally
+from benchy.core import knobs, paths
+from benchy.devices import gpu
+from benchy.run import pipeline
+from benchy.run.accounting import Tally
 
 FLAGS = [
     ("", 1),
@@ -23,7 +25,7 @@ FLAGS = [
 
 @pytest.mark.parametrize(("flags", "jobs"), FLAGS)
 def test_jobs_of_make(flags: str, jobs: int | None) -> None:
-    assert wiring.job_slots(flags) == jobs
+    assert knobs.job_slots(flags) == jobs
 
 
 def test_one_that_can_have_no_gpu_ends_alone(
@@ -41,7 +43,7 @@ def test_one_that_can_have_no_gpu_ends_alone(
         "small": {"model": "small", "device": "cpu", "gpus": 0},
     }
     tally = Tally()
-    assert list(wiring.needed(specs, tally)) == ["one", "small"]
+    assert list(pipeline.needed(specs, tally)) == ["one", "small"]
     why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
@@ -74,6 +76,6 @@ def test_tasks_at_once_fit_the_engine(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     targets = [str(paths.result("m", name)) for name in tasks]
-    assert wiring.task_jobs("m", targets) == expected
+    assert pipeline.task_jobs("m", targets) == expected
     monkeypatch.setenv("TASK_JOBS", "1")
-    assert wiring.task_jobs("m", targets) == 1
+    assert pipeline.task_jobs("m", targets) == 1

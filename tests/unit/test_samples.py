@@ -11,8 +11,9 @@ import pytest
 from test_leaderboard import entry
 from test_result import made
 
-from benchy import contrast, modelpage, samples, visible
-from benchy.result import Score
+from benchy.display import hidden_characters
+from benchy.evaluation.result import Score
+from benchy.reporting import comparison_text, model_page, samples
 
 TURNS = [{"role": "system", "content": "S"}, {"role": "user", "content": "Hi", "type": "text"}]
 CHATS: list[tuple[str, Any, list[tuple[str, str]]]] = [
@@ -68,7 +69,7 @@ def test_repeats_are_a_list(name: str, logged: Any, value: Any, text: str) -> No
     found = samples.shown("t", {"filtered_resps": logged, "resps": [["x"]]})
     assert found["answer"] == value and samples.joined(value) == text
     assert ("answer" in found.get("empty", [])) == (not text)
-    assert contrast.answer(found) == (text or contrast.EMPTY)
+    assert comparison_text.answer(found) == (text or comparison_text.EMPTY)
 
 
 def written(folder: Path, *found: dict[str, Any]) -> list[dict[str, Any]]:
@@ -142,19 +143,19 @@ def test_numbers_of_a_sample_are_written_as_scores() -> None:
 
 
 def test_a_flipped_sample_shows_both_ends_of_its_prompt() -> None:
-    said = contrast.both_ends("BEGIN" + "x" * 5000 + "END")
+    said = comparison_text.both_ends("BEGIN" + "x" * 5000 + "END")
     assert said.startswith("BEGINx") and said.endswith("xEND") and len(said) < 620
-    assert contrast.both_ends("short") == "short"
+    assert comparison_text.both_ends("short") == "short"
 
 
 def test_what_hides_or_reorders_text_is_visible() -> None:
-    assert visible.visible("a\u202eb\x1b[1m\ufeff") == "a[U+202E]b[U+001B][1m[U+FEFF]"
+    assert hidden_characters.visible("a\u202eb\x1b[1m\ufeff") == "a[U+202E]b[U+001B][1m[U+FEFF]"
     kept = "línea\n\tשלום مرحبا 👩‍👩‍👧‍👦 می‌خواهم"  # noqa: RUF001
-    assert visible.visible(kept) == kept
+    assert hidden_characters.visible(kept) == kept
 
 
 def test_facts_that_nobody_knows_are_not_listed() -> None:
-    facts = dict(modelpage._facts(entry("m", "a", 0.5)))
+    facts = dict(model_page._facts(entry("m", "a", 0.5)))
     assert not {"fallback_reason", "limit", "task.num_fewshot", "model.path", "source"} & set(facts)
     assert facts["fallback"] == "false" and facts["engine.answered"] == "0.8.0"
     assert not [name for name, value in facts.items() if value in ("", "{}", "[]", "null")]

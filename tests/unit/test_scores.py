@@ -9,10 +9,14 @@ from pathlib import Path
 import pytest
 from test_leaderboard import entry
 
-from benchy import contrast, leaderboard, modelpage, page, report, schema, scores, status
-from benchy.compare import Side, rows
-from benchy.leaderboard import Settings
-from benchy.standing import standing
+from benchy.cli import report as report_command
+from benchy.config import schema
+from benchy.evaluation import scores
+from benchy.reporting import comparison_text, exports, index_page, leaderboard, model_page
+from benchy.reporting.comparison import Side, rows
+from benchy.reporting.leaderboard import Settings
+from benchy.reporting.ranking import standing
+from benchy.run import status
 
 NUMBERS = [
     ("a share", 0.15, 0.0790123, "acc,none", "0.1500 ± 0.0790"),
@@ -37,18 +41,18 @@ def test_a_score_is_written_in_one_way(
     assert scores.with_error(value, stderr, metric) == text
     number, _, error = text.partition(" ± ")
     board = leaderboard.board([one], Settings())
-    assert f">{number}</a>" in page.index(board, "now")
-    assert (f"<small>±{error}</small>" in page.index(board, "now")) == bool(error)
-    (part,) = modelpage._parts(one)
+    assert f">{number}</a>" in index_page.index(board, "now")
+    assert (f"<small>±{error}</small>" in index_page.index(board, "now")) == bool(error)
+    (part,) = model_page._parts(one)
     assert (part["value"], part["stderr"]) == (number, error)
-    assert f"<h3>a: {text} <small>" in modelpage.text(board.rows[0], board, {})
-    assert f" {text} " in report.table([one]) and f" {text} " in one.said + " "
-    assert f"| {text} {one.metric} |" in report.as_markdown(board)
+    assert f"<h3>a: {text} <small>" in model_page.text(board.rows[0], board, {})
+    assert f" {text} " in report_command.table([one]) and f" {text} " in one.said + " "
+    assert f"| {text} {one.metric} |" in exports.as_markdown(board)
     assert status.scored(one) == f"{text} {one.metric}"
     (row,) = rows(Side(Path("a"), one.result), Side(Path("b"), one.result), "a", [])
-    assert list(contrast.table([row]))[1].split()[2:4] == [number, number]
+    assert list(comparison_text.table([row]))[1].split()[2:4] == [number, number]
     # For programs, the number itself.
-    assert json.loads(report.as_json(board))[0]["value"] == value
+    assert json.loads(exports.as_json(board))[0]["value"] == value
 
 
 def test_a_difference_has_the_decimals_of_its_scores() -> None:
@@ -60,10 +64,10 @@ def test_a_difference_has_the_decimals_of_its_scores() -> None:
 def test_a_group_is_on_the_scale_of_its_scores() -> None:
     entries = [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")]
     board = leaderboard.board(entries, Settings({"g": schema.Group(tasks={"a": 1, "b": 1})}))
-    html = page.index(board, "now")
+    html = index_page.index(board, "now")
     assert re.search(r'class="n group" data-v="0.4" data-e="[\d.]+"><b>0.4000</b>', html)
-    assert "| 0.4000 ± 0.0112 |" in report.as_markdown(board)
-    (mean,) = [r for r in json.loads(report.as_json(board)) if r["group"]]
+    assert "| 0.4000 ± 0.0112 |" in exports.as_markdown(board)
+    (mean,) = [r for r in json.loads(exports.as_json(board)) if r["group"]]
     assert (mean["metric"], mean["value"]) == ("percent", pytest.approx(40))
 
 
@@ -96,7 +100,7 @@ def test_the_best_is_apart_by_more_than_noise(
 
 def test_the_page_says_which_are_tied() -> None:
     entries = [entry("k", "a", 0.71, 0.02), entry("l", "a", 0.70, 0.02), entry("m", "a", 0.5, 0.02)]
-    html = page.index(leaderboard.board(entries, Settings()), "now")
+    html = index_page.index(leaderboard.board(entries, Settings()), "now")
     assert re.findall(r'<td class="n( \w+)?" data-v="([\d.]+)"', html) == [
         (" tied", "0.71"), (" tied", "0.7"), ("", "0.5"),
     ]  # fmt: skip

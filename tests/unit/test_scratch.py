@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from benchy import paths, scratch
-from benchy.errors import Failure
-from benchy.signals import Signals
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.environments import node_copies
+from benchy.process.signals import Signals
 
 ENV = "standin_1_0_0"
 
@@ -22,8 +23,8 @@ def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path / "checkout")
     build("one")
     monkeypatch.setenv("DISK", str(tmp_path / "disk"))
-    monkeypatch.setenv(scratch.SCRATCH, "$DISK/here")
-    monkeypatch.setenv(scratch.NAMED, ENV)
+    monkeypatch.setenv(node_copies.SCRATCH, "$DISK/here")
+    monkeypatch.setenv(node_copies.NAMED, ENV)
     return tmp_path / "disk/here"
 
 
@@ -35,18 +36,18 @@ def build(text: str) -> None:
 
 
 def brought() -> Path:
-    scratch.bring(Signals())
-    return scratch.folder(ENV)
+    node_copies.bring(Signals())
+    return node_copies.folder(ENV)
 
 
 def test_a_copy_of_this_build(disk: Path) -> None:
-    first = scratch.pack(ENV)
+    first = node_copies.pack(ENV)
     one = brought()
     assert one.is_relative_to(disk) and (one / "library.py").read_text() == "one"
-    assert brought() == one and scratch.pack(ENV) == first
+    assert brought() == one and node_copies.pack(ENV) == first
     build("two")
-    assert scratch.folder(ENV) == paths.env_dir(ENV)  # of the build before it is no copy
-    second = scratch.pack(ENV)
+    assert node_copies.folder(ENV) == paths.env_dir(ENV)  # of the build before it is no copy
+    second = node_copies.pack(ENV)
     assert second != first and not first.exists()
     two = brought()
     assert (two / "library.py").read_text() == "two"
@@ -54,28 +55,28 @@ def test_a_copy_of_this_build(disk: Path) -> None:
 
 
 def test_a_copy_that_nobody_holds_goes_with_the_next(disk: Path) -> None:
-    scratch.pack(ENV)
+    node_copies.pack(ENV)
     one = brought()
-    while scratch._held:
-        scratch._held.pop().close()
+    while node_copies._held:
+        node_copies._held.pop().close()
     build("two")
-    scratch.pack(ENV)
+    node_copies.pack(ENV)
     two = brought()
     assert two.exists() and not one.exists()
 
 
 def test_one_that_is_being_removed_is_not_used(disk: Path) -> None:
-    scratch.pack(ENV)
+    node_copies.pack(ENV)
     one = brought()
-    while scratch._held:
-        scratch._held.pop().close()
+    while node_copies._held:
+        node_copies._held.pop().close()
     with one.with_name(f".{one.name}.lock").open("a+") as remover:
         fcntl.flock(remover, fcntl.LOCK_EX)
-        assert scratch.folder(ENV) == paths.env_dir(ENV)
+        assert node_copies.folder(ENV) == paths.env_dir(ENV)
 
 
 def test_a_folder_of_somebody_else(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    scratch.pack(ENV)
+    node_copies.pack(ENV)
     ours = disk / f"benchy-{os.getuid()}"
     ours.mkdir(parents=True)
     ours.chmod(0o777)
@@ -89,7 +90,7 @@ def test_without_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> No
 
 
 def test_half_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    archive = scratch.pack(ENV)
+    archive = node_copies.pack(ENV)
     archive.write_bytes(archive.read_bytes()[:700])
     assert brought() == paths.env_dir(ENV)
     assert "can't be unpacked" in capfd.readouterr().err
@@ -97,10 +98,10 @@ def test_half_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
 
 
 def test_without_scratch(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv(scratch.SCRATCH)
+    monkeypatch.delenv(node_copies.SCRATCH)
     assert brought() == paths.env_dir(ENV)
 
 
 def test_what_is_not_built(disk: Path) -> None:
     with pytest.raises(Failure, match="other is not built"):
-        scratch.pack("other")
+        node_copies.pack("other")

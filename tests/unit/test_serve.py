@@ -24,11 +24,15 @@ from typing import Any
 import psutil
 import pytest
 
-from benchy import guard, lease, ports, prepare, probe, server
-from benchy.errors import Died, Failure
+from benchy.core import versions
+from benchy.core.errors import Died, Failure
+from benchy.devices import leases, ports
+from benchy.process import guardian
+from benchy.scripts import probe_environment
+from benchy.serving import endpoint, engine_log, preparation, server
 
 ROOT = Path(__file__).resolve().parents[2]
-MAIN = "import sys; from benchy import errors, serve; sys.exit(errors.run(serve.main))"
+MAIN = "import sys; from benchy.cli import entry, serve; sys.exit(entry.run(serve.main))"
 STANDIN = ROOT / "tests" / "build" / "standin" / "engine" / "standin_engine"
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(120)"]
 # Looks at its server as a task does, and says what it saw.
@@ -114,9 +118,10 @@ def house(tmp_path: Path) -> Iterator[House]:
     python.write_text(f'#!/bin/sh\nPYTHONPATH={site} exec {sys.executable} "$@"\n')
     python.chmod(0o755)
     flags = subprocess.run(
-        [python, "-c", "import json, sys; sys.path.append(sys.argv[1]); import probe; "
+        [python, "-c", "import json, sys; sys.path.append(sys.argv[1]); "
+         "import probe_environment as probe; "
          "print(json.dumps(probe.flags(probe.parser('standin_engine'))))",
-         str(Path(probe.__file__).parent)],
+         str(Path(probe_environment.__file__).parent)],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     (folder / "flags.json").write_text(flags.stdout)
@@ -303,11 +308,11 @@ def test_what_a_server_without_completions_is(
     status: int, answer: object, log: str, words: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr(server.Endpoint, "ask", lambda *_, **__: (status, answer))
+    monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, answer))
     (tmp_path / "log").write_text(log)
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, tmp_path / "log", guardian, "one", "test/one")
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, tmp_path / "log", guard, "one", "test/one")
         with pytest.raises(Failure) as failure:
             one.scored()
         assert words in failure.value.what
@@ -402,9 +407,9 @@ def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) ->
     """Two jobs on a node see no lease of each other."""
     house.model("one", port=8000, cuda_devices=[3])
     monkeypatch.chdir(house.root)
-    assert prepare.read_spec("one")["port"] == 8000
+    assert preparation.read_spec("one")["port"] == 8000
     monkeypatch.setenv("BENCHY_LAUNCHED", "slurm")
-    spec = prepare.read_spec("one")
+    spec = preparation.read_spec("one")
     assert (spec["port"], spec["cuda_devices"]) == (None, None)
 
 
@@ -412,11 +417,11 @@ def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) ->
     ("pinned", "mend"), [(False, "another port will be taken"), (True, "end that process, or")]
 )
 def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
-    with guard.Guard() as guardian, socket.socket() as stranger:
+    with guardian.Guard() as guard, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
-        end = server.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guardian.pid, pinned)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
+        end = endpoint.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guard.pid, pinned)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
         with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
             one.identity(None)
         assert mend in str(failure.value)
@@ -434,9 +439,9 @@ def test_an_odd_answer_is_a_failure(
     answer: object, chat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guard.Guard() as guardian:
-        end = server.Endpoint("127.0.0.1", 1, "key", guardian.pid)
-        one = server.Server(end, Path("/dev/null"), guardian, "one", "test/one")
+    with guardian.Guard() as guard:
+        end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
+        one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
         with pytest.raises(Failure, match=r"one: /v1/.*completions answers, but not as it should"):
             one.said(chat)
 
@@ -452,7 +457,7 @@ def test_an_odd_answer_is_a_failure(
     ],
 )
 def test_same_release(answered: str, expected: str, same: bool) -> None:
-    assert server.same_release(answered, expected) is same
+    assert versions.same_release(answered, expected) is same
 
 
 # Whom to kill, with what: the status that bin/serve then ends with, None if it is killed itself.
@@ -477,11 +482,11 @@ def test_nothing_survives(house: House, whom: str, signum: int, status: int | No
     assert process.stdout and process.stdout.readline() == "here\n"
     start = house.starts()[0]
     port = int(start["argv"][7])
-    (guardian,) = psutil.Process(process.pid).children()
-    (command,) = [c for c in guardian.children() if "time.sleep(120)" in c.cmdline()[-1]]
+    (guard,) = psutil.Process(process.pid).children()
+    (command,) = [c for c in guard.children() if "time.sleep(120)" in c.cmdline()[-1]]
     assert port_open(port) and len(house.processes()) >= 5
     pids = {
-        "wrapper": process.pid, "guardian": guardian.pid, "server": start["pid"],
+        "wrapper": process.pid, "guardian": guard.pid, "server": start["pid"],
         "core": start["core"], "worker": start["worker"], "command": command.pid,
     }  # fmt: skip
     os.kill(pids[whom], signum)
@@ -489,7 +494,7 @@ def test_nothing_survives(house: House, whom: str, signum: int, status: int | No
     until(lambda: not house.processes())
     assert process.returncode == (status or -signum)
     assert not port_open(port)
-    desk = lease.Desk(lease.directory(house.env))
+    desk = leases.Desk(leases.directory(house.env))
     assert not desk.holders(["cpu-0"])
     if status is not None:
         assert not list((house.root / "run").glob("one-*"))
@@ -536,4 +541,4 @@ def test_two_at_once_take_turns(house: House) -> None:
     ],
 )  # fmt: skip
 def test_what_it_computes_in_stands_in_its_log(line: str, dtype: str | None) -> None:
-    assert server.dtype(f"before\n{line}\nafter dtype=other") == dtype
+    assert engine_log.dtype(f"before\n{line}\nafter dtype=other") == dtype

@@ -8,13 +8,14 @@ import sys
 
 import pytest
 
-from benchy import paths
+from benchy.core import paths
 
 # Lets a test say what runs when the signals come: `strike()` sends those of the command line.
 PROGRAM = """
 import os, signal, sys, time
 sys.path.insert(0, "lib")
-from benchy import errors, signals
+from benchy.cli import entry
+from benchy.process import signals
 
 def strike():
     for number in map(int, sys.argv[1:]):
@@ -35,7 +36,7 @@ def main(argv):
         {last}
         print("cleaned up")
 
-sys.exit(errors.run(main, []))
+sys.exit(entry.run(main, []))
 """
 
 

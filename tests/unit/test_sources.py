@@ -20,21 +20,22 @@ import house
 import pytest
 from index import Index
 
-from benchy import (
-    config,
-    environment,
-    envspec,
+from benchy.config import loader
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.environments import (
+    builder,
     health,
     interpreters,
-    lockfile,
-    ownindex,
-    paths,
-    release,
-    resolve,
+    lock_file,
+    private_indexes,
+    release_date,
+    resolver,
     uv,
 )
-from benchy.errors import Failure
-from benchy.resolve import Spec
+from benchy.environments.environment_spec import Spec
+from benchy.plan import environment_specs
+from benchy.process import logged_program
 
 ENV, PACKAGE = "standin_x", "standin-engine"
 WHEEL = "standin_engine-1.1.0-py3-none-any.whl"
@@ -56,13 +57,13 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 def asked(source: str, version: str | None = None, **changes: Any) -> Spec:
     """The spec of an engine from a source, as bin/plan makes it."""
-    where = envspec.engine_source(source, Path.cwd())
+    where = environment_specs.engine_source(source, Path.cwd())
     changes |= {"requirements": [f"{PACKAGE} @ {where.url}"], "checkout": where.checkout or {}}
     return house.spec(ENV, PACKAGE, version, **{"cutoff": "none", **changes})
 
 
-def only_package() -> lockfile.Package:
-    (package,) = lockfile.packages(paths.lock(ENV))
+def only_package() -> lock_file.Package:
+    (package,) = lock_file.packages(paths.lock(ENV))
     return package
 
 
@@ -82,15 +83,15 @@ def test_a_wheel_of_this_machine(maker: ModuleType, tmp_path: Path) -> None:
     name, data = maker.wheel(PACKAGE, "1.1.0")
     (tmp_path / name).write_bytes(data)
     spec = asked(f"../{name}")
-    assert environment.create(spec)
+    assert builder.create(spec)
     assert health.stamp(ENV)["version"] == "1.1.0", "whatever release it is"
     assert only_package().hashes, "a file that was exchanged since is refused"
-    assert lockfile.header(paths.lock(ENV))["hashes"] is True
+    assert lock_file.header(paths.lock(ENV))["hashes"] is True
     (tmp_path / name).write_bytes(repacked(data, "1.1.0"))
     paths.stamp(ENV).unlink()
     with pytest.raises(Failure, match="cannot be installed"):
-        environment.create(spec)
-    envspec.wheel_sha256.cache_clear()  # as in the next process
+        builder.create(spec)
+    environment_specs.wheel_sha256.cache_clear()  # as in the next process
     assert asked(f"../{name}").inputs != spec.inputs
 
 
@@ -98,7 +99,7 @@ def test_a_wheel_that_is_another_release_than_asked(maker: ModuleType, tmp_path:
     name, data = maker.wheel(PACKAGE, "1.1.0")
     (tmp_path / name).write_bytes(data)
     with pytest.raises(Failure, match="does not work: version") as told:
-        environment.create(asked(f"../{name}", "2.0.0"))
+        builder.create(asked(f"../{name}", "2.0.0"))
     assert told.value.lines == ["standin-engine is 1.1.0, not 2.0.0"]
 
 
@@ -106,14 +107,14 @@ def test_a_wheel_s_url(maker: ModuleType, index: Index) -> None:
     name, index.files[WHEEL] = maker.wheel(PACKAGE, "1.1.0")
     url = f"{index.url.removesuffix('simple')}files/{name}"
     spec = asked(url)
-    assert environment.create(spec)
+    assert builder.create(spec)
     assert health.stamp(ENV)["version"] == "1.1.0"
     assert only_package().version == url
     assert only_package().hashes
     before = paths.lock(ENV).read_text()
     # A nightly build is exchanged under its URL: told when it is locked anew, never mixed in.
     index.files[WHEEL] = repacked(index.files[WHEEL], "1.1.0")
-    assert environment.ensure_lock(spec, fresh=True)
+    assert builder.ensure_lock(spec, fresh=True)
     assert paths.lock(ENV).read_text() != before
 
 
@@ -168,41 +169,41 @@ def git(place: Path, *words: str) -> str:
 
 def test_a_git_revision(repository: Path) -> None:
     spec = asked(f"git+{repository.as_uri()}@v1.1.0")
-    assert environment.create(spec)
+    assert builder.create(spec)
     assert health.stamp(ENV)["version"] == "1.1.0"
     assert only_package().version.endswith("@" + git(repository, "rev-parse", "v1.1.0"))
     main = asked(f"git+{repository.as_uri()}@main", "2.0.0", cutoff="2026-01-01")
-    assert environment.create(main)
+    assert builder.create(main)
     assert health.stamp(ENV)["version"] == "2.0.0"
     locked = paths.lock(ENV).read_text()
     (repository / "release").write_text("2.0.1\n")
     git(repository, "commit", "--quiet", "--all", "--message=three")
-    assert not environment.ensure_lock(main), "a branch stays where it was locked"
-    assert environment.ensure_lock(main, fresh=True)
+    assert not builder.ensure_lock(main), "a branch stays where it was locked"
+    assert builder.ensure_lock(main, fresh=True)
     assert paths.lock(ENV).read_text() != locked
 
 
 def test_a_revision_that_is_not_there(repository: Path) -> None:
-    with pytest.raises(release.NoSuchRelease, match="repository has no revision nonesuch"):
-        environment.ensure_lock(asked(f"git+{repository.as_uri()}@nonesuch"))
-    with pytest.raises(release.NoSuchRelease, match="repository has no revision 0123abc"):
-        environment.ensure_lock(asked(f"git+{repository.as_uri()}@0123abc"))
+    with pytest.raises(release_date.NoSuchRelease, match="repository has no revision nonesuch"):
+        builder.ensure_lock(asked(f"git+{repository.as_uri()}@nonesuch"))
+    with pytest.raises(release_date.NoSuchRelease, match="repository has no revision 0123abc"):
+        builder.ensure_lock(asked(f"git+{repository.as_uri()}@0123abc"))
 
 
 def test_a_repository_that_cannot_be_reached_is_no_mistake(tmp_path: Path) -> None:
     """It may be private, or its host down."""
     with pytest.raises(Failure, match=f"{ENV} cannot be resolved") as told:
-        environment.ensure_lock(asked(f"git+{(tmp_path / 'gone').as_uri()}@main"))
+        builder.ensure_lock(asked(f"git+{(tmp_path / 'gone').as_uri()}@main"))
     assert told.value.kind == ""
 
 
 def test_a_wheel_s_url_that_has_no_file(index: Index) -> None:
     url = f"{index.url.removesuffix('simple')}files/{WHEEL}"
-    with pytest.raises(release.NoSuchRelease, match=f"there is no file at {url}"):
-        environment.ensure_lock(asked(url))
+    with pytest.raises(release_date.NoSuchRelease, match=f"there is no file at {url}"):
+        builder.ensure_lock(asked(url))
     gone = asked("http://127.0.0.1:1/" + WHEEL)
     with pytest.raises(Failure, match="cannot be reached") as told:
-        environment.ensure_lock(gone)
+        builder.ensure_lock(gone)
     assert told.value.kind == ""
 
 
@@ -227,8 +228,8 @@ def test_an_own_index_comes_first_and_the_machine_s_is_still_there(
     index.add("dep", "2.0", "2026-01-01T00:00:00Z")
     wishes = {"requirements": [f"{PACKAGE}==1.1.0", "dep"], "cutoff": "2025-06-01"}
     spec = house.spec(ENV, PACKAGE, "1.1.0", **wishes, index=[own.url])
-    assert environment.create(spec)
-    locked = {p.name: p.version for p in lockfile.packages(paths.lock(ENV))}
+    assert builder.create(spec)
+    locked = {p.name: p.version for p in lock_file.packages(paths.lock(ENV))}
     assert locked == {PACKAGE: "1.1.0+ours", "dep": "1.0"}
     assert health.stamp(ENV)["version"] == "1.1.0+ours"
     assert "127.0.0.1" not in paths.lock(ENV).read_text(), "no index in a lock"
@@ -242,10 +243,10 @@ def test_a_name_of_an_own_index_is_taken_from_nowhere_else(own: Index, index: In
     index.add("ours", "9.0", "2025-01-01T00:00:00Z")
     wishes: dict[str, Any] = {"cutoff": "none", "index": [own.url]}
     spec = house.spec(ENV, "ours", None, requirements=["ours"], **wishes)
-    environment.ensure_lock(spec)
+    builder.ensure_lock(spec)
     assert only_package().version == "1.0"
-    with pytest.raises(release.NoSuchRelease, match=r"no release 9\.0 of ours"):
-        environment.ensure_lock(house.spec(ENV, "ours", "9.0", **wishes))
+    with pytest.raises(release_date.NoSuchRelease, match=r"no release 9\.0 of ours"):
+        builder.ensure_lock(house.spec(ENV, "ours", "9.0", **wishes))
 
 
 def test_extra_indexes_of_pip_come_after(
@@ -259,12 +260,12 @@ def test_extra_indexes_of_pip_come_after(
         monkeypatch.setenv("PIP_EXTRA_INDEX_URL", extra.url)
         wishes: dict[str, Any] = {"cutoff": "none", "index": [f"ours={own.url}"]}
         spec = house.spec(ENV, "a", None, requirements=["a", "b"], **wishes)
-        environment.ensure_lock(spec)
-        locked = {p.name: p.version for p in lockfile.packages(paths.lock(ENV))}
+        builder.ensure_lock(spec)
+        locked = {p.name: p.version for p in lock_file.packages(paths.lock(ENV))}
         assert locked == {"a": "1.0", "b": "1.0"}
         spec = house.spec(ENV, "a", None, requirements=["a==2.0", "b>1"], **wishes)
-        environment.ensure_lock(spec)
-        locked = {p.name: p.version for p in lockfile.packages(paths.lock(ENV))}
+        builder.ensure_lock(spec)
+        locked = {p.name: p.version for p in lock_file.packages(paths.lock(ENV))}
         assert locked == {"a": "2.0", "b": "2.0"}, "what the first lacks, the next may have"
 
 
@@ -275,14 +276,14 @@ def test_the_password_of_an_own_index_is_uv_s_to_know(
     own.password = b"me:s3cret"
     spec = house.spec(ENV, PACKAGE, "1.1.0", cutoff="2025-06-01", index=[f"ours={own.url}"])
     with pytest.raises(Failure):
-        environment.ensure_lock(spec)
+        builder.ensure_lock(spec)
     if holder == "variables":
         monkeypatch.setenv("UV_INDEX_OURS_USERNAME", "me")
         monkeypatch.setenv("UV_INDEX_OURS_PASSWORD", "s3cret")
     else:
         (tmp_path / "netrc").write_text("machine 127.0.0.1 login me password s3cret\n")
         monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
-    assert environment.create(spec)
+    assert builder.create(spec)
     log = (paths.LOGS / "venv" / f"{ENV}.log").read_text()
     assert "s3cret" not in log + paths.lock(ENV).read_text()
 
@@ -290,7 +291,7 @@ def test_the_password_of_an_own_index_is_uv_s_to_know(
 def test_an_own_index_s_release_needs_a_day(own: Index) -> None:
     spec = house.spec(ENV, PACKAGE, "1.1.0+ours", index=[own.url])
     with pytest.raises(Failure, match="no upload times") as told:
-        environment.ensure_lock(spec)
+        builder.ensure_lock(spec)
     assert "cutoff" in told.value.mend
 
 
@@ -302,7 +303,7 @@ def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
         "UV_EXTRA_INDEX_URL": "https://extra/simple",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
     }
-    with ownindex.project(["ours=https://own/simple"], machine) as (folder, environ):
+    with private_indexes.project(["ours=https://own/simple"], machine) as (folder, environ):
         text = (folder / "uv.toml").read_text()
         assert (folder / "uv.toml").stat().st_mode & 0o077 == 0
     assert not folder.exists()
@@ -314,9 +315,9 @@ def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "UV_INDEX" not in environ
     assert environ["UV_INDEX_STRATEGY"] == "unsafe-first-match"
     monkeypatch.setenv("UV_INDEX_STRATEGY", "first-index")
-    with ownindex.project(["https://own/simple"], dict(machine)) as (_, environ):
+    with private_indexes.project(["https://own/simple"], dict(machine)) as (_, environ):
         assert environ["UV_INDEX_STRATEGY"] == "unsafe-best-match", "a person's own word holds"
-    with ownindex.project([], machine) as (folder, environ):
+    with private_indexes.project([], machine) as (folder, environ):
         assert (str(folder), environ) == ("/", machine | {"UV_NO_CONFIG": "1"})
 
 
@@ -334,15 +335,15 @@ def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """A machine with Python 3.13 alone, which downloads others if it may; what uv was asked."""
     told: list[list[str]] = []
 
-    def answer(arguments: list[str], *rest: object, **more: object) -> uv.Done:
+    def answer(arguments: list[str], *rest: object, **more: object) -> logged_program.Done:
         told.append(arguments)
         if arguments[:2] == ["python", "list"]:
-            return uv.Done(0, INSTALLED)
+            return logged_program.Done(0, INSTALLED)
         if arguments[:2] == ["python", "find"]:
-            return uv.Done(0, f"/downloaded/python{arguments[2]}\n")
+            return logged_program.Done(0, f"/downloaded/python{arguments[2]}\n")
         if arguments[0] == "pip":
-            return uv.Done(0, "vllm==0.8.0 \\\n    --hash=sha256:00\n")
-        return uv.Done(0, "")
+            return logged_program.Done(0, "vllm==0.8.0 \\\n    --hash=sha256:00\n")
+        return logged_program.Done(0, "")
 
     monkeypatch.setattr(uv, "run", answer)
     monkeypatch.setattr(sys, "base_prefix", "/nowhere")
@@ -351,18 +352,18 @@ def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 def old_release(**changes: Any) -> Spec:
     """vLLM 0.8.0 by the shipped engine file."""
-    engine = config.load_engines(house.ROOT)["vllm"]
-    data = envspec.environment_spec("vllm", engine, "0.8.0", None, "x")
+    engine = loader.load_engines(house.ROOT)["vllm"]
+    data = environment_specs.environment_spec("vllm", engine, "0.8.0", None, "x")
     return house.spec(**{**data, "cutoff": "none", **changes})
 
 
 def test_an_old_release_gets_a_python_that_it_can_have(only_3_13: list[list[str]]) -> None:
     spec = old_release()
-    resolve.lock(spec)
+    resolver.lock(spec)
     assert ["python", "install", "3.12"] in only_3_13
     (compiling,) = [words for words in only_3_13 if "--generate-hashes" in words]
     assert compiling[compiling.index("--python") + 1] == "/downloaded/python3.12"
-    assert lockfile.header(paths.lock(spec.env))["python"] == "3.12"
+    assert lock_file.header(paths.lock(spec.env))["python"] == "3.12"
 
 
 def test_offline_it_says_which_python_is_missing(
@@ -370,7 +371,7 @@ def test_offline_it_says_which_python_is_missing(
 ) -> None:
     monkeypatch.setenv("OFFLINE", "1")
     with pytest.raises(Failure, match=r"no Python here fits >=3\.9,<3\.13") as told:
-        resolve.lock(old_release())
+        resolver.lock(old_release())
     assert "uv python install 3.12" in told.value.mend and told.value.page == 29
     assert not any(words[:2] == ["python", "install"] for words in only_3_13)
 
@@ -384,14 +385,14 @@ def test_a_release_s_own_upper_bound_holds_without_a_cutoff_too(
     monkeypatch.setattr(interpreters, "DOWNLOADABLE", ())
     spec = house.spec(ENV, "bound", "1.0", cutoff="none", python=">=3.10")
     with pytest.raises(Failure, match="cannot be resolved on Python") as told:
-        environment.ensure_lock(spec)
+        builder.ensure_lock(spec)
     assert "needs Python >=3.8,<3.10" in " ".join(told.value.lines)
 
 
 @pytest.mark.parametrize("backend", ["cu128", "auto"])
 def test_a_torch_backend_reaches_uv(only_3_13: list[list[str]], backend: str) -> None:
-    resolve.lock(old_release(torch_backend=backend))
+    resolver.lock(old_release(torch_backend=backend))
     (compiling,) = [words for words in only_3_13 if "--generate-hashes" in words]
     assert compiling[compiling.index("--torch-backend") + 1] == backend
-    options = lockfile.header(next(paths.VENVS.glob("*.lock")))["options"]
+    options = lock_file.header(next(paths.VENVS.glob("*.lock")))["options"]
     assert options == ["--torch-backend", backend], "and again when it is installed"

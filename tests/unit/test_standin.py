@@ -26,8 +26,8 @@ import pytest
 import requests
 import yaml
 
-from benchy import config, schema
-from benchy import output as written
+from benchy.config import loader, schema
+from benchy.evaluation import harness_output as written
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-of-this-test"
@@ -497,7 +497,7 @@ def test_harness_without_the_key(python: Path, server: Server, tmp_path: Path) -
 
 def test_the_test_tree_is_valid(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tests" / "build" / "configs", tmp_path / "configs")
-    house = config.load(tmp_path)
+    house = loader.load(tmp_path)
     assert [model.name for model in house.models] == ["five", "four", "one", "six", "three", "two"]
     assert {model.name: model.gpus for model in house.models if model.engine.device == "gpu"} == {
         "five": 1, "six": 2,

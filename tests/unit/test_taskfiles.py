@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy import taskfiles
+from benchy.plan import task_files
 
 BASE = """# shared
 dataset_path: json
@@ -82,7 +82,7 @@ def lay(root: Path) -> None:
 
 
 def digests(root: Path) -> dict[str, str]:
-    folder = taskfiles.Folder(root / "own", root)
+    folder = task_files.Folder(root / "own", root)
     found = {name: folder.follow([name]).digests() for name in NAMES}
     return {
         name: json.dumps({str(path): digest for path, digest in each.items()})
@@ -121,7 +121,7 @@ def test_an_edit_changes_only_what_is_made_of_it(
 def test_code_that_may_open_files(tmp_path: Path, code: str, opens: bool) -> None:
     (tmp_path / "a.yaml").write_text("task: a\nx: !function code.f\n")
     (tmp_path / "code.py").write_text(code)
-    found = taskfiles.Folder(tmp_path, tmp_path / "elsewhere").follow(["a"])
+    found = task_files.Folder(tmp_path, tmp_path / "elsewhere").follow(["a"])
     assert found.whole == ({tmp_path} if opens else set())
 
 
@@ -138,15 +138,15 @@ def test_code_that_may_open_files(tmp_path: Path, code: str, opens: bool) -> Non
 )  # fmt: skip
 def test_odd_files_are_digested(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    before = taskfiles.Folder(tmp_path, tmp_path).follow(["a"]).digests()
+    before = task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests()
     assert list(before) == [tmp_path / "a.yaml"]
     (tmp_path / "a.yaml").write_text(f"{text}\nmore: 1\n")
-    assert taskfiles.Folder(tmp_path, tmp_path).follow(["a"]).digests() != before
+    assert task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests() != before
 
 
 def test_code_that_names_large_folders(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/a.yaml").write_text("task: a\ndataset_path: /\nx: !function code.f\n")
     (tmp_path / "own/code.py").write_text(f"A = '/', '//', '/proc/self', '{tmp_path}'\n")
-    found = taskfiles.Folder(tmp_path / "own", tmp_path).follow(["a"])
+    found = task_files.Folder(tmp_path / "own", tmp_path).follow(["a"])
     assert {path.name for path in found.digests()} == {"a.yaml", "code.py"}

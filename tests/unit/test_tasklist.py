@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 
-from benchy import paths, tasklist, tasks
-from benchy.errors import Failure
+from benchy.cli import tasks as tasks_command
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.evaluation import task_list
 
-sys.path.insert(0, str(Path(tasklist.__file__).parent))  # as in the harness's environment
+sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
 import harness_index
 
 ROWS: list[dict[str, Any]] = [
@@ -49,21 +51,21 @@ SEARCHES = [
 @pytest.mark.parametrize(("search", "expected"), SEARCHES)
 def test_search(search: str, expected: list[str]) -> None:
     words = search.split()
-    assert [row["name"] for row in ROWS if tasklist.matches(row, words)] == expected
+    assert [row["name"] for row in ROWS if task_list.matches(row, words)] == expected
 
 
 def test_what_is_below_a_name() -> None:
-    found, unknown = tasklist.leaves(["outer", "missing"], BY_NAME)
+    found, unknown = task_list.leaves(["outer", "missing"], BY_NAME)
     assert {row["name"] for row in found} == {"xnli_es", "mgsm_es"}
     assert unknown == ["missing"]
-    found, unknown = tasklist.leaves(["xnli_*", "inference"], BY_NAME)
+    found, unknown = task_list.leaves(["xnli_*", "inference"], BY_NAME)
     assert [row["name"] for row in found] == ["xnli_es", "xnli_fr"] and not unknown
 
 
 @pytest.mark.parametrize(("asked", "shots"), [(None, [0, 8]), (3, [3]), (0, [0])])
 def test_one_of_ours(asked: int | None, shots: list[int]) -> None:
     how = {"description": "Mine", "meaning": {"task_name": ["outer"], "num_fewshot": asked}}
-    own = tasklist.own("mine", how, BY_NAME)
+    own = task_list.own("mine", how, BY_NAME)
     assert (own.count, own.shots) == (2, shots)
     assert own.output == ["generate_until", "multiple_choice"]
     assert own.dataset == ["facebook/xnli:es"]
@@ -94,7 +96,7 @@ def test_a_row_of_the_harness_s_index(tmp_path: Path) -> None:
 
 
 def show(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
-    assert tasks.main(list(argv)) == 0
+    assert tasks_command.main(list(argv)) == 0
     return capsys.readouterr().out
 
 
@@ -104,11 +106,11 @@ def test_what_is_printed(
     monkeypatch.chdir(paths.ROOT)
     for name in ("SEARCH", "FORMAT"):
         monkeypatch.delenv(name, raising=False)
-    own = tasklist.Own(
+    own = task_list.Own(
         "mine", ["outer", "x", "y"], "Mine", [0, 8], ["generate_until"], ["d"], ["code"], 2, ["x"]
     )
-    found = tasklist.Harness("lm_eval 1.0", "lm_eval_1_0", ROWS)
-    monkeypatch.setattr(tasklist, "all_of", lambda house: ([own], [found]))
+    found = task_list.Harness("lm_eval 1.0", "lm_eval_1_0", ROWS)
+    monkeypatch.setattr(task_list, "all_of", lambda house: ([own], [found]))
     whole = show(capsys)
     assert "mine  outer x …     2      0 - 8  generate_until  Mine" in whole
     assert "mine: the harness has no task x" in whole and "mine: runs code that" in whole
@@ -129,24 +131,24 @@ def test_the_index_is_kept_until_what_it_is_made_of_changes(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(tasklist, "ready", lambda env, spec: None)
+    monkeypatch.setattr(task_list, "ready", lambda env, spec: None)
     script = tmp_path / "index.py"
     script.write_text("print('noise')\nprint(open('said').read())\n")
-    monkeypatch.setattr(tasklist, "SCRIPT", script)
+    monkeypatch.setattr(task_list, "SCRIPT", script)
     env = Path("venvs/e/bin")
     env.mkdir(parents=True)
     (env / "python").symlink_to(sys.executable)
     mine = tmp_path / "mine"
     mine.mkdir()
     Path("said").write_text("[]")
-    assert tasklist.listed("e", {}) == [] == tasklist.listed("e", {}, "mine")
+    assert task_list.listed("e", {}) == [] == task_list.listed("e", {}, "mine")
     Path("said").write_text('[{"name": "a"}]')
-    assert tasklist.listed("e", {}) == [] == tasklist.listed("e", {}, "mine")
+    assert task_list.listed("e", {}) == [] == task_list.listed("e", {}, "mine")
     (mine / "a.yaml").write_text("task: a")
-    tasklist.content.content_of.cache_clear()
-    assert tasklist.listed("e", {}, "mine") == [{"name": "a"}] and tasklist.listed("e", {}) == []
+    task_list.hashing.content_of.cache_clear()
+    assert task_list.listed("e", {}, "mine") == [{"name": "a"}] and task_list.listed("e", {}) == []
     Path("venvs/e.lock").write_text("other packages")
-    assert tasklist.listed("e", {}) == [{"name": "a"}]
+    assert task_list.listed("e", {}) == [{"name": "a"}]
     script.write_text("raise ImportError('no _index here')")
     with pytest.raises(Failure, match="can't list its tasks"):
-        tasklist.listed("e", {})
+        task_list.listed("e", {})

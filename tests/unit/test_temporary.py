@@ -10,35 +10,36 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchy import paths, temporary
+from benchy.core import paths, temporary_files
 
-LIB = str(Path(temporary.__file__).parent.parent)
+LIB = str(Path(temporary_files.__file__).parents[2])
 
 
 @pytest.fixture(autouse=True)
 def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(temporary, "_swept", set())
+    monkeypatch.setattr(temporary_files, "_swept", set())
     monkeypatch.setenv("TMPDIR", str(tmp_path))
 
 
 def other(path: Path) -> Path:
     """The same name as another process, which is dead by now, gives it."""
     code = f"import sys; sys.path.insert(0, {LIB!r}); from pathlib import Path\n"
-    code += f"from benchy import temporary; print(temporary.aside(Path({str(path)!r})))"
+    code += "from benchy.core import temporary_files as temporary; "
+    code += f"print(temporary.aside(Path({str(path)!r})))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     return Path(done.stdout.strip())
 
 
 def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
-    temporary.write(file, "one", mode=0o600)
+    temporary_files.write(file, "one", mode=0o600)
     assert file.read_text() == "one" and file.stat().st_mode & 0o777 == 0o600
-    with pytest.raises(ZeroDivisionError), temporary.replacing(file) as new:
+    with pytest.raises(ZeroDivisionError), temporary_files.replacing(file) as new:
         assert new.parent == tmp_path and new != file
         new.write_text("half")
         raise ZeroDivisionError
     with pytest.raises(UnicodeEncodeError):
-        temporary.write(file, "\udc80")
+        temporary_files.write(file, "\udc80")
     assert file.read_text() == "one" and os.listdir(tmp_path) == ["a.json"]  # noqa: PTH208
 
 
@@ -46,32 +47,32 @@ def test_what_a_dead_process_left_goes_and_nothing_else(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, folder = tmp_path / "b.json", tmp_path / "task"
-    mine = temporary.aside(file)  # of a living one
+    mine = temporary_files.aside(file)  # of a living one
     left = [other(file), other(folder)]
     left[1].mkdir()
     (left[1] / "half").write_text("x")
     again = mine.with_name(mine.name.replace("-", "-9"))  # our pid, which an earlier process had
     with monkeypatch.context() as patch:
         patch.setattr(os, "uname", lambda: SimpleNamespace(nodename="another"))
-        elsewhere = temporary.aside(file)
+        elsewhere = temporary_files.aside(file)
     # Neither a host whose name ends alike, nor a file that only looks like it.
     alike = left[0].with_name(left[0].name.replace("~", "~x.", 1))
     looks = [tmp_path / ".b.json.1-2.tmp", tmp_path / "b~h~1-2.tmp", tmp_path / ".gamma.12.tmp"]
     for path in (mine, left[0], again, elsewhere, alike, *looks):
         path.write_text("half")
-    monkeypatch.setattr(temporary, "_swept", set())
-    temporary.aside(tmp_path / "c.json")
+    monkeypatch.setattr(temporary_files, "_swept", set())
+    temporary_files.aside(tmp_path / "c.json")
     assert {mine, elsewhere, alike, *looks} == set(tmp_path.iterdir())
 
 
 def test_a_name_fits_a_file_system_however_long(tmp_path: Path) -> None:
     for name in ("a" * 250, "ö" * 125):
-        temporary.write(tmp_path / name, "x")
+        temporary_files.write(tmp_path / name, "x")
         assert (tmp_path / name).read_text() == "x"
 
 
 def test_a_folder_of_our_own(tmp_path: Path) -> None:
-    with temporary.folder("check") as one, temporary.folder("check") as two:
+    with temporary_files.folder("check") as one, temporary_files.folder("check") as two:
         assert one != two and one.stat().st_mode & 0o777 == 0o700
         assert one.parent == tmp_path / f"benchy-{os.getuid()}"
     assert not list(one.parent.iterdir())
@@ -91,7 +92,7 @@ def test_all_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
     os.utime(old, (1, 1))
-    assert set(temporary.left()) == {*left, old}
-    temporary.sweep_all()
+    assert set(temporary_files.left()) == {*left, old}
+    temporary_files.sweep_all()
     assert not any(path.exists() for path in left) and old.exists()
     assert paths.RESULTS.is_dir()

@@ -8,38 +8,38 @@ import subprocess
 import sys
 from pathlib import Path
 
-from benchy import tiny
+from benchy.scripts import tiny_model
 
 
 def test_every_run_writes_the_same_bytes_under_any_python(tmp_path: Path) -> None:
-    program = Path(tiny.__file__)
+    program = Path(tiny_model.__file__)
     subprocess.run([sys.executable, "-I", program, tmp_path / "a"], check=True)
-    tiny.make(tmp_path / "b")
+    tiny_model.make(tmp_path / "b")
     found = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
     assert found == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    assert found == tiny.files()
+    assert found == tiny_model.files()
 
 
 def test_a_whole_one_is_left_alone_and_a_broken_one_mended(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "tiny"
-    assert tiny.make(folder)
+    assert tiny_model.make(folder)
     before = (folder / "config.json").stat().st_mtime_ns
-    assert not tiny.make(folder)
+    assert not tiny_model.make(folder)
     assert (folder / "config.json").stat().st_mtime_ns == before
     (folder / "model.safetensors").write_bytes(b"half")
-    assert tiny.make(folder)
-    assert (folder / "model.safetensors").read_bytes() == tiny.weights()
+    assert tiny_model.make(folder)
+    assert (folder / "model.safetensors").read_bytes() == tiny_model.weights()
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"], "nothing is left aside"
 
 
 def test_the_weights_are_a_safetensors_file_of_the_configs_shapes() -> None:
-    data = tiny.weights()
+    data = tiny_model.weights()
     (length,) = struct.unpack("<Q", data[:8])
     assert length % 8 == 0
     head = json.loads(data[8 : 8 + length])
     assert head.pop("__metadata__") == {"format": "pt"}
     end = 0
-    for name, shape in tiny.shapes():
+    for name, shape in tiny_model.shapes():
         about = head.pop(name)
         size = 4
         for dimension in shape:
@@ -51,7 +51,7 @@ def test_the_weights_are_a_safetensors_file_of_the_configs_shapes() -> None:
 
 
 def test_config_speaks_to_old_and_new_transformers() -> None:
-    config = tiny.config()
+    config = tiny_model.config()
     assert config["torch_dtype"] == config["dtype"]
     assert config["rope_parameters"]["rope_theta"] == config["rope_theta"]
     assert config["max_position_embeddings"] >= 2048
@@ -59,18 +59,18 @@ def test_config_speaks_to_old_and_new_transformers() -> None:
 
 
 def test_tokenizer_has_a_token_for_each_byte_and_no_merges() -> None:
-    whole, config = tiny.tokenizer()
+    whole, config = tiny_model.tokenizer()
     vocabulary = whole["model"]["vocab"]
     assert sorted(vocabulary.values()) == list(range(256))
     assert vocabulary["A"] == ord("A")
     assert vocabulary["\u0120"] == ord(" "), "GPT-2's table: Ġ stands for a space"
     assert whole["model"]["merges"] == []
     added = {item["content"]: item["id"] for item in whole["added_tokens"]}
-    assert max(added.values()) + 1 == tiny.config()["vocab_size"] == tiny.VOCABULARY
-    assert added[config["eos_token"]] == tiny.config()["eos_token_id"]
+    assert max(added.values()) + 1 == tiny_model.config()["vocab_size"] == tiny_model.VOCABULARY
+    assert added[config["eos_token"]] == tiny_model.config()["eos_token_id"]
     assert config["tokenizer_class"] == "PreTrainedTokenizerFast"
     assert "assistant" in config["chat_template"]
 
 
 def test_usage_needs_a_folder() -> None:
-    assert tiny.main([]) == 2
+    assert tiny_model.main([]) == 2

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from benchy import config, pooling, schema
-from benchy.errors import ConfigError
+from benchy.config import loader, pooling_models, schema
+from benchy.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
 ENGINES = ("vllm", "vllm_cpu")
@@ -32,7 +32,7 @@ def lay(root: Path, engine: str, overrides: str, name: str = "org/model") -> Pat
 
 def told(root: Path) -> list[str]:
     try:
-        config.load(root)
+        loader.load(root)
     except ConfigError as error:
         return [str(mistake) for mistake in error.mistakes]
     return []
@@ -85,7 +85,7 @@ def test_it_is_told_wherever_it_is_written(tmp_path: Path) -> None:
 def test_no_refused_option_is_a_slip_of_the_pen() -> None:
     """Each is an option of some release, and each value is one of its values."""
     table = json.loads((ROOT / "docs/options.json").read_text())["vllm"]["options"]
-    engines = config.load_engines(ROOT)
+    engines = loader.load_engines(ROOT)
     assert engines["vllm"].unsupported and engines["vllm_cpu"].unsupported
     for each in engines["vllm"].unsupported:
         entries = [e for option in each.options for e in table["--" + option.replace("_", "-")]]
@@ -131,9 +131,9 @@ def test_a_local_model_that_generates_no_text(
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"architectures": []}', '{"architectures": 3}'])
 def test_a_model_that_says_nothing_of_itself(tmp_path: Path, text: str) -> None:
-    assert pooling.architecture(tmp_path) == ""
+    assert pooling_models.architecture(tmp_path) == ""
     (tmp_path / "config.json").write_text(text)
-    assert pooling.architecture(tmp_path) == ""
+    assert pooling_models.architecture(tmp_path) == ""
 
 
 @pytest.mark.parametrize(
@@ -146,7 +146,7 @@ def test_a_model_that_says_nothing_of_itself(tmp_path: Path, text: str) -> None:
      ("", False)],
 )  # fmt: skip
 def test_what_an_engine_says_of_its_runner(line: str, pools: bool) -> None:
-    assert pooling.served(line) is pools
+    assert pooling_models.served(line) is pools
 
 
 # Option, its value, whether it is told that nothing is there.

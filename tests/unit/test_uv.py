@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from benchy import uv
-from benchy.errors import UsageError
+from benchy.core.errors import UsageError
+from benchy.environments import uv
+from benchy.process import logged_program
 
 
 def program(path: Path, text: str) -> Path:
@@ -45,7 +46,7 @@ def test_no_uv_at_all_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.Mon
 def test_output_is_data_and_talk_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "logs/x.log"
     script = "cat; printf '\\033[32mgreen\\033[0m talk\\nlast' >&2; exit 3"
-    done = uv.run_program(["sh", "-c", script], log, stdin="data\n")
+    done = logged_program.run_program(["sh", "-c", script], log, stdin="data\n")
     assert (done.status, done.stdout, done.talk) == (3, "data\n", ["green talk", "last"])
     assert "green talk\nlast\n" in log.read_text()
     assert "\033" not in log.read_text()
@@ -53,7 +54,7 @@ def test_output_is_data_and_talk_is_logged(tmp_path: Path) -> None:
 
 def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
     start = time.monotonic()
-    done = uv.run_program(["sleep", "60"], tmp_path / "log", timeout=0.5)
+    done = logged_program.run_program(["sleep", "60"], tmp_path / "log", timeout=0.5)
     assert done.status == -signal.SIGKILL
     assert time.monotonic() - start < 10
 
@@ -61,7 +62,9 @@ def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
 def test_a_grandchild_that_keeps_the_pipe_does_not_keep_us(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     start = time.monotonic()
-    done = uv.run_program(["sh", "-c", f"sleep 60 & echo $! > {pid}; exit 0"], tmp_path / "log")
+    done = logged_program.run_program(
+        ["sh", "-c", f"sleep 60 & echo $! > {pid}; exit 0"], tmp_path / "log"
+    )
     os.kill(int(pid.read_text()), signal.SIGKILL)
     assert done.status == 0
     assert time.monotonic() - start < 10
@@ -71,10 +74,11 @@ def test_the_program_dies_with_us(tmp_path: Path) -> None:
     """kill -9 of the builder must leave no writer in the folder that the next one sweeps."""
     pid = tmp_path / "pid"
     code = (
-        "from pathlib import Path; from benchy import uv\n"
-        f"uv.run_program(['sh', '-c', 'echo $$ > {pid}; exec sleep 60'], Path('{tmp_path}/log'))"
+        "from pathlib import Path; from benchy.process import logged_program\n"
+        f"program = ['sh', '-c', 'echo $$ > {pid}; exec sleep 60']\n"
+        f"logged_program.run_program(program, Path('{tmp_path}/log'))"
     )
-    environ = {**os.environ, "PYTHONPATH": str(Path(uv.__file__).parent.parent)}
+    environ = {**os.environ, "PYTHONPATH": str(Path(uv.__file__).parents[2])}
     builder = subprocess.Popen([sys.executable, "-c", code], env=environ)
     try:
         deadline = time.monotonic() + 20
@@ -93,8 +97,8 @@ def test_the_program_dies_with_us(tmp_path: Path) -> None:
 
 def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    log.write_bytes(b"x" * (uv.LOG_LIMIT + 1))
-    uv.run_program(["true"], log)
+    log.write_bytes(b"x" * (logged_program.LOG_LIMIT + 1))
+    logged_program.run_program(["true"], log)
     assert log.stat().st_size < 1000
 
 
@@ -112,7 +116,7 @@ ENDS = [
     ("status", "talk", "said"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS]
 )
 def test_an_end_in_words(tmp_path: Path, status: int, talk: list[str], said: str) -> None:
-    failure = uv.failure(uv.Done(status, "", talk), "it", tmp_path / "log")
+    failure = uv.failure(logged_program.Done(status, "", talk), "it", tmp_path / "log")
     assert said in failure.what
     assert failure.lines == [line for line in talk if not line.startswith("warning")]
     assert failure.log == str(tmp_path / "log")

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from benchy import pipconf, wheelhouse
-from benchy.lockfile import Package
+from benchy.environments import pip_settings
+from benchy.environments.lock_file import Package
+from benchy.maintenance import wheelhouse
 
 PLAIN, LOCAL = "torch-2.13.0-cp311-none-any.whl", "torch-2.13.0+cpu-cp311-none-any.whl"
 
@@ -28,7 +29,7 @@ def test_local_builds_lie_apart(tmp_path: Path) -> None:
     house = wheelhouse.House(tmp_path / "house")
     house.keep((tmp_path / "in").iterdir())
     assert (house.folder / PLAIN).exists() and (house.folder / "local-cpu" / LOCAL).exists()
-    assert pipconf.folders(house.folder) == [house.folder, house.folder / "local-cpu"]
+    assert pip_settings.folders(house.folder) == [house.folder, house.folder / "local-cpu"]
 
 
 def test_a_file_counts_by_its_hash(tmp_path: Path) -> None:
@@ -89,10 +90,10 @@ def test_installed_from_instead_of_an_index(tmp_path: Path) -> None:
     house = tmp_path / "with space"
     put(house / "local-cpu", LOCAL)
     environ = {"WHEELHOUSE": str(house), "PIP_INDEX_URL": "https://example.org/simple"}
-    settings = pipconf.uv_variables(environ, files=[])
+    settings = pip_settings.uv_variables(environ, files=[])
     assert settings["UV_FIND_LINKS"] == f"{house},{house / 'local-cpu'}"
     assert "UV_DEFAULT_INDEX" not in settings
-    assert pipconf.uv_arguments(environ, files=[]) == ["--no-index"]
-    both = pipconf.uv_variables({**environ, "UV_FIND_LINKS": "/mine"}, files=[])
+    assert pip_settings.uv_arguments(environ, files=[]) == ["--no-index"]
+    both = pip_settings.uv_variables({**environ, "UV_FIND_LINKS": "/mine"}, files=[])
     assert both["UV_FIND_LINKS"] == f"/mine,{house},{house / 'local-cpu'}"
-    assert pipconf.wheelhouse({"OFFLINE": "1"}) is None  # there is no wheelhouse/ here
+    assert pip_settings.wheelhouse({"OFFLINE": "1"}) is None  # there is no wheelhouse/ here

@@ -1,0 +1,1 @@
+"""One thin module a command of bin/: argparse, then a call."""

@@ -1,0 +1,87 @@
+"""bin/flags: show the options of an engine's releases."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from benchy.config import loader, schema
+from benchy.core import hashing, paths
+from benchy.core.errors import UsageError
+from benchy.display.messages import say
+from benchy.engines import option_check, option_diff, option_table, release_flags
+
+
+def diff(name: str, made: schema.Engine, one: str, two: str, form: str) -> int:
+    known = option_check.Known()
+    before, after = (option_diff.flags_of(name, made, each, known) for each in (one, two))
+    gone = made.gone_options()
+    found = option_diff.difference(before, after, gone)
+    if form == "json":
+        plain = {
+            "engine": name, "from": one, "to": two, "added": found.added,
+            "removed": {
+                option: {"use": each.use if each else [], "why": each.why if each else ""}
+                for option, each in found.removed.items()
+            },
+            "changed": {
+                option: {fact: {"from": a, "to": b} for fact, (a, b) in facts.items()}
+                for option, facts in found.changed.items()
+            },
+        }  # fmt: skip
+        print(hashing.canonical(plain), end="")
+    else:
+        print(f"{made.title or made.package} {one} → {two}")
+        print(option_diff.told(found, after), end="")
+    return 0
+
+
+def table(name: str, made: schema.Engine, folder: Path) -> int:
+    """Fold a folder of flags into docs/options.json, and say what the engine's file misses."""
+    seen = {}
+    for path in sorted(folder.glob("*.json")):
+        try:
+            Version(path.stem)
+            seen[path.stem] = release_flags.read_flags(path)
+        except (InvalidVersion, ValueError, OSError) as error:
+            raise UsageError(f"{path} is no release's flags: {error}") from None
+    if not seen:
+        raise UsageError(f"{folder} holds no RELEASE.json", "bin/survey --deep all writes them")
+    tables = option_table.with_seen(option_table.read(option_table.FILE), name, seen)
+    changed = option_table.write(option_table.FILE, tables)
+    say(
+        "FLAGS" if changed else "", f"{option_table.FILE}: {len(tables[name]['releases'])} releases"
+    )
+    for line in option_diff.unsaid(tables[name], made):
+        say("", f"configs/engines/{name}.yaml: gone: {line}")
+    return 0
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bin/flags", description="the options of an engine's releases"
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    one = verbs.add_parser("diff", help="options added, removed and changed between two releases")
+    one.add_argument("a", metavar="A", help="a release, such as 0.8.5")
+    one.add_argument("b", metavar="B", help="another, such as 0.10.2")
+    one.add_argument("--format", choices=["text", "json"], default="text")
+    two = verbs.add_parser("table", help=f"fold FOLDER/<release>.json into {option_table.FILE}")
+    two.add_argument("folder", type=Path, metavar="FOLDER", help="build/survey/flags/ENGINE")
+    for each in (one, two):
+        each.add_argument("--engine", help="an engine (default: the main one, vllm)")
+    args = parser.parse_args(argv)
+    engines = {n: e for n, e in loader.load_engines(paths.ROOT).items() if e.kind == "engine"}
+    name = args.engine or next((n for n, e in engines.items() if e.main), "vllm")
+    if name not in engines:
+        raise UsageError(
+            f"no engine is named {name!r}", f"known are: {', '.join(sorted(engines))}", "ENGINE"
+        )
+    if args.verb == "table":
+        return table(name, engines[name], args.folder)
+    for knob, value in (("A", args.a), ("B", args.b)):
+        if not value:
+            raise UsageError("is missing", "write make flags-diff A=0.8.5 B=0.10.2", knob)
+    return diff(name, engines[name], args.a, args.b, args.format)

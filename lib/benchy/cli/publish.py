@@ -1,0 +1,52 @@
+"""bin/publish: upload the leaderboard and the results to the hub."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+
+from benchy.core import knobs
+from benchy.core.errors import UsageError
+from benchy.display.messages import say
+from benchy.display.units import human
+from benchy.process.signals import end_once
+from benchy.reporting import publish
+
+
+def main(argv: list[str]) -> int:
+    """bin/publish REPOSITORY. Raises UsageError, Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/publish", description="Upload the leaderboard to a dataset repository on the hub."
+    )
+    parser.add_argument("repository", nargs="?", default=os.environ.get("REPO", ""))
+    parser.add_argument("--yes", action="store_true", help="do it (as YES=1); else only show it")
+    parser.add_argument("--samples", action="store_true", help="prompts and answers too")
+    parser.add_argument("--public", action="store_true", help="a new repository is public")
+    parser.add_argument("--check", action="store_true", help="only whether REPOSITORY can be one")
+    args = parser.parse_args(argv)
+
+    if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", args.repository):
+        raise UsageError(
+            f"{args.repository!r} is no repository" if args.repository else "is missing",
+            "write REPO=organisation/name",
+            "REPO",
+        )
+    if args.check:
+        return 0
+    samples, really = args.samples or knobs.on("SAMPLES"), args.yes or knobs.on("YES")
+    public = args.public or knobs.on("PUBLIC")
+    end_once()
+    chosen = publish.files(samples)
+    results = sum(name.endswith(publish.RESULT) for name in chosen)
+    size = human(sum(path.stat().st_size for path in chosen.values()))
+    what = f"{len(chosen)} files, {size}: the leaderboard and {results} results"
+    if not really:
+        print("\n".join(chosen))
+        with_samples = "" if samples else "; SAMPLES=1: with prompts and answers"
+        say(publish.TAG, f"would upload {what} to {args.repository}")
+        say("", f"YES=1: do it{with_samples}")
+        return 0
+    say(publish.TAG, f"{what} to {args.repository}")
+    say(publish.TAG, publish.upload(args.repository, not public, chosen, samples))
+    return 0

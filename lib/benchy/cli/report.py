@@ -1,0 +1,68 @@
+"""bin/report: write the leaderboard, or print a table of results."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from dataclasses import replace
+
+from benchy.core import paths
+from benchy.core.errors import printable
+from benchy.display.messages import say
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import exports, freshness
+from benchy.reporting.collection import collect
+from benchy.reporting.leaderboard import chosen, whole
+
+
+def main(argv: list[str]) -> int:
+    """bin/report, or bin/report --table [--limit N] MODEL…; 1 if a file was damaged."""
+    parser = argparse.ArgumentParser(prog="bin/report", description="Make the leaderboard.")
+    parser.add_argument("--table", action="store_true", help="print a table of MODEL… instead")
+    parser.add_argument("--limit", type=int, help="with --table: the results over N items each")
+    parser.add_argument(
+        "--stale", action="append", default=[], metavar="PATH", help="with --table: to be marked"
+    )
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="with --table: which models")
+    args = parser.parse_args(argv)
+    if not args.table:
+        made_from = freshness.signature()
+        freshness.begin()
+        board, damaged, mistakes = whole()
+        exports.write(board, [str(d).splitlines()[0] for d in damaged])
+        for mistake in mistakes:
+            print(f"the leaderboard is without its groups and metrics: {mistake}", file=sys.stderr)
+        # What is wrong is told every time.
+        freshness.note(None if damaged or mistakes else made_from)
+        say(exports.TAG, f"{paths.RESULTS / 'index.html'}  ({len(board.entries)} results)")
+    else:
+        entries, damaged = collect(args.models or None, args.limit, limited=args.limit is not None)
+        if entries:
+            entries, mistakes = chosen(entries)
+            entries = [replace(e, stale=str(e.path) in args.stale) for e in entries]
+            print(table(entries))  # its cells are printable
+            for mistake in mistakes:
+                print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)
+    for what in damaged:
+        print(what, file=sys.stderr)
+    return 1 if damaged else 0
+
+
+def table(entries: Sequence[Entry]) -> str:
+    """Aligned columns; numbers under numbers."""
+    head = ("model", "task", "metric", "score", "result")
+    rows = [
+        [
+            printable(text)
+            for text in (
+                *(e.model, e.task, e.metric, e.value),
+                " ".join([str(e.path), *(f"({m})" for m in e.marks)]),
+            )
+        ]
+        for e in entries
+    ]
+    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(4)]
+    return "\n".join(
+        "  ".join([*(row[n].ljust(widths[n]) for n in range(4)), row[4]]) for row in [head, *rows]
+    )

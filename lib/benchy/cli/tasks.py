@@ -1,0 +1,176 @@
+"""bin/tasks: the tasks of configs/tasks, and those that the harness knows.
+
+With SEARCH only those that match, each with its output type, shots, data set and tags; without, the
+harness's are counted by the folder that they lie in. tasklist.py finds them.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import sys
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+
+from benchy.config import loader
+from benchy.core import paths
+from benchy.evaluation import task_list
+from benchy.evaluation.task_list import Harness, Own
+
+NEEDS = {
+    "code": "runs code that the model wrote (docs/limits.md)",
+    "images": "images in the prompt (docs/limits.md)",
+    "audio": "audio in the prompt (docs/limits.md)",
+}
+KINDS = {
+    "task": ("task", "tasks"),
+    "python": ("task in Python", "tasks in Python"),
+    "group": ("group", "groups"),
+    "tag": ("tag", "tags"),
+}
+MOST = 60  # characters of a cell
+
+
+def main(argv: list[str]) -> int:
+    """bin/tasks [SEARCH]. Raises ConfigError, Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/tasks", description="The tasks of configs/tasks, and those of the harness."
+    )
+    parser.add_argument(
+        "search", nargs="*", default=os.environ.get("SEARCH", "").split(),
+        help="words that name, tag, data set, language or description must have; * and ? as in a "
+        "shell",
+    )  # fmt: skip
+    parser.add_argument(
+        "--format", choices=["text", "json"], default=os.environ.get("FORMAT") or "text"
+    )
+    args = parser.parse_args(argv)
+    words = args.search
+    base = loader.Base(paths.ROOT)
+    ours, harnesses = task_list.all_of(base.house([]))
+    if words:
+        ours = [own for own in ours if task_list.matches(_row(own), words)]
+    found = [
+        Harness(each.name, each.environment, [r for r in each.rows if task_list.matches(r, words)])
+        for each in harnesses
+    ]
+    if args.format == "json":
+        told = {"own": [asdict(own) for own in ours], "harness": [asdict(each) for each in found]}
+        print(json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False))
+        return 0
+    print("\n".join(_text(ours, found, words)))
+    sys.stdout.flush()
+    return 0
+
+
+def _row(own: Own) -> dict[str, Any]:
+    """What a search looks at in one of ours."""
+    return {**asdict(own), "tags": own.names}
+
+
+def _text(ours: Sequence[Own], found: Sequence[Harness], words: Sequence[str]) -> Iterator[str]:
+    if ours:
+        yield from table(
+            ["TASK", "HARNESS TASK", "TASKS", "SHOTS", "OUTPUT", "DESCRIPTION"], map(_ours, ours)
+        )
+        yield ""
+    elif not words:
+        yield "configs/tasks has no task yet"
+    for own in ours:
+        if own.unknown:
+            yield f"{own.name}: the harness has no task {', '.join(own.unknown)}"
+        for need in own.needs:
+            yield f"{own.name}: {NEEDS[need]}"
+    for each in found:
+        if words:
+            yield from _matches(each)
+        else:
+            yield from _families(each)
+
+
+def _ours(own: Own) -> list[str]:
+    return [
+        own.name,
+        " ".join(own.names[:2]) + (" …" if len(own.names) > 2 else ""),
+        str(own.count or ""),
+        _span(own.shots),
+        ", ".join(own.output),
+        own.description,
+    ]
+
+
+def _span(shots: Sequence[int]) -> str:
+    if not shots:
+        return ""
+    return str(shots[0]) if len(shots) == 1 else f"{shots[0]} - {shots[-1]}"
+
+
+def _matches(found: Harness) -> Iterator[str]:
+    by_name = {row["name"]: row for row in found.rows}
+    if not by_name:
+        yield f"{found.name}: nothing matches"
+        return
+    head = ["NAME", "KIND", "OUTPUT", "SHOTS", "DATA SET", "LANGUAGE", "TAGS"]
+    yield from table(head, map(_theirs, found.rows))
+    yield ""
+    yield f"{found.name}: {_counted(found.rows)}"
+    yield "Any of these is a task_name for configs/tasks/NAME.yaml; docs/own-task.md goes on."
+
+
+def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
+    kinds = Counter(row["kind"] for row in rows)
+    return ", ".join(
+        f"{kinds[kind]:,} {one if kinds[kind] == 1 else more}"
+        for kind, (one, more) in KINDS.items()
+        if kinds[kind]
+    )
+
+
+def _theirs(row: Mapping[str, Any]) -> list[str]:
+    kind = row["kind"]
+    if members := row.get("members"):
+        kind = f"{kind} of {len(members)}"
+    needs = [f"needs {word}" for word in row.get("needs", ())]
+    return [
+        row["name"], kind, row.get("output", ""), str(row.get("shots", "")),
+        row.get("dataset", ""), row.get("language", ""), ", ".join([*needs, *row.get("tags", ())]),
+    ]  # fmt: skip
+
+
+def _families(found: Harness) -> Iterator[str]:
+    rows = found.rows
+    tasks = [row for row in rows if row["kind"] in ("task", "python")]
+    folders = Counter(row.get("family", "") for row in tasks)
+    yield (
+        f"{found.name}: {_counted(rows)}, in {len(folders)} folders (with so many tasks in each):"
+    )
+    yield ""
+    yield from columns([f"{folder} {count}" for folder, count in sorted(folders.items())])
+    yield ""
+    yield "make tasks SEARCH=spanish        by name, tag, data set, language, description"
+    yield "make tasks SEARCH='*_es multiple'  several words must all match; * and ? as in a shell"
+
+
+def columns(words: Sequence[str]) -> Iterator[str]:
+    """Words in columns, down first, as wide as the terminal or 100 characters."""
+    wide = max(map(len, words), default=0) + 2
+    across = max(1, shutil.get_terminal_size((100, 24)).columns // wide)
+    down = -(-len(words) // across)
+    for n in range(down):
+        yield "".join(word.ljust(wide) for word in words[n::down]).rstrip()
+
+
+def table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
+    """Lines with the cells under each other; long cells are cut, but the first is not."""
+    cells = [list(head)]
+    for name, *rest in rows:
+        cells.append([name, *(t if len(t) <= MOST else t[: MOST - 1] + "…" for t in rest)])
+    # Columns with nothing in them say nothing.
+    used = [n for n in range(len(head)) if any(row[n] for row in cells[1:])]
+    wide = [max(len(row[n]) for row in cells) for n in range(len(head))]
+    for row in cells:
+        yield "  ".join(row[n].ljust(wide[n]) for n in used).rstrip()

@@ -1,0 +1,257 @@
+"""bin/venv: locks, builds, checks, lists and removes environments."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+
+from benchy.core import knobs, names, paths
+from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.display import activity, units
+from benchy.display.messages import agreed, colour, say
+from benchy.display.progress import Step
+from benchy.environments import (
+    audit,
+    builder,
+    checker,
+    health,
+    inventory,
+    lock_file,
+    node_copies,
+    release_date,
+    resolver,
+    shared_locks,
+    tables,
+    usage_locks,
+    uv,
+)
+from benchy.environments.environment_spec import Spec
+from benchy.maintenance import activity_check
+from benchy.process.signals import end_once
+
+
+def main(argv: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="bin/venv", description="Environments: one directory for each set of packages."
+    )
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    def verb(name: str, text: str, one: bool = True) -> argparse.ArgumentParser:
+        sub = verbs.add_parser(name, help=text, description=text)
+        if one:
+            sub.add_argument("env", nargs="?", metavar="ENV", help="its name, as in venvs/ENV")
+            sub.add_argument("--version", help="instead of ENV: a release, such as 0.8.0")
+            sub.add_argument("--engine", help="of which engine (default: the main one, vllm)")
+            sub.add_argument("--cutoff", help="packages as of: release, none, or a date")
+        return sub
+
+    sub = verb("lock", "resolve its packages to venvs/ENV.lock; nothing if nothing has changed")
+    fresh = "resolve anew all the same, and show what is different"
+    sub.add_argument("--fresh", action="store_true", help=fresh)
+    sub.add_argument("--share", action="store_true", help="write it to configs/locks as well")
+    sub = verb("create", "build it if it is not there, whole and up to date")
+    sub.add_argument("--anew", action="store_true", help="build it in any case")
+    sub.add_argument("--soft", action="store_true", help="say so if it fails, but exit with 0")
+    sub = verb("list", "every environment: state, releases, users, size", one=False)
+    sub.add_argument("--format", choices=["text", "json"], default="text")
+    sub = verb("info", "one environment in detail")
+    sub.add_argument("--format", choices=["text", "json"], default="text")
+    verb("check", "check a built one again: packages, files, import, options, tokenizer, model")
+    verb(
+        "pack", "write it to one archive, for the nodes of a launcher that have disks of their own"
+    )
+    verb("remove", "remove it; its lock stays")
+    sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
+    sub.add_argument("--yes", action="store_true", help="without asking (as YES=1)")
+    options = parser.parse_args(argv)
+    end_once()
+    if options.verb == "list":
+        return tables.show_list(options.format == "json")
+    if options.verb == "prune":
+        return prune(options.yes)
+    env = _named(options)
+    if options.verb == "remove":
+        there = builder.remove(env)
+        if env == paths.MAIN:
+            say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
+        else:
+            say("REMOVED" if there else "", env if there else f"{env} is not built")
+        return 0
+    if options.verb == "pack":
+        if not health.stamp(env):
+            Spec.read(env)  # raises where there is nothing to build either
+        node_copies.pack(env)
+        return 0
+    if options.verb == "info":
+        return tables.show_info(env, options.format == "json")
+    spec = Spec.read(env)
+    try:
+        return _work(options, spec)
+    except release_date.NoSuchRelease as error:
+        from benchy.plan import unavailable  # noqa: PLC0415 - reads the whole schema
+
+        wrong = ConfigError(
+            unavailable.mistakes(spec, error.missing, "VERSION" if options.version else "")
+        )
+        if not getattr(options, "soft", False):
+            raise wrong from None
+        for mistake in wrong.mistakes:
+            print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
+        return 0
+
+
+def _work(options: argparse.Namespace, spec: Spec) -> int:
+    """lock, check or create."""
+    env = spec.env
+    with Step("VENV", env, "environment", env, activity.BUILDING):
+        if options.verb == "lock":
+            share = options.share or (options.fresh and knobs.on("SHARE"))
+            relock(spec, options.fresh, share)
+        elif options.verb == "check":
+            if not health.stamp(env):
+                raise UsageError(f"{env} is not built", f"bin/venv create {env}")
+            print(f"{env}: {inspect(spec)} works")
+        else:
+            return create(spec, options.soft, options.anew)
+    return 0
+
+
+def relock(spec: Spec, fresh: bool, share: bool) -> None:
+    """Resolve if need be. fresh: in any case, and print what it came to, package by package."""
+    path = paths.lock(spec.env)
+    before = lock_file.packages(path)
+    changed = builder.ensure_lock(spec, fresh)
+    now = lock_file.packages(path)
+    if changed:
+        cutoff = lock_file.header(path).get("cutoff")
+        day = f" as of {cutoff[:10]}" if cutoff else "" if spec.kind == "main" else " as of today"
+        say("LOCKED", f"{path}: {len(now)} packages{day}")
+    if fresh and before:
+        lines = list(lock_file.differences(before, now))
+        print("\n".join(lines) or f"{path}: the same {len(now)} packages as before")
+    if share:
+        shared_locks.share(spec)
+    if share or (fresh and paths.shared_lock(spec.env).exists()):
+        say("SHARED", f"{paths.shared_lock(spec.env)}: commit it")
+
+
+def create(spec: Spec, soft: bool, anew: bool = False) -> int:
+    """Build. soft: for `make results`, where a failed environment is no end but a fallback."""
+    try:
+        if builder.create(spec, anew):
+            builder.say_built(spec)
+    except Failure as error:
+        if not soft or isinstance(error, release_date.NoSuchRelease):
+            raise
+        print(f"{colour('failed:', '31')} {error}", file=sys.stderr)
+    return 0
+
+
+def inspect(spec: Spec) -> str:
+    """Look at a built environment as closely as can be; the version found.
+
+    What is no longer as it was built loses its stamp, so that the next run builds it anew. Raises
+    Failure.
+    """
+    folder, log = paths.env_dir(spec.env), resolver.log_path(spec.env)
+    why, mend = health.flaw(spec.env) or audit.against_lock(spec, log), ""
+    if not why and (files := audit.against_records(folder)):
+        why = f"files were changed by hand: {audit.named(files)}"
+        packages = " ".join(name.rpartition("-")[0] for name in files)
+        mend = f"{uv.word()} cache clean {packages}   (it may share those files); then "
+    if why:
+        health.condemn(spec.env, why)
+        raise Failure(f"{spec.env} is broken", f"{mend}bin/venv create {spec.env} builds it anew")
+    return checker.check(spec, folder)
+
+
+def _named(options: argparse.Namespace) -> str:
+    """The environment meant by ENV, or by --version and --engine; its spec is written if need be.
+
+    Raises UsageError, ConfigError.
+    """
+    if options.env and (options.version or options.engine or options.cutoff):
+        raise UsageError("ENV and --version name two environments", "give one of them")
+    if options.env:
+        if options.env != os.path.basename(options.env) or options.env.startswith("."):  # noqa: PTH119
+            raise UsageError(f"{options.env!r} is no environment's name", "bin/venv list")
+        return str(options.env)
+    return _of_version(options.version or "", options.engine or "", options.cutoff or "")
+
+
+def _of_version(version: str, engine_name: str, cutoff: str) -> str:
+    """The environment of a release of an engine as of a cutoff ("": the engine's own); its spec is
+    written for it."""
+    # pydantic takes a quarter of a second to load, so only where it is needed.
+    from packaging.version import InvalidVersion, Version  # noqa: PLC0415
+
+    from benchy.config import loader, schema  # noqa: PLC0415
+    from benchy.core import files, hashing  # noqa: PLC0415
+    from benchy.plan import environment_specs  # noqa: PLC0415
+
+    if version:
+        try:
+            Version(version)
+        except InvalidVersion:
+            raise UsageError(
+                f"{version!r} is no release", "write e.g. VERSION=0.8.0", "VERSION"
+            ) from None
+    engines = loader.load_engines(paths.ROOT)
+    if not engine_name:
+        engine_name = next((name for name, e in engines.items() if e and e.main), "vllm")
+    engine = engines.get(engine_name)
+    if engine is None:
+        nearest = names.near(engine_name, engines)
+        known = f"known are: {', '.join(sorted(engines))}"
+        mend = f"did you mean ENGINE={nearest}?" if nearest else known
+        raise UsageError(f"no engine is named {engine_name!r}", mend, "ENGINE")
+    if not version and engine.main:
+        if cutoff:
+            raise UsageError(
+                "the main environment is as uv.lock says",
+                "add a release, as in VERSION=0.8.0",
+                "CUTOFF",
+            )
+        return paths.MAIN
+    version = version or engine.default_version or ""
+    if not version:
+        raise UsageError(
+            f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
+        )
+    try:
+        asked = schema.Provider(cutoff=cutoff) if cutoff else None
+    except ValueError:
+        what = f"{cutoff!r} is neither release, nor none, nor a date"
+        raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None
+    spec = environment_specs.environment_spec(
+        engine_name, engine, version, asked, "the command line"
+    )
+    path = paths.env_spec(spec["env"])
+    files.write(path, hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
+    return str(spec["env"])
+
+
+def prune(really: bool) -> int:
+    """Show the orphans, ask, and remove them; what killed builds left goes unasked.
+
+    really: without asking. Without a plan everything would be an orphan: UsageError.
+    """
+    if not inventory.plan():
+        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
+    builder.sweep()
+    needed = inventory.users()
+    for plan in activity_check.plans():  # of runs that began before the configs changed
+        needed |= {env: ["a run under way"] for env in plan["environments"]}
+    rows = [inventory.row(env, needed) for env in inventory.names()]
+    orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
+    for row in orphans:
+        say("ORPHAN", f"{row.env}: {units.human(row.alone)} free of {units.human(row.size)}")
+    if orphans and (really or agreed(f"Remove {len(orphans)} that no config needs?")):
+        for row in orphans:
+            with usage_locks.free(row.env) as free:
+                if free:
+                    builder.take_away(row.env)
+                    paths.lock(row.env).unlink(missing_ok=True)
+            say("REMOVED" if free else "KEPT", row.env if free else f"{row.env}: it is in use")
+    return 0

@@ -1,0 +1,48 @@
+"""bin/why: what makes a result stale."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from benchy.core.knobs import knob
+from benchy.display.messages import tell
+from benchy.plan import staleness
+from benchy.plan.selection import graph_for, select
+
+
+def main(argv: list[str]) -> int:
+    """bin/why [TARGET]; without one, MODELS, TASKS, LIMIT and CONFIG choose. Raises UsageError,
+    Failure."""
+    parser = argparse.ArgumentParser(
+        prog="bin/why",
+        description="What makes a result stale. Without TARGET: all that is stale, of what the "
+        "knobs MODELS, TASKS, LIMIT and CONFIG choose.",
+    )
+    parser.add_argument("target", nargs="?", default=os.environ.get("TARGET") or None)
+    args = parser.parse_args(argv)
+    single = bool(os.environ.get("CONFIG"))
+    if args.target:
+        target = staleness.named(args.target)
+        limit, model, task = staleness.parts(target)
+        if single:
+            staleness.look(graph_for("eval"))
+        if not staleness.asked(limit, model, task):
+            raise staleness.unasked(target)
+        found = staleness.reasons(target)
+        tell(f"{target}: {'stale' if found else f'up to date, made {staleness.made(target)}'}")
+        tell(*(f"  {line}" for line in found))
+        return 0
+    graph = staleness.look(graph_for("eval" if single else "results"))
+    targets = select(graph.read(), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
+    stale = (
+        set(graph.stale([f"--old-file={graph.directory}/rules.mk", *targets])) if targets else ()
+    )
+    chosen = [t for t in targets if t in stale]
+    for name in chosen:
+        found = staleness.reasons(Path(name))
+        tell(f"{name}: {found[0] if found else 'stale'}")
+    if not chosen:
+        print("everything is up to date")
+    return 0

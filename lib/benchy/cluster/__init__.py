@@ -1,0 +1,1 @@
+"""Launchers, their queues of jobs, servers over several nodes."""

@@ -1,0 +1,1 @@
+"""YAML files to validated values, with file and line."""

@@ -1,0 +1,125 @@
+"""Types of single fields of the configuration, with their checks."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from datetime import datetime
+from typing import Annotated
+from urllib.parse import urlsplit
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from benchy.core import versions
+from benchy.core.names import NAME, secret
+
+OPTION = r"^[a-z][a-z0-9_]*$"
+# A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
+# file; what it may not hold is a line break (a second line would be a second requirement) or a
+# leading dash (uv would read an option).
+REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
+
+
+def _specifier(text: str) -> str:
+    try:
+        SpecifierSet(text)
+    except InvalidSpecifier:
+        if re.fullmatch(r"3\.\d+(\.\d+)?", text):
+            return text
+        raise ValueError("is not a version specifier such as >=0.8.0,<0.8.3") from None
+    return text
+
+
+def _cutoff(text: str) -> str:
+    if text in ("release", "none"):
+        return text
+    form = r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d)?(\.\d+)?Z?"
+    parts = re.fullmatch(form, text, re.ASCII)
+    with contextlib.suppress(ValueError):  # no such day
+        if parts and bool(parts[2]) == text.endswith("Z") and (parts[2] or not parts[3]):
+            datetime.fromisoformat(parts[1] + (parts[2] or ""))
+            return text
+    raise ValueError("is neither release, nor none, nor a date such as 2026-09-05")
+
+
+def _variable(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
+        raise ValueError("is no name of an environment variable")
+    if secret(name):
+        raise ValueError(
+            "is a secret by its name, and would stand in specs and results\n"
+            "set it in the environment of make, from where the server has it; the hub's token "
+            "may be hf_token in the provider"
+        )
+    return name
+
+
+def _public(url: str) -> None:
+    """ValueError if a URL carries a password or a token: it would stand in logs and in locks."""
+    said = urlsplit(url.removeprefix("git+"))
+    if said.password or (said.username and said.scheme != "ssh"):
+        raise ValueError(
+            "carries credentials, which would stand in locks and logs\n"
+            "take them out of the URL; uv finds them in ~/.netrc, in a keyring or, for "
+            "NAME=https://… here, in UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD"
+        )
+
+
+def _git_url(text: str) -> str:
+    _public(text)
+    return text
+
+
+def _requirement(text: str) -> str:
+    _, at, url = text.partition("@")
+    if at and "://" in url:
+        _public(url.strip())
+    return text
+
+
+def _index(text: str) -> str:
+    url = re.sub(r"^[A-Za-z0-9_-]+=", "", text)
+    if not re.fullmatch(r"(https?|file)://\S+", url):
+        raise ValueError("is no index\nwrite its URL, https://host/simple, or NAME=https://…")
+    _public(url)
+    return text
+
+
+def _source(text: str) -> str:
+    path = text.partition("#")[0].partition("?")[0]
+    git = re.fullmatch(
+        r"git\+(https?|ssh|file)://([^\s@/]*@)?[^\s@]*/[^\s@]+@[^\s@#]+(#\S+)?", text
+    )
+    url = re.match(r"https?://", text)
+    if not (git or (path.endswith(".whl") and (url or "://" not in text) and "\n" not in text)):
+        raise ValueError(
+            "is neither a git revision nor a wheel\nwrite git+https://host/repository@REVISION, "
+            "or the URL or the path of a .whl file"
+        )
+    if git or url:
+        _public(text)
+    return text
+
+
+Release = Annotated[str, AfterValidator(versions.canonical)]
+Specifier = Annotated[str, AfterValidator(_specifier)]
+Cutoff = Annotated[str, AfterValidator(_cutoff)]
+Name = Annotated[str, Field(pattern=NAME)]
+Requirement = Annotated[str, Field(pattern=REQUIREMENT), AfterValidator(_requirement)]
+Indexes = Annotated[
+    list[Annotated[str, AfterValidator(_index)]],
+    BeforeValidator(
+        lambda value: [value] if isinstance(value, str) else value,
+        json_schema_input_type=str | list[str],
+    ),
+]
+GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidator(_git_url)]
+Source = Annotated[str, AfterValidator(_source)]
+Variables = dict[Annotated[str, AfterValidator(_variable)], str]
+Size = Annotated[int, Field(ge=1)]
+Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # one argument, and no second one
+# An index, or (the beginning of) a UUID as nvidia-smi -L tells it; older drivers: MIG-GPU-…/1/0.
+_GPU = r"([0-9]{1,6}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})"
+Devices = Annotated[str, Field(pattern=rf"^({_GPU}(, ?{_GPU})*)?$")]
+Device = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_GPU}$")]

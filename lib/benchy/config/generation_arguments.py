@@ -1,0 +1,67 @@
+"""Generation arguments of tasks (gen_kwargs): what a plan can tell of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from benchy.config import schema
+from benchy.config.configuration import Model
+from benchy.config.yaml_file import Document
+from benchy.core.errors import Mistake
+from benchy.core.names import near
+from benchy.scripts.harness_wrapper import LENGTHS, OWN, SEVERAL, STOPS, TYPES
+
+HARNESS = (*sorted(OWN), *LENGTHS, *STOPS, *SEVERAL)  # what the harness or its wrapper reads
+# Fields of a request that are benchy's and the harness's, or change what an answer is.
+REQUEST = ("echo", "logprobs", "messages", "model", "prompt", "stream", "stream_options")
+
+
+def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(name, what is wrong, hint) of each argument that no harness could obey."""
+    for name in SEVERAL:
+        if kwargs.get(name) not in (None, 1):
+            what = f"{kwargs[name]} asks for several answers, and only one is scored"
+            yield name, what, "write 1"
+    for name, (good, kind) in TYPES.items():
+        if kwargs.get(name) is not None and not good(kwargs[name]):
+            yield name, f"{kwargs[name]!r} is not {kind}", f"write {kind}"
+    for name in REQUEST:
+        if name in kwargs:
+            yield name, "is not an argument of generation", "leave it out"
+    if "max_length" in kwargs:
+        yield "max_length", "counts the prompt, too, and no server takes it", "write max_gen_toks"
+    temperature = kwargs.get("temperature")
+    if kwargs.get("do_sample") is True and not temperature:
+        yield "do_sample", "does nothing at temperature 0", "write temperature: 1.0, or another"
+    if kwargs.get("do_sample") is False and temperature:
+        yield "temperature", "does nothing with do_sample: false", "leave one of them out"
+
+
+def of_model(
+    model: Model, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
+) -> Iterator[Mistake]:
+    """The arguments of a model's tasks that its engine does not take, and answers that leave no
+    room for a prompt in its context. documents: file → what was read."""
+    fields, context = model.engine.request_options, model.options.get("max_model_len")
+    for name in model.tasks:
+        task, document = tasks.get(name), documents.get(f"configs/tasks/{name}.yaml")
+        if not task or not document:
+            continue
+        kwargs = {key: value for key, value in task.gen_kwargs.items() if value is not None}
+        for key in kwargs if fields else ():
+            if key in fields or key in HARNESS or key in REQUEST or key == "max_length":
+                continue
+            nearest = near(key, [*fields, *HARNESS])
+            new = f"or, if a newer release has it, add it to request_options of {model.engine_name}"
+            mend = f"did you mean {nearest!r}? {new}" if nearest else f"take it out, {new}"
+            what = f"is no generation argument of {model.engine_name}"
+            yield document.mistake(("gen_kwargs", key), what, mend)
+        for key in (key for key in LENGTHS if key in kwargs):
+            if isinstance(context, int) and isinstance(kwargs[key], int) and kwargs[key] >= context:
+                yield document.mistake(
+                    ("gen_kwargs", key),
+                    f"answers of up to {kwargs[key]} tokens leave no room for a prompt in "
+                    f"max_model_len {context} of {model.name}",
+                    f"write less, or a higher max_model_len ({model.origin['max_model_len']})",
+                )

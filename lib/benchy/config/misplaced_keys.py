@@ -1,0 +1,74 @@
+"""Keys that people write where they do not belong: where they do."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from benchy.config import schema
+from benchy.config.yaml_file import Document
+
+FILES = {  # kind → where
+    "model": "the model's file, beside vllm and tasks",
+    "task": "a task's file, configs/tasks/NAME.yaml",
+    "config": "configs/config.yaml",
+    "launcher": "a launcher's file, configs/launchers/NAME.yaml",
+}
+PARTS: dict[str, type[schema.Strict]] = {  # of a file: what its keys are of
+    "defaults of a task's file, configs/tasks/NAME.yaml": schema.TaskDefaults,
+    "vllm in the model's file": schema.ModelVllm,
+    "model in the model's file": schema.ModelFacts,
+    "evaluation in configs/config.yaml": schema.Evaluation,
+    "logging in configs/config.yaml": schema.Logging,
+}
+# Arguments of a request (OpenAI's and vLLM's names) and of the harness's generate_until.
+GENERATION = (
+    "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens",
+    "max_new_tokens", "max_gen_toks", "do_sample", "until", "stop", "frequency_penalty",
+    "presence_penalty", "repetition_penalty", "chat_template_kwargs", "enable_thinking",
+)  # fmt: skip
+TOLD = {
+    "base_url": "benchy starts the server itself; one that runs elsewhere can't be evaluated",
+    "path": "a directory is written as the name: model: {name: VALUE}",
+    "limit": "it is a knob: make eval CONFIG=FILE LIMIT=VALUE, or evaluation.default_limit in "
+    "configs/config.yaml",
+    "chat": "write use_chat_completions: true in the model's file, beside vllm and tasks",
+}
+
+
+def home(key: str, value: Any = None, document: Document | None = None) -> str:
+    """Where a key belongs, as a hint with what was written; "" where nobody knows it."""
+    told = _home(key)
+    own = document.file if document else ""
+    if own.startswith("configs/tasks/") and key in schema.TaskDefaults.model_fields:
+        told = f"write defaults: {{{key}: VALUE}}"
+    if own == "configs/config.yaml" and key in schema.Evaluation.model_fields:
+        told = f"write evaluation: {{{key}: VALUE}}"
+    plain = isinstance(value, str | int | float) and str(value).isprintable()
+    written = str(value) if plain else "…"
+    if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
+        written = "10"
+    told = told.replace("VALUE", written)
+    models = document and "model" in document.data  # make eval takes no other file
+    told = told.replace("FILE", own if models else "configs/quickstart.yaml")
+    tasks = document.data.get("tasks") if document else None
+    if isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks):
+        if len(tasks) > 1:
+            shown = f"tasks/NAME.yaml, where NAME is {', '.join(tasks[:-1][:5])} or {tasks[-1]}"
+            return told.replace("tasks/NAME.yaml", shown)
+        return told.replace("tasks/NAME.yaml", f"tasks/{tasks[0]}.yaml")
+    return told
+
+
+def _home(key: str) -> str:
+    if key in TOLD:
+        return TOLD[key]
+    if key in GENERATION:
+        return f"write it in a task's file: gen_kwargs: {{{key}: VALUE}} in configs/tasks/NAME.yaml"
+    for kind, place in FILES.items():
+        if key in schema.FILES[kind].model_fields:
+            return f"it is a key of {place}"
+    for place, part in PARTS.items():
+        if key in part.model_fields:
+            return f"it is a key of {place}"
+    return ""

@@ -1,0 +1,216 @@
+"""Files and folders that a server's options and variables name: a chat template, a tokenizer, a
+draft model, a plugin. What they hold can change an answer, so it belongs to what a result was made
+from, as their names do.
+
+A string counts where it looks like a path and something is there: a file, or a folder with a
+model's files. Caches, logs and what the operating system or benchy itself has put there do not.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchy.core import hashing, paths
+from benchy.core.errors import Failure
+
+# A folder counts if it has one of these: others are caches and outputs.
+MARKS = (
+    "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
+    "adapter_config.json", "params.json", "tekken.json", "chat_template.jinja",
+)  # fmt: skip
+GENERATED = ("build", "run", "logs", "results", "venvs", ".venv")
+SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
+# Options whose value is a path or a name on the hub: what begins as a path has to be there.
+PLACES = ("tokenizer", "hf_config_path", "tool_parser_plugin", "reasoning_parser_plugin")
+# Of which any file counts that is there, wherever it lies and however it is called.
+FILES = ("chat_template", *PLACES)
+_PATH = re.compile(r"/|\.[A-Za-z]\w*$")
+_MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_]\w*)?")
+_WHOLE = 64 << 20  # larger files: their size, their first and their last MiB
+_END = 1 << 20
+
+
+@dataclass(frozen=True)
+class Named:
+    """kind: options or variables. key: dotted, below it. text: as written. path: what is there."""
+
+    kind: str
+    key: str
+    text: str
+    path: Path
+
+
+def named(
+    options: Mapping[str, Any],
+    variables: Mapping[str, str],
+    neutral: Collection[str] = (),
+    root: Path = paths.ROOT,
+) -> list[Named]:
+    """What options and variables name that is there. neutral: options that change no answer. root:
+    where the server runs."""
+    code = [root, *(Path(f) for f in variables.get("PYTHONPATH", "").split(os.pathsep) if f)]
+    found = []
+    for option, value in sorted(options.items()):
+        if option not in neutral:
+            for key, text in _strings(option, value):
+                path = _there(text, root) or _module(text, code)
+                if not path and option in FILES and os.path.isfile(root / paths.home(text)):  # noqa: PTH113
+                    path = Path(os.path.normpath(root / paths.home(text)))
+                if path:
+                    found.append(Named("options", key, text, path))
+    for name, value in sorted(variables.items()):
+        # A variable's folder is a cache or an output as good as always.
+        path = None if re.search("LOG|CACHE", name) else _there(str(value), root, folders=False)
+        if path:
+            found.append(Named("variables", name, str(value), path))
+    return found
+
+
+def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
+    """Does anything look like a path, whether it is there or not?"""
+    if any(options.get(option) for option in FILES):
+        return True
+    strings = (text for each in (options, variables) for _, text in _strings("", dict(each)))
+    return any(
+        looks_like_path(text) or (":" in text and _MODULE.fullmatch(text)) for text in strings
+    )
+
+
+def _strings(key: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every string in a value with its dotted key; JSON in a string is looked into."""
+    if isinstance(value, str) and value[:1] in ("{", "["):
+        try:
+            value = json.loads(value)
+        except (ValueError, RecursionError):
+            return
+    if isinstance(value, str):
+        yield key, value
+    elif isinstance(value, Mapping):
+        for name, each in sorted(value.items(), key=lambda item: str(item[0])):
+            yield from _strings(f"{key}.{name}", each)
+    elif isinstance(value, list):
+        for at, each in enumerate(value):
+            yield from _strings(f"{key}.{at}", each)
+
+
+def looks_like_path(text: str) -> bool:
+    return len(text) < 4096 and text.isprintable() and bool(_PATH.search(text))
+
+
+def _there(text: str, root: Path, *, folders: bool = True) -> Path | None:
+    if not looks_like_path(text):
+        return None
+    path = Path(os.path.normpath(root / paths.home(text)))
+    inside = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()
+    if any(path.is_relative_to(place) for place in SYSTEM) or set(inside) & set(GENERATED):
+        return None
+    if os.path.isfile(path):  # noqa: PTH113 - False, too, for a name that is too long
+        return path
+    if folders and os.path.isdir(path) and any((path / name).is_file() for name in MARKS):  # noqa: PTH112
+        return path
+    return None
+
+
+def _module(text: str, folders: list[Path]) -> Path | None:
+    """The file of a class that is named as Python imports it: package.module.Class."""
+    if not _MODULE.fullmatch(text) or not ("." in text or ":" in text):
+        return None
+    parts = text.partition(":")[0].split(".")
+    for count in range(len(parts), 0, -1):
+        for folder in folders:
+            file = folder.joinpath(*parts[:count]).with_suffix(".py")
+            if file.is_file():
+                return file
+    return None
+
+
+def digest(path: Path) -> str:
+    """What a file or a folder holds."""
+    if path.is_dir():
+        return hashing.content_of(path)
+    told = path.stat()
+    return _file(path, told.st_size, told.st_mtime_ns)
+
+
+@cache
+def _file(path: Path, size: int, age: int) -> str:
+    if size <= _WHOLE:
+        return hashing.sha256(path)
+    found = hashlib.sha256(str(size).encode())
+    with path.open("rb") as file:
+        found.update(file.read(_END))
+        file.seek(-_END, os.SEEK_END)
+        found.update(file.read(_END))
+    return found.hexdigest()
+
+
+def meaning(found: Collection[Named]) -> dict[str, dict[str, str]]:
+    """Of a server's meaning: option_files and variable_files, key → digest; each only where there
+    is one."""
+    out: dict[str, dict[str, str]] = {}
+    for each in found:
+        kind = {"options": "option_files", "variables": "variable_files"}[each.kind]
+        out.setdefault(kind, {})[each.key] = digest(each.path)
+    return out
+
+
+def inputs(found: Collection[Named]) -> Iterator[Path]:
+    """What a plan is made from: the files, of folders each file and folder."""
+    for each in found:
+        yield each.path
+        if each.path.is_dir():
+            for path in sorted(each.path.rglob("*")):
+                if not {".git", "__pycache__"} & set(path.parts) and paths.watchable(path):
+                    yield path
+
+
+def refuse_changed(spec: Mapping[str, Any]) -> None:
+    """Raises Failure if what a server's options name has changed since it was planned: the results
+    would say that they are of what it was then."""
+    planned = spec.get("meaning") or {}
+    if not {"option_files", "variable_files"} & planned.keys():
+        return
+    options = {**(spec.get("defaults") or {}), **spec["options"]}
+    options = {option: options[option] for option in planned["options"] if option in options}
+    found = named(options, spec["variables"])
+    now = meaning(found)
+    for kind in ("option_files", "variable_files"):
+        before, after = planned.get(kind, {}), now.get(kind, {})
+        changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
+        if changed:
+            texts = {each.key: each.text for each in found}
+            what = ", ".join(texts.get(key, key) for key in changed)
+            raise Failure(
+                f"{spec['model']}: {what} has changed since the plan was made", "run it again"
+            )
+
+
+def text_of(meant: Mapping[str, Any], kind: str, key: str) -> str:
+    """What was written under a key of option_files or variable_files. meant: a result's spec."""
+    value: Any = meant.get({"option_files": "options", "variable_files": "variables"}[kind])
+    rest = key
+    while rest:
+        if isinstance(value, str):
+            try:
+                value = json.loads(value)
+            except ValueError:
+                return ""
+        if isinstance(value, list):
+            head, _, rest = rest.partition(".")
+            value = value[int(head)] if head.isdecimal() and int(head) < len(value) else None
+            continue
+        # A key may hold a dot itself: the longest that there is.
+        names = [rest[: m.start()] for m in re.finditer(r"\.|$", rest)] if rest else []
+        known = [n for n in names if isinstance(value, Mapping) and n in value]
+        if not known:
+            return ""
+        value, rest = value[known[-1]], rest[len(known[-1]) + 1 :]
+    return value if isinstance(value, str) else ""

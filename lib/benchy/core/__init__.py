@@ -1,0 +1,1 @@
+"""Errors, paths, names, files, hashes, versions, knobs."""

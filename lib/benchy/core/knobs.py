@@ -1,0 +1,53 @@
+"""What a knob that is a switch may hold: 1, yes, true or on; 0, no, false or off; or nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+
+from benchy.core.errors import UsageError
+
+ON = ("1", "yes", "true", "on")
+OFF = ("", "0", "no", "false", "off")
+
+
+def on(name: str, environ: Mapping[str, str] = os.environ, default: bool = False) -> bool:
+    """Is this knob on? default: where it is empty or absent. Raises UsageError for another text."""
+    text = environ.get(name, "").strip().lower()
+    if text == "":
+        return default
+    if text not in ON and text not in OFF:
+        raise UsageError(
+            f"{environ[name]!r} is neither on nor off",
+            f"write {name}=1 (or {', '.join(ON[1:])}) or {name}=0 (or {', '.join(OFF[2:])})",
+            name,
+        )
+    return text in ON
+
+
+def count(knob: str, default: int) -> int:
+    """A knob that holds a number from 1 up. Raises UsageError."""
+    text = os.environ.get(knob) or str(default)
+    if not text.isdecimal() or not int(text):
+        raise UsageError(f"{knob}={text} is no number of them", "write 1 or more")
+    return int(text)
+
+
+def knob(name: str) -> list[str]:
+    return os.environ.get(name, "").split()
+
+
+def flags() -> str:
+    """Make's single-letter flags that this was called under ("n" for make -n)."""
+    first = os.environ.get("MAKEFLAGS", "").split(" ")[0]
+    return "" if first.startswith("-") or "=" in first else first
+
+
+def job_slots(makeflags: str) -> int | None:
+    """What -j says in MAKEFLAGS: 1 without it, None for a -j with no number."""
+    found: int | None = 1
+    for word in makeflags.partition(" -- ")[0].split():
+        if match := re.fullmatch(r"-j(\d*)", word):
+            found = int(match[1]) if match[1] else None
+    return found

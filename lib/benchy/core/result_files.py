@@ -1,0 +1,19 @@
+"""Finds the result files of a checkout."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from benchy.core import paths
+
+_LIMIT = re.compile(r"limit-([1-9]\d*)")
+
+
+def files() -> Iterable[tuple[Path, int | None]]:
+    """Every results.json there is, and the limit under which it lies."""
+    for top in paths.RESULTS.glob("*"):
+        found = _LIMIT.fullmatch(top.name)
+        for path in top.glob("*/*/results.json" if found else "*/results.json"):
+            yield path, int(found[1]) if found else None

@@ -1,0 +1,52 @@
+"""Versions of releases: their canonical form, and which of them count as equal."""
+
+from __future__ import annotations
+
+from packaging.version import InvalidVersion, Version
+
+
+def reached(version: str, since: str) -> bool:
+    """Is a release at least as new as another? One that is no version is not known to be."""
+    try:
+        return Version(version) >= Version(since)
+    except InvalidVersion:
+        return False
+
+
+def one_release(asked: str, answered: str) -> bool:
+    """Whether two version strings name one release. A build's local part ("+cpu") belongs to it
+    only if it was asked for."""
+    try:
+        ours, theirs = Version(asked), Version(answered)
+    except InvalidVersion:
+        return asked == answered
+    return ours == theirs if ours.local else ours.public == theirs.public
+
+
+def same(asked: str, found: str) -> bool:
+    """Is what was found the release asked for? A local part (+cpu) counts only if it was asked."""
+    try:
+        one, other = Version(asked), Version(found)
+    except InvalidVersion:
+        return asked == found
+    return one == other or (not one.local and str(one) == other.public)
+
+
+def canonical(text: str) -> str:
+    """A release as its environment's name spells it: "0.8" and "v0.8.0" are both "0.8.0"."""
+    if len(text) > 64:  # it becomes a part of a directory's name
+        raise ValueError("is too long for a version")
+    try:
+        version = Version(text)
+    except InvalidVersion:
+        raise ValueError("is not a version") from None
+    release = [*version.release, 0, 0][: max(3, len(version.release))]
+    return str(version).replace(version.base_version, ".".join(map(str, release)), 1)
+
+
+def same_release(answered: str, expected: str) -> bool:
+    """Are these one release? A local part such as +cpu says how it was built, not what it is."""
+    try:
+        return Version(Version(answered).public) == Version(Version(expected).public)
+    except InvalidVersion:
+        return answered == expected

@@ -1,0 +1,1 @@
+"""GPUs, leases, the waiting line, ports."""

@@ -1,0 +1,209 @@
+"""The GPUs of this machine, as nvidia-smi reports them, and whether a server fits on them.
+
+GPU_BUSY says what to do about a GPU on which a process that is not ours holds memory: `wait`
+(the default), `skip` (as if it weren't there) or `ignore` (take it all the same).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchy.core import knob_table
+from benchy.core.errors import Failure
+
+# MiB. A desktop's windows hold a little memory on every card; a model doesn't fit beside more.
+APP_HOLDS, CARD_HOLDS = 300, 2048
+PATIENCE = 60  # seconds for nvidia-smi, which hangs where a card has fallen off the bus
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """A GPU, or a MIG slice of one (its uuid begins with MIG-). index: nvidia-smi's, in PCI order;
+    of a slice, that of its card. total, used: MiB; 0 for a slice, of which it tells none."""
+
+    index: int
+    uuid: str
+    name: str
+    total: int
+    used: int
+    driver: str
+
+    @property
+    def cuda(self) -> str:
+        """As CUDA_VISIBLE_DEVICES names it. Indices: vLLM before 0.9 can't read a card's UUID."""
+        return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
+
+
+def _smi(*words: str) -> list[str]:
+    """Lines that nvidia-smi prints; [] without it, or where it fails or hangs."""
+    if not shutil.which("nvidia-smi"):
+        return []
+    command = ["nvidia-smi", *words]
+    try:
+        answer = subprocess.run(
+            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return []
+    return [] if answer.returncode else answer.stdout.splitlines()
+
+
+def _query(what: str, fields: str) -> list[list[str]]:
+    """Rows of `nvidia-smi --query-…`."""
+    lines = _smi(f"--query-{what}={fields}", "--format=csv,noheader,nounits")
+    return [[cell.strip() for cell in line.split(",")] for line in lines]
+
+
+def _number(text: str) -> int:
+    """MiB; 0 for `[N/A]`, which cards with unified memory report."""
+    return int(text) if text.isdigit() else 0
+
+
+def gpus() -> list[Gpu]:
+    """The GPUs of this machine, [] if there are none."""
+    found = []
+    for row in _query("gpu", "index,uuid,memory.total,memory.used,driver_version,name"):
+        if len(row) >= 6 and row[0].isdigit():
+            index, uuid, total, used, driver = row[:5]
+            name = ",".join(row[5:])
+            found.append(Gpu(int(index), uuid, name, _number(total), _number(used), driver))
+    return found
+
+
+def slices(cards: Sequence[Gpu]) -> list[Gpu]:
+    """The MIG slices of the cards; [] where there are none."""
+    found, card = [], None
+    for line in _smi("-L"):
+        if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
+            card = next((c for c in cards if c.uuid == match[2]), None)
+        elif card and (match := re.match(r"\s+(MIG \S+).*\(UUID: (MIG-[^)]+)\)", line)):
+            found.append(replace(card, uuid=match[2], name=match[1], total=0, used=0))
+    return found
+
+
+def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
+    """Which cards hold memory of processes that are not ours (pids): uuid → words about them."""
+    found: dict[str, list[str]] = {}
+    for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
+        if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
+            uuid, pid, used = row[:3]
+            # In a container and on some drivers the amount is [N/A]: then the card's total decides.
+            if _number(used) >= APP_HOLDS:
+                words = f"{os.path.basename(row[3])} (pid {pid}, {used} MiB)"  # noqa: PTH119
+                found.setdefault(uuid, []).append(words)
+    for card in cards:
+        if card.used >= CARD_HOLDS and card.uuid not in found:
+            found[card.uuid] = [f"a process that can't be seen from here ({card.used} MiB)"]
+    return {uuid: ", ".join(words) for uuid, words in found.items()}
+
+
+def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
+    """The cards that the caller's CUDA_VISIBLE_DEVICES leaves, in its order.
+
+    It holds indices or (beginnings of) UUIDs, those of MIG slices too; as for CUDA, the first that
+    names none ends it.
+    """
+    given = environment.get("CUDA_VISIBLE_DEVICES")
+    if given is None:
+        return list(cards)
+    chosen: list[Gpu] = []
+    parts = slices(cards) if "MIG-" in given else []
+    for word in given.split(","):
+        name = word.strip()
+        match = named(name, parts if name.startswith("MIG-") else cards)
+        if len(match) != 1:
+            break
+        if match[0] not in chosen:
+            chosen.append(match[0])
+    return chosen
+
+
+def busy_policy(environment: Mapping[str, str]) -> str:
+    """GPU_BUSY: wait, skip or ignore. Raises UsageError for anything else."""
+    policy = environment.get("GPU_BUSY") or "wait"
+    knob_table.KNOBS["GPU_BUSY"].check("GPU_BUSY", policy)
+    return policy
+
+
+def _count(number: int) -> str:
+    return f"{number or 'no'} GPU{'' if number == 1 else 's'}"
+
+
+def _sliced(cards: Sequence[Gpu], pins: Sequence[str | int]) -> list[Gpu]:
+    """The cards, and their MIG slices where a pin names one."""
+    if not any(str(pin).startswith("MIG-") for pin in pins):
+        return list(cards)
+    return [*cards, *(part for part in slices(cards) if part not in cards)]
+
+
+def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
+    """The cards that an index or the beginning of a UUID names."""
+    name = str(word).strip()
+    if name.isdecimal():
+        found = [card for card in cards if card.index == int(name)]
+        return [card for card in found if not card.uuid.startswith("MIG-")] or found
+    return [card for card in cards if len(name) > 4 and card.uuid.startswith(name)]
+
+
+def pool(
+    server: Mapping[str, Any],
+    cards: Sequence[Gpu] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> list[Gpu]:
+    """The cards on which this server may run: pinned ones in the pin's order, else the visible.
+
+    Raises Failure if they are too few.
+    """
+    have = gpus() if cards is None else list(cards)
+    if reason := fits(server, have, environment):
+        raise Failure(f"{server['model']} {reason}")
+    chosen = visible(have, environment)
+    if server.get("cuda_devices"):
+        pins = server["cuda_devices"]
+        chosen = [card for pin in pins for card in named(pin, _sliced(chosen, pins))]
+    return chosen
+
+
+def fits(
+    server: Mapping[str, Any],
+    cards: Sequence[Gpu] | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> str | None:
+    """Why this server cannot run on this machine ("needs 2 GPUs, this machine has none"), or None.
+
+    server: a server spec. cards: this machine's GPUs, asked for if not given.
+    """
+    if server["device"] != "gpu":
+        return None
+    wanted = int(server.get("gpus") or 1)
+    have = gpus() if cards is None else list(cards)
+    if len(have) < wanted:
+        has = "none" if not have else f"only {len(have)}"
+        return f"needs {_count(wanted)}, this machine has {has}"
+    seen = visible(have, environment)
+    where = f"CUDA_VISIBLE_DEVICES={environment.get('CUDA_VISIBLE_DEVICES')} leaves"
+    if len(seen) < wanted:
+        return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
+    pins = server.get("cuda_devices") or []
+    every, left = _sliced(have, pins), _sliced(seen, pins)
+    for pin in pins:
+        index = str(pin).isdecimal()
+        pinned = f"is pinned to {'GPU ' if index else ''}{pin}"
+        if (found := len(named(pin, every))) != 1:
+            if index:
+                return f"{pinned}, this machine has 0 to {len(have) - 1}"
+            return f"{pinned}, which names {_count(found)} of this machine (nvidia-smi -L)"
+        if not named(pin, left):
+            return f"{pinned}, {where} {', '.join(str(card.index) for card in seen)}"
+    met = [card.uuid for pin in pins for card in named(pin, left)]
+    if len(set(met)) < len(met):
+        return f"names a GPU twice in cuda_devices: {', '.join(map(str, pins))}"
+    if pins and len(pins) < wanted:
+        return f"needs {_count(wanted)}, its cuda_devices name {len(pins)}"
+    return None

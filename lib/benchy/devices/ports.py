@@ -1,0 +1,95 @@
+"""Which port a server listens on: the one that its config pins, else a free one.
+
+A pinned port is one server's at a time, by a lease like a device's: vLLM binds it as it starts and
+listens minutes later, most releases since 0.8 with SO_REUSEPORT, so that two which had found it
+free would share its connections. It is not waited for: ports change no result, and a provider may
+pin one for models that run side by side.
+"""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import psutil
+
+from benchy.core.errors import Failure
+from benchy.devices import leases
+from benchy.display.messages import say
+
+
+@dataclass(frozen=True)
+class Port:
+    """pinned: is it the one that the config names? descriptors: hold the lease on it."""
+
+    number: int
+    pinned: bool = False
+    descriptors: tuple[int, ...] = ()
+
+
+@contextmanager
+def taken(spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.Desk) -> Iterator[Port]:
+    """While inside, a port for the server of this spec; who gets its descriptors keeps it past our
+    death. Says so where a server of ours has the pinned one. Raises Failure if a stranger has."""
+    host, wanted = spec["host"], spec.get("port")
+    if not wanted:
+        yield Port(free_port(host, None))
+        return
+    name = f"port-{wanted}"
+    held = desk.at_once(leases.Want(1, (name,), owner))
+    if not held:
+        other = desk.holders([name]).get(name, {})
+        port = free_port(host, None)
+        who = f"{other.get('model', 'another server')} (pid {other.get('pid', '?')})"
+        say("PORT", f"{spec['model']}: {wanted} is used by {who}, so it listens on {port}")
+        yield Port(port)
+        return
+    try:
+        yield Port(free_port(host, wanted), True, held.descriptors)
+    finally:
+        held.release()
+
+
+def free_port(host: str, wanted: int | None) -> int:
+    """A port that nobody listens on, or the one wanted. Raises Failure if that is taken."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family, socket.SOCK_STREAM) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, wanted or 0))
+            probe.listen(1)
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE and wanted:
+                raise Failure(
+                    f"port {wanted} is taken by {listener(wanted)}",
+                    "leave `port` out, and benchy takes a free one; or end that process",
+                ) from None
+            raise Failure(f"{host}:{wanted or 0} can't be listened on: {error.strerror}") from None
+        return int(probe.getsockname()[1])
+
+
+def listeners(port: int) -> set[int | None]:
+    """Pids that listen on this TCP port; None stands for one that we may not see."""
+    return {
+        connection.pid
+        for connection in psutil.net_connections("tcp")
+        if connection.status == psutil.CONN_LISTEN
+        and connection.laddr
+        and connection.laddr[1] == port
+    }
+
+
+def listener(port: int, ours: frozenset[int] = frozenset()) -> str:
+    """Who listens on a port besides ours (pids), in words."""
+    for pid in listeners(port) - ours:
+        if pid:
+            try:
+                command = " ".join(psutil.Process(pid).cmdline())[:80]
+            except psutil.Error:
+                command = "?"
+            return f"pid {pid} ({command})"
+    return "a process of another user"

@@ -1,0 +1,132 @@
+"""The line of processes that wait for devices."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Set
+
+from benchy.devices import leases
+from benchy.devices.inotify import Watch
+from benchy.devices.leases import Desk, Lease, Want
+
+
+class Line:
+    """The wants of one process that stand in line: a ticket each, the most urgent the oldest.
+
+    A ticket is a place in the line, and what it is for is rewritten as the process likes; so it
+    serves its own wants in its own order, and others first come, first served.
+    """
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.watch = desk, Watch(desk.path)
+        self.wants: dict[str, Want] = {}  # in the order of the tickets
+        self.tickets: list[tuple[str, int]] = []
+        self.strangers: Mapping[str, str] = {}
+        self.sightings = 0
+        self.looked = -leases.FOREIGN_PAUSE  # time.monotonic of the last look at strangers
+        self.said = ""
+
+    def __enter__(self) -> Line:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.settle({})
+        self.watch.close()
+
+    @property
+    def last(self) -> str:
+        """The name of the youngest ticket."""
+        return self.tickets[-1][0] if self.tickets else ""
+
+    def settle(self, wants: Mapping[str, Want]) -> None:
+        """Stand in line for these and no others, in this order."""
+        before = list(self.wants.values())
+        self.wants = dict(wants)
+        while len(self.tickets) > len(wants):
+            self._drop(-1)
+        for at, want in enumerate(wants.values()):
+            if at >= len(self.tickets):
+                self.tickets.append(self.desk.issue(want))
+            elif want != before[at]:
+                self.desk.rewrite(self.tickets[at][1], want)
+
+    def _drop(self, at: int) -> None:
+        name, descriptor = self.tickets.pop(at)
+        (self.desk.path / name).unlink(missing_ok=True)
+        os.close(descriptor)
+
+    def grant(self) -> dict[str, Lease]:
+        """Those that can be had now; they stand in line no longer."""
+        names = [name for name, _ in self.tickets]
+        asked = dict(zip(names, self.wants.values(), strict=True))
+        key = dict(zip(names, self.wants, strict=True))
+        self.strangers = self.desk.known()
+        given, kept = self.desk.attempt(asked, self.strangers)
+        # Only now that they could be had is it worth asking who else uses them; or that some lie
+        # idle for one that waits for the others, which a stranger may have for days.
+        if given or (kept and not self.strangers and self.rested()):
+            just = {device for each in given.values() for device in each.devices}
+            self.strangers, self.looked = self.desk.look(just), time.monotonic()
+            taken = [n for n, each in given.items() if self.strangers.keys() & set(each.devices)]
+            for name in taken:
+                given.pop(name).release()
+            if taken or (not given and self.strangers.keys() & kept):
+                rest = {name: want for name, want in asked.items() if name not in given}
+                # What is kept for a wide one goes to others at the second sight of a stranger.
+                sure = taken or self.sightings
+                again = self.desk.attempt(rest, self.strangers)[0] if sure else {}
+                self.sightings = 0 if again else self.sightings + 1
+                given |= again
+            else:
+                self.sightings = 0
+            if self.sightings == 1:
+                (self.desk.path / "strangers").unlink(missing_ok=True)
+        for name in given:  # its own ticket goes: the others must not move before who came between
+            at = [ticket for ticket, _ in self.tickets].index(name)
+            self._drop(at)
+            del self.wants[key[name]]
+        return {key[name]: lease for name, lease in given.items()}
+
+    def rested(self) -> bool:
+        """Is it time for a look at what lies idle?"""
+        pause = leases.SECOND_LOOK if self.sightings == 1 else leases.FOREIGN_PAUSE
+        return time.monotonic() - self.looked >= pause
+
+    def pause(self) -> float:
+        """Seconds until a look is due even if the watch sees nothing."""
+        if self.sightings == 1:
+            return leases.SECOND_LOOK
+        pools = {device for want in self.wants.values() for device in want.pool}
+        if self.strangers.keys() & pools:
+            return leases.FOREIGN_PAUSE + 0.1
+        return 10.0 + sum(name < self.last for name in self.desk.names())
+
+    def reason(self, ours: Set[int] = frozenset()) -> str:
+        """Whom the first one waits for, in words; "" where that was said, or is ours (pids)."""
+        if not self.wants or self.sightings == 1:
+            return ""
+        key, want = next(iter(self.wants.items()))
+        kind = f"{key} " + ("strangers" if self.strangers.keys() & set(want.pool) else "ours")
+        if kind == self.said:
+            return ""
+        words = self.desk.why(want, self.tickets[0][0], self.strangers, ours)
+        self.said = kind if words else self.said
+        return words
+
+
+def acquire(desk: Desk, want: Want, say: Callable[[str], None], idle: Callable[[], None]) -> Lease:
+    """Wait until want can be had, and take it.
+
+    say: called with whom it waits for, once, and again when that turns into something else.
+    idle: called at least every 10 s + 1 s for each waiter ahead; may raise to give up.
+    """
+    with Line(desk) as line:
+        line.settle({"it": want})
+        while True:
+            if given := line.grant():
+                return given["it"]
+            if words := line.reason():
+                say(words)
+            idle()
+            line.watch.wait(line.pause(), line.last)

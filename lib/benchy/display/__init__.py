@@ -1,0 +1,1 @@
+"""Messages, progress, live lines, notes of what is under way."""

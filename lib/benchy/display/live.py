@@ -1,0 +1,106 @@
+"""A run on a terminal: what is finished scrolls by, a live line for each job stands at the bottom.
+
+The commands of the run write to one pipe and not to the terminal, so that no line is torn; what
+they are at is read from the board (board.py). Without a terminal there is no screen.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import codecs
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+from benchy.core.errors import printable
+from benchy.display import activity, progress
+
+if TYPE_CHECKING:
+    from rich.console import Group
+
+REFRESH = 0.5  # seconds
+TAGS = {
+    activity.BUILDING: "VENV", activity.FETCHING: "FETCH", activity.STARTING: "SERVE",
+    activity.SERVING: "SERVE", activity.RUNNING: "EVAL",
+}  # fmt: skip
+
+
+class Screen:
+    """words: how far it is, for the last line. A context manager, in a running
+    event loop; `writer` is the descriptor that commands write to."""
+
+    def __init__(self, words: Callable[[], str]) -> None:
+        from rich.console import Console  # noqa: PLC0415 - 0.1 s, for a terminal alone
+        from rich.live import Live  # noqa: PLC0415
+
+        self.words = words
+        self.console = Console(stderr=True)
+        self.live = Live(
+            console=self.console, auto_refresh=False, transient=True, get_renderable=self.lines
+        )
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.rest = ""
+
+    @contextlib.contextmanager
+    def shown(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+        self.reader, self.writer = os.pipe()
+        os.set_blocking(self.reader, False)
+        loop.add_reader(self.reader, self.read)
+        self.loop = loop
+        with self.live:
+            # A run that is killed can't bring a hidden cursor back.
+            self.console.show_cursor(True)
+            self.tick()
+            try:
+                yield
+            finally:
+                self.timer.cancel()
+                loop.remove_reader(self.reader)
+                os.close(self.writer)
+                self.read()
+                if self.rest:
+                    self.say(self.rest)
+                os.close(self.reader)
+
+    def tick(self) -> None:
+        self.live.refresh()
+        self.timer = self.loop.call_later(REFRESH, self.tick)
+
+    def read(self) -> None:
+        """Print what commands wrote since, line by line."""
+        while True:
+            try:
+                data = os.read(self.reader, 1 << 16)
+            except BlockingIOError:
+                return
+            if not data:
+                return
+            *whole, self.rest = (self.rest + self.decode(data)).split("\n")
+            for line in whole:
+                self.say(line.rstrip("\r"))
+
+    def say(self, line: str) -> None:
+        from rich.text import Text  # noqa: PLC0415
+
+        self.console.print(Text.from_ansi(line), soft_wrap=True)
+
+    def lines(self) -> Group:
+        """What stands at the bottom now."""
+        from rich.console import Group  # noqa: PLC0415
+        from rich.text import Text  # noqa: PLC0415
+
+        now, mine = time.time(), os.getpid()
+        notes = [n for n in activity.notes() if n.run == mine and n.state in TAGS]
+        busy = {note.name.split("/")[-2] for note in notes if note.kind == "task"}
+        shown = [n for n in notes if n.state != activity.SERVING or n.name not in busy]
+        lines = [
+            f"  {TAGS[note.state]:<7} {note.name}: {progress.words(note, now)}" for note in shown
+        ]
+        room = max(3, self.console.height - 4)
+        if len(lines) > room:
+            lines[room - 1 :] = [f"  …       and {len(lines) - room + 1} more jobs"]
+        lines.append(f"  {'':<7} {self.words()}")
+        shown_lines = (printable(line) for line in lines)
+        return Group(*(Text(line, no_wrap=True, overflow="ellipsis") for line in shown_lines))

@@ -1,0 +1,1 @@
+"""What the options of each engine release are."""

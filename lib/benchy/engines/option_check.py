@@ -1,0 +1,140 @@
+"""Are the options of every model those of the release that it pins? Told before anything starts.
+
+Reads what is known of a release: flags.json of its environment where that is built, else
+docs/options.json where that has the very release, else which options were gone by then (`gone` in
+the engine's file). What none of them knows is told once the environment is there, by bin/serve,
+in the same words and before it takes a device.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchy.core import paths, versions
+from benchy.core.errors import ConfigError, Mistake
+from benchy.engines import command_line, option_table, release_flags, unavailable_options
+from benchy.environments import lock_file
+
+Spec = Mapping[str, Any]  # of a server: build/specs/server/MODEL.json
+SHOWN = 3  # models that are named where many share a mistake
+
+
+def release(spec: Spec, version: str, flags: release_flags.Flags) -> release_flags.Release:
+    """The release that serves a model, for messages and for its arguments."""
+
+    def came(option: str) -> str:
+        tables = option_table.read(option_table.FILE)  # read when there is a mistake to explain
+        return option_table.came(tables, spec["engine"], version, release_flags.flag_of(option))
+
+    return release_flags.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"], came)
+
+
+def arguments(spec: Spec, of: release_flags.Release) -> list[str]:
+    """The model's options as arguments of a release. Raises ConfigError."""
+    return command_line.arguments(
+        spec["options"], of, defaults=spec.get("defaults") or {}, written=written(spec)
+    )
+
+
+def written(spec: Spec) -> release_flags.Written:
+    """Where the options of a server were written."""
+    return release_flags.Written(spec["source"], spec["origin"], spec["keys"])
+
+
+class Known:
+    """The flags of releases, each read once."""
+
+    def __init__(self, root: Path = Path()) -> None:
+        self.root = root
+        self._built: dict[str, tuple[str, release_flags.Flags]] = {}
+        self._tables: option_table.Tables | None = None
+        self._released: dict[tuple[str, str], release_flags.Flags] = {}
+
+    def built(self, env: str) -> tuple[str, release_flags.Flags]:
+        """(release found, flags) of a built environment; ("", {}) where there is none."""
+        if env not in self._built:
+            folder = self.root / paths.env_dir(env)
+            there = (self.root / paths.stamp(env)).exists()
+            found = str(_json(folder / "check.json").get("version", "")) if there else ""
+            self._built[env] = found, _json(folder / "flags.json") if found else {}
+        return self._built[env]
+
+    def current(self, env: str) -> bool:
+        """Is it built from the lock that is there? A git revision may have moved on since."""
+        said = _json(self.root / paths.stamp(env))
+        return bool(said) and said.get("lock") == lock_file.digest(self.root / paths.lock(env))
+
+    def released(self, engine_name: str, version: str) -> release_flags.Flags:
+        """The flags of a release of an engine by the table that is kept; {} if it has them not."""
+        if self._tables is None:
+            self._tables = option_table.read(self.root / option_table.FILE)
+        key = engine_name, version
+        if key not in self._released:
+            self._released[key] = option_table.flags(self._tables, *key)
+        return self._released[key]
+
+    def flags(
+        self, engine_name: str, env: str, version: str | None
+    ) -> tuple[str, release_flags.Flags]:
+        """(release, flags) that an environment has or will have; flags are {} if unknown."""
+        found, flags = self.built(env)
+        if flags and (versions.same(version, found) if version else self.current(env)):
+            return found, flags
+        # Packages of one's own may bring choices that the release alone does not have.
+        if version and env in (paths.MAIN, paths.env_name(engine_name, version)):
+            return version, self.released(engine_name, version)
+        return version or "", {}
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found
+
+
+def mistakes(specs: Iterable[Spec], known: Known) -> list[Mistake]:
+    """Every option, of every server, that its release lacks or would not take.
+
+    A model that the main environment serves for want of its own is asked about its own: that the
+    fallback may lack an option of it stops that model alone, when it starts.
+    """
+    found: dict[Mistake, list[Spec]] = {}
+    for spec in specs:
+        asked = spec["fallback"] or {**spec, "version": spec["release"]}
+        env, wanted = asked["environment"], asked["version"]
+        version, flags = known.flags(spec["engine"], env, wanted)
+        for mistake in _of_one(spec, version, flags):
+            found.setdefault(mistake, []).append(spec)
+    return sorted(_concerning(mistake, of) for mistake, of in found.items())
+
+
+def _of_one(spec: Spec, version: str, flags: release_flags.Flags) -> list[Mistake]:
+    of = release(spec, version, flags)
+    if not flags:
+        return unavailable_options.removed(spec["options"], version, of, written(spec))
+    try:
+        arguments(spec, of)
+    except ConfigError as error:
+        return error.mistakes
+    return []
+
+
+def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
+    """A mistake in a file that many models share, with their names."""
+    if all(spec["source"] == mistake.file for spec in specs):
+        return mistake
+    names = [spec["model"] for spec in specs]
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return replace(mistake, what=f"{mistake.what}; needed by {', '.join(names[:SHOWN])}{more}")
+
+
+def refuse(specs: Iterable[Spec]) -> None:
+    """Raises ConfigError with all mistakes, in the working directory's environments."""
+    if found := mistakes(specs, Known()):
+        raise ConfigError(found)

@@ -1,0 +1,148 @@
+"""bin/flags: what the options of an engine's releases are.
+
+    bin/flags diff A B [--engine E] [--format json]  what B adds, lacks and takes otherwise
+    bin/flags table FOLDER [--engine E]              FOLDER/<release>.json into docs/options.json
+
+Reads flags.json of environments that are built, docs/options.json for releases that are not, and
+the engine's file for what does the work of an option that went.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from packaging.version import Version
+
+from benchy.config import schema
+from benchy.core import paths, versions
+from benchy.core.errors import UsageError
+from benchy.engines import option_check, option_table, release_flags
+
+Change = tuple[Any, Any]  # what it was, what it is; None for none
+
+
+@dataclass(frozen=True)
+class Difference:
+    """From one release to another, by option. removed: what does its work there (or why none)."""
+
+    added: dict[str, option_table.About]
+    removed: dict[str, schema.Gone | None]
+    changed: dict[str, dict[str, Change]]
+
+
+def difference(
+    before: release_flags.Flags, after: release_flags.Flags, gone: Mapping[str, schema.Gone]
+) -> Difference:
+    one = {release_flags.option_of(flag): about for flag, about in before.items()}
+    two = {release_flags.option_of(flag): about for flag, about in after.items()}
+    changed = {}
+    for option in sorted(one.keys() & two.keys()):
+        facts = {
+            fact: (one[option].get(fact), two[option].get(fact))
+            for fact in option_table.FACTS
+            if one[option].get(fact) != two[option].get(fact)
+        }
+        if facts:
+            changed[option] = facts
+    return Difference(
+        {option: _facts(two[option]) for option in sorted(two.keys() - one.keys())},
+        {option: gone.get(option) for option in sorted(one.keys() - two.keys())},
+        changed,
+    )
+
+
+def _facts(about: Mapping[str, Any]) -> option_table.About:
+    return {fact: about.get(fact) for fact in option_table.FACTS}
+
+
+def told(found: Difference, after: release_flags.Flags) -> str:
+    """The difference as text."""
+    width = max(map(len, [*found.added, *found.removed, *found.changed, ""])) + 2
+    lines = []
+    if found.removed:
+        lines.append(f"removed ({len(found.removed)})")
+        for option, gone in found.removed.items():
+            lines.append(f"  {option:<{width}}{instead(gone, after)}".rstrip())
+    if found.added:
+        lines.append(f"added ({len(found.added)})")
+        lines += [f"  {o:<{width}}{shape(a)}".rstrip() for o, a in found.added.items()]
+    if found.changed:
+        lines.append(f"changed ({len(found.changed)})")
+        for option, facts in found.changed.items():
+            text = "; ".join(change(fact, *both) for fact, both in facts.items())
+            lines.append(f"  {option:<{width}}{text}")
+    return "\n".join(lines or ["the same options"]) + "\n"
+
+
+def instead(gone: schema.Gone | None, after: release_flags.Flags) -> str:
+    """What a person does about an option that is gone."""
+    if gone is None:
+        return ""
+    use = " or ".join(each for each in gone.use if release_flags.flag_of(each) in after)
+    return ": ".join(filter(None, [f"use {use}" if use else "leave it out", gone.why]))
+
+
+def shape(about: Mapping[str, Any]) -> str:
+    """What an option takes: "int = 16", "true/false = false", "auto|fp8 = auto"."""
+    action = str(about.get("action"))
+    kind = "|".join(map(str, about["choices"])) if about.get("choices") else about.get("type")
+    if action in release_flags.TWO_SIDED or "True" in action or "StoreBoolean" in action:
+        kind = "true/false"
+    default = about.get("default")
+    return f"{kind or 'text'}" + ("" if default is None else f" = {short(default)}")
+
+
+def change(fact: str, before: Any, after: Any) -> str:
+    if fact == "choices" and before and after:
+        less = [f"-{each}" for each in before if each not in after]
+        more = [f"+{each}" for each in after if each not in before]
+        return "choices " + (" ".join(less + more) or "in another order")
+    return f"{fact} {short(before)} → {short(after)}"
+
+
+def short(value: Any) -> str:
+    text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def flags_of(
+    name: str, made: schema.Engine, version: str, known: option_check.Known
+) -> release_flags.Flags:
+    """A release's flags. Raises UsageError where nobody knows them."""
+    try:
+        version = versions.canonical(version)
+    except ValueError:
+        raise UsageError(f"{version!r} is no release", "write e.g. A=0.8.5 B=0.10.2") from None
+    _, flags = known.flags(name, paths.env_name(name, version), version)
+    if flags:
+        return flags
+    of = "" if made.main else f" ENGINE={name}"
+    raise UsageError(
+        f"the options of {made.title or made.package} {version} are not known: it is not built "
+        f"here, and {option_table.FILE} does not have it",
+        f"make venv VERSION={version}{of}",
+    )
+
+
+def unsaid(made: option_table.Table, of: schema.Engine) -> list[str]:
+    """What an engine's `gone` and the table of its options say differently."""
+    releases = made["releases"]
+    gone = of.gone_options()
+    out = []
+    for flag, entries in made["options"].items():
+        option, last = release_flags.option_of(flag), releases.index(entries[-1]["last"])
+        if last + 1 == len(releases):
+            if option in gone and not gone[option].back:
+                out.append(f"{option} is there in {releases[-1]}")
+            continue
+        since = releases[last + 1]
+        if option not in gone:
+            out.append(f"{option} is not named: the first release without it is {since}")
+        elif Version(gone[option].since) <= Version(releases[last]):
+            out.append(f"{option} is said to be gone since {gone[option].since}, not {since}")
+        elif Version(gone[option].since) > Version(since):
+            out.append(f"{option} was gone in {since}, before {gone[option].since}")
+    return out

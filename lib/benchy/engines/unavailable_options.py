@@ -1,0 +1,102 @@
+"""Options that a release does not have, has no more, or does not heed."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchy.core import versions
+from benchy.core.errors import Mistake
+from benchy.engines import release_flags
+from benchy.engines.release_flags import BadOption, Release, Written
+
+
+def removed(
+    options: Mapping[str, Any], version: str, release: Release, written: Written
+) -> list[Mistake]:
+    """The options that a release cannot have, known without its flags: they were gone before."""
+    out = []
+    for option, value in sorted(options.items()):
+        gone = _gone(option, release)
+        if value is not None and gone and lost(gone, version):
+            later = [_gone(each, release) for each in gone["use"]]
+            use = [
+                each
+                for each, then in zip(gone["use"], later, strict=True)
+                if not then or not lost(then, version)
+            ]
+            bad = _without(release.name, gone, use)
+            out.append(written.mistake(option, bad.what, bad.mend))
+    return out
+
+
+def lost(gone: Mapping[str, Any], version: str) -> bool:
+    """Is an option of the engine gone in this release, and not yet back?"""
+    back = gone.get("back")
+    return versions.reached(version, gone["since"]) and not (
+        back and versions.reached(version, back)
+    )
+
+
+def text_alone(release: Release) -> dict[str, Any]:
+    """The options by which a release serves the text part of a model alone, {} if it has none.
+
+    Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
+    supported for multimodal models"), and a provider file serves both kinds: not passed there.
+    """
+    if release.has("language_model_only"):
+        return {"language_model_only": True}
+    if release.has("limit_mm_per_prompt") and release.has("mm_encoder_attn_backend"):
+        return {"limit_mm_per_prompt": dict.fromkeys(release_flags.MODALITIES, 0)}
+    return {}
+
+
+def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
+    """Option → what to say of it: a release can do nothing about it. That is no mistake, since a
+    provider serves models of many releases; but nobody should believe that it was obeyed."""
+    asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
+    if not asked or text_alone(release):
+        return {}
+    return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
+
+
+def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
+    return next((each for each in release.gone if each["option"] == option), None)
+
+
+def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOption:
+    """What to say of an option that is gone. use: what does its work in that release."""
+    what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
+    why = str(gone["why"])
+    if not use:
+        return BadOption(what, f"leave it out: {why}" if why else "leave it out")
+    mend = "use " + " or ".join(f'"{each}"' for each in use)
+    return BadOption(what, f"{mend}: {why}" if why else mend)
+
+
+def lacking(option: str, release: Release) -> BadOption:
+    """What to say of an option that the release lacks."""
+    gone = _gone(option, release)
+    if gone:
+        return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
+    what = f'{release.name} has no option "{option}"'
+    came = release.came(option)
+    what += f" (there from {came} on)" if came else ""
+    before = [each["option"] for each in release.gone if option in each["use"]]
+    before = [each for each in before if release.has(each)]
+    if before:
+        names = " or ".join(f'"{each}"' for each in before[:3])
+        return BadOption(what, f"its work is done by {names} there")
+    if came:
+        return BadOption(what, "leave it out, or take a newer release")
+    from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, for who has a mistake
+
+    if hint := misplaced_keys.home(option):
+        return BadOption(what, hint)
+    known = sorted({release_flags.option_of(flag) for flag in release.flags} - {"help"})
+    near = difflib.get_close_matches(option, known, 3, 0.7)
+    near = near or [name for name in known if option in name or name in option][:3]
+    if near:
+        return BadOption(what, "did you mean " + " or ".join(f'"{each}"' for each in near) + "?")
+    return BadOption(what, "see the release's `vllm serve --help`")

@@ -1,0 +1,1 @@
+"""Environments: resolve, lock, build, check, list; the settings of uv and pip."""

@@ -1,0 +1,59 @@
+"""Checks an environment from the inside."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from benchy.core import files, paths, temporary_files
+from benchy.core.errors import Failure
+from benchy.environments import resolver, uv
+from benchy.environments.environment_spec import Spec
+from benchy.process import environment_variables, logged_program
+from benchy.scripts import tiny_model
+
+CHECK_SECONDS = 900.0  # a first import of vLLM from a cold network disk takes minutes
+PROBE = paths.SCRIPTS / "probe_environment.py"
+
+
+def check_result(env: str) -> dict[str, Any]:
+    return files.read_json(paths.env_dir(env) / "check.json")
+
+
+def check(spec: Spec, folder: Path) -> str:
+    """Probe the environment in `folder`, which gets check.json and flags.json; the version found.
+
+    Raises Failure with the step that failed and the package that is likely to blame.
+    """
+    log = resolver.log_path(spec.env)
+    environ = environment_variables.for_engine(uv.variables())
+    # The person's own cache of models must be neither needed nor touched, nor be reported home.
+    environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
+    environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))
+    with temporary_files.folder("check") as place:
+        model, question = place / "tiny", place / "spec.json"
+        tiny_model.make(model)  # in a folder that is swept as a whole
+        asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
+        question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
+        (folder / "check.json").unlink(missing_ok=True)
+        python = folder / "bin" / "python"
+        command = [str(python), "-I", str(PROBE), str(question), str(model), str(folder)]
+        label = "checking"
+        done = logged_program.run_program(
+            command, log, label, environ=environ, timeout=CHECK_SECONDS
+        )
+    result = files.read_json(folder / "check.json")
+    if done.status == 0 and result.get("ok"):
+        return str(result.get("version"))
+    failed = result.get("failed", {})
+    if not failed:
+        hint = "this CPU lacks instructions that the build uses" if done.status == -4 else ""
+        raise uv.failure(done, f"{spec.env} was installed, but its check died", log, hint)
+    blame = f" (raised in {failed['culprit']})" if failed.get("culprit") else ""
+    raise Failure(
+        f"{spec.env} was installed, but it does not work: {failed['step']}{blame}",
+        "a repair in the engine's file under configs/engines can pin what broke it",
+        log,
+        [failed["error"]],
+    )

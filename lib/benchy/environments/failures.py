@@ -1,0 +1,61 @@
+"""Markers of failed builds in venvs/.failed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+from collections.abc import Callable, Iterator
+from datetime import datetime, timezone
+from typing import Any
+
+from benchy.core import files, paths
+from benchy.core.errors import Failure
+from benchy.environments import uv
+from benchy.environments.environment_spec import Spec
+
+
+def failure_of(env: str) -> dict[str, Any]:
+    """The marker of an environment that could not be built, {} if it was never tried or is well."""
+    return files.read_json(paths.failed(env))
+
+
+@contextlib.contextmanager
+def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
+    """Leave a marker if what is done inside fails; give a function that names the next stage."""
+    now = [stage]
+    try:
+        yield now.append
+    except Failure as error:
+        with contextlib.suppress(OSError):  # where the disk is full, the message must still come
+            _mark(spec, now[-1], error)
+        raise
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        where = f" ({error.filename})" if error.filename else ""
+        full = Failure(
+            f"{spec.env}: the disk is full{where}; {uv.room()}",
+            f"free some space (bin/venv prune, {uv.word()} cache prune), then run it again",
+        )
+        with contextlib.suppress(OSError):
+            _mark(spec, now[-1], full)
+        raise full from error
+
+
+def _mark(spec: Spec, stage: str, error: Failure) -> None:
+    marker = {
+        "env": spec.env,
+        "version": spec.version,
+        "stage": stage,
+        "what": error.what,
+        "lines": error.lines,
+        "log": error.log,
+        "when": timestamp(),
+        **({"kind": error.kind} if error.kind else {}),
+    }
+    files.replace(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
+
+
+def timestamp() -> str:
+    return datetime.now(timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")

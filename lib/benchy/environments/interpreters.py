@@ -1,0 +1,62 @@
+"""Pythons for environments: those of this machine, and those that uv may download.
+
+Asks uv; writes nothing but the log, and what `uv python install` writes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+from packaging.version import InvalidVersion, Version
+
+from benchy.core.errors import UsageError
+from benchy.environments import uv
+
+DOWNLOADABLE = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9")  # most likely to fit first
+
+
+def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
+    """(version, path of the interpreter), best first, one per minor release.
+
+    wanted: a specifier (">=3.9,<3.13"), a release ("3.11") or None. First the Python that runs this
+    (its machine's wheels fit it), then the newest installed; last those that uv can download.
+    """
+    try:
+        plain_release = wanted and wanted[0] not in "<>=!~"
+        fits = SpecifierSet(f"=={wanted}.*" if plain_release else wanted or "")
+    except InvalidSpecifier:
+        raise UsageError(f"{wanted!r} is no Python release", "write 3.11 or >=3.9,<3.13") from None
+    own = f"{sys.version_info.major}.{sys.version_info.minor}"
+    base = Path(sys.base_prefix) / "bin" / f"python{own}"
+    running = ".".join(map(str, sys.version_info[:3]))
+    if base.exists() and fits.contains(running, prereleases=True):
+        yield running, str(base)  # before others are asked for: that takes half a second
+    installed: dict[str, tuple[str, str]] = {}
+    done = uv.run(["python", "list", "--only-installed", "--output-format", "json"], log)
+    for item in json.loads(done.stdout or "[]"):
+        with contextlib.suppress(InvalidVersion):
+            version = Version(item["version"])
+            plain = item["implementation"] == "cpython" and item["variant"] == "default"
+            if plain and version >= Version("3.8") and not version.is_prerelease:
+                minor = f"{version.major}.{version.minor}"
+                installed.setdefault(minor, (item["version"], item["path"]))
+    for minor in sorted(installed, key=Version, reverse=True):
+        if fits.contains(installed[minor][0], prereleases=True) and not (
+            minor == own and base.exists()
+        ):
+            yield installed[minor]
+    for minor in DOWNLOADABLE:
+        if minor in installed or uv.offline() or not fits.contains(f"{minor}.99"):
+            continue
+        installing = uv.run(["python", "install", minor], log, f"Python {minor}")
+        if installing.offline:
+            return
+        if installing.status == 0:
+            found = uv.run(["python", "find", minor], log).stdout.strip()
+            if found:
+                yield minor, found

@@ -1,0 +1,157 @@
+"""Environments on a node's own disk, where a network file system opens files slowly.
+
+An import of vLLM opens tens of thousands of files; one archive is read in a row. So `bin/venv pack`
+writes venvs/.packed/ENV/KEY.tar once, before the jobs, and the first job on a node unpacks it to
+NODE_SCRATCH/benchy-UID/CHECKOUT/ENV/KEY. KEY is of the stamp, so of one build. A Python finds its
+packages by where it lies, so a copy works where it is. An environment that can't be had there
+serves from where it was built, and that is told.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import IO
+
+from benchy.core import paths, temporary_files
+from benchy.core.errors import Failure
+from benchy.display.messages import say
+from benchy.environments import usage_locks
+from benchy.process.signals import Signals, run_quietly
+
+SCRATCH, NAMED = "BENCHY_SCRATCH", "BENCHY_SCRATCH_ENVIRONMENTS"  # of a job: where, and which
+PACKED = paths.VENVS / ".packed"
+_held: list[IO[str]] = []  # locks of the copies that we use, until we end
+
+
+def key(env: str) -> str:
+    """Of the build that is there. Raises OSError if there is none."""
+    return hashlib.sha256(paths.stamp(env).read_bytes()).hexdigest()[:12]
+
+
+def pack(env: str) -> Path:
+    """The archive of an environment, made if there is none of this build. Raises Failure."""
+    with usage_locks.used(env):
+        try:
+            target = PACKED / env / f"{key(env)}.tar"
+        except OSError:
+            raise Failure(f"{env} is not built", f"bin/venv create {env}") from None
+        if target.exists():
+            return target
+        say("PACK", str(target))
+        forget(env)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary_files.replacing(target) as aside:
+            words = ["tar", "-C", str(paths.env_dir(env)), "-cf", str(aside), "."]
+            done = subprocess.run(words, capture_output=True, text=True)
+            if done.returncode:
+                why = (done.stderr.strip().splitlines() or ["tar failed"])[-1]
+                raise Failure(f"{env} can't be packed: {why}", "free space, or leave scratch out")
+    return target
+
+
+def forget(env: str) -> None:
+    """Remove the archives of an environment."""
+    shutil.rmtree(PACKED / env, ignore_errors=True)
+
+
+def folder(env: str) -> Path:
+    """Where an environment serves from here: its copy on this node, held until this process ends,
+    or where it was built."""
+    if os.environ.get(SCRATCH):
+        try:
+            copy = _place() / env / key(env)
+            if _hold(copy):
+                return copy
+        except (OSError, Failure):
+            pass  # bring() has told why
+    return paths.env_dir(env)
+
+
+def bring(signals: Signals) -> None:
+    """Unpack the environments of this job on this node, each unless it is there."""
+    for env in os.environ.get(NAMED, "").split() if os.environ.get(SCRATCH) else ():
+        try:
+            _unpack(env, signals)
+        except (OSError, Failure) as error:
+            why = error.what if isinstance(error, Failure) else str(error)
+            say("WARNING", f"{env} is not copied to this node: {why}; it is used from where it is")
+
+
+def _place() -> Path:
+    """This checkout's folder on this node's disk. Raises Failure, OSError."""
+    written = os.environ[SCRATCH]
+    base = Path(os.path.expandvars(written)).expanduser()
+    if "$" in str(base) or not base.is_absolute():
+        raise Failure(f"scratch {written!r} means {base} here, which is no whole path")
+    ours = base / f"benchy-{os.getuid()}"
+    ours.mkdir(mode=0o700, parents=True, exist_ok=True)
+    facts = ours.lstat()
+    if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or ours.is_symlink():
+        raise Failure(f"{ours} is not ours alone")
+    return ours / hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
+
+
+def _lock(copy: Path) -> IO[str]:
+    return copy.with_name(f".{copy.name}.lock").open("a+")
+
+
+def _hold(copy: Path) -> bool:
+    """Use a copy from now on; False if there is none, or it is being removed."""
+    if not copy.exists():
+        return False
+    file = _lock(copy)
+    with contextlib.suppress(BlockingIOError):
+        fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        if (copy / ".stamp").exists():
+            _held.append(file)
+            return True
+    file.close()
+    return False
+
+
+def _unpack(env: str, signals: Signals) -> None:
+    """Raises Failure, OSError."""
+    copy = _place() / env / key(env)
+    archive = (PACKED / env / f"{copy.name}.tar").absolute()
+    copy.parent.mkdir(parents=True, exist_ok=True)
+    with _lock(copy) as file:
+        if (copy / ".stamp").exists():
+            return
+        fcntl.flock(file, fcntl.LOCK_EX)  # another job on this node may be at it
+        if (copy / ".stamp").exists():
+            return
+        _remove_others(copy)
+        shutil.rmtree(copy, ignore_errors=True)  # what a node's own clean-up has left of it
+        size, free = archive.stat().st_size, shutil.disk_usage(copy.parent).free
+        if free < 1.1 * size:
+            raise Failure(f"{copy.parent} has {free >> 20} MiB left, {size >> 20} are needed")
+        aside = temporary_files.aside(copy)
+        aside.mkdir()
+        say("UNPACK", f"{env} to {copy}")
+        try:
+            words = ["tar", "-C", str(aside), "-xf", str(archive)]
+            failed = run_quietly(signals, "tar", words, os.environ)
+            if failed or not (aside / ".stamp").exists():
+                raise Failure(f"{archive} can't be unpacked to {copy}")
+            aside.rename(copy)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+
+def _remove_others(copy: Path) -> None:
+    """Copies of earlier builds of this environment that nobody uses."""
+    for other in copy.parent.iterdir():
+        if other.name.startswith(".") or other == copy:
+            continue
+        with _lock(other) as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                continue
+            shutil.rmtree(other, ignore_errors=True)

@@ -1,0 +1,301 @@
+"""What goes into an environment: its spec, resolved to a lock with hashes (lockfile.py).
+
+Reads build/specs/env/<env>.json, uv.lock and configs/locks/<env>.lock, a lock that is shared; that
+one is taken as it is where it was made from the same inputs. Writes venvs/<env>.lock (only if it
+changed), logs/venv/<env>.log and, when a lock is renewed, the shared one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+from benchy.core import files, paths, temporary_files
+from benchy.core.errors import Failure
+from benchy.display.messages import say
+from benchy.environments import (
+    environment_spec,
+    interpreters,
+    lock_file,
+    pins,
+    release_date,
+    shared_locks,
+    uv,
+    uv_options,
+    uv_settings,
+)
+from benchy.environments.environment_spec import Spec
+from benchy.process import logged_program
+
+TRIES = 3  # Pythons on which a resolution is tried: each costs seconds, and old ones never help
+# What uv takes from the PyTorch index with --torch-backend. That index tells no upload times, so
+# these are exempt from the cutoff; the engine pins torch to the digit anyway.
+FROM_TORCH_INDEX = ("torch", "torchvision", "torchaudio", "triton", "pytorch-triton")
+
+
+def log_path(env: str) -> Path:
+    return paths.LOGS / "venv" / f"{env}.log"
+
+
+def lock(spec: Spec, fresh: bool = False) -> bool:
+    """Write venvs/<env>.lock; True if it changed.
+
+    The same inputs leave a lock as it is, with no look at an index: that is what a lock is for. A
+    shared lock of the same inputs comes first, so that a team has one set of packages.
+    fresh: resolve anew all the same, and renew the shared lock if there is one. Raises Failure.
+    """
+    path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
+    text = None if fresh else shared_locks.shared_text(spec)
+    if text is None:
+        said, wrong = lock_file.header(path), "" if fresh else lock_file.flaw(path)
+        if wrong:
+            say("WARNING", f"{path} {wrong}: it is made anew")
+        elif not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
+            return False
+        text = _export(spec) if spec.kind == "main" else _resolve(spec)
+    if fresh and lock_file.header(shared).get("platform") == environment_spec.PLATFORM:
+        shared_locks.share(spec, text)
+    before = path.stat() if path.exists() else None
+    installed = lock_file.digest(path)
+    files.replace(path, text)
+    if before and lock_file.digest(path) == installed:  # only its header is another
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+        return False
+    return True
+
+
+def settle(spec: Spec) -> None:
+    """Make the spec older than the lock that it came to.
+
+    Make compares ages. A spec that changed but resolves to the same packages must not make the
+    lock new, since results hang on it; so the spec takes the age of what it has not changed.
+    """
+    path, lock_ = paths.env_spec(spec.env), paths.lock(spec.env)
+    if path.exists() and path.stat().st_mtime_ns >= lock_.stat().st_mtime_ns:
+        age = lock_.stat().st_mtime_ns - 1_000_000
+        os.utime(path, ns=(age, age))
+
+
+def _text(spec: Spec, requirements: str, **said: object) -> str:
+    asked = {"requirements": list(spec.requirements), "overrides": list(spec.overrides)}
+    made = {
+        "constraints": list(spec.constraints),
+        "inputs": spec.inputs,
+        "platform": environment_spec.PLATFORM,
+    }
+    return lock_file.text({**asked, **made, **said}, requirements)
+
+
+def _export(spec: Spec) -> str:
+    """The main environment's lock, out of uv.lock; no network, under a second."""
+    wanted = ["--frozen", "--extra", "vllm", "--no-dev", "--no-emit-project"]
+    quiet = ["--no-header", "--no-annotate", "--offline", "--project", str(paths.ROOT)]
+    done = uv.run(["export", *wanted, *quiet], log_path(spec.env))
+    if done.status:
+        mend = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
+        raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), mend)
+    return _text(spec, done.stdout, python=None, options=[], cutoff=None, hashes=True)
+
+
+def _resolve(spec: Spec) -> str:
+    """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
+    log, refusals = log_path(spec.env), list[tuple[str, logged_program.Done]]()
+    if kept := uv_settings.kept_from_locks(os.environ):
+        what = ", ".join(kept)
+        say("NOTE", f"{spec.env}: kept out of the lock: {what}; a configuration can ask for it")
+    binary = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
+    tried, looked = 0, False
+    young, would = list[pins.Pin](), ""
+    for version, python in interpreters.pythons(spec.python, log):
+        ask = release_date.Asking(python, log, binary, spec.index)
+        try:
+            as_of = _as_of(spec, version, ask)
+        except release_date.NoSuchRelease as error:  # what else is not there is reported with it
+            missing = [*error.missing, *release_date.missing(pins.written(spec)[1:], ask)]
+            raise release_date.NoSuchRelease(missing, log) from None
+        if isinstance(as_of, logged_program.Done):
+            refusals.append((version, as_of))
+            continue
+        cutoff, day = as_of
+        done, options = _compile(spec, python, cutoff, binary, log)
+        exceptions: pins.Exceptions = {}
+        if done.status and not looked:
+            looked = True
+            if missing := release_date.missing(pins.written(spec), ask):
+                raise release_date.unmet(missing, log)
+        if done.status == uv.UNSOLVED and cutoff and (late := pins.younger(spec, cutoff, ask)):
+            found = _beyond(spec, cutoff, late, ask)
+            if isinstance(found, str):
+                young, would = young or late, would or found
+            else:
+                done, options, exceptions = found
+        if done.status == 0:
+            minor = ".".join(version.split(".")[:2])
+            hashed = not re.search(r"^[^\s#].*[^\\]$", done.stdout, re.M)
+            said: dict[str, Any] = {
+                "options": options,
+                "cutoff": cutoff,
+                "hashes": hashed,
+                "python": minor,
+            }
+            if exceptions:
+                said["exceptions"] = dict(exceptions)
+            if spec.kind != "main" and (machine := uv_options.holding(cutoff)):
+                said["machine_cutoff"] = machine
+            _tell_yanked(spec, done)
+            return _text(spec, done.stdout, **said, released=day)
+        if done.status != uv.UNSOLVED:
+            raise uv.failure(done, f"{spec.env} cannot be resolved", log)
+        refusals.append((version, done))
+        tried += 1
+        if tried == TRIES:
+            break
+    if not refusals:
+        raise Failure(
+            f"{spec.env}: no Python here fits {spec.python or 'it'}",
+            f"{uv.word()} python install {interpreters.DOWNLOADABLE[0]}   "
+            "or widen python: in the engine's file", log, page=29,
+        )  # fmt: skip
+    on = ", ".join(version for version, _ in refusals)
+    what = f"{spec.env} cannot be resolved on Python {on}"
+    mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
+    # The first Python was the most fitting one: its reason is the one to tell.
+    told, page = refusals[0][1], 30
+    if young:
+        verb = "are" if len(young) > 1 else "is"
+        what += f": {', '.join(map(str, young))} {verb} younger than the cutoff"
+        mend, page = would, 37
+    elif any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
+        mend = "set pip's find-links or index-url to where torch for CPUs is"
+        page = 35
+    raise uv.failure(told, what, log, mend, page)
+
+
+def _beyond(
+    spec: Spec, cutoff: str, young: Sequence[pins.Pin], ask: release_date.Asking
+) -> tuple[logged_program.Done, list[str], pins.Exceptions] | str:
+    """How it resolves with young pins exempt from the cutoff, and the exceptions; a hint where it
+    does not. The exceptions of the lock that is there come first: the same question, the same lock.
+    """
+    came: dict[str, tuple[logged_program.Done, list[str]]] = {}
+
+    def attempt(exceptions: pins.Exceptions) -> list[str] | None:
+        talk: list[str] = []
+        done, options = _compile(spec, ask.python, cutoff, ask.options, ask.log, exceptions, talk)
+        came["last"] = done, options
+        return talk if done.status else None
+
+    said = lock_file.header(paths.lock(spec.env))
+    asked = [list(spec.requirements), list(spec.overrides)]
+    known = said.get("exceptions")
+    if known and [said.get("requirements"), said.get("overrides")] == asked and not attempt(known):
+        return *came["last"], known
+    found = pins.search(young, spec.slack_days, ask, attempt)
+    if found:
+        return *came["last"], found
+    after = max(pin.day for pin in young) + timedelta(days=spec.slack_days + 1)
+    for day in (f"{after:%Y-%m-%d}", None):
+        done, _ = _compile(spec, ask.python, day, ask.options, ask.log)
+        if done.status == 0:
+            return f'everything as of another day resolves: cutoff: "{day or "none"}"'
+    return "no cutoff makes it resolve: name a pin and a release that fit together"
+
+
+def _tell_yanked(spec: Spec, done: logged_program.Done) -> None:
+    """A yanked release exists: an exact pin installs it (PEP 592), and one line says so."""
+    for line in done.talk:
+        if found := re.search(r"`(\S+)` is yanked(.*)", line):
+            say("WARNING", f"{spec.env}: {found[1]} is yanked{found[2]}")
+
+
+def _as_of(
+    spec: Spec, version: str, ask: release_date.Asking
+) -> tuple[str | None, str | None] | logged_program.Done:
+    """(cutoff, the release's day) for a Python, or how uv refused the release on that Python.
+
+    The day and the fitness are taken from the lock that is there, if it knows them: a second
+    resolution asks no index for them, and a file that is added to a release later moves no day.
+    """
+    if spec.cutoff != "release" or spec.version is None:
+        refusal = None if spec.built else release_date.unfit(spec.requirements[0], version, ask)
+        return refusal or (None if spec.cutoff in ("none", "release") else spec.cutoff, None)
+    for path in (paths.lock(spec.env), paths.shared_lock(spec.env)):
+        said = lock_file.header(path)
+        day = release_date.moment(said.get("released") or "", datetime.now(timezone.utc))
+        same = said.get("requirements", [])[:1] == list(spec.requirements[:1])
+        if (
+            day
+            and same
+            and not spec.index
+            and said.get("python") == ".".join(version.split(".")[:2])
+        ):
+            known = release_date.Release(spec.package, spec.version, day)
+            return known.cutoff(spec.slack_days), release_date.stamp(day)
+    found = release_date.find(spec.package, spec.version, version, ask)
+    if isinstance(found, logged_program.Done):
+        return found
+    return found.cutoff(spec.slack_days), release_date.stamp(found.uploaded)
+
+
+def _compile(
+    spec: Spec,
+    python: str,
+    cutoff: str | None,
+    binary: Sequence[str],
+    log: Path,
+    exceptions: pins.Exceptions = MappingProxyType({}),
+    talk: list[str] | None = None,
+) -> tuple[logged_program.Done, list[str]]:
+    """uv's answer, and the options that installing from it needs again. talk: takes what uv said,
+    over all of its tries."""
+    fixed = ["--torch-backend", spec.torch_backend] if spec.torch_backend else []
+    backends = [[], fixed] if spec.torch_backend == "cpu" else [fixed]
+    first: logged_program.Done | None = None
+    for backend in backends:
+        options = [*backend, *(_exempt() if backend and cutoff else []), *pins.options(exceptions)]
+        with temporary_files.folder("resolve") as folder:
+            files: list[str] = []
+            for flag, content in (("overrides", spec.overrides), ("constraints", spec.constraints)):
+                if content:
+                    file = folder / f"{flag}.txt"
+                    file.write_text("\n".join(content) + "\n", encoding="utf-8")
+                    files += [f"--{flag}", str(file)]
+            plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", python]
+            arguments = [
+                "compile",
+                "-",
+                *plain,
+                *files,
+                *binary,
+                *options,
+                *uv_options.until(cutoff),
+            ]
+            asked = "\n".join(spec.requirements)
+            label = "resolving"
+            done = uv.run(uv.pip(arguments), log, label, asked, spec.local_torch, index=spec.index)
+        if talk is not None:
+            talk += done.talk
+        if first is None:
+            first = done
+        # A torch from the ordinary index is the CUDA build, 3 GB of it: keep looking.
+        torch = re.search(r"^torch==(\S+)", done.stdout, re.M)
+        if done.status == 0 and (backend or len(backends) == 1 or not torch or "+cpu" in torch[1]):
+            return done, options
+    assert first is not None
+    return first, []
+
+
+def _exempt() -> list[str]:
+    return [w for name in FROM_TORCH_INDEX for w in ("--exclude-newer-package", f"{name}=false")]
+
+
+def _same_machine(said: Mapping[str, Any]) -> bool:
+    """Whether a lock with this header was made with the machine's cutoff of now. One that was
+    "7 days" and holds no longer makes no lock old."""
+    then, now = said.get("machine_cutoff"), uv_options.machine_cutoff()
+    return then == now if then else not uv_options.holding(said.get("cutoff"))

@@ -1,0 +1,62 @@
+"""Locks that are committed in configs/locks."""
+
+from __future__ import annotations
+
+from benchy.core import files, paths
+from benchy.core.errors import UsageError
+from benchy.display.messages import say
+from benchy.environments import environment_spec, lock_file, pip_settings, uv_options
+from benchy.environments.environment_spec import Spec
+
+
+def shared_text(spec: Spec) -> str | None:
+    """The shared lock's text, if it is what would be resolved here; None if there is none.
+
+    One that was made from something else is told and passed over. Taking it would install what
+    nobody asks for any more; stopping would stop every model whenever a repair in an engine's file
+    is new. Results name the lock that they were made with, so nothing is hidden by going on.
+    """
+    house = pip_settings.wheelhouse()
+    if house:  # it has the files of its own locks
+        path = house / "locks" / f"{spec.env}.lock"
+        if wrong := lock_file.flaw(path):
+            say("WARNING", f"{path} {wrong}: it is passed over")
+        elif lock_file.header(path).get("inputs") == spec.inputs:
+            return path.read_text(encoding="utf-8")
+    path = paths.shared_lock(spec.env)
+    said = lock_file.header(path)
+    if wrong := lock_file.flaw(path):
+        say("WARNING", f"{path} {wrong}: it is passed over")
+        return None
+    if not said:
+        return None
+    same = said.get("inputs") == spec.inputs and said.get("platform") == environment_spec.PLATFORM
+    late = said.get("machine_cutoff") != uv_options.machine_cutoff() and uv_options.holding(
+        said.get("cutoff")
+    )
+    if same and not late:
+        return path.read_text(encoding="utf-8")
+    if same:
+        why = f"may hold files that are younger than this machine's cutoff, {late}: passed over"
+    elif said.get("platform") != environment_spec.PLATFORM:
+        why = f"is for {said.get('platform')}, not {environment_spec.PLATFORM}: passed over"
+    else:
+        why = f"was made from another configuration; bin/venv lock --fresh {spec.env} renews it"
+    say("WARNING", f"{path} {why}")
+    return None
+
+
+def share(spec: Spec, text: str | None = None) -> None:
+    """Write configs/locks/<env>.lock, to be committed. text: the lock, None for the one in venvs/.
+
+    Raises UsageError where others could do nothing with it.
+    """
+    if spec.kind == "main":
+        raise UsageError(
+            "the main environment's lock is uv.lock, which is shared", "make lock-main"
+        )
+    text = paths.lock(spec.env).read_text(encoding="utf-8") if text is None else text
+    if "file://" in text:
+        mend = "name a URL or a release of it instead, or leave the lock unshared"
+        raise UsageError(f"the lock of {spec.env} names a file of this machine", mend, "SHARE")
+    files.replace(paths.shared_lock(spec.env), text)

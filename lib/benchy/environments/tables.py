@@ -1,0 +1,145 @@
+"""What is known of environments, as tables, lines and JSON for people and scripts: `make list-envs`
+and `make env-info`. Reads what inventory reads, and logs/venv; writes stdout.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import Any
+
+from benchy.core import paths
+from benchy.core.errors import Failure, UsageError, printable
+from benchy.display import units
+from benchy.display.messages import colour, tell
+from benchy.environments import (
+    audit,
+    checker,
+    environment_spec,
+    failures,
+    health,
+    inventory,
+    lock_file,
+    resolver,
+)
+
+COLOURS = {"ready": "32", "stale": "33", "failed": "31", "broken": "31", "orphan": "33"}
+
+
+def show_list(as_json: bool) -> int:
+    needed = inventory.users()
+    rows = [inventory.row(env, needed) for env in inventory.names()]
+    if as_json:
+        print(json.dumps([asdict(row) for row in rows], indent=1))
+        return 0
+    head = (
+        *("environment", "asked", "found", "state", "size", "alone", "python", "age"),
+        *("cutoff", "repairs", "users"),
+    )
+    table = [head, *(tuple(map(printable, _cells(row))) for row in rows)]
+    widths = [max(len(line[n]) for line in table) for n in range(len(head))]
+    for number, line in enumerate(table):
+        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
+        if number and sys.stdout.isatty():
+            cells[3] = colour(cells[3], COLOURS.get(line[3], "0"))
+        print("  ".join(cells).rstrip())
+    for row in rows:
+        if row.why:
+            print(printable(f"{row.env}: {row.why}"), file=sys.stderr)
+    return 0
+
+
+def _cells(row: inventory.Row) -> tuple[str, ...]:
+    users = ", ".join(row.users[:3]) + (f" +{len(row.users) - 3}" if len(row.users) > 3 else "")
+    return (
+        row.env, row.asked or "-", row.found or "-", row.state, units.human(row.size),
+        units.human(row.alone), row.python or "-", _ago(row.age), (row.cutoff or "-")[:10],
+        str(len(row.repairs) or "-"), users or "-",
+    )  # fmt: skip
+
+
+def _ago(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{seconds / length:.0f} {unit}"
+    return f"{seconds:.0f} s"
+
+
+def show_info(env: str, as_json: bool) -> int:
+    """All that is known of one environment. UsageError if nothing is."""
+    row = inventory.row(env, inventory.users())
+    if row.state == "ready":
+        with contextlib.suppress(Failure):  # where uv can't tell, what is known is shown
+            if why := audit.against_lock(environment_spec.Spec.read(env), resolver.log_path(env)):
+                row = replace(row, state="broken", why=why)
+    lock = paths.lock(env)
+    if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():
+        raise UsageError(f"no environment is named {env}", "bin/venv list   shows them")
+    check, said = checker.check_result(env), lock_file.header(lock)
+    facts: dict[str, Any] = {
+        **asdict(row),
+        "path": str(paths.env_dir(env)),
+        "lock": str(lock) if lock.exists() else None,
+        "shared_lock": _shared(env),
+        "packages": [asdict(package) for package in lock_file.packages(lock)],
+        "requirements": said.get("requirements", []),
+        "overrides": said.get("overrides", []),
+        "exceptions": [f"{name} up to {day}" for name, day in said.get("exceptions", {}).items()],
+        "versions": check.get("packages", {}),
+        "check": check.get("steps", []),
+        "built": health.stamp(env).get("when"),
+        "seconds": health.stamp(env).get("seconds"),
+        "failure": failures.failure_of(env) or None,
+        "log": str(resolver.log_path(env)),
+    }
+    if as_json:
+        print(json.dumps(facts, indent=1))
+        return 0
+    for key, value in facts.items():
+        for text in _lines(key, value):
+            tell(f"{key:<13}{text}")
+    return 0
+
+
+def _shared(env: str) -> str | None:
+    """The committed lock, and whether it is the one in use; None where there is none."""
+    path = paths.shared_lock(env)
+    if not path.exists():
+        return None
+    same = lock_file.digest(path) == lock_file.digest(paths.lock(env))
+    return f"{path}{'' if same else ' (not what is locked here)'}"
+
+
+def _lines(key: str, value: Any) -> list[str]:
+    """One fact as text; nothing for what is empty."""
+    if value in (None, "", [], (), {}):
+        return []
+    if key in ("size", "alone"):
+        return [units.human(value)] if value else []
+    if key == "age":
+        return [_ago(value)]
+    if key == "failure":
+        return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
+    if key == "packages":  # compact: a hundred and fifty of them, and hashes for FORMAT=json
+        names = " ".join(str(lock_file.Package(p["name"], p["version"])) for p in value)
+        return [
+            f"{len(value)}",
+            *textwrap.wrap(names, 86, break_long_words=False, break_on_hyphens=False),
+        ]
+    if key == "check":
+        return [f"{s['step']}: {s['found'] or 'done'} ({s['seconds']} s)" for s in value]
+    if key == "repairs":
+        return [f"{item['versions']}: {item['why']} {item['link']}".rstrip() for item in value]
+    if isinstance(value, dict):
+        return [f"{name} {text}" for name, text in sorted(value.items())]
+    return (
+        [str(item) for item in value]
+        if isinstance(value, Sequence) and not isinstance(value, str)
+        else [str(value)]
+    )

@@ -1,0 +1,255 @@
+"""uv's own configuration files, without what would change a lock unseen.
+
+People and images name their mirrors, wheels and certificates in uv.toml, in the home directory or
+in /etc; those hold. Constraints, overrides, pre-releases and the like would choose other packages
+with no word in the lock; those do not. So uv reads none of the files itself: it is handed what
+holds, as a file of benchy's. Files and their order are those of uv's documentation,
+"Configuration files". Nothing is taken from a uv.toml or pyproject.toml of a folder above: they
+belong to a project.
+
+Standard library only: the bootstrap needs it too. Python 3.10 has no reader of TOML; `simple` reads
+what such files mostly hold.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy.core.errors import UsageError
+from benchy.environments import pip_settings
+from benchy.process import environment_variables
+
+Settings = dict[str, Any]
+
+# Where packages and Pythons come from, how they are reached and kept, and how fast.
+HONOURED = frozenset(
+    """
+    index index-url extra-index-url no-index find-links index-strategy keyring-provider
+    allow-insecure-host native-tls system-certs http-proxy https-proxy no-proxy offline
+    cache-dir no-cache link-mode concurrent-downloads concurrent-builds concurrent-installs
+    python-preference python-downloads python-install-mirror python-downloads-json-url
+    exclude-newer
+    """.split()  # noqa: SIM905
+)
+AS_VARIABLES = ("find-links", "exclude-newer")  # benchy itself has to do with them
+# Not of an index: its own cutoff, which a configuration's `index` has.
+OF_AN_INDEX = frozenset(
+    "name url default explicit format authenticate ignore-error-codes cache-control".split()  # noqa: SIM905
+)
+# What chooses other packages, so that a person is told that it does not hold.
+CHANGES = frozenset(
+    """
+    constraint-dependencies override-dependencies exclude-dependencies build-constraint-dependencies
+    resolution prerelease prerelease-package fork-strategy dependency-metadata torch-backend
+    exclude-newer-package no-build no-build-package no-binary no-binary-package no-deps
+    config-settings config-settings-package no-build-isolation no-build-isolation-package
+    extra-build-dependencies extra-build-variables no-emit-package verify-hashes only-binary
+    no-sources no-sources-package python-version python-platform universal environments
+    required-environments
+    """.split()  # noqa: SIM905
+)
+# One of these says what the variable says.
+SAME = {
+    "UV_DEFAULT_INDEX": ("index-url", "default"),
+    "UV_INDEX": ("extra-index-url", "index"),
+    "UV_INDEX_STRATEGY": ("index-strategy",),
+    "UV_KEYRING_PROVIDER": ("keyring-provider",),
+    "UV_INSECURE_HOST": ("allow-insecure-host",),
+    "ALL_PROXY": ("http-proxy", "https-proxy"),
+}
+
+
+def files(environ: Mapping[str, str]) -> list[Path]:
+    """The configuration files that uv would read outside of projects, strongest first."""
+    if environ.get("UV_CONFIG_FILE"):
+        return [Path(environ["UV_CONFIG_FILE"])]
+    if _true(environ.get("UV_NO_CONFIG", "")):
+        return []
+    home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/", ".config")
+    found = [Path(home, "uv", "uv.toml")]
+    if not _true(environ.get("UV_NO_SYSTEM_CONFIG", "")):
+        shared = [*filter(None, (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")), "/etc"]
+        system = [Path(folder, "uv", "uv.toml") for folder in shared]
+        found += [path for path in system if path.is_file()][:1]
+    return found
+
+
+def settings(environ: Mapping[str, str]) -> Settings:
+    """What of those files holds. Lists are joined, of other values the strongest counts, as in uv;
+    [pip] comes before what is outside of it. Raises UsageError."""
+    merged: Settings = {}
+    for path in files(environ):
+        said = read(path, named=bool(environ.get("UV_CONFIG_FILE")))
+        pip = said.get("pip")
+        for layer in (pip if isinstance(pip, dict) else {}, said):
+            for key, value in layer.items():
+                if key not in HONOURED:
+                    continue
+                mine = _placed(key, value, path.parent)
+                if isinstance(mine, list) and isinstance(merged.get(key, []), list):
+                    merged[key] = [*merged.get(key, []), *mine]
+                else:
+                    merged.setdefault(key, mine)
+    return merged
+
+
+def of_a_file(environ: Mapping[str, str]) -> Settings:
+    """What of them uv is handed as a file; the rest `variables` says."""
+    return {key: v for key, v in settings(environ).items() if key not in AS_VARIABLES}
+
+
+def variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The caller's environment as uv gets it, with pip's settings in uv's words where uv's own,
+    variables or files, say nothing. Raises UsageError."""
+    said = settings(environ)
+    files_too = {name: environ[name] for name in environment_variables.UV_FILES if name in environ}
+    offered = pip_settings.uv_variables(environ)
+    offered = {name: value for name, value in offered.items() if name not in same_as(said)}
+    out = environment_variables.for_uv(environ) | files_too | offered
+    if links := said.get("find-links"):
+        more = [str(link).replace(",", "%2C") for link in links]
+        out["UV_FIND_LINKS"] = ",".join(filter(None, [out.get("UV_FIND_LINKS", ""), *more]))
+    if "exclude-newer" in said and not environ.get("UV_EXCLUDE_NEWER"):
+        out["UV_EXCLUDE_NEWER"] = str(said["exclude-newer"])
+    return out
+
+
+def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
+    """What is set in those files, and by variables, and would choose other packages, in words."""
+    found = environment_variables.kept_from_locks(environ)
+    for path in files(environ):
+        said = read(path, named=False)
+        pip = said.get("pip")
+        keys = {*said, *(pip if isinstance(pip, dict) else ())}
+        found += [f"{key} ({path})" for key in sorted(keys & CHANGES)]
+    return found
+
+
+def read(path: Path, named: bool) -> Settings:
+    """One file; {} if there is none. named: a person names it, so that it has to be there. Raises
+    UsageError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as error:
+        if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
+            return {}
+        hint = "UV_CONFIG_FILE names it" if named else "UV_NO_CONFIG=1 passes over it"
+        raise UsageError(f"{path} can't be read: {error.strerror}", hint) from None
+    except UnicodeDecodeError:
+        raise UsageError(f"{path} is no UTF-8", "correct it, or set UV_NO_CONFIG=1") from None
+    try:
+        return _toml(text)
+    except ValueError as error:
+        what = f"{path} can't be read: {error}"
+        raise UsageError(what, "correct it, or set UV_NO_CONFIG=1") from None
+
+
+def _toml(text: str) -> Settings:
+    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+        try:
+            found: Settings = importlib.import_module(name).loads(text)
+            return found
+        except ImportError:
+            continue
+    return simple(text)
+
+
+def simple(text: str) -> Settings:
+    """TOML whose values are written as JSON's are too: strings in double quotes, numbers, true and
+    false, lists of them. Raises ValueError for the first that is not."""
+    out: Settings = {}
+    table, waiting, begun = out, "", 0
+    for number, line in enumerate(text.splitlines(), 1):
+        bare = line.strip()
+        if not waiting and (not bare or bare.startswith("#")):
+            continue
+        if not waiting and (
+            head := re.fullmatch(r"(\[{1,2})\s*([\w.-]+)\s*\]{1,2}\s*(#.*)?", bare)
+        ):
+            table = {}
+            if head[1] == "[[":
+                out.setdefault(head[2], []).append(table)
+            else:
+                out[head[2]] = table
+            continue
+        begun = begun if waiting else number
+        waiting += line + "\n"
+        key, equals, value = waiting.partition("=")
+        try:
+            if not equals:
+                raise ValueError
+            table[key.strip().strip('"')] = json.loads(re.sub(r",(\s*\])", r"\1", _plain(value)))
+        except ValueError:
+            if value.strip().startswith("[") and "]" not in value:
+                continue  # a list over several lines
+            what = (
+                f"line {begun}: this Python has no reader of TOML, and benchy's own reads no more "
+            )
+            raise ValueError(what + "than strings, numbers and lists of them") from None
+        waiting = ""
+    if waiting:
+        raise ValueError(f"line {begun}: the list has no end")
+    return out
+
+
+def _plain(value: str) -> str:
+    """A value without the comments after it."""
+    return re.sub(r'("(?:[^"\\]|\\.)*")|#[^\n]*', lambda found: found[1] or "", value)
+
+
+def written(said: Settings, more: Sequence[str] = ()) -> str:
+    """A uv.toml. more: tables of [[index]] that come before those of `said`."""
+    plain = {key: value for key, value in said.items() if key != "index"}
+    lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
+    tables = ["[[index]]\n" + _rows(entry) for entry in said.get("index", [])]
+    return "\n".join([*lines, *more, *tables]) + "\n"
+
+
+def same_as(said: Settings) -> set[str]:
+    """The variables whose meaning these settings have already."""
+    keys = set(said)
+    if any(entry.get("default") for entry in said.get("index", [])):
+        keys.add("default")
+        if all(entry.get("default") for entry in said["index"]):
+            keys.discard("index")
+    return {name for name, words in SAME.items() if keys & set(words)}
+
+
+def _rows(entry: Settings) -> str:
+    return "\n".join(f"{key} = {_value(value)}" for key, value in entry.items()) + "\n"
+
+
+def _value(value: Any) -> str:
+    """TOML of strings, numbers, truths, lists and tables of them."""
+    if isinstance(value, dict):
+        inner = ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items())
+        return "{" + inner + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    if isinstance(value, bool | int | float | str):
+        return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
+    return json.dumps(str(value))  # a date
+
+
+def _placed(key: str, value: Any, folder: Path) -> Any:
+    """A setting as it means the same in a file elsewhere: paths are relative to their file."""
+    if key == "index" and isinstance(value, list):
+        return [
+            {k: _placed("url", v, folder) if k == "url" else v for k, v in entry.items()
+             if k in OF_AN_INDEX}
+            for entry in value if isinstance(entry, dict)
+        ]  # fmt: skip
+    if key in ("extra-index-url", "find-links") and isinstance(value, list):
+        return [_placed("url", each, folder) for each in value]
+    if key in ("url", "index-url", "cache-dir") and isinstance(value, str) and "://" not in value:
+        return str(folder / Path(value).expanduser())
+    return value
+
+
+def _true(value: str) -> bool:
+    return value.lower() in ("1", "y", "yes", "t", "true", "on")

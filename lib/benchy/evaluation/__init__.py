@@ -1,0 +1,1 @@
+"""One task on one server: checks, the harness, its output, the result."""

@@ -1,0 +1,253 @@
+"""What lm-evaluation-harness leaves behind: its results and samples files, its log.
+
+Formats as lm_eval 0.4.13 writes them (lm_eval/result_schema.py, loggers/evaluation_tracker.py).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy.core.errors import Failure
+from benchy.display import progress_bars
+from benchy.evaluation.result import Metric, metrics_of
+
+CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the harness left. data: its results file; files: everything, relative to `directory`;
+    requests: how many the model was asked, None where samples were not logged; samples: documents
+    logged for each task; answers: for each task, texts given as answers, and how many of these are
+    empty or blank; hashes: for each task, the harness's hash of each document."""
+
+    directory: Path
+    data: dict[str, Any]
+    files: tuple[Path, ...]
+    requests: int | None
+    samples: dict[str, int]
+    answers: dict[str, tuple[int, int]] = field(default_factory=dict)
+    hashes: dict[str, list[str]] = field(default_factory=dict)
+
+
+def read_output(directory: Path, log: Path) -> Output:
+    """Raises Failure if the one results file is missing or damaged."""
+    found = sorted(directory.rglob("results_*.json"))
+    if len(found) != 1:
+        raise Failure(
+            f"the harness ended well but wrote {len(found)} results files, not one",
+            "Free disk space may have run out; the log says what it could not save.",
+            log,
+        )
+    try:
+        data = json.loads(found[0].read_bytes())
+    except ValueError as error:
+        raise Failure(f"the harness's results file is damaged: {error}", log=log) from error
+    if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
+        raise Failure("the harness's results file has no n-samples", log=log)
+    samples: dict[str, int] = {}
+    answers: dict[str, tuple[int, int]] = {}
+    hashes: dict[str, list[str]] = {}
+    requests: int | None = None
+    for task in data["n-samples"]:
+        pattern = re.compile(rf"samples_{re.escape(task)}_\d{{4}}-\d\d-\d\dT.*\.jsonl")
+        for path in directory.rglob("samples_*.jsonl"):
+            if pattern.fullmatch(path.name):
+                try:
+                    counted = _count(path)
+                except (ValueError, KeyError, TypeError) as error:
+                    raise Failure(
+                        f"{path.name} of the harness is damaged: {error}", log=log
+                    ) from error
+                if counted.wrong:
+                    raise Failure(
+                        f"{task}: {counted.wrong} log-probabilities of {path.name} are no numbers "
+                        "up to 0; no result is written",
+                        "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
+                        log,
+                    )
+                samples[task], answers[task] = len(counted.requests), counted.answers
+                hashes[task] = counted.hashes
+                requests = (requests or 0) + sum(counted.requests.values())
+    files = tuple(sorted(p.relative_to(directory) for p in directory.rglob("*") if p.is_file()))
+    return Output(directory, data, files, requests, samples, answers, hashes)
+
+
+@dataclass
+class _Counted:
+    """A samples file. requests: document → how many it took; answers: texts, and empty ones;
+    wrong: log-likelihoods that are none."""
+
+    requests: dict[Any, int]
+    answers: tuple[int, int]
+    hashes: list[str]
+    wrong: int
+
+
+def _count(path: Path) -> _Counted:
+    """What a samples file holds; a document has one line for each filter."""
+    seen: dict[Any, int] = {}
+    hashes: list[str] = []
+    texts = empty = wrong = 0
+    with path.open(encoding="utf-8") as lines:
+        for line in lines:
+            sample = json.loads(line)
+            if sample["doc_id"] in seen:
+                continue
+            answers = sample.get("resps") or []
+            each = [a for one in answers for a in (one if isinstance(one, list) else [one])]
+            words = [answer for answer in each if isinstance(answer, str)]
+            texts += len(words)
+            wrong += sum(
+                isinstance(answer, list)
+                and answer[1:] in (["True"], ["False"], [True], [False])
+                and not _likely(answer[0])
+                for answer in each
+            )
+            empty += sum(not word.strip() for word in words)
+            hashes.append(str(sample.get("doc_hash", "")))
+            seen[sample["doc_id"]] = len(each)
+    return _Counted(seen, (texts, empty), hashes, wrong)
+
+
+def _likely(value: Any) -> bool:
+    """Is this a log-likelihood, as a number or as the harness writes one? Each of its tokens may
+    have been rounded up."""
+    number = float(value)
+    return math.isfinite(number) and number < 1
+
+
+def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:
+    """Documents evaluated for each task, as n-samples says. Raises Failure if they are fewer than
+    the task has (or than the limit), or others than those logged. logging: whether samples were
+    to be logged; the harness only warns when it could not."""
+    counts: dict[str, int] = {}
+    for task, count in output.data["n-samples"].items():
+        whole, effective = int(count["original"]), int(count["effective"])
+        promised = whole if limit is None else min(limit, whole)
+        logged = output.samples.get(task, 0) if logging else effective
+        if not effective or effective != promised or logged != effective:
+            raise Failure(
+                f"{task}: {promised} documents were to be evaluated, {effective} were, "
+                f"{logged} are in the harness's own files",
+                log=log,
+            )
+        counts[task] = effective
+    if not counts:
+        raise Failure("the harness evaluated no task", log=log)
+    return counts
+
+
+def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Metric]]:
+    """The metrics of the named tasks or groups; a group without any is left out. Raises ValueError,
+    naming task and metric."""
+    found: dict[str, dict[str, Metric]] = {}
+    for name in names:
+        entry = data.get("results", {}).get(name) or data.get("groups", {}).get(name) or {}
+        try:
+            numbers = metrics_of(entry, data.get("higher_is_better", {}).get(name) or {})
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}") from error
+        if numbers or name in data.get("n-samples", {}):
+            found[name] = numbers
+    return found
+
+
+_TELLING = re.compile(
+    r"(Error|Exception|failed|refused|not found|No such file|Could not|denied|Killed)"
+)
+_NOISE = re.compile(
+    r'^\s*(File "|\^+$|~+)|^\s{2,}|retrying\.$|PyTorch was not found|^The above exception|'
+    r"^During handling of the above"
+)
+# lm_eval/utils.py, setup_logging; its source may be something else's: (INFO:lm_eval: …)
+_LEVEL = re.compile(
+    r"^(?:\d{4}-\d\d-\d\d:\d\d:\d\d:\d\d )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b"
+    r"(?: +\[[^\]]*\] ?|:[\w.]+: ?)"
+)
+# lm_eval/models/api_models.py: amodel_call and model_call
+_REFUSED = re.compile(
+    r"API request failed(?:! Status code: (?P<status>\d+), Response text| with error message): "
+    r"(?P<text>.{0,20000}?)\. Retrying\.\.\.$",
+    re.DOTALL | re.MULTILINE,
+)
+# What aiohttp and requests raise for a status that is no success.
+_STATUS = re.compile(r"ClientResponseError: (\d{3}),|HTTPError: (\d{3}) (?:Client|Server) Error")
+
+
+def progress(line: str) -> tuple[str, int, int] | None:
+    """(stage, done, all) of one of tqdm's lines, None for any other line."""
+    return progress_bars.place(line)
+
+
+def telling(text: str, count: int = 8) -> list[str]:
+    """The last few lines of a log that say what went wrong, each once, shortened.
+
+    Where the harness ended because the server answered with an error status, that is what the
+    server said of it: the exception itself holds the status alone.
+    """
+    lines = [progress_bars.split(line.rstrip())[1].rstrip() for line in text.splitlines()]
+    lines = [line for line in lines if line]
+    chosen = [line for line in lines if _tells(line)]
+    statuses = [found for line in chosen if (found := _STATUS.search(line))]
+    if statuses and chosen[-1] == statuses[-1].string:
+        status = statuses[-1][1] or statuses[-1][2]
+        if said := _refusals("\n".join(lines), status):
+            return said[-3:]
+    chosen = chosen or lines[-3:]
+    unique = list(dict.fromkeys(_LEVEL.sub("", line.strip())[:300] for line in reversed(chosen)))
+    return unique[:count][::-1]
+
+
+def _tells(line: str) -> bool:
+    level = _LEVEL.match(line)
+    if level and level["level"] in ("DEBUG", "INFO"):
+        return False
+    return bool(_TELLING.search(line) and not _NOISE.search(line))
+
+
+def _refusals(text: str, status: str) -> list[str]:
+    """What the server said when it answered with this status: each reason once, the last one at the
+    end. Reasons that differ in numbers alone are one."""
+    found: dict[str, str] = {}
+    for match in _REFUSED.finditer(text):
+        if match["status"] in (status, None) and (reason := _reason(match["text"])):
+            alike = re.sub(r"\d+", "0", reason)
+            found.pop(alike, None)
+            found[alike] = f"the server answered {status}: {reason}"[:500]
+    return list(found.values())
+
+
+def _reason(text: str) -> str:
+    """The words of an error document (OpenAI's: {"error": {"message": …}}, or FastAPI's); other
+    text as it is, in one line."""
+    with contextlib.suppress(ValueError):
+        said = json.loads(text)
+        for key in ("error", "message", "detail"):
+            if isinstance(said, dict) and key in said:
+                said = said[key]
+        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+    return " ".join(text.split())
+
+
+def telling_of(log: Path) -> list[str]:
+    """telling() of a log file; nothing if there is none."""
+    return telling(tail(log))
+
+
+def tail(log: Path) -> str:
+    """The last 200 kB of a log; "" if there is none."""
+    try:
+        with log.open("rb") as file:
+            file.seek(0, 2)
+            file.seek(max(0, file.tell() - 200_000))
+            return file.read().decode("utf-8", "replace")
+    except OSError:
+        return ""

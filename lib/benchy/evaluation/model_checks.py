@@ -1,0 +1,161 @@
+"""What can be found wrong with a model's own files before a device is taken: a folder that holds no
+model or only an adapter, a missing tokenizer, a chat template that is missing or broken.
+
+Looks at a local directory, and at the hub's files once bin/fetch has them. The chat template is
+loaded in the engine's environment (template_facts.py), once; the answer is kept as those of
+preflight.py are.
+"""
+
+from __future__ import annotations
+
+import codecs
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchy.core import hashing, paths
+from benchy.core.errors import Mistake
+from benchy.environments import health
+from benchy.evaluation import environment_questions, provenance
+from benchy.plan import origins
+from benchy.process import environment_variables
+from benchy.serving import preparation
+
+Spec = Mapping[str, Any]
+SCRIPT = paths.SCRIPTS / "template_facts.py"
+# A folder with one of these is a model's: Hugging Face's, Mistral's, llama.cpp's.
+MODELS = ("config.json", "params.json", "*.gguf")
+MODES = (None, "auto", "hf", "slow")  # of tokenizer_mode, by which transformers loads it
+OWN_TOKENIZERS = ("*tekken*", "tokenizer.model.v*", "*.gguf", "tok*.tok.json")
+
+
+def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
+    """Everything wrong with a model's files. server: its spec. env: of what runs in the engine's
+    environment; None to go by what was found out before."""
+    folder = files_of(server)
+    if folder is None or server.get("make"):
+        return []
+    found = _folder(server, folder)
+    if not found and server["chat"]:
+        found = _chat(server, folder, env)
+    return found
+
+
+def passed(server: Spec) -> bool:
+    """Whether a model's files were found without a mistake before. Runs nothing."""
+    folder = files_of(server)
+    if mistakes(server, None):
+        return False
+    if folder is None or not server["chat"] or server.get("make") or not _asks(server, folder):
+        return True
+    return _question(server, folder).path.is_file()
+
+
+def files_of(server: Spec) -> Path | None:
+    """The folder of a model's files; None where they are not here yet."""
+    if server.get("path"):
+        path = Path(server["path"])
+        return path if path.is_dir() else None
+    try:
+        note = json.loads((paths.RUN / "fetched" / f"{server['model']}.json").read_text())
+        folder = Path(note["folder"]) if preparation.commit(dict(server)) else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    return folder if folder and folder.is_dir() else None
+
+
+def _folder(server: Spec, folder: Path) -> list[Mistake]:
+    if any(any(folder.glob(name)) for name in MODELS):
+        return []
+    if server["options"].get("hf_config_path"):
+        return []
+    adapter = folder / "adapter_config.json"
+    if not adapter.is_file():
+        what = f"{folder} holds no model: no {', '.join(MODELS)}"
+        return [_wrong(server, "model.name", what, "write the folder of a whole model")]
+    try:
+        base = str(json.loads(adapter.read_bytes()).get("base_model_name_or_path") or "")
+    except (OSError, ValueError, AttributeError):
+        base = ""
+    onto = f"its base model {base}" if base else "its base model"
+    what = f"{folder} holds only an adapter (adapter_config.json), not a model"
+    return [_wrong(server, "model.name", what, f"merge it into {onto}, and write that folder")]
+
+
+def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
+    """What a chat endpoint needs besides: a tokenizer, and a template."""
+    options = server["options"]
+    if options.get("tokenizer_mode") not in MODES or options.get("skip_tokenizer_init"):
+        return []
+    tokenizer = options.get("tokenizer")
+    if not tokenizer and not environment_questions.has_tokenizer(folder):
+        what = f"{folder} has no tokenizer"
+        return [_wrong(server, "model.name", what, "name one with tokenizer: in its overrides")]
+    if not _asks(server, folder):
+        return []
+    if env is not None:
+        env = environment_variables.for_engine(env)
+    environment = server["environment"]
+    python = preparation.Place(environment, paths.env_dir(environment)).python
+    facts = environment_questions.ask(python, SCRIPT, _question(server, folder), env)
+    given = options.get("chat_template")
+    key = "chat_template" if given else "use_chat_completions"
+    if facts.get("template") == "broken":
+        what = f"its chat template can't be read: {facts['why']}"
+        return [_wrong(server, key, what, "write chat_template: PATH of one that can be read")]
+    beside = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
+    if facts.get("template") == "none" and not beside:
+        hint = "write chat_template: PATH in its overrides, or take use_chat_completions out"
+        return [_wrong(server, key, f"{tokenizer or folder} has no chat template", hint)]
+    return []
+
+
+def _asks(server: Spec, folder: Path) -> bool:
+    """Whether the engine's environment is asked about the chat template: not of tokenizers that
+    transformers does not load, and not before the environment is built."""
+    if server["options"].get("tokenizer_mode") not in MODES:
+        return False
+    own = any(any(folder.glob(name)) for name in OWN_TOKENIZERS)
+    return not own and health.well(server["environment"])
+
+
+def _question(server: Spec, folder: Path) -> environment_questions.Question:
+    options, environment = server["options"], server["environment"]
+    tokenizer = str(options.get("tokenizer") or folder)
+    what = {
+        "name": str(folder),
+        "tokenizer": tokenizer,
+        "revision": options.get("tokenizer_revision"),
+        "trust_remote_code": bool(server.get("trust_remote_code")),
+        "text": template(server)[0],
+    }
+    files = [environment_questions.small_files(Path(each)) for each in (folder, tokenizer)]
+    made_from = [
+        hashing.sha256(SCRIPT), environment, *provenance.made_by(environment), what, files,
+    ]  # fmt: skip
+    path = environment_questions.FOLDER / f"{hashing.digest(made_from)[:32]}.json"
+    return environment_questions.Question("template", what, path)
+
+
+def template(server: Spec) -> tuple[str | None, str]:
+    """The chat template that the server is given (None: the model's own), and where it is from: the
+    option chat_template is a file, or the template itself, as vLLM reads it."""
+    named = server["options"].get("chat_template")
+    if not named:
+        return None, "the model's"
+    path = paths.home(str(named))
+    if path.is_file():
+        return path.read_text(encoding="utf-8"), str(named)
+    return codecs.decode(str(named), "unicode_escape"), "the option chat_template"
+
+
+def _wrong(server: Spec, key: str, what: str, hint: str) -> Mistake:
+    """A mistake in a model's file. key: of it, or an option."""
+    field = {"use_chat_completions": "chat", "chat_template": "options.chat_template"}.get(key, key)
+    where = origins.place(server.get("where") or {}, field)
+    file, _, line = where.partition(", ")[0].rpartition(":")
+    told = f"vllm.overrides.{key}" if key == "chat_template" else key
+    if not line.isdecimal():
+        return Mistake(str(server.get("source", "")), 0, told, what, hint)
+    return Mistake(file, int(line), told, what, hint)

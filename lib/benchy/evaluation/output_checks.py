@@ -1,0 +1,162 @@
+"""What a finished task did, held against what was requested, and what was seen of its prompts and
+answers.
+
+Reads the harness's results and samples files, and the facts that harness_wrapper.py wrote. A
+difference between the spec and what the harness says it did is a failure: a result never carries a
+label that is not true.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy.evaluation.harness import Spec
+from benchy.evaluation.harness_output import Output
+from benchy.evaluation.result import Checks
+from benchy.scripts import harness_wrapper
+
+
+@dataclass
+class Facts:
+    """What the wrapper observed; see harness_wrapper.py. client: whether it observed anything.
+    truncated: task → documents; leaked: task → hashes of documents whose few-shot examples include
+    themselves; null, blank: task → answers. examples: tasks of which the few-shot examples were
+    looked at. sent: each distinct request, without its prompt. refused: why
+    the task was not evaluated."""
+
+    client: bool = False
+    truncated: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+    leaked: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
+    null: Counter[str] = field(default_factory=Counter)
+    blank: Counter[str] = field(default_factory=Counter)
+    examples: set[str] = field(default_factory=set)
+    sent: list[dict[str, Any]] = field(default_factory=list)
+    refused: dict[str, str] | None = None
+
+
+def read_facts(path: Path) -> Facts:
+    """The facts in a file; a line that was cut off by a kill is left out."""
+    found, seen = Facts(), set[str]()
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return found
+    for line in lines:
+        if line in seen:  # an interrupted run may have written it before
+            continue
+        seen.add(line)
+        try:
+            fact = json.loads(line)
+            kind, task = fact["kind"], fact.get("task", "")
+        except (ValueError, KeyError, TypeError, AttributeError):
+            continue
+        if kind == "client":
+            found.client = True
+        elif kind in ("truncated", "leaked"):
+            getattr(found, kind)[task].add(fact["doc"])
+        elif kind in ("null", "blank"):
+            getattr(found, kind)[task] += 1
+        elif kind == "examples":
+            found.examples.add(task)
+        elif kind == "sent":
+            found.sent.append(fact)
+        elif kind == "refused":
+            found.refused = {key: str(fact[key]) for key in ("task", "what", "hint")}
+    return found
+
+
+def forget_refusals(path: Path) -> None:
+    """Remove from the facts of an interrupted run why it was refused: that is asked anew."""
+    try:
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
+    except OSError:
+        return
+    path.write_text("".join(x for x in lines if '"kind": "refused"' not in x), encoding="ascii")
+
+
+def of(output: Output, facts: Facts) -> dict[str, Checks]:
+    """Subtask → what was seen of its prompts and answers."""
+    found = {}
+    for task, count in output.data["n-samples"].items():
+        config = output.data.get("configs", {}).get(task) or {}
+        shots = output.data.get("n-shot", {}).get(task) or 0
+        generates = config.get("output_type") == "generate_until"
+        prompts, logged = int(count["effective"]), output.hashes.get(task)
+        answers, empty = output.answers.get(task, (0, 0)) if generates else (0, 0)
+        if logged is None and generates and facts.client:  # without samples
+            answers, empty = prompts, facts.null[task] + facts.blank[task]
+        leaked: int | None = None
+        if facts.client and (not shots or task in facts.examples):
+            # Of a task with a limit, prompts may have been made of more documents than were asked.
+            hashes = facts.leaked[task]
+            if logged is not None:
+                leaked = sum(h in hashes for h in logged)
+            elif not hashes or (output.data.get("config") or {}).get("limit") is None:
+                leaked = len(hashes)
+        found[task] = Checks(
+            prompts=prompts,
+            truncated=len(facts.truncated[task]) if facts.client else None,
+            leaked=leaked,
+            answers=answers,
+            empty=empty,
+            null=facts.null[task] if facts.client and generates else None,
+        )
+    return found
+
+
+def shots(output: Output) -> dict[str, int]:
+    """Subtask → the number of few-shot examples that the harness says it used."""
+    said = output.data.get("n-shot") or {}
+    return {t: int(said[t]) for t in output.data["n-samples"] if isinstance(said.get(t), int)}
+
+
+def requested_shots(spec: Spec, used: Mapping[str, int]) -> int | None:
+    """The number of few-shot examples that a result may name: the requested one, where each subtask
+    obeyed."""
+    asked: int | None = spec["task"]["num_fewshot"]
+    return asked if all(count == asked for count in used.values()) else None
+
+
+def differences(spec: Spec, output: Output) -> list[str]:
+    """What the harness says it did that the spec does not ask for, a line each."""
+    asked, data = spec["task"], output.data
+    configs = data.get("configs") or {}
+    out = []
+    used = shots(output)
+    if asked["num_fewshot"] is not None and used and asked["num_fewshot"] not in used.values():
+        what = ", ".join(f"{task}: {count}" for task, count in sorted(used.items())[:5])
+        out.append(f"num_fewshot: {asked['num_fewshot']} was requested; used were {what}")
+    said = data.get("config") or {}
+    for key, value in (
+        ("limit", spec["limit"]),
+        ("random_seed", asked["seed"]),
+        ("fewshot_seed", asked["seed"]),
+    ):
+        if key in said and said[key] != value:
+            out.append(f"{key}: {value} was requested, the harness used {said[key]}")
+    for task in data["n-samples"]:
+        config = configs.get(task) or {}
+        if int(config.get("repeats") or 1) != 1:
+            out.append(f"{task}: repeats: {config['repeats']} answers were scored as one")
+        if config.get("output_type") == "generate_until":
+            given = config.get("generation_kwargs") or {}
+            out += [f"{task}: {line}" for line in _arguments(given, asked["gen_kwargs"])]
+    return out
+
+
+def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
+    """Requested generation arguments that are not among those that the harness says it used."""
+    if not ours:
+        return []
+    used = harness_wrapper.normalized("", dict(given), {})
+    wanted = harness_wrapper.normalized("", {**given, **ours}, dict(ours))
+    return [
+        f"gen_kwargs.{key}: {wanted.get(key)!r} was requested, the harness used {used.get(key)!r}"
+        for key in sorted({*wanted, *used})
+        if wanted.get(key) != used.get(key)
+    ]

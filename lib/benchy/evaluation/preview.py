@@ -1,0 +1,235 @@
+"""bin/preview: the first prompts of a task on a model, as its server will get them.
+
+Runs the harness's own command line in its environment up to its requests, and sends them to nobody
+(harness_preview.py); previewtext.py shows them. Needs no server, no device and no plan on the disk.
+Of a model it needs the tokenizer alone: its directory's, or the hub's, of which transformers
+fetches the small files and no weights.
+Reads configs/, run/fetched/; writes logs/preview/MODEL/TASK.log and what preflight.py keeps.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from benchy.config import loader
+from benchy.core import names, paths, temporary_files
+from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.display.messages import say
+from benchy.display.progress import Step
+from benchy.engines import option_check
+from benchy.environments import usage_locks
+from benchy.evaluation import harness, model_checks, preflight, task_list
+from benchy.evaluation.harness import Spec
+from benchy.evaluation.output_checks import read_facts
+from benchy.hub import access, model_info, tokens
+from benchy.plan import planner
+from benchy.plan.selection import config_file
+from benchy.process import runner
+from benchy.scripts import harness_wrapper
+from benchy.serving import preparation
+
+TAG = "PREVIEW"
+MOST = 3  # documents of each subtask
+UNKNOWN = 1 << 30  # tokens of a context that nobody knows
+
+
+def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
+    """The specs of the server, the result and the task, as bin/plan would write them; the
+    environment of the harness is built if it is not there. Raises ConfigError, Failure."""
+    if not given:
+        mend = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
+        raise UsageError("is missing", mend, "CONFIG")
+    path = config_file(given)
+    around = planner.surroundings()
+    base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    house = planner.checked(base, base.files(path), around)
+    model = house.models[0]
+    if len(house.models) > 1:
+        say(TAG, f"{path.stem} is a matrix; this is its first cell, {model.name}")
+    if not task and len(model.tasks) == 1:
+        (task,) = model.tasks
+    if not task:
+        raise UsageError("which task?", f"one of {', '.join(model.tasks)}", "TASK")
+    if task not in house.tasks:
+        near = names.near(task, house.tasks)
+        known = "known: " + ", ".join(sorted(house.tasks))
+        mend = f"did you mean {near!r}?" if near else known
+        raise UsageError(f"there is no task {task!r}", mend, "TASK")
+    made = planner.expand(house, around, limit, (task,))
+    server, how = made.servers[model.name], made.tasks[task]
+    option_check.refuse([server])
+    env = how["environment"]
+    task_list.ready(env, made.environments[env])
+    return server, made.results[model.name, task], how
+
+
+def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
+    """What previewtext.lines shows, and --format json prints: harness_preview.py's answer and what
+    it stands for. Raises ConfigError, Failure."""
+    make_model(server)
+    base = dict(os.environ)
+    if token := tokens.of(server):
+        base["HF_TOKEN"] = token
+    commit = preparation.commit(dict(server))
+    notes = []
+    if not spec["chat"] and spec["task"]["tokenizer_backend"] == "remote":
+        spec = {**copy.deepcopy(dict(spec))}
+        spec["task"]["tokenizer_backend"] = "huggingface"
+        notes.append("a run asks the server to encode (tokenizer_backend: remote); here the "
+                     "model's tokenizer does")  # fmt: skip
+    wrong = model_checks.mistakes(server, base)
+    if wrong := [*wrong, *preflight.mistakes(server, spec, how, commit, base, not wrong)]:
+        raise ConfigError(wrong)
+    length, of_whom = context(server, base)
+    endpoint = harness.Endpoint(
+        "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), commit
+    )
+    notes += remarks(server, spec)
+    with usage_locks.used(spec["task"]["harness_environment"]):
+        found = asked(server, spec, how, endpoint, base)
+    return {
+        "model": server["model"],
+        "task": how["name"],
+        "source": how["source"],
+        "harness": spec["task"]["harness_environment"],
+        "endpoint": "/v1/chat/completions" if spec["chat"] else "/v1/completions",
+        "tokenizer": harness.tokenizer(spec, endpoint)[0],
+        "chat_template": model_checks.template(server)[1],
+        "max_model_len": length,
+        "max_model_len_from": of_whom,
+        "limit": spec["limit"],
+        "seed": spec["task"]["seed"],
+        **found,
+        "notes": [*notes, *found["notes"]],
+    }
+
+
+def asked(
+    server: Spec, spec: Spec, how: Spec, endpoint: harness.Endpoint, base: Mapping[str, str]
+) -> dict[str, Any]:
+    """harness_preview.py's answer. Raises ConfigError, Failure."""
+    env = harness.environment(spec, how, server, None, base)
+    title = f"{server['model']}/{how['name']}"
+    log = paths.LOGS / "preview" / server["model"] / f"{how['name']}.log"
+    with temporary_files.folder("preview") as inside, Step(TAG, title) as step:
+        out, facts, settings = (inside / name for name in ("out.json", "facts.jsonl", "set.json"))
+        settings.write_text(json.dumps(_settings(server, spec, endpoint, facts, out)))
+        step.at("prompts")
+        command = harness.command(
+            spec, how, endpoint, inside / "output", None, settings, harness.PREVIEW
+        )
+        try:
+            runner.run(
+                command,
+                env,
+                log,
+                step=step,
+                progress=lambda line: None,
+                check=lambda: None,
+                timeout=how["timeout"],
+                stall=how["stall_timeout"],
+            )
+            found: dict[str, Any] = json.loads(out.read_bytes())
+            return found
+        except runner.Ended as ended:
+            if ended.status == harness_wrapper.REFUSED and (said := read_facts(facts).refused):
+                named = f"{said['task']}: " if said["task"] else ""
+                mistake = Mistake(how["source"], 0, "", named + said["what"], said["hint"])
+                raise ConfigError([mistake]) from ended
+            raise _failed(title, log, ended.words()) from ended
+        except OSError as error:
+            raise _failed(title, log, "made no prompts") from error
+
+
+def _failed(title: str, log: Path, how: str) -> Failure:
+    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    told = [line.removeprefix("benchy: ") for line in lines if line.startswith("benchy: this harn")]
+    if told:
+        return Failure(
+            f"{title}: {told[0]}", "a preview needs lm_eval 0.4.12 or 0.4.13 (harness_version)", log
+        )
+    return Failure(f"{title}: the harness {how}", "its log says why", log, lines[-6:])
+
+
+def _settings(
+    server: Spec, spec: Spec, endpoint: harness.Endpoint, facts: Path, out: Path
+) -> dict[str, Any]:
+    name, revision = harness.tokenizer(spec, endpoint)
+    fields = request_fields(server)
+    return {
+        **harness.settings(spec, facts, fields, ("", 0), 0),  # no server: nothing is sent
+        "preview": str(out),
+        "tokenizer": {
+            "name": name,
+            "revision": revision,
+            "trust_remote_code": bool(spec["options"].get("trust_remote_code")),
+        },
+        "chat_template": model_checks.template(server)[0],
+        "chat_template_kwargs": server["options"].get("default_chat_template_kwargs"),
+    }
+
+
+def request_fields(server: Spec) -> list[str] | None:
+    """The names that a request may have, which a run asks its server; None if not known."""
+    known = preflight.request_options(server["engine"])
+    return [*known, "continue_final_message"] if known else None  # what benchy itself adds to chats
+
+
+def make_model(server: Spec) -> None:
+    """The model's directory is made if it is ours to make; any other is there, by the plan. Raises
+    Failure."""
+    path = server["path"]
+    if server["make"] == "tiny" and not Path(path, "config.json").exists():
+        tiny = str(paths.SCRIPTS / "tiny_model.py")
+        made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
+        # Another process may have been at it.
+        if not made and not Path(path, "config.json").exists():
+            raise Failure(f"{server['model']}: {path} could not be made")
+
+
+def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
+    """Tokens of prompt and answer together, None if not known, and who says so."""
+    asked = server["options"].get("max_model_len")
+    if isinstance(asked, int):
+        return asked, "the configuration"
+    if asked and (number := readable(str(asked))):
+        return number, "the configuration"
+    if not server["path"] and access.asked_not_to(base):
+        return None, ""
+    try:
+        return model_info.of(server["path"] or server["name"], base).context, "the model"
+    except Failure:
+        return None, ""
+
+
+def readable(text: str) -> int | None:
+    """A number of tokens as vLLM reads it (human_readable_int): 32k is 32,000, 32K is 32,768."""
+    units = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
+    number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "")
+    try:
+        return int(float(number) * units.get(unit, 1))
+    except ValueError:
+        return None
+
+
+def _at_once(server: Spec) -> int | None:
+    found = server["options"].get("max_num_seqs")
+    return found if isinstance(found, int) and found > 0 else None
+
+
+def remarks(server: Spec, spec: Spec) -> list[str]:
+    """What the server does that is not shown here."""
+    found = []
+    if server["options"].get("tokenizer_mode") == "mistral":
+        found.append("the server encodes with mistral_common (tokenizer_mode: mistral); here "
+                     "transformers does, and a chat may be rendered otherwise")  # fmt: skip
+    if spec["chat"] and server["options"].get("reasoning_parser"):
+        found.append("the server takes the model's reasoning out of the answer (reasoning_parser)")
+    return found

@@ -1,0 +1,136 @@
+"""What produced a result, as far as files on this machine can tell: hashes, revisions, commits."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy.core import names, paths
+from benchy.evaluation.result import Git
+from benchy.hub import local_cache
+
+_MIB = 1 << 20
+_AT_ONCE = 500  # paths in one call of git
+# Weights are tens of GB: reading them whole would cost minutes for each result.
+_WHOLE = 64 * _MIB
+
+
+def sha256(path: Path) -> str | None:
+    """Of a file's bytes, None if there is no such file."""
+    try:
+        return hashlib.sha256(path.read_bytes()).hexdigest()
+    except OSError:
+        return None
+
+
+def made_by(env: str) -> list[str]:
+    """Of an environment's locks, with their headers: in those stands what a folder held that it
+    was built from, a checkout of the harness, say, which changes no package's release."""
+    return [sha256(path) or "" for path in (paths.env_dir(env) / "lock", paths.lock(env))]
+
+
+def digest(directory: Path) -> str:
+    """sha256 over the names, sizes and bytes of a model's files, hidden ones left out; of a file
+    over 64 MiB its first and last MiB. Raises OSError."""
+    found = hashlib.sha256()
+    for path in sorted(p for p in directory.rglob("*") if p.is_file()):
+        name = path.relative_to(directory)
+        if any(part.startswith(".") for part in name.parts):
+            continue
+        size = path.stat().st_size
+        found.update(f"{name}\0{size}\0".encode())
+        with path.open("rb") as file:
+            if size <= _WHOLE:
+                found.update(file.read())
+            else:
+                found.update(file.read(_MIB))
+                file.seek(-_MIB, os.SEEK_END)
+                found.update(file.read(_MIB))
+    return f"sha256:{found.hexdigest()}"
+
+
+def revision_used(
+    name: str, revision: str | None, hf_cache: str | None, env: Mapping[str, str]
+) -> str | None:
+    """The commit of the snapshot in the hub cache that `revision` (default "main") stands for;
+    None if the cache does not say. Layout: models--ORG--NAME/refs/REVISION holds the commit.
+    hf_cache: where the server keeps the hub's files (HF_HUB_CACHE), None for the default."""
+    repo = local_cache.hub_cache(hf_cache, env) / local_cache.folder_name(name)
+    asked = revision or "main"
+    try:
+        return (repo / "refs" / asked).read_text().strip() or None
+    except OSError:
+        known = re.fullmatch(r"[0-9a-f]{40}", asked) and (repo / "snapshots" / asked).is_dir()
+        return asked if known else None
+
+
+def git(files: Iterable[str] = ()) -> Git:
+    """benchy's own commit; None, None outside a checkout. files: those that decided a result, as
+    paths relative to the root; the commit has to hold each of them for the result to be clean."""
+
+    def ask(*args: str) -> list[str] | None:
+        try:
+            done = subprocess.run(
+                ["git", "--literal-pathspecs", "--no-optional-locks", *args],
+                cwd=paths.ROOT, capture_output=True, timeout=60, check=True,
+            )  # fmt: skip
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return [os.fsdecode(part) for part in done.stdout.split(b"\0") if part]
+
+    status = ask("status", "--porcelain=v2", "--branch", "--untracked-files=no", "-z")
+    oids = [line.split()[-1] for line in status or () if line.startswith("# branch.oid ")]
+    if not status or not oids or oids[0] == "(initial)":
+        return Git(None, None)
+    named = {each: os.path.relpath(paths.ROOT / paths.home(each), paths.ROOT) for each in files}
+    inside = sorted({each for each in named.values() if each.split("/")[0] != ".."})
+    there: set[str] = set()
+    for at in range(0, len(inside), _AT_ONCE):
+        part = ask("ls-tree", "-z", "--name-only", "HEAD", *inside[at : at + _AT_ONCE])
+        if part is None:
+            return Git(oids[0], None)
+        there.update(part)
+    untracked = sorted(each for each, path in named.items() if path not in there)
+    changed = any(not line.startswith("# ") for line in status)
+    return Git(oids[0], changed or bool(untracked), untracked)
+
+
+def inputs(server: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+    """sha256 of each file that decided a result, as the plan read it. server, task: their specs."""
+    return dict(sorted({**server.get("inputs", {}), **task.get("inputs", {})}.items()))
+
+
+def deciding(
+    server: Mapping[str, Any], task: Mapping[str, Any], meaning: Mapping[str, Any]
+) -> Iterator[str]:
+    """The paths of all files that decided a result: those of `inputs`, and those that the task is
+    made of. meaning: the task's part of the result's spec. Folders (a tokenizer, a draft model) are
+    no configuration, as the model is none."""
+    yield from (each for each in inputs(server, task) if not (paths.ROOT / each).is_dir())
+    yield from (f"{task['include_path']}/{name}" for name in meaning["files"])
+    yield from meaning.get("files_elsewhere", ())
+
+
+def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:
+    """arguments with each of the secrets, and what follows --api-key, replaced by ***."""
+    out: list[str] = []
+    hidden = False
+    for argument in arguments:
+        text = "***" if hidden and not argument.startswith("--") else argument
+        hidden = argument == "--api-key" or (hidden and text == "***")
+        if argument.startswith("--api-key="):
+            text = "--api-key=***"
+        for secret in secrets:
+            text = text.replace(secret, "***") if secret else text
+        out.append(text)
+    return out
+
+
+def public(variables: Mapping[str, Any]) -> dict[str, str]:
+    """variables as text, the values of those named like a secret replaced by ***."""
+    return {k: "***" if names.secret(k) else str(v) for k, v in variables.items()}

@@ -1,0 +1,138 @@
+"""One result with the number that stands for it, and its marks."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from benchy.evaluation import marks, scores
+from benchy.evaluation import result as document
+from benchy.evaluation.marks import Mark
+from benchy.evaluation.result import Result, Score
+
+STALE, UNASKED = "stale", "no config asks for it"
+UNCHECKED = "unchecked: of an older benchy"  # its prompts and answers were not looked at
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One result and where it lies. chosen: the metric that its task file names (`metric`), None
+    for the first. stale: Make would make it anew; None where that is not known. unasked: no config
+    asks for it. kind: results of a task with one number measured the same; 0 is what most have.
+    unlike: (what, its own, what most have) of each fact that sets another kind apart."""
+
+    path: Path
+    result: Result
+    chosen: str | None = None
+    stale: bool | None = None
+    unasked: bool = False
+    kind: int = 0
+    unlike: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def model(self) -> str:
+        return self.result.model.config
+
+    @property
+    def task(self) -> str:
+        return self.result.task.name
+
+    @cached_property
+    def score(self) -> Score | None:
+        """The number for a table, by the chosen metric; None if the result does not have it."""
+        return self.result.score if self.chosen is None else score_by(self.result, self.chosen)
+
+    @cached_property
+    def _doubts(self) -> list[Mark]:
+        none = [] if self.score or not self.chosen else [marks.no_metric(self.result, self.metric)]
+        shots = marks.of_shots(self.result.task, self.path.parent / "spec.json")
+        return none + marks.of_checks(self.result.checks) + shots
+
+    @property
+    def doubts(self) -> list[str]:
+        """Reasons not to believe the number, in words; other results have no part in them."""
+        return [mark.words for mark in self._doubts]
+
+    @property
+    def brief_doubts(self) -> list[str]:
+        """`doubts`, for a table's cell."""
+        return [mark.brief for mark in self._doubts]
+
+    @property
+    def part(self) -> str:
+        """Words for a mean over only some of the subtasks; "" for all of them."""
+        return marks.part(self.score) if self.score else ""
+
+    @property
+    def own(self) -> list[str]:
+        """The marks that follow from the result alone."""
+        return [self.part] * bool(self.part) + self.doubts
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing the number, in words."""
+        found = []
+        if self.result.fallback:
+            engine = self.result.engine
+            found.append(f"fallback: {engine.answered} instead of {engine.asked}")
+        if not self.result.checks:
+            found.append(UNCHECKED)
+        if self.result.limit is not None:
+            found.append(f"limit {self.result.limit}")
+        if self.stale:
+            found.append(STALE)
+        if self.unasked:
+            found.append(UNASKED)
+        found += [f"{what} {own}, others {most}" for what, own, most in self.unlike]
+        return found + self.own
+
+    @property
+    def brief(self) -> list[str]:
+        """Those marks that are of this result alone and not of its model, in a table's cell."""
+        found = [UNASKED] if self.unasked else []
+        if self.unlike:
+            found.append(f"other {', '.join(what for what, _, _ in self.unlike)}")
+        return found + [self.part] * bool(self.part) + self.brief_doubts
+
+    @property
+    def value(self) -> str:
+        """0.3056 ± 0.0790; "-" for no number."""
+        score = self.score
+        return "-" if score is None else scores.with_error(score.value, score.stderr, score.metric)
+
+    @property
+    def metric(self) -> str:
+        """Its name without ",none"; where the result does not have it, as the task file has it."""
+        return scores.short(self.score.metric if self.score else self.chosen or "")
+
+    @property
+    def said(self) -> str:
+        """The number with its own marks on one line: acc 0.0000 (6 of 6 answers empty)."""
+        if self.score is None:
+            return "; ".join(self.own)
+        return f"{self.metric} {self.value}" + (f" ({'; '.join(self.own)})" if self.own else "")
+
+
+def score_by(result: Result, metric: str) -> Score | None:
+    """The score by a metric, "acc_norm" or with its filter "exact_match,strict-match"; made as
+    result.main_score makes it. None if no subtask has it."""
+
+    def key_in(found: Mapping[str, document.Metric]) -> str | None:
+        return next((k for k in found if metric in (k, k.split(",")[0])), None)
+
+    asked = result.task.task_name
+    own = result.groups.get(asked[0]) or result.metrics.get(asked[0]) if len(asked) == 1 else None
+    if own and (key := key_in(own)):
+        m = own[key]
+        return Score(asked[0], key, m.value, m.stderr, m.higher_is_better)
+    keys = [key for found in result.metrics.values() if (key := key_in(found))]
+    if not keys:
+        return None
+    # A subtask without the metric has no part in the mean, but counts in "mean of 3 of 6 tasks".
+    parts = {
+        name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
+        for name, found in result.metrics.items()
+    }
+    return document.main_score([], parts, {})

@@ -1,0 +1,226 @@
+"""The tasks there are: those of configs/tasks, and what each harness knows by its own index.
+
+harness_index.py lists them in the harness's environment (10 s); its answers are kept in
+build/tasks/KEY.json, where KEY is a hash of all that they depend on.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import os
+import subprocess
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchy.config import configuration
+from benchy.core import files, hashing, paths
+from benchy.core.errors import Failure
+from benchy.display.messages import say
+from benchy.environments import health
+from benchy.evaluation import provenance
+from benchy.plan import environment_specs, planner
+from benchy.plan.plan import Spec
+from benchy.process import environment_variables
+
+Row = Mapping[str, Any]  # harness_index.py says what it holds
+
+FOLDER = paths.BUILD / "tasks"
+SCRIPT = paths.SCRIPTS / "harness_index.py"
+SECONDS = 600
+# What of a row a search looks at.
+SEARCHED = ("name", "tags", "dataset", "family", "language", "description", "output", "needs")
+
+
+@dataclass(frozen=True)
+class Harness:
+    """A release of a harness, and what it brings. environment: the one that was asked."""
+
+    name: str
+    environment: str
+    rows: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Own:
+    """A task of configs/tasks. names: of the harness's tasks and groups that it asks for; shots:
+    examples in the prompt, those of its own file, else of the harness's; count: harness tasks."""
+
+    name: str
+    names: list[str]
+    description: str
+    shots: list[int]
+    output: list[str]
+    dataset: list[str]
+    needs: list[str]
+    count: int
+    unknown: list[str] = field(default_factory=list)
+
+
+def environments(
+    found: configuration.House,
+) -> tuple[dict[str, Spec], dict[str, Spec], dict[str, str]]:
+    """(the spec of each task, of each environment of a harness, environment → the one whose index
+    stands for it: of one release, one that is built where there is one)."""
+    made = planner.empty(found, None)
+    around = planner.surroundings()
+    for name, engine in sorted(found.engines.items()):
+        if engine.kind == "harness" and engine.default_version:
+            source = f"configs/engines/{name}.yaml"
+            made.add(
+                environment_specs.environment_spec(
+                    name, engine, engine.default_version, None, source
+                )
+            )
+    for name in sorted(found.tasks):
+        planner.add_task(made, name, found, around)
+    first: dict[str, str] = {}
+    # What is built goes before what is not, and an environment with nothing besides before others.
+    for env in sorted(made.environments, key=lambda e: (not health.well(e), len(e), e)):
+        spec = made.environments[env]
+        first.setdefault(hashing.digest([spec["name"], spec["requirements"][0]]), env)
+    stands = {
+        env: first[hashing.digest([spec["name"], spec["requirements"][0]])]
+        for env, spec in made.environments.items()
+    }
+    return made.tasks, made.environments, stands
+
+
+def ready(env: str, spec: Spec) -> None:
+    """Build an environment if it is not there. Raises Failure."""
+    if health.well(env):
+        return
+    files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
+    done = subprocess.run(["bin/venv", "create", env])
+    if done.returncode or not health.well(env):
+        raise Failure(
+            f"the environment {env} could not be built",
+            "fix the cause and start again",
+            paths.LOGS / "venv" / f"{env}.log",
+        )
+
+
+def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, Any]]:
+    """The rows of a harness's own tasks, or of a folder's. Raises Failure."""
+    contents = hashing.content_of(paths.ROOT / folder) if folder else None
+    path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
+    try:
+        kept: list[dict[str, Any]] = json.loads(path.read_bytes())
+        return kept
+    except (OSError, ValueError):
+        pass
+    ready(env, spec)
+    if not folder:
+        say("TASKS", f"{env}: reading its index (10 s, once)")
+    path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
+    python = str((paths.env_dir(env) / "bin" / "python").absolute())
+    command = [python, str(SCRIPT), *([folder] if folder else [])]
+    base = environment_variables.for_harness(os.environ)
+    done = subprocess.run(command, env=base, capture_output=True, text=True, timeout=SECONDS)
+    lines = done.stdout.splitlines()
+    if done.returncode or not lines:
+        told = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+        raise Failure(
+            f"{env} can't list its tasks",
+            "the list needs lm_eval 0.4.12 or newer (harness_version of the task)",
+            lines=told,
+        )
+    rows: list[dict[str, Any]] = json.loads(lines[-1])
+    files.write(path, json.dumps(rows, sort_keys=True))
+    return rows
+
+
+def _made_by(env: str) -> list[str]:
+    """What an environment's index depends on."""
+    return [hashing.sha256(SCRIPT), env, *provenance.made_by(env)]
+
+
+def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row], list[str]]:
+    """(the tasks below these names, the names that nobody knows), each once."""
+    found: dict[str, Row] = {}
+    seen: set[str] = set()
+    unknown = []
+
+    def walk(name: str, top: bool) -> None:
+        if name in seen:
+            return
+        seen.add(name)
+        row = by_name.get(name)
+        if row is None and "*" in name:
+            for each in fnmatch.filter(by_name, name):
+                walk(each, False)
+        elif row is None:
+            if top:
+                unknown.append(name)
+        elif row["kind"] in ("group", "tag"):
+            for each in row.get("members", ()):
+                walk(each, False)
+        else:
+            found[name] = row
+
+    for name in names:
+        walk(name, True)
+    return list(found.values()), unknown
+
+
+def own(name: str, how: Spec, by_name: Mapping[str, Row]) -> Own:
+    """What is known of a task of configs/tasks. how: its spec."""
+    meaning = how["meaning"]
+    names = meaning["task_name"]
+    below, unknown = leaves(names, by_name)
+    asked = meaning["num_fewshot"]
+    shots = {asked} if asked is not None else {row.get("shots") or 0 for row in below}
+    every = [word for row in below for word in row.get("needs", ())]
+    return Own(
+        name=name,
+        names=list(names),
+        description=how["description"],
+        shots=sorted(shots),
+        output=sorted({row["output"] for row in below if "output" in row}),
+        dataset=sorted({row["dataset"] for row in below if "dataset" in row}),
+        needs=sorted(set(every)),
+        count=len(below),
+        unknown=unknown,
+    )
+
+
+def all_of(found: configuration.House) -> tuple[list[Own], list[Harness]]:
+    """The tasks of configs/tasks, and the harnesses that they and the defaults need. Raises
+    Failure."""
+    tasks, specs, stands = environments(found)
+    harnesses: dict[str, Harness] = {}
+    for env in sorted(set(stands.values())):
+        spec = specs[env]
+        name = spec["requirements"][0].replace("[api]", "").replace("==", " ")
+        harnesses[env] = Harness(name, env, listed(env, spec))
+    indexed = {env: {row["name"]: row for row in each.rows} for env, each in harnesses.items()}
+    ours = []
+    for name, how in sorted(tasks.items()):
+        env = stands[how["environment"]]
+        by_name: Mapping[str, Row] = indexed[env]
+        if folder := how["include_path"]:
+            more = listed(env, specs[env], folder)
+            by_name = {**by_name, **{row["name"]: row for row in more}}
+        ours.append(own(name, how, by_name))
+    return ours, list(harnesses.values())
+
+
+def _texts(row: Row) -> Iterator[str]:
+    for key in SEARCHED:
+        value = row.get(key)
+        for text in value if isinstance(value, list) else [value]:
+            if text:
+                yield str(text).lower()
+
+
+def matches(row: Row, words: Sequence[str]) -> bool:
+    """Whether each word is in some text of a row, or, with * or ?, is a pattern of one."""
+    texts = list(_texts(row))
+
+    def one(word: str) -> bool:
+        if set("*?[") & set(word):
+            return any(fnmatch.fnmatchcase(text, word) for text in texts)
+        return any(word in text for text in texts)
+
+    return all(one(word.lower()) for word in words)

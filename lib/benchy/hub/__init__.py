@@ -1,0 +1,1 @@
+"""The model hub: tokens, cache, access, what a model's files tell."""

@@ -1,0 +1,197 @@
+"""What a model's own files say of it: parameters, the weights' dtype, the license.
+
+Reads safetensors headers, config.json and the front matter of README.md in one folder, a directory
+or a snapshot of the hub's cache; never the network, and no weights. The files are the model
+author's, and may hold anything: sizes are bounded, and texts are one printable line.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import struct
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchy.core.errors import printable
+
+HEADER = 100_000_000  # bytes; the safetensors library's own bound
+CARD = 1 << 20  # bytes of a README.md that may hold its front matter
+TEXT = 80  # characters of a text that is kept
+DTYPES = {
+    "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
+    "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8",
+}  # fmt: skip
+BITS = {
+    "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16,
+    "I16": 16, "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8,
+}  # fmt: skip
+# Tensors of a quantized model that are no parameters: scales, zero points, the order of groups.
+EXTRA = re.compile(r"(?:^|[._])(?:w?scales?|scale_inv|q?zeros|zero_point|g_idx|absmax|quant_map|"
+                   r"quant_state[.\w]*|weight_shape|workspace)(?:$|[._])")  # fmt: skip
+_LICENSE = re.compile(r"^(license(?:_name)?):(.*(?:\n(?:[ \t]+\S|- ).*)*)", re.M)
+
+
+@dataclass(frozen=True)
+class ModelCard:
+    """parameters: how many, each shared one once. dtype: of most of the weights as they are stored,
+    "bfloat16", or the quantization, "gptq 4-bit". license: as the author names it ("apache-2.0").
+    None where the files do not say."""
+
+    parameters: int | None = None
+    dtype: str | None = None
+    license: str | None = None
+
+
+def of(folder: Path | None) -> ModelCard:
+    """Of a model's folder; nothing is known of None, and of what can't be read."""
+    if folder is None or not folder.is_dir():
+        return ModelCard()
+    config = _json(folder / "config.json")
+    method, bits = _quantization(config)
+    tensors = list(_tensors(folder))
+    stored = Counter[str]()
+    for _, kind, size in tensors:
+        stored[kind] += size
+    dtype = _line(config.get("dtype") or config.get("torch_dtype"))
+    dtype = dtype.removeprefix("torch.") if dtype else None
+    if stored:
+        most = max(sorted(stored), key=lambda kind: stored[kind])
+        dtype = DTYPES.get(most, most.lower())
+    if method:
+        dtype = f"{method} {bits}-bit" if bits else method
+    return ModelCard(_parameters(tensors, method, bits), dtype, _license(folder / "README.md"))
+
+
+def snapshot(hub_cache: Path, folder_name: str, commit: str | None) -> Path | None:
+    """Where the hub's client keeps the files of a commit; None without one."""
+    if not commit or not re.fullmatch(r"[0-9a-f]{7,64}", commit):
+        return None
+    return hub_cache / folder_name / "snapshots" / commit
+
+
+def _parameters(
+    tensors: Iterable[tuple[str, str, int]], method: str, bits: int | None
+) -> int | None:
+    """Packed weights are counted by their bits; None where those are not known."""
+    total = 0
+    for name, kind, size in tensors:
+        if method and EXTRA.search(name):
+            continue
+        packed = kind in ("I32", "I16", "U8") or (kind == "I8" and bits is not None and bits < 8)
+        if method and packed:
+            if not bits or BITS[kind] % bits:
+                return None
+            size *= BITS[kind] // bits
+        total += size
+    return total or None
+
+
+def _quantization(config: Mapping[str, Any]) -> tuple[str, int | None]:
+    """Its method and the bits of a weight; "" for none."""
+    found = config.get("quantization_config")
+    if not isinstance(found, dict):
+        return "", None
+    method = _line(found.get("quant_method")) or "quantized"
+    bits = found.get("bits") or found.get("w_bit")
+    if found.get("load_in_4bit") or method == "mxfp4":
+        bits = 4
+    elif found.get("load_in_8bit") or method == "fp8":
+        bits = 8
+    groups = found.get("config_groups")
+    for group in groups.values() if isinstance(groups, dict) else ():
+        weights = group.get("weights") if isinstance(group, dict) else None
+        bits = bits or (weights.get("num_bits") if isinstance(weights, dict) else None)
+    known = isinstance(bits, int) and not isinstance(bits, bool) and 0 < bits <= 64
+    return method, bits if known else None
+
+
+def _tensors(folder: Path) -> Iterable[tuple[str, str, int]]:
+    """(name, safetensors dtype, elements) of each tensor; none at all where one file can't be
+    read: a part of the parameters would be a wrong number."""
+    index = _json(folder / "model.safetensors.index.json").get("weight_map")
+    if isinstance(index, dict) and index:
+        names = {str(name) for name in index.values()}
+    elif (folder / "model.safetensors").is_file():
+        names = {"model.safetensors"}
+    else:
+        there = {path.name for path in folder.glob("*.safetensors")}
+        # Mistral's copy of the same weights, adapters and what is no part of the model.
+        names = {n for n in there if not n.startswith(("consolidated", "adapter"))} or there
+    found: list[tuple[str, str, int]] = []
+    for name in sorted(names):
+        header = _header(folder / name) if Path(name).name == name else None
+        if header is None:
+            return []
+        for tensor, about in header.items():
+            if tensor == "__metadata__":
+                continue
+            shape = about.get("shape") if isinstance(about, dict) else None
+            kind = about.get("dtype") if isinstance(about, dict) else None
+            if not _whole(shape) or kind not in BITS:
+                return []
+            found.append((tensor, str(kind), math.prod(shape or ())))
+    return found
+
+
+def _whole(shape: Any) -> bool:
+    return isinstance(shape, list) and all(isinstance(n, int) and 0 <= n < 2**40 for n in shape)
+
+
+def _header(path: Path) -> dict[str, Any] | None:
+    """Of a safetensors file: its length in 8 bytes, then JSON."""
+    try:
+        with path.open("rb") as file:
+            (length,) = struct.unpack("<Q", file.read(8))
+            if length > HEADER:
+                return None
+            found = json.loads(file.read(length))
+    except (OSError, ValueError, struct.error, RecursionError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        if path.stat().st_size > HEADER:
+            return {}
+        found = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _license(path: Path) -> str | None:
+    """Of the front matter; the rest of it may be long, so only these keys are parsed. "other" is
+    followed by the name that the author gives it."""
+    try:
+        with path.open("rb") as file:
+            text = file.read(CARD).decode("utf-8", "replace").replace("\r\n", "\n")
+    except OSError:
+        return None
+    match = re.match(r"\ufeff?---\n(.*?)\n---\s*(?:\n|$)", text, re.S)
+    said: dict[str, str | None] = {}
+    for key, value in _LICENSE.findall(match[1]) if match else ():
+        try:
+            found = yaml.safe_load(f"{key}:{value}" if len(value) < 4096 else "")
+        except (yaml.YAMLError, ValueError, RecursionError):
+            continue
+        one = found.get(key) if isinstance(found, dict) else None
+        said[key] = _line(", ".join(map(str, one)) if isinstance(one, list) else one)
+    if said.get("license") == "other" and said.get("license_name"):
+        return _line(f"other ({said['license_name']})")
+    return said.get("license")
+
+
+def _line(value: Any) -> str | None:
+    """A text of the author's as one printable line, cut where it is long."""
+    if not isinstance(value, str) or not (text := " ".join(value.split())):
+        return None
+    text = printable(text)
+    return text if len(text) <= TEXT else text[: TEXT - 1] + "…"

@@ -1,0 +1,155 @@
+"""What can be known of a model before it is served: from its files, here or on the hub.
+
+Reads config.json and tokenizer_config.json and the names and sizes of the others; no weights. The
+hub is asked as a browser would, bounded, with the token that the hub's client would use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import requests
+
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.hub import access, tokens
+
+WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
+
+
+@dataclass(frozen=True)
+class Facts:
+    """config: of config.json. template: whether there is a chat template. weights: bytes, None
+    where not known. commit: of the hub's repository, "" for a directory."""
+
+    config: Mapping[str, Any] = field(default_factory=dict)
+    template: bool | None = None
+    weights: int | None = None
+    commit: str = ""
+    gated: bool = False
+
+    @property
+    def text(self) -> Mapping[str, Any]:
+        """The part of the configuration that is about text, where a model reads images too."""
+        inner = self.config.get("text_config")
+        return inner if isinstance(inner, dict) else self.config
+
+    @property
+    def context(self) -> int | None:
+        """Tokens that the model was made for: what vLLM derives max_model_len from
+        (config.py, _get_and_verify_max_len: the smallest of these keys)."""
+        keys = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
+                "model_max_length", "max_sequence_length", "max_seq_length")  # fmt: skip
+        found = [self.text[k] for k in keys if isinstance(self.text.get(k), int)]
+        scaling = self.text.get("rope_scaling") or {}
+        factor = scaling.get("factor", 1) if isinstance(scaling, dict) else 1
+        kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, dict) else None
+        if not found:
+            return None
+        # These kinds are already counted in max_position_embeddings.
+        counted = kind in (None, "su", "longrope", "llama3", "default", "mrope")
+        return int(min(found) * (1 if counted else factor))
+
+    @property
+    def architecture(self) -> str:
+        named = self.config.get("architectures")
+        return str(named[0]) if isinstance(named, list) and named else ""
+
+    @property
+    def heads(self) -> int | None:
+        found = self.text.get("num_attention_heads")
+        return found if isinstance(found, int) and found > 0 else None
+
+    @property
+    def dtype(self) -> str:
+        found = self.text.get("dtype") or self.text.get("torch_dtype") or ""
+        return str(found).removeprefix("torch.")
+
+    @property
+    def quantization(self) -> str:
+        found = self.config.get("quantization_config")
+        return str(found.get("quant_method", "")) if isinstance(found, dict) else ""
+
+    @property
+    def own_code(self) -> bool:
+        return bool(self.config.get("auto_map"))
+
+
+def of(name: str, env: Mapping[str, str] = os.environ) -> Facts:
+    """Of a directory, or of a repository on the hub. Raises Failure where nothing can be had."""
+    folder = paths.home(name)
+    return of_directory(folder) if folder.is_dir() else of_hub(name, env)
+
+
+def of_directory(folder: Path) -> Facts:
+    """Raises Failure if it holds no config.json that can be read."""
+    try:
+        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise Failure(f"{folder} is no model: config.json: {error}") from None
+    if not isinstance(config, dict):
+        raise Failure(f"{folder} is no model: config.json is no object")
+    tokenizer: Any = {}
+    with contextlib.suppress(OSError, ValueError):
+        tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
+    template = (folder / "chat_template.jinja").is_file() or has_template(tokenizer)
+    sizes = [p.stat().st_size for p in folder.iterdir() if p.suffix in WEIGHTS]
+    return Facts(config, template, sum(sizes) or None)
+
+
+def of_hub(name: str, env: Mapping[str, str] = os.environ) -> Facts:
+    """Raises Failure if the hub can't be reached, has no such model, or may not show it."""
+    secret, _ = tokens.token(env)
+    base = (env.get("HF_ENDPOINT") or access.HUB).rstrip("/")
+    session = requests.Session()
+    session.headers.update({"Authorization": f"Bearer {secret}"} if secret else {})
+
+    def get(path: str, **params: str) -> requests.Response:
+        try:
+            return session.get(f"{base}/{path}", params=params, timeout=access.SECONDS)
+        except requests.RequestException as error:
+            kind = type(error).__name__
+            raise Failure(f"the hub can't be reached ({kind})", "docs/problems.md, P13") from None
+
+    told = get(f"api/models/{name}", blobs="true")
+    if told.status_code >= 400:
+        raise Failure(
+            f"the hub answers {told.status_code} for {name}",
+            "check the name; a private model needs HF_TOKEN (docs/problems.md, P11)",
+        )
+    info = told.json()
+    gated = bool(info.get("gated"))
+    files = {f["rfilename"]: f.get("size") for f in info.get("siblings", []) if "rfilename" in f}
+    sizes = [size for file, size in files.items() if "/" not in file and file.endswith(WEIGHTS)]
+    safe = [s for f, s in files.items() if "/" not in f and f.endswith(".safetensors")]
+    known = [size for size in (safe or sizes) if isinstance(size, int)]
+
+    def part(file: str) -> dict[str, Any]:
+        if file not in files:
+            return {}
+        answer = get(f"{name}/resolve/{info.get('sha') or 'main'}/{file}")
+        try:
+            found = answer.json() if answer.status_code < 400 else {}
+        except ValueError:
+            found = {}
+        return found if isinstance(found, dict) else {}
+
+    config = part("config.json")
+    template = "chat_template.jinja" in files or has_template(part("tokenizer_config.json"))
+    return Facts(
+        config,
+        template if config else None,
+        sum(known) or None,
+        str(info.get("sha") or ""),
+        gated,
+    )
+
+
+def has_template(tokenizer: Any) -> bool:
+    return isinstance(tokenizer, dict) and bool(tokenizer.get("chat_template"))

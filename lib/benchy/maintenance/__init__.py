@@ -1,0 +1,1 @@
+"""What looks after a checkout: doctor, garbage, survey, wheelhouse, scaffold."""

@@ -1,0 +1,281 @@
+"""bin/doctor: what this machine lacks, with the mend for each.
+
+One line a finding: OK, warning or error; `--format json` for programs. Exit status 1 if there is an
+error. Asks the index and the hub, a few seconds each at most (OFFLINE=1: not at all).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchy.config import loader
+from benchy.core import paths, temporary_files
+from benchy.core.errors import NO_SUCH_RELEASE, ConfigError, Failure
+from benchy.devices import gpu, leases
+from benchy.environments import builder, health, index_check, inventory, lock_file, uv, uv_settings
+from benchy.environments.disk_space import existing
+from benchy.hub import access, tokens
+from benchy.plan import planner
+from benchy.run.pipeline import launcher_of
+
+OK, WARNING, ERROR = "OK", "warning", "error"
+NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9
+CUDA = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?")
+
+
+@dataclass(frozen=True)
+class Finding:
+    """state: OK, warning or error. mend: "" where nothing is to be done."""
+
+    about: str
+    state: str
+    what: str
+    mend: str = ""
+
+
+def programs() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield Finding("python", OK, f"Python {version}")
+    try:
+        yield Finding("uv", OK, said([str(uv.find()), "--version"]).strip())
+        if kept := uv_settings.kept_from_locks(os.environ):
+            what = f"kept out of locks: {', '.join(kept)}"
+            yield Finding("uv", OK, what, "a configuration asks for such things; docs/locks.md")
+    except (Failure, ConfigError) as error:
+        what, _, mend = str(error).partition("\n  ")
+        yield Finding("uv", ERROR, what, mend)
+    made = said(["make", "--version"])
+    if made.startswith("GNU Make"):
+        yield Finding("make", OK, made.splitlines()[0])
+    else:
+        yield Finding("make", ERROR, "make is not GNU Make", "install GNU Make 4.3 or newer")
+    if shutil.which("git") is None:
+        yield Finding(
+            "git", WARNING, "no git: results don't say which commit made them", "install git"
+        )
+
+
+def said(command: list[str], seconds: float = 20) -> str:
+    """A program's stdout, "" if it can't be run."""
+    try:
+        done = subprocess.run(
+            command, capture_output=True, text=True, errors="replace", timeout=seconds
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return done.stdout
+
+
+def disk() -> Iterator[Finding]:
+    free = shutil.disk_usage(".").free / 1e9
+    if free > NEEDED_GB:
+        yield Finding("disk", OK, f"{free:.0f} GB free here")
+    else:
+        yield Finding(
+            "disk", WARNING, f"{free:.0f} GB free here; an environment takes up to {NEEDED_GB}",
+            f"make prune-venvs, or {uv.word()} cache prune",
+        )  # fmt: skip
+    for whose, path in access.caches():
+        room = shutil.disk_usage(existing(path)).free / 1e9
+        state = OK if room > NEEDED_GB else WARNING
+        mend = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
+        yield Finding("disk", state, f"{whose} is {path}, {room:.0f} GB free there", mend)
+        if whose.startswith("uv"):
+            yield links(path)
+
+
+def links(cache: Path) -> Finding:
+    """Whether environments can share files with uv's cache: tried, not concluded."""
+    place = existing(paths.VENVS)
+    try:
+        with tempfile.NamedTemporaryFile(dir=existing(cache), prefix="benchy-") as file:
+            name = temporary_files.aside(place / "link")
+            os.link(file.name, name)
+            name.unlink()
+    except OSError:
+        return Finding(
+            "disk", WARNING, "uv's cache can't be linked to from here: environments are whole "
+            "copies", "set UV_CACHE_DIR to a directory on this file system",
+        )  # fmt: skip
+    return Finding("disk", OK, "environments share files with uv's cache")
+
+
+def cards() -> Iterator[Finding]:
+    found, there = gpu.gpus(), launcher_of(inventory.plan())
+    if not found and there:
+        yield Finding("gpu", OK, f"no GPU here: the launcher {there} runs the servers")
+        return
+    if not found:
+        if shutil.which("nvidia-smi"):
+            yield Finding(
+                "gpu", ERROR, "nvidia-smi is there and finds no GPU", "see what nvidia-smi says"
+            )
+        yield Finding("gpu", OK, "no GPU: models of an engine for CPUs can run (vllm_cpu)")
+        return
+    strangers = gpu.strangers(found)
+    for card in found:
+        memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
+        what = f"GPU {card.index} {card.name}: {memory}"
+        if card.uuid in strangers:
+            mend = "benchy waits for it; GPU_BUSY=skip leaves it out"
+            yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", mend)
+        else:
+            yield Finding("gpu", OK, f"{what}, free")
+    yield from cuda()
+
+
+def cuda() -> Iterator[Finding]:
+    """What the driver can against what the environments' torch was built for, by their locks."""
+    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", said(["nvidia-smi"]))
+    if not match:
+        return
+    has = (int(match[1]), int(match[2]))
+    needs: dict[tuple[int, int], list[str]] = {}
+    for env in inventory.users():
+        for package in lock_file.packages(paths.lock(env)):
+            if CUDA.fullmatch(package.name) and (v := re.match(r"(\d+)\.(\d+)", package.version)):
+                needs.setdefault((int(v[1]), int(v[2])), []).append(env)
+    for wanted, envs in sorted(needs.items()):
+        text = f"CUDA {wanted[0]}.{wanted[1]} for {', '.join(sorted(envs)[:4])}"
+        if wanted[0] > has[0]:
+            yield Finding(
+                "gpu", ERROR, f"the driver knows CUDA {has[0]}.{has[1]}, not {text}",
+                "update the driver, or write an older torch_backend (docs/problems.md, P07)",
+            )  # fmt: skip
+        else:
+            minor = "" if wanted <= has else " (by CUDA's minor version compatibility)"
+            yield Finding("gpu", OK, f"the driver can {text}{minor}")
+
+
+def held_devices() -> Iterator[Finding]:
+    desk = leases.Desk(leases.directory())
+    devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
+    for device, told in sorted(desk.holders(devices).items()) if devices else ():
+        who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
+        yield Finding("lease", OK, f"{device} is leased to {who} since {told.get('since', '?')}")
+
+
+def slurm() -> Iterator[Finding]:
+    wanted = launcher_of(inventory.plan()) == "slurm"
+    if shutil.which("sinfo") is None:
+        if wanted:
+            yield Finding(
+                "slurm", ERROR, "the launcher is slurm, and there is no sinfo",
+                "load Slurm's module, or LAUNCHER=local",
+            )  # fmt: skip
+        return
+    rows = said(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
+    if not rows:
+        state = ERROR if wanted else WARNING
+        yield Finding("slurm", state, "Slurm is installed and does not answer", "see sinfo")
+    for row in rows:
+        name, up, nodes, gres, state = [*row.split("|"), "", "", "", ""][:5]
+        yield Finding("slurm", OK, f"Slurm {name}: {nodes} nodes {state}, {up}, gres {gres}")
+
+
+def environments() -> Iterator[Finding]:
+    needed = inventory.users()
+    for env in health.built():
+        if why := health.flaw(env):
+            mend = f"the next run builds it anew; bin/venv create {env}"
+            yield Finding("environment", WARNING, f"{env} is broken: {why}", mend)
+    for env in inventory.names():
+        why = health.flaw(env)
+        if why and not paths.stamp(env).exists():
+            yield Finding("environment", WARNING, f"{env} was broken: {why}", "make venvs")
+    orphans = [env for env in health.built() if needed and env not in needed and env != paths.MAIN]
+    if orphans:
+        names = ", ".join(orphans[:5]) + (" …" if len(orphans) > 5 else "")
+        yield Finding(
+            "environment", OK, f"no config needs {names}", "make prune-venvs removes them"
+        )
+    for env, failure in planner.failures().items():
+        if not paths.env_spec(env).exists():
+            mend = f"no config asks for it any more: rm {paths.failed(env)}"
+        elif failure.get("kind") == NO_SUCH_RELEASE:
+            mend = f"bin/venv lock {env} names the line to fix"
+        else:
+            mend = f"see {failure.get('log', '')}; the next run tries it again"
+        what = f"{env} could not be built: {failure.get('what', '')}"
+        yield Finding("environment", WARNING, what, mend)
+    if dead := [path for _, path, works in builder.unfinished() if not works]:
+        yield Finding(
+            "environment", OK, f"{len(dead)} unfinished builds lie in {builder.BUILDING}",
+            "make prune-venvs sweeps them",
+        )  # fmt: skip
+
+
+def network() -> Iterator[Finding]:
+    if access.asked_not_to():
+        yield Finding("network", OK, "the network is not to be asked (OFFLINE, HF_HUB_OFFLINE)")
+        return
+    found = index_check.index()
+    if not found.version:
+        yield Finding(
+            "index", ERROR, f"the package index gives nothing: {found.why}",
+            "check the network and pip's index settings; docs/offline.md",
+        )  # fmt: skip
+    elif not found.dated:
+        yield Finding(
+            "index", WARNING, "the package index tells no upload times: a release's own day is "
+            "not known", "give each release a cutoff, or use an index that tells (PEP 700)",
+        )  # fmt: skip
+    else:
+        yield Finding("index", OK, "the package index answers, with upload times")
+
+
+def configuration() -> Iterator[Finding]:
+    try:
+        house = loader.load(paths.ROOT)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            what, _, mend = str(mistake).partition("\n  ")
+            yield Finding("config", ERROR, what, mend)
+        return
+    many = f"{len(house.models)} models, {len(house.tasks)} tasks"
+    yield Finding("config", OK, f"{many}: no mistakes")
+    local = {m.name for m in house.models if m.facts.make or _is_path(m.facts.name)}
+    named = sorted({m.facts.name for m in house.models if m.name not in local})
+    secret, where = tokens.token()
+    if secret:
+        yield Finding("hub", OK, f"a token for the hub is in {where}")
+    if not named or access.asked_not_to():
+        return
+    found = access.access(named)
+    if found[0].status is None:
+        yield Finding(
+            "hub", WARNING, "the hub can't be reached: models must be in its cache already",
+            "check the network, a proxy or HF_ENDPOINT; docs/offline.md",
+        )  # fmt: skip
+        return
+    for one in found:
+        if one.readable:
+            continue
+        if one.gated:
+            yield Finding(
+                "hub", ERROR, f"{one.name} is gated, and this token may not read it"
+                if secret else f"{one.name} is gated, and there is no token",
+                "ask for access on its page; set HF_TOKEN (docs/problems.md, P10)",
+            )  # fmt: skip
+        else:
+            yield Finding(
+                "hub", ERROR, f"{one.name}: the hub answers {one.status}",
+                "check model.name; a private model needs HF_TOKEN (docs/problems.md, P11)",
+            )  # fmt: skip
+    readable = sum(one.readable for one in found)
+    yield Finding("hub", OK, f"{readable} of {len(found)} models on the hub can be read")
+
+
+def _is_path(name: str) -> bool:
+    return name.startswith(("/", ".", "~"))
+
+
+PARTS = (programs, disk, cards, held_devices, slurm, network, configuration, environments)

@@ -1,0 +1,101 @@
+"""bin/gc: what nothing refers to any more: results, interrupted work, logs and specs of models and
+tasks that left the configs. Lists it, asks, removes it.
+
+Reads build/plan.json and the plans of single files (build/eval/*/plan.json), results/ (with
+where a config outside of configs/ lies), build/, run/ and logs/. Results are never removed but by
+this. Environments: bin/venv prune.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchy.core import paths
+from benchy.core.errors import UsageError
+from benchy.environments import inventory
+from benchy.maintenance import activity_check
+
+
+@dataclass(frozen=True, order=True)
+class Waste:
+    """One file or folder that nothing refers to, and why it is thought so."""
+
+    path: Path
+    why: str
+
+    @property
+    def size(self) -> int:
+        """Bytes on the disk."""
+        if self.path.is_dir() and not self.path.is_symlink():
+            return inventory.measure(self.path).all
+        return self.path.lstat().st_blocks * 512
+
+
+def planned() -> dict[str, set[str]]:
+    """Model → its tasks, in the last plan of configs/, in those of single files that are still
+    there, and in those of runs under way. UsageError where nothing was planned: everything would be
+    waste."""
+    found: dict[str, set[str]] = {}
+    for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
+        try:
+            models = json.loads(path.read_text(encoding="utf-8"))["models"]
+        except (OSError, ValueError, KeyError):
+            continue
+        for model, facts in models.items():
+            if path.parent == paths.BUILD or Path(facts["source"]).exists():
+                found.setdefault(model, set()).update(facts["tasks"])
+    # What a run goes by that began before the configs changed, and what is at work without one.
+    for plan in activity_check.plans():
+        for model, facts in plan["models"].items():
+            found.setdefault(model, set()).update(facts["tasks"])
+    for model, task in activity_check.at_work():
+        found.setdefault(model, set()).add(task)
+    if not found:
+        raise UsageError("it is not known which results are wanted", inventory.PLAN_FIRST)
+    return found
+
+
+def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+    tops = [paths.RESULTS, *(p for p in paths.RESULTS.glob("limit-*") if _limit(p))]
+    for top in tops:
+        for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
+            if model.name not in wanted:
+                if not outside(model):
+                    yield Waste(model, "its model is in no config")
+                continue
+            for task in sorted(p for p in model.iterdir() if p.is_dir()):
+                if not task.name.startswith(".") and task.name not in wanted[model.name]:
+                    yield Waste(task, "its model has no such task now")
+
+
+def outside(results: Path) -> bool:
+    """Do results come from a config outside of configs/ that is still there? Its plan may be gone
+    with build/."""
+    for path in results.glob("*/results.json"):
+        with contextlib.suppress(OSError, ValueError):
+            source = json.loads(path.read_text(encoding="utf-8")).get("source")
+            if source and not Path(source).is_relative_to(paths.CONFIGS) and Path(source).is_file():
+                return True
+    return False
+
+
+def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+    """What runs left outside of results/."""
+    for top in (paths.BUILD / "cache/eval", paths.LOGS / "eval", paths.SPECS / "result"):
+        for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
+            for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):
+                if model.name not in wanted:
+                    yield Waste(model, "its model is in no config")
+    for top, ending in ((paths.LOGS / "serve", ".log"), (paths.SPECS / "server", ".json")):
+        for file in sorted(top.glob(f"*{ending}*")):
+            if file.name.split(ending)[0] not in wanted:
+                yield Waste(file, "its model is in no config")
+
+
+def _limit(path: Path) -> bool:
+    return path.parent.name != "limit" and bool(re.fullmatch(r"limit-[1-9]\d*", path.name))

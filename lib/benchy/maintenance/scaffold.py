@@ -1,0 +1,169 @@
+"""bin/new MODEL: a config for a model, with what its files tell and why.
+
+Reads the model's small files (modelfacts.py), the provider, this machine's GPUs. Its tasks are
+those of TASKS; without, a terminal is asked, and elsewhere it is the quick one. Writes
+configs/single_card/NAME.yaml, never over a file that is there.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from benchy.config import schema
+from benchy.core import names, paths
+from benchy.core.errors import UsageError
+from benchy.devices import gpu
+from benchy.environments import model_support
+from benchy.hub.model_info import Facts
+
+FOLDER = paths.CONFIGS / "single_card"
+QUICK = "smoke"  # the task that a new model gets where nobody says another: it takes seconds
+SHARE = 0.8  # of the GPUs' memory that weights may fill; the rest is for the KV cache
+
+
+@dataclass(frozen=True)
+class Line:
+    """key: value, with the reason behind it; key "" for a remark alone."""
+
+    key: str
+    value: object
+    why: str
+
+
+def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) -> Iterator[Line]:
+    """What goes below `overrides`."""
+    context, wanted = facts.context, provider.get("max_model_len")
+    if context and isinstance(wanted, int) and context < wanted:
+        yield Line("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
+    elif context:
+        yield Line("", None, f"its own context: {context:,} tokens")
+    if facts.weights:
+        size = f"its weights: {facts.weights / 1e9:.1f} GB"
+        smallest = min((card.total for card in cards), default=0) * 2**20
+        if smallest:
+            need = split(facts, smallest, len(cards))
+            if need > 1:
+                yield Line("tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}")
+            else:
+                yield Line("", None, f"{size}, for a GPU of {_gib(smallest)}")
+        else:
+            yield Line("", None, f"{size}; there is no GPU here to compare with")
+    if facts.dtype:
+        yield Line("", None, f"its weights are {facts.dtype}; dtype: … computes in another")
+    if facts.quantization:
+        yield Line("", None, f"quantized: {facts.quantization}")
+    if facts.own_code:
+        yield Line(
+            "", None, "it brings code of its own: read it, then write trust_remote_code: true"
+        )
+    if facts.architecture:
+        known = model_support.known_by(facts.architecture)
+        text = f"architecture: {facts.architecture}"
+        yield Line("", None, f"{text}, known to {', '.join(known)}" if known else text)
+
+
+def split(facts: Facts, each: int, most: int) -> int:
+    """Over how many GPUs of so many bytes each the weights go: a power of two that divides the
+    attention heads; 1 if they fit on one, or if nothing fits."""
+    assert facts.weights
+    number = 1
+    while number <= most:
+        if facts.weights <= SHARE * each * number and not (facts.heads or 0) % number:
+            return number
+        number *= 2
+    return 1
+
+
+def _gib(size: float) -> str:
+    return f"{size / 2**30:.0f} GiB"
+
+
+Tasks = Mapping[str, schema.Task]
+
+
+def tasks_of(given: str, known: Tasks) -> list[str]:
+    """The tasks of the config. given: their names, "" for none; then a terminal is asked. Raises
+    UsageError."""
+    if given.split():
+        return checked(given.split(), known)
+    usual = [QUICK] if QUICK in known else []
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        return ask(known, usual)
+    if not usual:
+        raise UsageError("which tasks?", f"one of {', '.join(sorted(known))}", "TASKS")
+    return usual
+
+
+def checked(words: Sequence[str], known: Tasks) -> list[str]:
+    """The words, each once. Raises UsageError for one that is no task."""
+    for word in words:
+        if word not in known:
+            near = names.near(word, known)
+            others = f"there are {', '.join(sorted(known))}; make tasks lists the harness's"
+            mend = f"did you mean {near!r}?" if near else others
+            raise UsageError(f"there is no task {word!r}", mend, "TASKS")
+    return list(dict.fromkeys(words))
+
+
+def ask(known: Tasks, usual: list[str]) -> list[str]:
+    """What a person at the terminal answers; usual: what an empty line means."""
+    print("\n".join(described(known, known)), file=sys.stderr)
+    print("  make tasks lists those of the harness, for a task of your own", file=sys.stderr)
+    while True:
+        print(f"  Which tasks? [{' '.join(usual)}] ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        try:
+            if found := checked(line.split(), known) or usual:
+                return found
+        except UsageError as error:
+            print(f"  {error}", file=sys.stderr)
+        if not line:  # the terminal was closed
+            raise UsageError("which tasks?", f"one of {', '.join(sorted(known))}", "TASKS")
+
+
+def described(some: Iterable[str], known: Tasks) -> list[str]:
+    """A line for each task."""
+    wide = max(map(len, known), default=0) + 2
+    return [f"  {name.ljust(wide)}{known[name].description}".rstrip() for name in sorted(some)]
+
+
+def text(
+    model: str,
+    facts: Facts | None,
+    why: str,
+    provider: str,
+    found: list[Line],
+    tasks: Sequence[str],
+) -> str:
+    """The file's text. facts: None where nothing could be had, and why."""
+    out = ["# yaml-language-server: $schema=../../docs/schema/model.schema.json"]
+    if facts is None:
+        out.append(f"# Written without a look at its files: {why}.")
+    if facts and facts.gated:
+        out.append("# Gated: accept the conditions on its page on the hub, then export HF_TOKEN.")
+    out += ["model:", f"  name: {json.dumps(model, ensure_ascii=False)}"]
+    if facts and facts.commit:
+        out.append(f'  # revision: "{facts.commit}"   # its newest on that day; repeatable')
+    out += ["vllm:", f'  provider_config: "{provider}"']
+    keys = [line for line in found if line.key]
+    out.append("  overrides:" if keys else "  overrides: {}")
+    for line in found:
+        if line.key:
+            out.append(f"    {line.key}: {line.value}".ljust(32) + f"# {line.why}")
+        else:
+            out.append(f"    # {line.why}")
+    if facts and facts.template is not None:
+        has = "it has a chat template" if facts.template else "it has no chat template"
+        out.append(f"use_chat_completions: false     # {has}; true: for tasks that generate text")
+    out.append(f"tasks: {json.dumps(list(tasks))}".ljust(32) + "# configs/tasks/*.yaml")
+    return "\n".join(out) + "\n"
+
+
+def proposed(name: str, taken: Collection[str] = ()) -> str:
+    """A name that a config can have, near to one that it can't have."""
+    fit = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")[: names.MOST - 4] or "model"
+    return next(n for n in (fit, *(f"{fit}-{i}" for i in range(2, 999))) if n not in taken)

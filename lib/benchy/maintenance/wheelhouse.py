@@ -1,0 +1,206 @@
+"""bin/wheelhouse: every file that the locks name, in one folder: for a machine with no network, and
+against the day on which an index deletes them.
+
+Reads the locks of all environments that the last plan needs (resolved first where there is none),
+uv.lock for benchy's own packages, and the index, through pip. Writes below DIR (wheelhouse/): the
+files, local builds such as torch 2.13.0+cpu apart in local-cpu/ (they would be preferred to the
+plain ones), and locks/<env>.lock. What is there with the right hash is not fetched again.
+
+OFFLINE=1 installs from wheelhouse/, WHEELHOUSE=DIR from another one (see pipconf.py).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import hashlib
+import json
+import re
+import shutil
+import tarfile
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy.core import files, paths, temporary_files
+from benchy.core.errors import Failure, UsageError
+from benchy.display.messages import say
+from benchy.display.units import human
+from benchy.environments import builder, interpreters, inventory, lock_file, uv
+from benchy.environments.environment_spec import Spec
+from benchy.environments.lock_file import Package
+
+SUMS = ".sums.json"  # file → [size, mtime in ns, sha256]: hashing 10 GB takes a minute
+LOG = paths.LOGS / "wheelhouse.log"
+BUILD_DEFAULT = ("setuptools", "wheel")  # PEP 518: what a project that says nothing is built with
+
+
+@dataclass
+class House:
+    """The folder, and the SHA-256 of each file in it."""
+
+    folder: Path
+    sums: dict[str, str] = field(default_factory=dict)
+
+    def look(self) -> None:
+        """Know every file that is there; what was looked at before is not read again."""
+        book = self.folder / SUMS
+        known: dict[str, Any] = files.read_json(book)
+        now = {}
+        for path in sorted(
+            p for p in self.folder.rglob("*") if p.suffix in (".whl", ".gz", ".zip")
+        ):
+            name, about = str(path.relative_to(self.folder)), path.stat()
+            before = known.get(name, [])
+            if before[:2] != [about.st_size, about.st_mtime_ns]:
+                before = [about.st_size, about.st_mtime_ns, sha256(path)]
+            now[name] = before
+        self.sums = {entry[2]: name for name, entry in now.items()}
+        files.replace(book, json.dumps(now, indent=1, sort_keys=True) + "\n")
+
+    def has(self, package: Package) -> bool:
+        return any(digest.removeprefix("sha256:") in self.sums for digest in package.hashes)
+
+    def path(self, package: Package) -> Path | None:
+        for digest in package.hashes:
+            name = self.sums.get(digest.removeprefix("sha256:"))
+            if name:
+                return self.folder / name
+        return None
+
+    def keep(self, files: Iterable[Path]) -> None:
+        """Move downloaded files in; a local build goes into the folder of its label."""
+        for file in files:
+            label = re.match(r"[^-]+-[^-+]+\+([A-Za-z]+[A-Za-z0-9.]*)", file.name)
+            folder = self.folder / f"local-{label[1]}" if label else self.folder
+            folder.mkdir(parents=True, exist_ok=True)
+            with temporary_files.replacing(folder / file.name) as aside:
+                shutil.move(file, aside)
+
+
+def sha256(path: Path) -> str:
+    """Of a file of any size. (hashlib.file_digest came with Python 3.11.)"""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def download(house: House, python: str, arguments: Sequence[str], label: str) -> None:
+    """Have pip fetch files for that Python. pip, because uv has no such command. Failure."""
+    house.folder.mkdir(parents=True, exist_ok=True)
+    folder = temporary_files.aside(house.folder / "fetching")  # on the same file system
+    folder.mkdir()
+    try:
+        pip = ["python", "-m", "pip", "download", "--disable-pip-version-check", "-d", str(folder)]
+        run = ["run", "--no-project", "--isolated", "--python", python, "--with", "pip"]
+        done = uv.run([*run, *pip, "--progress-bar", "off", *arguments], LOG, label)
+        if done.status:
+            raise uv.failure(done, f"{label}: not everything could be fetched", LOG)
+        house.keep(folder.iterdir())
+    finally:
+        temporary_files.remove(folder)
+    house.look()
+
+
+def fetch(
+    house: House, packages: Sequence[Package], python: str, label: str, index: Sequence[str] = ()
+) -> int:
+    """The files of those packages that are not there yet; how many were fetched.
+
+    index: own indexes, as a config names them. Their order is of no matter: hashes decide.
+    """
+    missing = [p for p in packages if p.hashes and not p.elsewhere and not house.has(p)]
+    if missing:
+        lines = [f"{p} {' '.join(f'--hash={digest}' for digest in p.hashes)}" for p in missing]
+        own = [f"--extra-index-url={re.sub(r'^[A-Za-z0-9_-]+=', '', url)}" for url in index]
+        with temporary_files.folder("wheelhouse") as folder:
+            file = folder / "wanted.txt"
+            file.write_text("\n".join(lines) + "\n")
+            pinned = ["--no-deps", "--require-hashes", "-r", str(file)]
+            download(house, python, [*own, *pinned], label)
+    needs = sorted({need for p in packages for need in build_needs(house.path(p))})
+    if needs:
+        download(house, python, needs, f"{label}: what its sources are built with")
+    return len(missing)
+
+
+def build_needs(file: Path | None) -> list[str]:
+    """What a source distribution asks for to be built, PEP 518; [] for a wheel."""
+    if file is None or not file.name.endswith(".tar.gz"):
+        return []
+    with tarfile.open(file) as archive:
+        for member in archive:
+            if re.fullmatch(r"[^/]+/pyproject\.toml", member.name):
+                content = archive.extractfile(member)
+                text = content.read().decode(errors="replace") if content else ""
+                section = re.search(r"^\[build-system\](.*?)(?=^\[|\Z)", text, re.M | re.S)
+                listed = section and re.search(
+                    r"requires\s*=\s*\[(.*?)\]\s*$", section[1], re.M | re.S
+                )
+                if listed:
+                    return re.findall(r"""["']([^"']+)["']""", listed[1])
+    return list(BUILD_DEFAULT)
+
+
+def own_packages() -> list[Package]:
+    """benchy's own, from uv.lock."""
+    wanted = ["--frozen", "--no-default-groups", "--no-emit-project", "--no-header"]
+    done = uv.run(["export", *wanted, "--offline", "--project", str(paths.ROOT)], LOG)
+    if done.status:
+        raise uv.failure(done, "uv.lock cannot be exported", LOG)
+    with temporary_files.folder("wheelhouse") as folder:
+        file = folder / "own.lock"
+        file.write_text(done.stdout)
+        return lock_file.packages(file)
+
+
+def wanted(globs: Sequence[str]) -> list[str]:
+    """The environments of the models that MODELS names; without it, of all. Raises UsageError."""
+    planned: dict[str, Any] = inventory.plan().get("environments", {})
+    if not planned:
+        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
+    users = inventory.users()
+    if not globs:
+        return sorted(planned)
+    found = [e for e, models in users.items() if any(fnmatch.filter(models, g) for g in globs)]
+    if not found:
+        raise UsageError(f"no model is named {' '.join(globs)}", "`make plan` lists them", "MODELS")
+    return sorted(set(found) & set(planned))
+
+
+def collect(house: House, environments: Sequence[str]) -> None:
+    """Everything, environment by environment. Raises Failure where one can't be had, at the end."""
+    house.folder.mkdir(parents=True, exist_ok=True)
+    house.look()
+    _, here = next(interpreters.pythons(None, LOG))
+    version = uv.run(["--version"], LOG).stdout.split()[1]
+    if not list(house.folder.glob(f"uv-{version}-*.whl")):
+        download(house, here, ["--no-deps", f"uv=={version}"], "uv")
+    tell(house, "benchy", fetch(house, own_packages(), here, "benchy"))
+    failed = []
+    for env in environments:
+        spec = Spec.read(env)
+        try:
+            builder.ensure_lock(spec)
+            said = lock_file.header(paths.lock(env))
+            _, python = next(interpreters.pythons(said.get("python"), LOG))
+            packages = lock_file.packages(paths.lock(env))
+            tell(house, env, fetch(house, packages, python, env, spec.index))
+        except Failure as error:
+            failed.append(env)
+            print(error)
+            continue
+        for package in packages:
+            if package.elsewhere or not package.hashes:  # uv takes a URL from nowhere else
+                say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
+        target = house.folder / "locks" / f"{env}.lock"
+        files.replace(target, paths.lock(env).read_text(encoding="utf-8"))
+    if failed:
+        raise Failure(f"not collected: {', '.join(failed)}", "mend the cause and run it again", LOG)
+
+
+def tell(house: House, name: str, count: int) -> None:
+    total = human(inventory.measure(house.folder).all)
+    say("WHEELS", f"{name}: {f'{count} fetched' if count else 'all there'} ({total} in all)")

@@ -1,0 +1,243 @@
+"""The spec of an environment: what a release of an engine, its repairs and a model's own wishes
+come to. Pure: configuration in, a dictionary out (build/specs/env/<env>.json).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from benchy.config import merge, schema
+from benchy.config.configuration import Model
+from benchy.core import paths
+from benchy.core.errors import UsageError
+from benchy.core.hashing import content_of, digest, sha256
+from benchy.core.paths import slug
+
+Spec = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """What the plan takes from outside the configuration, each a question asked at most once."""
+
+    root: Path
+    main_version: Callable[[], str | None]
+    failures: dict[str, Spec]  # environment → its marker
+    fallback: bool = True
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a package comes from if it is no release of an index.
+
+    url: as a requirement names it after its @. tag: its part of the environment's name.
+    checkout: a file or folder of this machine and a hash of its content.
+    """
+
+    url: str
+    tag: str
+    checkout: Spec | None = None
+
+
+wheel_sha256 = cache(sha256)  # half a second for vLLM's; many models may name the same
+
+
+def git_source(url: str) -> Source:
+    return Source(f"git+{url}", "git_" + digest(url)[:8])
+
+
+def path_source(path: Path) -> Source:
+    """A checkout. Its changes are a reason to install it anew, not another environment."""
+    checkout = {"path": str(path), "content": content_of(path)}
+    return Source(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
+
+
+def engine_source(text: str, root: Path) -> Source:
+    """engine_source of a config. A wheel of this machine is what it holds: another content under
+    the same path is another environment."""
+    if text.startswith("git+"):
+        return git_source(text.removeprefix("git+"))
+    wheel = merge.local_wheel(text, root)
+    if wheel is None:
+        return Source(text, "url_" + digest(text)[:8])
+    path = wheel.resolve()
+    content = wheel_sha256(path)
+    checkout = {"path": str(path), "content": content}
+    return Source(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
+
+
+def environment_spec(
+    engine_name: str,
+    engine: schema.Engine,
+    version: str | None,
+    serving: schema.Provider | None,
+    source: str,
+    elsewhere: Source | None = None,
+    extra: tuple[str, ...] = (),
+) -> Spec:
+    """The spec of an environment that holds one release; what varies it makes its name longer.
+
+    version: None for a package from elsewhere that may be any release. source: the file (and line)
+    that asks for it.
+    """
+    repairs = [r for r in engine.repairs if version and merge.repair_holds(r, version)]
+    transformers = serving.transformers_version if serving else None
+    packages = [*(serving.extra_packages if serving else []), *extra]
+    drop = sorted({*engine.drop, *(d for r in repairs for d in r.drop)})
+    overrides = sorted(
+        {*(o for r in repairs for o in r.overrides)}
+        | {f"{name} ; python_version < '3'" for name in drop}
+    )
+    if transformers:
+        # An override, because many releases pin transformers below what their models need.
+        overrides.append(f"transformers=={transformers}")
+    python = [p for p in (engine.python, *(r.python for r in repairs)) if p]
+    if serving and serving.python:
+        asked = serving.python
+        python.append(
+            f"=={asked}.*"
+            if re.fullmatch(r"3\.\d+", asked)
+            else f"=={asked}"
+            if re.fullmatch(r"[\d.]+", asked)
+            else asked
+        )
+    cutoff = (serving.cutoff if serving else None) or engine.cutoff
+    torch_backend = (serving.torch_backend if serving else None) or engine.torch_backend
+    index = (serving.index if serving else []) or engine.index
+    # Every requirement that isn't the release itself comes after it: errors name the first.
+    asked_for = (
+        f"{engine.package} @ {elsewhere.url}" if elsewhere else f"{engine.package}=={version}"
+    )
+    requirements = [asked_for, *engine.requirements, *packages]
+    if transformers:
+        requirements.append("transformers")
+    spec = {
+        "env": _name(engine_name, engine, version, serving, elsewhere, packages),
+        "kind": engine.kind,
+        "name": engine_name,
+        "package": engine.package.partition("[")[0],
+        "version": version,
+        "requirements": requirements,
+        "overrides": overrides,
+        "constraints": sorted({c for r in repairs for c in r.constraints}),
+        "python": ",".join(python) or None,
+        # What comes from elsewhere and may be any release has no day.
+        "cutoff": "none" if cutoff == "release" and version is None else cutoff,
+        "slack_days": engine.slack_days,
+        "torch_backend": torch_backend,
+        "variables": {k: v for r in repairs for k, v in r.variables.items()},
+        "module": engine.module,
+        "repairs": [{"why": r.why, "link": r.link, "versions": r.versions} for r in repairs],
+        "source": source,
+    }
+    if index:
+        spec["index"] = index
+    if elsewhere and elsewhere.checkout:
+        spec["checkout"] = elsewhere.checkout
+    return spec
+
+
+def _name(
+    engine_name: str,
+    engine: schema.Engine,
+    version: str | None,
+    serving: schema.Provider | None,
+    elsewhere: Source | None,
+    packages: list[str],
+) -> str:
+    """A directory's name: the engine, the release, and a hash of all that a config makes unusual,
+    so that no two sets of packages share it."""
+    transformers = serving.transformers_version if serving else None
+    name = f"{engine_name}_{elsewhere.tag if elsewhere else slug(version or '')}"
+    if transformers:
+        name += f"_transformers_{slug(transformers)}"
+
+    def varied(key: str) -> Any:
+        asked = getattr(serving, key) if serving else None
+        return None if asked == getattr(engine, key) else asked
+
+    unusual: list[Any] = [
+        packages,
+        serving.python if serving else None,
+        varied("torch_backend"),
+        varied("cutoff"),
+    ]
+    # A slug cannot tell 0.8.5+1 from 0.8.5.1, and a source's tag says nothing of the release.
+    unclear = [v for v in (version, transformers) if v and re.search(r"[+!]", v)]
+    unclear += [version] if elsewhere and version else []
+    more = [serving.index if serving else [], unclear]
+    if any(more):
+        unusual += more
+    return name + ("_x" + digest(unusual)[:8] if any(unusual) else "")
+
+
+def stored(spec: Spec, root: Path) -> Spec:
+    """The spec as it is kept in build/specs/env: what Make compares to know that a lock is old.
+
+    Without its source, because another line number is no reason to resolve again; with the content
+    of the shared lock, because another one is. (Its age would say less: a checkout changes it.)
+    """
+    kept = {key: value for key, value in spec.items() if key != "source"}
+    shared = root / paths.shared_lock(spec["env"])
+    return {**kept, "shared_lock": sha256(shared)} if shared.is_file() else kept
+
+
+def environment_of(model: Model, around: Surroundings) -> Spec:
+    """The environment that a model asks for."""
+    serving = model.serving
+    varied = bool(
+        serving.transformers_version
+        or serving.extra_packages
+        or serving.python
+        or serving.torch_backend
+        or serving.cutoff
+        or serving.index
+    )
+    source = model.origin.get("vllm_version", model.file)
+    if serving.engine_source:
+        elsewhere = engine_source(serving.engine_source, around.root)
+        source = model.origin.get("engine_source", model.file)
+        asked = serving.vllm_version
+        return environment_spec(model.engine_name, model.engine, asked, serving, source, elsewhere)
+    if serving.vllm_version is None and not varied:
+        return main_environment(model, around)
+    version = serving.vllm_version or model.engine.default_version or around.main_version()
+    if version is None:
+        raise UsageError(
+            "uv.lock holds no vllm for this Python", "name a vllm_version in the config"
+        )
+    return environment_spec(model.engine_name, model.engine, version, serving, source)
+
+
+def main_environment(model: Model, around: Surroundings) -> Spec:
+    """What serves a model that names no release: .venv for the engine that uv.lock holds, the
+    default release's environment for any other."""
+    engine = model.engine
+    if not engine.main:
+        assert engine.default_version is not None  # reader.check_references
+        source = f"configs/engines/{model.engine_name}.yaml"
+        return environment_spec(model.engine_name, engine, engine.default_version, None, source)
+    return {
+        "env": paths.MAIN,
+        "kind": "main",
+        "name": model.engine_name,
+        "package": engine.package,
+        "version": around.main_version(),
+        "requirements": [],
+        "overrides": [],
+        "constraints": [],
+        "python": None,
+        "cutoff": "none",
+        "slack_days": 0,
+        "torch_backend": None,
+        "variables": {},
+        "module": engine.module,
+        "repairs": [],
+        "source": "uv.lock",
+        "uv_lock": sha256(around.root / "uv.lock"),
+    }

@@ -1,0 +1,187 @@
+"""Expands only the configs that changed since the last plan."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import json
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from benchy.config import loader, option_files
+from benchy.config.configuration import House, Model
+from benchy.config.yaml_file import Document
+from benchy.core import files, paths
+from benchy.display import activity
+from benchy.plan import plan_cache, planner
+from benchy.plan.environment_specs import Surroundings
+from benchy.plan.plan import Plan, Spec
+
+
+def expand_kept(
+    base: loader.Base, around: Surroundings, limit: int | None, directory: Path
+) -> tuple[Plan, Callable[[], None]]:
+    """The plan of all configs, of which those that have not changed since the last plan in this
+    directory are taken from there; and what keeps this one, to be called once it is saved.
+
+    Raises ConfigError with all mistakes of all files.
+    """
+    files = base.files()
+    if base.reader.mistakes:
+        planner.checked(base, files, around)
+    house = base.house([])
+    knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
+    code = paths.CODE.glob("*/*.py")
+    same = plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
+    memory = plan_cache.Kept(directory / "kept.json", same)
+    plan, fresh = planner.empty(house, limit), {}
+    for path in files:
+        name = base.reader.shown(path)
+        with contextlib.suppress(OSError):
+            text = path.read_bytes()
+            entry = memory.get(name, text)
+            if entry and _recall(plan, entry, {}, memory, house, around):
+                base.reader.inputs.append(path)
+                continue
+            fresh[name] = text
+        document = base.reader.read(path)
+        with contextlib.suppress(OSError):
+            if fresh.get(name) != path.read_bytes():
+                fresh.pop(name, None)  # edited just now: what was read may be either
+        if not document:
+            continue
+        if found := memory.alike(document):
+            entry, moved = found
+            digests = {document.file: document.sha256}
+            if _recall(plan, entry, moved, memory, house, around, digests):
+                continue
+        models = base.models_of(path, document)
+        for model in models:
+            for task in model.tasks:
+                planner.add_task(plan, task, house, around)
+            planner.add_model(plan, model, house, around)
+        if any(_asks_the_machine(model) for model in models):
+            fresh.pop(name, None)
+    with planner.all_mistakes(base, around, _servers(plan)):
+        house = base.house([])
+
+    def keep() -> None:
+        models: dict[str, list[str]] = {name: [] for name in fresh}
+        for model, facts in plan.models.items():
+            if facts["source"] in models:
+                models[facts["source"]].append(model)
+        for name, text in fresh.items():
+            _remember(plan, text, base.reader.documents[name], models[name], memory)
+        memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
+
+    return planner.finished(plan, house.inputs, around.root), keep
+
+
+def _servers(plan: Plan) -> Iterator[Spec]:
+    """The servers of a plan; of models that were taken from the plan before, what it wrote."""
+    yield from plan.servers.values()
+    for model in sorted(plan.models.keys() - plan.servers.keys()):
+        with contextlib.suppress(OSError, ValueError):
+            yield json.loads(paths.server_spec(model).read_text())
+
+
+def _asks_the_machine(model: Model) -> bool:
+    """Does what it comes to depend on files that are no part of the configuration?"""
+    if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
+        return True
+    return option_files.paths_in({**model.defaults, **model.options}, model.variables)
+
+
+def _recall(
+    plan: Plan,
+    entry: plan_cache.Entry,
+    moved: Mapping[str, str],
+    memory: plan_cache.Kept,
+    house: House,
+    around: Surroundings,
+    digests: Mapping[str, str] | None = None,
+) -> bool:
+    """Take what a config came to into the plan; False if its tasks mean something else now. moved:
+    "file:line" of each of its lines that is another now → as it is now. digests: of its file, where
+    its text is another now."""
+    for task, meant in entry["tasks"].items():
+        planner.add_task(plan, task, house, around)
+        if plan.meant(task) != meant:
+            return False
+
+    def now(places: Mapping[str, str]) -> dict[str, str]:
+        return {
+            what: ", ".join(moved.get(place, place) for place in there.split(", "))
+            for what, there in places.items()
+        }
+
+    for model, facts in entry["models"].items():
+        sources = now(entry["sources"][model])
+        for env in (facts["asked"], facts["environment"]):
+            plan.add({**memory.environments[env], "source": sources[env]})
+        plan.sources[model] = sources
+        if digests:
+            spec = json.loads(paths.server_spec(model).read_text())
+            lines = {k: now(spec[k]) for k in ("origin", "where")}
+            plan.servers[model] = {**spec, **lines, "inputs": {**spec["inputs"], **digests}}
+    plan.models.update(entry["models"])
+    plan.rules.update(entry["rules"])
+    return True
+
+
+def _remember(
+    plan: Plan, text: bytes, document: Document, models: Sequence[str], memory: plan_cache.Kept
+) -> None:
+    facts = {model: plan.models[model] for model in models}
+    tasks = sorted({task for each in facts.values() for task in each["tasks"]})
+    written = [str(paths.server_spec(model)) for model in models]
+    written += [
+        paths.spec_named(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
+    ]
+    entry = {
+        "models": facts,
+        "tasks": {task: plan.meant(task) for task in tasks},
+        "sources": {model: plan.sources[model] for model in models},
+        "rules": {model: plan.rules[model] for model in models},
+    }
+    memory.put(text, document, written, entry)
+
+
+@contextlib.contextmanager
+def alone(writes: bool) -> Iterator[bool]:
+    """One process at a time makes a plan. Whether it may change what is there: not while a run is
+    under way, which goes by the specs that all plans share, unless it is a run's itself."""
+    if not writes or paths.apart():
+        yield True
+        return
+    with files.locked(paths.RUN / "planning"):
+        yield bool(activity.run_of()) or not any(activity.runs())
+
+
+@contextlib.contextmanager
+def uncollected() -> Iterator[None]:
+    """Without the garbage collector: a plan is a hundred thousand small objects, all of them in use
+    until it ends."""
+    was = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was:
+            gc.enable()
+
+
+def renew(directory: Path) -> None:
+    """Write the plan of all configs into a directory, for a caller that holds no lock yet."""
+    with uncollected(), alone(True) as mine:
+        refresh(directory, loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")}), mine)
+
+
+def refresh(directory: Path, base: loader.Base, mine: bool) -> None:
+    """Write the plan of all configs. mine: as in alone()."""
+    plan, keep = expand_kept(
+        base, planner.surroundings(), planner.limit_knob(base.settings), directory
+    )
+    if planner.saved(plan, directory, mine):
+        keep()

@@ -1,0 +1,165 @@
+"""Make's graph of what configs ask for: the questions put to it, and what is asked for of it.
+
+mk/graph.mk answers; nothing here decides what is stale.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchy.core.errors import Failure
+from benchy.display.messages import say
+
+# What Make adds to a mistake in a config: that it stops, and that there are no rules.
+MAKES = re.compile(r"^(make(\[\d+\])?: \*\*\* |mk/graph\.mk:\d+: ).*\n?", re.M)
+
+
+@contextmanager
+def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
+    """While a child works, what would end us ends it, and we wait for it to clean up.
+
+    TERM whatever came: make hands TERM on to its recipes, and INT only to itself.
+    """
+
+    def hand_on(number: int, frame: object) -> None:
+        child.send_signal(signal.SIGTERM)
+
+    numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    before = {n: signal.signal(n, hand_on) for n in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def call(command: Sequence[str], env: dict[str, str] | None = None) -> int:
+    """Run a command to its end, whatever signal comes. Keeps make's job server reachable."""
+    sys.stdout.flush()  # what was printed comes before what the command prints
+    child = subprocess.Popen(command, env=env, close_fds=False)
+    with passing_signals(child):
+        return child.wait()
+
+
+def alone() -> dict[str, str]:
+    """The environment for a make that is nobody's sub-make."""
+    return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
+
+
+@dataclass(frozen=True)
+class Graph:
+    """Make's graph for one plan. directory: where the plan lies; one: it is of a single config."""
+
+    directory: str
+    one: bool = False
+    told: set[str] = field(default_factory=set, compare=False)
+
+    def command(self, *words: str, frozen: bool = False) -> list[str]:
+        """How Make is called for goals. frozen: by the plan as it lies there."""
+        scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        scope += ["frozen=1"] if frozen else []
+        if os.environ.get("V") not in ("1", "2"):
+            scope.append("-s")  # else make says of each target that it is up to date
+        return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
+
+    def make(self, *words: str) -> int:
+        return call(self.command(*words))
+
+    def plan(self) -> dict[str, Any]:
+        """Bring the plan up to date and read it; ends the program where the configs are wrong.
+
+        What mk/results.mk has just asked Make is not asked again.
+        """
+        rules = Path(self.directory, "rules.mk")
+        if rules.exists() and rules.stat().st_mtime > time.time() + 1:
+            rules.unlink()  # the clock was ahead: no edit of today would be younger
+        known = os.environ.pop("BENCHY_PLAN", "")
+        if known == "1" and self.directory == "build":
+            return self.read()
+        if known == "2" and self.directory == "build":
+            from benchy.plan import incremental  # noqa: PLC0415 - reads the whole schema
+
+            incremental.renew(Path(self.directory))
+            return self.read()
+        if (done := self.renew()) and done.returncode:
+            sys.exit(done.returncode)
+        return self.read()
+
+    def again(self) -> dict[str, Any]:
+        """The plan brought up to date in the middle of a run; as it was, where the configs are
+        wrong just now."""
+        if (done := self.renew(tell=False)) and done.returncode:
+            self._tell(done.stderr)
+        return self.read()
+
+    def renew(self, tell: bool = True) -> subprocess.CompletedProcess[str] | None:
+        """Bring the plan up to date: how bin/plan ended, None where it was. tell: what it says
+        goes to stderr.
+
+        Make only says whether the plan is old: where it called bin/plan itself, it would add lines
+        of its own to every mistake.
+        """
+        if not self._ask(self.command("look=1", "planned")).returncode:
+            return None
+        command = ["bin/plan", "--dir", self.directory]
+        command += ["--config", os.environ.get("CONFIG", "")] if self.one else []
+        env = alone() | {"BENCHY_KNOBS": self.knobs()}
+        if not tell:
+            return self._ask(command, env)
+        return subprocess.run(command, env=env, stdout=subprocess.DEVNULL, text=True)
+
+    def knobs(self) -> str:
+        """The knobs of this plan as mk/command.mk spells them, which compares."""
+        shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.one else [])]
+        return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
+
+    def _tell(self, mistakes: str) -> None:
+        """Once: each model's turn asks again."""
+        if not self.told:
+            say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
+            print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
+        self.told.add(mistakes)
+
+    def _ask(
+        self, command: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            command,
+            env=alone() if env is None else env,
+            capture_output=True,
+            text=True,
+            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
+        )
+
+    def read(self) -> dict[str, Any]:
+        """The plan as it lies there."""
+        found: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
+        return found
+
+    def stale(self, targets: Sequence[str]) -> list[str]:
+        """Those of the targets, and of what they are made from, that Make would build. Where the
+        configs are wrong just now, by the plan as it lies there. Raises Failure."""
+        if not targets:
+            return []
+        words = ("-n", "question=1", *targets)
+        done = self._ask(self.command(*words))
+        if done.returncode:
+            before = self._ask(self.command(*words, frozen=True))
+            if not before.returncode:
+                self._tell(done.stderr)
+                done = before
+        if done.returncode:
+            raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
+        lines = done.stdout.splitlines()
+        return [line[6:] for line in lines if line.startswith("stale ")]

@@ -1,0 +1,94 @@
+"""Where each field of a result's spec was written: a dotted field → "file:line", and "" → the file
+that tells it where no line does (a default, or a key that was taken out).
+
+Kept in the specs of servers and tasks as `where`, not in the result's own: another line number is
+no reason to run anything again. bin/why reads it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from benchy.config.configuration import House, Model
+from benchy.config.yaml_file import Document, dotted
+
+# What decides which environment serves, or runs the harness, besides the release.
+ENVIRONMENT = (
+    "transformers_version", "extra_packages", "python", "torch_backend", "cutoff", "index",
+    "engine_source",
+)  # fmt: skip
+HARNESS = ("harness_version", "lm_eval_git", "lm_eval_path", "extra_packages", "harness")
+
+
+def of_model(model: Model, house: House) -> dict[str, str]:
+    """Of the fields that a model decides."""
+    own = house.documents.get(model.file, Document(model.file))
+    engine = house.documents.get(f"configs/engines/{model.engine_name}.yaml", Document(""))
+    asked = [model.origin[key] for key in ENVIRONMENT if key in model.origin]
+    found = {
+        "": model.file,
+        "chat": at(own, "use_chat_completions"),
+        "engine.engine": model.origin.get("engine", ""),
+        "engine.version": model.origin.get("vllm_version", ""),
+        "engine.environment": ", ".join(asked),
+    }
+    for key in ("name", "revision"):
+        found[f"model.{key}"] = at(own, "model", key)
+    found["model.path"] = found["model.content"] = found["model.name"]
+    for key in ("package", "command", "device"):
+        found[f"engine.{key}"] = at(engine, key)
+    for key in model.defaults:
+        found[f"options.{key}"] = at(engine, "options", key)
+    for key in model.options:
+        found[f"options.{key}"] = model.origin.get(key, "")
+    repairs = [("repairs", n, "variables") for n in range(len(model.engine.repairs))]
+    for name in model.variables:
+        places = [at(engine, *above, name) for above in (("variables",), *repairs)]
+        found[f"variables.{name}"] = next(filter(None, reversed(places)), "")
+        if name in model.serving.engine_env:
+            found[f"variables.{name}"] = model.origin.get("engine_env", "")
+    return {field: where for field, where in sorted(found.items()) if where}
+
+
+def of_task(name: str, house: House) -> dict[str, str]:
+    """Of the fields below `task`, which a task's file decides."""
+    file = f"configs/tasks/{name}.yaml"
+    own = house.documents.get(file, Document(file))
+    found = {dotted(key): f"{file}:{line}" for key, line in own.lines.items()} | {"": file}
+    for key in ("max_length", "trust_remote_code"):
+        found[key] = at(own, "defaults", key)
+    found["harness_environment"] = next((found[key] for key in HARNESS if key in found), "")
+    return {field: where for field, where in sorted(found.items()) if where}
+
+
+def at(document: Document, *key: str | int) -> str:
+    """file:line of a key, "" where it is not written."""
+    return f"{document.file}:{document.lines[key]}" if key in document.lines else ""
+
+
+def place(where: Mapping[str, str], field: str) -> str:
+    """Of the field, or of the nearest one above it."""
+    while field and field not in where:
+        field = field.rpartition(".")[0]
+    return where.get(field, "")
+
+
+def last(found: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, object, object]]:
+    """Changes of fields with what follows from others left out, and what may follow at the end: a
+    person reads first what was edited."""
+    changes = list(found)
+    fields = {field for field, _, _ in changes}
+    late = []
+    for change in changes:
+        field = change[0]
+        if field.startswith("engine.") and field != "engine.engine" and "engine.engine" in fields:
+            continue
+        if field == "engine.environment":
+            fallback = any(each.partition(".")[0] == "fallback" for each in fields)
+            if "engine.version" not in fields and not fallback:
+                late.append(change)
+        elif field == "task.harness_environment":
+            late.append(change)
+        else:
+            yield change
+    yield from late

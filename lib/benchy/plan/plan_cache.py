@@ -1,0 +1,113 @@
+"""What each config came to at the last plan, so that the next one expands only what was edited.
+
+DIR/kept.json holds, by a config's file, the hash of its text, its models' entries in plan.json,
+their rules, and size and age of the specs that were written for them. All of it counts only for the
+same base: everything else that a plan is made from, this program included. A file that is missing,
+damaged or from elsewhere is as good as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy.config.yaml_file import Document
+from benchy.core import hashing, temporary_files
+
+Entry = dict[str, Any]
+
+
+def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
+    """A hash of all that a model depends on besides its own file. files: whose text counts, and of
+    folders the name; facts: anything else, as JSON."""
+    found = hashlib.sha256(hashing.digest([sys.version, *facts]).encode())
+    for path in sorted(set(files)):
+        found.update(f"\0{path}\0".encode())
+        if path.is_file():
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def signature(path: str) -> list[int] | None:
+    """Age and size of a file; None where there is none."""
+    try:
+        found = os.stat(path)  # noqa: PTH116 - of six thousand
+    except OSError:
+        return None
+    return [found.st_mtime_ns, found.st_size]
+
+
+def unchanged(entry: Entry) -> bool:
+    """Are the specs that were written still the same?"""
+    return all(signature(path) == was for path, was in entry["specs"].items())
+
+
+def meaning(document: Document) -> str:
+    """A hash of what a config says, but not of where."""
+    written = [[*key, text] for key, text in document.written.items()]
+    facts = [document.data, written, list(document.lines)]
+    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+
+
+class Kept:
+    """entries: by a config's file. environments: specs by name, of all entries."""
+
+    def __init__(self, path: Path, base: str) -> None:
+        self.path, self.base = path, base
+        self.entries: dict[str, Entry] = {}
+        self.environments: dict[str, dict[str, Any]] = {}
+        try:
+            found = json.loads(path.read_bytes())
+            if found["base"] == base:
+                self.entries, self.environments = found["entries"], found["environments"]
+        except (OSError, ValueError, KeyError, TypeError):
+            pass
+
+    def get(self, file: str, text: bytes) -> Entry | None:
+        """What a config came to, if its text and the specs that were written are still the same."""
+        entry = self.entries.get(file)
+        if not entry or entry["sha256"] != hashlib.sha256(text).hexdigest():
+            return None
+        return entry if unchanged(entry) else None
+
+    def alike(self, document: Document) -> tuple[Entry, dict[str, str]] | None:
+        """What a config came to whose text is another and says the same: comments, blank lines, the
+        form. And of the lines that moved, "file:line" before → now; None too where a line's keys
+        are on several now."""
+        entry = self.entries.get(document.file)
+        if not entry or entry["meaning"] != meaning(document) or not unchanged(entry):
+            return None
+        moved: dict[int, int] = {}
+        for was, now in zip(entry["lines"], document.lines.values(), strict=True):
+            if moved.setdefault(was, now) != now:
+                return None
+        file = document.file
+        return entry, {f"{file}:{a}": f"{file}:{b}" for a, b in moved.items() if a != b}
+
+    def put(
+        self, text: bytes, document: Document, specs: Iterable[str], entry: Mapping[str, Any]
+    ) -> None:
+        """Note what a config came to, once its specs are written."""
+        self.entries[document.file] = {
+            **entry,
+            "sha256": hashlib.sha256(text).hexdigest(),
+            "meaning": meaning(document),
+            "lines": list(document.lines.values()),
+            "specs": {path: signature(path) for path in specs},
+        }
+
+    def save(self, files: Iterable[str], environments: Mapping[str, dict[str, Any]]) -> None:
+        """Write it, without the configs that are no more."""
+        there = set(files)
+        found = {
+            "base": self.base,
+            "environments": dict(environments),
+            "entries": {file: entry for file, entry in self.entries.items() if file in there},
+        }
+        text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+        temporary_files.write(self.path, text)

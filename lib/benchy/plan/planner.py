@@ -1,0 +1,233 @@
+"""Expands the configuration into rules and spec files: what would be built, from what.
+
+Reads configs/, uv.lock and the markers of environments that could not be built
+(venvs/.failed/*.json). Writes, below build/: rules.mk (always), plan.json (what the other commands
+need to know of it) and specs/… (each only if it changed, because Make takes a newer spec as a
+reason to build). Fast, offline and idempotent: `make -n` runs it too.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from packaging.version import Version
+
+from benchy.config import loader, option_files, schema
+from benchy.config.configuration import House, Model
+from benchy.core import knobs, paths
+from benchy.core.errors import NO_SUCH_RELEASE, ConfigError, Failure, UsageError
+from benchy.core.hashing import canonical
+from benchy.display.messages import say
+from benchy.engines import option_check
+from benchy.plan import specs, writer
+from benchy.plan.environment_specs import Surroundings, environment_of, main_environment
+from benchy.plan.plan import Plan, Spec
+
+
+def expand(
+    house: House, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
+) -> Plan:
+    """The plan of a configuration.
+
+    limit: requests a task, None for all. extra: tasks planned for every model besides its own.
+    """
+    plan = empty(house, limit)
+    for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
+        add_task(plan, name, house, around)
+    for model in house.models:
+        add_model(plan, model, house, around, extra)
+    return finished(plan, house.inputs, around.root)
+
+
+def empty(house: House, limit: int | None) -> Plan:
+    """A plan of nothing yet."""
+    build = house.settings.slurm.build.model_dump(exclude_unset=True)
+    return Plan(limit=limit, launcher=house.settings.launcher, build=build)
+
+
+def add_task(plan: Plan, name: str, house: House, around: Surroundings) -> None:
+    if name not in plan.tasks:
+        plan.tasks[name], env = specs.task(name, house, around, plan)
+        plan.add(env)
+
+
+def add_model(
+    plan: Plan, model: Model, house: House, around: Surroundings, extra: tuple[str, ...] = ()
+) -> None:
+    """Its server, its results and their environments; its tasks are there already."""
+    asked = environment_of(model, around)
+    serving, fallback = asked, None
+    if around.fallback and failed_to_build(asked, around):
+        instead = main_environment(model, around)
+        if instead["env"] != asked["env"] and instead["env"] not in around.failures:
+            failure = around.failures[asked["env"]]
+            fallback = {
+                "environment": asked["env"],
+                "version": asked["version"],
+                "error": str(failure.get("what", "")),
+            }
+            serving = instead
+    plan.sources[model.name] = {spec["env"]: spec["source"] for spec in (asked, serving)}
+    for spec in (asked, serving):
+        plan.add(spec)
+    plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
+    plan.servers[model.name] = specs.server(model, serving, fallback, house, neutral)
+    plan.inputs += map(specs.shown, option_files.inputs(specs.named_files(model, neutral)))
+    tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
+    for task in tasks:
+        plan.results[model.name, task] = specs.result(
+            plan.servers[model.name], plan.tasks[task], plan.limit
+        )
+    plan.models[model.name] = {
+        "source": model.file,
+        "tasks": tasks,
+        "asked": asked["env"],
+        "environment": serving["env"],
+        "fallback": fallback,
+        "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
+    }
+
+
+def failed_to_build(asked: Spec, around: Surroundings) -> bool:
+    """Whether another environment may serve instead. Not where the configuration asks for something
+    that does not exist: a score of another release would hide the mistake."""
+    failure = around.failures.get(asked["env"])
+    return failure is not None and failure.get("kind") != NO_SUCH_RELEASE
+
+
+def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
+    """The plan with its inputs: relative, so that a copy of the checkout looks at its own files."""
+    inside = f"{root}/"
+    plan.inputs += [str(p).removeprefix(inside) for p in inputs]
+    plan.inputs += shared_locks(plan, root)
+    return plan
+
+
+def checked(base: loader.Base, files: Sequence[Path], around: Surroundings) -> House:
+    """The configuration with the models of these files. Raises ConfigError, with all mistakes."""
+    models = [model for path in files for model in base.models(path)]
+    with all_mistakes(base, around, (_server(model, base, around) for model in models)):
+        return base.house(models)
+
+
+@contextlib.contextmanager
+def all_mistakes(
+    base: loader.Base, around: Surroundings, servers: Iterable[Spec]
+) -> Iterator[None]:
+    """Where the files have mistakes, add those that their releases see in the options: of these
+    servers, and of the models with mistakes. A person mends them in one go."""
+    try:
+        yield
+    except ConfigError as error:
+        found = list(servers)
+        for model in base.flawed:
+            with contextlib.suppress(ConfigError, OSError):  # its mistakes may stand in the way
+                found.append(_server(model, base, around))
+        told = {(one.file, one.line, one.key) for one in error.mistakes}
+        more = [
+            one
+            for one in option_check.mistakes(found, option_check.Known(around.root))
+            if (one.file, one.line, one.key) not in told
+        ]
+        raise ConfigError([*error.mistakes, *more]) from None
+
+
+def _server(model: Model, base: loader.Base, around: Surroundings) -> Spec:
+    return specs.server(model, environment_of(model, around), None, base.so_far(()), ())
+
+
+def shared_locks(plan: Plan, root: Path) -> list[str]:
+    """The locks that are shared for the plan's environments, and where new ones would appear."""
+    locks = [p for p in map(paths.shared_lock, plan.environments) if (root / p).is_file()]
+    folder = paths.CONFIGS / "locks"
+    place = folder if (root / folder).is_dir() else folder.parent
+    return [str(path) for path in (place, *locks)]
+
+
+def locked_main_version(root: Path) -> str | None:
+    """The vllm that uv.lock holds for this Python; None if it holds none.
+
+    uv.lock has one [[package]] for each release that some Python gets; the newest Pythons get the
+    newest (pyproject.toml).
+    """
+    found = re.findall(
+        r'^\[\[package\]\]\nname = "vllm"\nversion = "([^"]+)"',
+        (root / "uv.lock").read_text(),
+        re.M,
+    )
+    versions = sorted(map(Version, found))
+    if not versions:
+        return None
+    return str(versions[0] if sys.version_info < (3, 11) else versions[-1])
+
+
+def failures() -> dict[str, Spec]:
+    """The markers of environments that could not be built, by environment."""
+    out = {}
+    for path in sorted(paths.FAILED.glob("*.json")):
+        try:
+            out[path.stem] = json.loads(path.read_text())
+        except (OSError, ValueError):
+            continue  # being written, or removed just now
+    return out
+
+
+def surroundings() -> Surroundings:
+    return Surroundings(
+        paths.ROOT,
+        lambda: locked_main_version(paths.ROOT),
+        failures(),
+        knobs.on("FALLBACK", default=True),
+    )
+
+
+def limit_knob(settings: schema.Settings | None) -> int | None:
+    text = os.environ.get("LIMIT", "")
+    if not text:
+        return settings.evaluation.default_limit if settings else None
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+        raise UsageError(f"{text!r} is not a whole number of requests", "write LIMIT=10", "LIMIT")
+    return int(text)
+
+
+def saved(plan: Plan, directory: Path, mine: bool) -> bool:
+    """Write the plan, and whether it was: not where a run goes by what it would change. Raises
+    Failure where there is then none."""
+    if mine or writer.adds(plan):
+        writer.save(plan, directory)
+        return True
+    if not (directory / "rules.mk").exists():
+        raise Failure(
+            "there is no plan yet, and a run of other options is under way",
+            "ask again when it is over",
+        )
+    say("PLAN", f"{directory} stays as it is while a run of other options is under way")
+    return False
+
+
+def show(plan: Plan, form: str) -> str:
+    if form == "json":
+        return canonical(
+            {
+                "limit": plan.limit,
+                "environments": plan.environments,
+                "servers": plan.servers,
+                "results": {
+                    str(paths.result(m, t, plan.limit)): s for (m, t), s in plan.results.items()
+                },
+            }
+        )
+    lines = []
+    for name, model in sorted(plan.models.items()):
+        lines.append(f"{name}  ({model['source']})")
+        version = plan.environments[model["environment"]]["version"] or "as its source says"
+        note = f"  fallback for {model['asked']}" if model["fallback"] else ""
+        lines.append(f"  served by {model['environment']} (release {version}){note}")
+        lines += [f"  {paths.result(name, t, plan.limit)}" for t in model["tasks"]]
+    return "\n".join(lines) + "\n"

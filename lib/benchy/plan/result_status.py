@@ -1,0 +1,74 @@
+"""What the last plans say of results that are there: which of them Make would make anew, and which
+of them no config asks for.
+
+Nothing is planned here: a plan depends on the knobs of whoever makes it (SET, LIMIT), and a report
+at the end of a run must not change what the run itself goes by. Reads build/**/plan.json.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.plan.make import Graph
+
+
+def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
+    """Whether Make would make a result anew, for each result of the last plan with its limit;
+    nothing where there is none."""
+    known: dict[Path, bool] = {}
+    for limit in sorted(set(limits), key=lambda n: n or 0):
+        graph = Graph("/".join(filter(None, ["build", paths.limit_dir(limit)])))
+        rules = f"{graph.directory}/rules.mk"
+        plan = _read(Path(graph.directory, "plan.json"))
+        if not plan or plan["limit"] != limit or not Path(rules).exists():
+            continue
+        targets = [
+            paths.target(model, task, limit)
+            for model, facts in plan["models"].items()
+            for task in facts["tasks"]
+        ]
+        try:
+            old = set(graph.stale([f"--old-file={rules}", *targets])) if targets else set()
+        except Failure:
+            continue
+        known |= {Path(target): target in old for target in targets}
+    return known
+
+
+def asked() -> set[tuple[str, str]] | None:
+    """(model, task) of all that a config asks for, whatever the limit; None where configs/ were
+    never planned. The youngest plan of all configs tells: with another limit it is another one. A
+    config that lies elsewhere counts while its file is there, by its last plan."""
+    everything = _youngest()
+    if everything is None:
+        return None
+    models: dict[str, Any] = everything["models"]
+    found = {(model, task) for model, facts in models.items() for task in facts["tasks"]}
+    for path in paths.BUILD.glob("eval/**/plan.json"):
+        for model, facts in (_read(path) or {"models": {}})["models"].items():
+            if model not in models and Path(facts["source"]).exists():
+                found |= {(model, task) for task in facts["tasks"]}
+    return found
+
+
+def _youngest() -> dict[str, Any] | None:
+    """Of the plans of all configs, the one that was made last: rules.mk is written each time."""
+    made: list[tuple[int, dict[str, Any]]] = []
+    for path in (paths.BUILD / "plan.json", *paths.BUILD.glob("limit-*/plan.json")):
+        if plan := _read(path):
+            rules = path.with_name("rules.mk")
+            made.append(((rules if rules.exists() else path).stat().st_mtime_ns, plan))
+    return max(made, key=lambda one: one[0])[1] if made else None
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    try:
+        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        return plan if {"limit", "models"} <= plan.keys() else None
+    except (OSError, ValueError):
+        return None

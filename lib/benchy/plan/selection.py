@@ -1,0 +1,171 @@
+"""The knobs that say which plan, models and tasks are meant; make exports them.
+
+bin/knobs: checks make's command line before a goal is begun (mk/knobs.mk).
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import glob
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchy.core import names, paths
+from benchy.core.errors import Mistake, UsageError
+from benchy.plan.make import Graph
+
+# What anybody may hand to the programs below Make on its command line, besides benchy's knobs.
+PASSED = re.compile(
+    r"(BENCHY|CUDA|CUBLAS|NVIDIA|NCCL|GLOO|HIP|ROCM|ROCR|HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS"
+    r"|TOKENIZERS|DATASETS|TIKTOKEN|VLLM|FLASHINFER|TORCH|PYTORCH|TRITON|OMP|MKL|KMP|RAY|LD|UV|PIP"
+    r"|SLURM|XDG|LC|SSL)_\w+|PYTHON[A-Z]+"
+    r"|(\w+_)?(http|https|all|no)_proxy|\w+_CA_BUNDLE|\w+_TOKEN"
+    r"|HOME|PATH|LANG|TMPDIR|SHELL|TERM|NO_COLOR|COLUMNS|LINES|MAKE\w*",
+    re.IGNORECASE,
+)
+
+
+def limit_directory() -> str:
+    """The folder of a plan with LIMIT: its rules have other targets. Checked by bin/plan."""
+    text = os.environ.get("LIMIT", "")
+    return f"/limit-{text}" if re.fullmatch(r"[1-9][0-9]{0,8}", text) else ""
+
+
+def config_file(given: str) -> Path:
+    """The file that CONFIG names. Raises UsageError where there is none."""
+    path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
+    if not path.is_file():
+        files = (p for p in Path("configs").glob("**/*.yaml") if p.parts[1] not in names.NO_MODELS)
+        known = {p.stem: str(p) for p in files}
+        near = known.get(path.stem) or known.get(names.near(path.stem, known), "")
+        mend = f"did you mean CONFIG={near}?" if near else "write CONFIG=configs/quickstart.yaml"
+        raise UsageError(f"there is no file {given}", mend, "CONFIG")
+    here = Path("configs").absolute()
+    if path.is_relative_to(here) and names.NO_MODELS & set(path.relative_to(here).parts[:1]):
+        kind = path.relative_to(here).parts[0]
+        mend = "write CONFIG=configs/quickstart.yaml, or another model's file"
+        raise UsageError(f"{given} is a file of configs/{kind}, no model's", mend, "CONFIG")
+    return path
+
+
+def graph_for(verb: str) -> Graph:
+    if verb == "results":
+        return Graph("build" + limit_directory())
+    given = os.environ.get("CONFIG", "")
+    if not given:
+        raise UsageError("is missing", "write make eval CONFIG=configs/quickstart.yaml", "CONFIG")
+    path = config_file(given)
+    if not names.good(path.stem):
+        raise UsageError(
+            f"{path.name!r} is a name that results can't be kept under",
+            "rename the file: letters, digits and . _ + -",
+            "CONFIG",
+        )
+    os.environ["CONFIG"] = str(path)
+    return Graph(f"build/eval/{path.stem}" + limit_directory(), one=True)
+
+
+def mistakes(
+    given: Sequence[str], goals: Sequence[str], environ: Mapping[str, str] = os.environ
+) -> list[Mistake]:
+    """What is wrong with the knobs of a command line. given: their names."""
+    from benchy.core import knob_table  # noqa: PLC0415 - for who reads no table
+
+    table, found = knob_table.KNOBS, []
+    everywhere = [name for name, knob in table.items() if knob_table.ANY in knob.goals]
+    takes = [*dict.fromkeys(name for goal in goals for name in knob_table.taken(goal))]
+    goal = "make " + " ".join(goals)
+    for name in given:
+        if name in takes or name in everywhere:
+            try:
+                table[name].check(name, environ.get(name, ""))
+            except UsageError as error:
+                found += error.mistakes
+        elif name in table or not PASSED.fullmatch(name):
+            what = f"{goal} takes no such knob" if name in table else "there is no such knob"
+            nearest = names.near(name.upper(), takes) or names.near(name.upper(), everywhere)
+            others = [f"make {other}" for other in table[name].goals] if name in table else []
+            mend = f"{goal} takes {', '.join(takes)}" if takes else f"{goal} takes none"
+            if nearest:
+                mend = f"did you mean {nearest}={environ.get(name, '')}?"
+            elif others:
+                mend = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {mend}"
+            else:
+                mend += f"; a variable of the environment stands before it: {name}=… make"
+            found.append(Mistake("", 0, name, what, mend))
+    return found
+
+
+def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
+    """What is wrong with words of a command line that are no goal. known: the goals."""
+    found = []
+    for word in words:
+        mend = "make help lists the goals"
+        if word.endswith((".yaml", ".yml")) or Path(word).is_file():
+            mend = f"write make eval CONFIG={word}"
+        elif folders := [p.parts[-2] for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")]:
+            if not names.NO_MODELS.issuperset(folders):
+                mend = f"write make results MODELS={word}"
+            elif "tasks" in folders:
+                mend = f"write make results TASKS={word}"
+        elif nearest := names.near(word, known):
+            mend = f"did you mean make {nearest}?"
+        found.append(Mistake("", 0, word, "there is no such goal", mend))
+    return found
+
+
+def no_target(target: str) -> UsageError:
+    """A file below results/ or venvs/ that is named as a goal and that no config asks for."""
+    rules = Path("build/rules.mk").read_text()
+    folder, _, rest = target.partition("/")
+    tail = re.compile(r"/results\.json$|/\.stamp$|\.lock$")
+    heads = re.findall(rf"^{folder}/([^:\s]+):", rules, re.M)
+    known = {tail.sub("", head): f"{folder}/{head}" for head in heads}
+    nearest = known.get(names.near(tail.sub("", rest), known), "")
+    mend = f"did you mean {nearest}?" if nearest else "`make plan` lists what would be built"
+    return UsageError("no configuration asks for it", mend, target)
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which results are asked for: the models, and of each the tasks."""
+
+    plan: dict[str, Any]
+    models: tuple[str, ...]
+    tasks: tuple[str, ...]  # empty: each model's own
+
+    def targets(self, model: str) -> list[str]:
+        return [
+            paths.target(model, task, self.plan["limit"])
+            for task in self.plan["models"][model]["tasks"]
+            if not self.tasks or task in self.tasks
+        ]
+
+    def all(self) -> list[str]:
+        return [target for model in self.models for target in self.targets(model)]
+
+
+def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> Selection:
+    """The models and tasks that MODELS and TASKS name; without them all but the quickstart."""
+    known = sorted(plan["models"])
+    models = [m for m in known if m != names.QUICKSTART] if not globs else []
+    for pattern in globs:
+        found = [m for m in known if fnmatch.fnmatch(m, pattern) or names.config_of(m) == pattern]
+        if not found:
+            nearest = names.near(pattern, known)
+            mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
+            raise UsageError(f"no model is named {pattern!r}", mend, "MODELS")
+        models += [m for m in found if m not in models]
+    have = {task for m in models for task in plan["models"][m]["tasks"]}
+    for task in tasks:
+        if task not in have:
+            nearest = names.near(task, have)
+            mend = (
+                f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+            )
+            raise UsageError(f"no model selected here has the task {task!r}", mend, "TASKS")
+    return Selection(plan, tuple(models), tuple(tasks))

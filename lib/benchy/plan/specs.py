@@ -1,0 +1,260 @@
+"""What the plan says of each server, task and result: the contents of build/specs/.
+
+A result's spec is everything that can change an answer, and nothing else; a server's and a task's
+say how they are run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchy.config import option_files, schema
+from benchy.config.configuration import House, Model
+from benchy.config.reserved_options import OWN
+from benchy.core import paths
+from benchy.core.errors import UsageError
+from benchy.core.hashing import content_of, sha256
+from benchy.plan import origins, task_files
+from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
+from benchy.plan.plan import Plan, Spec
+
+TINY = Path("build/models/tiny")  # the model that benchy makes itself
+
+
+def _identity(model: Model) -> Spec:
+    facts = model.facts
+    local = facts.name[0] in "/.~"
+    path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
+    return {"name": facts.name, "revision": facts.revision, "path": path}
+
+
+def server(
+    model: Model,
+    environment: Spec,
+    fallback: Spec | None,
+    house: House,
+    neutral: Collection[str],
+) -> Spec:
+    """How a server is run. neutral: options that cannot change an answer. `meaning` is what can:
+    each result's spec begins with it, so that a server that was started for another is found out.
+    """
+    serving, engine = model.serving, model.engine
+    wanted = resources(model, house)
+    spec = {
+        "model": model.name,
+        "source": model.file,
+        **_identity(model),
+        "make": model.facts.make,
+        "engine": model.engine_name,
+        "title": engine.title or engine.package,
+        "package": engine.package,
+        "module": engine.module,
+        "version": None if environment["env"] == paths.MAIN else environment["version"],
+        "release": environment["version"],
+        "environment": environment["env"],
+        "fallback": fallback,
+        "device": engine.device,
+        "gpus": model.gpus if engine.device == "gpu" else 0,
+        "cuda_devices": model.pins,
+        "host": serving.host,
+        "port": serving.port,
+        "command": engine.command,
+        "options": model.options,
+        "defaults": model.defaults,
+        "variables": model.variables,
+        **({"caps": engine.caps} if engine.caps else {}),
+        "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
+        "where": origins.of_model(model, house),
+        "inputs": _inputs_of_model(model, house, neutral),
+        "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
+        "gone": _gone(model),
+        "chat": model.chat,
+        "trust_remote_code": serving.trust_remote_code,
+        "startup_timeout": serving.startup_timeout,
+        "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
+        "token_from": model.token_from,
+        **({"set": model.set} if model.set else {}),
+        **({"resources": wanted} if wanted else {}),
+        **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
+    }
+    spec["meaning"] = _meaning(model, spec, neutral)
+    return spec
+
+
+def _inputs_of_model(model: Model, house: House, neutral: Collection[str]) -> dict[str, str]:
+    """The files that decide how a model is served, each with its digest as it was read."""
+    files = [
+        model.file, f"configs/providers/{model.provider}.yaml", "configs/config.yaml",
+        *_engine_files(model.engine_name, model.engine),
+    ]  # fmt: skip
+    found = {
+        shown(each.path): option_files.digest(each.path) for each in named_files(model, neutral)
+    }
+    return dict(sorted({**_digests(files, house), **found}.items()))
+
+
+def _engine_files(name: str, engine: schema.Engine) -> list[str]:
+    return [f"configs/engines/{each}.yaml" for each in (name, engine.like) if each]
+
+
+def _digests(files: Iterable[str], house: House) -> dict[str, str]:
+    known = house.documents
+    return {file: known[file].sha256 for file in sorted(files) if file in known}
+
+
+def shown(path: Path) -> str:
+    """A path relative to the root where it lies below it."""
+    return str(path).removeprefix(f"{paths.ROOT}/")
+
+
+def named_files(model: Model, neutral: Collection[str]) -> list[option_files.Named]:
+    """The files and folders that can change an answer, as the model's options name them."""
+    return option_files.named({**model.defaults, **model.options}, model.variables, neutral)
+
+
+def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
+    """Of a server, everything that can change an answer, and nothing else."""
+    written = {**model.defaults, **model.options}.items()
+    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
+    if server["make"]:
+        local = sha256(paths.SCRIPTS / "tiny_model.py")
+    fallback = server["fallback"]
+    return {
+        "model": {**_identity(model), "content": local},
+        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
+        | {"device": server["device"], "command": server["command"]},
+        "fallback": fallback and {k: fallback[k] for k in ("environment", "version")},
+        "options": {k: v for k, v in written if k not in neutral},
+        "variables": model.variables,
+        "chat": model.chat,
+        **option_files.meaning(named_files(model, neutral)),
+    }
+
+
+def resources(model: Model, house: House) -> Spec:
+    """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
+    own = model.resources.model_dump(exclude_unset=True)
+    return {**house.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
+
+
+def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
+    """How a server is run over several nodes, where a launcher has them; None for one node."""
+    each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
+    count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
+    if count < 2:
+        return None
+    return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
+
+
+def _gone(model: Model) -> list[Spec]:
+    """Of the engine's options that are gone, those that this model's options have to do with."""
+    gone = model.engine.gone_options()
+    named = set(model.options)
+    named |= {use for option in named & gone.keys() for use in gone[option].use}
+    return [
+        {"option": option, "since": each.since, "use": each.use, "why": each.why}
+        | ({"back": each.back} if each.back else {})
+        for option, each in gone.items()
+        if {option, *each.use} & named
+    ]
+
+
+def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
+    """How a task is run, and the environment of its harness."""
+    task = house.tasks[name]
+    source = f"configs/tasks/{name}.yaml"
+    engine = house.engines[task.harness]
+    elsewhere = None
+    version = task.harness_version
+    if task.lm_eval_git:
+        elsewhere = git_source(task.lm_eval_git)
+    elif task.lm_eval_path:
+        elsewhere = path_source((around.root / paths.home(task.lm_eval_path)).resolve())
+    else:
+        version = version or engine.default_version
+        if version is None:
+            raise UsageError(
+                f"no release of {task.harness} is named", f"add harness_version to {source}"
+            )
+    packages = tuple(task.extra_packages)
+    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
+    names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
+    files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
+    meaning = {
+        "name": name,
+        "task_name": names,
+        "harness_environment": env["env"],
+        "num_fewshot": task.num_fewshot,
+        "gen_kwargs": task.gen_kwargs,
+        "max_length": task.defaults.max_length,
+        "tokenizer_backend": task.tokenizer_backend,
+        "trust_remote_code": task.defaults.trust_remote_code,
+        "seed": task.seed,
+        "files": files,
+        **({"files_elsewhere": elsewhere_files} if elsewhere_files else {}),
+    }
+    how = {
+        "name": name,
+        "source": source,
+        "where": origins.of_task(name, house),
+        "inputs": _digests([source, *_engine_files(task.harness, engine)], house),
+        "environment": env["env"],
+        "include_path": task.include_path,
+        "offline": task.offline,
+        "batch_size": task.defaults.batch_size,
+        "log_samples": task.defaults.log_samples,
+        "cache_requests": task.defaults.cache_requests,
+        "num_concurrent": task.defaults.num_concurrent,
+        "subdirectory": task.output.subdirectory,
+        "timeout": task.timeout,
+        "stall_timeout": task.stall_timeout,
+        "request_timeout": task.request_timeout,
+        "description": task.description,
+        "metric": task.metric,
+        "meaning": meaning,
+    }
+    return how, env
+
+
+def _task_files(
+    names: list[str], folder: str | None, source: str, root: Path, plan: Plan
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The files that a task of the harness is made of, each with its digest: those in its folder by
+    their names there, and the others. What the plan depends on is added to its inputs: any file of
+    the folder may become a part of the task."""
+    below = root / folder if folder else None
+    inputs: list[str] = []
+    if below and folder not in plan.task_folders:
+        plan.task_folders[str(folder)] = task_files.Folder(below, root)
+        for file in sorted(below.rglob("*")):
+            if not task_files.SKIPPED & set(file.parts):
+                inputs.append(shown_at(file, root))
+        inputs.append(str(folder))
+    known = plan.task_folders[str(folder)] if folder else task_files.Folder(None, root)
+    files, others = {}, {}
+    for file, digest in known.follow(names).digests().items():
+        if below and file.is_relative_to(below):
+            files[str(file.relative_to(below))] = digest
+        else:
+            others[shown_at(file, root)] = digest
+    inputs += others
+    plan.inputs += inputs
+    for name in inputs:
+        if not paths.watchable(Path(name)):
+            raise UsageError(
+                f"{name!r} has a name that can't be used",
+                f"rename it, or give {source} another include_path",
+            )
+    return files, others
+
+
+def shown_at(path: Path, root: Path) -> str:
+    """A path relative to a root where it lies below it."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
+
+
+def result(server: Spec, task: Spec, limit: int | None) -> Spec:
+    """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
+    return {**server["meaning"], "task": task["meaning"], "limit": limit}

@@ -1,0 +1,224 @@
+"""bin/why: what makes a result stale.
+
+Compares the result spec as it is planned now with the one that the result was made from (kept
+beside it as spec.json), field by field, and the locks of both environments with the packages that
+it was made with (packages.json). Where a field was written, the specs of server and task say.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from benchy.config import option_files
+from benchy.core import names, paths
+from benchy.core.errors import Failure, UsageError
+from benchy.display import activity
+from benchy.environments import lock_file
+from benchy.environments.lock_file import Package
+from benchy.plan import changes, origins, snapshot
+from benchy.plan.make import Graph
+
+MOST = 5  # packages of a lock that are named
+
+
+def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
+    """(dotted field, old value, new value) of each leaf that differs."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted({*old, *new}):
+            below = f"{at}.{key}" if at else key
+            # Where the whole of it came or went, each file that it names is told.
+            other: dict[str, Any] | None = (
+                {} if below in ("option_files", "variable_files", "task.files_elsewhere") else None
+            )
+            yield from differences(old.get(key, other), new.get(key, other), below)
+    elif None in (old, new) and (whole := old or new) and isinstance(whole, dict):
+        # Each leaf of what came or went: a whole mapping in one line is read by nobody.
+        yield from differences(old or {}, new or {}, at)
+    elif old != new:
+        yield at, old, new
+
+
+def reasons(target: Path) -> list[str]:
+    """Why a result is stale, one line a reason, what was edited first; [] if it is not. Failure if
+    it can't be known."""
+    limit, model, task = parts(target)
+    spec_path = paths.result_spec(model, task, limit)
+    if not spec_path.exists():
+        raise unasked(target)
+    if not target.exists():
+        return ["it was never made"]
+    now = json.loads(spec_path.read_text())
+    try:
+        made = json.loads(target.with_name("spec.json").read_text())
+    except (OSError, ValueError):
+        made = now  # made before spec.json was kept, or moved: only the ages can tell
+    found = [change(model, now, *each) for each in origins.last(differences(made, now))]
+    for part, of in (("engine", "environment"), ("task", "harness_environment")):
+        if made[part][of] == now[part][of]:
+            found += packages(target, "harness" if part == "task" else part, now[part][of])
+    if not found and spec_path.stat().st_mtime > target.stat().st_mtime:
+        found.append(f"{spec_path} is newer than the result")
+    return found
+
+
+def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> str:
+    """The line of one field: both values, and where it was written."""
+    kind, _, key = field.partition(".")
+    if kind in ("option_files", "variable_files"):
+        text = option_files.text_of(now, kind, key)
+        kind = {"option_files": "options", "variable_files": "variables"}[kind]
+        how = changes.happened(old, new)
+        return (
+            f"{kind}.{key}: {text or 'what it names'} {how}{written(model, now, f'{kind}.{key}')}"
+        )
+    if field.startswith("task.files."):
+        folder = task_spec(now).get("include_path") or ""
+        path = Path(folder, field.removeprefix("task.files."))
+        return f"task.files: {changes.file(path, old, new)}"
+    if field.startswith("task.files_elsewhere."):
+        path = Path(field.removeprefix("task.files_elsewhere."))
+        return f"task.files: {changes.file(path, old, new)}"
+    if field == "model.content":
+        what = f"model: the files of {now['model']['path'] or now['model']['name']}"
+        return f"{what}: {changes.content(old, new)}{written(model, now, field)}"
+    return f"{field}: {changes.values(old, new)}{written(model, now, field)}"
+
+
+def unasked(target: Path) -> Failure:
+    """What is told of a result that is in no plan."""
+    mend = "`make plan` lists what would be built"
+    if target.exists():
+        mend = "`make gc` lists what nothing asks for, and removes it"
+    return Failure(f"no configuration asks for {target}", mend)
+
+
+def packages(target: Path, part: str, env: str) -> Iterator[str]:
+    """What of the lock of an environment makes a result stale. part: engine or harness."""
+    lock, spec = paths.lock(env), paths.env_spec(env)
+    if not lock.exists():
+        yield f"{lock} is not resolved yet"
+    elif spec.exists() and spec.stat().st_mtime > lock.stat().st_mtime:
+        yield f"{lock} is to be resolved anew: {spec} has changed"
+    elif lock.stat().st_mtime > target.stat().st_mtime:
+        old = packages_of(target, part, env)
+        if old is None:
+            yield f"{lock} has changed since: other packages"
+            return
+        now = [Package(package.name, package.version) for package in lock_file.packages(lock)]
+        lines = [line.removeprefix("~ ") for line in lock_file.differences(old, now)]
+        more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
+        what = ", ".join(lines[:MOST]) or "the same packages, from other files or resolved anew"
+        yield f"{lock} has changed since: {what}{more}"
+
+
+def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
+    """What a result was made with; None where nobody kept it."""
+    try:
+        kept = json.loads(target.with_name("packages.json").read_text())[part]
+        return [Package(name, version) for name, version in kept.items()]
+    except (OSError, ValueError, KeyError):
+        pass
+    try:  # made by an older benchy: the environment may still be the one that it was made in
+        made = json.loads(target.read_text())[part]["lock_sha256"]
+    except (OSError, ValueError, KeyError):
+        return None
+    inside = paths.env_dir(env) / "lock"
+    if not made or lock_file.digest(inside) != made:
+        return None
+    return [Package(package.name, package.version) for package in lock_file.packages(inside)]
+
+
+def made(target: Path) -> str:
+    """When a result was made."""
+    when = datetime.fromtimestamp(target.stat().st_mtime)
+    return when.strftime("%Y-%m-%d %H:%M")
+
+
+def written(model: str, spec: dict[str, Any], field: str) -> str:
+    """Where the value of a field was written, for the end of a line; "" where that is not known."""
+    part, _, rest = field.partition(".")
+    task = task_spec(spec)
+    server = json.loads(paths.server_spec(model).read_text())
+    if part == "fallback" and server.get("fallback"):
+        where = str(paths.failed(server["fallback"]["environment"]))
+    elif part == "task":
+        where = origins.place(task.get("where", {}), rest)
+    else:
+        where = origins.place(server.get("where", {}), field)
+    return f"  ({where.replace('SET:1', 'SET')})" if where else ""
+
+
+def task_spec(spec: dict[str, Any]) -> dict[str, Any]:
+    """How the task of a result is run, as it is planned now."""
+    found: dict[str, Any] = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
+    return found
+
+
+def parts(target: Path) -> tuple[int | None, str, str]:
+    """results/[limit-N/]MODEL/TASK/results.json → (N, MODEL, TASK). Raises UsageError."""
+    words = target.parts
+    limit = None
+    if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
+        limit, words = int(words[1][6:]), (words[0], *words[2:])
+    if len(words) != 4 or words[0] != "results" or words[3] != "results.json":
+        raise UsageError(f"{target} is no result", f"write TARGET={example(target)}", "TARGET")
+    return limit, words[1], words[2]
+
+
+def example(target: Path) -> str:
+    """A result of the plan: of what was typed, if that names a model or a task of it."""
+    try:
+        models = Graph("build").read()["models"]
+    except (OSError, ValueError):
+        models = {}
+    known = [paths.target(m, t, None) for m in sorted(models) for t in models[m]["tasks"]]
+    words = set(target.parts)
+    known.sort(key=lambda each: -len(words & set(Path(each).parts)))
+    return known[0] if known else "results/quickstart/smoke/results.json"
+
+
+def named(text: str) -> Path:
+    """A result as Make names it, whether a person gave its path, an absolute one, or its folder."""
+    path = Path(text)
+    if path.is_absolute():
+        for root in (paths.ROOT, Path.cwd()):
+            if path.is_relative_to(root):
+                path = path.relative_to(root)
+                break
+    return path if path.name == "results.json" else path / "results.json"
+
+
+def look(graph: Graph) -> Graph:
+    """The graph with its plan up to date: one beside it while somebody runs, who must not get one
+    of our knobs."""
+    if any(activity.runs()):
+        return snapshot.plan(graph)
+    graph.plan()
+    return graph
+
+
+def asked(limit: int | None, model: str, task: str) -> bool:
+    """Is there a configuration that asks for this result? Its specs are then up to date, but those
+    of a single file that lies elsewhere, which are as `make eval` left them."""
+    graph = Graph("build")
+    try:
+        default = graph.read()["limit"]  # of config.yaml, maybe
+    except (OSError, ValueError):
+        default = None
+    if limit != default or os.environ.get("LIMIT"):
+        os.environ["LIMIT"] = str(limit or "")
+        graph = Graph(f"build/{paths.limit_dir(limit)}".rstrip("/"))
+    plan = look(graph).read()
+    if plan["limit"] == limit and task in plan["models"].get(model, {"tasks": ()})["tasks"]:
+        return True
+    folder = paths.BUILD / "eval" / names.config_of(model) / paths.limit_dir(limit)
+    try:
+        facts = Graph(str(folder)).read()["models"][model]
+    except (OSError, ValueError, KeyError):
+        return False
+    return task in facts["tasks"] and Path(facts["source"]).exists()

@@ -1,0 +1,415 @@
+"""The files that a task of the harness is made of, found by following the harness's own files.
+
+From a task's name to the YAML files of `include_path` that define it, their `include`s, the members
+of groups and tags, data files, and the Python modules of `!function` with what they import. YAML
+counts by its meaning: a comment or another order of keys is no change. Pure Python; the harness is
+not asked. As in lm_eval/tasks/_index.py, _yaml_loader.py and _factory.py (0.4.13).
+
+Where a name is not defined in the folder, the harness's own tasks may refer to any that is: then
+every definition of the folder counts. Where Python code may open files by itself, or a task has
+images or sound, every file of the folder does.
+"""
+
+from __future__ import annotations
+
+import ast
+import fnmatch
+import os
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from benchy.config import option_files
+from benchy.core import hashing, paths
+
+SKIPPED = frozenset({"__pycache__", ".ipynb_checkpoints"})
+MOST_NODES = 200_000  # of a YAML file; one with more (aliases of aliases) counts by its bytes
+# What Python code opens files with: modules, names, and attributes that begin so. What only reads
+# text (`json.loads`) is none.
+MODULES = frozenset(
+    {
+        "builtins", "codecs", "fileinput", "fsspec", "glob", "importlib", "io", "linecache", "mmap",
+        "os", "pathlib", "pkgutil", "polars", "pyarrow", "runpy", "shelve", "shutil", "sqlite3",
+        "subprocess", "sys", "tarfile", "zipfile",
+    }
+)  # fmt: skip
+CALLS = frozenset({"__file__", "__import__", "__loader__", "__spec__", "eval", "exec", "open"})
+READERS = ("load", "read", "open", "from_file", "fromfile", "genfromtxt")
+TEXT_READERS = frozenset({"loads"})
+MEDIA = ("doc_to_image", "doc_to_audio", "doc_to_video")
+
+
+@dataclass(frozen=True)
+class _Function:
+    """`!function module.name`: folder is that of the file in which it stands."""
+
+    text: str
+    folder: Path
+
+
+@dataclass(frozen=True)
+class _Definition:
+    """One YAML file with its includes merged. parts: it and all files that it includes."""
+
+    config: dict[Any, Any]
+    parts: tuple[Path, ...]
+
+
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    folder = Path()
+
+
+def _function(loader: Any, node: yaml.Node) -> _Function:
+    return _Function(str(loader.construct_scalar(node)), loader.folder)
+
+
+_Loader.add_constructor("!function", _function)
+
+
+def _load(path: Path) -> Any:
+    """Raises OSError, ValueError, yaml.YAMLError, RecursionError."""
+    loader = _Loader(path.read_bytes())
+    loader.folder = path.parent
+    try:
+        return loader.get_single_data()
+    finally:
+        loader.dispose()
+
+
+@dataclass
+class Followed:
+    """What a task is made of. yaml: files of the harness's configuration. files: others. whole:
+    folders of which every file belongs to it, since what its code opens can't be told. known: YAML
+    files that were read on the way."""
+
+    yaml: set[Path] = field(default_factory=set)
+    files: set[Path] = field(default_factory=set)
+    whole: set[Path] = field(default_factory=set)
+    known: set[Path] = field(default_factory=set)
+
+    def digests(self) -> dict[Path, str]:
+        """Of every file: of YAML its meaning, of any other its bytes (of a large one, its size and
+        both ends). Raises OSError."""
+        below = {path for folder in self.whole for path in files_below(folder)}
+        yaml_files = self.yaml | (self.known & below)
+        found = {path: meaning(path) for path in yaml_files}
+        rest = (self.files | below) - yaml_files
+        return dict(sorted({**found, **{path: option_files.digest(path) for path in rest}}.items()))
+
+
+class Folder:
+    """The tasks that the YAML files of one folder define; None for no folder. root: where the
+    harness is run, and relative data files are looked for."""
+
+    def __init__(self, folder: Path | None, root: Path) -> None:
+        self.folder, self.root = folder, root
+        self.definitions: dict[Path, _Definition | None] = {}
+        self.by_name: dict[str, list[Path]] = {}
+        listed = sorted(folder.rglob("*.yaml")) if folder else []
+        self.indexed = [p for p in listed if p.is_file() and not SKIPPED & set(p.parts)]
+        for path in self.indexed:
+            if found := self.definition(path):
+                self._index(path, found)
+
+    def _index(self, path: Path, found: _Definition) -> None:
+        config = found.config
+        # A list of tasks is a group's: they are looked up by their own names.
+        own = None if isinstance(config.get("task"), list) else config.get("task")
+        listed = [
+            one.get("task") for one in _list(config.get("task_list")) if isinstance(one, dict)
+        ]
+        for name in {*_strings([own, listed, config.get("group"), config.get("tag")])}:
+            self.by_name.setdefault(name, []).append(path)
+
+    def definition(self, path: Path) -> _Definition | None:
+        if path not in self.definitions:
+            self.definitions[path] = None  # a file that includes itself can't be read
+            self.definitions[path] = self._read(path)
+        return self.definitions[path]
+
+    def _read(self, path: Path) -> _Definition | None:
+        try:
+            config = _load(path)
+        except (OSError, ValueError, yaml.YAMLError, RecursionError):
+            return None
+        if not isinstance(config, dict):
+            return None
+        includes = config.get("include", [])
+        merged: dict[Any, Any] = {}
+        parts = [path]
+        for include in includes if isinstance(includes, list) else [includes]:
+            other = Path(os.path.normpath(path.parent / str(include)))
+            below = self.definition(other)
+            if below is None:
+                return None
+            merged |= {key: value for key, value in below.config.items() if key != "task_list"}
+            parts += below.parts
+        merged |= {key: value for key, value in config.items() if key != "include"}
+        return _Definition(merged, tuple(parts))
+
+    def follow(self, names: Iterable[str]) -> Followed:
+        """All that the tasks, groups, tags and paths of YAML files named here are made of."""
+        walk = _Walk(self)
+        for name in names:
+            if set(name) & set("*?["):
+                for known in fnmatch.filter(self.by_name, name):
+                    walk.name(known)
+                walk.all()
+            else:
+                walk.name(name)
+        walk.found.known = {path for path, read in self.definitions.items() if read}
+        return walk.found
+
+
+class _Walk:
+    """One task's way through the files of a folder."""
+
+    def __init__(self, folder: Folder) -> None:
+        self.of = folder
+        self.found = Followed()
+        self.seen: set[str | Path] = set()
+
+    def name(self, name: str) -> None:
+        """A task, group or tag, a pattern of these, or the path of a YAML file."""
+        if name in self.seen:
+            return
+        self.seen.add(name)
+        matched = self.of.by_name.get(name, [])
+        for path in matched:
+            self.defined(path)
+            known = self.of.definition(path)  # the name may have been a tag
+            if known and isinstance(own := known.config.get("task"), str):
+                self.name(own)
+        if matched:
+            return
+        file = _file(self.of.root, name)
+        if file and file.suffix == ".yaml":
+            self.defined(file)
+        else:
+            self.all()
+
+    def all(self) -> None:
+        """Every definition of the folder, and the YAML files that can't be read."""
+        for path in self.of.indexed:
+            if self.of.definition(path):
+                self.defined(path)
+            else:
+                self.found.yaml.add(path)
+
+    def defined(self, path: Path) -> None:
+        """What a YAML file defines."""
+        if path in self.seen:
+            return
+        self.seen.add(path)
+        known = self.of.definition(path)
+        if known is None:
+            self.found.yaml.add(path)
+            self.found.whole.add(self.of.folder or path.parent)
+            return
+        self.found.yaml.update(known.parts)
+        self.config(known.config, path.parent)
+
+    def config(self, config: dict[Any, Any], folder: Path) -> None:
+        """A task or a group. folder: of the file in which it stands."""
+        if any(config.get(key) for key in MEDIA) or config.get("use_prompt"):
+            self.found.whole.add(self.of.folder or folder)
+        for member in (*_list(config.get("task")), *_list(config.get("task_list"))):
+            self.member(member, folder)
+        for value in _leaves({k: v for k, v in config.items() if k not in ("task", "task_list")}):
+            if isinstance(value, _Function):
+                self.module(value.text.rpartition(".")[0], value.folder)
+            elif isinstance(value, str):
+                self.text(value, folder)
+        kwargs = config.get("dataset_kwargs")
+        data = kwargs if isinstance(kwargs, dict) else {}
+        for place in _strings([config.get("dataset_path"), data.get("data_dir")]):
+            self.found.files.update(_files_of_dataset(self.of.root, place))
+        for each in _strings(data.get("data_files")):
+            self.found.files.update(_matched(self.of.root, data.get("data_dir"), each))
+
+    def member(self, member: Any, folder: Path) -> None:
+        """Of a group: a name, a name with overrides, a group inside it, or a whole task."""
+        if isinstance(member, str):
+            self.name(member)
+        elif isinstance(member, dict):
+            name = member.get("group", member.get("task"))
+            inline = member.keys() & {"group", "dataset_path", "custom_dataset", "class"}
+            if isinstance(name, str) and (name in self.of.by_name or not inline):
+                self.name(name)
+            self.config(member, folder)
+
+    def text(self, text: str, folder: Path) -> None:
+        """A string that is the path of a file, seen from where the harness runs or its own file."""
+        if option_files.looks_like_path(text):
+            for base in (self.of.root, folder):
+                if file := _file(base, text):
+                    self.found.files.add(file)
+
+    def module(self, dotted: str, folder: Path) -> None:
+        """A Python module beside a file or where the harness runs; else it is of an environment."""
+        if not dotted:
+            return
+        relative = dotted.replace(".", "/")
+        for base in (folder, self.of.root):
+            for name in (f"{relative}.py", f"{relative}/__init__.py"):
+                if file := _file(base, name):
+                    self.python(file)
+                    return
+
+    def python(self, file: Path) -> None:
+        """The code of a module and of what it imports."""
+        if file in self.seen:
+            return
+        self.seen.add(file)
+        self.found.files.add(file)
+        try:
+            tree = ast.parse(file.read_bytes())
+        except (OSError, SyntaxError, ValueError, RecursionError):
+            self.found.whole.add(self.of.folder or file.parent)
+            return
+        if _opens(tree):
+            self.found.whole.add(self.of.folder or file.parent)
+        for module in _imported(tree):
+            self.module(module, file.parent)
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Constant) and isinstance(node.value, str):
+                self.text(node.value, file.parent)
+                if "/" in node.value.strip("/"):
+                    self.found.files.update(_files_of_dataset(self.of.root, node.value))
+
+
+def hashes(task: Mapping[str, Any], folder: str | None, root: Path) -> dict[str, str]:
+    """Name → sha256 of each file that a task is made of. task: its part of a result's spec. folder:
+    its include_path."""
+    named = {name: root / (folder or "") / name for name in task["files"]}
+    named |= {name: root / paths.home(name) for name in task.get("files_elsewhere", ())}
+    return {name: option_files.digest(path) for name, path in named.items() if path.is_file()}
+
+
+def content_of(task: Mapping[str, Any]) -> str:
+    """A digest of what all files of a task say; "" for none."""
+    found = [task["files"], task.get("files_elsewhere", {})]
+    return hashing.digest(found) if any(found) else ""
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    """Modules that may be imported; of `from a import b` both a and a.b."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (each.name for each in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            yield base
+            yield from (f"{base}.{each.name}".lstrip(".") for each in node.names)
+
+
+def _opens(tree: ast.Module) -> bool:
+    """Whether code has what it takes to open files."""
+    if any(module.split(".")[0] in MODULES for module in _imported(tree)):
+        return True
+    for node in ast.walk(tree):
+        names: list[str] = []
+        if isinstance(node, ast.Name) and node.id in CALLS:
+            return True
+        if isinstance(node, ast.Attribute):
+            names = [node.attr]
+        elif isinstance(node, ast.ImportFrom):
+            names = [one.name for one in node.names]
+        if any(name.startswith(READERS) and name not in TEXT_READERS for name in names):
+            return True
+    return False
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
+
+
+def _leaves(value: Any) -> Iterator[Any]:
+    """Everything that is no dict and no list. An alias that holds itself ends at MOST_NODES."""
+    waiting, left = [value], MOST_NODES
+    while waiting and left:
+        left -= 1
+        each = waiting.pop()
+        if isinstance(each, dict):
+            waiting.extend(each.values())
+        elif isinstance(each, list):
+            waiting.extend(each)
+        else:
+            yield each
+
+
+def _strings(value: Any) -> Iterator[str]:
+    return (each for each in _leaves(value) if isinstance(each, str))
+
+
+def _file(base: Path, text: str) -> Path | None:
+    path = Path(os.path.normpath(base / paths.home(text)))
+    return path if os.path.isfile(path) else None  # noqa: PTH113 - False for a name too long
+
+
+def _files_of_dataset(root: Path, text: str) -> list[Path]:
+    """Of a local folder, which is read before a dataset of that name on the hub. None of one that
+    holds the project, or that the operating system has put there."""
+    path = Path("/", os.path.normpath(root / paths.home(text)).lstrip("/"))
+    if not text or not os.path.isdir(path) or root.is_relative_to(path):  # noqa: PTH112
+        return []
+    system = any(path.is_relative_to(place) for place in option_files.SYSTEM)
+    return [] if system else files_below(path)
+
+
+def _matched(root: Path, data_dir: Any, text: str) -> Iterator[Path]:
+    """The files of one of `data_files`: a path or a pattern."""
+    if "://" in text:
+        return
+    for base in (root, *([root / data_dir] if isinstance(data_dir, str) else [])):
+        path = Path(os.path.normpath(base / paths.home(text)))
+        if os.path.isfile(path):  # noqa: PTH113
+            yield path
+        elif set(text) & set("*?["):
+            pattern = str(path.relative_to(path.anchor))
+            yield from (each for each in Path(path.anchor).glob(pattern) if each.is_file())
+
+
+def files_below(folder: Path) -> list[Path]:
+    return [
+        path
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and not (SKIPPED | {".git"}) & set(path.parts)
+    ]
+
+
+def meaning(path: Path) -> str:
+    """A digest of what a YAML file says; of its bytes where it is none. Raises OSError."""
+    try:
+        return hashing.digest(_plain(_load(path)))
+    except (ValueError, TypeError, yaml.YAMLError, RecursionError):
+        return hashing.sha256(path)
+
+
+def _plain(value: Any) -> Any:
+    """YAML's values as JSON has them. Raises ValueError for more than MOST_NODES of them: aliases
+    of aliases."""
+    left = MOST_NODES
+
+    def plain(each: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("too many values")
+        if isinstance(each, dict):
+            return {
+                k if isinstance(k, str) else f"{type(k).__name__} {k}": plain(v)
+                for k, v in each.items()
+            }
+        if isinstance(each, list):
+            return [plain(one) for one in each]
+        if isinstance(each, _Function):
+            return {"!function": each.text}
+        if each is None or isinstance(each, str | int | float):
+            return each
+        return f"{type(each).__name__} {each}"
+
+    return plain(value)

@@ -1,0 +1,108 @@
+"""Where the configuration asks for something that does not exist: file, line and key.
+
+Reads configs/ anew, since specs of environments do not say who asks: another line number is no
+reason to resolve again. Only for messages, so it may take a second.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from benchy.config import loader, schema
+from benchy.config.configuration import Model
+from benchy.config.yaml_file import Document, Key
+from benchy.core import paths
+from benchy.core.errors import ConfigError, Mistake, UsageError
+from benchy.environments.environment_spec import Spec
+from benchy.environments.release_date import Missing
+from benchy.plan import environment_specs, planner, specs
+from benchy.plan.plan import Plan
+
+
+def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mistake]:
+    """A mistake for each place that asks for what is missing. knob: what on the command line named
+    the environment; reported where no file asks for it."""
+    found: list[Mistake] = []
+    with contextlib.suppress(ConfigError, OSError):
+        found = list(_places(spec, missing))
+    told = {mistake.what for mistake in found}
+    rest = [each for each in missing if each.what not in told]
+    return [*found, *(Mistake("", 0, knob, each.what, each.mend) for each in rest)]
+
+
+def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
+    only = os.environ.get("CONFIG")
+    one = Path(os.environ.get("BENCHY_CWD", "."), only).absolute() if only else None
+    base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    version = planner.locked_main_version
+    around = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
+    for file in base.files(one):
+        for model in base.models(file):
+            with contextlib.suppress(UsageError):
+                if environment_specs.environment_of(model, around)["env"] == spec.env:
+                    for each in missing:
+                        yield replace(
+                            _of_model(model, each.requirement, spec, base),
+                            what=each.what, mend=each.mend,
+                        )  # fmt: skip
+    house = base.so_far(())
+    for name, task in base.known.tasks.items():
+        with contextlib.suppress(UsageError, OSError):
+            _, env = specs.task(name, house, around, Plan())
+            if env["env"] == spec.env:
+                own = base.reader.documents.get(f"configs/tasks/{name}.yaml", Document(""))
+                for each in missing:
+                    place = _of_task(task, own, each.requirement, spec, base)
+                    yield replace(place, what=each.what, mend=each.mend)
+
+
+def _of_model(model: Model, requirement: str, spec: Spec, base: loader.Base) -> Mistake:
+    """The place in a model's files, with no words yet."""
+    serving = model.serving
+    key, item = "", -1
+    if requirement == spec.requirements[0]:
+        key = "engine_source" if " @ " in requirement else "vllm_version"
+    elif requirement == f"transformers=={serving.transformers_version}":
+        key = "transformers_version"
+    elif requirement in serving.extra_packages:
+        key, item = "extra_packages", serving.extra_packages.index(requirement)
+    if key not in model.origin:
+        return _of_engine(model.engine_name, model.engine, requirement, spec, base)
+    file, _, line = model.origin[key].rpartition(":")
+    if file == "SET":
+        return Mistake("SET", 0, key, "")
+    dotted = model.keys[key]
+    own = base.reader.documents.get(file)
+    if item >= 0 and own:
+        at: Key = (*dotted.split("."), item)
+        return Mistake(file, own.lines.get(at, int(line)), f"{dotted}.{item}", "")
+    return Mistake(file, int(line), dotted, "")
+
+
+def _of_task(
+    task: schema.Task, own: Document, requirement: str, spec: Spec, base: loader.Base
+) -> Mistake:
+    if requirement == spec.requirements[0]:
+        for key in ("lm_eval_git", "lm_eval_path", "harness_version"):
+            if getattr(task, key):
+                return own.mistake((key,), "")
+    elif requirement in task.extra_packages:
+        return own.mistake(("extra_packages", task.extra_packages.index(requirement)), "")
+    engine = base.known.engines[task.harness]
+    return _of_engine(task.harness, engine, requirement, spec, base)
+
+
+def _of_engine(
+    name: str, engine: schema.Engine, requirement: str, spec: Spec, base: loader.Base
+) -> Mistake:
+    file = f"configs/engines/{name}.yaml"
+    own = base.reader.documents.get(file, Document(file))
+    if requirement in engine.requirements:
+        return own.mistake(("requirements", engine.requirements.index(requirement)), "")
+    if requirement == spec.requirements[0]:
+        return own.mistake(("default_version",), "")
+    return Mistake(file, 0, "", "")

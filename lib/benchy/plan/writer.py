@@ -1,0 +1,239 @@
+"""Writes a plan: rules.mk, plan.json and the spec files, each only if it changed."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import re
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+from benchy.core import names, paths, temporary_files
+from benchy.core.files import not_older, write
+from benchy.core.hashing import canonical, sha256
+from benchy.plan import environment_specs
+from benchy.plan.makefile import Writer
+from benchy.plan.plan import Plan
+
+CODE = "lib/benchy/*/*.py"  # a list of the modules that plan would be one to forget to mend
+
+
+def made_from(plan: Plan) -> set[str]:
+    """What rules.mk is made from, besides CODE."""
+    return {*plan.inputs, "uv.lock", str(paths.FAILED)}
+
+
+def makefile(plan: Plan, directory: str) -> str:
+    """The text of rules.mk for a plan that lies in a directory of build/."""
+    w = Writer()
+    w.comment(
+        "Made by bin/plan from configs/; edits are lost. What `run` does stands\n"
+        "in mk/command.mk. Paste any command into a shell: it does the same there."
+    )
+    w.blank()
+    w.variable(
+        "all",
+        [
+            paths.target(m, t, plan.limit)
+            for m, facts in sorted(plan.models.items())
+            for t in sorted(facts["tasks"])
+            if m != names.QUICKSTART
+        ],
+    )
+    again = {m["asked"] for m in plan.models.values() if m["fallback"]}
+    w.variable("retry", (f"environment/{env}" for env in sorted(again)))
+    w.variable("environments", (str(paths.stamp(e)) for e in sorted(plan.environments)))
+    w.blank()
+    for env, spec in sorted(plan.environments.items()):
+        w.comment(spec["source"])
+        asked = [str(paths.env_spec(env))]
+        w.rule(str(paths.lock(env)), asked, ("LOCK", f"bin/venv lock {env}"))
+        w.rule(
+            str(paths.stamp(env)),
+            [str(paths.lock(env))],
+            ("VENV", f"bin/venv create {env}"),
+            touch=True,
+        )
+        w.blank()
+    for model in sorted(plan.models):
+        if model not in plan.rules:
+            plan.rules[model] = model_rules(plan, model)
+        w.out.write(plan.rules[model])
+    w.blank()
+    w.comment(
+        "An environment that can't be built stops nothing: a model is then served by another."
+    )
+    for env in sorted(plan.environments):
+        w.rule(f"environment/{env}", [], ("VENV", f"bin/venv create --soft {env}"))
+    w.phony(f"environment/{e}" for e in sorted(plan.environments))
+    w.blank()
+    w.comment("What this file is made from; one that vanished is a reason to make it again.")
+    # What Make would read otherwise (spaces, $, #, =) stands as a pattern, for which it looks at
+    # the files: an edit of one is seen, whatever its name.
+    shown = sorted(
+        {re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in made_from(plan)} | {CODE}
+    )
+    w.rule(f"{directory}/rules.mk", shown)
+    for name in shown:
+        w.rule(name)
+    return w.text()
+
+
+def model_rules(plan: Plan, model: str) -> str:
+    """The rules of one model's results."""
+    w, server = Writer(), plan.servers[model]
+    without = server["fallback"]
+    note = f" (fallback: {without['environment']} could not be built)" if without else ""
+    option = f" --limit {plan.limit}" if plan.limit else ""
+    for task in sorted(plan.models[model]["tasks"]):
+        w.comment(f"{server['source']}: {task}{note}")
+        locks = (server["environment"], plan.tasks[task]["environment"])
+        w.rule(
+            paths.target(model, task, plan.limit),
+            [paths.spec_named(model, task, plan.limit), *(str(paths.lock(e)) for e in locks)],
+            ("EVAL", f"bin/eval{option} {model} {task}"),
+        )
+    return w.text()
+
+
+def outdate_others(directory: Path) -> None:
+    """Plans share their specs: where SET, say, has changed one for `make eval`, the plan of `make
+    results` has to look again, or it would go on with what was meant for that one run."""
+    for pattern in ("rules.mk", "limit-*/rules.mk", "eval/*/rules.mk", "eval/*/limit-*/rules.mk"):
+        for rules in paths.BUILD.glob(pattern):
+            if rules.parent != directory:
+                with contextlib.suppress(OSError):
+                    os.utime(rules, (10, 10))  # older than anything; 0 means something to Make
+
+
+def result_texts(plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
+    """canonical() of each result's spec. A model's results differ in the task alone, and a task is
+    the same for all models: each is encoded once."""
+    tasks = {name: canonical(spec["meaning"]).rstrip().replace("\n", "\n ")
+             for name, spec in plan.tasks.items()}  # fmt: skip
+    frames: dict[str, list[str]] = {}
+    hole = '\n "task": '
+    for (model, task), spec in plan.results.items():
+        if model not in frames:
+            frames[model] = canonical({**spec, "task": None}).split(f"{hole}null", 1)
+        yield (model, task), f"{hole}{tasks[task]}".join(frames[model])
+
+
+def settle(
+    spec: Path,
+    text: str,
+    result: Path,
+    neutral: Collection[str] = (),
+    folder: Path | None = None,
+) -> None:
+    """Give a spec that was written anew the age of a result that was made from the same meaning.
+
+    Specs are compared by age, and build/ may be thrown away: the result says in spec_sha256 what
+    it was made from, so that nothing is run again because a folder was cleaned. neutral: options
+    that cannot change an answer; one that became so since is no reason either. folder: the task's
+    include_path. An older benchy took all files in it for the task's; a result that it made from
+    what is there now is up to date.
+    """
+    try:
+        made_from = json.loads(result.read_text())["spec_sha256"]
+        same = made_from == hashlib.sha256(text.encode()).hexdigest()
+        if not same:
+            kept = result.with_name("spec.json").read_bytes()
+            was = json.loads(kept)
+            was["options"] = {k: v for k, v in was["options"].items() if k not in neutral}
+            if folder and was["task"]["files"] == _bytes_of(folder):
+                now = json.loads(text)["task"]
+                was["task"] |= {k: now[k] for k in ("files", "files_elsewhere") if k in now}
+            same = made_from == hashlib.sha256(kept).hexdigest() and canonical(was) == text
+        age = result.stat().st_mtime_ns
+        if same:
+            os.utime(spec, ns=(age - 1_000_000, age - 1_000_000))
+        elif spec.stat().st_mtime_ns <= age:  # the clock was ahead when the result was made
+            os.utime(spec, ns=(age + 1_000_000, age + 1_000_000))
+    except (OSError, ValueError, KeyError, TypeError):
+        pass  # no result, or a damaged one: the spec is new
+
+
+def _bytes_of(folder: Path) -> dict[str, str]:
+    """Name → sha256 of each file below a folder."""
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {
+        str(path.relative_to(folder)): sha256(path)
+        for path in files
+        if "__pycache__" not in path.parts
+    }
+
+
+def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
+    """The specs of a plan that are not of its results."""
+    for env, spec in plan.environments.items():
+        yield paths.env_spec(env), canonical(environment_specs.stored(spec, paths.ROOT))
+    for model, spec in plan.servers.items():
+        yield paths.server_spec(model), canonical(spec)
+    for task, spec in plan.tasks.items():
+        yield (
+            paths.task_spec(task),
+            canonical({k: v for k, v in spec.items() if k != "meaning"}),
+        )
+
+
+def adds(plan: Plan) -> bool:
+    """Does a plan change no spec that is there already?"""
+    results = (
+        (paths.result_spec(model, task, plan.limit), text)
+        for (model, task), text in result_texts(plan)
+    )
+    return all(
+        path.read_text(errors="surrogateescape") == text
+        for path, text in (*shared_specs(plan), *results)
+        if path.exists()
+    )
+
+
+def save(plan: Plan, directory: Path) -> None:
+    """Write specs, plan.json and, last, rules.mk."""
+    replaced = False
+
+    def put(path: Path, text: str) -> bool:
+        nonlocal replaced
+        there = path.exists()
+        done = write(path, text)
+        replaced |= done and there
+        return done
+
+    for path, text in shared_specs(plan):
+        put(path, text)
+    for (model, task), text in result_texts(plan):
+        path = paths.result_spec(model, task, plan.limit)
+        if put(path, text):
+            folder = plan.tasks[task]["include_path"]
+            settle(
+                path,
+                text,
+                paths.result(model, task, plan.limit),
+                plan.neutral[model],
+                paths.ROOT / folder if folder else None,
+            )
+    if replaced and not paths.apart():
+        outdate_others(directory)
+    paths.FAILED.mkdir(parents=True, exist_ok=True)
+    index = {
+        "limit": plan.limit,
+        "launcher": plan.launcher,
+        "build": plan.build,
+        "models": plan.models,
+        "environments": {
+            e: {k: s[k] for k in ("kind", "name", "version", "source")}
+            for e, s in plan.environments.items()
+        },
+    }
+    write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
+    rules = directory / "rules.mk"
+    # Always: its age tells when the configuration was last read.
+    temporary_files.write(rules, makefile(plan, str(directory)))
+    # Else Make would make it anew for ever.
+    not_older(rules, [*map(Path, made_from(plan)), *paths.ROOT.glob(CODE)])
+    if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
+        write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")

@@ -1,0 +1,167 @@
+"""A long command run as a child: its output in a log, its progress shown, its end made sure of.
+
+The child leads a process group of its own, which is killed whole when the child ends or we give up;
+it is told by the kernel when we die (PR_SET_PDEATHSIG, Linux), so that it never outlives us.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import ctypes
+import os
+import re
+import select
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from benchy.core.errors import Failure
+from benchy.display import progress_bars
+from benchy.display.progress import Step
+
+_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be allocated after a fork
+
+
+def die_with_parent(how: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
+    """Ask the kernel to send this process `how` when its parent dies. parent: its pid, to notice
+    one that died before we asked; None trusts that it lives."""
+    _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), how)
+
+
+class Ended(Exception):
+    """The child ended with a status other than 0 (negative: minus the signal's number)."""
+
+    def __init__(self, status: int) -> None:
+        super().__init__(str(status))
+        self.status = status
+
+    def words(self) -> str:
+        if self.status < 0:
+            return f"was killed by {signal.Signals(-self.status).name}"
+        return f"ended with status {self.status}"
+
+
+def run(
+    command: Sequence[str],
+    env: Mapping[str, str],
+    log: Path,
+    *,
+    step: Step,
+    progress: Callable[[str], tuple[str, int, int] | None],
+    check: Callable[[], None],
+    timeout: float | None,
+    stall: float | None = None,
+) -> None:
+    """Run command to its end. log: written anew, mode 0600. step: told of its progress, and names
+    it in messages. progress: (stage, done, all) of one output line, or None. check: called every
+    few seconds; what it raises ends the child.
+    timeout: seconds for all of it; stall: seconds in which it says nothing. Raises Ended, Failure
+    (timeout, stall), and whatever check raises."""
+    log.parent.mkdir(parents=True, exist_ok=True)
+    log.unlink(missing_ok=True)
+    started = time.monotonic()
+    parent = os.getpid()
+    # Text goes to the log as it comes; tqdm's redrawn lines only once a minute.
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as file:
+        process = subprocess.Popen(
+            list(command),
+            env=dict(env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
+        )
+        lines = _Lines(file, step, progress)
+        try:
+            assert process.stdout is not None
+            checked = 0.0
+            # What the child left behind may hold the pipe open for ever: its own end counts.
+            while lines.read(process.stdout.fileno()):
+                if lines.idle and process.poll() is not None:
+                    break
+                now = time.monotonic()
+                if timeout is not None and now - started > timeout:
+                    raise Failure(
+                        f"{step.title} took longer than its timeout of {timeout:g} s",
+                        "timeout in the task's file sets how long it may take", log,
+                    )  # fmt: skip
+                if stall is not None and now - lines.heard > stall:
+                    raise Failure(
+                        f"{step.title} made no progress for {stall:g} s",
+                        "stall_timeout in the task's file sets how long that may last", log,
+                    )  # fmt: skip
+                if now - checked > 3:
+                    check()
+                    step.beat()
+                    checked = now
+            status = process.wait()
+        finally:
+            lines.close()
+            _kill_group(process)
+    if status != 0:
+        raise Ended(status)
+
+
+def _kill_group(process: subprocess.Popen[bytes]) -> None:
+    """No member of the child's group stays, whether or not the child itself has ended."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    if process.stdout:
+        process.stdout.close()
+
+
+class _Lines:
+    """The child's output, cut into lines at \\n and \\r: words to the log, progress to the step."""
+
+    def __init__(
+        self, log: IO[str], step: Step, progress: Callable[[str], tuple[str, int, int] | None]
+    ) -> None:
+        self.log, self.step, self.progress = log, step, progress
+        self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
+        self.rest = ""
+        self.idle = False  # whether the last second brought nothing
+        self.logged = self.heard = time.monotonic()  # when progress was last logged; a line came
+
+    def read(self, source: int) -> bool:
+        """Take what there is within a second; False at the end of the output."""
+        self.idle = not select.select([source], [], [], 1.0)[0]
+        if self.idle:
+            return True
+        data = os.read(source, 1 << 16)
+        self.heard = time.monotonic()
+        *whole, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
+        for line in whole:
+            self.take(line)
+        return bool(data)
+
+    def take(self, line: str) -> None:
+        found, rest = progress_bars.split(line)
+        for text in filter(None, [*found, rest]):
+            self.one(text)
+
+    def one(self, line: str) -> None:
+        found = self.progress(line)
+        if found is None:
+            print(line, file=self.log)
+            return
+        stage, done, whole = found
+        now = time.monotonic()
+        if done == whole or now - self.logged > 60:
+            print(line, file=self.log)
+            self.logged = now
+        self.step.at(stage.lower(), done, whole)
+
+    def close(self) -> None:
+        found, rest = progress_bars.split(self.rest)
+        for line in filter(None, [*found, rest]):
+            print(line, file=self.log)

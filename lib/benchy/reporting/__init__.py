@@ -1,0 +1,1 @@
+"""Results read, compared, ranked, drawn and published."""

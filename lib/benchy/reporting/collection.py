@@ -1,0 +1,43 @@
+"""The results that there are, each with the number that stands for it and its marks.
+
+Reads results/[limit-N/]<model>/<task>/results.json.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchy.core import result_files
+from benchy.core.errors import Failure
+from benchy.evaluation import result as document
+from benchy.evaluation.scored_result import Entry
+
+
+def collect(
+    models: Sequence[str] | None = None, limit: int | None = None, limited: bool | None = None
+) -> tuple[list[Entry], list[Failure]]:
+    """All results, by limit (whole ones first), model and task, and what is wrong with the others.
+    models: only these. limited: True only those with this limit, False only whole ones."""
+    entries, damaged = [], []
+    for path, its_limit in sorted(result_files.files(), key=lambda f: (f[1] or 0, f[0])):
+        model = path.parent.parent.name
+        if models is not None and model not in models:
+            continue
+        if limited is not None and its_limit != (limit if limited else None):
+            continue
+        try:
+            found = document.read(path)
+        except Failure as failure:
+            damaged.append(failure)
+            continue
+        if found.limit != its_limit or found.model.config != model:
+            damaged.append(
+                Failure(
+                    f"{path} says that it is of {found.model.config}, limit {found.limit}: it was "
+                    "copied here",
+                    f"Delete it; the next run makes it anew: rm {path}",
+                )
+            )
+            continue
+        entries.append(Entry(path, found))
+    return entries, damaged

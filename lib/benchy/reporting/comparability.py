@@ -1,0 +1,105 @@
+"""What makes the numbers of two results different things, whichever model they are of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from benchy.evaluation.result import Result
+from benchy.plan import changes
+
+LIMIT, SHOTS, FILES = "limit", "num_fewshot of the subtasks", "task files"
+
+
+def facts(result: Result) -> dict[str, Any]:
+    """What has to be equal, by its name in words."""
+    task = result.task
+    return {
+        LIMIT: result.limit,
+        "harness": f"{result.harness.name} {result.harness.version}",
+        "task_name": task.task_name,
+        "task version": task.versions,
+        FILES: task.files if task.content is None else task.content,
+        "num_fewshot": task.num_fewshot,
+        SHOTS: task.shots,
+        "gen_kwargs": task.gen_kwargs,
+        "use_chat_completions": result.chat,
+        "seed": result.seed,
+    }
+
+
+def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
+    """(what, a's, b's) of each fact that is unlike, as texts."""
+    one, two = facts(a), facts(b)
+    unlike = [what for what, x in one.items() if x != two[what]]
+    # Older results do not have the shots; another num_fewshot says the same in fewer words.
+    if SHOTS in unlike and (not (one[SHOTS] and two[SHOTS]) or "num_fewshot" in unlike):
+        unlike.remove(SHOTS)
+    if FILES in unlike and same_files(a, b):
+        unlike.remove(FILES)
+    one[FILES], two[FILES] = a.task.files, b.task.files
+    return [(what, *told(what, one[what], two[what])) for what in unlike]
+
+
+def told(what: str, one: Any, two: Any) -> tuple[str, str]:
+    """Two values of one fact, as texts: of mappings what differs, of files their names."""
+    if isinstance(one, dict) and isinstance(two, dict):
+        words = changes.of_files if what == FILES else changes.of_mappings
+        return words(one, two)
+    return brief(one), brief(two)
+
+
+def same_files(a: Result, b: Result) -> bool:
+    """Whether two results are of tasks that are made of the same files, by what these say. An older
+    benchy has noted the bytes of every file in the task's folder: those that both name count."""
+    one, two = a.task, b.task
+    if one.content is not None and two.content is not None:
+        return one.content == two.content
+    both = one.files.keys() & two.files.keys()
+    return all(one.files[k] == two.files[k] for k in both) and bool(both or one.files == two.files)
+
+
+def brief(value: Any) -> str:
+    return changes.cut(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+
+
+def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:
+    """Sorts the results of one task by what was measured, the limit aside: for each the number of
+    its kind, and for each kind one of its results. Kind 0 is what most are of (whole ones, if there
+    are any; of kinds with as many results, the one with the newest)."""
+    keys = _keys(results)
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for key, result in zip(keys, results, strict=True):
+        groups.setdefault(key, []).append(result)
+    whole = [key for key, r in zip(keys, results, strict=True) if r.limit is None] or keys
+
+    def rank(key: tuple[str, str]) -> tuple[int, str]:
+        return whole.count(key), max(r.times.end for r in groups[key])
+
+    order = sorted(groups, key=rank, reverse=True)
+    place = {key: n for n, key in enumerate(order)}
+    samples = [next((r for r in groups[k] if r.task.shots), groups[k][0]) for k in order]
+    return [place[key] for key in keys], samples
+
+
+def _keys(results: Sequence[Result]) -> list[tuple[str, str]]:
+    """The facts of each result and its shots, as texts. A result that does not have the shots
+    counts as most that are alike otherwise."""
+    known: dict[str, list[str]] = {}
+    alike, shots = [], []
+    newer = [result for result in results if result.task.content is not None]
+    for result in results:
+        found = facts(result)
+        if result.task.content is None:
+            same = next((one for one in newer if same_files(one, result)), result)
+            found[FILES] = facts(same)[FILES]
+        shots.append(json.dumps(found.pop(SHOTS), sort_keys=True))
+        alike.append(json.dumps({**found, LIMIT: None}, sort_keys=True))
+        if result.task.shots:
+            known.setdefault(alike[-1], []).append(shots[-1])
+    most = {key: max(sorted(set(found)), key=found.count) for key, found in known.items()}
+    return [
+        (key, own if result.task.shots else most.get(key, ""))
+        for result, key, own in zip(results, alike, shots, strict=True)
+    ]

@@ -1,0 +1,282 @@
+"""The leaderboard as a page, results/index.html, and what modelpage.py shares with it.
+
+Every page is one file that works from the disk with no network: style and script stand in it and
+are the only ones that its Content-Security-Policy lets run, by their hashes. A model's page also
+loads script files with samples (see samples.py) that lie beside it. Texts from outside reach the
+pages through Jinja2's escaping or as JSON data that the script sets as text.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+import jinja2
+from markupsafe import Markup, escape
+
+from benchy.core import paths, temporary_files
+from benchy.display.hidden_characters import finalize, visible
+from benchy.evaluation import scores
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import model_traits
+from benchy.reporting.leaderboard import Board, Column, Mean, Row
+from benchy.reporting.ranking import standing
+
+TEMPLATES = Path(__file__).parent / "templates"
+
+
+# Up to how many columns, and the page on which they are printed (templates/page.css): all columns
+# stand beside each other, and a viewer scales a page to the paper that there is.
+PAPERS = ((10, ""), (26, "many"), (50, "broad"))
+
+
+@dataclass(frozen=True)
+class Bar:
+    """Percent of the width: the score, and one standard error to each side (None: unknown)."""
+
+    width: float
+    low: float | None
+    high: float | None
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A number of the table. value, stderr: as compared; text, error: as read; value is None where
+    the result does not have the metric. note: where its metric is another than its column's. marks:
+    of this result alone. kind: numbers of other kinds are measured otherwise; "" for most.
+    standing: see standing.py."""
+
+    value: float | None
+    stderr: float | None
+    text: str
+    error: str
+    bar: Bar | None
+    href: str = ""
+    group: bool = False
+    note: str = ""
+    marks: tuple[str, ...] = ()
+    kind: str = ""
+    standing: str = ""
+
+
+@cache
+def _templates() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATES),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=finalize,
+    )
+    environment.filters["breakable"] = breakable
+    return environment
+
+
+@cache
+def _source(name: str) -> tuple[Any, str]:
+    """A file of templates/ to stand in a page as it is, and its hash for the policy."""
+    text = (TEMPLATES / name).read_text(encoding="utf-8")
+    sha = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return _templates().filters["safe"](text), f"sha256-{sha}"
+
+
+def render(template: str, script: str, /, **values: Any) -> str:
+    css, css_hash = _source("page.css")
+    js, js_hash = _source(script)
+    page = _templates().get_template(template)
+    return page.render(css=css, css_hash=css_hash, js=js, js_hash=js_hash, **values).lstrip() + "\n"
+
+
+def folder(model: str, limit: int | None) -> Path:
+    """Where a model's page and results lie."""
+    return paths.RESULTS / paths.limit_dir(limit) / model
+
+
+def breakable(name: str) -> Any:
+    """A name that may break after its dashes and underscores, for a template."""
+    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,+-])(?=\w)", visible(name))))
+
+
+def _bar(share: float, stderr: float | None) -> Bar:
+    def inside(value: float) -> float:
+        return round(min(100.0, max(0.0, 100 * value)), 1)
+
+    if stderr is None:
+        return Bar(inside(share), None, None)
+    return Bar(inside(share), inside(share - stderr), inside(share + stderr))
+
+
+def _round(value: float | None) -> float | None:
+    """A number for a script, which needs no more than six digits of it."""
+    return None if value is None else float(f"{value:.6g}")
+
+
+def cell(entry: Entry, column: Column, href: str = "") -> Cell:
+    """A result in its column, with a bar where that is on a scale, drawn as it is measured (where
+    less is better, a short bar is the good one)."""
+    score, kind = entry.score, str(entry.kind or "")
+    marks = tuple(mark for mark in entry.brief if mark != column.part)
+    if score is None:
+        return Cell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
+    own, bar = entry.metric != column.metric, None
+    if not own and column.factor is not None:
+        error = None if score.stderr is None else score.stderr * column.factor
+        bar = _bar(score.value * column.factor, error)
+    return Cell(
+        _round(score.value),
+        _round(score.stderr),
+        scores.number(score.value, score.metric),
+        "" if score.stderr is None else scores.error(score.stderr, score.value, score.metric),
+        bar,
+        href,
+        note=entry.metric if own else "",
+        marks=marks,
+        kind=kind,
+    )
+
+
+def _mean(mean: Mean) -> Cell:
+    return Cell(
+        _round(mean.value),
+        _round(mean.stderr),
+        scores.number(mean.value, ""),
+        "" if mean.stderr is None else scores.error(mean.stderr, mean.value, ""),
+        _bar(mean.value, mean.stderr),
+        group=True,
+        marks=tuple(mean.marks),
+        kind=".".join(map(str, mean.kinds)),
+    )
+
+
+def _sorted(board: Board) -> list[Row]:
+    """As the page opens: by the first group's mean, the best first, then those that have none;
+    limited ones, which compare with nothing, at the end."""
+
+    def key(row: Row) -> tuple[bool, float]:
+        first = row.means[0] if row.means else None
+        return row.limit is not None, -first.value if first else 1.0
+
+    return sorted(board.rows, key=key)
+
+
+def _cells(board: Board, row: Row) -> list[Cell | None]:
+    """Of a row: the groups' means, then the tasks."""
+    here = quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
+    cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
+    for entry, column in zip(row.cells, board.columns, strict=True):
+        href = f"{here}/index.html#{quote(column.task)}"
+        one = cell(entry, column, href) if entry else None
+        if one and entry:
+            one = replace(one, marks=tuple(row.brief(entry, column)))
+        cells.append(one)
+    return cells
+
+
+def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) -> None:
+    """Mark each column's best. Only unmarked numbers of one metric compare with each other."""
+    better = [1] * len(board.groups) + [column.better for column in board.columns]
+    for n, direction in enumerate(better):
+        fair = [
+            (cells, one, one.value)
+            for row, cells in zip(rows, table, strict=True)
+            if row.fair and (one := cells[n]) and one.value is not None
+            if not (one.note or one.marks)
+        ]
+        found = standing([(value, one.stderr) for _, one, value in fair], direction)
+        for (cells, one, _), place in zip(fair, found, strict=True):
+            if place:
+                cells[n] = replace(one, standing=place)
+
+
+def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
+    """The text of results/index.html. notes: what a reader must be told first."""
+    ordered = _sorted(board)
+    table = [_cells(board, row) for row in ordered]
+    _stand(board, ordered, table)
+    rows = [
+        {
+            "model": row.model,
+            "name": row.name,
+            "href": quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
+            + "/index.html",
+            "engines": [_engine(part) for part in row.release.split(", ")],
+            "limit": row.limit,
+            "marks": row.marks,
+            "kinds": _kinds(row),
+            "cells": cells,
+            "traits": model_traits.of([e.result for e in row.cells if e]),
+        }
+        for row, cells in zip(ordered, table, strict=True)
+    ]
+    kinds = [
+        ("limited", "limited", any(row.limit is not None for row in board.rows)),
+        ("fallback", "fallback", any(row.fallback for row in board.rows)),
+        ("stale", "stale", any(row.stale for row in board.rows)),
+        ("unasked", "of no config", any(row.unasked for row in board.rows)),
+    ]
+    groups = [
+        {
+            "name": name,
+            "count": len(group.weights),
+            "title": f"{group.about} " * bool(group.about)
+            + "Weighted mean of "
+            + ", ".join(f"{weight:g} {task}" for task, weight in group.weights.items()),
+        }
+        for name, group in board.groups.items()
+    ]
+    columns = [
+        {
+            **asdict(column),
+            "title": column.about or column.task,
+            "percent": scores.in_percent(column.metric),
+        }
+        for column in board.columns
+    ]
+    width = 2 + len(groups) + len(columns)
+    return render(
+        "index.html.jinja",
+        "index.js",
+        rows=rows,
+        columns=columns,
+        groups=groups,
+        traits=model_traits.COLUMNS,
+        kinds=kinds,
+        paper=next((paper for most, paper in PAPERS if width <= most), "plan"),
+        now=now,
+        notes=list(notes),
+        count=len(board.entries),
+        models=len({row.model for row in board.rows}),
+    )
+
+
+def _engine(release: str) -> tuple[str, str, str]:
+    """(package, release, what a development release has behind it) of "vllm 0.8.0.dev1+gabc"."""
+    package, _, version = release.rpartition(" ")
+    match = re.match(r"[\d.]*\d(?:rc\d+|[ab]\d+|\.post\d+)?", version)
+    plain = match[0] if match else version
+    return package, plain, version[len(plain) :]
+
+
+def _kinds(row: Row) -> str:
+    """What the page's boxes show and hide a row by."""
+    found = {
+        "fallback": row.fallback,
+        "limited": row.limit is not None,
+        "stale": row.stale,
+        "unasked": row.unasked,
+    }
+    return " ".join(kind for kind, so in found.items() if so) or "plain"
+
+
+def put(path: Path, text: str) -> None:
+    """Write a file in one rename."""
+    # A lone half of a surrogate pair has no UTF-8; it is shown as its escape.
+    temporary_files.write(path, text, errors="backslashreplace")

@@ -1,0 +1,259 @@
+"""What a leaderboard says: every result in its row and column, groups of tasks and their means.
+No page and no file format here; report.py reads this.
+
+Reads of configs/ only config.yaml (groups) and tasks/*.yaml (a task's main metric).
+docs/leaderboard.md says how numbers come about.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from benchy.config import schema
+from benchy.core import paths
+from benchy.core.errors import ConfigError, Failure
+from benchy.evaluation import scores
+from benchy.evaluation.result import Score
+from benchy.evaluation.scored_result import STALE, UNASKED, Entry
+from benchy.plan import result_status
+from benchy.reporting import comparability
+from benchy.reporting.collection import collect
+
+UNLIKE, DOUBTED = "of unlike results", "of marked results"  # marks of such means
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What configs/ says of the leaderboard. metrics: task → its main metric, for those that name
+    one; about: task → its description."""
+
+    groups: dict[str, schema.Group] = field(default_factory=dict)
+    metrics: dict[str, str] = field(default_factory=dict)
+    about: dict[str, str] = field(default_factory=dict)
+
+
+def settings() -> Settings:
+    """Raises ConfigError with the mistakes of config.yaml and of the task files."""
+    if not paths.CONFIGS.is_dir():
+        return Settings()
+    from benchy.config import loader  # noqa: PLC0415 - importing it is slow, and not every caller needs it
+
+    house, tasks = loader.load_leaderboard(Path())
+    return Settings(
+        dict(house.leaderboard.groups),
+        {name: task.metric for name, task in tasks.items() if task.metric},
+        {name: task.description for name, task in tasks.items()},
+    )
+
+
+def settings_or_none() -> tuple[Settings, list[str]]:
+    """The settings, and the mistakes of the configs in words. With a mistake, the settings are
+    empty: every task then has its first metric."""
+    try:
+        return settings(), []
+    except ConfigError as error:
+        return Settings(), [str(mistake) for mistake in error.mistakes]
+
+
+def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+    """The entries by the metrics that their task files name; the mistakes of the configs."""
+    said, mistakes = settings_or_none()
+    return [replace(e, chosen=said.metrics.get(e.task)) for e in entries], mistakes
+
+
+@dataclass(frozen=True)
+class Column:
+    """A task of the table. metric: what most of its results are measured by, without ",none".
+    factor: what a value is multiplied by to lie between 0 and 1; None if it can't be.
+    better: 1 higher, -1 lower, 0 unknown. part: "mean of 3 of 6 tasks" where that is what most of
+    its results are."""
+
+    task: str
+    metric: str
+    factor: float | None
+    better: int
+    about: str = ""
+    part: str = ""
+
+    def share(self, score: Score | None) -> float | None:
+        """0 … 1, more is better; None if there is no score, or if its metric is on no such scale
+        or is another one."""
+        if score is None or self.factor is None or not self.better:
+            return None
+        if scores.short(score.metric) != self.metric:
+            return None
+        value = score.value * self.factor
+        return value if self.better > 0 else 1 - value
+
+
+@dataclass(frozen=True)
+class Mean:
+    """A group's mean for one model, 0 … 1, and its standard error (None where one is missing).
+    kinds: of its results, () where all are of kind 0. doubted: one of its results has a mark of its
+    own that others in its column do not have."""
+
+    value: float
+    stderr: float | None
+    kinds: tuple[int, ...] = ()
+    doubted: bool = False
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing it, in words."""
+        return [UNLIKE] * bool(self.kinds) + [DOUBTED] * self.doubted
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model (and limit), its results in the order of the columns, its means in the groups'."""
+
+    model: str
+    name: str
+    limit: int | None
+    release: str
+    fallback: str
+    stale: bool
+    cells: list[Entry | None]
+    means: list[Mean | None]
+
+    @property
+    def unasked(self) -> bool:
+        """No config asks for any of it."""
+        return all(e.unasked for e in self.cells if e)
+
+    @property
+    def marks(self) -> list[str]:
+        """What a reader must know before comparing its numbers, in words."""
+        found = [self.fallback] if self.fallback else []
+        if self.limit is not None:
+            found.append(f"limit {self.limit}")
+        return found + [STALE] * self.stale + [UNASKED] * self.unasked
+
+    def brief(self, entry: Entry, column: Column) -> list[str]:
+        """The marks of one of its results that neither the row nor the column has."""
+        found = [mark for mark in entry.brief if mark != column.part]
+        return [mark for mark in found if not (mark == UNASKED and self.unasked)]
+
+    @property
+    def fair(self) -> bool:
+        """May one of its numbers be a column's best?"""
+        return not self.marks
+
+
+@dataclass(frozen=True)
+class Board:
+    columns: list[Column]
+    groups: dict[str, schema.Group]
+    rows: list[Row]
+    entries: list[Entry]
+
+
+def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
+    """entries: all results of the task. Those without a score do not count, unless none has one."""
+    scored = [(e, e.score) for e in entries if e.score]
+    if not scored:
+        return Column(task, entries[0].metric, None, 0, about)
+    names = [e.metric for e, _ in scored]
+    metric = max(sorted(set(names)), key=names.count)
+    parts = [e.part for e, _ in scored if e.metric == metric]
+    part = max(sorted(set(parts)), key=parts.count)
+    found = [score for e, score in scored if e.metric == metric]
+    better = {s.higher_is_better for s in found}
+    factor = scores.factor(metric, [s.value for s in found])
+    direction = 1 if better == {True} else -1 if better == {False} else 0
+    return Column(task, metric, factor, direction, about, part)
+
+
+def mean(
+    group: schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
+) -> Mean | None:
+    """The weighted mean of a group's tasks, 0 … 1; None unless all of them are there, asked for
+    and on a scale. The standard error takes the tasks' errors for independent."""
+    total = value = square = 0.0
+    errors, kinds, doubted = True, [], False
+    for task, weight in group.weights.items():
+        entry = mine.get(task)
+        score = entry.score if entry else None
+        share = columns[task].share(score) if entry else None
+        if entry is None or score is None or entry.unasked or share is None:
+            return None
+        kinds.append(entry.kind)
+        doubted |= any(mark != columns[task].part for mark in entry.own)
+        total += weight
+        value += weight * share
+        if score.stderr is None:
+            errors = False
+        else:
+            square += (weight * score.stderr * (columns[task].factor or 0)) ** 2
+    stderr = math.sqrt(square) / total if errors else None
+    return Mean(value / total, stderr, tuple(kinds) if any(kinds) else (), doubted)
+
+
+def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+    """The entries with their kinds, and what sets them apart."""
+    of_task: dict[str, list[int]] = {}
+    for n, e in enumerate(entries):
+        of_task.setdefault(e.task, []).append(n)
+    out = list(entries)
+    for places in of_task.values():
+        kinds, samples = comparability.kinds([entries[n].result for n in places])
+        apart = [
+            tuple(
+                d for d in comparability.differences(s, samples[0]) if d[0] != comparability.LIMIT
+            )
+            for s in samples
+        ]
+        for n, kind in zip(places, kinds, strict=True):
+            if kind:
+                out[n] = replace(entries[n], kind=kind, unlike=apart[kind])
+    return out
+
+
+def board(entries: Sequence[Entry], said: Settings) -> Board:
+    """The table: one row for each model and limit, whole results first."""
+    entries = _told_apart(entries)
+    of_task: dict[str, list[Entry]] = {}
+    found: dict[tuple[int, str], dict[str, Entry]] = {}
+    for e in entries:
+        of_task.setdefault(e.task, []).append(e)
+        found.setdefault((e.result.limit or 0, e.model), {})[e.task] = e
+    columns = {t: column(t, of_task[t], said.about.get(t, "")) for t in sorted(of_task)}
+    rows = []
+    for (limit, model), mine in sorted(found.items()):
+        engines = [e.result.engine for e in mine.values()]
+        rows.append(
+            Row(
+                model,
+                next(iter(mine.values())).result.model.name,
+                limit or None,
+                ", ".join(sorted({f"{engine.package} {engine.answered}" for engine in engines})),
+                "; ".join(sorted({e.marks[0] for e in mine.values() if e.result.fallback})),
+                any(e.stale for e in mine.values()),
+                [mine.get(task) for task in columns],
+                [mean(group, columns, mine) for group in said.groups.values()],
+            )
+        )
+    return Board(list(columns.values()), dict(said.groups), rows, list(entries))
+
+
+def whole(said: Settings | None = None) -> tuple[Board, list[Failure], list[str]]:
+    """Everything there is: the board, damaged results, and mistakes of the configs in words (the
+    leaderboard is then made without what they say)."""
+    mistakes: list[str] = []
+    if said is None:
+        said, mistakes = settings_or_none()
+    entries, damaged = collect()
+    old, asked = result_status.stale({e.result.limit for e in entries}), result_status.asked()
+    entries = [
+        replace(
+            e,
+            chosen=said.metrics.get(e.task),
+            stale=old.get(e.path),
+            unasked=asked is not None and (e.model, e.task) not in asked,
+        )
+        for e in entries
+    ]
+    return board(entries, said), damaged, mistakes

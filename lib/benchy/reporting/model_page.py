@@ -1,0 +1,212 @@
+"""A model's page, results/[limit-N/]<model>/index.html: its numbers, what produced them, how they
+are made again, and its samples, which lie in script files beside it (samples.py)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shlex
+from collections.abc import Iterator
+from dataclasses import asdict
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from benchy.core import paths
+from benchy.display import hidden_characters, units
+from benchy.evaluation import marks, scores
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import collection, index_page, leaderboard, model_traits, reproduce, samples
+from benchy.reporting.leaderboard import Board, Row
+
+
+def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Everything of results.json that is known, but the numbers: one dotted name a line."""
+
+    def walk(name: str, value: object) -> Iterator[tuple[str, str]]:
+        if isinstance(value, dict) and value:
+            for key in sorted(value):
+                yield from walk(f"{name}.{key}" if name else key, value[key])
+        elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+            yield name, ", ".join(value)
+        elif value not in (None, "", [], {}):
+            yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+    document = asdict(entry.result)
+    for shown_elsewhere in ("metrics", "groups", "score", "arguments", "times", "checks"):
+        del document[shown_elsewhere]
+    yield from walk("", document)
+
+
+def _times(entry: Entry) -> list[tuple[str, str]]:
+    times, counts = entry.result.times, entry.result.counts
+    found = _prompts(entry)
+    found.append(("Took", f"{units.duration(times.seconds)}, {times.start} to {times.end}"))
+    if times.server_ready_seconds is not None:
+        found.append(("Server ready after", units.duration(times.server_ready_seconds)))
+    documents = sum(counts.samples.values())
+    if times.seconds:
+        rate = f"{documents / times.seconds:.3g} samples a second ({documents:,} samples)"
+        if counts.requests:
+            rate += f", {counts.requests / times.seconds:.3g} requests a second"
+        found.append(("Throughput", rate))
+    gpus = entry.result.gpus
+    device = gpus if isinstance(gpus, str) else f"GPU {', '.join(map(str, gpus))}"
+    many = entry.result.nodes
+    found.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
+    return found
+
+
+def _prompts(entry: Entry) -> list[tuple[str, str]]:
+    """How the model was asked, as far as that is known."""
+    used = model_traits.shots([entry.result])
+    shots = [] if used is None else ["1 shot" if used == 1 else f"{used} shots"]
+    return [("Prompts", ", ".join([*shots, "chat endpoint"] if entry.result.chat else shots))][
+        : bool(shots or entry.result.chat)
+    ]
+
+
+def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
+    result = entry.result
+    for group, found in ((True, result.groups), (False, result.metrics)):
+        for name, metrics in found.items():
+            of_it = {name: result.checks[name]} if name in result.checks else {}
+            checks = marks.of_checks(of_it)
+            for key, metric in metrics.items():
+                yield {
+                    "name": name,
+                    "group": group,
+                    "metric": scores.short(key),
+                    "better": metric.higher_is_better,
+                    "value": scores.number(metric.value, key),
+                    "stderr": ""
+                    if metric.stderr is None
+                    else scores.error(metric.stderr, metric.value, key),
+                    "samples": "" if group else result.counts.samples.get(name, ""),
+                    "marks": [] if group else [mark.brief for mark in checks],
+                }
+
+
+def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
+    """What was seen of each subtask's prompts and answers; "" for what is not known."""
+    found = []
+    for name, c in entry.result.checks.items():
+        answers = [c.answers, c.empty, c.null] if c.answers else [None] * 3
+        counts = [c.prompts, c.truncated, c.leaked, *answers]
+        found.append((name, ["" if count is None else count for count in counts]))
+    return found
+
+
+def text(row: Row, board: Board, parts: dict[str, int]) -> str:
+    """The text of a model's page. parts: task → how many script files hold its samples."""
+    here = index_page.folder(row.model, row.limit)
+    pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
+    cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]
+    one = pairs[0][0].result.model
+    about = model_traits.of([entry.result for entry, _ in pairs])
+    tasks = [
+        {
+            "task": entry.task,
+            "value": entry.value,
+            "metric": entry.metric,
+            "of": entry.score.of if entry.score and not entry.part else "",
+            "about": column.about,
+            "marks": entry.marks,
+            "parts": list(_parts(entry)),
+            "checks": _checks(entry),
+            "times": _times(entry),
+            "samples": parts.get(entry.task, 0),
+            "at": quote(entry.task),
+            "repeat": reproduce.commands(entry.result),
+            "server": shlex.join(["python", *entry.result.arguments]),
+            "facts": list(_facts(entry)),
+            "json": f"{quote(entry.task)}/results.json",
+        }
+        for entry, column in pairs
+    ]
+    return index_page.render(
+        "model.html.jinja",
+        "model.js",
+        model=row.model,
+        name=row.name,
+        revision=one.revision_used or one.revision or one.digest,
+        release=row.release,
+        about=[(head[0], t) for head, t in zip(model_traits.COLUMNS, about, strict=True) if t.text],
+        marks=row.marks,
+        home="../" * len(here.relative_to(paths.RESULTS).parts) + "index.html",
+        chart=[
+            {
+                "task": column.task,
+                "metric": column.metric,
+                "better": column.better,
+                "text": c.text,
+                "error": c.error,
+                "bar": c.bar,
+                "marked": bool(c.marks),
+            }
+            for column, c in cells
+            if c.bar
+        ],
+        tasks=tasks,
+    )
+
+
+@cache
+def _version() -> str:
+    """Changes with whatever decides how pages look."""
+    found = hashlib.sha256()
+    modules = (
+        index_page,
+        reproduce,
+        samples,
+        collection,
+        marks,
+        leaderboard,
+        scores,
+        model_traits,
+        hidden_characters,
+    )
+    files = [Path(str(module.__file__)) for module in modules]
+    for path in [Path(__file__), *files, *sorted(index_page.TEMPLATES.iterdir())]:
+        if path.is_file():
+            found.update(path.read_bytes())
+    return found.hexdigest()
+
+
+def _key(row: Row, board: Board) -> str:
+    """Changes with whatever a model's page shows."""
+    found = hashlib.sha256(_version().encode())
+    for entry, column in zip(row.cells, board.columns, strict=True):
+        if entry:
+            found.update(repr(column).encode())
+            about = entry.path.stat()
+            found.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
+            found.update(repr((entry.marks, entry.chosen)).encode())
+    return found.hexdigest()
+
+
+def write(board: Board) -> int:
+    """Bring the models' pages up to date; how many were written. A page whose key still fits is
+    only looked at, so that one new result among many costs one page."""
+    written = 0
+    for row in board.rows:
+        path = index_page.folder(row.model, row.limit) / "index.html"
+        last = f"<!-- {_key(row, board)} -->\n".encode()
+        try:
+            with path.open("rb") as file:
+                file.seek(-len(last), os.SEEK_END)
+                if file.read() == last:
+                    continue
+        except OSError:
+            pass
+        parts = {}
+        for entry in row.cells:
+            if entry:
+                about = entry.path.stat()
+                key = f"{_version()} {about.st_mtime_ns} {about.st_size}"
+                parts[entry.task] = samples.write(entry.path.parent, entry.result, key, entry.score)
+        index_page.put(path, text(row, board, parts) + last.decode())
+        written += 1
+    return written

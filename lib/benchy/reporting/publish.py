@@ -1,0 +1,152 @@
+"""bin/publish: the leaderboard and the results, to a dataset repository on the hub.
+
+Shows what would be uploaded; with YES=1 the hub's own client uploads it, in an environment of
+benchy's that has it. Reads results/; logs/publish.log has what the client says. What a harness
+logged of single requests (prompts, answers) goes along only with SAMPLES=1: a test set may not be
+ours to give away. Without it the models' pages are made anew, with no samples to ask for.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from benchy.core import paths, temporary_files
+from benchy.core.errors import Failure
+from benchy.display.messages import say
+from benchy.environments import health
+from benchy.process import environment_variables
+from benchy.reporting import index_page, leaderboard, model_page
+
+TAG = "PUBLISH"
+RESULT = "results.json"
+UPLOAD = paths.SCRIPTS / "upload_dataset.py"
+LOG = paths.LOGS / "publish.log"
+CARD = """---
+configs:
+- config_name: leaderboard
+  data_files: leaderboard.csv
+tags:
+- benchmark
+---
+"""
+
+
+def files(samples: bool) -> dict[str, Path]:
+    """Name in the repository → file. Raises Failure without a leaderboard or any result."""
+    if not (paths.RESULTS / "leaderboard.md").is_file():
+        raise Failure("there is no leaderboard yet", "make results, or make report")
+    found = {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
+    if not any(name.endswith(RESULT) for name in found):
+        raise Failure("there are no results yet", "make results")
+    return found
+
+
+def _chosen(samples: bool) -> Iterator[Path]:
+    for path in paths.RESULTS.rglob("*"):
+        name = path.relative_to(paths.RESULTS)
+        if not path.is_file() or any(part.startswith(".") for part in name.parts):
+            continue
+        at_top = len(name.parts) == 1 and name.stem in ("leaderboard", "index")
+        if at_top or samples or name.name in (RESULT, "spec.json", "index.html"):
+            yield path
+
+
+def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
+    """The same, with pages of the models that have no samples, written below `aside`. A page of a
+    model that has no result any more is left out: the leaderboard leads to none."""
+    whole, _, _ = leaderboard.whole()
+    pages = {}
+    for row in whole.rows:
+        path = index_page.folder(row.model, row.limit) / "index.html"
+        name = str(path.relative_to(paths.RESULTS))
+        pages[name] = aside / name
+        pages[name].parent.mkdir(parents=True, exist_ok=True)
+        index_page.put(pages[name], model_page.text(row, whole, {}))
+    kept = {n: p for n, p in chosen.items() if n == "index.html" or not n.endswith("/index.html")}
+    return kept | pages
+
+
+def client() -> Path:
+    """The Python of the environment with the newest client of the hub. Raises Failure."""
+    found: list[tuple[Version, Path]] = []
+    for env in health.built():
+        folder = paths.env_dir(env)
+        for name in health.distributions(folder):
+            match = re.fullmatch(r"huggingface_hub-(.+)", name)
+            python = (folder / "bin/python").absolute()
+            if match and os.access(python, os.X_OK):
+                try:
+                    found.append((Version(match[1]), python))
+                except InvalidVersion:
+                    continue
+    if not found:
+        raise Failure("no environment here has the hub's client", "make venvs builds some")
+    return max(found)[1]
+
+
+def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: bool) -> str:
+    """The repository's URL. Raises Failure."""
+    LOG.parent.mkdir(parents=True, exist_ok=True)
+    with temporary_files.folder("publish") as aside:
+        card = aside / "README.md"
+        text = chosen["leaderboard.md"].read_text(encoding="utf-8")
+        card.write_text(f"{CARD}\n{text}", encoding="utf-8")
+        if not samples:
+            chosen = without_samples(chosen, aside / "pages")
+        all_files = {"README.md": card, **chosen}
+        asked = {
+            "repository": repository,
+            "private": private,
+            "message": f"benchy: {len(chosen)} files",
+            "files": {name: str(path.absolute()) for name, path in all_files.items()},
+        }
+        (aside / "asked.json").write_text(json.dumps(asked))
+        status, lines = _run([str(client()), "-I", str(UPLOAD)], aside / "asked.json")
+    temporary_files.write(LOG, "".join(f"{line}\n" for line in lines), mode=0o600)
+    told = [line[8:] for line in lines if line.startswith("benchy: ")]
+    if status or not lines or not lines[-1].startswith("uploaded "):
+        shown = [] if told else [line for line in lines if line.strip()][-6:]
+        what = told[0] if told else "the hub's client failed"
+        raise Failure(what, told[1] if len(told) > 1 else "", LOG, shown)
+    return lines[-1].removeprefix("uploaded ")
+
+
+def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
+    """Status and lines of the upload. On a terminal the client's own bars are seen while it works,
+    else they are left out; how many files are there is told as it goes on."""
+    env = environment_variables.for_engine(os.environ)
+    env |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
+    seen = sys.stderr.isatty()
+    if not seen:
+        env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
+    lines = []
+    with (
+        asked.open() as text,
+        subprocess.Popen(
+            command,
+            stdin=text,
+            env=env,
+            stdout=subprocess.PIPE,
+            stderr=None if seen else subprocess.STDOUT,
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if re.fullmatch(r"\d+ of \d+ files", lines[-1]):
+                    say(TAG, lines[-1])
+        except BaseException:
+            process.kill()
+            raise
+    return process.returncode, lines

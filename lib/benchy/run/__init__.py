@@ -1,0 +1,1 @@
+"""A run: what is stale, in which order, who waits for what; status and summary."""

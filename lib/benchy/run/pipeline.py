@@ -1,0 +1,215 @@
+"""What a run's dispatcher is given: what its models need and in which order they go, the questions
+that it puts to Make, who runs servers and builds, and how many at once."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import sys
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchy.core import knob_table, knobs, paths
+from benchy.core.errors import Failure, UsageError
+from benchy.devices import allocation, gpu
+from benchy.display import activity
+from benchy.display.live import Screen
+from benchy.display.messages import say
+from benchy.display.progress import redraws
+from benchy.display.units import span
+from benchy.plan.make import Graph, alone
+from benchy.plan.selection import Selection
+from benchy.process.signals import Stopped
+from benchy.run import dispatcher, fetch, questions, schedule
+from benchy.run.accounting import Tally
+from benchy.serving import preparation
+
+if TYPE_CHECKING:
+    from benchy.cluster.launcher import Launcher
+
+GONE = "its config went while the run was under way"
+TASK_JOBS = 4  # tasks of one model that run at once against its server
+
+
+def dispatch_all(
+    graph: Graph,
+    selection: Selection,
+    names: Sequence[str],
+    stale: frozenset[str],
+    tally: Tally,
+    fetch_only: bool = False,
+) -> set[str]:
+    """Take the models through their stages; those that failed. stale: every stale target. What
+    they wait for is tallied. Raises Stopped."""
+    specs = {name: server_spec(name) for name in names}
+    there = launcher_for(selection.plan, specs)
+    needs = (
+        {m: allocation.elsewhere(s) for m, s in specs.items()} if there else needed(specs, tally)
+    )
+    refused = specs.keys() - needs.keys()
+    if not needs:
+        return refused
+    jobs = knobs.job_slots(os.environ.get("MAKEFLAGS", ""))
+    results = {m: [t for t in selection.targets(m) if t in stale] for m in needs}
+    seconds = schedule.expectations(
+        {m: schedule.took(found) for m, found in results.items()},
+        {m: schedule.weight(specs[m]) for m in needs},
+    )
+    items = [schedule.Item(m, seconds[m], n.want.count, n.want.pool) for m, n in needs.items()]
+    longest = sorted(items, key=lambda item: (-item.seconds, item.name))
+    queue = [item.name for item in longest] if there else schedule.best(items, jobs)
+    if len(queue) > 1:
+        first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
+        say("QUEUE", f"{len(queue)} models: {first}")
+
+    def left(name: str) -> list[str]:
+        asked = selection.targets(name)
+        try:
+            return [t for t in graph.stale(asked) if t in asked]
+        except Failure:
+            if name in graph.read()["models"]:
+                raise
+            raise Failure(f"{name}: {GONE}") from None  # so Make knows no rule for its results
+
+    def serving(name: str, targets: Sequence[str]) -> list[str]:
+        say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")
+        words = ["-k", f"-j{task_jobs(name, targets)}", f"V={os.environ.get('V', '0')}", *targets]
+        return ["bin/serve", name, "--", *graph.command(*words, frozen=True)]
+
+    asked = [target for targets in results.values() for target in targets]
+    screen = Screen(lambda: so_far(tally, results, len(asked))) if redraws() else None
+    environ = {**environment_of(there), activity.RUN_PID: str(os.getpid())}
+    run = dispatcher.Dispatcher(
+        questions.Questions(
+            lambda: graph.again()["models"],
+            left,
+            lambda target: graph.command(target, frozen=True),
+            lambda name: fetching(name, results.get(name, ()), selection.plan["limit"], fetch_only),
+            serving,
+        ),
+        selection.plan["models"],
+        needs,
+        jobs,
+        {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,
+        stale,
+        dict(results),
+        fetch_only,
+        tally=tally,
+        screen=screen,
+        launcher=there,
+        specs=specs,
+        builds=builds_of(selection.plan, there, specs),
+    )
+    drive(run, queue)
+    return run.failed | refused
+
+
+def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> None:
+    """A run to its end. Raises Stopped."""
+    try:
+        asyncio.run(run.run(order, envs))
+    except asyncio.CancelledError:
+        raise Stopped(run.came) from None
+
+
+def needed(specs: Mapping[str, Any], tally: Tally) -> dict[str, allocation.Need]:
+    """What each of these servers needs of this machine. Those that can't have it, for want of a GPU
+    that no stranger uses, are told and tallied. Raises UsageError for a knob."""
+    cards = gpu.gpus()
+    skipped, found = allocation.left_out(cards), {}
+    for name, spec in specs.items():
+        try:
+            found[name] = allocation.need(spec, cards, skipped)
+        except Failure as error:
+            tally.reasons[name] = (error.what, "")
+            print(f"failed: {error}", file=sys.stderr)
+    return found
+
+
+def server_spec(model: str) -> dict[str, Any]:
+    spec: dict[str, Any] = json.loads(paths.server_spec(model).read_text())
+    return spec
+
+
+def launcher_of(plan: Mapping[str, Any]) -> str:
+    """The launcher's name: of the knob LAUNCHER, else of config.yaml; "" for this machine."""
+    name = os.environ.get("LAUNCHER") or str(plan.get("launcher") or "local")
+    return "" if name == "local" else name
+
+
+def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher | None:
+    """The launcher of these servers, ready; None for this machine. Raises UsageError, Failure,
+    ConfigError."""
+    if not (name := launcher_of(plan)):
+        return None
+    from benchy.cluster import launcher, multi_node  # noqa: PLC0415 - reads the schema, for who needs it
+
+    there = launcher.begun(name)
+    multi_node.refuse(specs.values(), name, bool(there.says.rank))
+    return there
+
+
+def builds_of(
+    plan: Mapping[str, Any], there: Launcher | None, specs: Mapping[str, Mapping[str, Any]]
+) -> Mapping[str, Any] | None:
+    """What builds ask the launcher for, as BUILD_ON=slurm (which stands for any launcher) wants
+    them there; None for builds here. Raises UsageError."""
+    where = os.environ.get("BUILD_ON") or "login"
+    knob_table.KNOBS["BUILD_ON"].check("BUILD_ON", where)
+    if where == "login":
+        return None
+    if not there:
+        mend = "write LAUNCHER=slurm with it, or BUILD_ON=login"
+        raise UsageError(f"BUILD_ON={where} needs a launcher", mend)
+    from benchy.run import cluster_jobs  # noqa: PLC0415 - as in launcher_for()
+
+    return cluster_jobs.building(specs, plan.get("build") or {})
+
+
+def environment_of(there: Launcher | None) -> dict[str, str]:
+    """The environment of a run's commands."""
+    return there.outside(alone()) if there else alone()
+
+
+def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
+    """How far a run is, in words."""
+    made = sum(
+        Path(target).is_file() and Path(target).stat().st_mtime >= tally.began
+        for model in tally.served
+        for target in results.get(model, ())
+    )
+    waits = Counter(kind for kind, _ in tally.waiting.values())
+    parts = [f"{made} of {total} results"] if total else []
+    parts += [f"{n} waiting for {kind}" for kind, n in sorted(waits.items())]
+    if tally.reasons:
+        parts.append(f"{len(tally.reasons)} failed")
+    return " · ".join([*parts, span(tally.seconds)])
+
+
+def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: bool) -> list[str]:
+    """The command that makes a model ready to be served and checks the tasks of these results;
+    [] where there is nothing to do."""
+    from benchy.evaluation import preflight  # noqa: PLC0415 - what a run with nothing to do has no need of
+
+    spec, tasks = server_spec(name), [target.split("/")[-2] for target in targets]
+    ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, preparation.commit(spec))
+    if ready and not fetch_only:
+        return []
+    return ["bin/fetch", name, *tasks, *([f"--limit={limit}"] if limit else [])]
+
+
+def task_jobs(model: str, targets: Sequence[str]) -> int:
+    """How many of a model's tasks run at once: TASK_JOBS, and no more than its engine works on."""
+    plan = preparation.known(model)
+    most = plan.at_once() or 1 << 20
+    tasks = [json.loads(paths.task_spec(t.split("/")[-2]).read_text()) for t in targets]
+    each = max([1, *(int(task["num_concurrent"] or 1) for task in tasks)])
+    return min(knobs.count("TASK_JOBS", TASK_JOBS), max(1, most // each))
+
+
+def model_of(target: str) -> str:
+    """results/[limit-n/]MODEL/TASK/results.json → MODEL"""
+    return target.split("/")[-3]

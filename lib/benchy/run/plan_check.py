@@ -1,0 +1,111 @@
+"""make plan CHECK=1: whether the planned results can be made, before anything is served.
+
+For each model and task what bin/fetch asks before a lease (options of the release, preflight.py,
+modelchecks.py), and all mistakes at once. Harness environments that are missing are built: they are
+small, and know the tasks. Engines' are not, and no weights are fetched: what needs them is told.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy.core import paths
+from benchy.core.errors import ConfigError, Failure, Mistake
+from benchy.core.knobs import knob
+from benchy.display.messages import say
+from benchy.engines import option_check
+from benchy.environments import health
+from benchy.evaluation import model_checks, preflight
+from benchy.hub import access, tokens
+from benchy.plan.make import Graph, call
+from benchy.plan.selection import graph_for, select
+from benchy.plan.staleness import look
+from benchy.run.pipeline import server_spec
+from benchy.serving import preparation
+
+TAG = "CHECK"
+FILES = "files that make fetch gets"
+
+
+def run() -> int:
+    """Check what CONFIG, MODELS, TASKS and LIMIT choose. Raises ConfigError, Failure."""
+    single = bool(os.environ.get("CONFIG"))
+    graph = look(graph_for("eval" if single else "results"))
+    plan = graph.read()
+    chosen = select(plan, ["*"] if single else knob("MODELS"), knob("TASKS"))
+    servers = {model: server_spec(model) for model in chosen.models}
+    found: list[Mistake] = []
+    try:
+        option_check.refuse(servers.values())
+    except ConfigError as error:
+        found += error.mistakes
+    harnesses = {env for model in chosen.models for env in plan["models"][model]["harnesses"]}
+    unbuilt = build(graph, sorted(harnesses))
+    later = {f"tasks of {env}, which could not be built": [""] for env in sorted(unbuilt)}
+    count = 0
+    for model in chosen.models:
+        tasks = [target.split("/")[-2] for target in chosen.targets(model)]
+        found += of_model(servers[model], tasks, plan, unbuilt)
+        for what in left_for_later(servers[model]):
+            later.setdefault(what, []).append(model)
+        count += len(tasks)
+    for what, of in later.items():
+        print(f"not checked: {what}{_of(of)}", file=sys.stderr)
+    if found:
+        raise ConfigError(sorted(set(found)))
+    if unbuilt:
+        return 1
+    models = f"{len(servers)} model{'s' * (len(servers) != 1)}"
+    print(f"check: {count} result{'s' * (count != 1)} of {models}: no mistake found")
+    return 0
+
+
+def _of(models: Sequence[str]) -> str:
+    """Models in words; "" for none."""
+    named = [model for model in models if model]
+    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+    return f": {', '.join(named[:3])}{more}" if named else ""
+
+
+def of_model(
+    server: dict[str, Any], tasks: Sequence[str], plan: Mapping[str, Any], unbuilt: set[str]
+) -> list[Mistake]:
+    """What is wrong with these tasks on a model. Raises Failure where a spec can't be read."""
+    say(TAG, f"{server['model']}: {', '.join(tasks)}")
+    if set(plan["models"][server["model"]]["harnesses"]) & unbuilt:
+        return []
+    commit, token = preparation.commit(server), tokens.of(server)
+    try:
+        wrong = preflight.of_tasks(server, tasks, plan["limit"], commit, token, reachable(server))
+    except (OSError, ValueError) as error:
+        raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
+    return [mistake for each in wrong.values() for mistake in each]
+
+
+def reachable(server: Mapping[str, Any]) -> bool:
+    """Whether the small files of a model, its tokenizer, are here or can be asked for."""
+    if server.get("path"):
+        return Path(server["path"]).is_dir()
+    return model_checks.files_of(server) is not None or not (access.asked_not_to())
+
+
+def left_for_later(server: Mapping[str, Any]) -> list[str]:
+    """What of a model is found out only when it is made ready."""
+    found = []
+    if not server.get("path") and model_checks.files_of(server) is None:
+        found.append(FILES)
+    if server["chat"] and not health.well(server["environment"]):
+        found.append(f"chat templates by {server['environment']}, which is not built")
+    return found
+
+
+def build(graph: Graph, envs: Sequence[str]) -> set[str]:
+    """Build those harness environments that are missing; the ones that could not be."""
+    missing = [env for env in envs if not health.well(env)]
+    if missing:
+        call(graph.command(*(str(paths.stamp(env)) for env in missing), frozen=True))
+    return {env for env in missing if not health.well(env)}

@@ -1,0 +1,172 @@
+"""The last words of a run: what was made, what failed and why, what it cost; and who is told."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from benchy.core import paths, temporary_files
+from benchy.core.errors import printable
+from benchy.display import activity
+from benchy.display.messages import say
+from benchy.display.units import span
+from benchy.environments.failures import failure_of
+from benchy.run.accounting import Tally
+
+NOTIFY_SECONDS = 60.0
+PATH = paths.RUN / "summary.json"
+
+
+@dataclass(frozen=True)
+class Failed:
+    """A result that was not made. what: why, one line; log: where more stands, "" for nowhere."""
+
+    target: str
+    what: str
+    log: str
+
+
+@dataclass(frozen=True)
+class Summary:
+    """made, kept: results made now, and up to date before. devices: how many there are of them,
+    and what one is called. status: the run's exit status. left: results that were not tried, as a
+    signal ended the run; its number, 0 for none, is `stopped`. anew: results that were made, and
+    are stale again by an edit of meanwhile."""
+
+    verb: str
+    status: int
+    made: int
+    kept: int
+    failed: tuple[Failed, ...]
+    tally: Tally
+    devices: int
+    device: str
+    left: int = 0
+    stopped: int = 0
+    anew: tuple[str, ...] = ()
+
+    def head(self) -> str:
+        """How many of what, in how long."""
+        counts = [f"{self.made} made", f"{self.kept} up to date"]
+        if self.failed:
+            counts.append(f"{len(self.failed)} failed")
+        if self.anew:
+            counts.append(f"{len(self.anew)} stale again")
+        if self.stopped:
+            counts.append(f"{self.left} left")
+        how = f"stopped ({signal.Signals(self.stopped).name}) after" if self.stopped else "in"
+        return f"{self.verb}: {', '.join(counts)} {how} {span(self.tally.seconds)}"
+
+    def cost(self) -> str:
+        """Hours of devices, and of waiting; "" where no model was served."""
+        if not self.tally.served:
+            return ""
+        most = self.devices * self.tally.seconds
+        share = f" ({100 * self.tally.used / most:.0f} % of what was there)" if most else ""
+        words = f"{self.device}-hours: {self.tally.used / 3600:.2f}{share}"
+        waits = [(k, s) for k, s in sorted(self.tally.waited.items()) if s >= 1]
+        if waits:
+            words += "; models waited " + ", ".join(f"{span(s)} for {k}" for k, s in waits)
+        return words
+
+    def lines(self) -> list[str]:
+        """All but the head. What failed for one reason stands together, the reason below it."""
+        lines: list[str] = []
+        for (what, log), group in groupby(self.failed, key=lambda f: (f.what, f.log)):
+            lines += [f"  {'FAILED':<7} {failed.target}" for failed in group]
+            lines += [f"  {'':<7} {printable(what)}"] if what else []
+            lines += [f"  {'':<7} log: {log}"] if log else []
+        lines += [f"  {'STALE':<7} {target}, edited while it was made" for target in self.anew]
+        cost = self.cost()
+        return [*lines, *([f"  {'COST':<7} {cost}"] if cost else [])]
+
+    def data(self) -> dict[str, Any]:
+        """As run/summary.json has it."""
+        return {
+            "verb": self.verb,
+            "status": self.status,
+            "made": self.made,
+            "up_to_date": self.kept,
+            "left": self.left,
+            "stale_again": list(self.anew),
+            "failed": [{"result": f.target, "why": f.what, "log": f.log} for f in self.failed],
+            "seconds": round(self.tally.seconds, 1),
+            "device": self.device,
+            "devices": self.devices,
+            "device_hours": round(self.tally.used / 3600, 4),
+            "waited_seconds": {k: round(s, 1) for k, s in sorted(self.tally.waited.items())},
+        }
+
+
+def failures(targets: Sequence[str], models: Mapping[str, Any], tally: Tally) -> list[Failed]:
+    """Why each of these results was not made; "" where nothing tells. models: of the plan. What
+    this run has seen comes before what an earlier one left on the board."""
+    pinned = {
+        (note.kind, note.name): note for note in activity.notes() if note.state == activity.FAILED
+    }
+    found = []
+    for target in targets:
+        name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
+        model = target.split("/")[-3]
+        notes = [pinned.get(("task", name)), pinned.get(("model", model))]
+        known = sorted(filter(None, notes), key=lambda note: note.began < tally.began)
+        if model in tally.reasons:
+            what, log = tally.reasons[model]
+        elif known:
+            what, log = known[0].text, known[0].log
+        else:
+            marker = failure_of(models[model]["asked"]) if model in models else {}
+            what, log = str(marker.get("what", "")), str(marker.get("log", ""))
+        found.append(Failed(target, what, log))
+    return found
+
+
+def seen(targets: Sequence[str], tally: Tally) -> list[str]:
+    """Of results that a run has not made when it was stopped, those that had failed before."""
+    failed = {
+        note.name
+        for note in activity.notes()
+        if note.state == activity.FAILED and note.began >= tally.began
+    }
+    found = []
+    for target in targets:
+        name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
+        model = target.split("/")[-3]
+        if model in tally.reasons or {name, model} & failed:
+            found.append(target)
+    return found
+
+
+def tell(summary: Summary) -> None:
+    """Print it, keep it in run/summary.json, and hand it to the command of the knob NOTIFY."""
+    for line in summary.lines():
+        print(line, file=sys.stderr)
+    print(summary.head(), flush=True)
+    PATH.parent.mkdir(mode=0o700, exist_ok=True)
+    temporary_files.write(PATH, json.dumps(summary.data(), indent=1) + "\n", mode=0o600)
+    if command := os.environ.get("NOTIFY", ""):
+        notify(command, summary)
+
+
+def notify(command: str, summary: Summary) -> None:
+    """Call a person's own command with the summary on its stdin. What goes wrong is told, and no
+    more."""
+    env = {**os.environ, "BENCHY_STATUS": str(summary.status), "BENCHY_SUMMARY": str(PATH)}
+    try:
+        done = subprocess.run(  # the knob is a shell's command line, as any in a Makefile
+            ["bash", "-c", command],
+            input="\n".join([summary.head(), *summary.lines()]) + "\n",
+            env=env, text=True, stdout=sys.stderr, timeout=NOTIFY_SECONDS,
+        )  # fmt: skip
+    except (OSError, subprocess.TimeoutExpired) as error:
+        say("NOTIFY", f"{printable(command)}: {error}")
+        return
+    if done.returncode:
+        say("NOTIFY", f"{printable(command)}: ended with status {done.returncode}")

@@ -1,0 +1,1 @@
+"""Programs that other environments' Pythons run; they import nothing of benchy."""

@@ -1,0 +1,268 @@
+"""What the harness's own files say of tasks, and what its environment makes of a tokenizer. Loads
+no data and asks no server.
+
+    ENV/bin/python lib/benchy/scripts/harness_facts.py tasks '{"include_path": …, "names": […]}'
+    ENV/bin/python lib/benchy/scripts/harness_facts.py tokenizer '{"backend": …, "name": …, …}'
+
+Runs in the harness's own environment and imports nothing of benchy. Prints one line of JSON, last.
+
+tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats",
+"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files", "needs"}},
+"groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text},
+"inline": whether a group's file holds whole tasks}. Of a task
+that is a Python class only its name is known: {}. A harness with other code (before 0.4.12) gives
+{"tasks": {subtask: {"output_type"}}} or {}.
+
+tokenizer: {"prefix", "suffix": token ids put before and after a text, "plain", "special": the ids
+of each probe text without and with those, "bos", "eos": ids or null}, or {"error": text}.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import json
+import re
+import sys
+from pathlib import Path
+from typing import Any
+
+# Key of a task's file → what the task needs besides text: code (it runs what the model wrote) …
+NEEDS = {"unsafe_code": "code", "doc_to_image": "images", "doc_to_audio": "audio"}
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def tasks(asked: dict[str, Any]) -> dict[str, Any]:
+    """The facts of the named tasks and of all below them."""
+    names, include = asked["names"], asked["include_path"]
+    try:
+        factory = _module("lm_eval.tasks._factory")
+    except ImportError:
+        return {"tasks": output_types(names, include)}
+    # The whole index takes some 20 s to read; a folder of one's own is enough for most tasks.
+    found = facts(names, factory, include, defaults=False) if include else None
+    if not found or found["unknown"] or found["errors"] or found["inline"]:
+        found = facts(names, factory, include, defaults=True)
+    return found
+
+
+def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -> dict[str, Any]:
+    """Loads the configurations as the harness does, with tasks that stop short of their data."""
+    task, group = _module("lm_eval.api.task"), _module("lm_eval.api.group")
+    manager = _module("lm_eval.tasks").TaskManager(include_path=include, include_defaults=defaults)
+
+    class Leaf(task.ConfigurableTask):  # type: ignore[misc, name-defined]
+        """A task of which only the configuration is there."""
+
+        inline = False
+
+        def __init__(self, config: dict[str, Any]) -> None:
+            self.leaf = dict(config)
+
+        @property
+        def task_name(self) -> Any:
+            return self.leaf["task"]
+
+    class Inline(Leaf):
+        """One that stands in a group's file; so the harness takes a name that it does not know."""
+
+        inline = True
+
+    def build(self: Any, entry: Any, overrides: Any) -> Leaf:
+        config = self._load_full_config(entry, overrides)
+        return Leaf({k: v for k, v in config.items() if k not in ("tag", "group", "task_list")})
+
+    factory.TaskFactory._build_task, factory.ConfigurableTask = build, Inline
+    out: dict[str, Any] = {"tasks": {}, "groups": {}, "unknown": {}, "errors": {}, "inline": False}
+
+    def take(item: Any) -> None:
+        if isinstance(item, group.Group):
+            listed = getattr(item, "aggregate_metric_list", None) or []
+            out["groups"][item.name] = [one.metric for one in listed]
+            for each in item.get_all_tasks():
+                take(each)
+            for each in item.get_all_groups():
+                out["groups"].setdefault(
+                    each.name,
+                    [o.metric for o in getattr(each, "aggregate_metric_list", None) or []],
+                )
+        elif item.inline and not item.leaf.keys() & {"dataset_path", "custom_dataset", "class"}:
+            member = str(item.task_name).rpartition("::")[2]
+            out["unknown"][member] = difflib.get_close_matches(member, manager.all_tasks, 3, 0.6)
+        else:
+            out["inline"] |= item.inline
+            out["tasks"][item.task_name] = describe(item.leaf)
+
+    for name in names:
+        if "*" in name:
+            matched = manager.match_tasks([name])
+        else:
+            matched = [name] if name in manager.task_index or Path(name).is_file() else []
+        if not matched and (broken := unreadable(name, include)):
+            out["errors"][name] = broken
+        elif not matched:
+            out["unknown"][name] = difflib.get_close_matches(name, manager.all_tasks, 3, 0.6)
+        for one in matched:
+            try:
+                loaded = manager._load_spec(one)
+                for item in loaded if isinstance(loaded, list) else [loaded]:
+                    take(item)
+            except Exception as error:  # whatever a task's own code raises
+                out["errors"][name] = f"{type(error).__name__}: {error}"[:500]
+    return out
+
+
+def unreadable(name: str, include: str | None) -> str:
+    """Why no file in the folder defines this task, where one that names it can't be read: the
+    harness leaves such files out without a word. "" for none."""
+    load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
+    names_it = re.compile(rf"^\s*(- )?(task|group|tag):\s*['\"]?{re.escape(name)}['\"]?\s*$", re.M)
+    for path in sorted(Path(include).rglob("*.yaml")) if include else []:
+        if not names_it.search(path.read_text(encoding="utf-8", errors="replace")):
+            continue
+        try:
+            load_yaml(path, resolve_func=False)
+        except Exception as error:
+            return f"{path}: {type(error).__name__}: {error}"[:500]
+    return ""
+
+
+def describe(config: dict[str, Any]) -> dict[str, Any]:
+    """What a task's configuration says; defaults are those of TaskConfig (lm_eval/config/task.py)
+    and of ConfigurableTask (lm_eval/api/task.py)."""
+    if "class" in config:
+        return {}
+    kind = config.get("output_type", "generate_until")
+    delimiter = config.get("fewshot_delimiter", "\n\n")
+    kwargs = config.get("generation_kwargs")
+    if kind == "generate_until":
+        kwargs = {"until": [delimiter], **(kwargs or {"do_sample": False, "max_gen_toks": 256})}
+    listed = config.get("metric_list")
+    if listed is None:
+        registry = _module("lm_eval.api.registry")
+        metrics = list(registry.DEFAULT_METRIC_REGISTRY.get(kind, ()))
+    else:
+        names = [one.get("metric") for one in listed if isinstance(one, dict)]
+        metrics = [n.__name__ if callable(n) else str(n) for n in names]
+    filters = [one["name"] for one in config.get("filter_list") or []] or ["none"]
+    examples = config.get("fewshot_config") or {}
+    return {
+        "output_type": kind,
+        "num_fewshot": config.get("num_fewshot"),
+        "generation_kwargs": kwargs,
+        "repeats": config.get("repeats", 1),
+        "metrics": [[metric, chosen] for metric in metrics for chosen in filters],
+        "gen_prefix": bool(config.get("gen_prefix")),
+        "examples_from_test": not any(
+            (
+                config.get("fewshot_split"),
+                config.get("training_split"),
+                config.get("validation_split"),
+                isinstance(examples, dict) and (examples.get("split") or examples.get("samples")),
+            )
+        ),
+        "data_files": data_files(config),
+        "needs": [word for key, word in NEEDS.items() if config.get(key)],
+    }
+
+
+def data_files(config: dict[str, Any]) -> list[str]:
+    """Local data files that the configuration names."""
+    kwargs = config.get("dataset_kwargs") or {}
+    if config.get("dataset_path") not in ("json", "csv", "parquet", "text"):
+        return []
+    files = kwargs.get("data_files") or {}
+    named = files.values() if isinstance(files, dict) else [files]
+    flat = [f for one in named for f in (one if isinstance(one, list) else [one])]
+    local = [f for f in flat if isinstance(f, str) and "://" not in f and "*" not in f]
+    folder = Path(kwargs.get("data_dir") or "")
+    return [str(folder / f) for f in local]
+
+
+def output_types(names: list[str], include: str | None) -> dict[str, Any]:
+    """Subtask → {"output_type"}, for harnesses before 0.4.12."""
+    manager = _module("lm_eval.tasks").TaskManager(include_path=include)
+    load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
+    found: dict[str, Any] = {}
+
+    def walk(item: Any) -> None:
+        name = item if isinstance(item, str) else item.get("task")
+        if not isinstance(name, str) or name in found:
+            return
+        entry = manager.task_index.get(name)
+        if entry is None or entry.yaml_path is None:
+            for member in sorted(entry.tags) if entry else ():
+                walk(member)
+            return
+        config = load_yaml(entry.yaml_path, resolve_func=False)
+        members = config.get("task")
+        if isinstance(members, list):
+            for member in members:
+                walk(member)
+        else:
+            found[name] = {"output_type": config.get("output_type", "generate_until")}
+
+    for name in names:
+        walk(name)
+    return found
+
+
+def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
+    """Load a tokenizer as the harness does, and encode the probe texts."""
+    name = asked["name"]
+    try:
+        _module("tiktoken" if asked["backend"] == "tiktoken" else "transformers")
+    except ModuleNotFoundError:
+        return {}  # no harness that loads tokenizers by itself
+    if asked["backend"] == "tiktoken":
+        encoding = _module("tiktoken").encoding_for_model(name)
+
+        def encode(text: str, special: bool) -> list[int]:
+            return list(encoding.encode(text))
+
+        bos = eos = None
+    else:
+        loaded = _module("transformers").AutoTokenizer.from_pretrained(
+            name,
+            revision=asked["revision"] or "main",
+            trust_remote_code=asked["trust_remote_code"],
+            use_fast=True,
+        )
+
+        def encode(text: str, special: bool) -> list[int]:
+            return list(loaded(text, add_special_tokens=special).input_ids)
+
+        bos, eos = loaded.bos_token_id, loaded.eos_token_id
+    plain = [encode(text, False) for text in asked["texts"]]
+    special = [encode(text, True) for text in asked["texts"]]
+    word, whole = encode("word", False), encode("word", True)
+    starts = [n for n in range(len(whole)) if whole[n : n + len(word)] == word]
+    at = starts[0] if starts else 0
+    return {
+        "prefix": whole[:at],
+        "suffix": whole[at + len(word) :],
+        "plain": plain,
+        "special": special,
+        "bos": bos,
+        "eos": eos,
+    }
+
+
+def main(argv: list[str]) -> int:
+    sys.path[0] = ""  # as the harness is run
+    work = {"tasks": tasks, "tokenizer": tokenizer}[argv[0]]
+    try:
+        found = work(json.loads(argv[1]))
+    except Exception as error:
+        if argv[0] == "tasks":
+            raise
+        found = {"error": f"{type(error).__name__}: {error}"[:1000]}
+    print(json.dumps(found, default=str))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

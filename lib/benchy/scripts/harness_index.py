@@ -1,0 +1,105 @@
+"""Lists the tasks, groups and tags that a harness knows, by its own index.
+
+    ENV/bin/python lib/benchy/scripts/harness_index.py [FOLDER]
+
+FOLDER: of task files; without it, those that the harness brings. Runs in the harness's own
+environment and imports nothing of benchy but harness_facts. Loads no data and runs no code of a
+task. Prints one line of JSON, last: a list of objects, in which what is empty or unknown is left
+out:
+
+    name, kind       kind: task, python (a task that is a class), group or tag
+    output           multiple_choice, generate_until, loglikelihood or loglikelihood_rolling
+    shots            examples in the prompt, as the task's own file says
+    dataset          what is downloaded: PATH, or PATH:CONFIGURATION
+    tags, members    names; members: of a group or tag
+    family           the folder, which one README of the harness describes
+    language, description    as that README has them; a task's own description, if there is one
+    needs            code (it runs what the model wrote), images, audio
+
+Raises ImportError on a harness with another index (before 0.4.12).
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from benchy.scripts.harness_facts import NEEDS
+else:
+    from harness_facts import NEEDS
+
+# | [name](folder/README.md) | description | languages |
+LINE = re.compile(r"^\|\s*\[[^\]]*\]\(([^)/]+)[^)]*\)\s*\|(.*)\|([^|]*)\|\s*$", re.M)
+LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
+
+
+def families(readme: str) -> dict[str, tuple[str, str]]:
+    """Folder → (description, languages), of the table in the README of all tasks. Several lines of
+    one folder: the first counts."""
+    found: dict[str, tuple[str, str]] = {}
+    for folder, description, languages in LINE.findall(readme):
+        text = LINK.sub(r"\1", description).strip()
+        found.setdefault(folder, (text, languages.strip()))
+    return found
+
+
+def members(cfg: dict[str, Any]) -> Iterator[str]:
+    """The names in a group's file; of a group within it, those in that one."""
+    listed = cfg.get("task")
+    for item in listed if isinstance(listed, list) else []:
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict) and isinstance(item.get("task"), list):
+            yield from members(item)
+        elif isinstance(item, dict):
+            yield str(item.get("task") or item.get("group") or "")
+
+
+def row(entry: Any, root: Path, about: dict[str, tuple[str, str]]) -> dict[str, Any]:
+    """What is known of one entry of the index."""
+    cfg, kind = entry.cfg or {}, entry.kind.name.lower().replace("py_task", "python")
+    path = entry.yaml_path and entry.yaml_path.resolve().relative_to(root)
+    family = path.parts[0] if path and len(path.parts) > 1 else ""
+    description, language = about.get(family, ("", ""))
+    metadata = cfg.get("metadata")
+    own = metadata.get("description") if isinstance(metadata, dict) else None
+    data, name = cfg.get("dataset_path"), cfg.get("dataset_name")
+    below = sorted(entry.tags) if kind == "tag" else list(dict.fromkeys(members(cfg)))
+    found = {
+        "name": entry.name,
+        "kind": kind,
+        "output": cfg.get("output_type", "generate_until") if kind == "task" else None,
+        "shots": cfg.get("num_fewshot"),
+        "dataset": f"{data}:{name}" if data and name else data,
+        "tags": sorted(entry.tags) if kind != "tag" else [],
+        "members": below if kind in ("group", "tag") else [],
+        "family": family,
+        "language": language,
+        "description": str(own or description),
+        "needs": [word for key, word in NEEDS.items() if cfg.get(key)],
+    }
+    return {key: value for key, value in found.items() if value not in (None, "", [])}
+
+
+def main(argv: list[str]) -> int:
+    sys.path[0] = ""  # as the harness is run
+    index = importlib.import_module("lm_eval.tasks._index").TaskIndex
+    folder = (
+        argv[0] if argv else Path(str(importlib.import_module("lm_eval.tasks").__file__)).parent
+    )
+    root = Path(folder).resolve()
+    readme = root / "README.md"
+    about = families(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
+    found = [row(entry, root, about) for entry in index().build([root]).values()]
+    print(json.dumps(sorted(found, key=lambda one: one["name"]), default=str))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

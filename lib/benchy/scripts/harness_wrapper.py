@@ -1,0 +1,636 @@
+"""Runs lm-evaluation-harness with its client of the completions API corrected and observed.
+
+    ENV/bin/python lib/benchy/scripts/harness_wrapper.py SETTINGS.json -m lm_eval ARGUMENT…
+
+Runs in the harness's own environment and imports nothing of benchy. SETTINGS.json:
+{"facts": path of the file to append to, "gen_kwargs": those of benchy's task file,
+"request_fields": the names that a request to this server may have, null if not known, "server":
+[address, port], "guardian": pid}. No connection to that server is used before it is proved that a
+process under that guardian answers (peer.py), in any release of the harness.
+
+Facts are JSON lines, written one by one, so that those of an interrupted run survive beside the
+cache of its answers:
+
+    {"kind": "client"}                                the client is the one known here
+    {"kind": "truncated", "task", "doc", "request"}   the left end of a prompt was cut off
+    {"kind": "null", "task", "doc"}                   the server gave no text
+    {"kind": "blank", "task", "doc"}                  the text has nothing but white space
+    {"kind": "examples", "task"}                      its few-shot examples are observed
+    {"kind": "leaked", "task", "doc"}                 a document is one of its own examples; doc is
+                                                      its hash, as the samples file has it
+    {"kind": "sent", "gen_kwargs", "payload", …}      the first request with these arguments,
+                                                      without its prompt, of which "head" and "tail"
+                                                      are the first and last token ids
+    {"kind": "refused", "task", "what", "hint"}       the task is not evaluated; exit status REFUSED
+
+Corrections, for lm_eval 0.4.12 and 0.4.13 (lm_eval/models/api_models.py, openai_completions.py,
+api/model.py); a release with other code there runs as it is and reports nothing:
+
+- Generation arguments: aliases are brought to the harness's own names, and do_sample: false means
+  temperature 0, as in the harness's in-process backends (models/utils.py, normalize_gen_kwargs).
+  What neither the harness nor the server takes is refused instead of dropped.
+- All stop sequences are sent; by chat the harness drops those after the fourth.
+- By chat, an answer that gen_prefix begins is continued (continue_final_message); the harness lets
+  the model begin a new turn.
+- Special tokens: an end-of-sequence token that the tokenizer appends is removed, since it would
+  stand between prompt and answer. The server's tokenizer (tokenizer_backend: remote) adds the
+  beginning-of-sequence token. Text whose perplexity is measured is encoded without special tokens,
+  since the harness itself puts one in front.
+- Windows of a perplexity task have no key in the cache of answers and are not stored in it.
+- A choice that is longer than the context is scored in windows, as perplexity tasks are.
+- A prompt and its answer may fill the context to the last token.
+- Answers that are no answers are errors, which the harness tries again and ends with: one for each
+  prompt, of text, or of a log-probability for each token (it would sum what there is, and take the
+  likeliest of what is no number).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import functools
+import importlib
+import importlib.util
+import json
+import math
+import os
+import runpy
+import sys
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+REFUSED = 3  # exit status
+LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+STOPS = ("stop", "stop_sequences")
+# Arguments that ask for more than one answer; 1 is what is done anyway.
+SEVERAL = ("n", "best_of", "num_return_sequences", "num_beams")
+# Arguments that a server of the completions API takes, whether it can be asked or not.
+COMMON = frozenset({"top_p", "seed", "frequency_penalty", "presence_penalty", "logit_bias"})
+# Generation arguments that the harness itself reads.
+OWN = frozenset({"until", "do_sample", "temperature", "max_gen_toks"})
+
+
+def _whole(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value > 0
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def _stops(value: Any) -> bool:
+    return all(isinstance(one, str) for one in (value if isinstance(value, list) else [value]))
+
+
+# What arguments have to be, and how that is said.
+TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
+    **{name: (_whole, "a whole number from 1 up") for name in LENGTHS},
+    **{name: (_number, "a number") for name in ("temperature", "top_p", "min_p")},
+    **{name: (_stops, "a text or a list of texts") for name in ("until", *STOPS)},
+    "do_sample": (lambda value: isinstance(value, bool), "true or false"),
+}
+ROUNDING = 0.001  # how far above 0 a log-probability may be
+ENDS = 16  # token ids of a prompt that the facts show, at either end
+
+_prompts: contextvars.ContextVar[Sequence[Any]] = contextvars.ContextVar("prompts", default=())
+
+
+class Refused(BaseException):
+    """Nothing may be sent. Not an Exception, which the harness would retry."""
+
+    def __init__(self, task: str, what: str, hint: str) -> None:
+        super().__init__(what)
+        self.task, self.what, self.hint = task, what, hint
+
+
+class Facts:
+    """The file of facts; each is written once."""
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.seen: set[str] = set()
+        # Tasks of which an interrupted run has truncated prompts: it found room for the others.
+        self.accepted: set[str] = set()
+        lines = Path(path).read_text("ascii", "replace") if Path(path).exists() else ""
+        for line in lines.splitlines():
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # the end of what was killed
+                fact = json.loads(line)
+                if fact["kind"] == "truncated":
+                    self.accepted.add(fact["task"])
+
+    def new(self, *key: Any) -> bool:
+        """Whether this key was not seen before."""
+        text = json.dumps(key, sort_keys=True, default=str)
+        if text in self.seen:
+            return False
+        self.seen.add(text)
+        return True
+
+    def write(self, **fact: Any) -> None:
+        if self.new(fact):
+            with Path(self.path).open("a", encoding="ascii") as file:
+                file.write(json.dumps(fact, sort_keys=True, default=str) + "\n")
+
+
+def normalized(task: str, given: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
+    """The generation arguments of a task, in the harness's own names. ours: those of benchy's task
+    file, which take precedence. Raises Refused."""
+    kwargs = {key: value for key, value in given.items() if value is not None}
+    for name, (good, kind) in TYPES.items():
+        if name in kwargs and not good(kwargs[name]):
+            raise Refused(task, f"{name}: {kwargs[name]!r} is not {kind}", f"write {kind}")
+    lengths = {name: kwargs.pop(name) for name in LENGTHS if name in kwargs}
+    for name in sorted(lengths, key=lambda name: name not in ours)[:1]:
+        kwargs["max_gen_toks"] = lengths[name]
+    for name in SEVERAL:
+        if kwargs.pop(name, 1) != 1:
+            raise Refused(
+                task,
+                f"{name}: {given[name]} asks for several answers, and only one is scored",
+                f"write gen_kwargs: {{{name}: 1}}",
+            )
+    stops = [*_texts(kwargs.get("until")), *(t for n in STOPS for t in _texts(kwargs.pop(n, None)))]
+    if stops or "until" in kwargs:
+        kwargs["until"] = list(dict.fromkeys(stops))
+    temperature = float(kwargs.get("temperature") or 0)
+    sampled = kwargs.get("do_sample")
+    if sampled is None or ("temperature" in ours and "do_sample" not in ours):
+        sampled = temperature > 0
+    return {**kwargs, "do_sample": sampled, "temperature": temperature if sampled else 0.0}
+
+
+def _texts(value: Any) -> list[str]:
+    return [value] if isinstance(value, str) else list(value or [])
+
+
+def check_sent(task: str, asked: dict[str, Any], payload: dict[str, Any]) -> None:
+    """Raises Refused unless each generation argument is in the payload of its request."""
+    wanted = {key: value for key, value in asked.items() if key not in OWN and value is not None}
+    if "max_gen_toks" in asked:
+        wanted["max_tokens"] = asked["max_gen_toks"]
+    if asked.get("temperature") is not None:
+        wanted["temperature"] = asked["temperature"]
+    lost = [f"{key}: {value!r}" for key, value in wanted.items() if payload.get(key) != value]
+    stops = payload.get("stop") or []
+    lost += [f"until: {stop!r}" for stop in _texts(asked.get("until")) if stop not in stops]
+    if lost:
+        raise Refused(
+            task,
+            f"generation arguments that do not reach the request: {', '.join(lost)}",
+            "take them out of gen_kwargs, or name another harness_version",
+        )
+
+
+def special_tokens(encode: Callable[[str, bool], list[int]]) -> tuple[list[int], list[int]]:
+    """The token ids that a tokenizer puts before and after a text. encode: (text, whether to add
+    special tokens) → ids."""
+    plain, whole = encode("word", False), encode("word", True)
+    for start in range(len(whole) - len(plain) + 1):
+        if whole[start : start + len(plain)] == plain:
+            return whole[:start], whole[start + len(plain) :]
+    return [], []
+
+
+def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
+    """The choices of one or several answers, in order. Raises ValueError unless there is one for
+    each prompt."""
+    found: list[dict[str, Any]] = []
+    for out in outputs if isinstance(outputs, list) else [outputs]:
+        choices = out.get("choices") if isinstance(out, dict) else None
+        if not isinstance(choices, list) or not all(isinstance(one, dict) for one in choices):
+            raise ValueError("the server's answer has no choices")
+        places = sorted(str(one.get("index")) for one in choices)
+        if places != sorted(map(str, range(len(choices)))):
+            raise ValueError(f"the server's answer has choices {', '.join(places)[:80]}")
+        found += sorted(choices, key=lambda one: int(one["index"]))
+    if len(found) != prompts:
+        raise ValueError(f"the server gave {len(found)} answers to {prompts} prompts")
+    return found
+
+
+def check_logprobs(choice: dict[str, Any], prompt: Sequence[Any], start: int) -> None:
+    """Raises ValueError unless an answer holds a log-probability for each token of its prompt from
+    start on. It ends with the one token that the server was asked to generate."""
+    held = choice.get("logprobs")
+    values, tops = (
+        held.get(name) if isinstance(held, dict) else None
+        for name in ("token_logprobs", "top_logprobs")
+    )
+    if not isinstance(values, list) or not isinstance(tops, list):
+        raise ValueError("the server's answer has no log-probabilities")
+    if not isinstance(prompt, str) and not len(values) == len(tops) == len(prompt) + 1:
+        raise ValueError(
+            f"the server gave {len(values)} log-probabilities for {len(prompt)} tokens and one more"
+        )
+    for value, top in zip(values[start:-1], tops[start:-1], strict=True):
+        others = list(top.values()) if isinstance(top, dict) else [None]
+        wrong = [one for one in (value, *others) if not _logprob(one)]
+        if wrong or not others:
+            raise ValueError(f"the server gave {str(wrong)[:60]} as log-probabilities")
+
+
+def check_text(choice: dict[str, Any]) -> None:
+    """Raises ValueError unless an answer is a text or null. By chat the harness takes anything else
+    for an empty one."""
+    held = choice.get("message", choice)
+    text = held.get("content" if "message" in choice else "text") if isinstance(held, dict) else 0
+    if text is not None and not isinstance(text, str):
+        raise ValueError("the server's answer is no text")
+
+
+def _logprob(value: Any) -> bool:
+    """Of a probability of 1 it may be rounded up."""
+    return _number(value) and math.isfinite(value) and value <= ROUNDING
+
+
+class Observer:
+    """Goes before a client of the harness (TemplateAPI) in the order of its methods. facts, ours
+    and fields are those of SETTINGS.json."""
+
+    facts: Facts
+    ours: dict[str, Any]
+    fields: Sequence[str] | None
+    # Of the client. max_length: tokens of a prompt; one more is for what the server generates.
+    max_length: int
+    _max_gen_toks: int
+    add_bos_token: bool
+    tokenizer: Any
+    tokenizer_backend: str | None
+    cache_hook: Any
+    instances: Sequence[Any] = ()  # the requests of the call that is under way
+    generating = rolling = False
+    _ends: tuple[list[int], list[int]] | None = None
+
+    # --- generation arguments ----------------------------------------------------------------
+
+    @classmethod
+    def prepare(cls, tasks: Iterable[tuple[str, Any]]) -> None:
+        """Bring the arguments of all tasks to the harness's names. Raises Refused."""
+        for name, task in tasks:
+            config: Any = getattr(task, "config", None)
+            if getattr(config, "output_type", "") != "generate_until":
+                continue
+            if int(getattr(config, "repeats", 1) or 1) != 1:
+                raise Refused(
+                    name,
+                    f"repeats: {config.repeats} would give the same answer each time, since all "
+                    "requests have one seed",
+                    "take the task out of `tasks`; repeats are not supported yet",
+                )
+            if isinstance(config.generation_kwargs, dict):
+                config.generation_kwargs = normalized(name, config.generation_kwargs, cls.ours)
+                cls.check_known(name, config.generation_kwargs)
+
+    @classmethod
+    def check_known(cls, task: str, kwargs: dict[str, Any]) -> None:
+        for name in (name for name in kwargs if name not in OWN):
+            if cls.fields is None and name not in COMMON:
+                raise Refused(
+                    task,
+                    f"the server does not tell whether it takes the generation argument {name!r}",
+                    "leave disable_fastapi_docs out, and run it again",
+                )
+            if cls.fields is not None and name not in cls.fields:
+                raise Refused(
+                    task,
+                    f"this server takes no generation argument {name!r}",
+                    "take it out of gen_kwargs; one of the harness's own files is switched off by "
+                    f"gen_kwargs: {{{name}: null}}",
+                )
+
+    def _create_payload(
+        self, messages: Any, generate: bool = False, gen_kwargs: Any = None, **more: Any
+    ) -> dict[str, Any]:
+        asked = dict(gen_kwargs or {})
+        made: dict[str, Any] = super()._create_payload(  # type: ignore[misc]
+            messages, generate=generate, gen_kwargs=dict(asked), **more
+        )
+        if generate:
+            task = self.instances[0].task_name if self.instances else ""
+            end = [more["eos"]] if more.get("eos") else []
+            made["stop"] = list(dict.fromkeys([*_texts(asked.get("until")), *end]))
+            if made.get("messages") and made["messages"][-1].get("role") == "assistant":
+                if self.fields is not None and "continue_final_message" not in self.fields:
+                    raise Refused(
+                        task,
+                        "this release can't continue the answer that gen_prefix begins, by chat",
+                        "leave use_chat_completions out, or name a newer vllm_version",
+                    )
+                made |= {"continue_final_message": True, "add_generation_prompt": False}
+            check_sent(task, asked, made)
+        if self.facts.new("sent", generate, asked):
+            prompt = made.get("prompt")
+            ids = prompt[0] if prompt and isinstance(prompt[0], list) else []
+            shown = {k: v for k, v in made.items() if k not in ("prompt", "messages")}
+            self.facts.write(
+                kind="sent", gen_kwargs=asked, payload=shown, head=ids[:ENDS], tail=ids[-ENDS:]
+            )
+        return made
+
+    # --- special tokens ----------------------------------------------------------------------
+
+    def encoded(self, text: Any, special: bool) -> Any:
+        if self.tokenizer_backend == "remote":
+            remote = self.tokenizer
+            body = {"prompt": text, "add_special_tokens": special}
+            answer = remote._request_with_retries("POST", f"{remote.base_url}/tokenize", json=body)
+            return answer.json()["tokens"]
+        return self.tokenizer(
+            text, add_special_tokens=special, return_attention_mask=False
+        ).input_ids
+
+    def ends(self) -> tuple[list[int], list[int]]:
+        """What the tokenizer puts before and after a text."""
+        if self._ends is None:
+            self._ends = special_tokens(self.encoded)
+        return self._ends
+
+    @functools.cached_property
+    def prefix_token_id(self) -> Any:
+        """The token that stands for an empty context: the beginning of a sequence, whose id may be
+        0, which the harness's remote tokenizer takes for none."""
+        bos = getattr(self.tokenizer, "bos_token_id", None)
+        if self.tokenizer_backend == "remote" and bos is not None:
+            given = getattr(self, "custom_prefix_token_id", None)
+            return bos if given is None else given
+        return super().prefix_token_id  # type: ignore[misc]
+
+    def tok_encode(
+        self,
+        string: Any,
+        left_truncate_len: int | None = None,
+        add_special_tokens: bool | None = None,
+        **more: Any,
+    ) -> Any:
+        backend = self.tokenizer_backend
+        if backend not in ("huggingface", "remote"):
+            return super().tok_encode(string, **more)  # type: ignore[misc]
+        # The harness says False of a choice that has no context but the prefix.
+        special = add_special_tokens or (add_special_tokens is None and self.add_bos_token)
+        special = bool(special) and not self.rolling
+        end = self.ends()[1] if special else []
+        one = isinstance(string, str)
+        if one or backend == "remote":
+            rows = [self.encoded(text, special) for text in ([string] if one else string)]
+        else:
+            rows = self.encoded(list(string), special)
+        if end:
+            rows = [row[: -len(end)] if row[-len(end) :] == end else row for row in rows]
+        if left_truncate_len:
+            rows = [row[-left_truncate_len:] for row in rows]
+        if self.generating and not one and len(rows) == len(self.instances):
+            self.check_room(rows)
+        return rows[0] if one else rows
+
+    # --- what fits into the context ----------------------------------------------------------
+
+    def length_of(self, instance: Any) -> int:
+        """Tokens that an answer may have."""
+        return int(instance.args[1].get("max_gen_toks", self._max_gen_toks))
+
+    def truncated(self, at: int) -> None:
+        one = self.instances[at]
+        self.facts.write(kind="truncated", task=one.task_name, doc=one.doc_id, request=one.idx)
+
+    def check_room(self, prompts: Sequence[Sequence[int]]) -> None:
+        """Record the prompts that will be truncated. Raises Refused where a task's answers leave no
+        room for its prompts: for half of them, though the context itself would hold them. What is
+        left of an interrupted run may be just those."""
+        most = self.max_length
+        tasks: dict[str, list[int]] = {}
+        for at, one in enumerate(self.instances):
+            tasks.setdefault(one.task_name, []).append(at)
+        for task, places in tasks.items():
+            length = max(self.length_of(self.instances[at]) for at in places)
+            sizes = [len(prompts[at]) for at in places]
+            cut = [
+                at for at in places if len(prompts[at]) + self.length_of(self.instances[at]) > most
+            ]
+            squeezed = [at for at in cut if len(prompts[at]) < most]
+            most_of_them = 2 * len(squeezed) >= len(places) and task not in self.facts.accepted
+            if length >= most or most_of_them:
+                raise Refused(
+                    task,
+                    f"answers of up to {length} tokens leave {max(0, most - length)} of the "
+                    f"context's {most} for prompts of {min(sizes)} - {max(sizes)} tokens",
+                    "write a lower max_gen_toks in gen_kwargs, or a higher max_model_len",
+                )
+            for at in cut:
+                self.truncated(at)
+
+    def context_of(self, key: Any, context: list[int]) -> list[int]:
+        """The tokens before a choice; of one with no context what the tokenizer begins a text
+        with, where that is more than the one token that the harness puts there."""
+        if key is None or key[0] != "" or self.tokenizer_backend not in ("huggingface", "remote"):
+            return context
+        begins = self.ends()[0]
+        return begins if len(begins) > 1 and len(context) == 1 else context
+
+    def _loglikelihood_tokens(self, requests: Any, **more: Any) -> Any:
+        """The client's own, with the answers that alone are longer than the context split up."""
+        most = self.max_length
+        parts: list[Any] = []
+        counts: list[int] = []
+        for at, (key, before, answer) in enumerate(requests):
+            context = self.context_of(key, before)
+            if key is not None and len(context) + len(answer) > most and self.instances:
+                self.truncated(at)
+            split = [(key, context, answer)]
+            if len(answer) >= most:
+                utils = _module("lm_eval.utils")
+                windows = utils.get_rolling_token_windows(
+                    token_list=answer, prefix_token=context[-1], max_seq_len=most - 1, context_len=1
+                )
+                split = [(None, *utils.make_disjoint_window(window)) for window in windows]
+            parts += split
+            counts.append(len(split))
+        found = super()._loglikelihood_tokens(parts, **more)  # type: ignore[misc]
+        if len(parts) == len(counts):
+            return found
+        rest, out = iter(found), []
+        for (key, _, _), count in zip(requests, counts, strict=True):
+            answers = [next(rest) for _ in range(count)]
+            out.append((sum(a[0] for a in answers), all(a[1] for a in answers)))
+            if count > 1 and key is not None:
+                self.cache_hook.add_partial("loglikelihood", key, out[-1])
+        return out
+
+    # --- calls -------------------------------------------------------------------------------
+
+    def loglikelihood(self, requests: Any, **more: Any) -> Any:
+        self.instances = list(requests)
+        try:
+            return super().loglikelihood(requests, **more)  # type: ignore[misc]
+        finally:
+            self.instances = ()
+
+    def loglikelihood_rolling(self, requests: Any, **more: Any) -> Any:
+        self.rolling = True
+        try:
+            return super().loglikelihood_rolling(requests, **more)  # type: ignore[misc]
+        finally:
+            self.rolling = False
+
+    def generate_until(self, requests: Any, **more: Any) -> Any:
+        self.instances, self.generating = list(requests), True
+        # A choice needs one more token, which the server generates; an answer counts its own.
+        self.max_length += 1
+        try:
+            for one in self.instances:
+                self.check_known(one.task_name, one.args[1])
+                if self.length_of(one) >= self.max_length:
+                    self.check_room([()] * len(self.instances))
+            return super().generate_until(requests, **more)  # type: ignore[misc]
+        finally:
+            self.max_length -= 1
+            self.instances, self.generating = (), False
+
+    async def amodel_call(self, *args: Any, **more: Any) -> Any:
+        _prompts.set([key[0] for key in more.get("cache_keys") or () if key])
+        return await super().amodel_call(*args, **more)  # type: ignore[misc]
+
+    def parse_logprobs(
+        self, outputs: Any, tokens: Any = None, ctxlens: Any = None, **more: Any
+    ) -> Any:
+        choices = check_choices(outputs, len(tokens))
+        for choice, prompt, start in zip(choices, tokens, ctxlens, strict=True):
+            check_logprobs(choice, prompt, start)
+        return super().parse_logprobs(  # type: ignore[misc]
+            outputs=outputs, tokens=tokens, ctxlens=ctxlens, **more
+        )
+
+    def parse_generations(self, outputs: Any, **more: Any) -> Any:
+        asked = more.get("contexts") or _prompts.get()
+        if asked:
+            for choice in check_choices(outputs, len(asked)):
+                check_text(choice)
+        found = super().parse_generations(outputs, **more)  # type: ignore[misc]
+        pairs = list(zip(asked, found, strict=False))
+        missing = [prompt for prompt, answer in pairs if answer is None]
+        blank = [prompt for prompt, answer in pairs if answer is not None and not answer.strip()]
+        for one in self.instances if missing or blank else ():
+            for kind, prompts in (("null", missing), ("blank", blank)):
+                if one.args[0] in prompts:
+                    self.facts.write(kind=kind, task=one.task_name, doc=one.doc_id)
+        return found
+
+
+def _module(name: str) -> Any:
+    return importlib.import_module(name)
+
+
+def install(
+    facts: Facts,
+    ours: dict[str, Any],
+    fields: Sequence[str] | None,
+    observer: type[Observer] = Observer,
+) -> None:
+    """Put the observer before the harness's clients. Raises ImportError or AttributeError, with
+    nothing changed, where the release has other code."""
+    clients, evaluator, registry, model, utils = (
+        _module(f"lm_eval.{name}")
+        for name in ("models.openai_completions", "evaluator", "api.registry", "api.model", "utils")
+    )
+    _module("lm_eval.tasks._factory")  # else the tasks come in another form
+    hook, kind = model.CacheHook, _module("lm_eval.api.task").ConfigurableTask
+    observer.facts, observer.ours, observer.fields = facts, ours, fields
+    bases = {
+        "local-completions": clients.LocalCompletionsAPI,
+        "local-chat-completions": clients.LocalChatCompletion,
+    }
+    for base in bases.values():
+        for name in vars(Observer).keys() & {
+            "_create_payload",
+            "tok_encode",
+            "parse_generations",
+            "parse_logprobs",
+        }:
+            getattr(base, name)
+        _ = base._loglikelihood_tokens, base.amodel_call
+    _ = utils.get_rolling_token_windows, utils.make_disjoint_window
+    observed = {name: type(base.__name__, (observer, base), {}) for name, base in bases.items()}
+    get_model, evaluate, add_partial = registry.get_model, evaluator.evaluate, hook.add_partial
+    fewshot_context, hash_string = kind.fewshot_context, utils.hash_string
+    serialize = utils.handle_non_serializable
+
+    def evaluate_prepared(*args: Any, **kwargs: Any) -> Any:
+        tasks = kwargs.get("task_dict") or {}
+        observer.prepare((tasks.get("tasks") or {}).items())
+        return evaluate(*args, **kwargs)
+
+    def add_keyed(self: Any, attr: str, req: Any, res: Any) -> None:
+        if req is not None:
+            add_partial(self, attr, req, res)
+
+    def fewshot_context_observed(
+        self: Any, doc: Any, num_fewshot: int, *args: Any, **kwargs: Any
+    ) -> Any:
+        sampler = getattr(self, "sampler", None)
+        if not num_fewshot or sampler is None:
+            return fewshot_context(self, doc, num_fewshot, *args, **kwargs)
+        drawn: list[Any] = []
+        sample = sampler.sample
+
+        def sample_observed(*a: Any, **k: Any) -> Any:
+            found = list(sample(*a, **k))
+            drawn.extend(found)
+            return found
+
+        sampler.sample = sample_observed
+        try:
+            context = fewshot_context(self, doc, num_fewshot, *args, **kwargs)
+        finally:
+            del sampler.sample
+        facts.write(kind="examples", task=self.task_name)
+        if doc in drawn:
+            text = json.dumps(doc, indent=2, default=serialize, ensure_ascii=False)
+            facts.write(kind="leaked", task=self.task_name, doc=hash_string(text))
+        return context
+
+    kind.fewshot_context = fewshot_context_observed
+    registry.get_model = lambda name: observed.get(name) or get_model(name)
+    evaluator.evaluate = evaluate_prepared
+    hook.add_partial = add_keyed
+    facts.write(kind="client")
+
+
+def watch_server(settings: dict[str, Any]) -> None:
+    """Have each connection to the server proved before it is used."""
+    rooms = Path(__file__).parents[1]
+    guard = _file(rooms / "process" / "guardian.py")
+    peer = _file(rooms / "serving" / "peer_check.py")
+    pid = settings["guardian"]
+    peer.watch_sockets(*settings["server"], peer.Ours(lambda: guard.descendants(pid)))
+
+
+def _file(path: Path) -> Any:
+    """A file of benchy's as a module, under a name that is nobody else's."""
+    spec = importlib.util.spec_from_file_location(f"_benchy_{path.stem}", path)
+    assert spec and spec.loader
+    found = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(found)
+    return found
+
+
+def main(argv: list[str]) -> int:
+    settings = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
+    watch_server(settings)
+    sys.path[0] = ""  # as `python -m lm_eval` has it; benchy's own modules are not to be found
+    sys.argv = ["lm_eval", *argv[3:]]  # after "-m lm_eval", by which people find it in ps
+    facts = Facts(settings["facts"])
+    try:
+        install(facts, settings["gen_kwargs"], settings["request_fields"])
+    except (ImportError, AttributeError) as error:
+        print(f"benchy: this harness runs unobserved: {error}", file=sys.stderr)
+    try:
+        runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
+    except Refused as refused:
+        facts.write(kind="refused", task=refused.task, what=refused.what, hint=refused.hint)
+        print(f"benchy: refused: {refused.what}", file=sys.stderr, flush=True)
+        os._exit(REFUSED)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

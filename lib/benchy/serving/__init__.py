@@ -1,0 +1,1 @@
+"""One engine server: preparation, start, proof, log, known failures."""

@@ -1,0 +1,53 @@
+"""The address of an engine server."""
+
+from __future__ import annotations
+
+import functools
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchy.process import guardian
+from benchy.serving import http_client, peer_check
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """Where a server answers. host: what it listens on; address: what we connect to. guardian: the
+    pid of the one whose descendants may answer. pinned: is the port the one that its config
+    names?"""
+
+    host: str
+    port: int
+    key: str = field(repr=False)
+    guardian: int
+    pinned: bool = False
+
+    @property
+    def address(self) -> str:
+        # By a name a stranger might be reached, who listens on the other of its two addresses.
+        known = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "localhost": "127.0.0.1"}  # noqa: S104
+        return known.get(self.host, self.host)
+
+    @property
+    def url(self) -> str:
+        host = f"[{self.address}]" if ":" in self.address else self.address
+        return f"http://{host}:{self.port}"
+
+    @functools.cached_property
+    def client(self) -> http_client.Client:
+        ours = peer_check.Ours(lambda: guardian.descendants(self.guardian))
+        return http_client.Client(self.address, self.port, self.key, ours)
+
+    def ask(self, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> tuple[int, Any]:
+        """Client.ask."""
+        return self.client.ask(path, body, **how)
+
+
+def loopback(host: str) -> bool:
+    """Does a server that listens on host stay on this machine?"""
+    try:
+        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

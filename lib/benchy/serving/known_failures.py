@@ -1,0 +1,404 @@
+"""What a failed engine's log means, in words, and what to do about it.
+
+The patterns are messages that vLLM, torch, transformers and huggingface_hub print, from vLLM 0.6 to
+0.32; the comments name where they were read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from benchy.core.errors import problem
+from benchy.environments import model_support
+
+
+@dataclass(frozen=True)
+class Known:
+    """One known failure. what and mend may use the pattern's named groups. page: number of its
+    section in docs/problems.md, which is never given anew. warned: its words may be a warning's,
+    before an exception that speaks of the device. loose: its words say little where another
+    exception came of it. silent: it explains an end that no exception explains."""
+
+    pattern: str
+    what: str
+    mend: str
+    page: int
+    warned: bool = False
+    loose: bool = False
+    silent: bool = False
+
+    @property
+    def where(self) -> str:
+        return problem(self.page)
+
+
+# The first that matches the log wins: causes come before what they cause.
+KNOWN = (
+    Known(
+        r"No space left on device|OSError: \[Errno 28\]|Disk quota exceeded|"
+        r"Not enough free disk space",
+        "the disk is full",
+        "free some space where the model cache, the logs and /dev/shm lie, and start again",
+        page=1,
+    ),
+    # vLLM 0.6.0 to 0.9 (issues 2418, 10517); from 0.9: issue 27508; 0.32 says it alike.
+    Known(
+        r"max seq len \((?P<want>\d+)\) is larger than the maximum number of tokens that can be "
+        r"stored in KV cache \((?P<have>\d+)\)",
+        "the KV cache has room for {have} tokens, fewer than max_model_len = {want}",
+        "write max_model_len: {have} or less, or raise gpu_memory_utilization",
+        page=2,
+    ),
+    Known(
+        r"max seq len \((?P<want>\d+)\),? \(?(?P<need>[\d.]+ [KMGT]iB) KV cache is needed, which is"
+        r" larger than the available KV cache memory \((?P<have>[\d.]+ [KMGT]iB)\)"
+        r"(?:.{0,80}?estimated maximum model length is (?P<fits>\d+))?",
+        "max_model_len = {want} needs a KV cache of {need}, and only {have} is free for it",
+        "write max_model_len: {fits} or less, or raise gpu_memory_utilization "
+        "(on a CPU: VLLM_CPU_KVCACHE_SPACE)",
+        page=3,
+    ),
+    Known(
+        r"No available memory for the cache blocks",
+        "no memory is left for the KV cache once the model is loaded",
+        "raise gpu_memory_utilization, lower max_model_len, or use more GPUs",
+        page=4,
+    ),
+    # vLLM 0.9.1 and newer (issue 20305)
+    Known(
+        r"Free memory on device.{0,20}? \((?P<free>[\d.]+)/(?P<total>[\d.]+ GiB)\) on startup is "
+        r"less than desired GPU memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+ GiB)\)",
+        "the GPU has {free} of {total} free, and gpu_memory_utilization = {share} asks for {want}",
+        "lower gpu_memory_utilization, or end what else uses the GPU (nvidia-smi)",
+        page=5,
+    ),
+    Known(
+        r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|"
+        r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|"
+        r"not enough memory: you tried to allocate|std::bad_alloc|"
+        r"Not enough available memory in NUMA node|"
+        r"memory.{0,40}is not enough to.{0,20}(?:allocate|hold)",
+        "the memory does not hold the model",
+        "use more GPUs (tensor_parallel_size), a smaller or quantized model, or a lower "
+        "max_model_len or gpu_memory_utilization",
+        page=6,
+    ),
+    Known(
+        r"The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)|"
+        r"CUDA driver version is insufficient for CUDA runtime version|"
+        r"forward compatibility was attempted on non supported HW",
+        "the NVIDIA driver is too old for this release's torch",
+        "update the driver, or pin a release whose CUDA the driver supports",
+        page=7,
+        warned=True,
+    ),
+    Known(
+        r"no kernel image is available for execution on the device|"
+        r"with CUDA capability sm_\d+ is not compatible|has compute capability (?P<cap>[\d.]+)\. ",
+        "this release was not built for this GPU's generation",
+        "pin another release (older ones for older GPUs), or write dtype: float16",
+        page=8,
+        warned=True,
+    ),
+    Known(
+        r"No CUDA GPUs are available|Found no NVIDIA driver on your system|"
+        r"Failed to infer device type|CUDA-capable device\(s\) is/are busy|"
+        r"libcuda\.so\.1: cannot open shared object file",
+        "the engine finds no GPU that it can use",
+        "see `nvidia-smi`; without a GPU write provider_config: vllm_cpu",
+        page=9,
+    ),
+    # huggingface_hub, transformers.utils.hub
+    Known(
+        r"Cannot access gated repo|GatedRepoError|You are trying to access a gated repo|"
+        r"Access to model (?P<repo>\S+) is restricted",
+        "the model is gated: its hub asks for an accepted licence and a token",
+        "accept the licence on the model's page, then set HF_TOKEN or hf_token in the provider",
+        page=10,
+    ),
+    Known(
+        r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
+        r"Repository Not Found for url|Repo id must be in the form|Repo id must use alphanumeric",
+        "the hub has no such model, or hides it from you",
+        "check model.name; a private model needs HF_TOKEN",
+        page=11,
+    ),
+    Known(
+        r"RevisionNotFoundError|is not a valid git identifier",
+        "the model has no such revision",
+        "check model.revision",
+        page=12,
+    ),
+    Known(
+        r"couldn't connect to '?https?://|Failed to resolve '?(?P<host>[\w.-]+)|"
+        r"Temporary failure in name resolution|Max retries exceeded with url|"
+        r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|"
+        r"Cannot reach https?://|Network is unreachable",
+        "the model is not in the local cache and the hub can't be reached",
+        "check the network, a proxy or HF_ENDPOINT, or run make fetch where there is a network; "
+        "model.name may be a directory",
+        page=13,
+    ),
+    Known(
+        r"(?:contains custom code which must be executed|requires you to execute the "
+        r"(?:configuration|modeling|tokenizer)? ?file|set the option `trust_remote_code=True`|"
+        r"Please pass the argument `trust_remote_code=True`|trust_remote_code=True.{0,40}to allow)",
+        "the model brings code of its own, which is not run unless you trust it",
+        "read that code, then write trust_remote_code: true",
+        page=14,
+    ),
+    # vLLM 0.6 (issue 9713) to 0.32
+    Known(
+        r"Model architectures? \[?(?P<arch>[^\]\n]{1,80}?)\]? (?:are|is) not supported for now|"
+        r"Model architectures \[(?P<arch2>[^\]\n]{1,80})\] failed to be inspected|"
+        r"has no vLLM implementation and the Transformers implementation is not compatible|"
+        r"Cannot find model module",
+        "this release cannot run the model's architecture",
+        "pin a release that can (vllm_version), most often a newer one; see vLLM's list of "
+        "supported models",
+        page=15,
+    ),
+    # transformers, models/auto/configuration_auto.py
+    Known(
+        r"model type `(?P<type>[^`]{1,60})` but Transformers does not recognize this architecture|"
+        r"Unrecognized model in|Unrecognized configuration class|"
+        r"(?:No module named|has no attribute) '?transformers\.models\.",
+        "the environment's transformers does not know this kind of model",
+        "write a newer transformers_version, or pin a newer release (vllm_version)",
+        page=16,
+    ),
+    Known(
+        r"has no attribute '?all_special_tokens_extended|"
+        r"Tokenizer class (?P<class>\w+) does not exist|data did not match any variant of untagged "
+        r"enum",
+        "the environment's transformers and the model's tokenizer do not fit together",
+        "write another transformers_version: the one of the release's or the model's day",
+        page=17,
+    ),
+    Known(
+        r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel "
+        r"size \((?P<size>\d+)\)",
+        "the model's {heads} attention heads can't be split over tensor_parallel_size = {size}",
+        "write a tensor_parallel_size that divides {heads}",
+        page=18,
+    ),
+    Known(
+        r"max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len.{0,60}?"
+        r"=(?P<have>\d+)",
+        "max_model_len = {want} is more than the model was made for ({have})",
+        "write max_model_len: {have} or less",
+        page=19,
+    ),
+    Known(
+        r"`limit_mm_per_prompt` is only supported for multimodal models",
+        "this release takes limits for images only with a model that reads images",
+        "leave limit_mm_per_prompt out",
+        page=20,
+    ),
+    Known(
+        r"Bfloat16 is only supported on GPUs with compute capability of at least",
+        "this GPU cannot compute in bfloat16",
+        "write dtype: float16",
+        page=21,
+    ),
+    Known(
+        r"(?:Address already in use|address already in use|\[Errno 98\])",
+        "the port is in use",
+        "leave `port` out (benchy takes a free one) or end what listens there",
+        page=22,
+        loose=True,
+    ),
+    Known(
+        r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
+        r"(?:does not appear to have a file named (?P<file>\S+)|"
+        r"Cannot find any model weights|Can't load (?:the )?(?:configuration|tokenizer|model))|"
+        # Of other files (nvcc, ninja, a library) this says nothing of the model.
+        r"No such file or directory: \S*\.(?:safetensors|bin|pth?|gguf|json|model|tiktoken)\b|"
+        r"Cannot find any model weights with|HFValidationError|SafetensorError|"
+        r"MetadataIncompleteBuffer|EntryNotFoundError|No config file found|"
+        r"Invalid repository ID or local directory",
+        "a file of the model is missing or broken",
+        "check model.name; a download that broke off is mended by deleting the model from the "
+        "cache",
+        page=23,
+        loose=True,
+    ),
+    Known(
+        r"error: (?:unrecognized arguments|argument |ambiguous option)[^\n]*",
+        "the engine refuses its arguments",
+        "compare the options with the release's `--help`",
+        page=24,
+    ),
+    # transformers, dynamic_module_utils.py, check_imports
+    Known(
+        r"This modeling file requires the following packages that were not found in your "
+        r"environment: (?P<packages>[\w.-]+(?:, [\w.-]+)*)",
+        "the model's own code needs packages that the environment lacks: {packages}",
+        "write extra_packages: [{packages}]",
+        page=36,
+    ),
+    Known(
+        r"No module named '(?P<module>[\w.]+)'|ImportError: (?P<import>[^\n]{1,120})|"
+        r"undefined symbol: |ModuleNotFoundError|"
+        r"OSError: \S+\.so[.\d]*: cannot open shared object file",
+        "the environment is incomplete or does not fit together",
+        "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
+        "pin another release or transformers_version; what a model's own code imports goes into "
+        "extra_packages",
+        page=25,
+        loose=True,
+    ),
+    Known(
+        r"Bus error|insufficient shared memory|\bSIGBUS\b",
+        "shared memory ran out",
+        "give /dev/shm more room (containers: --shm-size or --ipc=host)",
+        page=26,
+    ),
+    Known(
+        r"died unexpectedly|Engine core proc.{0,40}died|EngineDeadError|SIGKILL|exit code: -9",
+        "a process of the engine was killed",
+        "if nobody did so, the machine ran out of memory: see `dmesg`",
+        page=27,
+        silent=True,
+    ),
+)
+
+_PREFIX = re.compile(
+    r"^(?:\([^()]*pid=\d+\) ?)*"
+    r"(?:(?:ERROR|CRITICAL|WARNING|INFO) [\d-]+ [\d:.]+ (?:\[[^\]]*\]|\S+) ?)?"
+)
+_EXCEPTION = re.compile(
+    r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt|Expired|Refused)\b[:(]?"
+    r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
+)
+_REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn, one a request
+# Lines that tell no failure, in vLLM's format and in uvicorn's.
+_CALM = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:DEBUG|INFO|WARNING)\b")
+_ERROR = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:ERROR|CRITICAL)\b")
+_AFTER = re.compile(
+    r"Traceback|  File |Process |INFO:|The above exception|During handling|.*failed to start\.$"
+)
+# What one process says because another has ended.
+_NOISE = re.compile(
+    r"See (?:root cause above|stack trace)|Engine core initialization failed|"
+    r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError|"
+    r"^(?:\w+\.)*EngineDeadError|died unexpectedly|^RuntimeError: (?:Executor failed|cancelled)"
+)
+_HANDLING = "During handling of the above exception, another exception occurred"
+_DEVICE = re.compile(r"CUDA|NVIDIA|GPU|[Dd]evice")
+
+
+@dataclass
+class _Raised:
+    """An exception in a log. lines: its name and message. handled: another was raised while this
+    one was handled."""
+
+    lines: list[str]
+    handled: bool = False
+
+
+def explain(log: str) -> tuple[str, str] | None:
+    """What happened and what to do, for the text of an engine's log, the second with the place
+    where more is said; None if it isn't known.
+
+    The cause is an exception or an error that the log holds. What is merely logged or warned of
+    does not count, and that a process died explains only an end without an exception.
+    """
+    raised = _exceptions(log)
+    lines = [line for line in log.splitlines() if not _CALM.match(line)]
+    if raised:
+        errors = [_PREFIX.sub("", line) for line in lines if _ERROR.match(line)]
+        said = {line for each in raised for line in each.lines}
+        errors = [line for line in errors if line not in said and not _NOISE.search(line)]
+        # Frames and source of a traceback are indented.
+        causes = [line for line in errors if line and not line.startswith((" ", "Traceback"))]
+        causes += ["\n".join(each.lines) for each in raised if not each.handled]
+        before = ["\n".join(each.lines) for each in raised if each.handled]
+    else:
+        causes, before = ["\n".join(lines)], []
+    for known in KNOWN:
+        if known.silent and raised:
+            continue
+        texts = [*causes, *([] if known.loose else before)]
+        if known.warned and any(_DEVICE.search(text) for text in causes):
+            texts.append(log)
+        found = [match for text in texts if (match := _search(known, text))]
+        if found:
+            return _words(known, found[0])
+    return None
+
+
+def _search(known: Known, text: str) -> re.Match[str] | None:
+    return re.search(known.pattern, text, re.DOTALL if "fits" in known.pattern else 0)
+
+
+def _words(known: Known, match: re.Match[str]) -> tuple[str, str]:
+    words = {key: value or "" for key, value in match.groupdict().items()}
+    mend = known.mend
+    if "{fits}" in mend and not words.get("fits"):
+        mend = mend.replace(": {fits} or less", " smaller")
+    mend = mend.format(**words)
+    if named := words.get("arch") or words.get("arch2"):
+        mend = "\n".join(filter(None, [mend, model_support.advice(named)]))
+    return known.what.format(**words), f"{mend}\n({known.where})"
+
+
+def telling_lines(log: str, n: int = 12) -> list[str]:
+    """Up to n lines of the log that say why: the exceptions, else its last ones.
+
+    Prefixes with process and time go, repeats go, and so do the exceptions that only say that some
+    other process had one.
+    """
+    telling: list[str] = []
+    for each in _exceptions(log):
+        telling += [text[:300] for text in each.lines[:4] if text[:300] not in telling]
+    if not telling:
+        lines = [(whose, line[:300]) for whose, line in _lines(log)]
+        plain = [each for each in lines if not each[1].startswith((" ", "Traceback"))]
+        errors = [line for whose, line in plain if _ERROR.match(whose)]
+        telling = list(dict.fromkeys(errors)) or [line for _, line in plain or lines]
+    return telling[-n:]
+
+
+def _lines(log: str) -> list[tuple[str, str]]:
+    """(process and level, what it says) of each line but requests and empty ones."""
+    found = []
+    for each in log.splitlines():
+        line = each.rstrip()
+        rest = _PREFIX.sub("", line)
+        if rest and not _REQUEST.match(line):
+            # Without the time: a message goes on only where process and level stay.
+            found.append((re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)]), rest))
+    return found
+
+
+def _exceptions(log: str) -> list[_Raised]:
+    """The exceptions of a log in its order, without those that only tell of another process."""
+    lines = _lines(log)
+    found: list[_Raised] = []
+    inside = set()  # processes in the middle of a traceback
+    last: dict[str, _Raised] = {}
+    for at, (whose, line) in enumerate(lines):
+        if line.startswith("Traceback (most recent call last)"):
+            inside.add(whose)
+            continue
+        if line.startswith(_HANDLING):
+            if whose in last:
+                last[whose].handled = True
+            continue
+        ends = whose in inside and not line.startswith(" ")
+        if ends:
+            inside.discard(whose)
+        if not (ends or _EXCEPTION.search(line)) or _CALM.match(whose + line):
+            continue
+        # An exception's message may go on; a traceback, a log line or another exception ends it.
+        block = [line]
+        for then, more in lines[at + 1 : at + 9]:
+            if then != whose or _EXCEPTION.search(more) or _AFTER.match(more):
+                break
+            block.append(more)
+        last[whose] = _Raised(block)
+        if not _NOISE.search(line):
+            found.append(last[whose])
+    return found

@@ -1,0 +1,292 @@
+"""One engine server: started under a guardian, waited for, proved to be ours, asked a question.
+
+Everything here talks HTTP to one address with a key of its own (client.py).
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchy.config import pooling_models
+from benchy.core import versions
+from benchy.core.errors import Died, Failure
+from benchy.devices import ports
+from benchy.display.progress import Step
+from benchy.environments import disk_space
+from benchy.process import guardian
+from benchy.serving import http_client, known_failures, peer_check
+from benchy.serving.endpoint import Endpoint
+from benchy.serving.engine_log import Log
+from benchy.serving.http_client import shown
+
+PROMPT = "El agua es clara. A água é clara."
+COMPLETIONS = "/v1/completions"
+ROUNDING = 0.001  # how far above 0 a log-probability may be
+RETRY_PORT = 3  # starts with another port, when somebody took the one that was free
+
+
+class Server:
+    """A running engine. guardian: whose child it is; title: how lines name it."""
+
+    def __init__(
+        self, endpoint: Endpoint, log: Path, guardian: guardian.Guard, title: str, served: str
+    ) -> None:
+        self.endpoint, self.guardian, self.title, self.served = endpoint, guardian, title, served
+        self.begun = time.monotonic()
+        self.log = Log(log, self.begun)
+        self.pid = 0
+
+    def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
+        """Start the engine. Raises Failure if the program can't be run."""
+        self.begun = self.log.begun = time.monotonic()
+        try:
+            self.pid = self.guardian.start("server", argv, env, str(self.log.path))
+        except OSError as error:
+            raise Failure(f"{self.title}: the engine can't be started: {error}") from None
+
+    def failure(self, what: str, mend: str = "", kind: type[Failure] = Failure) -> Failure:
+        """What happened, in words, with the log's telling lines."""
+        text = self.log.text()
+        known = known_failures.explain(text) or disk_space.full(self.log.path)
+        if known:
+            what, mend = f"{what}: {known[0]}", known[1]
+        mend = mend or f"read the log; `bin/serve {self.title} --test` tries this alone"
+        return kind(
+            f"{self.title}: {what}", mend, self.log.path, known_failures.telling_lines(text, 8)
+        )
+
+    def check_alive(self, what: str, kind: type[Failure] = Failure) -> None:
+        """Raises Failure if the server's first process has ended. what: the moment, for words."""
+        if "server" in self.guardian.ended:
+            status = self.guardian.ended["server"]
+            how = f"by signal {-status}" if status < 0 else f"with status {status}"
+            oom = "if nobody killed it, the machine ran out of memory: see `dmesg`"
+            mend = oom if status == -9 else ""
+            raise self.failure(f"the server ended {how} {what}", mend, kind)
+
+    def wait_ready(self, timeout: float, step: Step) -> float:
+        """Wait until /health answers; seconds since the start. Raises Failure."""
+        while True:
+            self.guardian.wait(0.25)
+            seconds = time.monotonic() - self.begun
+            self.log.read()
+            self.check_alive(f"while starting ({self.log.stage}, after {seconds:.0f} s)")
+            try:
+                if self.endpoint.ask("/health", timeout=5)[0] == 200:
+                    break
+            except peer_check.Unproved as error:
+                raise self.not_ours(error) from None
+            except http_client.FAILED:
+                pass
+            if seconds > timeout:
+                raise self.failure(
+                    f"no answer within startup_timeout = {timeout:g} s "
+                    f"(it was at: {self.log.stage})",
+                    "raise startup_timeout, or see in the log what it waits for",
+                )
+            step.at(self.log.stage)
+        return round(time.monotonic() - self.begun, 1)
+
+    def identity(self, expected: str | None) -> tuple[str, int]:
+        """Prove that what answers is ours. Returns release answered and max_model_len.
+
+        expected: the release it has to be, None if any is right. Raises Failure.
+        """
+        version = known_as(self.json("/version"))
+        if expected and not versions.same_release(version, expected):
+            raise Failure(
+                f"{self.title}: the server answers as release {version or '?'}, "
+                f"asked for was {expected}",
+                "build the environment anew: delete its directory under venvs/ and run make venvs",
+                self.log.path,
+            )
+        models = served(self.json("/v1/models"))
+        if self.served not in models:
+            raise Failure(
+                f"{self.title}: the server serves {shown(', '.join(models) or 'nothing')}, "
+                f"not {self.served}",
+                log=self.log.path,
+            )
+        length = models[self.served]
+        if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 1 << 31:
+            raise Failure(
+                f"{self.title}: the server gives {shown(length)} as the context (max_model_len) of "
+                f"{self.served}",
+                "an engine has to say how many tokens fit; see /v1/models",
+                self.log.path,
+            )
+        if self.status("/v1/models") not in (401, 403):
+            raise Failure(
+                f"{self.title}: the server answers without its key",
+                "an engine that knows no VLLM_API_KEY can't be used",
+                self.log.path,
+            )
+        return version, length
+
+    def not_ours(self, error: peer_check.Unproved) -> Failure:
+        """What to tell where somebody else answers, or where that can't be seen."""
+        port = self.endpoint.port
+        if isinstance(error, peer_check.Unseen):
+            mend = "run it as one user, in one container, with /proc of that container"
+            return Failure(f"{self.title}: {error}; its key was not sent", mend, self.log.path)
+        who = ports.listener(port, frozenset(guardian.descendants(self.guardian.pid)))
+        mend = "start again: another port will be taken"
+        if self.endpoint.pinned:
+            mend = "end that process, or leave `port` out, and benchy takes a free one"
+        return Stolen(
+            f"{self.title}: on port {port} listens {who}, not the server of this run", mend,
+            self.log.path,
+        )  # fmt: skip
+
+    def status(self, path: str) -> int:
+        """The status of GET path without a key. Raises Failure."""
+        return self.asked(path, key="")[0]
+
+    def asked(self, path: str, **more: Any) -> tuple[int, Any]:
+        """Client.ask, but raises Failure where nothing comes."""
+        try:
+            return self.endpoint.ask(path, timeout=30, **more)
+        except peer_check.Unproved as error:
+            raise self.not_ours(error) from None
+        except http_client.FAILED as error:
+            raise self.failure(f"{path} does not answer ({shown(error)})") from None
+
+    def json(self, path: str) -> Any:
+        """GET path; Failure if the answer isn't 200."""
+        status, answer = self.asked(path)
+        if status != 200:
+            raise self.failure(f"{path} answers {status}: {shown(answer)}")
+        return answer
+
+    def post(self, path: str, body: Mapping[str, Any]) -> Any:
+        """POST body; Failure if the answer isn't 200."""
+        try:
+            status, answer = self.endpoint.ask(path, body, timeout=300)
+        except peer_check.Unproved as error:
+            raise self.not_ours(error) from None
+        except http_client.FAILED as error:
+            self.guardian.wait(1)
+            self.check_alive("at its first request")
+            raise self.failure(f"{path} does not answer ({shown(error)})") from None
+        if path == COMPLETIONS and (status == 404 or "not support Completions" in message(answer)):
+            self.refuse_pooling(answer)
+        if status != 200:
+            raise self.failure(f"{path} answers {status}: {message(answer)}")
+        return answer
+
+    def refuse_pooling(self, answer: Any) -> None:
+        """Raises Failure if a model without /v1/completions is one that generates no text."""
+        known = pooling_models.served(self.log.text())
+        # FastAPI's own word where a path has no handler; an unknown model is told otherwise.
+        if known or answer == {"detail": "Not Found"} or "not support Completions" in str(answer):
+            raise Failure(
+                f"{self.title}: the server has no {COMPLETIONS}: {self.served} is "
+                + ("" if known else "most likely ")
+                + "a pooling model, which generates no text",
+                "name a model that generates text",
+                self.log.path,
+            )
+
+    def scored(self) -> list[float]:
+        """Log-probabilities of a fixed sentence, as loglikelihood tasks ask for them. Raises
+        Failure unless all of them are finite numbers."""
+        body = {"model": self.served, "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
+        answer = self.post(COMPLETIONS, {**body, "echo": True, "logprobs": 1})
+        try:
+            numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
+        except (KeyError, IndexError, TypeError):
+            numbers = []
+        if not isinstance(numbers, list) or not numbers or not all(map(logprob, numbers)):
+            raise self.failure(
+                f"the log-probabilities of a sentence are no numbers up to 0: {shown(numbers)}",
+                "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
+            )
+        return [float(number) for number in numbers]
+
+    def said(self, chat: bool) -> str:
+        """The answer to one chat or completion request. Raises Failure where the chat endpoint
+        hands the model a turn's bare text: what is scored then is no chat."""
+        body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
+        path = COMPLETIONS
+        answer = plain = self.post(path, {**body, "prompt": PROMPT})
+        try:
+            if not chat:
+                return str(plain["choices"][0]["text"])
+            path, turn = "/v1/chat/completions", {"role": "user", "content": PROMPT}
+            answer = self.post(path, {**body, "messages": [turn]})
+            bare, turned = (int(each["usage"]["prompt_tokens"]) for each in (plain, answer))
+            told = dict(answer["choices"][0]["message"])
+        except (KeyError, IndexError, TypeError, ValueError):
+            raise self.failure(f"{path} answers, but not as it should: {message(answer)}") from None
+        if turned <= bare:
+            raise self.failure(
+                f"its chat template adds nothing: {bare} tokens as text, {turned} as a turn",
+                "write chat_template: with the model's own, or leave use_chat_completions out",
+            )
+        return str(told.get("content") or told.get("reasoning_content") or "")
+
+    def watch(self, name: str, step: Step) -> int:
+        """Wait for the end of process `name`; its status. Raises Died if the server ends first or
+        says three times that its engine is dead."""
+        sick, looked = 0, time.monotonic()
+        while name not in self.guardian.wait(1):
+            self.check_alive("in the middle of the run", Died)
+            if time.monotonic() - looked > 5:
+                looked = time.monotonic()
+                step.beat()
+                sick = sick + 1 if self.dead() else 0
+                if sick == 3:
+                    raise self.failure("the engine is dead, though its process lives", kind=Died)
+        # A task fails because its server has died; that is the cause to tell, so give it a moment.
+        if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
+            self.guardian.wait(2)
+        if self.guardian.ended[name]:
+            self.check_alive("in the middle of the run", Died)
+        return self.guardian.ended[name]
+
+    def dead(self) -> bool:
+        """Does the server say that it can't work any more? Busy is not dead."""
+        try:
+            return self.endpoint.ask("/health", timeout=5)[0] >= 500
+        except TimeoutError:
+            return False
+        except http_client.FAILED:
+            return True
+
+
+class Stolen(Failure):
+    """Somebody else took the port of a server that is not there yet; another one may do."""
+
+
+def known_as(answer: Any) -> str:
+    """The release in an answer of /version, "" if there is none."""
+    version = answer.get("version") if isinstance(answer, dict) else None
+    return shown(version, 60) if isinstance(version, str) else ""
+
+
+def served(answer: Any) -> dict[str, Any]:
+    """The models in an answer of /v1/models: name → its max_model_len, whatever that is."""
+    data = answer.get("data") if isinstance(answer, dict) else None
+    return {
+        model["id"]: model.get("max_model_len")
+        for model in (data if isinstance(data, list) else [])
+        if isinstance(model, dict) and isinstance(model.get("id"), str)
+    }
+
+
+def logprob(value: object) -> bool:
+    """Is this the logarithm of a probability? One of 1 may be rounded up."""
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return number and math.isfinite(value) and value <= ROUNDING  # type: ignore[arg-type,operator]
+
+
+def message(answer: Any) -> str:
+    """The words of an error that the server answered."""
+    if isinstance(answer, dict):
+        inner = answer.get("error", answer)
+        answer = inner.get("message", inner) if isinstance(inner, dict) else inner
+    return shown(answer, 300)

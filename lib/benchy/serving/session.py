@@ -1,0 +1,255 @@
+"""bin/serve: one model's server, a command beside it, and nothing left behind.
+
+    bin/serve MODEL -- COMMAND…     COMMAND finds the server in BENCHY_URL, BENCHY_KEY,
+                                    BENCHY_SERVED_MODEL
+    bin/serve MODEL --test          start it, ask it, show the answers, stop it
+
+Reads build/specs/server/MODEL.json and the environment that it names; writes
+logs/serve/MODEL.log (the one before stays as .log.1) and run/.MODEL~HOST~PID-…/server.json. Status:
+COMMAND's; 1 if the server can't be had or dies; 2 for a mistake; 128 + the signal's number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import json
+import os
+import secrets
+import shlex
+import signal
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from benchy.cluster import job_folder, multi_node
+from benchy.core import paths, temporary_files
+from benchy.core.errors import Failure
+from benchy.devices import allocation, leases, waiting_line
+from benchy.display import activity
+from benchy.display.messages import say
+from benchy.display.progress import Step
+from benchy.environments import health, usage_locks
+from benchy.process.signals import Signals, Stopped, guarded
+from benchy.serving.preparation import Plan, Spec, commit, environment, noted, ready_environment
+
+TAG = "SERVE"
+
+
+def take(spec: Spec) -> tuple[leases.Lease, list[str]]:
+    """The lease, ours already or waited for, and its devices as CUDA_VISIBLE_DEVICES names them."""
+    if found := allocation.handed(spec):
+        return found
+
+    def waiting(words: str) -> None:
+        say("WAIT", f"{spec['model']}: {words}")
+
+    need = allocation.need(spec)
+    held = waiting_line.acquire(allocation.desk(), need.want, waiting, parent_check())
+    return held, need.visible(held)
+
+
+def parent_check() -> Any:
+    """A function that raises Stopped once the process that started us has ended."""
+    before = os.getppid()
+
+    def check() -> None:
+        if os.getppid() != before and "MAKELEVEL" in os.environ:
+            raise Stopped(signal.SIGTERM)
+
+    return check
+
+
+def new_log(model: str) -> Path:
+    """A fresh logs/serve/MODEL.log, mode 0600; the one before is kept as .log.1."""
+    path = paths.LOGS / "serve" / f"{model}.log"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(FileNotFoundError):
+        path.replace(path.with_suffix(".log.1"))
+    os.close(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
+    return path
+
+
+@contextmanager
+def run_directory(model: str) -> Iterator[Path]:
+    """A folder of run/, mode 0700; gone afterwards, and so are those of runs that were killed. In a
+    launcher's job it is of the node's own."""
+    if os.environ.get("BENCHY_LAUNCHED"):
+        with job_folder.made(model) as folder:
+            yield folder
+        return
+    paths.RUN.mkdir(mode=0o700, exist_ok=True)
+    path = temporary_files.aside(paths.RUN / model)
+    path.mkdir(mode=0o700)
+    try:
+        yield path
+    finally:
+        temporary_files.remove(path)
+
+
+def serve(
+    plan: Plan, command: Sequence[str], signals: Signals, step: Step, node: multi_node.Node | None
+) -> int:
+    """Take the devices, start the server, run command (none: test it), stop everything. node: this
+    one, the first of several."""
+    spec = plan.spec
+    held, cards = take(spec)
+    from benchy.devices import ports  # noqa: PLC0415 - after the wait: a waiter stays small
+    from benchy.serving import endpoint  # noqa: PLC0415
+    from benchy.serving import server as servers  # noqa: PLC0415
+
+    if not endpoint.loopback(spec["host"]):
+        say("WARNING", f"{spec['model']} listens on {spec['host']}: others can reach it")
+    try:
+        for attempt in range(servers.RETRY_PORT):
+            # The guardian holds the environment too: a rebuild waits until its last process ended.
+            with (
+                settled(plan, signals) as use,
+                ports.taken(spec, allocation.owner(spec), allocation.desk()) as port,
+                guarded(signals, (*held.descriptors, *port.descriptors, use)) as guardian,
+                joined(plan, node) as more,
+            ):
+                key = secrets.token_urlsafe(32)
+                end = endpoint.Endpoint(spec["host"], port.number, key, guardian.pid, port.pinned)
+                one = servers.Server(
+                    end, new_log(spec["model"]), guardian, spec["model"], plan.served
+                )
+                try:
+                    return attend(plan, one, cards, command, step, more)
+                except Failure as failure:
+                    lost = isinstance(failure, servers.Stolen) or "port is in use" in failure.what
+                    again = lost and not port.pinned and not node
+                    if not again or attempt == servers.RETRY_PORT - 1:
+                        raise
+                    what = f"somebody took port {port.number} first; another one"
+                    say("AGAIN", f"{spec['model']}: {what}")
+        raise AssertionError("the last attempt returns or raises")
+    finally:
+        held.release()
+
+
+@contextmanager
+def settled(plan: Plan, signals: Signals) -> Iterator[int]:
+    """While inside, the environment stays as it is; gives the descriptor that sees to it. Builds
+    the environment again if it went while we waited for a device."""
+    while True:
+        with usage_locks.used(plan.place.name) as descriptor:
+            if health.well(plan.place.name):
+                yield descriptor
+                return
+        ready_environment(plan.spec, signals)
+
+
+@contextmanager
+def joined(plan: Plan, node: multi_node.Node | None) -> Iterator[list[str]]:
+    """While inside, the other nodes of the job serve with this one; gives the engine's arguments
+    for that, none where there is one node."""
+    if not node:
+        yield []
+        return
+    from benchy.devices import ports  # noqa: PLC0415 - as in serve()
+
+    port = ports.free_port("", None)
+    with node.meet(port) as address:
+        yield node.arguments(plan.spec["nodes"], address, port)
+
+
+def attend(
+    plan: Plan,
+    one: Any,
+    cards: Sequence[str],
+    command: Sequence[str],
+    step: Step,
+    more: Sequence[str] = (),
+) -> int:
+    """From the start of one server to the end of command. Returns command's status. more: arguments
+    of the engine besides the plan's."""
+    from benchy.serving import engine_log  # noqa: PLC0415 - as in serve()
+
+    spec = plan.spec
+    env = environment(spec, one.endpoint.key, cards)
+    started = datetime.datetime.now(datetime.timezone.utc)
+    argv = [*plan.argv(spec["host"], one.endpoint.port), *more]
+    one.start(argv, env)
+    if os.environ.get("V") not in (None, "", "0"):
+        say(TAG, shlex.join(argv))
+    ready = one.wait_ready(float(spec["startup_timeout"]), step)
+    version, length = one.identity(plan.expected())
+    where = f"GPU {','.join(cards)}" if cards else "cpu"
+    place = plan.place.name
+    say(TAG, f"{spec['model']}  {place} on {where}, port {one.endpoint.port} (ready in {ready} s)")
+    numbers = one.scored()
+    if not command or spec["chat"]:
+        answer = one.said(spec["chat"])
+    if not command:
+        print(f"release   {version}\nmodel     {plan.served}, {length} tokens")
+        print(f"{'chat' if spec['chat'] else 'completion':<10}{answer!r}")
+        shown = " ".join(f"{number:.3f}" for number in numbers[:8])
+        print(f"logprobs  {shown} … ({len(numbers)} tokens, sum {sum(numbers):.3f})", flush=True)
+        return 0
+    with run_directory(spec["model"]) as run:
+        told = {
+            "model": spec["model"],
+            "version": version,
+            "served_model": plan.served,
+            "max_model_len": length,
+            "max_num_seqs": plan.at_once(),
+            "dtype": engine_log.dtype(one.log.text()),
+            "commit": commit(spec),
+            "arguments": argv[1:],
+            "variables": noted(env, spec),
+            "gpus": [int(c) if c.isdecimal() else c for c in cards] if cards else "cpu",
+            **({"nodes": spec["nodes"]["count"]} if spec.get("nodes") else {}),
+            "pid": one.pid,
+            "guardian": one.guardian.pid,
+            "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            "seconds_to_ready": {**one.log.times, "total": ready},
+            "environment": place,
+            "package": spec["package"],
+            "package_version": plan.place.json("check.json").get("version"),
+            "lock_sha256": lock_sha256(place),
+            "fallback": spec.get("fallback"),
+            "spec": spec,
+        }
+        text = json.dumps(told, indent=1, sort_keys=True)
+        temporary_files.write(run / "server.json", text, mode=0o600)
+        begun = time.monotonic()
+        step.enter(activity.SERVING)
+        try:
+            one.guardian.start("command", command, command_environment(one.endpoint, plan, run))
+        except OSError as error:
+            raise Failure(f"the command can't be started: {error}") from None
+        status = int(one.watch("command", step))
+        if status < 0:
+            say(TAG, f"{spec['model']}  command killed by signal {-status}")
+            return 128 - status
+        if status == 0:
+            say(TAG, f"{spec['model']}  done in {time.monotonic() - begun:.1f} s")
+        return status
+
+
+def lock_sha256(name: str) -> str | None:
+    """The hash of the lock that the environment was built from."""
+    from benchy.environments import health  # noqa: PLC0415
+
+    return health.lock_sha256(name)
+
+
+def command_environment(end: Any, plan: Plan, run: Path) -> dict[str, str]:
+    """The variables of COMMAND: ours, where the server is, and no proxy on the way to it.
+
+    BENCHY_MODEL is benchy's name of the model (its config's); a request names BENCHY_SERVED_MODEL.
+    """
+    no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), end.address, "localhost"]))
+    return {
+        **os.environ,
+        "BENCHY_URL": end.url,
+        "BENCHY_KEY": end.key,
+        "BENCHY_MODEL": plan.spec["model"],
+        "BENCHY_SERVED_MODEL": plan.served,
+        "BENCHY_RUN": str(run),
+        "NO_PROXY": no_proxy,
+        "no_proxy": no_proxy,
+    }

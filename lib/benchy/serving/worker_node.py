@@ -1,0 +1,48 @@
+"""What bin/serve does on the nodes of a job after the first: run the engine's part there, until the
+first node's server ends."""
+
+from __future__ import annotations
+
+from benchy.cluster import multi_node
+from benchy.cluster.multi_node import Node
+from benchy.core.errors import Died, Failure
+from benchy.display.messages import say
+from benchy.process.signals import Signals, guarded
+from benchy.serving import engine_log, known_failures
+from benchy.serving.preparation import Plan, environment
+from benchy.serving.session import TAG, new_log, settled, take
+
+NOTICED = 3.0  # seconds by which the engine here may know of the first node's end before we do
+
+
+def follow(plan: Plan, node: Node, signals: Signals) -> int:
+    """Serve with the first node. 0 once that has ended; raises Failure, and Died if the engine here
+    ends before."""
+    spec = plan.spec
+    held, cards = take(spec)
+    log = new_log(f"{spec['model']}.node{node.rank}")
+    try:
+        address, port = node.find(float(spec["startup_timeout"]))
+        part = multi_node.words(spec["nodes"]["follower"], {"model": plan.model})
+        joining = node.arguments(spec["nodes"], address, port)
+        argv = [plan.place.python, *part, *plan.arguments, *joining]
+        with (
+            settled(plan, signals) as use,
+            guarded(signals, (*held.descriptors, use)) as guardian,
+        ):
+            try:
+                guardian.start("server", argv, environment(spec, "", cards), str(log))
+            except OSError as error:
+                raise Failure(f"{spec['model']}: the engine can't be started: {error}") from None
+            say(TAG, f"{spec['model']}  node {node.rank} serves with {address}")
+            while "server" not in guardian.wait(1):
+                if not node.first():
+                    return 0
+            if node.over(NOTICED):
+                return 0
+            text = engine_log.Log(log, 0).text()
+            what, mend = known_failures.explain(text) or ("it ended by itself", "read the log")
+            what = f"{spec['model']}: node {node.rank} of its server: {what}"
+            raise Died(what, mend, log, known_failures.telling_lines(text, 8))
+    finally:
+        held.release()
