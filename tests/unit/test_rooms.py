@@ -1,0 +1,69 @@
+"""The order of the rooms of lib/benchy: each imports only those below it, and no module itself.
+
+Imports within functions and under TYPE_CHECKING count as well.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
+
+import benchy
+from benchy.core.paths import CODE
+
+# From the top down, as the docstring of lib/benchy/__init__.py lists them.
+ROOMS = [line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")]
+
+
+def imports() -> Iterator[tuple[str, str, str]]:
+    """(module, module that it imports, "file:line") of all modules in rooms."""
+    for path in sorted(CODE.glob("*/*.py")):
+        module = ".".join(path.relative_to(CODE).with_suffix("").parts)
+        for node in ast.walk(ast.parse(path.read_text())):
+            where = f"{path.relative_to(CODE.parents[1])}:{getattr(node, 'lineno', 0)}"
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            else:
+                continue
+            for name in names:
+                parts = name.split(".")
+                if parts[0] == "benchy":
+                    yield module, ".".join(parts[1:3]), where
+
+
+def test_every_package_is_a_room() -> None:
+    assert sorted(path.parent.name for path in CODE.glob("*/__init__.py")) == sorted(ROOMS)
+    assert [path.name for path in CODE.glob("*.py")] == ["__init__.py"]
+
+
+def test_no_room_imports_one_above_it() -> None:
+    rank = {room: at for at, room in enumerate(ROOMS)}
+    upward = [
+        f"{where}: {module} imports {other}"
+        for module, other, where in imports()
+        if rank[other.partition(".")[0]] < rank[module.partition(".")[0]]
+    ]
+    assert not upward, "\n".join(upward)
+
+
+def test_no_modules_import_each_other() -> None:
+    graph: dict[str, set[str]] = {}
+    for module, other, _ in imports():
+        graph.setdefault(module, set()).add(other)
+    try:
+        TopologicalSorter(graph).prepare()
+    except CycleError as error:
+        raise AssertionError(" imports ".join(error.args[1])) from None
+
+
+def test_scripts_import_nothing_of_benchy() -> None:
+    """Their Python is another environment's. What a type checker alone reads is no import."""
+    found = [
+        f"{where}: {other}"
+        for module, other, where in imports()
+        if module.startswith("scripts.") and not other.startswith("scripts.")
+    ]
+    assert not found, "\n".join(found)
