@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "lib"))
@@ -27,16 +28,25 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "T
     os.environ.pop(name, None)
 
 
-# Of `make test-real`, what takes turns by itself: Slurm's tests wait more than they compute, so the
-# browser's and the harness's run beside them. Each group is one process's (pytest-xdist).
+# Of `make test-real`, what one process runs one after the other: Slurm's tests wait more than they
+# compute, so the browser's and the harness's run beside them.
 GROUPS = {"slurm": "slurm", "page": "beside", "e2e": "beside"}
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        folder = item.path.relative_to(ROOT / "tests").parts[0]
-        if folder in GROUPS:
-            item.add_marker(pytest.mark.xdist_group(GROUPS[folder]))
+class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
+    """One process runs all tests of a group.
+
+    The mark xdist_group does nothing under pytest 9.2: pytest-xdist 3.8 writes it into
+    Item._nodeid, which is not read any more.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        folder = nodeid.split("/")[1]
+        return GROUPS.get(folder, nodeid)
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
+    return ByGroup(config, log) if config.getvalue("dist") == "loadgroup" else None
 
 
 @pytest.fixture(autouse=True)

@@ -11,6 +11,8 @@ for certain, and device nodes for the GPUs, which Slurm wants for CUDA_VISIBLE_D
 from __future__ import annotations
 
 import contextlib
+import fcntl
+import io
 import os
 import secrets
 import shutil
@@ -18,8 +20,10 @@ import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import IO
 
 NODES, GPUS = ("n1", "n2"), 4
 PROGRAMS = ("slurmctld", "slurmd", "munged", "srun", "squeue", "scancel", "scontrol")
@@ -84,14 +88,21 @@ class Cluster:
 
     def __init__(self, base: Path) -> None:
         self.base = base
+        self.alone: IO[str] = io.StringIO()  # an open lock file, once started
         self.env = os.environ | {
             "PATH": os.environ["PATH"] + ":/usr/sbin:/sbin",
             "SLURM_CONF": str(base / "slurm.conf"),
         }
 
     def start(self, seconds: float = 30) -> None:
-        """Start it and wait until both nodes are idle."""
+        """Start it and wait until both nodes are idle.
+
+        One cluster at a time on a machine: Slurm names its cgroups after nodes and jobs, so two
+        with the same names would kill each other's jobs.
+        """
         base = self.base
+        self.alone = Path(tempfile.gettempdir(), "benchy-test-cluster.lock").open("w")  # noqa: SIM115
+        fcntl.flock(self.alone, fcntl.LOCK_EX)
         for name in ("state", *(f"spool-{node}" for node in NODES)):
             (base / name).mkdir(parents=True)
         key = base / "munge.key"
@@ -178,6 +189,7 @@ class Cluster:
                     os.kill(pid, number)
             while self.daemons() and time.monotonic() < end:
                 time.sleep(0.1)
+        self.alone.close()
 
     def logs(self) -> str:
         return "\n".join(

@@ -156,7 +156,9 @@ def test_a_submission_that_is_refused_is_made_again(house: House) -> None:
         text = ""
         assert run.stdout
         while "Unable to allocate resources" not in text:
-            text += run.stdout.readline()
+            line = run.stdout.readline()
+            assert line, text  # the run has ended
+            text += line
     finally:
         house.cluster.run("scontrol", "update", "partitionname=gpu", "state=up")
     done = ended(run)

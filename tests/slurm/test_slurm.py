@@ -197,7 +197,9 @@ def test_a_time_limit_is_told_and_the_job_repeated(house: House) -> None:
     text = ""
     assert run.stdout
     while "AGAIN" not in text:
-        text += run.stdout.readline()
+        line = run.stdout.readline()
+        assert line, text  # the run has ended
+        text += line
     os.killpg(run.pid, signal.SIGTERM)
     ended(run)
     assert re.search(r"JOB     w1a: job \d+: TIMEOUT \(TimeLimit\) on n\d", text), text
