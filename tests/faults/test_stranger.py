@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 import requests
 
-from benchy.core.errors import Failure
+from benchy.core.errors import Failure, FailureKind
 from benchy.devices import ports
 from benchy.display.progress import Step
 from benchy.process import guardian
@@ -153,10 +153,9 @@ def start(
             one.wait_ready(20, Step("TEST", "one"))
             one.identity(None)
             how = "served"
-        except server.Stolen:
-            how = "told"
         except Failure as failure:
-            how = "in use" if "port is in use" in failure.what else str(failure)
+            how = "in use" if "port is in use" in failure.what else "told"
+            how = how if failure.kind is FailureKind.PORT_IN_USE else str(failure)
         heard = stranger.heard()
     return how if bound else "first", heard
 

@@ -18,7 +18,7 @@ from typing import Any
 
 import pytest
 
-from benchy.core.errors import Failure
+from benchy.core.errors import Failure, FailureKind
 from benchy.display.progress import Step
 from benchy.evaluation import evaluate as evaluation
 from benchy.evaluation import harness_output, job
@@ -249,9 +249,8 @@ def test_a_start_ends_where_another_answers(
         for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
             with pytest.raises(Failure, match=words) as failure:
                 call()  # type: ignore[operator]
-            assert isinstance(failure.value, server.Stolen) is isinstance(
-                error, peer_check.Stranger
-            )
+            taken = failure.value.kind is FailureKind.PORT_IN_USE
+            assert taken is isinstance(error, peer_check.Stranger)
 
 
 # --- what an engine says of itself -----------------------------------------------------------

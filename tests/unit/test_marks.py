@@ -56,7 +56,7 @@ CHECKS = [
 @pytest.mark.parametrize(("name", "checks", "words"), CHECKS)
 def test_what_checks_say(name: str, checks: dict[str, Checks], words: list[str]) -> None:
     found = marks.of_checks(checks)
-    assert [mark.words for mark in found] == words
+    assert [str(mark) for mark in found] == words
     assert [mark.brief for mark in found] == [text.split(" (")[0] for text in words]
 
 
@@ -115,7 +115,7 @@ def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
     monkeypatch.chdir(tmp_path)
     odd = entry(numbered("odd", checks=SILENT))
     full = f"{EMPTY} (no text from the server)"
-    assert odd.marks == [full] and odd.brief == [EMPTY] and odd.value.startswith("0.0000")
+    assert odd.marks == [full] and [m.brief for m in odd.brief] == [EMPTY] and odd.value.startswith("0.0000")
     assert odd.said == f"acc 0.0000 ± 0.0100 ({full})"
     found = made_board(odd, weights={"smoke": 1})
     assert f"({full})" in report_command.table([odd])
@@ -150,7 +150,7 @@ def test_a_metric_that_the_result_lacks_is_no_score(
     odd = entry(numbered("odd", value=0.9), "f1")
     words = "has no metric f1 (it has: acc, acc_norm)"
     assert (odd.score, odd.value, odd.metric) == (None, "-", "f1")
-    assert odd.marks == [words] and odd.brief == ["no f1"] and odd.said == words
+    assert odd.marks == [words] and [m.brief for m in odd.brief] == ["no f1"] and odd.said == words
     found = made_board(odd, weights={"smoke": 1})
     (line,) = [line for line in report_command.table([odd]).splitlines() if line.startswith("odd")]
     assert re.search(rf"smoke +f1 +- +results/odd/smoke/results.json \({re.escape(words)}\)", line)

@@ -457,7 +457,7 @@ def test_an_odd_answer_is_a_failure(
     ],
 )
 def test_same_release(answered: str, expected: str, same: bool) -> None:
-    assert versions.same_release(answered, expected) is same
+    assert versions.same_public(answered, expected) is same
 
 
 # Whom to kill, with what: the status that bin/serve then ends with, None if it is killed itself.

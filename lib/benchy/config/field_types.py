@@ -21,13 +21,28 @@ OPTION = r"^[a-z][a-z0-9_]*$"
 REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
 
 
+class Unfit(ValueError):
+    """A value that does not fit its field: what is wrong with it, what to write instead."""
+
+    def __init__(self, what: str, mend: str = "") -> None:
+        super().__init__(what)
+        self.mend = mend
+
+
+def _release(text: str) -> str:
+    try:
+        return versions.canonical(text)
+    except ValueError as error:
+        raise Unfit(str(error), 'write a release such as "0.8.5" or "0.8.5.post1"') from None
+
+
 def _specifier(text: str) -> str:
     try:
         SpecifierSet(text)
     except InvalidSpecifier:
         if re.fullmatch(r"3\.\d+(\.\d+)?", text):
             return text
-        raise ValueError("is not a version specifier such as >=0.8.0,<0.8.3") from None
+        raise Unfit("is not a version specifier such as >=0.8.0,<0.8.3") from None
     return text
 
 
@@ -40,29 +55,29 @@ def _cutoff(text: str) -> str:
         if parts and bool(parts[2]) == text.endswith("Z") and (parts[2] or not parts[3]):
             datetime.fromisoformat(parts[1] + (parts[2] or ""))
             return text
-    raise ValueError("is neither release, nor none, nor a date such as 2026-09-05")
+    raise Unfit("is neither release, nor none, nor a date such as 2026-09-05")
 
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise ValueError("is no name of an environment variable")
+        raise Unfit("is no name of an environment variable")
     if secret(name):
-        raise ValueError(
-            "is a secret by its name, and would stand in specs and results\n"
+        raise Unfit(
+            "is a secret by its name, and would stand in specs and results",
             "set it in the environment of make, from where the server has it; the hub's token "
-            "may be hf_token in the provider"
+            "may be hf_token in the provider",
         )
     return name
 
 
 def _public(url: str) -> None:
-    """ValueError if a URL carries a password or a token: it would stand in logs and in locks."""
+    """Raises Unfit if a URL carries a password or a token: it would stand in logs and in locks."""
     said = urlsplit(url.removeprefix("git+"))
     if said.password or (said.username and said.scheme != "ssh"):
-        raise ValueError(
-            "carries credentials, which would stand in locks and logs\n"
+        raise Unfit(
+            "carries credentials, which would stand in locks and logs",
             "take them out of the URL; uv finds them in ~/.netrc, in a keyring or, for "
-            "NAME=https://… here, in UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD"
+            "NAME=https://… here, in UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD",
         )
 
 
@@ -81,7 +96,7 @@ def _requirement(text: str) -> str:
 def _index(text: str) -> str:
     url = re.sub(r"^[A-Za-z0-9_-]+=", "", text)
     if not re.fullmatch(r"(https?|file)://\S+", url):
-        raise ValueError("is no index\nwrite its URL, https://host/simple, or NAME=https://…")
+        raise Unfit("is no index", "write its URL, https://host/simple, or NAME=https://…")
     _public(url)
     return text
 
@@ -93,16 +108,16 @@ def _source(text: str) -> str:
     )
     url = re.match(r"https?://", text)
     if not (git or (path.endswith(".whl") and (url or "://" not in text) and "\n" not in text)):
-        raise ValueError(
-            "is neither a git revision nor a wheel\nwrite git+https://host/repository@REVISION, "
-            "or the URL or the path of a .whl file"
+        raise Unfit(
+            "is neither a git revision nor a wheel",
+            "write git+https://host/repository@REVISION, or the URL or the path of a .whl file",
         )
     if git or url:
         _public(text)
     return text
 
 
-Release = Annotated[str, AfterValidator(versions.canonical)]
+Release = Annotated[str, AfterValidator(_release)]
 Specifier = Annotated[str, AfterValidator(_specifier)]
 Cutoff = Annotated[str, AfterValidator(_cutoff)]
 Name = Annotated[str, Field(pattern=NAME)]

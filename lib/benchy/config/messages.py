@@ -126,12 +126,11 @@ def mistake(
         )
     context = detail.get("ctx", {})
     if code == "value_error":
-        told, _, mend = str(context.get("error", detail["msg"])).partition("\n")
-        what = f"{shown} {told}"
+        error = context.get("error")
+        what = f"{shown} {detail['msg'] if error is None else error}"
+        mend = getattr(error, "mend", "")
         if name == "python":
             mend = 'write python: "3.11" or python: ">=3.10"'
-        elif name.endswith("version"):
-            mend = mend or 'write a release such as "0.8.5" or "0.8.5.post1"'
         return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, mend)
     if code == "string_pattern_mismatch":
         return Mistake(

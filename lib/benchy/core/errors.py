@@ -14,6 +14,7 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from enum import Enum
 
 
 def printable(text: str) -> str:
@@ -41,9 +42,14 @@ class Mistake:
     what: str
     mend: str = ""
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """file:line: key: what"""
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
-        text = printable(": ".join(part for part in (where, self.key, self.what) if part))
+        return printable(": ".join(part for part in (where, self.key, self.what) if part))
+
+    def __str__(self) -> str:
+        text = self.place
         return f"{text}\n  {printable(self.mend)}" if self.mend else text
 
 
@@ -62,7 +68,12 @@ class UsageError(ConfigError):
         super().__init__([Mistake("", 0, key, what, mend)])
 
 
-NO_SUCH_RELEASE = "no-such-release"
+class FailureKind(str, Enum):
+    """What failed, for the code that decides by it. The values stand in markers of builds."""
+
+    OTHER = ""
+    NO_SUCH_RELEASE = "no-such-release"  # a mistake in the configuration: no fallback serves
+    PORT_IN_USE = "port-in-use"  # another process listens where a server was to
 
 
 class Failure(Exception):
@@ -71,11 +82,8 @@ class Failure(Exception):
     what: one line. mend: the next step, one or two lines.
     log: path of the whole story; its last telling lines are in `lines`.
     page: the number of its section in docs/problems.md, 0 for none.
-    kind: what the marker of an environment says of it: NO_SUCH_RELEASE is a mistake in the
-    configuration, for which no other environment serves; "" is a build that failed.
+    kind: what failed, where some code decides by it.
     """
-
-    kind = ""
 
     def __init__(
         self,
@@ -84,10 +92,11 @@ class Failure(Exception):
         log: str | os.PathLike[str] = "",
         lines: Sequence[str] = (),
         page: int = 0,
+        kind: FailureKind = FailureKind.OTHER,
     ) -> None:
         super().__init__(what)
         self.what, self.mend, self.log, self.lines = what, mend, os.fspath(log), list(lines)
-        self.page = page
+        self.page, self.kind = page, kind
 
     def __str__(self) -> str:
         # An engine's log may hold anything; `what` may have lines of its own.

@@ -13,23 +13,22 @@ def reached(version: str, since: str) -> bool:
         return False
 
 
-def one_release(asked: str, answered: str) -> bool:
-    """Whether two version strings name one release. A build's local part ("+cpu") belongs to it
-    only if it was asked for."""
-    try:
-        ours, theirs = Version(asked), Version(answered)
-    except InvalidVersion:
-        return asked == answered
-    return ours == theirs if ours.local else ours.public == theirs.public
-
-
-def same(asked: str, found: str) -> bool:
-    """Is what was found the release asked for? A local part (+cpu) counts only if it was asked."""
+def matches(asked: str, found: str) -> bool:
+    """Is what was found the release asked for? A local part (+cpu) counts only if it was asked for.
+    Versions that can't be parsed match where they are spelled alike."""
     try:
         one, other = Version(asked), Version(found)
     except InvalidVersion:
         return asked == found
-    return one == other or (not one.local and str(one) == other.public)
+    return one == other if one.local else one == Version(other.public)
+
+
+def same_public(one: str, other: str) -> bool:
+    """Are these one release, however it was built? Local parts do not count."""
+    try:
+        return Version(Version(one).public) == Version(Version(other).public)
+    except InvalidVersion:
+        return one == other
 
 
 def canonical(text: str) -> str:
@@ -42,11 +41,3 @@ def canonical(text: str) -> str:
         raise ValueError("is not a version") from None
     release = [*version.release, 0, 0][: max(3, len(version.release))]
     return str(version).replace(version.base_version, ".".join(map(str, release)), 1)
-
-
-def same_release(answered: str, expected: str) -> bool:
-    """Are these one release? A local part such as +cpu says how it was built, not what it is."""
-    try:
-        return Version(Version(answered).public) == Version(Version(expected).public)
-    except InvalidVersion:
-        return answered == expected

@@ -82,7 +82,7 @@ class Known:
     ) -> tuple[str, release_flags.Flags]:
         """(release, flags) that an environment has or will have; flags are {} if unknown."""
         found, flags = self.built(env)
-        if flags and (versions.same(version, found) if version else self.current(env)):
+        if flags and (versions.matches(version, found) if version else self.current(env)):
             return found, flags
         # Packages of one's own may bring choices that the release alone does not have.
         if version and env in (paths.MAIN, paths.env_name(engine_name, version)):

@@ -10,7 +10,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from benchy.core import files, paths
-from benchy.core.errors import Failure
+from benchy.core.errors import Failure, FailureKind
 from benchy.environments import uv
 from benchy.environments.environment_spec import Spec
 
@@ -52,7 +52,7 @@ def _mark(spec: Spec, stage: str, error: Failure) -> None:
         "lines": error.lines,
         "log": error.log,
         "when": timestamp(),
-        **({"kind": error.kind} if error.kind else {}),
+        **({"kind": error.kind.value} if error.kind is not FailureKind.OTHER else {}),
     }
     files.replace(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
 

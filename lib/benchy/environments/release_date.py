@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from benchy.core.errors import NO_SUCH_RELEASE, Failure
+from benchy.core.errors import Failure, FailureKind
 from benchy.environments import pip_settings, uv
 from benchy.process import logged_program
 
@@ -64,11 +64,11 @@ class NoSuchRelease(Failure):
     The marker in venvs/.failed has its kind, and bin/plan plans no fallback for it.
     """
 
-    kind = NO_SUCH_RELEASE
-
     def __init__(self, missing: Sequence[Missing], log: Path) -> None:
         first = missing[0]
-        super().__init__(first.what, first.mend, log, [m.what for m in missing[1:]], 31)
+        lines = [m.what for m in missing[1:]]
+        kind = FailureKind.NO_SUCH_RELEASE
+        super().__init__(first.what, first.mend, log, lines, 31, kind)
         self.missing = list(missing)
 
 

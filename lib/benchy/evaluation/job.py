@@ -126,7 +126,7 @@ def check_server(job: Job) -> None:
     found = {"config": server["model"], **asked["meaning"]}
     wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
-    if release and not versions.one_release(release, server["version"]):
+    if release and not versions.matches(release, server["version"]):
         wrong += differences({"release": release}, {"release": server["version"]})
     if wrong:
         raise Failure(
@@ -246,7 +246,8 @@ def check_alive(job: Job) -> None:
     if not pid or _lives(int(pid)):
         return
     log = harness_output.tail(job.server_log)
-    what, mend = known_failures.explain(log) or ("", "Its log says why.")
+    known = known_failures.explain(log)
+    what, mend = (known.what, known.mend) if known else ("", "Its log says why.")
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),

@@ -9,8 +9,8 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from enum import Enum
 from pathlib import Path
-from typing import NamedTuple
 
 from benchy.evaluation.result import Checks, Result, Score, Task
 
@@ -19,26 +19,55 @@ METRICS = 12  # metrics that a mark names
 _PART = re.compile(r"mean of \d+ of \d+ tasks")
 
 
-class Mark(NamedTuple):
-    """words: the whole mark; brief: for a table's cell."""
+class MarkKind(Enum):
+    """What a mark says, for the code that decides by it."""
 
-    words: str
+    FALLBACK = "answered by another release than the requested one"
+    UNCHECKED = "made by an older benchy, which did not check prompts and answers"
+    LIMIT = "only the first requests of each subtask"
+    STALE = "Make would make it again"
+    UNREQUESTED = "no config requests it"
+    UNLIKE = "measured in another way than most results of its task"
+    PARTIAL = "a mean over only some of the subtasks"
+    TRUNCATED = "prompts were truncated"
+    LEAKED = "prompts contain their own answer"
+    EMPTY = "answers without text"
+    SHOTS = "another num_fewshot than the requested one"
+    NO_METRIC = "no number for the metric that its task file names"
+    UNLIKE_RESULTS = "a mean of results that were measured in different ways"
+    DOUBTED_RESULTS = "a mean of results with marks of their own"
+
+
+class Mark(str):
+    """The words of a mark. kind: what it says; brief: the words for a table's cell."""
+
+    __slots__ = ("brief", "kind")
+
+    kind: MarkKind
     brief: str
+
+    def __new__(cls, kind: MarkKind, words: str, brief: str = "") -> Mark:
+        made = super().__new__(cls, words)
+        made.kind, made.brief = kind, brief or words
+        return made
+
+    def __getnewargs__(self) -> tuple[MarkKind, str, str]:  # type: ignore[override]  # for copies
+        return self.kind, str(self), self.brief
 
 
 def of_checks(checks: Mapping[str, Checks]) -> list[Mark]:
     """The marks of prompts and answers, summed over the subtasks. Counts that are zero or unknown
     give none; a total covers only the subtasks whose count is known."""
     found = []
-    for name, words, hint in (
-        ("truncated", "prompts truncated", ""),
-        ("leaked", "prompts contain their own answer", " (set fewshot_split)"),
+    for kind, name, words, hint in (
+        (MarkKind.TRUNCATED, "truncated", "prompts truncated", ""),
+        (MarkKind.LEAKED, "leaked", "prompts contain their own answer", " (set fewshot_split)"),
     ):
         known = [(getattr(c, name), c.prompts) for c in checks.values()]
         known = [(count, prompts) for count, prompts in known if count is not None]
         if count := sum(count for count, _ in known):
             brief = f"{count} of {sum(prompts for _, prompts in known)} {words}"
-            found.append(Mark(f"{brief}{hint}", brief))
+            found.append(Mark(kind, f"{brief}{hint}", brief))
     return found + _empty(checks)
 
 
@@ -56,7 +85,7 @@ def _empty(checks: Mapping[str, Checks]) -> list[Mark]:
     if null:
         notes.append(f"{null} with " * (null != empty) + "no text from the server")
     brief = f"{empty} of {answers} answers empty"
-    return [Mark(f"{brief} ({'; '.join(notes)})" if notes else brief, brief)]
+    return [Mark(MarkKind.EMPTY, f"{brief} ({'; '.join(notes)})" if notes else brief, brief)]
 
 
 def all_empty(checks: Checks) -> bool:
@@ -91,9 +120,10 @@ def of_shots(task: Task, spec: Path) -> list[Mark]:
     if not known:
         return []
     if len(used) == 1:
-        return [Mark(f"num_fewshot is {used[0]}{asked}", f"num_fewshot is {used[0]}")]
+        brief = f"num_fewshot is {used[0]}"
+        return [Mark(MarkKind.SHOTS, f"{brief}{asked}", brief)]
     brief = f"num_fewshot differs: {used[0]} - {used[-1]}"
-    return [Mark(f"{brief}{asked}", brief)]
+    return [Mark(MarkKind.SHOTS, f"{brief}{asked}", brief)]
 
 
 def no_metric(result: Result, metric: str) -> Mark:
@@ -102,9 +132,14 @@ def no_metric(result: Result, metric: str) -> Mark:
     names = list(dict.fromkeys(key.removesuffix(",none") for one in found for key in one))
     more = f", and {len(names) - METRICS} more" if len(names) > METRICS else ""
     has = f"{', '.join(names[:METRICS])}{more}" if names else "none"
-    return Mark(f"has no metric {metric} (it has: {has})", f"no {metric}")
+    return Mark(MarkKind.NO_METRIC, f"has no metric {metric} (it has: {has})", f"no {metric}")
 
 
-def part(score: Score) -> str:
-    """ "mean of 3 of 6 tasks" where only some subtasks have the metric; "" otherwise."""
-    return score.of if _PART.fullmatch(score.of) else ""
+def part(score: Score) -> Mark | None:
+    """The mark "mean of 3 of 6 tasks" where only some subtasks have the metric."""
+    return Mark(MarkKind.PARTIAL, score.of) if _PART.fullmatch(score.of) else None
+
+
+def limit(requests: int) -> Mark:
+    """The mark of a result over the first requests of each subtask."""
+    return Mark(MarkKind.LIMIT, f"limit {requests}")

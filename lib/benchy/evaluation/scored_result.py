@@ -9,11 +9,13 @@ from pathlib import Path
 
 from benchy.evaluation import marks, scores
 from benchy.evaluation import result as document
-from benchy.evaluation.marks import Mark
+from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Result, Score
 
-STALE, UNASKED = "stale", "no config asks for it"
-UNCHECKED = "unchecked: of an older benchy"  # its prompts and answers were not looked at
+STALE = Mark(MarkKind.STALE, "stale")
+UNASKED = Mark(MarkKind.UNREQUESTED, "no config asks for it")
+# Its prompts and answers were not looked at.
+UNCHECKED = Mark(MarkKind.UNCHECKED, "unchecked: of an older benchy")
 
 
 @dataclass(frozen=True)
@@ -45,56 +47,51 @@ class Entry:
         return self.result.score if self.chosen is None else score_by(self.result, self.chosen)
 
     @cached_property
-    def _doubts(self) -> list[Mark]:
+    def doubts(self) -> list[Mark]:
+        """Reasons not to believe the number; other results have no part in them."""
         none = [] if self.score or not self.chosen else [marks.no_metric(self.result, self.metric)]
         shots = marks.of_shots(self.result.task, self.path.parent / "spec.json")
         return none + marks.of_checks(self.result.checks) + shots
 
     @property
-    def doubts(self) -> list[str]:
-        """Reasons not to believe the number, in words; other results have no part in them."""
-        return [mark.words for mark in self._doubts]
+    def part(self) -> Mark | None:
+        """The mark of a mean over only some of the subtasks."""
+        return marks.part(self.score) if self.score else None
 
     @property
-    def brief_doubts(self) -> list[str]:
-        """`doubts`, for a table's cell."""
-        return [mark.brief for mark in self._doubts]
-
-    @property
-    def part(self) -> str:
-        """Words for a mean over only some of the subtasks; "" for all of them."""
-        return marks.part(self.score) if self.score else ""
-
-    @property
-    def own(self) -> list[str]:
+    def own(self) -> list[Mark]:
         """The marks that follow from the result alone."""
-        return [self.part] * bool(self.part) + self.doubts
+        return ([self.part] if self.part else []) + self.doubts
 
     @property
-    def marks(self) -> list[str]:
-        """What a reader must know before comparing the number, in words."""
+    def marks(self) -> list[Mark]:
+        """What a reader must know before comparing the number."""
         found = []
         if self.result.fallback:
             engine = self.result.engine
-            found.append(f"fallback: {engine.answered} instead of {engine.asked}")
+            words = f"fallback: {engine.answered} instead of {engine.asked}"
+            found.append(Mark(MarkKind.FALLBACK, words))
         if not self.result.checks:
             found.append(UNCHECKED)
         if self.result.limit is not None:
-            found.append(f"limit {self.result.limit}")
+            found.append(marks.limit(self.result.limit))
         if self.stale:
             found.append(STALE)
         if self.unasked:
             found.append(UNASKED)
-        found += [f"{what} {own}, others {most}" for what, own, most in self.unlike]
+        for what, own, most in self.unlike:
+            found.append(Mark(MarkKind.UNLIKE, f"{what} {own}, others {most}"))
         return found + self.own
 
     @property
-    def brief(self) -> list[str]:
-        """Those marks that are of this result alone and not of its model, in a table's cell."""
+    def brief(self) -> list[Mark]:
+        """Those marks that are of this result alone and not of its model; a table's cell shows
+        their `brief`."""
         found = [UNASKED] if self.unasked else []
         if self.unlike:
-            found.append(f"other {', '.join(what for what, _, _ in self.unlike)}")
-        return found + [self.part] * bool(self.part) + self.brief_doubts
+            words = f"other {', '.join(what for what, _, _ in self.unlike)}"
+            found.append(Mark(MarkKind.UNLIKE, words))
+        return found + self.own
 
     @property
     def value(self) -> str:

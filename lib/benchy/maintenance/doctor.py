@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchy.config import loader
 from benchy.core import paths, temporary_files
-from benchy.core.errors import NO_SUCH_RELEASE, ConfigError, Failure
+from benchy.core.errors import ConfigError, Failure, FailureKind
 from benchy.devices import gpu, leases
 from benchy.environments import builder, health, index_check, inventory, lock_file, uv, uv_settings
 from benchy.environments.disk_space import existing
@@ -49,9 +49,11 @@ def programs() -> Iterator[Finding]:
         if kept := uv_settings.kept_from_locks(os.environ):
             what = f"kept out of locks: {', '.join(kept)}"
             yield Finding("uv", OK, what, "a configuration asks for such things; docs/locks.md")
-    except (Failure, ConfigError) as error:
-        what, _, mend = str(error).partition("\n  ")
-        yield Finding("uv", ERROR, what, mend)
+    except ConfigError as error:
+        for mistake in error.mistakes:
+            yield Finding("uv", ERROR, mistake.place, mistake.mend)
+    except Failure as error:
+        yield Finding("uv", ERROR, error.what, error.mend)
     made = said(["make", "--version"])
     if made.startswith("GNU Make"):
         yield Finding("make", OK, made.splitlines()[0])
@@ -200,7 +202,7 @@ def environments() -> Iterator[Finding]:
     for env, failure in planner.failures().items():
         if not paths.env_spec(env).exists():
             mend = f"no config asks for it any more: rm {paths.failed(env)}"
-        elif failure.get("kind") == NO_SUCH_RELEASE:
+        elif failure.get("kind") == FailureKind.NO_SUCH_RELEASE:
             mend = f"bin/venv lock {env} names the line to fix"
         else:
             mend = f"see {failure.get('log', '')}; the next run tries it again"
@@ -237,8 +239,7 @@ def configuration() -> Iterator[Finding]:
         house = loader.load(paths.ROOT)
     except ConfigError as error:
         for mistake in error.mistakes:
-            what, _, mend = str(mistake).partition("\n  ")
-            yield Finding("config", ERROR, what, mend)
+            yield Finding("config", ERROR, mistake.place, mistake.mend)
         return
     many = f"{len(house.models)} models, {len(house.tasks)} tasks"
     yield Finding("config", OK, f"{many}: no mistakes")

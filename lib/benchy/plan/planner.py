@@ -21,7 +21,7 @@ from packaging.version import Version
 from benchy.config import loader, option_files, schema
 from benchy.config.configuration import House, Model
 from benchy.core import knobs, paths
-from benchy.core.errors import NO_SUCH_RELEASE, ConfigError, Failure, UsageError
+from benchy.core.errors import ConfigError, Failure, FailureKind, UsageError
 from benchy.core.hashing import canonical
 from benchy.display.messages import say
 from benchy.engines import option_check
@@ -98,7 +98,7 @@ def failed_to_build(asked: Spec, around: Surroundings) -> bool:
     """Whether another environment may serve instead. Not where the configuration asks for something
     that does not exist: a score of another release would hide the mistake."""
     failure = around.failures.get(asked["env"])
-    return failure is not None and failure.get("kind") != NO_SUCH_RELEASE
+    return failure is not None and failure.get("kind") != FailureKind.NO_SUCH_RELEASE
 
 
 def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:

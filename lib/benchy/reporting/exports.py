@@ -18,6 +18,7 @@ from benchy.core import paths
 from benchy.core.errors import printable
 from benchy.display.hidden_characters import visible
 from benchy.evaluation import scores
+from benchy.evaluation.marks import MarkKind
 from benchy.evaluation.scored_result import Entry
 from benchy.reporting import index_page, model_page, model_traits
 from benchy.reporting.leaderboard import Board, Mean
@@ -127,7 +128,7 @@ def as_markdown(board: Board) -> str:
     out = line(["model", "engine", *board.groups, *tasks]) + line(rules)
     for row in board.rows:
         name = row.model if row.limit is None else f"{row.model} (limit {row.limit})"
-        marks = [mark for mark in row.marks if not mark.startswith("limit ")]
+        marks = [mark for mark in row.marks if mark.kind is not MarkKind.LIMIT]
         release = f"{row.release}{_in_brackets(marks)}"
         means = ["-" if m is None else _mean(m) for m in row.means]
         cells = [

@@ -123,7 +123,7 @@ def cell(entry: Entry, column: Column, href: str = "") -> Cell:
     """A result in its column, with a bar where that is on a scale, drawn as it is measured (where
     less is better, a short bar is the good one)."""
     score, kind = entry.score, str(entry.kind or "")
-    marks = tuple(mark for mark in entry.brief if mark != column.part)
+    marks = tuple(mark.brief for mark in entry.brief if mark != column.part)
     if score is None:
         return Cell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
     own, bar = entry.metric != column.metric, None

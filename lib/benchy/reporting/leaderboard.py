@@ -8,21 +8,23 @@ docs/leaderboard.md says how numbers come about.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchy.config import schema
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure
-from benchy.evaluation import scores
+from benchy.evaluation import marks, scores
+from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Score
 from benchy.evaluation.scored_result import STALE, UNASKED, Entry
 from benchy.plan import result_status
 from benchy.reporting import comparability
 from benchy.reporting.collection import collect
 
-UNLIKE, DOUBTED = "of unlike results", "of marked results"  # marks of such means
+UNLIKE = Mark(MarkKind.UNLIKE_RESULTS, "of unlike results")
+DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
 
 
 @dataclass(frozen=True)
@@ -101,8 +103,8 @@ class Mean:
     doubted: bool = False
 
     @property
-    def marks(self) -> list[str]:
-        """What a reader must know before comparing it, in words."""
+    def marks(self) -> list[Mark]:
+        """What a reader must know before comparing it."""
         return [UNLIKE] * bool(self.kinds) + [DOUBTED] * self.doubted
 
 
@@ -125,17 +127,20 @@ class Row:
         return all(e.unasked for e in self.cells if e)
 
     @property
-    def marks(self) -> list[str]:
-        """What a reader must know before comparing its numbers, in words."""
-        found = [self.fallback] if self.fallback else []
+    def marks(self) -> list[Mark]:
+        """What a reader must know before comparing its numbers."""
+        found = [Mark(MarkKind.FALLBACK, self.fallback)] if self.fallback else []
         if self.limit is not None:
-            found.append(f"limit {self.limit}")
+            found.append(marks.limit(self.limit))
         return found + [STALE] * self.stale + [UNASKED] * self.unasked
 
     def brief(self, entry: Entry, column: Column) -> list[str]:
-        """The marks of one of its results that neither the row nor the column has."""
-        found = [mark for mark in entry.brief if mark != column.part]
-        return [mark for mark in found if not (mark == UNASKED and self.unasked)]
+        """The marks of one of its results that neither the row nor the column has, in brief."""
+        return [
+            mark.brief
+            for mark in entry.brief
+            if mark != column.part and not (mark.kind is MarkKind.UNREQUESTED and self.unasked)
+        ]
 
     @property
     def fair(self) -> bool:
@@ -151,6 +156,11 @@ class Board:
     entries: list[Entry]
 
 
+def fallbacks(entries: Iterable[Entry]) -> list[Mark]:
+    """The marks of those that another release answered than the requested one."""
+    return [mark for e in entries for mark in e.marks if mark.kind is MarkKind.FALLBACK]
+
+
 def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
     """entries: all results of the task. Those without a score do not count, unless none has one."""
     scored = [(e, e.score) for e in entries if e.score]
@@ -158,7 +168,7 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
         return Column(task, entries[0].metric, None, 0, about)
     names = [e.metric for e, _ in scored]
     metric = max(sorted(set(names)), key=names.count)
-    parts = [e.part for e, _ in scored if e.metric == metric]
+    parts = [e.part or "" for e, _ in scored if e.metric == metric]
     part = max(sorted(set(parts)), key=parts.count)
     found = [score for e, score in scored if e.metric == metric]
     better = {s.higher_is_better for s in found}
@@ -230,7 +240,11 @@ def board(entries: Sequence[Entry], said: Settings) -> Board:
                 next(iter(mine.values())).result.model.name,
                 limit or None,
                 ", ".join(sorted({f"{engine.package} {engine.answered}" for engine in engines})),
-                "; ".join(sorted({e.marks[0] for e in mine.values() if e.result.fallback})),
+                "; ".join(
+                    sorted(
+                        {m for e in mine.values() for m in e.marks if m.kind is MarkKind.FALLBACK}
+                    )
+                ),
                 any(e.stale for e in mine.values()),
                 [mine.get(task) for task in columns],
                 [mean(group, columns, mine) for group in said.groups.values()],

@@ -25,7 +25,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from benchy.core import knobs, paths
-from benchy.core.errors import NO_SUCH_RELEASE, ConfigError, Died, Failure, of_system
+from benchy.core.errors import ConfigError, Died, Failure, FailureKind, of_system
 from benchy.devices import allocation, leases, waiting_line
 from benchy.display import activity
 from benchy.display.live import Screen
@@ -395,7 +395,7 @@ class Dispatcher:
 def unbuilt(model: str, env: str, why: str = "") -> Failure:
     """The error of a model whose environment is not there."""
     marker = failure_of(env)
-    if marker.get("kind") == NO_SUCH_RELEASE:
+    if marker.get("kind") == FailureKind.NO_SUCH_RELEASE:
         hint = "fix the configuration and run it again; another release never serves instead"
         return Failure(f"{model}: {marker.get('what', '')}", hint, marker.get("log", ""), page=31)
     return Failure(

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy.core import knobs, paths, temporary_files
-from benchy.core.errors import NO_SUCH_RELEASE, Failure, UsageError
+from benchy.core.errors import Failure, FailureKind, UsageError
 from benchy.core.knobs import flags, job_slots, knob
 from benchy.devices import gpu
 from benchy.display import activity
@@ -155,7 +155,7 @@ def mistaken(facts: Mapping[str, Any]) -> bool:
     """Whether a model of the plan asks for a release that does not exist."""
     envs = [facts["asked"], *facts["harnesses"]] if facts else []
     markers = [failure_of(env) for env in envs if not health.well(env)]
-    return any(marker.get("kind") == NO_SUCH_RELEASE for marker in markers)
+    return any(marker.get("kind") == FailureKind.NO_SUCH_RELEASE for marker in markers)
 
 
 def written(target: str) -> tuple[int, int] | None:
@@ -220,7 +220,8 @@ def build_all() -> int:
         say("FAILED", f"{env}, see above; log: {paths.LOGS / 'venv' / env}.log")
     if not failed:
         return 0
-    return 2 if all(failure_of(env).get("kind") == NO_SUCH_RELEASE for env in failed) else 1
+    kinds = {failure_of(env).get("kind") for env in failed}
+    return 2 if kinds == {FailureKind.NO_SUCH_RELEASE} else 1
 
 
 def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]:

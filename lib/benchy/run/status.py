@@ -22,6 +22,7 @@ from benchy.core.errors import Failure, printable
 from benchy.display import activity, progress, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of
+from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.scored_result import Entry
 from benchy.plan import snapshot, staleness
 from benchy.plan.make import Graph
@@ -47,20 +48,20 @@ class Cell:
     task: str
     state: str
     score: str = ""
-    marks: tuple[str, ...] = ()
+    marks: tuple[Mark, ...] = ()
     text: str = ""
     log: str = ""
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
     job: str = ""  # of a launcher, in words
-    doubts: tuple[str, ...] = ()
+    doubts: tuple[Mark, ...] = ()
 
     @property
     def brief(self) -> str:
         """In a table."""
         if self.state == DONE:
-            mark = "*" if any(mark.startswith("fallback") for mark in self.marks) else ""
+            mark = "*" if any(mark.kind is MarkKind.FALLBACK for mark in self.marks) else ""
             score = self.score if self.score.startswith("no ") else self.score.partition(" ")[0]
             return score + mark + "!" * bool(self.doubts)
         if self.state == RUNNING and self.total:
@@ -269,9 +270,9 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
     for cell in cells:
         for doubt in cell.doubts:
             marked.setdefault(doubt, []).append(f"{cell.model}/{cell.task}")
-    for doubt, names in marked.items():
+    for words, names in marked.items():
         more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"marked   {', '.join(names[:3])}{more}: {doubt}"
+        yield f"marked   {', '.join(names[:3])}{more}: {words}"
     if any(cell.state == DONE and "*" in cell.brief for cell in cells):
         yield "* made by a fallback: another release than the one asked for"
     if marked:

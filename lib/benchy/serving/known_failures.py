@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
-from benchy.core.errors import problem
+from benchy.core.errors import FailureKind, problem
 from benchy.environments import model_support
 
 
@@ -27,10 +28,20 @@ class Known:
     warned: bool = False
     loose: bool = False
     silent: bool = False
+    kind: FailureKind = FailureKind.OTHER
 
     @property
     def where(self) -> str:
         return problem(self.page)
+
+
+class Explanation(NamedTuple):
+    """what: happened, one clause. mend: what to do, and where more is said. kind: for code that
+    decides by it."""
+
+    what: str
+    mend: str
+    kind: FailureKind = FailureKind.OTHER
 
 
 # The first that matches the log wins: causes come before what they cause.
@@ -208,6 +219,7 @@ KNOWN = (
         "leave `port` out (benchy takes a free one) or end what listens there",
         page=22,
         loose=True,
+        kind=FailureKind.PORT_IN_USE,
     ),
     Known(
         r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
@@ -298,9 +310,8 @@ class _Raised:
     handled: bool = False
 
 
-def explain(log: str) -> tuple[str, str] | None:
-    """What happened and what to do, for the text of an engine's log, the second with the place
-    where more is said; None if it isn't known.
+def explain(log: str) -> Explanation | None:
+    """What the text of an engine's log means; None if it isn't known.
 
     The cause is an exception or an error that the log holds. What is merely logged or warned of
     does not count, and that a process died explains only an end without an exception.
@@ -333,7 +344,7 @@ def _search(known: Known, text: str) -> re.Match[str] | None:
     return re.search(known.pattern, text, re.DOTALL if "fits" in known.pattern else 0)
 
 
-def _words(known: Known, match: re.Match[str]) -> tuple[str, str]:
+def _words(known: Known, match: re.Match[str]) -> Explanation:
     words = {key: value or "" for key, value in match.groupdict().items()}
     mend = known.mend
     if "{fits}" in mend and not words.get("fits"):
@@ -341,7 +352,7 @@ def _words(known: Known, match: re.Match[str]) -> tuple[str, str]:
     mend = mend.format(**words)
     if named := words.get("arch") or words.get("arch2"):
         mend = "\n".join(filter(None, [mend, model_support.advice(named)]))
-    return known.what.format(**words), f"{mend}\n({known.where})"
+    return Explanation(known.what.format(**words), f"{mend}\n({known.where})", known.kind)
 
 
 def telling_lines(log: str, n: int = 12) -> list[str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchy.config import pooling_models
 from benchy.core import versions
-from benchy.core.errors import Died, Failure
+from benchy.core.errors import Died, Failure, FailureKind
 from benchy.devices import ports
 from benchy.display.progress import Step
 from benchy.environments import disk_space
@@ -51,12 +51,18 @@ class Server:
     def failure(self, what: str, mend: str = "", kind: type[Failure] = Failure) -> Failure:
         """What happened, in words, with the log's telling lines."""
         text = self.log.text()
-        known = known_failures.explain(text) or disk_space.full(self.log.path)
+        known = known_failures.explain(text)
+        if not known and (full := disk_space.full(self.log.path)):
+            known = known_failures.Explanation(*full)
         if known:
-            what, mend = f"{what}: {known[0]}", known[1]
+            what, mend = f"{what}: {known.what}", known.mend
         mend = mend or f"read the log; `bin/serve {self.title} --test` tries this alone"
         return kind(
-            f"{self.title}: {what}", mend, self.log.path, known_failures.telling_lines(text, 8)
+            f"{self.title}: {what}",
+            mend,
+            self.log.path,
+            known_failures.telling_lines(text, 8),
+            kind=known.kind if known else FailureKind.OTHER,
         )
 
     def check_alive(self, what: str, kind: type[Failure] = Failure) -> None:
@@ -97,7 +103,7 @@ class Server:
         expected: the release it has to be, None if any is right. Raises Failure.
         """
         version = known_as(self.json("/version"))
-        if expected and not versions.same_release(version, expected):
+        if expected and not versions.same_public(version, expected):
             raise Failure(
                 f"{self.title}: the server answers as release {version or '?'}, "
                 f"asked for was {expected}",
@@ -137,9 +143,9 @@ class Server:
         mend = "start again: another port will be taken"
         if self.endpoint.pinned:
             mend = "end that process, or leave `port` out, and benchy takes a free one"
-        return Stolen(
+        return Failure(
             f"{self.title}: on port {port} listens {who}, not the server of this run", mend,
-            self.log.path,
+            self.log.path, kind=FailureKind.PORT_IN_USE,
         )  # fmt: skip
 
     def status(self, path: str) -> int:
@@ -256,10 +262,6 @@ class Server:
             return False
         except http_client.FAILED:
             return True
-
-
-class Stolen(Failure):
-    """Somebody else took the port of a server that is not there yet; another one may do."""
 
 
 def known_as(answer: Any) -> str:

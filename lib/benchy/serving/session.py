@@ -26,7 +26,7 @@ from typing import Any
 
 from benchy.cluster import job_folder, multi_node
 from benchy.core import paths, temporary_files
-from benchy.core.errors import Failure
+from benchy.core.errors import Failure, FailureKind
 from benchy.devices import allocation, leases, waiting_line
 from benchy.display import activity
 from benchy.display.messages import say
@@ -119,7 +119,7 @@ def serve(
                 try:
                     return attend(plan, one, cards, command, step, more)
                 except Failure as failure:
-                    lost = isinstance(failure, servers.Stolen) or "port is in use" in failure.what
+                    lost = failure.kind is FailureKind.PORT_IN_USE
                     again = lost and not port.pinned and not node
                     if not again or attempt == servers.RETRY_PORT - 1:
                         raise

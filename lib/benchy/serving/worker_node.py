@@ -41,7 +41,8 @@ def follow(plan: Plan, node: Node, signals: Signals) -> int:
             if node.over(NOTICED):
                 return 0
             text = engine_log.Log(log, 0).text()
-            what, mend = known_failures.explain(text) or ("it ended by itself", "read the log")
+            known = known_failures.explain(text)
+            what, mend = (known.what, known.mend) if known else ("it ended", "read the log")
             what = f"{spec['model']}: node {node.rank} of its server: {what}"
             raise Died(what, mend, log, known_failures.telling_lines(text, 8))
     finally:
