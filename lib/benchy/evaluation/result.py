@@ -11,13 +11,15 @@ import json
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
-from typing import Any
-
-from pydantic import TypeAdapter, ValidationError
+from typing import TYPE_CHECKING, Any
 
 from benchy.core import temporary_files
 from benchy.core.errors import Failure
+
+if TYPE_CHECKING:
+    from pydantic import TypeAdapter
 
 SCHEMA = 1
 
@@ -202,17 +204,21 @@ class Result:
     inputs: dict[str, str] = field(default_factory=dict)
 
 
-_ADAPTER: TypeAdapter[Result] = TypeAdapter(Result)
+@cache
+def _adapter() -> TypeAdapter[Result]:
+    from pydantic import TypeAdapter  # noqa: PLC0415 - a third of the start of who reads none
+
+    return TypeAdapter(Result)
 
 
 def read(path: Path) -> Result:
     """Raises Failure, naming the file and what is wrong with it."""
     try:
-        return _ADAPTER.validate_json(path.read_bytes(), strict=True)
+        return _adapter().validate_json(path.read_bytes(), strict=True)
     except OSError as error:
         raise Failure(f"{path} cannot be read: {error.strerror}") from error
-    except ValidationError as error:
-        first = error.errors()[0]
+    except ValueError as error:  # pydantic's ValidationError
+        first = error.errors()[0]  # type: ignore[attr-defined]
         where = ".".join(map(str, first["loc"]))
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise Failure(

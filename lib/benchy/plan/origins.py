@@ -8,9 +8,12 @@ no reason to run anything again. bin/why reads it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-from benchy.config.configuration import House, Model
 from benchy.config.yaml_file import Document, dotted
+
+if TYPE_CHECKING:  # reads the schema
+    from benchy.config.configuration import House, Model
 
 # What decides which environment serves, or runs the harness, besides the release.
 ENVIRONMENT = (

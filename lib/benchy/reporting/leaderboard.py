@@ -11,8 +11,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from benchy.config import schema
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure
 from benchy.evaluation import marks, scores
@@ -22,6 +22,9 @@ from benchy.evaluation.scored_result import STALE, UNASKED, Entry
 from benchy.plan import result_status
 from benchy.reporting import comparability
 from benchy.reporting.collection import collect
+
+if TYPE_CHECKING:  # reads pydantic
+    from benchy.config import schema
 
 UNLIKE = Mark(MarkKind.UNLIKE_RESULTS, "of unlike results")
 DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
