@@ -3,7 +3,7 @@
 # them. With nothing to check it costs nothing. What a Make above this one was given comes the same
 # way, and is its own business.
 
-goals := help bootstrap eval results fetch new tasks preview plan report compare publish status \
+goals := help version bootstrap eval results fetch new tasks preview plan report compare publish status \
 	watch why doctor gc venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
 	flags-diff wheelhouse test test-real test-all test-faults test-properties bench lint schema \
 	clean distclean lock-main

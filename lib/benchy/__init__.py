@@ -20,3 +20,6 @@ Rooms, from the top down. A room imports only rooms below it (tests/unit/test_ro
   display        messages, progress, live lines, notes of what is under way
   core           errors, paths, names, files, hashes, versions, knobs
 """
+
+# pyproject.toml has it too; a test compares them.
+__version__ = "0.1.0"

@@ -115,7 +115,11 @@ def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
     monkeypatch.chdir(tmp_path)
     odd = entry(numbered("odd", checks=SILENT))
     full = f"{EMPTY} (no text from the server)"
-    assert odd.marks == [full] and [m.brief for m in odd.brief] == [EMPTY] and odd.value.startswith("0.0000")
+    assert (
+        odd.marks == [full]
+        and [m.brief for m in odd.brief] == [EMPTY]
+        and odd.value.startswith("0.0000")
+    )
     assert odd.said == f"acc 0.0000 ± 0.0100 ({full})"
     found = made_board(odd, weights={"smoke": 1})
     assert f"({full})" in report_command.table([odd])

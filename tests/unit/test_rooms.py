@@ -30,7 +30,7 @@ def imports() -> Iterator[tuple[str, str, str]]:
                 continue
             for name in names:
                 parts = name.split(".")
-                if parts[0] == "benchy":
+                if parts[0] == "benchy" and parts[1:]:
                     yield module, ".".join(parts[1:3]), where
 
 
@@ -67,3 +67,8 @@ def test_scripts_import_nothing_of_benchy() -> None:
         if module.startswith("scripts.") and not other.startswith("scripts.")
     ]
     assert not found, "\n".join(found)
+
+
+def test_the_version_is_the_project_s() -> None:
+    text = (CODE.parents[1] / "pyproject.toml").read_text()
+    assert f'\nversion = "{benchy.__version__}"\n' in text

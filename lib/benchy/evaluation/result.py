@@ -172,7 +172,7 @@ class Result:
     spec's bytes. source: the config's file, relative to the checkout where it lies in it; set: what
     SET said over it, without secrets. metrics, groups: task or group → "metric,filter" → numbers.
     checks: subtask → what was seen of its prompts and answers. inputs: sha256 of each configuration
-    file that decided the result, by its path.
+    file that decided the result, by its path. benchy: its version.
     """
 
     schema: int
@@ -202,6 +202,7 @@ class Result:
     set: str = ""
     checks: dict[str, Checks] = field(default_factory=dict)
     inputs: dict[str, str] = field(default_factory=dict)
+    benchy: str | None = None
 
 
 @cache

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+import benchy
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.environments import health
@@ -107,6 +108,7 @@ def make_result(
             math.ceil((end - start).total_seconds() * 10) / 10,
         ),
         counts=document.Counts(samples, left.requests),
+        benchy=benchy.__version__,
         git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"])),
         inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
