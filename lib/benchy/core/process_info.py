@@ -28,6 +28,11 @@ def born(pid: int) -> int | None:
     return None if words[0] in "ZX" else int(words[19])
 
 
+def alive(pid: int) -> bool:
+    """Is there such a process, and no zombie?"""
+    return born(pid) is not None
+
+
 def host() -> str:
     """Where our pids mean something: this host, and which space of pids on it."""
     name = os.uname().nodename.replace("~", "-").replace("/", "-")

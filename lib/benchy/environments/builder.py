@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
-from benchy.core import files, paths
+from benchy.core import files, paths, process_info
 from benchy.core.errors import Failure, UsageError
 from benchy.devices import leases, waiting_line
 from benchy.display.messages import say
@@ -232,7 +232,7 @@ def unfinished() -> Iterator[tuple[str, Path, bool]]:
     left."""
     for path in BUILDING.glob("*"):
         if match := re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name):
-            yield match[1], path, Path(f"/proc/{match[2]}").exists()
+            yield match[1], path, process_info.alive(int(match[2]))
 
 
 def sweep(env: str | None = None) -> None:

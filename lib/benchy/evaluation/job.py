@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy.core import paths, versions
+from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.evaluation import harness, harness_output
 from benchy.evaluation.harness import Spec
@@ -243,7 +243,7 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 def check_alive(job: Job) -> None:
     """Raises Failure if the server's first process is gone: no request will be answered."""
     pid = job.server.get("pid")
-    if not pid or _lives(int(pid)):
+    if not pid or process_info.alive(int(pid)):
         return
     log = harness_output.tail(job.server_log)
     known = known_failures.explain(log)
@@ -255,12 +255,3 @@ def check_alive(job: Job) -> None:
         job.server_log,
         known_failures.telling_lines(log),
     )
-
-
-def _lives(pid: int) -> bool:
-    """A zombie is dead."""
-    try:
-        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
-    except OSError:
-        return False
-    return state not in "ZX"
