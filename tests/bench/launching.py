@@ -1,5 +1,5 @@
 """Rows of make bench on Slurm: two nodes of four GPUs that are none, on this machine, with the
-stand-in engine; skipped where Slurm is not installed or we are not root (tests/slurm/cluster.py).
+stand-in engine; skipped where Slurm is not installed or we are not root (tests/support/cluster.py).
 
 - launcher: seconds a model of `make -j1 results LAUNCHER=slurm`, over MODELS models, against the
   same commands by bare srun, typed by hand.
@@ -22,12 +22,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / f"tests/{part}") for part in ("slurm", "build", "bench")]
+sys.path[:0] = [str(ROOT / f"tests/{part}") for part in ("support", "bench")]
 sys.path.insert(0, str(ROOT / "lib"))
 import byhand  # noqa: E402 - beside this file
+from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
+
 import trees  # noqa: E402
 from cluster import GPUS, NODES, Cluster, missing  # noqa: E402
-from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
 from slurmtree import SMI, House  # noqa: E402
 
 MODELS, MANY, CARDS = 6, 100, GPUS * len(NODES)

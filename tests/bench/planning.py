@@ -25,10 +25,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/build", "tests", "tests/bench")]
-import trees  # noqa: E402
+sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/support", "tests", "tests/bench")]
 from measure import Broken, Row, alone, beside, in_turn, text  # noqa: E402
 
+import trees  # noqa: E402
 from benchy.display import activity  # noqa: E402
 from benchy.environments import uv  # noqa: E402
 from benchy.run import fetch  # noqa: E402

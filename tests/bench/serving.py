@@ -31,7 +31,6 @@ from datetime import datetime
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
-sys.path.insert(0, str(Path(__file__).parent))
 from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
 
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")

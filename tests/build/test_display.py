@@ -16,6 +16,7 @@ from collections.abc import Callable
 
 import pyte
 import pytest
+
 from trees import ALL, MODELS, Tree, ended, titles, wait_for
 
 

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
 from trees import MODELS, ROOT, Tree
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -23,7 +24,7 @@ ELSEWHERE = {
     "make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
     "make wheelhouse": "tests/e2e/test_quickstart.py",
     "OFFLINE=1 make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
-    "make new MODEL=org/name": "tests/unit/test_new.py",
+    "make new MODEL=org/name": "tests/unit/maintenance/test_scaffold.py",
     "make tasks": OWN_TASK,
     "make tasks SEARCH=spanish": OWN_TASK,
     "make tasks SEARCH='xnli*es*'": OWN_TASK,

@@ -8,10 +8,10 @@ import subprocess
 from collections.abc import Callable
 
 import pytest
-from trees import Tree
 
 from benchy.config import yaml_file
 from benchy.plan import plan_cache
+from trees import Tree
 
 THREE = "configs/models/three.yaml"
 MATRIX = 'matrix: {vllm_version: ["1.0.0", "1.1.0"]}\n'

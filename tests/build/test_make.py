@@ -17,10 +17,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import wheels
-from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
+import wheels
 from benchy.environments import lock_file
+from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
 
 def quiet(tree: Tree) -> None:

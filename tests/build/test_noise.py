@@ -4,6 +4,7 @@ force."""
 from __future__ import annotations
 
 import pytest
+
 from trees import Tree
 
 BAD = 'model: {name: acme/one}\nvllm: {provider_config: standin}\ntaks: ["alpha"]\n'

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import psutil
+
 from trees import Tree, ended, wait_for
 
 

@@ -11,8 +11,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-import fields
 import pytest
+
+import fields
 from fields import FIELDS, PLACES, VALUES
 from trees import Tree
 

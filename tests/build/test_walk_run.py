@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import fields
 import pytest
+
+import fields
 from fields import FIELDS, VALUES
 from trees import Tree, copy, swept
 

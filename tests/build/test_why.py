@@ -8,9 +8,9 @@ import re
 from pathlib import Path
 
 import pytest
-from trees import Tree, ended, wait_for
 
 from benchy.core.hashing import canonical, sha256
+from trees import Tree, ended, wait_for
 
 TARGET = "TARGET=results/three/alpha/results.json"
 MODEL = "models/three.yaml"

@@ -5,15 +5,12 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from benchy.core import paths
-
-sys.path.insert(0, str(Path(__file__).parent))  # clone.py lies beside this file
 
 
 @pytest.fixture(scope="session")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import make
 
 from benchy.plan import task_files
+from clone import make
 
 pytestmark = pytest.mark.e2e
 

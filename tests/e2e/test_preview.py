@@ -14,10 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from clone import make
 
 from benchy.evaluation import preview_text
 from benchy.scripts import tiny_model
+from clone import make
 
 pytestmark = pytest.mark.e2e
 

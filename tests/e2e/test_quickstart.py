@@ -16,9 +16,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from clone import RESULT, asked, long_task, make, read, survivors
 
 from benchy.core import paths
+from clone import RESULT, asked, long_task, make, read, survivors
 
 pytestmark = pytest.mark.e2e
 

@@ -20,9 +20,9 @@ from typing import Any
 
 import psutil
 import pytest
-from clone import asked, long_task, read, survivors
 
 from benchy.core import temporary_files
+from clone import asked, long_task, read, survivors
 
 pytestmark = pytest.mark.e2e
 MODEL = "struck"

@@ -1,6 +1,6 @@
 """Failures with a known cause, provoked on the real engine: what benchy says names the section of
 docs/problems.md, and nothing is left behind. Those that need a GPU, the hub or a full disk are held
-against the engines' own words by tests/unit/test_diagnose.py.
+against the engines' own words by tests/unit/serving/test_known_failures.py.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clone import make, survivors
 
 pytestmark = pytest.mark.e2e

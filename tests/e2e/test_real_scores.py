@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from clone import make, read
 
 pytestmark = pytest.mark.e2e

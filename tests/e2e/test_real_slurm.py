@@ -5,15 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from clone import RESULT, make, read, survivors
 
-sys.path.append(str(Path(__file__).parents[1] / "slurm"))
+from clone import RESULT, make, read, survivors
 from cluster import Cluster, missing
 
 pytestmark = pytest.mark.e2e

@@ -11,19 +11,15 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-import wheels
-from test_faults import mounted
-from trees import Tree, wait_for
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "unit"))
+import wheels
 from index import Index
+from trees import Tree, mounted, wait_for
 
 RELEASE, ENV = "1.2.0", "standin_1_2_0"
 FILE, DATA = wheels.wheel("standin-engine", RELEASE)

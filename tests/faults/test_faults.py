@@ -17,7 +17,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from trees import ALL, MODELS, Done, Tree, copy, ended, wait_for
+
+from trees import ALL, MODELS, Done, Tree, copy, ended, mounted, wait_for
 
 SUSPENDED = float(os.environ.get("BENCHY_SUSPEND", "4"))  # seconds; the full suite: 30
 TWO = {"STANDIN_FAIL_MODEL": "acme/two"}
@@ -96,24 +97,6 @@ def test_a_suspended_machine_goes_on(tree: Tree) -> None:
     done = ended(make)
     assert done.status == 0, done.text
     assert tree.written() == list(ALL)
-
-
-@contextlib.contextmanager
-def mounted(folder: Path, size: str) -> Iterator[None]:
-    """A small file system over a folder, which keeps its content."""
-    aside = folder.with_name(folder.name + ".aside")
-    folder.rename(aside)
-    folder.mkdir()
-    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
-    if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
-        pytest.skip("no right to mount a file system here")
-    try:
-        subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
-        yield
-    finally:
-        subprocess.run(["umount", "-l", str(folder)], check=True)
-        folder.rmdir()
-        aside.rename(folder)
 
 
 def test_a_full_disk_makes_no_half_result(tree: Tree) -> None:

@@ -19,10 +19,10 @@ import socket
 import time
 
 import pytest
-from same import meaning
-from trees import MODELS, Tree, ended, wait_for
 
-from benchy.devices import leases, lock_files, waiting_line
+from benchy.devices import leases, waiting_line
+from same import meaning
+from trees import MODELS, Tree, ended, held, wait_for
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 FIRST, _, LAST = os.environ.get("BENCHY_KILLS", "12").rpartition("-")
@@ -55,14 +55,6 @@ def victims(tree: Tree) -> dict[str, list[int]]:
                 found.setdefault(kind, []).append(pid)
                 break
     return found
-
-
-def held(tree: Tree) -> list[str]:
-    """The devices and builders' places that somebody holds, and the tickets of who waits."""
-    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
-    with desk.mutex():
-        names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
-        return [name for name in names if lock_files.locked(desk.path / name)]
 
 
 def check_environments(tree: Tree, repeated: bool) -> None:

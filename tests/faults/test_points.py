@@ -22,11 +22,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-import injector
 import pytest
+
+import injector
 from same import meaning
-from test_kills import held
-from trees import Tree, copy, swept, wait_for
+from trees import Tree, copy, held, swept, wait_for
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261129"))
 POINTS = os.environ.get("BENCHY_POINTS", "3")

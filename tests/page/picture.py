@@ -12,14 +12,15 @@ import tempfile
 from dataclasses import replace
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "lib"))
-from selenium.webdriver.common.by import By
-from stage import chromium, here, made, open_page
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/support")]
+from selenium.webdriver.common.by import By  # noqa: E402
 
-from benchy.cli import report as report_command
-from benchy.core import paths
-from benchy.evaluation import result as document
-from benchy.evaluation.result import Metric, Score
+from benchy.cli import report as report_command  # noqa: E402
+from benchy.core import paths  # noqa: E402
+from benchy.evaluation import result as document  # noqa: E402
+from benchy.evaluation.result import Metric, Score  # noqa: E402
+from stage import chromium, here, made, open_page  # noqa: E402
 
 WOODS = ("alder", "birch", "elm", "fir", "larch", "maple", "pine", "rowan")
 SIZES = ("1B", "3B", "8B")

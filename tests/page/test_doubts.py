@@ -10,10 +10,10 @@ from typing import Any
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
-from stage import change, here, open_page, site
 
 from benchy.cli import report as report_command
 from benchy.evaluation.result import Checks
+from stage import change, here, open_page, site
 
 PLACE = "harness/samples_one_2026-11-23T10-00-00.1.jsonl"
 

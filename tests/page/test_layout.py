@@ -6,10 +6,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import dozen
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.ui import WebDriverWait
+
+import dozen
 from stage import here, open_page
 
 TRAITS = ["Shots", "Chat", "dtype", "Parameters", "License"]

@@ -13,10 +13,10 @@ from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
-from stage import change, made, open_page, result
 
 from benchy.cli import report as report_command
 from benchy.evaluation import result as document
+from stage import change, made, open_page, result
 
 TASKS = ["spanish", "translation", "wikitext", *(f"task_{n:02d}" for n in range(17))]
 EVIL = "</script><script>window.ran=1</script><img src=x onerror='window.ran=2'>"

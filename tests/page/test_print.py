@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 from selenium.common.exceptions import WebDriverException
+
 from stage import here, open_page, site
 
 PAPER = {"preferCSSPageSize": True, "printBackground": True}

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from selenium.webdriver.common.by import By
-from stage import change, here, open_page, site
 
 from benchy.cli import report as report_command
+from stage import change, here, open_page, site
 
 TASKS = [f"a_task_{n:02d}" for n in range(20)]
 

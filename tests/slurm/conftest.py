@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import os
 import shutil
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).parents[1] / "build")]
-from cluster import Cluster, missing  # noqa: E402
-from slurmtree import ENVIRONMENTS, SMI, WIDTHS, House  # noqa: E402
-from trees import ROOT, bare, copy, swept  # noqa: E402
+from cluster import Cluster, missing
+from slurmtree import ENVIRONMENTS, SMI, WIDTHS, House
+from trees import ROOT, bare, copy, swept
 
 __all__ = ["bare"]
 

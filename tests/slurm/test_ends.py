@@ -15,6 +15,7 @@ from contextlib import contextmanager
 
 import pytest
 import yaml
+
 from slurmtree import WIDE, House, evaluating, over, running
 from trees import Done, ended, wait_for
 

@@ -15,10 +15,10 @@ import subprocess
 import time
 
 import pytest
-from slurmtree import WIDE, WIDTHS, House, evaluating, over, running
-from trees import ended, wait_for
 
 from benchy.display import activity
+from slurmtree import WIDE, WIDTHS, House, evaluating, over, running
+from trees import ended, wait_for
 
 ALL = " ".join(WIDTHS)
 SLOW = {"STANDIN_HARNESS_SECONDS": "4"}

@@ -9,15 +9,16 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-import house
 import pytest
 
-ROOT = house.ROOT
+import empty_root
+
+ROOT = empty_root.ROOT
 
 
 @pytest.fixture(scope="module")
 def bootstrap() -> ModuleType:
-    return house.module(ROOT / "lib/bootstrap.py")
+    return empty_root.module(ROOT / "lib/bootstrap.py")
 
 
 def test_pip_installs_uv_whatever_the_person_s_pip_is_set_to(

@@ -17,12 +17,12 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_config import HARNESS, MODEL, TASK, lay, overrides
 
 from benchy.config import loader, schema
 from benchy.core import knob_table, paths
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import planner, selection
+from config_files import HARNESS, MODEL, TASK, lay, overrides
 
 ROOT = paths.ROOT
 SOURCES = sorted(ROOT.glob("lib/**/*.py"))

@@ -42,7 +42,7 @@ def load(path: Path) -> ModuleType:
     return module
 
 
-wheels = load(ROOT / "tests" / "build" / "wheels.py")
+wheels = load(ROOT / "tests" / "support" / "wheels.py")
 
 
 def find_uv() -> str:

@@ -5,7 +5,7 @@ Where each sample is right or wrong: McNemar's test, exact, and the interval of 
 flips, exact where few samples differ, and a bootstrap over the pairs. A bootstrap alone takes few
 samples for all there is: of three, its 95 % interval holds the truth three times out of four. So it
 is widened as Student's t is, and the p-value comes from the flips, which are right for any number.
-tests/unit/test_paired.py holds all of it to SciPy.
+tests/unit/reporting/test_paired_tests.py holds all of it to SciPy.
 """
 
 from __future__ import annotations

@@ -1,0 +1,45 @@
+"""What two runs of the same thing have in common: a tree's results without what time and chance put
+into them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from benchy.core import hashing
+from trees import Tree
+
+VARYING = ("times", "git")  # of results.json
+# Of the harness's own results file: the clock, and how long it took.
+CLOCK = ("date", "start_time", "end_time", "total_evaluation_time_seconds")
+WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?")
+PORT = re.compile(r'(://[\w.]+:|"--port",\s+")\d+')
+
+
+def meaning(tree: Tree) -> dict[str, str]:
+    """Every result of the tree and every file of the harness beside it, as text: only times, ports
+    and where the tree lies are masked."""
+    found = {}
+    for title in tree.written():
+        data: dict[str, Any] = tree.result(title)
+        found[title] = masked({k: v for k, v in data.items() if k not in VARYING}, tree)
+        for name in data["harness_output"]:
+            path = tree.file(title).parent / name
+            found[f"{title}: {WHEN.sub('WHEN', name)}"] = masked(harness_file(path), tree)
+    return found
+
+
+def harness_file(path: Path) -> Any:
+    """The content of a file of the harness, without the clock's part."""
+    text = path.read_text(encoding="utf-8")
+    if path.suffix == ".jsonl":
+        return [json.loads(line) for line in text.splitlines()]
+    return {k: v for k, v in json.loads(text).items() if k not in CLOCK}
+
+
+def masked(value: Any, tree: Tree) -> str:
+    text = PORT.sub(r"\1PORT", hashing.canonical(value))
+    return WHEN.sub("WHEN", text).replace(str(tree.base), "BASE")

@@ -1,0 +1,64 @@
+"""A tree of benchy whose jobs run on the cluster, and models of mixed widths."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cluster import GPUS, Cluster
+from trees import Tree, wait_for
+
+# Like the real one: in a job all cards of the node, of which Slurm names ours; none on the login
+# node.
+SMI = f"""#!/bin/sh
+[ "$SLURM_JOB_ID" ] || {{ echo "NVIDIA-SMI has failed: no driver" >&2; exit 9; }}
+case $1 in
+  --query-gpu=*) for n in $(seq 0 {GPUS - 1}); do echo "$n, GPU-$n, 24564, 12, 550.1, Fake"; done ;;
+esac
+"""
+ENVIRONMENTS = ("standin_gpu_2_0_0", "lm_eval_0_0_2")
+WIDTHS = {"w1a": 1, "w1b": 1, "w2a": 2, "w2b": 2, "w4a": 4, "w4b": 4}
+
+WIDE = """model: {name: acme/wide}
+vllm:
+  provider_config: standin_two_gpus
+  overrides: {tensor_parallel_size: 4, pipeline_parallel_size: 2}
+tasks: [alpha, beta]
+resources: {gpus_per_node: 4}
+"""
+
+
+class House(Tree):
+    """A tree with models for GPUs, and the cluster that serves them."""
+
+    cluster: Cluster
+
+    def environ(self, **more: str) -> dict[str, str]:
+        here = super().environ(**more)
+        return here | {
+            "SLURM_CONF": self.cluster.env["SLURM_CONF"],
+            "PATH": f"{self.base / 'smi'}:{here['PATH']}",
+            "LAUNCHER": "slurm",
+            **more,
+        }
+
+
+def over(house: House, seconds: float = 60) -> None:
+    """No job runs or waits any more."""
+    wait_for(lambda: not house.cluster.jobs(), seconds, f"no job: {house.cluster.jobs()}")
+
+
+def running(house: House, many: int = 1) -> list[str]:
+    """The rows of jobs that run, once there are so many."""
+
+    def found() -> list[str]:
+        rows = [row for row in house.cluster.jobs() if row.endswith("|RUNNING")]
+        return rows if len(rows) >= many else []
+
+    rows: list[str] = wait_for(found, 120, "running jobs")
+    return rows
+
+
+def evaluating(house: House, model: str) -> Any:
+    """Wait until a task of a model is under way."""
+    board = house.root / "run/board/task" / model
+    return wait_for(lambda: list(board.glob("*.json")), 120, f"{model} under way")

@@ -1,0 +1,266 @@
+"""A tree of benchy in a temporary directory, with the stand-in engine, for real `make`; fixtures of
+tests/build and tests/faults.
+
+What a test gets is a copy of one tree that was built once: `cp -a` keeps ages and the environments
+are relocatable, so the copy is as up to date as its original.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import wheels
+from benchy.devices import leases, lock_files
+
+ROOT = Path(__file__).resolve().parents[2]
+COPIED = ("Makefile", "mk", "bin", "lib", "pyproject.toml", "uv.lock")
+MODELS = "MODELS=one two three four"  # those that need no GPU
+ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta")
+# What would reach into a tree's make from ours: its flags, benchy's knobs, uv's and pip's settings.
+OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
+KNOBS = (
+    *("CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK"),
+    *("FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE", "TARGET", "OFFLINE", "VENV_JOBS"),
+)
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a make ended. text: stdout and stderr, together."""
+
+    status: int
+    text: str
+
+
+@dataclass
+class Tree:
+    """base/tree is the root of a benchy; beside it: wheels, leases, the stand-ins' log."""
+
+    base: Path
+    seen: int = field(default=0)  # bytes of the log that `events` has told already
+
+    @property
+    def root(self) -> Path:
+        return self.base / "tree"
+
+    @property
+    def wheels(self) -> Path:
+        return self.base / "wheels"
+
+    @property
+    def log(self) -> Path:
+        return self.base / "log"
+
+    def environ(self, **more: str) -> dict[str, str]:
+        kept = {k: v for k, v in os.environ.items() if not k.startswith(OURS) and k not in KNOBS}
+        own = ROOT / ".uv" / "bin"
+        if own.is_dir():
+            kept["PATH"] = f"{own}:{kept['PATH']}"
+        return kept | {
+            "PIP_FIND_LINKS": str(self.wheels),
+            "UV_FIND_LINKS": str(self.wheels),
+            "PIP_NO_INDEX": "1",
+            "UV_NO_INDEX": "1",
+            "BENCHY_LEASES": str(self.base / "leases"),
+            "STANDIN_LOG_FILE": str(self.log),
+            **more,
+        }
+
+    def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
+        """make in a session of its own, as a terminal starts it; more: its environment."""
+        return subprocess.Popen(
+            ["make", *arguments],
+            cwd=self.root,
+            env=self.environ(**more),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+
+    def make(self, *arguments: str, **more: str) -> Done:
+        return ended(self.start(*arguments, **more))
+
+    def results(self, *arguments: str, **more: str) -> Done:
+        return self.make("results", MODELS, *arguments, **more)
+
+    def events(self) -> list[dict[str, Any]]:
+        """What the stand-ins have told since the last call."""
+        data = self.log.read_bytes() if self.log.exists() else b""
+        fresh, self.seen = data[self.seen :], len(data)
+        return [json.loads(line) for line in fresh.splitlines()]
+
+    def ran(self) -> list[str]:
+        """The results that were evaluated since the last look, as MODEL/TASK, sorted."""
+        return sorted(titles(self.events()))
+
+    def edit(self, path: str, old: str, new: str) -> None:
+        """Replace text in a file of configs/, which must hold it."""
+        file = self.root / "configs" / path
+        text = file.read_text()
+        assert old in text
+        file.write_text(text.replace(old, new))
+
+    def result(self, title: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self.file(title).read_text())
+        return found
+
+    def file(self, title: str) -> Path:
+        return self.root / "results" / title / "results.json"
+
+    def written(self) -> list[str]:
+        """The whole results that are there, as MODEL/TASK, sorted. Each must parse."""
+        files = sorted((self.root / "results").glob("[!l]*/*/results.json"))
+        files += sorted((self.root / "results").glob("limit-*/*/*/results.json"))
+        for file in files:
+            json.loads(file.read_text())
+        return [str(file.parent.relative_to(self.root / "results")) for file in files]
+
+    def processes(self) -> dict[int, str]:
+        """The living processes that have to do with this tree: pid → command line."""
+        mark, found = os.fsencode(self.base), {}
+        for entry in Path("/proc").glob("[0-9]*"):
+            if int(entry.name) == os.getpid():
+                continue
+            with contextlib.suppress(OSError):  # it ended meanwhile; or it is not ours to read
+                command = (entry / "cmdline").read_bytes()
+                place = os.fsencode((entry / "cwd").readlink())
+                if any(mark in text for text in (command, place, (entry / "environ").read_bytes())):
+                    words = command.replace(b"\0", b" ").decode(errors="replace")
+                    if command:  # a zombie has none
+                        found[int(entry.name)] = words
+        return found
+
+
+def titles(events: Sequence[dict[str, Any]]) -> list[str]:
+    """MODEL/TASK of each evaluation among the events."""
+    return [
+        f"{e['model'].removeprefix('acme/')}/{e['tasks'][0].removeprefix('standin_')}"
+        for e in events
+        if e["event"] == "eval"
+    ]
+
+
+def ended(process: subprocess.Popen[str], seconds: float = 240) -> Done:
+    """How it ends; TimeoutExpired if it does not: long, since the machine may be busy."""
+    text, _ = process.communicate(timeout=seconds)
+    return Done(process.returncode, text)
+
+
+def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
+    """What is true of `what` once it is; AssertionError if it never is."""
+    end = time.monotonic() + seconds
+    while not (found := what()):
+        assert time.monotonic() < end, f"{about}: not within {seconds} s"
+        time.sleep(0.02)
+    return found
+
+
+@pytest.fixture(scope="session")
+def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The base of a tree in which nothing was made yet."""
+    return lay(tmp_path_factory.mktemp("bare"))
+
+
+def lay(base: Path) -> Path:
+    """A tree with the stand-ins' wheels and configs below base, which is returned."""
+    root = base / "tree"
+    root.mkdir()
+    for name in COPIED:
+        source = ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(source, root / name)
+    shutil.copytree(ROOT / "tests/build/configs", root / "configs")
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    wheels.build(base / "wheels")
+    broken = (wheels.DOES_NOT_IMPORT, wheels.DOES_NOT_RESOLVE, wheels.LIES)
+    wheels.build(base / "wheels", {"standin-engine": broken})
+    return base
+
+
+def copy(source: Path, target: Path) -> Tree:
+    subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
+    for stamp in (target / "tree/venvs").glob("*/.stamp"):
+        # A copied environment counts as broken; here it is as good as built.
+        age = stamp.stat().st_mtime_ns
+        moved = {"inode": stamp.parent.stat().st_ino, "path": str(stamp.parent.resolve())}
+        stamp.write_text(json.dumps(json.loads(stamp.read_text()) | moved))
+        os.utime(stamp, ns=(age, age))
+    return Tree(target)
+
+
+@pytest.fixture(scope="session")
+def complete(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, list[str]]:
+    """The base of a tree with all results, how the make that made them ended, what it ran."""
+    tree = copy(bare, tmp_path_factory.mktemp("complete"))
+    done = tree.results()
+    ran = tree.ran()
+    tree.log.unlink(missing_ok=True)
+    return tree.base, done, ran
+
+
+@contextlib.contextmanager
+def swept(tree: Tree) -> Iterator[Tree]:
+    """Whatever a test does, no process of its tree outlives it."""
+    try:
+        yield tree
+        assert not tree.processes()
+    finally:
+        for pid in tree.processes():
+            with contextlib.suppress(OSError):
+                os.kill(pid, signal.SIGKILL)
+
+
+@pytest.fixture
+def fresh(bare: Path, tmp_path: Path) -> Iterator[Tree]:
+    with swept(copy(bare, tmp_path)) as tree:
+        yield tree
+
+
+@pytest.fixture
+def tree(complete: tuple[Path, Done, list[str]], tmp_path: Path) -> Iterator[Tree]:
+    assert complete[1].status == 0, complete[1].text
+    with swept(copy(complete[0], tmp_path)) as made:
+        yield made
+
+
+def held(tree: Tree) -> list[str]:
+    """The devices and builders' places that somebody holds, and the tickets of who waits."""
+    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    with desk.mutex():
+        names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
+        return [name for name in names if lock_files.locked(desk.path / name)]
+
+
+@contextlib.contextmanager
+def mounted(folder: Path, size: str) -> Iterator[None]:
+    """A small file system over a folder, which keeps its content."""
+    aside = folder.with_name(folder.name + ".aside")
+    folder.rename(aside)
+    folder.mkdir()
+    options = ["-t", "tmpfs", "-o", f"size={size}", "tmpfs"]
+    if subprocess.run(["mount", *options, str(folder)], capture_output=True).returncode:
+        pytest.skip("no right to mount a file system here")
+    try:
+        subprocess.run(["cp", "-a", f"{aside}/.", str(folder)], check=True)
+        yield
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+        folder.rmdir()
+        aside.rename(folder)

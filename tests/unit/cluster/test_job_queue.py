@@ -1,0 +1,248 @@
+"""The jobs of a launcher: whose they are, what became of them, what is called off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import time
+from collections.abc import Coroutine, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy.cluster import job_queue, launcher
+from benchy.cluster.job_queue import UNKNOWN, Job, Queue
+from benchy.cluster.launcher import Launcher
+from benchy.core.errors import Failure
+from benchy.display import activity
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    monkeypatch.setattr(job_queue, "POLL", 0.01)
+
+
+@pytest.fixture
+def slurm() -> Launcher:
+    return launcher.load("slurm")
+
+
+class Told:
+    """What squeue says, answer after answer, the last for ever: states of job 1 of model m, "" for
+    none, None for no answer. called: the jobs that scancel was told."""
+
+    def __init__(self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *states: str | None):
+        self.slurm, self.states, self.asked = slurm, list(states), 0
+        self.called: list[str] = []
+        self.records = ""
+        monkeypatch.setattr(Queue, "answer", lambda queue, words, job="": self.answer(words, job))
+
+    def answer(self, words: list[str], job: str) -> str:
+        if words == self.slurm.says.cancel:
+            self.called.append(job)
+            return ""
+        if words == self.slurm.says.past:
+            return self.records
+        self.asked += 1
+        state = self.states[0] if len(self.states) == 1 else self.states.pop(0)
+        if state is None:
+            raise Failure("squeue: Unable to contact slurm controller")
+        return f"1|{state}|n1|None|{self.slurm.mark}:m\n" if state else ""
+
+
+def watched(slurm: Launcher, what: Coroutine[Any, Any, Any]) -> Any:
+    """What comes of it beside the one watch."""
+
+    async def both() -> Any:
+        watch = asyncio.ensure_future(slurm.queue.watch())
+        try:
+            return await asyncio.wait_for(what, 20)
+        finally:
+            watch.cancel()
+
+    return asyncio.run(both())
+
+
+def test_rows_of_the_queue(slurm: Launcher) -> None:
+    text = (
+        "12|RUNNING|n1|None|benchy:aaa:host:7.99:Qwen3-8B\n"
+        "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
+        "14|RUNNING|n1|None|\n15|RUNNING|n2|None|somebody: else\nsqueue: odd line\n"
+    )
+    assert slurm.queue.parse(text) == [
+        Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
+        Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
+    ]
+    assert [job.whole for job in slurm.queue.parse(text)] == [
+        "job 12: RUNNING on n1", "job 13: PENDING (Resources)",
+    ]  # fmt: skip
+
+
+BECAME = [
+    # An epilog of many seconds, slurmctld away meanwhile: it is waited for.
+    (["RUNNING", *["COMPLETING"] * 20, None, None, "TIMEOUT"], "TIMEOUT", False),
+    ([None, None, "RUNNING", "COMPLETING", "PREEMPTED"], "PREEMPTED", False),
+    (["FAILED"], "FAILED", False),
+    # Its command was killed, and it goes on.
+    (["RUNNING", "RUNNING", "RUNNING", "RUNNING", "RUNNING", "COMPLETING", "CANCELLED"],
+     "CANCELLED", True),
+    (["PENDING"] * 5 + ["CANCELLED"], "CANCELLED", True),
+    # It is not in the queue any more.
+    (["RUNNING", ""], UNKNOWN, False),
+    ([""], None, False),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("states", "expected", "stray"), BECAME)
+def test_what_became_of_a_job(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, states: list[str | None],
+    expected: str | None, stray: bool,
+) -> None:  # fmt: skip
+    told = Told(slurm, monkeypatch, *states)
+    found = watched(slurm, slurm.queue.ended("m"))
+    assert (found and found.state) == expected
+    assert told.called == (["1"] if stray else []) and slurm.queue.strays == set(told.called)
+
+
+RECORDS = [
+    ("1|TIMEOUT|n2|TimeLimit\n", "TIMEOUT"),
+    ("1|CANCELLED by 1000|n2|None\n", "CANCELLED"),
+    ("1|RUNNING|n2|None\n", UNKNOWN),  # the records lag behind
+    ("", UNKNOWN),
+]
+
+
+@pytest.mark.parametrize(("records", "expected"), RECORDS)
+def test_a_job_that_the_queue_has_forgotten(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, records: str, expected: str
+) -> None:
+    told = Told(slurm, monkeypatch, "RUNNING", "")
+    told.records = records
+    assert watched(slurm, slurm.queue.ended("m")).state == expected
+
+
+def test_a_queue_that_stays_away_is_no_end(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had said before is not what became of the job."""
+    Told(slurm, monkeypatch, "RUNNING", None)
+    monkeypatch.setattr(job_queue, "ENDING", 0.3)
+    assert watched(slurm, slurm.queue.ended("m")).state == UNKNOWN
+
+
+def test_200_jobs_that_end_at_once_are_one_question(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [f"{n}|COMPLETING|n1|None|{slurm.mark}:m{n}\n" for n in range(1, 201)]
+    asked = 0
+
+    def answer(queue: Queue, words: list[str], job: str = "") -> str:
+        nonlocal asked
+        asked += 1
+        return "".join(rows).replace("COMPLETING", "TIMEOUT" if asked > 3 else "COMPLETING")
+
+    monkeypatch.setattr(Queue, "answer", answer)
+
+    async def all_of_them() -> list[Job | None]:
+        return await asyncio.gather(*(slurm.queue.ended(f"m{n}") for n in range(1, 201)))
+
+    found = watched(slurm, all_of_them())
+    assert {job.state for job in found} == {"TIMEOUT"} and asked < 8
+
+
+@contextlib.contextmanager
+def noted(host: str, pid: int, ticks: int, age: float) -> Iterator[None]:
+    path = Path(f"run/board/run/{host}.{pid}.json")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"pid": pid, "ticks": ticks, "host": host, "began": 1.0}))
+    os.utime(path, (time.time() - age, time.time() - age))
+    try:
+        yield
+    finally:
+        path.unlink()
+
+
+def test_whose_leftovers_are_ours(
+    slurm: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    me, pid = job_queue.checkout(), os.getpid()
+    alive, dead = f"{pid}.{activity.ticks(pid)}", f"{pid}.1"
+    rows = [
+        (me, activity.host(), dead, True), (me, activity.host(), alive, False),
+        (me, "elsewhere", dead, False), ("0" * 10, activity.host(), dead, False),
+        (me, activity.host(), "no pid", False), (me, "login2", "7.99", True),
+        (me, "login2", "7.98", False), ("0" * 10, "login2", "7.99", False),
+        (me, "login3", "7.99", False),
+    ]  # fmt: skip
+    with noted("login2", 7, 99, activity.SILENT + 5), noted("login3", 7, 99, activity.SILENT - 60):
+        for checkout, host, process, expected in rows:
+            job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
+            assert slurm.queue.left(job) is expected, (checkout, host, process)
+
+
+def test_a_clock_that_differs_makes_nobody_dead(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ages are by the file system's clock: ours is an hour ahead of it."""
+    monkeypatch.chdir(tmp_path)
+    with noted("login2", 7, 99, 10):
+        now = time.time
+        monkeypatch.setattr(time, "time", lambda: now() + 3600)
+        assert activity.silent() == set()
+
+
+def test_the_end_of_a_run_calls_off_what_is_its_own(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = Told(slurm, monkeypatch, "RUNNING")
+    slurm.queue.finish()
+    assert told.called == ["1"]
+    for state in ("COMPLETING", "COMPLETED", "CANCELLED"):
+        told.states = [state]
+        slurm.queue.finish()
+    slurm.mark, told.states = "benchy:another:run:1.1", ["RUNNING"]
+    text = told.answer([], "").replace(slurm.mark, "benchy:0:h:1.2")
+    monkeypatch.setattr(Queue, "answer", lambda *_: text)
+    slurm.queue.finish()
+    assert told.called == ["1"]
+
+
+@pytest.mark.parametrize("words", [["sleep", "9"], ["false"], ["there-is-no-such-program"]])
+def test_a_cancel_that_fails_is_told(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    words: list[str],
+) -> None:  # fmt: skip
+    monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
+    slurm.says.cancel[:] = words
+    slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
+    assert f"job 1 of m can't be called off: {words[0]}" in capsys.readouterr().err
+
+
+def test_one_that_was_refused_waits_for_the_end_of_another(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A limit on how many stand in the queue: one more when one has ended, not all at once."""
+    Told(slurm, monkeypatch, "RUNNING")
+    order: list[str] = []
+
+    async def refused(name: str) -> None:
+        await slurm.queue.room(0.01)
+        order.append(name)
+
+    async def story() -> None:
+        await slurm.queue.look()
+        waiting = [asyncio.ensure_future(refused(name)) for name in "ab"]
+        await asyncio.sleep(0.1)
+        assert order == []
+        slurm.queue.forget("m")
+        await asyncio.gather(*waiting)  # none of ours is left
+
+    watched(slurm, story())
+    assert order == ["a", "b"]

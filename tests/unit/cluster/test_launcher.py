@@ -1,0 +1,171 @@
+"""What a launcher makes of its file: words and variables. tests/slurm has the real Slurm."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy.cluster import job_folder, launcher, multi_node
+from benchy.cluster.launcher import Launcher
+from benchy.config import schema
+from benchy.core import paths
+from benchy.core.errors import ConfigError, UsageError
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def slurm() -> Launcher:
+    return launcher.load("slurm")
+
+
+WORDS = [
+    ({}, 2, ["--gres=gpu:2", "--cpus-per-task=8"]),
+    ({"cpus_per_gpu": None}, 2, ["--gres=gpu:2"]),
+    ({"gpu_option": "gpus"}, 2, ["--gpus=2", "--cpus-per-task=8"]),
+    ({"gpu_type": "a100"}, 4, ["--gres=gpu:a100:4", "--cpus-per-task=16"]),
+    ({"gpu_type": "a100", "gpu_option": "gpus"}, 4, ["--gpus=a100:4", "--cpus-per-task=16"]),
+    ({"cpus_per_gpu": 8, "cpus": 2}, 2, ["--gres=gpu:2", "--cpus-per-task=16"]),
+    ({"cpus_per_gpu": 8, "cpus": 2}, 0, ["--cpus-per-task=2"]),
+    ({}, 0, []),
+    ({"partition": "p", "account": "a", "qos": "q", "time": "1-0", "memory": "8G",
+      "constraint": "c&d", "extra": ["--exclude=n7"]}, 0,
+     ["--partition=p", "--account=a", "--qos=q", "--time=1-0", "--mem=8G", "--constraint=c&d",
+      "--exclude=n7"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "gpus", "expected"), WORDS)
+def test_words_of_srun(
+    slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
+) -> None:
+    argv = slurm.command("m@1.0", {"gpus": gpus, "resources": asked}, ["bin/serve", "m@1.0"])
+    fixed = [
+        "srun", "--quiet", "--export=ALL", "--input=none", "--quit-on-interrupt", "--nodes=1",
+        "--ntasks=1", "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
+    ]  # fmt: skip
+    assert argv == [*fixed, *expected, "bin/serve", "m@1.0"]
+
+
+OVER = [
+    ({}, ["--gres=gpu:8", "--cpus-per-task=32"]),
+    (
+        {"gpu_option": "gpus", "gpu_type": "h100"},
+        ["--gpus-per-node=h100:8", "--cpus-per-task=32"],
+    ),
+    ({"cpus_per_gpu": 2}, ["--gres=gpu:8", "--cpus-per-task=16"]),
+]
+
+
+@pytest.mark.parametrize(("asked", "expected"), OVER)
+def test_words_of_a_job_over_nodes(
+    slurm: Launcher, asked: dict[str, Any], expected: list[str]
+) -> None:
+    spec = {"gpus": 16, "resources": asked, "nodes": {"count": 2}}
+    argv = slurm.command("m", spec, ["bin/serve", "m"])
+    assert argv[5:10] == [
+        "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--wait=60",
+    ]  # fmt: skip
+    assert argv[12:] == [*expected, "bin/serve", "m"]
+    one, two = (slurm.environ("m", spec) for _ in "12")
+    assert (
+        one[multi_node.MEETING] != two[multi_node.MEETING]
+        and one[multi_node.RANK] == "SLURM_PROCID"
+    )
+    assert multi_node.MEETING not in slurm.environ("m", {**spec, "nodes": None})
+
+
+def test_each_job_has_leases_of_its_own(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", job_folder.LEASES: "1"}
+    monkeypatch.setenv(job_folder.LEASES, "1")
+    monkeypatch.setenv("BENCHY_LEASES", "before")
+    with job_folder.leased("a"):
+        folder = Path(os.environ["BENCHY_LEASES"])
+        assert folder.is_dir() and folder.is_absolute() and job_folder.LEASES not in os.environ
+    assert not folder.exists()
+
+
+def test_a_job_that_make_runs_in_is_none_of_ours(slurm: Launcher) -> None:
+    given = {
+        "PATH": "p", "SLURM_CONF": "c", "SLURM_ACCOUNT": "a", "SLURM_JOB_ID": "7",
+        "SLURM_EXPORT_ENV": "NONE", "SLURMD_NODENAME": "n",
+    }  # fmt: skip
+    kept = slurm.outside(given)
+    assert sorted(kept) == ["PATH", "SLURMD_NODENAME", "SLURM_ACCOUNT", "SLURM_CONF"]
+
+
+def test_scratch_is_asked_for_by_a_name_of_our_own(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """$SCRATCH is set at many sites, to what all nodes share."""
+    monkeypatch.setenv("SCRATCH", "/shared")
+    assert slurm.scratch({}) == ""
+    monkeypatch.setenv("NODE_SCRATCH", "$TMPDIR")
+    assert slurm.scratch({"resources": {"scratch": "/x"}}) == "$TMPDIR"
+
+
+def test_another_site_s_wrapper_is_a_data_change(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "configs/launchers"
+    folder.mkdir(parents=True)
+    (folder / "site.yaml").write_text(
+        'command: [site-run, "--cards={{ gpus }}", "{% if time %}-t{{ time }}{% endif %}", --]\n'
+    )
+    site = launcher.load("site")
+    spec = {"gpus": 2, "resources": {"time": "9"}}
+    assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
+    assert (
+        site.queue.running("m") and site.queue.ask() == []
+    )  # no queue to ask: it counts as running
+
+
+MISTAKES = [
+    ("command: [srun, '{{ nothing }}']", "'{{ nothing }}': 'nothing' is undefined"),
+    ("command: [srun, '{% if %}']", "configs/launchers/site.yaml: '{% if %}'"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTAKES)
+def test_a_template_that_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/launchers").mkdir(parents=True)
+    (tmp_path / "configs/launchers/site.yaml").write_text(text)
+    with pytest.raises(UsageError) as refused:
+        launcher.load("site").command("m", {}, [])
+    assert words in str(refused.value)
+
+
+@pytest.mark.parametrize("name", ["slrum", "../config", "a b", ""])
+def test_no_such_launcher(name: str) -> None:
+    with pytest.raises(UsageError, match="there is no launcher"):
+        launcher.load(name)
+
+
+def test_unknown_keys_are_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "configs/launchers").mkdir(parents=True)
+    (tmp_path / "configs/launchers/site.yaml").write_text("command: [a]\nretry: 3\n")
+    with pytest.raises(ConfigError, match=r"site.yaml:2: retry: unknown key"):
+        launcher.load("site")
+
+
+@pytest.mark.parametrize("value", ["a b", "a\nb", "", " "])
+def test_a_resource_is_one_word(value: str) -> None:
+    with pytest.raises(ValueError, match="partition"):
+        schema.Resources(partition=value)
+
+
+def test_paths_are_the_project_s() -> None:
+    assert (ROOT / paths.CONFIGS / "launchers/slurm.yaml").is_file()

@@ -1,0 +1,122 @@
+"""A release's day and fitness, asked of a real index over HTTP by real uv."""
+
+from __future__ import annotations
+
+import platform
+import sys
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from benchy.core.errors import Failure
+from benchy.environments import release_date
+from benchy.process import logged_program
+from index import Index
+
+UTC = timezone.utc
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
+    index = Index()
+    for name in ("PIP_FIND_LINKS", "PIP_EXTRA_INDEX_URL", "PIP_NO_INDEX", "UV_INDEX", "OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+    monkeypatch.setenv("PIP_INDEX_URL", index.url)
+    monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
+    with index:
+        yield index
+
+
+def find(tmp_path: Path, version: str) -> release_date.Release | logged_program.Done:
+    ask = release_date.Asking(sys.executable, tmp_path / "log")
+    return release_date.find("pkg", version, platform.python_version(), ask)
+
+
+def test_the_latest_upload_counts(index: Index, tmp_path: Path) -> None:
+    index.add("pkg", "1.0", "2025-03-18T00:22:25.922758Z")
+    found = find(tmp_path, "1.0")
+    assert isinstance(found, release_date.Release)
+    assert found.uploaded == datetime(2025, 3, 18, 1, 22, 25, tzinfo=UTC)
+    assert found.cutoff(7) == "2025-03-25T01:22:25Z"
+    assert found.cutoff(0) == "2025-03-18T01:22:25Z"
+
+
+@pytest.mark.parametrize("python", [">=3.99", ">=3.6,<3.10", ">=3.9,<3.10"])
+def test_a_release_for_other_pythons_is_no_failure_yet(
+    index: Index, tmp_path: Path, python: str
+) -> None:
+    """Upper bounds too, which uv passes over."""
+    index.add("pkg", "1.0", "2025-03-18T00:00:00Z", python=python)
+    found = find(tmp_path, "1.0")
+    assert isinstance(found, logged_program.Done)
+    assert "Python" in " ".join(found.telling())
+
+
+def test_no_such_release_names_its_neighbours(index: Index, tmp_path: Path) -> None:
+    for version in ("0.9", "1.0", "1.2", "2.0"):
+        index.add("pkg", version, "2025-03-18T00:00:00Z")
+    with pytest.raises(Failure, match=r"has no release 1\.1 of pkg") as told:
+        find(tmp_path, "1.1")
+    assert told.value.mend == "nearest: 1.0, 1.2" and told.value.page == 31
+
+
+def test_no_such_package(index: Index, tmp_path: Path) -> None:
+    with pytest.raises(Failure, match="has no package named pkg"):
+        find(tmp_path, "1.0")
+
+
+def test_an_index_without_upload_times_says_so(index: Index, tmp_path: Path) -> None:
+    index.add("pkg", "1.0", None)
+    with pytest.raises(Failure, match="no upload times") as told:
+        find(tmp_path, "1.0")
+    assert "cutoff" in told.value.mend
+    assert str(told.value).endswith("\n  (docs/problems.md, P28)")
+
+
+def test_an_index_that_is_away_is_told_as_that(
+    tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("UV_HTTP_RETRIES", "0")
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
+    with pytest.raises(Failure, match="cannot be reached"):
+        find(tmp_path, "1.0")
+
+
+MOMENTS = [
+    ("2026-01-02", datetime(2026, 1, 2, tzinfo=UTC)),
+    ("2026-01-02T03:04:05Z", datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)),
+    ("2026-01-02T03:04:05+02:00", datetime(2026, 1, 2, 1, 4, 5, tzinfo=UTC)),
+    ("P7D", NOW - timedelta(days=7)),
+    ("PT24H", NOW - timedelta(days=1)),
+    ("2 weeks", NOW - timedelta(days=14)),
+    ("30 days", NOW - timedelta(days=30)),
+    ("soon", None),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), MOMENTS)
+def test_moments(text: str, expected: datetime | None) -> None:
+    assert release_date.moment(text, NOW) == expected
+
+
+EARLIER = [
+    ("no machine cutoff", "2026-01-02T00:00:00Z", None, "2026-01-02T00:00:00Z"),
+    ("the machine's alone", None, "P7D", "P7D"),
+    ("neither", None, None, None),
+    ("the release's is earlier", "2026-01-02T00:00:00Z", "P7D", "2026-01-02T00:00:00Z"),
+    ("the machine's is earlier", "2026-01-02T00:00:00Z", "2025-12-01", "2025-12-01T00:00:00Z"),
+    ("the machine's cannot be read", "2026-01-02T00:00:00Z", "soon", "2026-01-02T00:00:00Z"),
+]
+
+
+@pytest.mark.parametrize(
+    ("cutoff", "machine", "expected"), [row[1:] for row in EARLIER], ids=[row[0] for row in EARLIER]
+)
+def test_the_earlier_cutoff_holds(
+    cutoff: str | None, machine: str | None, expected: str | None
+) -> None:
+    assert release_date.earlier(cutoff, machine, NOW) == expected

@@ -1,0 +1,211 @@
+"""What doctor finds: each part on a machine that was made so."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from benchy.cli import doctor as doctor_command
+from benchy.core import paths
+from benchy.devices import leases, waiting_line
+from benchy.environments import index_check, inventory
+from benchy.hub import access, tokens
+from benchy.maintenance import doctor
+from benchy.maintenance.doctor import ERROR, OK, WARNING, Finding
+from benchy.process import logged_program
+from hubstandin import Hub
+
+SMI = """#!/bin/sh
+case $1 in
+  --query-gpu=*)
+    echo '0, GPU-aaaa1111, 24564, 12, 550.54.15, NVIDIA GeForce RTX 4090'
+    echo '1, GPU-bbbb2222, 24564, 9312, 550.54.15, NVIDIA GeForce RTX 4090' ;;
+  --query-compute-apps=*) echo 'GPU-bbbb2222, 4242, 9300, /home/x/bin/python3' ;;
+  *) echo '| NVIDIA-SMI 550.54.15   Driver Version: 550.54.15   CUDA Version: 12.4     |' ;;
+esac
+"""
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
+    for name in list(os.environ):
+        if name.startswith(("HF_", "HUGGING")) or name == "OFFLINE":
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("HF_HOME", str(tmp_path / "hub"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    return tmp_path
+
+
+def put(path: Path, text: str, mode: int = 0o644) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(mode)
+
+
+@pytest.fixture
+def cards(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(here / "bin/nvidia-smi", SMI, 0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
+
+
+def needs(env: str, cuda: str) -> None:
+    put(
+        paths.BUILD / "plan.json", json.dumps({"models": {"m": {"asked": env, "environment": env}}})
+    )
+    put(paths.lock(env), f"nvidia-cuda-runtime-cu12=={cuda} \\\n    --hash=sha256:00\n")
+
+
+def test_cards_with_memory_driver_and_who_uses_them(cards: None) -> None:
+    found = list(doctor.cards())
+    assert found[0].what.endswith("RTX 4090: 12/24564 MiB used, driver 550.54.15, free")
+    assert found[1].state == WARNING and "python3 (pid 4242, 9300 MiB)" in found[1].what
+
+
+CUDA = [
+    ("12.4.127", OK, "the driver can CUDA 12.4 for vllm_x"),
+    ("12.8.90", OK, "the driver can CUDA 12.8 for vllm_x (by CUDA's minor version compatibility)"),
+    ("13.0.88", ERROR, "the driver knows CUDA 12.4, not CUDA 13.0 for vllm_x"),
+]
+
+
+@pytest.mark.parametrize(("version", "state", "what"), CUDA)
+def test_the_driver_against_what_environments_need(
+    cards: None, version: str, state: str, what: str
+) -> None:
+    needs("vllm_x", version)
+    (found,) = doctor.cuda()
+    assert (found.state, found.what) == (state, what)
+
+
+def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert doctor.links(here / "cache" / "not there yet").state == OK
+    assert sorted(p.name for p in here.iterdir()) == []
+
+    def refuse(*_: object) -> None:
+        raise OSError(18, "Invalid cross-device link")
+
+    monkeypatch.setattr(os, "link", refuse)
+    assert doctor.links(here / "cache").state == WARNING
+
+
+@pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
+def test_leases_and_who_holds_them(here: Path, device: str) -> None:
+    assert not list(doctor.held_devices())
+    desk = leases.Desk(leases.directory())
+    want = leases.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
+    held = waiting_line.acquire(desk, want, print, lambda: None)
+    (found,) = doctor.held_devices()
+    assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what
+    held.release()
+    assert not list(doctor.held_devices())
+
+
+def test_broken_and_orphaned_environments(here: Path) -> None:
+    needs("vllm_x", "12.8.90")
+    for env in ("vllm_x", "vllm_y"):
+        put(paths.stamp(env), json.dumps({"lock": "1"}))
+        put(paths.env_dir(env) / "bin/python", "#!/bin/sh\n", 0o755)
+    (paths.env_dir("vllm_x") / "bin/python").unlink()
+    put(here / "venvs/.building/vllm_x-999999999/x", "")
+    put(here / f"venvs/.building/vllm_x-{os.getpid()}.old/x", "")  # a live one's
+    found = {f.what.split()[0]: f for f in doctor.environments()}
+    assert found["vllm_x"].state == WARNING and "is broken: its Python" in found["vllm_x"].what
+    assert found["no"].what == "no config needs vllm_y"
+    assert "1 unfinished builds" in found["1"].what
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
+    made = Hub({"org/open": {"config.json": b"{}"}, "org/gated": {"config.json": b"{}"},
+                "org/bare": {"model.gguf": b""}})  # fmt: skip
+    made.gated["org/gated"] = "hf_good"
+    monkeypatch.setenv("HF_ENDPOINT", made.url)
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+def test_which_models_the_token_may_read(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = ["org/open", "org/gated", "org/bare", "org/none"]
+    assert [(a.readable, a.gated) for a in access.access(names)] == [
+        (True, False), (False, True), (True, False), (False, False),
+    ]  # fmt: skip
+    monkeypatch.setenv("HF_TOKEN", "hf_good")
+    assert [a.readable for a in access.access(names)] == [True, True, True, False]
+
+
+def test_a_hub_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    assert [a.status for a in access.access(["a/b"] * 50)] == [None]
+
+
+def test_where_a_token_is_from(here: Path) -> None:
+    assert tokens.token({"HF_TOKEN": "t"}) == ("t", "HF_TOKEN")
+    home = {"HF_HOME": str(here)}
+    assert tokens.token(home) == ("", "")
+    put(here / "token", "u\n")
+    assert tokens.token(home) == ("u", str(here / "token"))
+
+
+def test_an_index_with_and_without_times(monkeypatch: pytest.MonkeyPatch) -> None:
+    dated = 'version = "25.0"\nupload-time = 2025-04-19T11:48:57Z\n'
+    said = {
+        "all": logged_program.Done(0, 'version = "25.0"\n'),
+        "dated": logged_program.Done(0, dated),
+    }
+
+    def only(*kinds: str) -> None:
+        def ask(self: object, requirement: str, *more: str) -> logged_program.Done:
+            kind = "dated" if "--exclude-newer" in more else "all"
+            return said[kind] if kind in kinds else logged_program.Done(1, "", ["error: dns error"])
+
+        monkeypatch.setattr("benchy.environments.release_date.Asking.__call__", ask)
+
+    only("dated", "all")
+    assert index_check.index() == index_check.Index("25.0", True)
+    only("all")
+    assert index_check.index() == index_check.Index("25.0", False)
+    only()
+    assert index_check.index() == index_check.Index("", False, "the network can't be reached")
+
+
+def test_json_status_and_no_token_in_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(doctor, "PARTS", (doctor.programs, lambda: [Finding("x", ERROR, "bad")]))
+    monkeypatch.setenv("HF_TOKEN", "hf_planted")
+    assert doctor_command.main(["--format", "json"]) == 1
+    out = capsys.readouterr().out
+    assert "hf_planted" not in out
+    assert {"about": "x", "state": "error", "what": "bad", "mend": ""} in json.loads(out)
+    monkeypatch.setattr(doctor, "PARTS", (doctor.programs,))
+    assert doctor_command.main([]) == 0 and "OK       Python 3" in capsys.readouterr().out
+
+
+def test_slurm_that_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(here / "bin/sinfo", "#!/bin/sh\necho 'gpu*|up|2|gpu:4|idle'\n", 0o755)
+    monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
+    assert [f.what for f in doctor.slurm()] == ["Slurm gpu*: 2 nodes idle, up, gres gpu:4"]
+    put(here / "bin/sinfo", "#!/bin/sh\nexit 1\n", 0o755)
+    assert [f.state for f in doctor.slurm()] == [WARNING]
+    monkeypatch.setenv("LAUNCHER", "slurm")
+    assert [f.state for f in doctor.slurm()] == [ERROR]
+    monkeypatch.setenv("PATH", str(here))
+    (missing,) = doctor.slurm()
+    assert missing.state == ERROR and "there is no sinfo" in missing.what
+
+
+def test_a_login_node_without_gpus(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LAUNCHER", "slurm")
+    (none,) = doctor.cards()
+    assert none.what == "no GPU here: the launcher slurm runs the servers"
+
+
+def test_inventory_users_of_no_plan() -> None:
+    assert inventory.users() == {} and not list(doctor.cuda())

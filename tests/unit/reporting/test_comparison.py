@@ -1,0 +1,388 @@
+"""Two results side by side: what is compared, what is refused, what a reader is told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy.cli import compare as compare_command
+from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.evaluation import result as document
+from benchy.reporting import comparison
+from results import made
+
+STAMP = "2026-11-23T09-00-00.123"
+
+
+@pytest.fixture(autouse=True)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for knob in ("A", "B", "TASK", "TASKS", "FLIPS", "ANYWAY", "BENCHY_CWD"):
+        monkeypatch.delenv(knob, raising=False)
+    return tmp_path
+
+
+def put(
+    where: str,
+    values: Mapping[str, Sequence[float]],
+    metric: str = "acc,none",
+    logged: bool = True,
+    **changes: Any,
+) -> None:
+    """A result with these values of each sample of each task of the harness."""
+    folder = Path("results", where)
+    folder.mkdir(parents=True)
+    metrics, output = {}, []
+    for task, numbers in values.items():
+        mean = sum(numbers) / len(numbers)
+        metrics[task] = {metric: document.Metric(mean, 0.05, True)}
+        if logged:
+            name = f"harness/samples_{task}_{STAMP}.jsonl"
+            output.append(name)
+            (folder / "harness").mkdir(exist_ok=True)
+            key = metric.partition(",")[0]
+            lines = [line(n, key, value) for n, value in enumerate(numbers)]
+            (folder / name).write_text("\n".join(lines))
+    score = document.main_score(list(values), metrics, {})
+    model, task_name = where.split("/")[-2:]
+    found = made(model, task_name, metrics=metrics, score=score, harness_output=output, **changes)
+    task = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
+    counts = document.Counts({name: len(v) for name, v in values.items()}, None)
+    document.write(replace(found, task=task, counts=counts), folder / "results.json")
+
+
+def line(n: int, metric: str, value: float) -> str:
+    return json.dumps(
+        {
+            "doc_id": n, "doc_hash": f"h{n}", "filter": "none", "metrics": [metric],
+            metric: value, "target": "sí <b>", "resps": [["no"]], "filtered_resps": ["no\x1b[2J"],
+            "arguments": {"gen_args_0": {"arg_0": f"¿{n}?", "arg_1": "x"}},
+        }
+    )  # fmt: skip
+
+
+def edit(path: str, **changes: Any) -> None:
+    file = Path("results", path, "results.json")
+    document.write(replace(document.read(file), **changes), file)
+
+
+def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
+    assert compare_command.main(list(argv)) == 0
+    return capsys.readouterr().out
+
+
+def test_a_difference_that_samples_show(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 20 + [1.0] * 32})
+    put("b/smoke", {"t": [1.0] * 18 + [0.0] * 2 + [1.0] * 32})
+    text = said(capsys, "a", "b")
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0)" in text
+    row = next(r for r in text.splitlines() if r.startswith("smoke "))
+    assert row.split()[:5] == ["smoke", "acc", "0.6154", "0.9615", "+0.3462"]
+    assert "<0.001  +18 -0 of 52  B better" in row
+    assert "smoke: only B is right in 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 8 more" in text
+    assert all(len(r) <= 100 for r in text.splitlines())
+
+
+def test_noise_is_called_noise(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0] * 20})
+    put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
+    text = said(capsys, "a", "b")
+    assert "  noise" in text and "smoke: noise. 40 samples show a difference of" in text
+
+
+def test_a_model_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0]})
+    text = said(capsys, "a", "a")
+    assert "+0.0000" in text and "1.000  +0 -0 of 3  same" in text and "noise" not in text
+
+
+def test_numbers_go_by_the_bootstrap_and_less_may_be_better(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    down = [0.1 * n for n in range(40)]
+    put("a/smoke", {"t": down}, "loss,none")
+    put("b/smoke", {"t": [v - 0.05 - 0.001 * n for n, v in enumerate(down)]}, "loss,none")
+    for name in ("a", "b"):
+        found = document.read(Path(f"results/{name}/smoke/results.json"))
+        metric = replace(found.metrics["t"]["loss,none"], higher_is_better=False)
+        edit(f"{name}/smoke", metrics={"t": {"loss,none": metric}})
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    (row,) = told["rows"]
+    assert row["verdict"]["test"] == "bootstrap" and row["word"] == "B better"
+    assert row["verdict"]["high"] < 0 and len(row["gained"]) == 40
+
+
+def test_several_tasks_are_tested_each_and_together(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 30 + [1.0] * 10, "u": [1.0, 0.0] * 20})
+    put("b/smoke", {"t": [1.0] * 40, "u": [1.0, 0.0] * 20})
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [(r["task"], r["word"]) for r in told["rows"]] == [
+        ("t", "B better"), ("u", "same"), ("smoke: mean of 2", "B better"),
+    ]  # fmt: skip
+    assert "p allows for the number of tasks compared (Holm)." in said(capsys, "a", "b")
+
+
+UNLIKE = [
+    ("limit", {"limit": 5}, "limit: null and 5"),
+    ("seed", {"seed": 1}, "seed: 1234 and 1"),
+    ("chat", {"chat": True}, "use_chat_completions: false and true"),
+    ("harness", {"harness": document.Harness("lm_eval", "0.4.9", "e", None)},
+     "harness: lm_eval 0.4.13 and lm_eval 0.4.9"),
+    ("version", {"task": replace(made().task, task_name=["t"], versions={"t": "2.0"})},
+     'task version: t 1.0 and t 2.0'),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "changes", "words"), UNLIKE)
+def test_unlike_things_are_refused(
+    name: str, changes: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]})
+    edit("b/smoke", **changes)
+    with pytest.raises(ConfigError) as refused:
+        compare_command.main(["a", "b"])
+    assert f"smoke: {words}\n  ANYWAY=1 compares all the same" in str(refused.value)
+    assert compare_command.main(["a", "b", "--anyway"]) == 0
+    assert f"unlike: smoke: {words}" in capsys.readouterr().err
+
+
+def test_other_documents_are_unlike(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 0.0, 0.0]})
+    with pytest.raises(ConfigError, match="1 documents are not the same, 3 are"):
+        compare_command.main(["a", "b"])
+    text = said(capsys, "a", "b", "--anyway")
+    assert "0.6667  0.3333  -0.3333" in text and "+0 -1 of 3" in text
+
+
+def test_a_metric_of_the_whole_goes_by_standard_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, value in (("a", 21.5), ("b", 30.0)):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]}, "bleu,none")
+        metric = document.Metric(value, 1.0, True)
+        edit(f"{name}/smoke", metrics={"t": {"bleu,none": metric}},
+             score=document.Score("t", "bleu,none", value, 1.0, True))  # fmt: skip
+    text = said(capsys, "a", "b")
+    assert "21.50  30.00  +8.50" in text and "B better" in text
+    assert "smoke: by standard errors alone" in text
+
+
+def test_without_samples_the_standard_errors_serve(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]}, logged=False)
+    put("b/smoke", {"t": [1.0, 1.0]}, logged=False)
+    text = said(capsys, "a", "b")
+    assert "smoke: by standard errors alone" in text and "B better" in text
+
+
+def test_flips_are_shown_and_run_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [0.0, 1.0]})
+    text = said(capsys, "a", "b", "--flips", "1")
+    assert "--- smoke 1: A 0, B 1\n¿1?\n    expected  sí <b>\n    A         no\\x1b[2J\n" in text
+    assert "\x1b" not in text
+
+
+def test_a_copy_kept_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    Path("results/a").rename("kept")
+    put("a/smoke", {"t": [1.0, 1.0]})
+    assert "0.5000  1.0000" in said(capsys, "kept", "a")
+
+
+MISTAKES = [
+    (["a"], "B: is missing"),
+    (["a", "limitless"], "B: 'limitless' has no results"),
+    (["bb", "a"], "did you mean A=b?"),
+    (["a", "b", "--task", "x"], "not both have the task 'x'\n  both have: smoke"),
+    (["a", "b", "--flips", "many"], "'many' is no number of samples"),
+]
+
+
+@pytest.mark.parametrize(("argv", "words"), MISTAKES)
+def test_mistakes(argv: list[str], words: str) -> None:
+    put("a/smoke", {"t": [1.0]})
+    put("b/smoke", {"t": [1.0]})
+    with pytest.raises(UsageError) as refused:
+        compare_command.main(argv)
+    assert words in str(refused.value)
+
+
+def test_one_sample(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0]})
+    put("b/smoke", {"t": [0.0]})
+    text = said(capsys, "a", "b")
+    assert "+0 -1 of 1  too few" in text and "smoke: too few samples to tell: 1 of 1 differ" in text
+
+
+def test_a_difference_that_no_accuracy_has_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0, 0.0, 1.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 1.0, 0.0, 1.0]})
+    text = said(capsys, "a", "b")
+    assert "smoke: too few samples to tell: 3 of 4 differ" in text and "four times" not in text
+    put("c/smoke", {"t": [0.0] * 4 + [1.0] * 3})
+    put("d/smoke", {"t": [1.0] * 4 + [0.0] * 3})
+    text = said(capsys, "c", "d")
+    assert "+4 -3 of 7  noise" in text and "smoke: too few samples to tell: 7." in text
+
+
+def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [0.0] * 8 + [1.0]}, "wrong,none")
+    put("b/smoke", {"t": [1.0] * 8 + [0.0]}, "wrong,none")
+    for name in ("a", "b"):
+        found = document.read(Path(f"results/{name}/smoke/results.json"))
+        metric = replace(found.metrics["t"]["wrong,none"], higher_is_better=False)
+        edit(f"{name}/smoke", metrics={"t": {"wrong,none": metric}})
+    text = said(capsys, "a", "b")
+    assert "0.039  +1 -8 of 9  A better" in text
+    assert "smoke: only B is right in 8\n" in text
+    assert "smoke: only A is right in 0, 1, 2, 3, 4, 5, 6, 7\n" in text
+
+
+def test_each_task_has_its_release(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        for task in ("smoke", "talk", "walk"):
+            put(f"{name}/{task}", {task: [1.0, 0.0]})
+    older = replace(made().engine, answered="0.7.0")
+    edit("b/talk", engine=older, fallback=True)
+    text = said(capsys, "a", "b")
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0): smoke, walk\n" in text
+    assert "B  b (vllm 0.7.0, fallback): talk\n" in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["B"]["tasks"] == {
+        "b (vllm 0.8.0)": ["smoke", "walk"], "b (vllm 0.7.0, fallback)": ["talk"],
+    }  # fmt: skip
+
+
+def test_what_is_stale_is_told(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]})
+    old = {Path("results/b/smoke/results.json"): True, Path("results/a/smoke/results.json"): False}
+    monkeypatch.setattr(comparison.result_status, "stale", lambda limits: old)
+    assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
+
+
+def test_another_limit_is_one_reason_and_not_two() -> None:
+    put("a/smoke", {"t": [1.0, 0.0, 1.0]})
+    put("b/smoke", {"t": [1.0, 0.0]}, limit=2)
+    with pytest.raises(ConfigError) as refused:
+        compare_command.main(["a", "b"])
+    assert [m.what for m in refused.value.mistakes] == ["limit: null and 2"]
+
+
+def test_damaged_samples_count_as_not_logged(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]})
+        (file,) = Path(f"results/{name}/smoke/harness").iterdir()
+        file.write_text('{"doc_id":\n[]\nnull\n')
+    assert "by standard errors alone" in said(capsys, "a", "b")
+
+
+def test_a_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+    for name, flips in (("a", [0.0] * 12), ("b", [1.0] * 12)):
+        put(f"{name}/smoke", {"t": [*flips, 1.0, 0.0], "u": [1.0, 0.0]})
+        mean = (sum(flips) + 2) / 16
+        group = {"all": {"acc,none": document.Metric(mean, 0.05, True)}}
+        score = document.Score("all", "acc,none", mean, 0.05, True)
+        edit(f"{name}/smoke", groups=group, score=score)
+    text = said(capsys, "a", "b")
+    assert "<0.001  +12 -0 of 16  B better" in text
+    assert "smoke: only B is right in t 0, t 1" in text
+
+
+def test_a_group_that_weighs_its_tasks_alike_is_told_task_by_task(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0, 0.0, 0.0], "u": [1.0, 1.0]})
+        group = {"all": {"acc,none": document.Metric(0.625, 0.05, True)}}
+        score = document.Score("all", "acc,none", 0.625, 0.05, True)
+        edit(f"{name}/smoke", groups=group, score=score)
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [(r["task"], r["a"]) for r in told["rows"]] == [
+        ("t", 0.25), ("u", 1.0), ("smoke: mean of 2", 0.625),
+    ]  # fmt: skip
+
+
+def names_metric(metric: str) -> None:
+    Path("configs/tasks").mkdir(parents=True, exist_ok=True)
+    Path("configs/tasks/smoke.yaml").write_text(f"task_name: x\nmetric: {metric}\n")
+
+
+def test_marks_of_either_side_are_warnings(capsys: pytest.CaptureFixture[str]) -> None:
+    empty = {"t": document.Checks(2, 1, 0, 2, 2, 0)}
+    put("a/smoke", {"t": [1.0, 0.0]}, checks={"t": document.Checks(2, 1)})
+    put("b/smoke", {"t": [0.0, 0.0]}, checks=empty)
+    text = said(capsys, "a", "b")
+    assert "\nwarning: A and B: smoke: 1 of 2 prompts truncated\n" in text
+    assert "\nwarning: B: smoke: 2 of 2 answers empty\n" in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["warnings"] == [
+        "A and B: smoke: 1 of 2 prompts truncated", "B: smoke: 2 of 2 answers empty",
+    ]  # fmt: skip
+
+
+def test_a_metric_that_a_side_lacks_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+    names_metric("f1")
+    for name in ("a", "b"):
+        put(f"{name}/smoke", {"t": [1.0, 0.0]}, "f1,none" if name == "a" else "acc,none")
+    with pytest.raises(Failure, match=r"smoke: B has no metric f1 \(it has: acc\)"):
+        compare_command.main(["a", "b"])
+    for name in ("a", "b"):
+        put(f"{name}/talk", {"t": [1.0, 0.0]})
+    text = said(capsys, "a", "b")
+    assert "\nnot compared: smoke: B has no metric f1 (it has: acc)\n" in text
+    assert "warning" not in text
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert told["not_compared"] == {"smoke": "B has no metric f1 (it has: acc)"}
+    assert [row["task"] for row in told["rows"]] == ["t"]
+
+
+def test_no_metric_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [1.0, 0.0]}, "f1,none")
+    for name in ("a", "b"):
+        put(f"{name}/talk", {"t": [1.0, 0.0]})
+    words = "not compared: smoke: no task of the harness has the metric acc on both sides"
+    assert words in said(capsys, "a", "b")
+
+
+def test_mistakes_in_the_configs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    names_metric("f1\nodd: 1")
+    put("a/smoke", {"t": [1.0, 0.0]})
+    assert compare_command.main(["a", "a"]) == 0
+    assert "compared without the task files' metrics: configs/tasks/smoke.yaml:3" in (
+        capsys.readouterr().err
+    )
+
+
+def test_an_empty_answer_of_a_flip_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+    put("a/smoke", {"t": [1.0, 0.0]})
+    put("b/smoke", {"t": [0.0, 1.0]})
+    (file,) = Path("results/b/smoke/harness").iterdir()
+    lines = [json.loads(text) for text in file.read_text().splitlines()]
+    empty = [json.dumps(one | {"resps": [[""]], "filtered_resps": [""]}) for one in lines]
+    file.write_text("\n".join(empty))
+    text = said(capsys, "a", "b", "--flips", "1")
+    assert "    B         (empty)\n" in text
+
+
+def test_two_tasks_over_one_of_the_harness_have_each_its_name(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    for name in ("a", "b"):
+        put(f"{name}/mc_es", {"t": [0.0, 1.0] * 10})
+        put(f"{name}/mc_es_3shot", {"t": [1.0, 1.0] * 10})
+        put(f"{name}/two", {"t": [1.0] * 9, "u": [1.0] * 9})
+    text = said(capsys, "a", "b")
+    names = [line.partition("  ")[0] for line in text.splitlines() if " acc " in line]
+    assert names == ["mc_es", "mc_es_3shot", "two: t", "two: u", "two: mean of 2"]
+    told = json.loads(said(capsys, "a", "b", "--format", "json"))
+    assert [row["task"] for row in told["rows"]] == ["t", "t", "t", "u", "two: mean of 2"]
+    assert [row["label"] for row in told["rows"]] == names

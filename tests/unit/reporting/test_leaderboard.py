@@ -1,0 +1,317 @@
+"""Groups, main metrics, percent; what a spreadsheet and a page make of texts; samples."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy.config import schema
+from benchy.core.errors import ConfigError
+from benchy.evaluation import result as document
+from benchy.evaluation.result import Metric, Score
+from benchy.evaluation.scored_result import Entry
+from benchy.reporting import exports, index_page, leaderboard, reproduce, samples
+from benchy.reporting.leaderboard import Settings
+from results import entry, made
+
+
+def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.Mean | None]:
+    said = Settings({"g": schema.Group(tasks=weights)})
+    return [row.means[0] for row in leaderboard.board(entries, said).rows]
+
+
+def test_a_weighted_mean_of_shares() -> None:
+    found = means(
+        [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")],
+        {"a": 1, "b": 3},
+    )
+    assert found[0] is not None and found[0].value == pytest.approx((0.5 + 3 * 0.3) / 4)
+    assert found[0].stderr == pytest.approx(math.hypot(0.02, 0.03) / 4)
+
+
+def test_less_is_better() -> None:
+    found = means([entry("m", "a", 40.0, 1.0, metric="ter,none", up=False)], {"a": 1})
+    assert found == [leaderboard.Mean(0.6, 0.01)]
+
+
+@pytest.mark.parametrize(
+    ("name", "entries"),
+    [
+        ("a task is missing", [entry("m", "a", 0.5)]),
+        ("no scale", [entry("m", "a", 0.5), entry("m", "b", 7, metric="word_perplexity,none")]),
+        ("bits", [entry("m", "a", 0.5), entry("m", "b", 0.7, metric="bits_per_byte,none")]),
+        ("over 1", [entry("m", "a", 0.5), entry("m", "b", 7.0, metric="rating,none")]),
+        ("no direction", [entry("m", "a", 0.5), entry("m", "b", 0.5, up=None)]),
+        ("another limit", [entry("m", "a", 0.5), entry("m", "b", 0.5, limit=5)]),
+    ],
+)  # fmt: skip
+def test_no_mean(name: str, entries: list[Entry]) -> None:
+    assert not any(means(entries, {"a": 1, "b": 1}))
+
+
+def test_another_metric_than_the_column_makes_no_mean() -> None:
+    entries = [entry(m, "a", 0.5) for m in ("k", "l")]
+    entries.append(entry("m", "a", 0.5, metric="exact_match,none"))
+    assert [m is None for m in means(entries, {"a": 1})] == [False, False, True]
+
+
+def test_a_missing_error_leaves_the_mean_without_one() -> None:
+    assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(0.5, None)]
+
+
+def best(entries: list[Entry]) -> list[tuple[str, str]]:
+    """(model, task) of what the page shows as best."""
+    html = index_page.index(leaderboard.board(entries, Settings()), "now")
+    found = []
+    for row in html.split("<tr data-kind")[1:]:
+        model = re.search(r"compare (\w+)", row)
+        assert model
+        found += [(model[1], t) for t in re.findall(r'class="n best".*?#(\w+)"', row)]
+    return found
+
+
+REASON = document.FallbackReason("e", "0.8.0", "no disk")
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "mark"),
+    [
+        ("stale", {"stale": True}, "stale"),
+        ("no config", {"unasked": True}, "no config asks for it"),
+        ("fallback", {"fallback": True, "fallback_reason": REASON}, "fallback: 0.8.0 instead of"),
+        ("limit", {"limit": 5}, "limit 5"),
+        ("seed", {"seed": 1}, "seed 1, others 1234"),
+        ("chat", {"chat": True}, "use_chat_completions true, others false"),
+        (
+            "harness",
+            {"harness": replace(made().harness, version="0.4.9")},
+            "harness lm_eval 0.4.9, others lm_eval 0.4.13",
+        ),
+        (
+            "few-shot",
+            {"task": replace(made().task, name="a", num_fewshot=5)},
+            "num_fewshot 5, others null",
+        ),
+        (
+            "task version",
+            {"task": replace(made().task, name="a", versions={"t": "2.0"})},
+            "task version t 2.0, others t 1.0",
+        ),
+    ],
+)
+def test_a_marked_result_is_not_the_best(name: str, change: dict[str, Any], mark: str) -> None:
+    entries = [entry("k", "a", 0.5), entry("l", "a", 0.6), entry("m", "a", 0.9)]
+    assert best(entries) == [("m", "a")]
+    own = {key: value for key, value in change.items() if key in ("stale", "unasked")}
+    result = {key: value for key, value in change.items() if key not in own}
+    odd = replace(entries[2], result=replace(entries[2].result, **result), **own)
+    assert best([*entries[:2], odd]) == [("l", "a")]
+    board = leaderboard.board([*entries[:2], odd], Settings())
+    texts = [exports.as_json(board), exports.as_csv(board).replace('""', '"')]
+    assert all(mark in text.replace('\\"', '"') for text in texts)
+    word = "other seed" if name == "seed" else mark if name in ("stale", "no config") else ""
+    assert word in exports.as_markdown(board) and word in index_page.index(board, "now")
+
+
+def test_what_most_have_is_told_by_whole_results_and_else_by_the_newest() -> None:
+    old, new = entry("k", "a", 0.5, seed=1), entry("l", "a", 0.6)
+    times = replace(new.result.times, end="2027-01-01T00:00:00+00:00")
+    new = replace(new, result=replace(new.result, times=times))
+    assert [e.kind for e in leaderboard.board([old, new], Settings()).entries] == [1, 0]
+    limited = [entry(m, "a", 0.5, seed=1, limit=5) for m in "nop"]
+    board = leaderboard.board([old, new, *limited], Settings())
+    assert [e.kind for e in board.entries] == [1, 0, 1, 1, 1]
+
+
+def test_means_of_unlike_results_are_marked_and_those_that_nobody_asks_for_make_none() -> None:
+    said = Settings({"g": schema.Group(tasks={"a": 1, "b": 1})})
+    entries = [entry(m, t, 0.5) for m in "klmn" for t in "ab"]
+    entries[3] = entry("l", "b", 0.99, seed=1)
+    entries[5] = replace(entries[5], unasked=True)
+    entries[7] = replace(entries[7], stale=True, result=entry("n", "b", 0.9).result)
+    board = leaderboard.board(entries, said)
+    found = {row.model: row.means[0] for row in board.rows}
+    assert found["m"] is None and found["l"] and found["l"].kinds == (0, 1)
+    rows = {r["model"]: r["marks"] for r in exports.flat_all(board) if r["group"]}
+    assert rows == {"k": "", "l": "of unlike results", "n": "stale"}
+    assert index_page.index(board, "now").count("of unlike results") == 1
+    assert not re.search(r"group best", index_page.index(board, "now"))  # one alone is not the best
+
+
+def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A task that left its config, a config that is gone, one elsewhere that is there or is not."""
+    monkeypatch.chdir(tmp_path)
+    for model, task in (("m", "a"), ("m", "b"), ("gone", "a"), ("far", "a"), ("lost", "a")):
+        path = Path("results", model, task, "results.json")
+        path.parent.mkdir(parents=True)
+        document.write(entry(model, task, 0.5).result, path)
+
+    def plan(where: str, source: str, model: str, *tasks: str) -> None:
+        path = Path("build", where, "plan.json")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        models = {model: {"source": source, "tasks": list(tasks)}}
+        path.write_text(json.dumps({"limit": None, "models": models}))
+
+    def unasked() -> list[tuple[str, str]]:
+        board, _, _ = leaderboard.whole(Settings())
+        return [(e.model, e.task) for e in board.entries if e.unasked]
+
+    assert unasked() == []  # nothing was planned, nothing is known
+    far = tmp_path / "far.yaml"
+    far.write_text("")
+    plan("", "configs/m.yaml", "m", "a")
+    plan("eval/m", "configs/m.yaml", "m", "a", "b")  # of before b was taken out
+    plan("eval/far/limit-2", str(far), "far", "a")
+    plan("eval/lost", str(tmp_path / "lost.yaml"), "lost", "a")
+    assert unasked() == [("gone", "a"), ("lost", "a"), ("m", "b")]
+    Path("build/plan.json").write_text("[")
+    assert unasked() == []
+
+
+def test_a_task_names_its_metric() -> None:
+    numbers = {"acc,none": Metric(0.5, 0.1, True), "acc_norm,none": Metric(0.7, 0.1, True)}
+    result = made(metrics={"s": numbers, "t": {"acc_norm,none": Metric(0.9, 0.1, True)}})
+    asked = Entry(Path("results/m/smoke/results.json"), result, "acc_norm")
+    assert asked.score and asked.score.metric == "acc_norm,none"
+    assert asked.score.value == pytest.approx(0.8)
+    assert replace(asked, chosen="acc_norm,none").score == asked.score
+    group = made(groups={"benchy_smoke": numbers})
+    found = replace(asked, result=group).score
+    assert found and found.value == 0.7
+
+
+def test_a_group_of_unknown_tasks_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("configs/tasks").mkdir(parents=True)
+    Path("configs/tasks/spanish.yaml").write_text("task_name: x\nmetric: acc_norm\n")
+    path = Path("configs/config.yaml")
+    path.write_text("leaderboard:\n  groups:\n    A: {tasks: [spanisch]}\n")
+    with pytest.raises(ConfigError) as told:
+        leaderboard.settings()
+    assert "configs/config.yaml:3" in str(told.value) and "'spanish'" in str(told.value)
+    path.write_text("leaderboard:\n  groups:\n    A: {tasks: {spanish: 0}}\n")
+    with pytest.raises(ConfigError):
+        leaderboard.settings()
+    path.write_text("leaderboard:\n  groups:\n    A: {tasks: {spanish: 2}}\n")
+    said = leaderboard.settings()
+    assert said.metrics == {"spanish": "acc_norm"} and said.groups["A"].weights == {"spanish": 2.0}
+
+
+def test_a_spreadsheet_runs_no_formula() -> None:
+    evil = '=HYPERLINK("http://x")'
+    one = entry("m", "a", -0.5)
+    result = replace(one.result, model=replace(one.result.model, name=evil, revision_used="+1|x"))
+    board = leaderboard.board([replace(one, result=result)], Settings())
+    row = next(csv.DictReader(io.StringIO(exports.as_csv(board))))
+    assert row["name"] == f"'{evil}" and row["revision"] == "'+1|x" and row["value"] == "-0.5"
+
+
+def test_no_file_of_the_leaderboard_hides_what_it_says(tmp_path: Path) -> None:
+    """Escapes of a terminal, text that is turned round, and links that nobody wrote."""
+    evil = "\x1b]0;x\x07\u202eoops\u2066 [x](http://evil) `c` <script>"
+    one = entry("m", "a", -0.5)
+    engine = replace(one.result.engine, answered=evil)
+    model = replace(one.result.model, name=evil)
+    result = replace(one.result, engine=engine, model=model)
+    board = leaderboard.board([replace(one, result=result)], Settings())
+    index_page.put(tmp_path / "x.html", index_page.index(board, "now"))
+    html = (tmp_path / "x.html").read_text()
+    for text in (exports.as_csv(board), exports.as_markdown(board), html):
+        assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(text)
+    row = exports.as_markdown(board).splitlines()[2]
+    assert "\\[x](http" in row and "\\`c\\`" in row and "&lt;script" in row
+    assert "<script>" not in row and json.loads(exports.as_json(board))[0]["name"] == evil
+    index_page.put(tmp_path / "x.json", exports.as_json(board))
+    assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
+
+
+def test_samples_of_each_kind() -> None:
+    choice = {
+        "doc_id": 3, "target": "1", "filter": "none", "metrics": ["acc"], "acc": 1.0,
+        "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " a"},
+                      "gen_args_1": {"arg_0": "Q", "arg_1": " b"}},
+        "resps": [[["-2.0", "False"]], [["-1.0", "True"]]],
+        "filtered_resps": [["-2.0", "False"], ["-1.0", "True"]],
+    }  # fmt: skip
+    acc = Score("t", "acc,none", 1.0, None, True)
+    found = samples.shown("t", choice, acc)
+    assert (found["prompt"], found["answer"], found["target"], found["ok"]) == ("Q", " b", " b", 1)
+    assert found["choices"] == [[" a", -2.0], [" b", -1.0]]
+    chat = '[{"role": "user", "content": "Hi"}]'
+    text = {
+        "doc_id": 0, "target": "x", "filter": "first", "metrics": ["chrf"], "chrf": ["x", "y"],
+        "arguments": {"gen_args_0": {"arg_0": chat, "arg_1": {"until": []}}},
+        "resps": [["y\nz"]], "filtered_resps": ["y"],
+    }  # fmt: skip
+    found = samples.shown("t", text)
+    assert found["prompt"] == "[user] Hi" and found["answer"] == "y" and found["raw"] == "y\nz"
+    assert found["ok"] == -1 and "choices" not in found
+    assert samples.shown("t", {})["ok"] == -1
+
+
+SCORES = [
+    ("the metric of the table, not the first", "acc_norm,none", True, [1, 0], [1, 0]),
+    ("less is better", "acc,none", False, [0, 1], [1, 0]),
+    ("not 0 or 1 in every sample", "f1,none", True, [1.0, 0.5], [-1, -1]),
+    ("another filter's", "acc,strict", True, [0, 1], [-1, -1]),
+    ("none of it in the samples", "bleu,none", True, [], [-1, -1]),
+]
+
+
+@pytest.mark.parametrize(("name", "metric", "better", "values", "right"), SCORES)
+def test_right_and_wrong_are_told_by_the_metric_of_the_table(
+    name: str,
+    metric: str,
+    better: bool,
+    values: list[float],
+    right: list[int],
+    tmp_path: Path,
+) -> None:
+    key = metric.split(",", maxsplit=1)[0]
+    lines = []
+    for n in range(2):
+        one = {"acc": 0, "acc_norm": 0} | ({key: values[n]} if values else {})
+        lines.append(json.dumps({"doc_id": n, "filter": "none", "metrics": [*one], **one}))
+    (tmp_path / "samples_t_2026-11-23T09-00-00.1.jsonl").write_text("\n".join(lines))
+    result = made(harness_output=["samples_t_2026-11-23T09-00-00.1.jsonl"])
+    score = Score("t", metric, 0.5, None, better)
+    first = tmp_path / "samples-1.js"
+    assert samples.write(tmp_path, result, "key", Score("t", "acc,none", 0, None, True))
+    before = first.read_text()
+    assert samples.write(tmp_path, result, "key", score) == 1
+    assert [int(ok) for ok in re.findall(r'"ok":(-?\d)', first.read_text())] == right
+    assert first.read_text() != before, "the page's cache knows by which metric"
+
+
+REPEATED = [
+    ("of an older benchy", {"limit": 5}, "make results MODELS=m TASKS=smoke LIMIT=5"),
+    ("a config", {"source": "configs/m.yaml"}, "make eval CONFIG=configs/m.yaml TASKS=smoke"),
+    (
+        "elsewhere, SET, LIMIT",
+        {"source": "/else where/m.yaml", "set": "a=1 b=$x", "limit": 5},
+        "make eval CONFIG='/else where/m.yaml' TASKS=smoke SET='a=1 b=$x' LIMIT=5",
+    ),
+    (
+        "a secret",
+        {"source": "m.yaml", "set": "hf_token=***"},
+        "make eval CONFIG=m.yaml TASKS=smoke SET='hf_token=***'"
+        "   # *** is a secret, which no result keeps",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "changes", "command"), REPEATED)
+def test_the_commands_that_repeat_a_result(name: str, changes: Any, command: str) -> None:
+    limit = "limit-5/" if "limit" in changes else ""
+    said = reproduce.commands(made("m", **changes)).splitlines()
+    assert said[1:] == [f"rm results/{limit}m/smoke/results.json", command]

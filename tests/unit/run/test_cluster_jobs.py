@@ -1,0 +1,206 @@
+"""What is done about a job that has ended without its results, or a build without its files."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from benchy.cluster import job_queue, launcher, multi_node, shared_files
+from benchy.cluster.job_queue import Queue
+from benchy.cluster.launcher import Launcher
+from benchy.core.errors import Died
+from benchy.run import cluster_jobs
+from benchy.run.accounting import Tally
+
+ROOT = Path(__file__).parents[3]
+TARGET = "results/m/alpha/results.json"
+
+
+@pytest.fixture
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+    monkeypatch.chdir(ROOT)
+    made = launcher.load("slurm")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(job_queue, "POLL", 0.01)
+    monkeypatch.setattr(cluster_jobs, "PAUSE", 0.01)
+    monkeypatch.setattr(shared_files, "PAUSE", 0.01)
+    monkeypatch.setattr(shared_files, "PATIENCE", 1.0)
+    return made
+
+
+class Run:
+    """A dispatcher of one model, m. tries: (status of the command, state of its job, makes it the
+    result?) of each; state "" for no job. late: how often Make is asked before it sees a result."""
+
+    def __init__(
+        self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
+    ) -> None:
+        self.slurm, self.tries, self.spec, self.word = slurm, list(tries), {}, ""
+        self.failed: set[str] = set()
+        self.lost: dict[str, str] = {}
+        self.models = {"m": {"environment": "e", "harnesses": []}}
+        self.builds = {"partition": "cpu"}
+        self.tally, self.once = Tally(), {}
+        self.commands: list[Sequence[str]] = []
+        self.ask = SimpleNamespace(serving=lambda name, stale: ["serve", *stale])
+        self.rows = ""
+        monkeypatch.setattr(Queue, "answer", lambda queue, words, job="": self.answer(words))
+
+    @property
+    def specs(self) -> Mapping[str, Any]:
+        return {"m": self.spec}
+
+    def answer(self, words: list[str]) -> str:
+        return self.rows if words == self.slurm.says.queue else ""
+
+    async def stale(self, name: str) -> list[str]:
+        return [] if Path(TARGET).exists() else [TARGET]
+
+    async def command(self, argv: Sequence[str], given: Mapping[str, str] | None = None) -> int:
+        status, state, makes = self.tries[len(self.commands)]
+        self.commands.append(argv)
+        comment = next(w for w in argv if w.startswith("--comment=")).partition("=")[2]
+        if state:
+            self.rows += f"{len(self.commands)}|{state}|n1|None|{comment}\n"
+        if makes:
+            asyncio.get_running_loop().call_later(0.1, self.make)
+        if self.word and given:
+            end = Path(given[multi_node.MEETING]).with_suffix(".end")
+            end.parent.mkdir(parents=True, exist_ok=True)
+            end.write_text(self.word)
+        return status
+
+    def make(self) -> None:
+        Path(TARGET).parent.mkdir(parents=True)
+        Path(TARGET).touch()
+
+    def launched(self) -> tuple[int, str]:
+        """How often it was tried, and why it failed at last."""
+
+        async def both() -> None:
+            watch = asyncio.ensure_future(self.slurm.queue.watch())
+            try:
+                await asyncio.wait_for(cluster_jobs.launched(self, "m", self.slurm), 20)  # type: ignore[arg-type]
+            finally:
+                watch.cancel()
+
+        asyncio.run(both())
+        assert bool(self.failed) == bool(self.tally.reasons)
+        return len(self.commands), self.tally.reasons.get("m", ("", ""))[0]
+
+
+ENDS = [
+    ("it ended well, and NFS tells it late", [(0, "COMPLETED", True)], 1, ""),
+    ("a task failed", [(2, "FAILED", False)], 1, "its job 1: FAILED on n1"),
+    ("its server died", [(Died.STATUS, "FAILED", False), (0, "COMPLETED", True)], 2, ""),
+    ("pre-empted", [(143, "PREEMPTED", False), (0, "COMPLETED", True)], 2, ""),
+    ("pre-empted, it ended within its grace", [(143, "FAILED", False), (0, "COMPLETED", True)],
+     2, ""),
+    ("its srun was killed, which called it off", [(-9, "CANCELLED", False), (0, "COMPLETED", True)],
+     2, ""),
+    ("called off by somebody", [(143, "CANCELLED", False)], 1, "its job 1: CANCELLED on n1"),
+    ("its memory was too little", [(137, "OUT_OF_MEMORY", False)], 1,
+     "its job 1: OUT_OF_MEMORY on n1"),
+    ("refused once", [(1, "", False), (0, "COMPLETED", True)], 2, ""),
+    ("refused for good", [(1, "", False)] * 4, 4,
+     "m was tried 4 times; at last: no job came of it"),
+    ("a time limit each time", [(143, "TIMEOUT", False)] * 4, 4,
+     "m was tried 4 times; at last: job 4: TIMEOUT on n1"),
+    ("it ended well and made nothing", [(0, "COMPLETED", False)], 1, "its job 1: COMPLETED on n1"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("about", "tries", "many", "why"), ENDS)
+def test_an_end(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, about: str,
+    tries: list[tuple[int, str, bool]], many: int, why: str,
+) -> None:  # fmt: skip
+    assert Run(slurm, monkeypatch, *tries).launched() == (many, why), about
+
+
+WORDS = [
+    ("2\n", 143, 1),  # a task failed: the other node was only ended along with it
+    ("75\n", 143, 2),  # its server died
+    ("143\n", 143, 2),  # all were asked to end, and not by us
+    ("", 143, 2),  # nobody had time to tell
+]
+
+
+@pytest.mark.parametrize(("word", "status", "many"), WORDS)
+def test_of_several_nodes_one_says_how_it_ended(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, word: str, status: int, many: int
+) -> None:
+    run = Run(slurm, monkeypatch, (status, "FAILED", False), (0, "COMPLETED", True))
+    run.spec, run.word = {"gpus": 8, "nodes": {"count": 2}}, word
+    if many == 2:
+        monkeypatch.setattr(multi_node, "told", _once(multi_node.told))
+    assert run.launched()[0] == many
+    assert not list(Path("run").rglob("*.end"))
+
+
+def _once(told: Any) -> Any:
+    """The first job's word, and none of the second's."""
+    seen: list[int] = []
+
+    def first(given: Mapping[str, str]) -> int | None:
+        seen.append(1)
+        found: int | None = told(given)
+        return found if len(seen) == 1 else None
+
+    return first
+
+
+def built(run: Run, target: str) -> int:
+    async def both() -> int:
+        watch = asyncio.ensure_future(run.slurm.queue.watch())
+        try:
+            made = cluster_jobs.built(run, run.slurm, target, "e", ["make", target])  # type: ignore[arg-type]
+            return await asyncio.wait_for(made, 20)
+        finally:
+            watch.cancel()
+
+    return asyncio.run(both())
+
+
+BUILDS = [
+    ([(143, "TIMEOUT", False), (0, "COMPLETED", True)], 2, 0, {}),
+    ([(2, "FAILED", False)], 1, 2, {}),
+    ([(1, "OUT_OF_MEMORY", False)], 1, 1, {"e": "job 1: OUT_OF_MEMORY on n1"}),
+    ([(0, "COMPLETED", True)], 1, 0, {}),  # its file comes late
+]
+
+
+@pytest.mark.parametrize(("tries", "many", "status", "lost"), BUILDS)
+def test_a_build(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, tries: list[tuple[int, str, bool]],
+    many: int, status: int, lost: dict[str, str],
+) -> None:  # fmt: skip
+    run = Run(slurm, monkeypatch, *tries)
+    monkeypatch.setattr(run, "make", lambda: (Path("venvs").mkdir(), Path("venvs/e.lock").touch()))
+    assert built(run, "venvs/e.lock") == status and len(run.commands) == many
+    assert "--partition=cpu" in run.commands[0]
+    if status:
+        assert lost.items() <= run.lost.items()
+
+
+ASKED = [
+    ({}, {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}),
+    ({"constraint": "big"},
+     {"partition": "gpu", "account": "lab", "constraint": "big", "time": "9"}),
+    ({"partition": "cpu", "memory": "8G"},
+     {"partition": "cpu", "account": "lab", "memory": "8G"}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("asked", "expected"), ASKED)
+def test_what_builds_ask_for(asked: dict[str, Any], expected: dict[str, Any]) -> None:
+    models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
+    more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
+    specs = {"m": {"resources": {**models, **more}}, "n": {"resources": {**models, "qos": "q"}}}
+    assert cluster_jobs.building(specs, asked) == expected
+    assert cluster_jobs.building({}, asked) == asked

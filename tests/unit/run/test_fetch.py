@@ -1,0 +1,178 @@
+"""Weights from a stand-in of the hub, by the hub's real client: what is fetched, resumed, told."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchy.core import paths
+from benchy.core.errors import Failure
+from benchy.display.progress import Step
+from benchy.environments import uv
+from benchy.run import fetch
+from benchy.serving import preparation
+from hubstandin import COMMIT, Hub
+
+BIG = os.urandom(24 << 20)  # the client writes in pieces of 10 MB: a break in the third
+FILES = {
+    "config.json": b'{"architectures": ["X"]}',
+    "tokenizer.json": b"{}",
+    "model.safetensors": BIG,
+    "pytorch_model.bin": b"the same weights once more",
+    "original/consolidated.00.pth": b"and once more",
+    "onnx/model.onnx": b"and more",
+}
+
+
+@pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
+def client(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """An environment with the hub's client alone: of today, and as vLLM 0.6 to 0.7 have it."""
+    folder = tmp_path_factory.mktemp("client") / "env"
+    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), request.param]
+    for word in words:
+        done = subprocess.run([uv.find(), *word], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no client of the hub can be installed here: {done.stderr[-300:]}")
+    return folder
+
+
+@pytest.fixture
+def hub() -> Iterator[Hub]:
+    made = Hub({"org/model": FILES})
+    yield made
+    made.shutdown()
+    made.server_close()
+
+
+class House:
+    def __init__(self, hub: Hub, client: Path, tmp: Path, patch: pytest.MonkeyPatch) -> None:
+        self.hub, self.cache, self.logs = hub, tmp / "cache", tmp / "logs"
+        for name in list(os.environ):
+            if name.startswith(("HF_", "HUGGING")) or name == "OFFLINE":
+                patch.delenv(name)
+        patch.setenv("HF_ENDPOINT", hub.url)
+        patch.setenv("HF_HOME", str(tmp / "home"))
+        patch.setenv("no_proxy", "127.0.0.1")
+        patch.setattr(paths, "RUN", tmp / "run")
+        patch.setattr(paths, "LOGS", self.logs)
+        self.place = preparation.Place("env", client)
+
+    def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
+        spec = {"model": "m", "name": name, "hf_cache": str(self.cache), **more}
+        fetch.weights(preparation.Plan(spec, self.place, name, []), Step("FETCH", name))
+        path = paths.RUN / "fetched/m.json"
+        told: dict[str, Any] = json.loads(path.read_text())
+        assert path.stat().st_mode & 0o777 == 0o600
+        assert preparation.commit(spec) == told["commit"]
+        return told
+
+    def snapshot(self, name: str = "org/model") -> Path:
+        return self.cache / f"models--{name.replace('/', '--')}" / "snapshots" / COMMIT
+
+
+@pytest.fixture
+def house(hub: Hub, client: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
+    return House(hub, client, tmp_path, monkeypatch)
+
+
+def test_what_a_server_reads_is_fetched_once(
+    house: House, capsys: pytest.CaptureFixture[str]
+) -> None:
+    told = house.fetch()
+    assert (told["commit"], told["new"]) == (COMMIT, True)
+    assert f"m: org/model at {COMMIT[:12]}, 0.03 GB" in capsys.readouterr().err
+    got = {str(p.relative_to(house.snapshot())) for p in house.snapshot().rglob("*") if p.is_file()}
+    assert got == {"config.json", "tokenizer.json", "model.safetensors"}
+    assert (house.snapshot() / "model.safetensors").read_bytes() == BIG
+    reference = house.cache / "models--org--model/refs/main"
+    assert reference.read_text() == COMMIT
+    house.hub.asked.clear()
+    for blob in (house.cache / "models--org--model/blobs").iterdir():
+        os.utime(blob, (1, 1))
+    assert house.fetch()["new"] is False
+    assert not house.hub.gets("model.safetensors") and not capsys.readouterr().err
+
+
+def test_a_download_that_broke_off_goes_on(house: House) -> None:
+    house.hub.break_after = 15 << 20
+    try:
+        house.fetch()
+    except Failure as failure:  # releases of the client that do not go on by themselves
+        assert "make fetch" in failure.mend
+        house.fetch()
+    ranges = house.hub.gets("model.safetensors")
+    assert ranges[0] == "" and ranges[1].startswith("bytes=")
+    assert int(ranges[1][6:].rstrip("-")) > 1 << 20
+    assert (house.snapshot() / "model.safetensors").read_bytes() == BIG
+
+
+def test_a_gated_model_is_told_in_words(house: House) -> None:
+    house.hub.gated["org/model"] = "let-me-in"
+    with pytest.raises(Failure) as told:
+        house.fetch()
+    assert told.value.what == "m: org/model is gated: its owner has to let you in (HTTP 401)"
+    assert f"ask for access at {house.hub.url}/org/model, then set HF_TOKEN" in told.value.mend
+    provider = house.cache.parent / "provider.yaml"
+    provider.write_text("hf_token: wrong")
+    with pytest.raises(Failure, match="HTTP 403"):
+        house.fetch(token_from=str(provider))
+    provider.write_text("hf_token: let-me-in")
+    assert house.fetch(token_from=str(provider))["commit"] == COMMIT
+    assert "let-me-in" not in "".join(p.read_text() for p in house.logs.rglob("*.log"))
+
+
+def test_what_is_not_there_is_told(house: House) -> None:
+    with pytest.raises(Failure, match="the hub has no model org/other, or it is private"):
+        house.fetch("org/other")
+    with pytest.raises(Failure, match="org/model has no revision v9"):
+        house.fetch(revision="v9")
+    assert house.fetch(revision="v1")["revision"] == "v1"
+    assert house.fetch(revision=COMMIT)["commit"] == COMMIT
+
+
+def test_without_a_network_what_is_there_serves(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OFFLINE", "1")
+    with pytest.raises(Failure, match=r"not on this machine, and the hub is not to be asked"):
+        house.fetch()
+    monkeypatch.delenv("OFFLINE")
+    house.fetch()
+    house.hub.shutdown()
+    house.hub.server_close()
+    assert house.fetch()["commit"] == COMMIT  # nobody answers: what is there
+    monkeypatch.setenv("OFFLINE", "1")
+    assert house.fetch()["commit"] == COMMIT
+    shutil.rmtree(house.cache)
+    monkeypatch.delenv("OFFLINE")
+    with pytest.raises(Failure, match="the hub can't be reached"):
+        house.fetch()
+
+
+def test_an_environment_without_a_client_fetches_nothing(
+    house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    house.place = preparation.Place("env", Path("/usr"))
+    python = tmp_path / "bin/python"
+    python.parent.mkdir()
+    python.write_text("#!/bin/sh\nexit 3\n")
+    python.chmod(0o755)
+    spec = {"model": "m", "name": "org/model"}
+    plan = preparation.Plan(spec, preparation.Place("env", tmp_path), "org/model", [])
+    fetch.weights(plan, Step("FETCH", "m"))
+    assert preparation.commit(spec) is None and not house.hub.asked
+
+
+def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
+    house.fetch()
+    spec = {"model": "m", "name": "org/model"}
+    assert preparation.commit(spec) == COMMIT
+    assert preparation.commit({**spec, "revision": "v1"}) is None
+    assert preparation.commit({**spec, "path": "/somewhere"}) is None
