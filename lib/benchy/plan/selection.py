@@ -107,10 +107,11 @@ def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
         mend = "make help lists the goals"
         if word.endswith((".yaml", ".yml")) or Path(word).is_file():
             mend = f"write make eval CONFIG={word}"
-        elif folders := [p.parts[-2] for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")]:
-            if not names.NO_MODELS.issuperset(folders):
+        elif places := {p.parent for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")}:
+            # A folder below configs/tasks holds files of the harness.
+            if any(p.parts[1:2] not in [(name,) for name in names.NO_MODELS] for p in places):
                 mend = f"write make results MODELS={word}"
-            elif "tasks" in folders:
+            elif Path("configs/tasks") in places:
                 mend = f"write make results TASKS={word}"
         elif nearest := names.near(word, known):
             mend = f"did you mean make {nearest}?"
