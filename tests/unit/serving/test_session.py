@@ -33,7 +33,7 @@ from benchy.serving import endpoint, engine_log, preparation, server
 
 ROOT = Path(__file__).resolve().parents[3]
 MAIN = "import sys; from benchy.cli import entry, serve; sys.exit(entry.run(serve.main))"
-STANDIN = ROOT / "tests" / "build" / "standin" / "engine" / "standin_engine"
+STANDIN = ROOT / "tests" / "support" / "standin" / "engine" / "standin_engine"
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(120)"]
 # Looks at its server as a task does, and says what it saw.
 LOOK = """
