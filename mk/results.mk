@@ -100,4 +100,4 @@ help::
 	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
 	@echo '  make plan [FORMAT=json]       what would be built, from what; [CHECK=1] can it be made?'
 	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'
-	@echo '  make doctor [FORMAT=json]     what this machine lacks, with the mend for each'
+	@echo '  make doctor [FORMAT=json]     what this machine lacks, with the fix for each'

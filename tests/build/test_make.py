@@ -227,14 +227,14 @@ def mend_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("version", "mend"),
+    ("version", "hint"),
     [(wheels.DOES_NOT_RESOLVE, mend_requirement), (wheels.DOES_NOT_IMPORT, None)],
     ids=["does not resolve", "does not import"],
 )
 def test_falls_back_and_tries_again(
     tree: Tree,
     version: str,
-    mend: Callable[[Tree, pytest.MonkeyPatch], None] | None,
+    hint: Callable[[Tree, pytest.MonkeyPatch], None] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree.edit(THREE, "1.0.0", version)
@@ -249,8 +249,8 @@ def test_falls_back_and_tries_again(
     env = f"standin_{version.replace('.', '_')}"
     assert (again.status, tree.events()) == (0, []), again.text
     assert f"environment/{env}\n" in again.text or f"venvs/{env}.lock\n" in again.text
-    if mend:
-        mend(tree, monkeypatch)
+    if hint:
+        hint(tree, monkeypatch)
         done = tree.results()
         assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
         result = tree.result("three/alpha")

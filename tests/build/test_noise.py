@@ -56,7 +56,7 @@ def test_ignoring_errors_is_refused(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "told", "mend"),
+    ("words", "told", "hint"),
     [
         ("resluts", "resluts: there is no such goal", "did you mean make results?"),
         ("results one", "one: there is no such goal", "write make results MODELS=one"),
@@ -77,10 +77,10 @@ def test_ignoring_errors_is_refused(tree: Tree) -> None:
         ("results LIMIT=abc", "LIMIT: 'abc' is not a whole number", "write LIMIT=10"),
     ],
 )  # fmt: skip
-def test_a_goal_that_is_none(tree: Tree, words: str, told: str, mend: str) -> None:
+def test_a_goal_that_is_none(tree: Tree, words: str, told: str, hint: str) -> None:
     tree.file("one/alpha").unlink()
     done = tree.make(*words.split())
     lines = done.text.splitlines()
-    assert lines[:2] == [f"error: {told}", f"  {mend}"], done.text
+    assert lines[:2] == [f"error: {told}", f"  {hint}"], done.text
     assert len(lines) == 3 and lines[2].startswith("make: *** ["), done.text
     assert (done.status, tree.ran()) == (2, [])

@@ -244,7 +244,7 @@ def check_told(mistakes: list[Mistake], folder: str) -> None:
         whole = "is missing", "is empty", "names no default_version"
         assert mistake.line >= 1 or mistake.key == "" or mistake.what in whole, mistake
         lines = str(mistake).split("\n")
-        assert len(lines) == 1 + bool(mistake.mend) and all(map(str.isprintable, lines)), mistake
+        assert len(lines) == 1 + bool(mistake.hint) and all(map(str.isprintable, lines)), mistake
 
 
 def check_rules(made: planner.Plan) -> None:

@@ -206,7 +206,7 @@ def hints() -> list[tuple[str, str]]:
                 inside = [*node.args, *node.keywords] if name in RAISED else []
             elif isinstance(node, ast.Assign):
                 names = {getattr(target, "id", "") for target in node.targets}
-                inside = [node.value] if names & {"mend", "hint", "TOLD", "FILES"} else []
+                inside = [node.value] if names & {"hint", "TOLD", "FILES"} else []
             found += [
                 (f"{path.relative_to(ROOT)}:{each.lineno}", each.value)
                 for part in inside
@@ -296,16 +296,16 @@ WRITE = r"(?:write|quotes:) ([a-z_]+: [^;]*?)(?: without quotes| or .*)?(?:;|$)"
 def obey(root: Path, told: Mistake) -> bool:
     """Do what a mistake's hint says, as a person would: at its line. Whether it says anything that
     can be done without thought."""
-    path, mend = root / told.file, told.mend
+    path, hint = root / told.file, told.hint
     lines = path.read_text().splitlines()
     name = told.key.rpartition(".")[2]
-    if mend == "rename it to .yaml":
+    if hint == "rename it to .yaml":
         path.rename(path.with_suffix(".yaml"))
         return True
-    if found := re.fullmatch(r"did you mean ['\"]?([\w.-]+)['\"]?\?", mend):
+    if found := re.fullmatch(r"did you mean ['\"]?([\w.-]+)['\"]?\?", hint):
         wrong = re.findall(r"'([^']+)'", told.what) or [name]
         lines[told.line - 1] = lines[told.line - 1].replace(wrong[0], found[1])
-    elif found := re.search(WRITE, mend):
+    elif found := re.search(WRITE, hint):
         at = lines[told.line - 1]
         if told.what == "is missing":
             indent = "" if "." not in told.key else "  "
@@ -316,15 +316,15 @@ def obey(root: Path, told: Mistake) -> bool:
             lines[told.line - 1] = re.match(r"\s*", at)[0] + found[1]  # type: ignore[index]
         else:
             lines[told.line - 1] = re.sub(rf"{name}: ?[^,}}]+", found[1], at)
-    elif mend in ("leave it out", "keep one", "leave one away"):
+    elif hint in ("leave it out", "keep one", "leave one away"):
         if told.key.startswith("tasks."):
             lines[told.line - 1] = lines[told.line - 1].replace(', "spanish"', "")
         else:
             del lines[told.line - 1]
-    elif found := re.fullmatch(r"(?:name an? \w+|known in [\w/]+): (\w+).*", mend):
+    elif found := re.fullmatch(r"(?:name an? \w+|known in [\w/]+): (\w+).*", hint):
         at = lines[told.line - 1]
         lines[told.line - 1] = re.sub(r": \w+$", f": {found[1]}", at)
-    elif mend == "YAML is indented with spaces":
+    elif hint == "YAML is indented with spaces":
         lines = [line.replace("\t", "  ") for line in lines]
     else:
         return False
@@ -421,7 +421,7 @@ def test_where_a_key_belongs_is_told_with_real_names(
     path = tmp_path / "configs" / M
     path.write_text(MODEL + f"{key}: {json.dumps(value)}\n")
     (found,) = mistakes(tmp_path)
-    assert found.mend.startswith(told), found
+    assert found.hint.startswith(told), found
     if "gen_kwargs" in told:
         task = tmp_path / "configs/tasks/spanish.yaml"
         task.write_text(TASK + "gen_kwargs: {temperature: 0.5}\n")

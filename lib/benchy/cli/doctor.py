@@ -14,7 +14,7 @@ from benchy.maintenance import doctor
 def main(argv: list[str]) -> int:
     """bin/doctor [--format json]; 1 if something is wrong."""
     parser = argparse.ArgumentParser(
-        prog="bin/doctor", description="what this machine lacks, with the mend for each"
+        prog="bin/doctor", description="what this machine lacks, with the fix for each"
     )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     args = parser.parse_args(argv)
@@ -26,8 +26,10 @@ def main(argv: list[str]) -> int:
                 continue
             shade = {doctor.OK: "32", doctor.WARNING: "33", doctor.ERROR: "31"}[one.state]
             print(f"{colour(f'{one.state:<8}', shade)} {printable(one.what)}", flush=True)
-            if one.mend:
-                print(f"         {printable(one.mend)}")
+            if one.hint:
+                print(f"         {printable(one.hint)}")
     if args.format == "json":
-        print(json.dumps([asdict(one) for one in found], indent=1, ensure_ascii=False))
+        # Scripts read the hint by its older name.
+        rows = [{"mend" if k == "hint" else k: v for k, v in asdict(f).items()} for f in found]
+        print(json.dumps(rows, indent=1, ensure_ascii=False))
     return int(any(one.state == doctor.ERROR for one in found))

@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
     taken = [p for p in house.files(None) if p.stem == name]
     if path.exists() or taken:
         there = path if path.exists() else taken[0].relative_to(paths.ROOT)
-        mend = f"add NAME={scaffold.proposed(name, [p.stem for p in house.files(None)])}"
-        raise UsageError(f"there is a model {name} already: {there}", mend)
+        hint = f"add NAME={scaffold.proposed(name, [p.stem for p in house.files(None)])}"
+        raise UsageError(f"there is a model {name} already: {there}", hint)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
     if provider not in house.known.providers:

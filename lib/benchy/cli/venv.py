@@ -155,14 +155,14 @@ def inspect(spec: Spec) -> str:
     Failure.
     """
     folder, log = paths.env_dir(spec.env), resolver.log_path(spec.env)
-    why, mend = health.flaw(spec.env) or audit.against_lock(spec, log), ""
+    why, hint = health.flaw(spec.env) or audit.against_lock(spec, log), ""
     if not why and (files := audit.against_records(folder)):
         why = f"files were changed by hand: {audit.named(files)}"
         packages = " ".join(name.rpartition("-")[0] for name in files)
-        mend = f"{uv.word()} cache clean {packages}   (it may share those files); then "
+        hint = f"{uv.word()} cache clean {packages}   (it may share those files); then "
     if why:
         health.condemn(spec.env, why)
-        raise Failure(f"{spec.env} is broken", f"{mend}bin/venv create {spec.env} builds it anew")
+        raise Failure(f"{spec.env} is broken", f"{hint}bin/venv create {spec.env} builds it anew")
     return checker.check(spec, folder)
 
 
@@ -204,8 +204,8 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     if engine is None:
         nearest = names.near(engine_name, engines)
         known = f"known are: {', '.join(sorted(engines))}"
-        mend = f"did you mean ENGINE={nearest}?" if nearest else known
-        raise UsageError(f"no engine is named {engine_name!r}", mend, "ENGINE")
+        hint = f"did you mean ENGINE={nearest}?" if nearest else known
+        raise UsageError(f"no engine is named {engine_name!r}", hint, "ENGINE")
     if not version and engine.main:
         if cutoff:
             raise UsageError(

@@ -174,14 +174,14 @@ def _unfit(spec: Spec, over: Mapping[str, Any], known: option_check.Known) -> li
         what = f"{spec['gpus']} GPUs do not come out even: {split}"
         found.append(written.mistake("tensor_parallel_size", what, "see resources.gpus_per_node"))
     if int(spec["options"].get("data_parallel_size") or 1) > 1:
-        what, mend = f"is of one node alone: {split}", "use tensor and pipeline sizes"
-        found.append(written.mistake("data_parallel_size", what, mend))
+        what, hint = f"is of one node alone: {split}", "use tensor and pipeline sizes"
+        found.append(written.mistake("data_parallel_size", what, hint))
     asked = spec["fallback"] or {**spec, "version": spec["release"]}
     release, flags = known.flags(spec["engine"], asked["environment"], asked["version"])
     lacks = [w.split("=")[0] for w in over["words"] if w.startswith("--")] or ["--nnodes"]
     lacks = [flag for flag in lacks if not over["words"] or (flags and flag not in flags)]
     if lacks:
         what = f"{spec['title']} {release} has no {lacks[0]}: {split}"
-        mend = "take a newer release (vLLM from 0.11.2), or fewer GPUs"
-        found.append(written.mistake("vllm_version", what, mend))
+        hint = "take a newer release (vLLM from 0.11.2), or fewer GPUs"
+        found.append(written.mistake("vllm_version", what, hint))
     return found

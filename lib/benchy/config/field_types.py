@@ -24,9 +24,9 @@ REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
 class Unfit(ValueError):
     """A value that does not fit its field: what is wrong with it, what to write instead."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
+    def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
-        self.mend = mend
+        self.hint = hint
 
 
 def _release(text: str) -> str:

@@ -23,7 +23,7 @@ from benchy.core.errors import ConfigError, Mistake, UsageError
 from benchy.core.names import MOST, NO_MODELS, good, near, secret
 
 # Options that would hold one → what to do instead.
-SECRETS = {option: mend for option, mend in OURS.items() if secret(option)}
+SECRETS = {option: hint for option, hint in OURS.items() if secret(option)}
 
 T = TypeVar("T", bound=schema.Strict)
 
@@ -205,8 +205,8 @@ class Reader:
                 and known.engines[task.harness].kind != "harness"
             ):
                 names = ", ".join(known.of_kind("harness"))
-                mend = f"name a harness: {names}" if names else "add one to configs/engines"
-                wrong = document.mistake(at, f"{task.harness} is an engine, no harness", mend)
+                hint = f"name a harness: {names}" if names else "add one to configs/engines"
+                wrong = document.mistake(at, f"{task.harness} is an engine, no harness", hint)
                 if not document.line(at):  # nobody names one: its own file is wrong
                     file = f"configs/engines/{task.harness}.yaml"
                     what = "is the default, and no harness"
@@ -254,10 +254,10 @@ class Reader:
             for task in group.weights:
                 if task not in known:
                     nearest = near(task, known)
-                    mend = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(known)}"
+                    hint = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(known)}"
                     key = ("leaderboard", "groups", name, "tasks")
                     document = yaml_file.read(path, self.shown(path))
-                    self.mistakes.append(document.mistake(key, f"no task is named {task!r}", mend))
+                    self.mistakes.append(document.mistake(key, f"no task is named {task!r}", hint))
 
     def known_name(
         self,

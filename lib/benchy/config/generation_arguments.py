@@ -54,9 +54,9 @@ def of_model(
                 continue
             nearest = near(key, [*fields, *HARNESS])
             new = f"or, if a newer release has it, add it to request_options of {model.engine_name}"
-            mend = f"did you mean {nearest!r}? {new}" if nearest else f"take it out, {new}"
+            hint = f"did you mean {nearest!r}? {new}" if nearest else f"take it out, {new}"
             what = f"is no generation argument of {model.engine_name}"
-            yield document.mistake(("gen_kwargs", key), what, mend)
+            yield document.mistake(("gen_kwargs", key), what, hint)
         for key in (key for key in LENGTHS if key in kwargs):
             if isinstance(context, int) and isinstance(kwargs[key], int) and kwargs[key] >= context:
                 yield document.mistake(

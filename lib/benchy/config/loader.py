@@ -69,8 +69,8 @@ class Base:
         for path in [only] if only else reader.model_files(self.configs):
             if path.stem in first:
                 what = f"has the name of {reader.shown(first[path.stem])}"
-                mend = "rename one of them: results are kept by this name"
-                reader.mistakes.append(Mistake(reader.shown(path), 0, "", what, mend))
+                hint = "rename one of them: results are kept by this name"
+                reader.mistakes.append(Mistake(reader.shown(path), 0, "", what, hint))
                 reader.file(path, schema.Model)  # its own mistakes are told at once, too
             first.setdefault(path.stem, path)
         return list(first.values())

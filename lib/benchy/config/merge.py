@@ -138,8 +138,8 @@ def merge(
         file, _, line = origin["engine"].rpartition(":")
         what = f"{serving.engine} is a {engine.kind}, no engine"
         names = ", ".join(known.of_kind("engine"))
-        mend = f"name an engine: {names}" if names else "add one to configs/engines"
-        reader.mistakes.append(Mistake(file, int(line), keys.get("engine", "engine"), what, mend))
+        hint = f"name an engine: {names}" if names else "add one to configs/engines"
+        reader.mistakes.append(Mistake(file, int(line), keys.get("engine", "engine"), what, hint))
         return None
     options = {k: v for k, v in merged.items() if k not in OWN}
     # As benchy spells them, where the schema has read them (defaults included).
@@ -159,8 +159,8 @@ def merge(
         )
     elif kind := _pools(where, options, reader.root):
         what = f"{where} is a pooling model ({kind}): it generates no text to evaluate"
-        mend = "name a model that generates text"
-        reader.mistakes.append(document.mistake(("model", "name"), what, mend))
+        hint = "name a model that generates text"
+        reader.mistakes.append(document.mistake(("model", "name"), what, hint))
     wheel = local_wheel(serving.engine_source, reader.root)
     if wheel:
         reader.inputs.append(wheel)
@@ -211,9 +211,9 @@ def _misplaced(model: Model, root: Path) -> list[Mistake]:
     """The options that name a file which is not there, or one that Make can't look at."""
     found = []
 
-    def mistake(option: str, what: str, mend: str) -> None:
+    def mistake(option: str, what: str, hint: str) -> None:
         file, _, line = model.origin[option].rpartition(":")
-        found.append(Mistake(file, int(line), model.keys[option], what, mend))
+        found.append(Mistake(file, int(line), model.keys[option], what, hint))
 
     for option in ("chat_template", *option_files.PLACES):
         value = model.options.get(option)
@@ -223,8 +223,8 @@ def _misplaced(model: Model, root: Path) -> list[Mistake]:
         else:
             path = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
         if path and not (root / str(value)).exists():
-            mend = "give its path relative to benchy's root, or the whole path; ~ is not read"
-            mistake(option, f"there is no file {value}", mend)
+            hint = "give its path relative to benchy's root, or the whole path; ~ is not read"
+            mistake(option, f"there is no file {value}", hint)
     for each in option_files.named(model.options, {}, model.engine.neutral, root):
         if not paths.watchable(each.path):
             what = f"{each.text!r} has a name that can't be used"
@@ -259,13 +259,13 @@ def _unpinnable(model: Model) -> list[Mistake]:
     file, _, line = model.origin["cuda_devices"].rpartition(":")
     twice = next((pin for at, pin in enumerate(pins) if pin in pins[:at]), None)
     if twice is not None:
-        what, mend = f"names {twice} twice", "leave one away"
+        what, hint = f"names {twice} twice", "leave one away"
     elif len(pins) < model.gpus:
         what = f"names {len(pins)} of the {model.gpus} GPUs that {model.name} needs"
-        mend = "name more, or leave it out: any that are free; or lower tensor_parallel_size"
+        hint = "name more, or leave it out: any that are free; or lower tensor_parallel_size"
     else:
         return []
-    return [Mistake(file, int(line), model.keys["cuda_devices"], what, mend)]
+    return [Mistake(file, int(line), model.keys["cuda_devices"], what, hint)]
 
 
 def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:

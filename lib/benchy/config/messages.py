@@ -79,7 +79,7 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 def mistake(
     kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
 ) -> Mistake:
-    """pydantic's account of one mistake as ours: file, line, key, what, mend."""
+    """pydantic's account of one mistake as ours: file, line, key, what, hint."""
     location = tuple(p for p in detail["loc"] if not _is_branch(p))
     key: Key = (*at, *location)
     value, code = detail["input"], detail["type"]
@@ -89,11 +89,11 @@ def mistake(
         value, shown = None, "what is written there"
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
-        mend = misplaced_keys.home(name, _plain(value), document) or (
+        hint = misplaced_keys.home(name, _plain(value), document) or (
             f"did you mean {nearest!r}?" if nearest else _elsewhere(kind, location)
         )
         return Mistake(
-            document.file, document.line(key), yaml_file.dotted(key), "unknown key", mend
+            document.file, document.line(key), yaml_file.dotted(key), "unknown key", hint
         )
     if code == "missing":
         return Mistake(
@@ -128,10 +128,10 @@ def mistake(
     if code == "value_error":
         error = context.get("error")
         what = f"{shown} {detail['msg'] if error is None else error}"
-        mend = getattr(error, "mend", "")
+        hint = getattr(error, "hint", "")
         if name == "python":
-            mend = 'write python: "3.11" or python: ">=3.10"'
-        return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, mend)
+            hint = 'write python: "3.11" or python: ">=3.10"'
+        return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, hint)
     if code == "string_pattern_mismatch":
         return Mistake(
             document.file,
@@ -142,11 +142,11 @@ def mistake(
         )
     message = detail["msg"][:1].lower() + detail["msg"][1:]
     message = message.replace("input should be", "should be")
-    mend = ""
+    hint = ""
     if code == "too_short" and isinstance(value, list | dict):
-        message, mend = "is empty", f"write {EXAMPLES[name]}" if name in EXAMPLES else ""
+        message, hint = "is empty", f"write {EXAMPLES[name]}" if name in EXAMPLES else ""
     what = f"{shown} {message}"
-    return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, mend)
+    return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, hint)
 
 
 def _elsewhere(kind: type[schema.Strict], location: Key) -> str:

@@ -49,8 +49,8 @@ class Document:
             key = key[:-1]
         return self.lines.get(key, 0)
 
-    def mistake(self, key: Key, what: str, mend: str = "") -> Mistake:
-        return Mistake(self.file, self.line(key), dotted(key), what, mend)
+    def mistake(self, key: Key, what: str, hint: str = "") -> Mistake:
+        return Mistake(self.file, self.line(key), dotted(key), what, hint)
 
 
 def dotted(key: Key) -> str:
@@ -137,8 +137,8 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, name: str) -> Mistake:
         return Mistake(name, line, "", "has a tab", "YAML is indented with spaces")
     if "expected a single document" in str(error.context):
         return Mistake(name, line, "", "has a second document", "one file, one configuration")
-    mend = "look at the indentation, quotes and brackets here and above"
-    return Mistake(name, line, "", f"is not YAML: {what}", mend)
+    hint = "look at the indentation, quotes and brackets here and above"
+    return Mistake(name, line, "", f"is not YAML: {what}", hint)
 
 
 class _Builder:
@@ -149,9 +149,9 @@ class _Builder:
         self.open: set[int] = set()  # the nodes of which the inside is being read
         self.constructor = Loader("")
 
-    def wrong(self, node: yaml.Node, key: Key, what: str, mend: str = "") -> None:
+    def wrong(self, node: yaml.Node, key: Key, what: str, hint: str = "") -> None:
         line = node.start_mark.line + 1
-        self.mistakes.append(Mistake(self.document.file, line, dotted(key), what, mend))
+        self.mistakes.append(Mistake(self.document.file, line, dotted(key), what, hint))
 
     def value(self, node: yaml.Node, key: Key) -> Any:
         self.nodes += 1

@@ -33,14 +33,14 @@ class Mistake:
     file: path as the person would type it, or "" for the command line.
     line: 1-based, 0 where it is not known.
     key: dotted path of the key ("vllm.overrides.max_model_len"), or "".
-    what: what is wrong, one clause.  mend: what to write or do instead, one clause.
+    what: what is wrong, one clause.  hint: what to write or do instead, one clause.
     """
 
     file: str
     line: int
     key: str
     what: str
-    mend: str = ""
+    hint: str = ""
 
     @property
     def place(self) -> str:
@@ -50,7 +50,7 @@ class Mistake:
 
     def __str__(self) -> str:
         text = self.place
-        return f"{text}\n  {printable(self.mend)}" if self.mend else text
+        return f"{text}\n  {printable(self.hint)}" if self.hint else text
 
 
 class ConfigError(Exception):
@@ -64,8 +64,8 @@ class ConfigError(Exception):
 class UsageError(ConfigError):
     """One mistake on the command line or in a knob. Exit status 2."""
 
-    def __init__(self, what: str, mend: str = "", key: str = "") -> None:
-        super().__init__([Mistake("", 0, key, what, mend)])
+    def __init__(self, what: str, hint: str = "", key: str = "") -> None:
+        super().__init__([Mistake("", 0, key, what, hint)])
 
 
 class FailureKind(str, Enum):
@@ -79,7 +79,7 @@ class FailureKind(str, Enum):
 class Failure(Exception):
     """Something failed while working. Exit status 1.
 
-    what: one line. mend: the next step, one or two lines.
+    what: one line. hint: the next step, one or two lines.
     log: path of the whole story; its last telling lines are in `lines`.
     page: the number of its section in docs/problems.md, 0 for none.
     kind: what failed, where some code decides by it.
@@ -88,14 +88,14 @@ class Failure(Exception):
     def __init__(
         self,
         what: str,
-        mend: str = "",
+        hint: str = "",
         log: str | os.PathLike[str] = "",
         lines: Sequence[str] = (),
         page: int = 0,
         kind: FailureKind = FailureKind.OTHER,
     ) -> None:
         super().__init__(what)
-        self.what, self.mend, self.log, self.lines = what, mend, os.fspath(log), list(lines)
+        self.what, self.hint, self.log, self.lines = what, hint, os.fspath(log), list(lines)
         self.page, self.kind = page, kind
 
     def __str__(self) -> str:
@@ -104,8 +104,8 @@ class Failure(Exception):
         out += [f"  | {printable(line.expandtabs())}" for line in self.lines]
         if self.log:
             out.append(f"  log: {printable(self.log)}")
-        if self.mend:
-            out.extend(f"  {printable(line)}" for line in self.mend.splitlines())
+        if self.hint:
+            out.extend(f"  {printable(line)}" for line in self.hint.splitlines())
         if self.page:
             out.append(f"  ({problem(self.page)})")
         return "\n".join(out)

@@ -36,8 +36,8 @@ def _number(name: str, value: str) -> None:
 def _one_of(*words: str) -> Check:
     def check(name: str, value: str) -> None:
         if value and value not in words:
-            mend = f"write {', '.join(words[:-1])} or {words[-1]}"
-            raise UsageError(f"{name}={value} is unknown", mend)
+            hint = f"write {', '.join(words[:-1])} or {words[-1]}"
+            raise UsageError(f"{name}={value} is unknown", hint)
 
     return check
 

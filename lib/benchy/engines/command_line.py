@@ -47,7 +47,7 @@ def arguments(
     mistakes: list[Mistake] = []
 
     def mistake(option: str, bad: BadOption) -> None:
-        mistakes.append((written or Written()).mistake(option, bad.what, bad.mend))
+        mistakes.append((written or Written()).mistake(option, bad.what, bad.hint))
 
     wanted = _own_keys(wanted, release, mistake)
     out: list[str] = []
@@ -75,8 +75,8 @@ def _own_keys(
     memory = wanted.pop("kv_cache_memory", None)
     if memory and not release.has("kv_cache_memory_bytes"):
         what = f"{release.name} cannot be given a size for its KV cache (vLLM can from 0.10.2)"
-        mend = "write 0 and set gpu_memory_utilization, or take a newer release"
-        mistake("kv_cache_memory", BadOption(what, mend))
+        hint = "write 0 and set gpu_memory_utilization, or take a newer release"
+        mistake("kv_cache_memory", BadOption(what, hint))
     elif memory:
         wanted.setdefault("kv_cache_memory_bytes", memory)
     if wanted.get("enforce_eager") is False:
@@ -145,8 +145,8 @@ def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str
             return [f"{flag}={word}"]
     if about.get("nargs") == "?" and not choices:
         return [flag] if value else []
-    mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
-    raise BadOption(f"takes a value, not {str(value).lower()}", mend)
+    hint = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
+    raise BadOption(f"takes a value, not {str(value).lower()}", hint)
 
 
 def _list_words(
@@ -179,8 +179,8 @@ def _refuse_structure(value: Any, about: Mapping[str, Any]) -> None:
     """A mapping or list where the flag takes one number or one of its choices. Raises BadOption."""
     choices = [str(choice) for choice in about.get("choices") or ()]
     if choices or _number(about):
-        mend = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
-        raise BadOption(f"takes one value, not {_json(value)}", mend)
+        hint = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
+        raise BadOption(f"takes one value, not {_json(value)}", hint)
 
 
 def _scalar(value: Any, about: Mapping[str, Any]) -> str:

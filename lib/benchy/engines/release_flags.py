@@ -79,18 +79,18 @@ class Written:
     origin: Mapping[str, str] = field(default_factory=dict)
     keys: Mapping[str, str] = field(default_factory=dict)
 
-    def mistake(self, option: str, what: str, mend: str) -> Mistake:
+    def mistake(self, option: str, what: str, hint: str) -> Mistake:
         file, _, line = self.origin.get(option, "").rpartition(":")
         place = (file, int(line)) if line.isdecimal() else (self.source, 0)
-        return Mistake(*place, self.keys.get(option, option), what, mend)
+        return Mistake(*place, self.keys.get(option, option), what, hint)
 
 
 class BadOption(Exception):
     """A value that the flag does not take: what is wrong, what to write instead."""
 
-    def __init__(self, what: str, mend: str = "") -> None:
+    def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
-        self.what, self.mend = what, mend
+        self.what, self.hint = what, hint
 
 
 def own_options(flags: Iterable[str]) -> list[str]:

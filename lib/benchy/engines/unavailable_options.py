@@ -27,7 +27,7 @@ def removed(
                 if not then or not lost(then, version)
             ]
             bad = _without(release.name, gone, use)
-            out.append(written.mistake(option, bad.what, bad.mend))
+            out.append(written.mistake(option, bad.what, bad.hint))
     return out
 
 
@@ -71,8 +71,8 @@ def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOptio
     why = str(gone["why"])
     if not use:
         return BadOption(what, f"leave it out: {why}" if why else "leave it out")
-    mend = "use " + " or ".join(f'"{each}"' for each in use)
-    return BadOption(what, f"{mend}: {why}" if why else mend)
+    hint = "use " + " or ".join(f'"{each}"' for each in use)
+    return BadOption(what, f"{hint}: {why}" if why else hint)
 
 
 def lacking(option: str, release: Release) -> BadOption:

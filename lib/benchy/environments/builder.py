@@ -127,12 +127,12 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
             spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(said)
         )
         if done.status:
-            mend = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
+            hint = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
             if any("Hash mismatch" in line for line in done.talk):
-                mend = (
+                hint = (
                     "the index, or the folder of wheels, has another file under that name: ask why"
                 )
-            raise uv.failure(done, f"{env} cannot be installed", log, mend)
+            raise uv.failure(done, f"{env} cannot be installed", log, hint)
         installed = time.monotonic() - start
         stage("check")
         if edited:

@@ -55,7 +55,7 @@ class Missing:
 
     requirement: str
     what: str
-    mend: str
+    hint: str
 
 
 class NoSuchRelease(Failure):
@@ -68,7 +68,7 @@ class NoSuchRelease(Failure):
         first = missing[0]
         lines = [m.what for m in missing[1:]]
         kind = FailureKind.NO_SUCH_RELEASE
-        super().__init__(first.what, first.mend, log, lines, 31, kind)
+        super().__init__(first.what, first.hint, log, lines, 31, kind)
         self.missing = list(missing)
 
 
@@ -139,7 +139,7 @@ def unmet(missing: Sequence[Missing], log: Path) -> Failure:
     exist elsewhere: an ordinary Failure.
     """
     if pip_settings.offline() or pip_settings.wheelhouse():
-        return Failure(missing[0].what, missing[0].mend, log, page=31)
+        return Failure(missing[0].what, missing[0].hint, log, page=31)
     return NoSuchRelease(missing, log)
 
 
@@ -178,11 +178,11 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
     if exact is None:
         newest_one = newest(package, ask)
-        mend = f"the newest is {newest_one}" if newest_one else "write another bound"
-        return Missing(requirement, f"the index has no release {bound} of {package}", mend)
+        hint = f"the newest is {newest_one}" if newest_one else "write another bound"
+        return Missing(requirement, f"the index has no release {bound} of {package}", hint)
     near = nearest(package, exact[1], ask)
-    mend = f"nearest: {', '.join(near)}" if near else "no other release fits this Python either"
-    return Missing(requirement, f"the index has no release {exact[1]} of {package}", mend)
+    hint = f"nearest: {', '.join(near)}" if near else "no other release fits this Python either"
+    return Missing(requirement, f"the index has no release {exact[1]} of {package}", hint)
 
 
 def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_program.Done | None:

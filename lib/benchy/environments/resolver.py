@@ -97,8 +97,8 @@ def _export(spec: Spec) -> str:
     quiet = ["--no-header", "--no-annotate", "--offline", "--project", str(paths.ROOT)]
     done = uv.run(["export", *wanted, *quiet], log_path(spec.env))
     if done.status:
-        mend = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
-        raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), mend)
+        hint = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
+        raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), hint)
     return _text(spec, done.stdout, python=None, options=[], cutoff=None, hashes=True)
 
 
@@ -163,17 +163,17 @@ def _resolve(spec: Spec) -> str:
         )  # fmt: skip
     on = ", ".join(version for version, _ in refusals)
     what = f"{spec.env} cannot be resolved on Python {on}"
-    mend = "a repair in the engine's file under configs/engines can replace or drop what is gone"
+    hint = "a repair in the engine's file under configs/engines can replace or drop what is gone"
     # The first Python was the most fitting one: its reason is the one to tell.
     told, page = refusals[0][1], 30
     if young:
         verb = "are" if len(young) > 1 else "is"
         what += f": {', '.join(map(str, young))} {verb} younger than the cutoff"
-        mend, page = would, 37
+        hint, page = would, 37
     elif any(re.search(r"\btorch\b.*\+cpu", line) for line in told.talk):
-        mend = "set pip's find-links or index-url to where torch for CPUs is"
+        hint = "set pip's find-links or index-url to where torch for CPUs is"
         page = 35
-    raise uv.failure(told, what, log, mend, page)
+    raise uv.failure(told, what, log, hint, page)
 
 
 def _beyond(

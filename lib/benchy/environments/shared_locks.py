@@ -57,6 +57,6 @@ def share(spec: Spec, text: str | None = None) -> None:
         )
     text = paths.lock(spec.env).read_text(encoding="utf-8") if text is None else text
     if "file://" in text:
-        mend = "name a URL or a release of it instead, or leave the lock unshared"
-        raise UsageError(f"the lock of {spec.env} names a file of this machine", mend, "SHARE")
+        hint = "name a URL or a release of it instead, or leave the lock unshared"
+        raise UsageError(f"the lock of {spec.env} names a file of this machine", hint, "SHARE")
     files.replace(paths.shared_lock(spec.env), text)

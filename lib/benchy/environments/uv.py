@@ -100,7 +100,7 @@ def room() -> str:
     return f"{free:.1f} GiB free in {paths.VENVS}"
 
 
-def failure(done: Done, what: str, log: Path, mend: str = "", page: int = 0) -> Failure:
+def failure(done: Done, what: str, log: Path, hint: str = "", page: int = 0) -> Failure:
     """The Failure that a program's end means: full disk, no network, a signal, or `what`, of which
     page tells more."""
     told = done.telling()
@@ -115,5 +115,5 @@ def failure(done: Done, what: str, log: Path, mend: str = "", page: int = 0) -> 
         return Failure(f"{what}: the package index cannot be reached", how, log, told, 33)
     if done.status < 0:
         name = signal.Signals(-done.status).name
-        return Failure(f"{what}: ended by {name}", mend, log, told)
-    return Failure(what, mend, log, told, page)
+        return Failure(f"{what}: ended by {name}", hint, log, told)
+    return Failure(what, hint, log, told, page)

@@ -247,11 +247,11 @@ def check_alive(job: Job) -> None:
         return
     log = harness_output.tail(job.server_log)
     known = known_failures.explain(log)
-    what, mend = (known.what, known.mend) if known else ("", "Its log says why.")
+    what, hint = (known.what, known.hint) if known else ("", "Its log says why.")
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),
-        f"{mend}\nThe answers had so far are kept; the next run goes on from there.",
+        f"{hint}\nThe answers had so far are kept; the next run goes on from there.",
         job.server_log,
         known_failures.telling_lines(log),
     )

@@ -44,8 +44,8 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
     """The specs of the server, the result and the task, as bin/plan would write them; the
     environment of the harness is built if it is not there. Raises ConfigError, Failure."""
     if not given:
-        mend = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
-        raise UsageError("is missing", mend, "CONFIG")
+        hint = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
+        raise UsageError("is missing", hint, "CONFIG")
     path = config_file(given)
     around = planner.surroundings()
     base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
@@ -60,8 +60,8 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
     if task not in house.tasks:
         near = names.near(task, house.tasks)
         known = "known: " + ", ".join(sorted(house.tasks))
-        mend = f"did you mean {near!r}?" if near else known
-        raise UsageError(f"there is no task {task!r}", mend, "TASK")
+        hint = f"did you mean {near!r}?" if near else known
+        raise UsageError(f"there is no task {task!r}", hint, "TASK")
     made = planner.expand(house, around, limit, (task,))
     server, how = made.servers[model.name], made.tasks[task]
     option_check.refuse([server])

@@ -1,4 +1,4 @@
-"""bin/doctor: what this machine lacks, with the mend for each.
+"""bin/doctor: what this machine lacks, with the fix for each.
 
 One line a finding: OK, warning or error; `--format json` for programs. Exit status 1 if there is an
 error. Asks the index and the hub, a few seconds each at most (OFFLINE=1: not at all).
@@ -33,12 +33,12 @@ CUDA = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?")
 
 @dataclass(frozen=True)
 class Finding:
-    """state: OK, warning or error. mend: "" where nothing is to be done."""
+    """state: OK, warning or error. hint: "" where nothing is to be done."""
 
     about: str
     state: str
     what: str
-    mend: str = ""
+    hint: str = ""
 
 
 def programs() -> Iterator[Finding]:
@@ -51,9 +51,9 @@ def programs() -> Iterator[Finding]:
             yield Finding("uv", OK, what, "a configuration asks for such things; docs/locks.md")
     except ConfigError as error:
         for mistake in error.mistakes:
-            yield Finding("uv", ERROR, mistake.place, mistake.mend)
+            yield Finding("uv", ERROR, mistake.place, mistake.hint)
     except Failure as error:
-        yield Finding("uv", ERROR, error.what, error.mend)
+        yield Finding("uv", ERROR, error.what, error.hint)
     made = said(["make", "--version"])
     if made.startswith("GNU Make"):
         yield Finding("make", OK, made.splitlines()[0])
@@ -88,8 +88,8 @@ def disk() -> Iterator[Finding]:
     for whose, path in access.caches():
         room = shutil.disk_usage(existing(path)).free / 1e9
         state = OK if room > NEEDED_GB else WARNING
-        mend = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
-        yield Finding("disk", state, f"{whose} is {path}, {room:.0f} GB free there", mend)
+        hint = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
+        yield Finding("disk", state, f"{whose} is {path}, {room:.0f} GB free there", hint)
         if whose.startswith("uv"):
             yield links(path)
 
@@ -127,8 +127,8 @@ def cards() -> Iterator[Finding]:
         memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
         what = f"GPU {card.index} {card.name}: {memory}"
         if card.uuid in strangers:
-            mend = "benchy waits for it; GPU_BUSY=skip leaves it out"
-            yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", mend)
+            hint = "benchy waits for it; GPU_BUSY=skip leaves it out"
+            yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", hint)
         else:
             yield Finding("gpu", OK, f"{what}, free")
     yield from cuda()
@@ -187,8 +187,8 @@ def environments() -> Iterator[Finding]:
     needed = inventory.users()
     for env in health.built():
         if why := health.flaw(env):
-            mend = f"the next run builds it anew; bin/venv create {env}"
-            yield Finding("environment", WARNING, f"{env} is broken: {why}", mend)
+            hint = f"the next run builds it anew; bin/venv create {env}"
+            yield Finding("environment", WARNING, f"{env} is broken: {why}", hint)
     for env in inventory.names():
         why = health.flaw(env)
         if why and not paths.stamp(env).exists():
@@ -201,13 +201,13 @@ def environments() -> Iterator[Finding]:
         )
     for env, failure in planner.failures().items():
         if not paths.env_spec(env).exists():
-            mend = f"no config asks for it any more: rm {paths.failed(env)}"
+            hint = f"no config asks for it any more: rm {paths.failed(env)}"
         elif failure.get("kind") == FailureKind.NO_SUCH_RELEASE:
-            mend = f"bin/venv lock {env} names the line to fix"
+            hint = f"bin/venv lock {env} names the line to fix"
         else:
-            mend = f"see {failure.get('log', '')}; the next run tries it again"
+            hint = f"see {failure.get('log', '')}; the next run tries it again"
         what = f"{env} could not be built: {failure.get('what', '')}"
-        yield Finding("environment", WARNING, what, mend)
+        yield Finding("environment", WARNING, what, hint)
     if dead := [path for _, path, works in builder.unfinished() if not works]:
         yield Finding(
             "environment", OK, f"{len(dead)} unfinished builds lie in {builder.BUILDING}",
@@ -239,7 +239,7 @@ def configuration() -> Iterator[Finding]:
         house = loader.load(paths.ROOT)
     except ConfigError as error:
         for mistake in error.mistakes:
-            yield Finding("config", ERROR, mistake.place, mistake.mend)
+            yield Finding("config", ERROR, mistake.place, mistake.hint)
         return
     many = f"{len(house.models)} models, {len(house.tasks)} tasks"
     yield Finding("config", OK, f"{many}: no mistakes")

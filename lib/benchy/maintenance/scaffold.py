@@ -104,8 +104,8 @@ def checked(words: Sequence[str], known: Tasks) -> list[str]:
         if word not in known:
             near = names.near(word, known)
             others = f"there are {', '.join(sorted(known))}; make tasks lists the harness's"
-            mend = f"did you mean {near!r}?" if near else others
-            raise UsageError(f"there is no task {word!r}", mend, "TASKS")
+            hint = f"did you mean {near!r}?" if near else others
+            raise UsageError(f"there is no task {word!r}", hint, "TASKS")
     return list(dict.fromkeys(words))
 
 

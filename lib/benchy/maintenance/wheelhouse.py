@@ -198,7 +198,7 @@ def collect(house: House, environments: Sequence[str]) -> None:
         target = house.folder / "locks" / f"{env}.lock"
         files.replace(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:
-        raise Failure(f"not collected: {', '.join(failed)}", "mend the cause and run it again", LOG)
+        raise Failure(f"not collected: {', '.join(failed)}", "fix the cause and run it again", LOG)
 
 
 def tell(house: House, name: str, count: int) -> None:

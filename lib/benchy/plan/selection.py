@@ -42,13 +42,13 @@ def config_file(given: str) -> Path:
         files = (p for p in Path("configs").glob("**/*.yaml") if p.parts[1] not in names.NO_MODELS)
         known = {p.stem: str(p) for p in files}
         near = known.get(path.stem) or known.get(names.near(path.stem, known), "")
-        mend = f"did you mean CONFIG={near}?" if near else "write CONFIG=configs/quickstart.yaml"
-        raise UsageError(f"there is no file {given}", mend, "CONFIG")
+        hint = f"did you mean CONFIG={near}?" if near else "write CONFIG=configs/quickstart.yaml"
+        raise UsageError(f"there is no file {given}", hint, "CONFIG")
     here = Path("configs").absolute()
     if path.is_relative_to(here) and names.NO_MODELS & set(path.relative_to(here).parts[:1]):
         kind = path.relative_to(here).parts[0]
-        mend = "write CONFIG=configs/quickstart.yaml, or another model's file"
-        raise UsageError(f"{given} is a file of configs/{kind}, no model's", mend, "CONFIG")
+        hint = "write CONFIG=configs/quickstart.yaml, or another model's file"
+        raise UsageError(f"{given} is a file of configs/{kind}, no model's", hint, "CONFIG")
     return path
 
 
@@ -89,14 +89,14 @@ def mistakes(
             what = f"{goal} takes no such knob" if name in table else "there is no such knob"
             nearest = names.near(name.upper(), takes) or names.near(name.upper(), everywhere)
             others = [f"make {other}" for other in table[name].goals] if name in table else []
-            mend = f"{goal} takes {', '.join(takes)}" if takes else f"{goal} takes none"
+            hint = f"{goal} takes {', '.join(takes)}" if takes else f"{goal} takes none"
             if nearest:
-                mend = f"did you mean {nearest}={environ.get(name, '')}?"
+                hint = f"did you mean {nearest}={environ.get(name, '')}?"
             elif others:
-                mend = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {mend}"
+                hint = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {hint}"
             else:
-                mend += f"; a variable of the environment stands before it: {name}=… make"
-            found.append(Mistake("", 0, name, what, mend))
+                hint += f"; a variable of the environment stands before it: {name}=… make"
+            found.append(Mistake("", 0, name, what, hint))
     return found
 
 
@@ -104,18 +104,18 @@ def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
     """What is wrong with words of a command line that are no goal. known: the goals."""
     found = []
     for word in words:
-        mend = "make help lists the goals"
+        hint = "make help lists the goals"
         if word.endswith((".yaml", ".yml")) or Path(word).is_file():
-            mend = f"write make eval CONFIG={word}"
+            hint = f"write make eval CONFIG={word}"
         elif places := {p.parent for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")}:
             # A folder below configs/tasks holds files of the harness.
             if any(p.parts[1:2] not in [(name,) for name in names.NO_MODELS] for p in places):
-                mend = f"write make results MODELS={word}"
+                hint = f"write make results MODELS={word}"
             elif Path("configs/tasks") in places:
-                mend = f"write make results TASKS={word}"
+                hint = f"write make results TASKS={word}"
         elif nearest := names.near(word, known):
-            mend = f"did you mean make {nearest}?"
-        found.append(Mistake("", 0, word, "there is no such goal", mend))
+            hint = f"did you mean make {nearest}?"
+        found.append(Mistake("", 0, word, "there is no such goal", hint))
     return found
 
 
@@ -127,8 +127,8 @@ def no_target(target: str) -> UsageError:
     heads = re.findall(rf"^{folder}/([^:\s]+):", rules, re.M)
     known = {tail.sub("", head): f"{folder}/{head}" for head in heads}
     nearest = known.get(names.near(tail.sub("", rest), known), "")
-    mend = f"did you mean {nearest}?" if nearest else "`make plan` lists what would be built"
-    return UsageError("no configuration asks for it", mend, target)
+    hint = f"did you mean {nearest}?" if nearest else "`make plan` lists what would be built"
+    return UsageError("no configuration asks for it", hint, target)
 
 
 @dataclass(frozen=True)
@@ -158,15 +158,15 @@ def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> 
         found = [m for m in known if fnmatch.fnmatch(m, pattern) or names.config_of(m) == pattern]
         if not found:
             nearest = names.near(pattern, known)
-            mend = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
-            raise UsageError(f"no model is named {pattern!r}", mend, "MODELS")
+            hint = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
+            raise UsageError(f"no model is named {pattern!r}", hint, "MODELS")
         models += [m for m in found if m not in models]
     have = {task for m in models for task in plan["models"][m]["tasks"]}
     for task in tasks:
         if task not in have:
             nearest = names.near(task, have)
-            mend = (
+            hint = (
                 f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
             )
-            raise UsageError(f"no model selected here has the task {task!r}", mend, "TASKS")
+            raise UsageError(f"no model selected here has the task {task!r}", hint, "TASKS")
     return Selection(plan, tuple(models), tuple(tasks))

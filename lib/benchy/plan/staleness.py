@@ -91,10 +91,10 @@ def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> s
 
 def unasked(target: Path) -> Failure:
     """What is told of a result that is in no plan."""
-    mend = "`make plan` lists what would be built"
+    hint = "`make plan` lists what would be built"
     if target.exists():
-        mend = "`make gc` lists what nothing asks for, and removes it"
-    return Failure(f"no configuration asks for {target}", mend)
+        hint = "`make gc` lists what nothing asks for, and removes it"
+    return Failure(f"no configuration asks for {target}", hint)
 
 
 def packages(target: Path, part: str, env: str) -> Iterator[str]:

@@ -31,7 +31,7 @@ def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mis
         found = list(_places(spec, missing))
     told = {mistake.what for mistake in found}
     rest = [each for each in missing if each.what not in told]
-    return [*found, *(Mistake("", 0, knob, each.what, each.mend) for each in rest)]
+    return [*found, *(Mistake("", 0, knob, each.what, each.hint) for each in rest)]
 
 
 def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
@@ -47,7 +47,7 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
                     for each in missing:
                         yield replace(
                             _of_model(model, each.requirement, spec, base),
-                            what=each.what, mend=each.mend,
+                            what=each.what, hint=each.hint,
                         )  # fmt: skip
     house = base.so_far(())
     for name, task in base.known.tasks.items():
@@ -57,7 +57,7 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
                 own = base.reader.documents.get(f"configs/tasks/{name}.yaml", Document(""))
                 for each in missing:
                     place = _of_task(task, own, each.requirement, spec, base)
-                    yield replace(place, what=each.what, mend=each.mend)
+                    yield replace(place, what=each.what, hint=each.hint)
 
 
 def _of_model(model: Model, requirement: str, spec: Spec, base: loader.Base) -> Mistake:

@@ -17,7 +17,7 @@ from benchy.plan import environment_specs
 from benchy.plan.makefile import Writer
 from benchy.plan.plan import Plan
 
-CODE = "lib/benchy/*/*.py"  # a list of the modules that plan would be one to forget to mend
+CODE = "lib/benchy/*/*.py"
 
 
 def made_from(plan: Plan) -> set[str]:

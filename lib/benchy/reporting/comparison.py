@@ -100,10 +100,10 @@ def directory(name: str, knob: str) -> Path:
         if path.is_dir() and list(path.glob("*/results.json")):
             return path
     near = names.near(name, known)
-    mend = (
+    hint = (
         f"did you mean {knob}={near}?" if near else f"there are: {', '.join(known[:8]) or 'none'}"
     )
-    raise UsageError(f"{name!r} has no results", mend, knob)
+    raise UsageError(f"{name!r} has no results", hint, knob)
 
 
 def _all() -> Iterator[Path]:

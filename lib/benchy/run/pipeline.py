@@ -162,8 +162,8 @@ def builds_of(
     if where == "login":
         return None
     if not there:
-        mend = "write LAUNCHER=slurm with it, or BUILD_ON=login"
-        raise UsageError(f"BUILD_ON={where} needs a launcher", mend)
+        hint = "write LAUNCHER=slurm with it, or BUILD_ON=login"
+        raise UsageError(f"BUILD_ON={where} needs a launcher", hint)
     from benchy.run import cluster_jobs  # noqa: PLC0415 - as in launcher_for()
 
     return cluster_jobs.building(specs, plan.get("build") or {})

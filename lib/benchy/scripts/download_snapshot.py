@@ -2,7 +2,7 @@
 
 Run as `python -I hub.py '{"name": …, "revision": …}'`; benchy's own packages are not there. Prints
 `fetched {"commit", "bytes", "files", "new"}` last. Exit status 1 after two lines `benchy: what`,
-`benchy: mend`; 3 without a client. Files of formats that no server reads are left away.
+`benchy: hint`; 3 without a client. Files of formats that no server reads are left away.
 """
 
 from __future__ import annotations

@@ -2,7 +2,7 @@
 
 Run as `python -I upload.py`, with {"repository", "private", "message", "files": {name there: path
 here}} as JSON on stdin; benchy's own packages are not there. Prints `uploaded URL` last. Status 1
-after two lines, `benchy: what` and `benchy: mend`.
+after two lines, `benchy: what` and `benchy: hint`.
 """
 
 from __future__ import annotations

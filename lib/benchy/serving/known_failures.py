@@ -16,14 +16,14 @@ from benchy.environments import model_support
 
 @dataclass(frozen=True)
 class Known:
-    """One known failure. what and mend may use the pattern's named groups. page: number of its
+    """One known failure. what and hint may use the pattern's named groups. page: number of its
     section in docs/problems.md, which is never given anew. warned: its words may be a warning's,
     before an exception that speaks of the device. loose: its words say little where another
     exception came of it. silent: it explains an end that no exception explains."""
 
     pattern: str
     what: str
-    mend: str
+    hint: str
     page: int
     warned: bool = False
     loose: bool = False
@@ -36,11 +36,11 @@ class Known:
 
 
 class Explanation(NamedTuple):
-    """what: happened, one clause. mend: what to do, and where more is said. kind: for code that
+    """what: happened, one clause. hint: what to do, and where more is said. kind: for code that
     decides by it."""
 
     what: str
-    mend: str
+    hint: str
     kind: FailureKind = FailureKind.OTHER
 
 
@@ -346,13 +346,13 @@ def _search(known: Known, text: str) -> re.Match[str] | None:
 
 def _words(known: Known, match: re.Match[str]) -> Explanation:
     words = {key: value or "" for key, value in match.groupdict().items()}
-    mend = known.mend
-    if "{fits}" in mend and not words.get("fits"):
-        mend = mend.replace(": {fits} or less", " smaller")
-    mend = mend.format(**words)
+    hint = known.hint
+    if "{fits}" in hint and not words.get("fits"):
+        hint = hint.replace(": {fits} or less", " smaller")
+    hint = hint.format(**words)
     if named := words.get("arch") or words.get("arch2"):
-        mend = "\n".join(filter(None, [mend, model_support.advice(named)]))
-    return Explanation(known.what.format(**words), f"{mend}\n({known.where})", known.kind)
+        hint = "\n".join(filter(None, [hint, model_support.advice(named)]))
+    return Explanation(known.what.format(**words), f"{hint}\n({known.where})", known.kind)
 
 
 def telling_lines(log: str, n: int = 12) -> list[str]:

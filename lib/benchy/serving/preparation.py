@@ -53,8 +53,8 @@ def read_spec(model: str) -> Spec:
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
-        mend = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
-        raise UsageError(f"no model is named {model!r}", mend)
+        hint = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
+        raise UsageError(f"no model is named {model!r}", hint)
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
     over = spec.pop("nodes", None)
     if os.environ.get("BENCHY_LAUNCHED"):
@@ -76,8 +76,8 @@ def refuse_unfit(spec: Spec) -> None:
             other = json.loads(path.read_text(encoding="utf-8"))
             if not gpu.fits(other):
                 able.append(other["model"])
-    mend = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
-    raise Failure(f"{spec['model']} {reason}", mend)
+    hint = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
+    raise Failure(f"{spec['model']} {reason}", hint)
 
 
 def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) -> Place:

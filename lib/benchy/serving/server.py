@@ -48,18 +48,18 @@ class Server:
         except OSError as error:
             raise Failure(f"{self.title}: the engine can't be started: {error}") from None
 
-    def failure(self, what: str, mend: str = "", kind: type[Failure] = Failure) -> Failure:
+    def failure(self, what: str, hint: str = "", kind: type[Failure] = Failure) -> Failure:
         """What happened, in words, with the log's telling lines."""
         text = self.log.text()
         known = known_failures.explain(text)
         if not known and (full := disk_space.full(self.log.path)):
             known = known_failures.Explanation(*full)
         if known:
-            what, mend = f"{what}: {known.what}", known.mend
-        mend = mend or f"read the log; `bin/serve {self.title} --test` tries this alone"
+            what, hint = f"{what}: {known.what}", known.hint
+        hint = hint or f"read the log; `bin/serve {self.title} --test` tries this alone"
         return kind(
             f"{self.title}: {what}",
-            mend,
+            hint,
             self.log.path,
             known_failures.telling_lines(text, 8),
             kind=known.kind if known else FailureKind.OTHER,
@@ -71,8 +71,8 @@ class Server:
             status = self.guardian.ended["server"]
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
             oom = "if nobody killed it, the machine ran out of memory: see `dmesg`"
-            mend = oom if status == -9 else ""
-            raise self.failure(f"the server ended {how} {what}", mend, kind)
+            hint = oom if status == -9 else ""
+            raise self.failure(f"the server ended {how} {what}", hint, kind)
 
     def wait_ready(self, timeout: float, step: Step) -> float:
         """Wait until /health answers; seconds since the start. Raises Failure."""
@@ -137,14 +137,14 @@ class Server:
         """What to tell where somebody else answers, or where that can't be seen."""
         port = self.endpoint.port
         if isinstance(error, peer_check.Unseen):
-            mend = "run it as one user, in one container, with /proc of that container"
-            return Failure(f"{self.title}: {error}; its key was not sent", mend, self.log.path)
+            hint = "run it as one user, in one container, with /proc of that container"
+            return Failure(f"{self.title}: {error}; its key was not sent", hint, self.log.path)
         who = ports.listener(port, frozenset(guardian.descendants(self.guardian.pid)))
-        mend = "start again: another port will be taken"
+        hint = "start again: another port will be taken"
         if self.endpoint.pinned:
-            mend = "end that process, or leave `port` out, and benchy takes a free one"
+            hint = "end that process, or leave `port` out, and benchy takes a free one"
         return Failure(
-            f"{self.title}: on port {port} listens {who}, not the server of this run", mend,
+            f"{self.title}: on port {port} listens {who}, not the server of this run", hint,
             self.log.path, kind=FailureKind.PORT_IN_USE,
         )  # fmt: skip
 

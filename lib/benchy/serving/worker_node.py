@@ -42,8 +42,8 @@ def follow(plan: Plan, node: Node, signals: Signals) -> int:
                 return 0
             text = engine_log.Log(log, 0).text()
             known = known_failures.explain(text)
-            what, mend = (known.what, known.mend) if known else ("it ended", "read the log")
+            what, hint = (known.what, known.hint) if known else ("it ended", "read the log")
             what = f"{spec['model']}: node {node.rank} of its server: {what}"
-            raise Died(what, mend, log, known_failures.telling_lines(text, 8))
+            raise Died(what, hint, log, known_failures.telling_lines(text, 8))
     finally:
         held.release()

@@ -25,7 +25,7 @@ from benchy.environments import disk_space
 )
 def test_the_next_step(number: int, says: str) -> None:
     told = errors.of_system(OSError(number, os.strerror(number), "a b/c\n.json"))
-    assert told.what == f"{os.strerror(number)}: a b/c\\n.json" and says in told.mend
+    assert told.what == f"{os.strerror(number)}: a b/c\\n.json" and says in told.hint
 
 
 def test_to_whom_what_is_in_the_way_belongs(
@@ -33,10 +33,10 @@ def test_to_whom_what_is_in_the_way_belongs(
 ) -> None:
     file = tmp_path / "closed" / "file"  # not there: the folder counts
     refused = PermissionError(errno.EACCES, "Permission denied", str(file))
-    assert errors.of_system(refused).mend == (f"give yourself the right: chmod -R u+rwX {tmp_path}")
+    assert errors.of_system(refused).hint == (f"give yourself the right: chmod -R u+rwX {tmp_path}")
     monkeypatch.setattr(os, "getuid", lambda: 54321)
-    mend = errors.of_system(refused).mend
-    assert mend.startswith(f"{tmp_path} belongs to ") and "you are user 54321" in mend
+    hint = errors.of_system(refused).hint
+    assert hint.startswith(f"{tmp_path} belongs to ") and "you are user 54321" in hint
 
 
 def test_a_write_is_told_with_its_file() -> None:

@@ -142,15 +142,15 @@ BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
 ]
 
 
-@pytest.mark.parametrize(("release", "options", "what", "mend"), BAD)
+@pytest.mark.parametrize(("release", "options", "what", "hint"), BAD)
 def test_mistakes(
-    release: release_flags.Release, options: dict[str, Any], what: str, mend: str
+    release: release_flags.Release, options: dict[str, Any], what: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         command_line.arguments(options, release, written=release_flags.Written("configs/m.yaml"))
     (mistake,) = caught.value.mistakes
     assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
-    assert what in mistake.what and mend in mistake.mend, str(mistake)
+    assert what in mistake.what and hint in mistake.hint, str(mistake)
 
 
 UNHEEDED = [

@@ -261,7 +261,7 @@ def test_a_closer_look_finds_what_the_stamp_cannot_tell(capfd: pytest.CaptureFix
         venv_command.main(["check", ENV])
     why = "files were changed by hand: standin_engine/server.py"
     assert f"BROKEN  {ENV}: {why}" in capfd.readouterr().err
-    assert "uv cache clean standin_engine" in told.value.mend
+    assert "uv cache clean standin_engine" in told.value.hint
     assert inventory.row(ENV, {ENV: ["m"]}).why == why
     assert builder.create(spec())
     assert venv_command.main(["check", ENV]) == 0
@@ -402,7 +402,7 @@ def test_where_no_torch_for_cpus_is_it_is_told_where_to_look() -> None:
         builder.create(spec("1.0.0", constraints=["torch==2.13.0+cpu"], overrides=[
             "standin-gone-from-the-index ; python_version < '3'"], requirements=[
             "standin-engine==1.0.0", "torch==2.13.0+cpu"]))  # fmt: skip
-    assert "find-links" in told.value.mend and told.value.page == 35, told.value
+    assert "find-links" in told.value.hint and told.value.page == 35, told.value
 
 
 def test_an_override_drops_what_is_gone() -> None:
@@ -614,7 +614,7 @@ def test_a_change_in_uv_s_cache_is_no_new_environment(
     health.condemn(ENV, health.edited(ENV))
     with pytest.raises(Failure, match="uv's cache holds changed files") as told:
         builder.create(spec())
-    assert "cache clean standin_engine" in told.value.mend
+    assert "cache clean standin_engine" in told.value.hint
     assert not health.well(ENV)
 
 

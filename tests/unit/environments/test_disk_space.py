@@ -87,7 +87,7 @@ def test_too_little_room_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         Failure, match=r"^vllm_0_8_0 needs about 9\.1 GB, and 3\.2 GB are free"
     ) as a:
         disk_space.check("vllm_0_8_0", disk_space.Need(int(9.1 * GB), 0), Path("log"))
-    assert "make prune-venvs" in a.value.mend and a.value.page == 32
+    assert "make prune-venvs" in a.value.hint and a.value.page == 32
     with pytest.raises(Failure, match=r"9\.1 GB in uv's cache, /none/cache, and 3\.2 GB are free"):
         disk_space.check(
             "vllm_0_8_0", disk_space.Need(0, int(9.1 * GB), Path("/none/cache")), Path("log")

@@ -399,7 +399,7 @@ def test_an_index_without_upload_times(index: Index) -> None:
     asked = {"package": "old", "requirements": ["old==1.0.0"]}
     with pytest.raises(Failure, match="no upload times for old") as told:
         builder.ensure_lock(spec(**asked))
-    assert "CUTOFF" in told.value.mend
+    assert "CUTOFF" in told.value.hint
     assert failures.failure_of(ENV)["stage"] == "lock"
     assert builder.ensure_lock(spec(**asked, cutoff="none"))
     assert "old==1.0.0" in text()
@@ -409,7 +409,7 @@ def test_no_index_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     with pytest.raises(Failure, match="cannot be reached") as told:
         builder.ensure_lock(spec())
-    assert "network" in told.value.mend and told.value.page == 33
+    assert "network" in told.value.hint and told.value.page == 33
 
 
 # --- locks that somebody laid hands on

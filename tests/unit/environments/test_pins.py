@@ -96,11 +96,11 @@ def test_a_pin_that_does_not_fit_says_which_cutoff_would(index: Index) -> None:
     with pytest.raises(Failure, match="younger than the cutoff") as told:
         builder.ensure_lock(spec("5.0.0", "other"))
     assert "transformers 5.0.0 (2025-06-01)" in told.value.what
-    assert told.value.mend == 'everything as of another day resolves: cutoff: "2025-06-09"'
+    assert told.value.hint == 'everything as of another day resolves: cutoff: "2025-06-09"'
     assert (told.value.page, told.value.kind) == (37, "")
     with pytest.raises(Failure, match="younger than the cutoff") as told:
         builder.ensure_lock(spec("5.0.0", "hub<2"))
-    assert told.value.mend.startswith("no cutoff makes it resolve")
+    assert told.value.hint.startswith("no cutoff makes it resolve")
 
 
 def test_the_machine_s_own_cutoff_holds_for_pins_too(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,16 +139,16 @@ GONE = [
 
 
 @pytest.mark.parametrize(
-    ("changes", "what", "mend"), [row[1:] for row in GONE], ids=[row[0] for row in GONE]
+    ("changes", "what", "hint"), [row[1:] for row in GONE], ids=[row[0] for row in GONE]
 )
 def test_what_does_not_exist_is_a_mistake(
-    changes: dict[str, Any], what: list[str], mend: str, capsys: pytest.CaptureFixture[str]
+    changes: dict[str, Any], what: list[str], hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec(**changes)
     with pytest.raises(ConfigError) as told:  # no Failure: exit status 2
         venv_command.main(["lock", ENV])
     assert {mistake.what for mistake in told.value.mistakes} == set(what)
-    assert mend in [mistake.mend for mistake in told.value.mistakes]
+    assert hint in [mistake.hint for mistake in told.value.mistakes]
     marker = failures.failure_of(ENV)
     assert (marker["kind"], marker["what"]) == ("no-such-release", what[0])
     assert venv_command.main(["create", "--soft", ENV]) == 0, "for make, another model goes on"

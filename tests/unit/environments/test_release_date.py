@@ -61,7 +61,7 @@ def test_no_such_release_names_its_neighbours(index: Index, tmp_path: Path) -> N
         index.add("pkg", version, "2025-03-18T00:00:00Z")
     with pytest.raises(Failure, match=r"has no release 1\.1 of pkg") as told:
         find(tmp_path, "1.1")
-    assert told.value.mend == "nearest: 1.0, 1.2" and told.value.page == 31
+    assert told.value.hint == "nearest: 1.0, 1.2" and told.value.page == 31
 
 
 def test_no_such_package(index: Index, tmp_path: Path) -> None:
@@ -73,7 +73,7 @@ def test_an_index_without_upload_times_says_so(index: Index, tmp_path: Path) -> 
     index.add("pkg", "1.0", None)
     with pytest.raises(Failure, match="no upload times") as told:
         find(tmp_path, "1.0")
-    assert "cutoff" in told.value.mend
+    assert "cutoff" in told.value.hint
     assert str(told.value).endswith("\n  (docs/problems.md, P28)")
 
 

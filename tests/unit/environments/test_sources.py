@@ -292,7 +292,7 @@ def test_an_own_index_s_release_needs_a_day(own: Index) -> None:
     spec = empty_root.spec(ENV, PACKAGE, "1.1.0+ours", index=[own.url])
     with pytest.raises(Failure, match="no upload times") as told:
         builder.ensure_lock(spec)
-    assert "cutoff" in told.value.mend
+    assert "cutoff" in told.value.hint
 
 
 def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -372,7 +372,7 @@ def test_offline_it_says_which_python_is_missing(
     monkeypatch.setenv("OFFLINE", "1")
     with pytest.raises(Failure, match=r"no Python here fits >=3\.9,<3\.13") as told:
         resolver.lock(old_release())
-    assert "uv python install 3.12" in told.value.mend and told.value.page == 29
+    assert "uv python install 3.12" in told.value.hint and told.value.page == 29
     assert not any(words[:2] == ["python", "install"] for words in only_3_13)
 
 

@@ -429,7 +429,7 @@ def test_nothing_of_the_child_s_group_survives(tmp_path: Path, name: str, rest: 
         with pytest.raises(Failure, match="longer than its timeout of 1 s") as failed:
             run(GRANDCHILD + rest, tmp_path, timeout=1)
         assert failed.value.log == str(tmp_path / "logs" / "x.log")
-        assert failed.value.mend.startswith("timeout in the task's file")
+        assert failed.value.hint.startswith("timeout in the task's file")
     else:
         run(GRANDCHILD, tmp_path)  # it leaves a process that holds the pipe open
     pid = int((tmp_path / "logs" / "x.log").read_text().split()[1])

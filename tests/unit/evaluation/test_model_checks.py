@@ -47,7 +47,7 @@ def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], t
     found = model_checks.mistakes(server(tmp_path, **more), {})
     assert len(found) == bool(told)
     for mistake in found:
-        text = f"{mistake.what} | {mistake.mend},"
+        text = f"{mistake.what} | {mistake.hint},"
         assert all(part in text for part in told.split(" | ")), text
         assert mistake.file == "configs/one.yaml" and mistake.line == 2
 

@@ -71,7 +71,7 @@ def test_a_mistake_is_told(
     told: str,
 ) -> None:
     found = preflight.task_mistakes(server(**served), spec(**asked), how(**run), facts(**task))
-    assert len(found) == 1 and told in found[0].what and found[0].mend, found
+    assert len(found) == 1 and told in found[0].what and found[0].hint, found
     assert found[0].file in ("configs/tasks/mine.yaml", "configs/one.yaml")
 
 
@@ -123,7 +123,7 @@ def test_unknown_and_broken_tasks() -> None:
         "the harness can't load 'b': No x",
         "there is no task 'hellaswga' in lm_eval_0_4_13",
     ]
-    assert any("'hellaswag'" in m.mend for m in found)
+    assert any("'hellaswag'" in m.hint for m in found)
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_a_tokenizer_that_does_not_load(
             (tmp_path / file).touch()
         asked["model"] |= {"name": str(tmp_path), "path": str(tmp_path)}
     (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, {"error": error})
-    assert found.file == where and told in found.mend and error in found.what
+    assert found.file == where and told in found.hint and error in found.what
     assert preflight.tokenizer_mistakes(server(), asked, how(), None, {"prefix": []}) == []
 
 
@@ -152,7 +152,7 @@ def test_tiktoken_knows_no_open_model() -> None:
     asked = spec(tokenizer_backend="tiktoken")
     error = {"error": "KeyError: 'Could not automatically map one to a tokeniser'"}
     (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, error)
-    assert (found.key, found.mend) == ("tokenizer_backend", "write huggingface")
+    assert (found.key, found.hint) == ("tokenizer_backend", "write huggingface")
 
 
 def test_where_two_tokenizers_differ() -> None:

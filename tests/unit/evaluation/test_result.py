@@ -51,7 +51,7 @@ def test_damage_is_named(tmp_path: Path, name: str, change: Any, words: str) -> 
     path.write_text(change(document.dump(made())))
     with pytest.raises(Failure, match=words) as failure:
         document.read(path)
-    assert str(path) in failure.value.what and str(path) in failure.value.mend
+    assert str(path) in failure.value.what and str(path) in failure.value.hint
 
 
 def test_a_failed_write_leaves_the_older_result(tmp_path: Path) -> None:

@@ -108,7 +108,7 @@ def test_a_token_that_may_not_write_is_told_and_not_shown(
     with pytest.raises(Failure) as failed:
         publish_command.main(["org/board", "--yes"])
     assert "the hub answers 401 for org/board" in failed.value.what
-    assert "HF_TOKEN" in failed.value.mend
+    assert "HF_TOKEN" in failed.value.hint
     assert "hf_reader" not in str(failed.value) + publish.LOG.read_text()
 
 

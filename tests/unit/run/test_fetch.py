@@ -105,7 +105,7 @@ def test_a_download_that_broke_off_goes_on(house: House) -> None:
     try:
         house.fetch()
     except Failure as failure:  # releases of the client that do not go on by themselves
-        assert "make fetch" in failure.mend
+        assert "make fetch" in failure.hint
         house.fetch()
     ranges = house.hub.gets("model.safetensors")
     assert ranges[0] == "" and ranges[1].startswith("bytes=")
@@ -118,7 +118,7 @@ def test_a_gated_model_is_told_in_words(house: House) -> None:
     with pytest.raises(Failure) as told:
         house.fetch()
     assert told.value.what == "m: org/model is gated: its owner has to let you in (HTTP 401)"
-    assert f"ask for access at {house.hub.url}/org/model, then set HF_TOKEN" in told.value.mend
+    assert f"ask for access at {house.hub.url}/org/model, then set HF_TOKEN" in told.value.hint
     provider = house.cache.parent / "provider.yaml"
     provider.write_text("hf_token: wrong")
     with pytest.raises(Failure, match="HTTP 403"):

@@ -62,10 +62,10 @@ LOGS = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("log", "what", "mend"), LOGS)
-def test_explain(log: str, what: str, mend: str) -> None:
+@pytest.mark.parametrize(("log", "what", "hint"), LOGS)
+def test_explain(log: str, what: str, hint: str) -> None:
     told = known_failures.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{log}\nExiting.\n")
-    assert told and what in told[0] and mend in told[1], told
+    assert told and what in told[0] and hint in told[1], told
     assert "{" not in told[0] + told[1]
 
 
@@ -215,7 +215,7 @@ def test_an_error_that_is_no_exception_is_a_cause() -> None:
 
 
 def test_no_message_names_a_key_that_there_is_not() -> None:
-    keys = re.findall(r"model\.[a-z_]+", " ".join(known.mend for known in known_failures.KNOWN))
+    keys = re.findall(r"model\.[a-z_]+", " ".join(known.hint for known in known_failures.KNOWN))
     assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
 
 

@@ -414,9 +414,9 @@ def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) ->
 
 
 @pytest.mark.parametrize(
-    ("pinned", "mend"), [(False, "another port will be taken"), (True, "end that process, or")]
+    ("pinned", "hint"), [(False, "another port will be taken"), (True, "end that process, or")]
 )
-def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
+def test_a_stranger_on_the_port_is_noticed(pinned: bool, hint: str) -> None:
     with guardian.Guard() as guard, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
@@ -424,7 +424,7 @@ def test_a_stranger_on_the_port_is_noticed(pinned: bool, mend: str) -> None:
         one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
         with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
             one.identity(None)
-        assert mend in str(failure.value)
+        assert hint in str(failure.value)
 
 
 ODD: list[tuple[object, bool]] = [
