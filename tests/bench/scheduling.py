@@ -42,7 +42,9 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
     for item in items:
         called = {device: device for device in item.pool}
         owner = {"model": item.name, "pid": os.getpid()}
-        needs[item.name] = allocation.Need(leases.Want(item.count, item.pool, owner), called)
+        needs[item.name] = allocation.Need(
+            leases.LeaseRequest(item.count, item.pool, owner), called
+        )
     ask = questions.Questions(
         plan=lambda: {},
         stale=lambda name: [name],
@@ -101,7 +103,7 @@ def turns() -> list[Row]:
 def waiting() -> list[Row]:
     """What a hundred models in line cost."""
     held = waiting_line.acquire(
-        allocation.desk(), leases.Want(1, ("gpu-0",), {"model": "it"}), print, lambda: None
+        allocation.desk(), leases.LeaseRequest(1, ("gpu-0",), {"model": "it"}), print, lambda: None
     )
     run = subprocess.Popen(
         [sys.executable, __file__, "--wait"], env=dict(os.environ), stderr=subprocess.DEVNULL

@@ -122,7 +122,7 @@ def held_leases() -> list[str]:
     """Devices that are leased, on this host."""
     from benchy.devices import leases  # noqa: PLC0415
 
-    desk = leases.Desk(leases.directory())
+    desk = leases.LeaseDirectory(leases.directory())
     devices = [p.name for p in desk.path.glob("*") if p.name.startswith(("cpu-", "gpu-"))]
     return sorted(desk.holders(devices)) if devices else []
 

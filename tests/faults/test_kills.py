@@ -112,11 +112,11 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
 def test_what_is_left_is_noticed(tree: Tree) -> None:
     """The checks of the rounds below see what they look for."""
     check_whole(tree, "")
-    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    desk = leases.LeaseDirectory(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     assert desk.file("cpu-0").exists()
-    taken = waiting_line.acquire(desk, leases.Want(1, ("cpu-0",)), print, lambda: None)
+    taken = waiting_line.acquire(desk, leases.LeaseRequest(1, ("cpu-0",)), print, lambda: None)
     assert held(tree) == ["cpu-0"]
-    ticket, descriptor = desk.issue(leases.Want(1, ("cpu-0",)))
+    ticket, descriptor = desk.issue(leases.LeaseRequest(1, ("cpu-0",)))
     assert sorted(held(tree)) == ["cpu-0", ticket]
     taken.release()
     os.close(descriptor)

@@ -293,7 +293,7 @@ each_round = pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // ROUN
 
 @each_round
 def test_any_model(root: Path, tally: Tally, seed: int) -> None:
-    base = loader.Base(root)
+    base = loader.ConfigLoader(root)
     folder = root / "configs/models"
     batches = 0
 
@@ -325,7 +325,7 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
                 check_told(reader.mistakes, "configs/")
                 reader.mistakes = []
                 continue
-            house = base.house(())
+            house = base.configuration(())
             for model in models:
                 for task in model.tasks:
                     planner.add_task(made, task, house, around(root))

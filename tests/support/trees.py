@@ -242,7 +242,7 @@ def tree(complete: tuple[Path, Done, list[str]], tmp_path: Path) -> Iterator[Tre
 
 def held(tree: Tree) -> list[str]:
     """The devices and builders' places that somebody holds, and the tickets of who waits."""
-    desk = leases.Desk(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
+    desk = leases.LeaseDirectory(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     with desk.mutex():
         names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
         return [name for name in names if lock_files.locked(desk.path / name)]

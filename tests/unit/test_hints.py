@@ -282,7 +282,7 @@ def test_every_key_of_a_hint_is_known() -> None:
 
 
 def mistakes(root: Path) -> list[Mistake]:
-    base = loader.Base(root)
+    base = loader.ConfigLoader(root)
     try:
         planner.checked(base, base.files(), planner.Surroundings(root, lambda: "0.32.0", {}))
     except ConfigError as error:

@@ -48,21 +48,21 @@ def main(argv: list[str]) -> int:
         raise UsageError(
             f"{name!r} can't be a model's name here", f"add NAME={scaffold.proposed(name)}", "NAME"
         )
-    house = loader.Base(paths.ROOT)
+    config = loader.ConfigLoader(paths.ROOT)
     path = scaffold.FOLDER / f"{name}.yaml"
-    taken = [p for p in house.files(None) if p.stem == name]
+    taken = [p for p in config.files(None) if p.stem == name]
     if path.exists() or taken:
         there = path if path.exists() else taken[0].relative_to(paths.ROOT)
-        hint = f"add NAME={scaffold.proposed(name, [p.stem for p in house.files(None)])}"
+        hint = f"add NAME={scaffold.proposed(name, [p.stem for p in config.files(None)])}"
         raise UsageError(f"there is a model {name} already: {there}", hint)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
-    if provider not in house.known.providers:
-        near = names.near(provider, house.known.providers)
+    if provider not in config.known.providers:
+        near = names.near(provider, config.known.providers)
         raise UsageError(
             f"no provider is named {provider!r}", f"did you mean {near!r}?", "PROVIDER"
         )
-    tasks = scaffold.tasks_of(args.tasks, house.known.tasks)
+    tasks = scaffold.tasks_of(args.tasks, config.known.tasks)
     facts, why, found = None, "", []
     try:
         facts = model_info.of(model)
@@ -71,7 +71,7 @@ def main(argv: list[str]) -> int:
             raise
         why = failure.what
     if facts:
-        serving = house.known.providers[provider][0].model_dump()
+        serving = config.known.providers[provider][0].model_dump()
         found = list(scaffold.lines(facts, serving, cards if provider != "vllm_cpu" else []))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
@@ -83,9 +83,9 @@ def main(argv: list[str]) -> int:
         raise
     say("NEW", f"{path}{f'  (without its files: {why})' if why else ''}")
     print(path.read_text(encoding="utf-8"), end="")
-    if others := sorted(house.known.tasks.keys() - set(tasks)):
+    if others := sorted(config.known.tasks.keys() - set(tasks)):
         say("TASKS", f"{' '.join(tasks)}; there are also:")
-        print("\n".join(scaffold.described(others, house.known.tasks)), file=sys.stderr)
+        print("\n".join(scaffold.described(others, config.known.tasks)), file=sys.stderr)
         print("  make tasks lists those of the harness", file=sys.stderr)
     say("", f"next: make eval CONFIG={path} TEST=1")
     sys.stdout.flush()

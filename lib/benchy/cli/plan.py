@@ -37,24 +37,26 @@ def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
         if not args.config:
             raise UsageError("is empty", "write CONFIG=configs/quickstart.yaml", "CONFIG")
         only = config_file(args.config)
-    base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
     directory = Path(args.dir)
     if not only and not args.show:
         incremental.refresh(directory, base, mine)
         return 0
-    house = planner.checked(base, base.files(only), planner.surroundings())
+    config = planner.checked(base, base.files(only), planner.surroundings())
     extra = tuple(os.environ.get("TASKS", "").split()) if only else ()
     for task in extra:
-        if task not in house.tasks:
-            nearest = names.near(task, house.tasks)
+        if task not in config.tasks:
+            nearest = names.near(task, config.tasks)
             raise UsageError(
                 f"there is no task {task!r}",
                 f"did you mean {nearest!r}?"
                 if nearest
-                else "known: " + ", ".join(sorted(house.tasks)),
+                else "known: " + ", ".join(sorted(config.tasks)),
                 "TASKS",
             )
-    plan = planner.expand(house, planner.surroundings(), planner.limit_knob(house.settings), extra)
+    plan = planner.expand(
+        config, planner.surroundings(), planner.limit_knob(config.settings), extra
+    )
     if args.show:
         option_check.refuse(plan.servers.values())
         if globs := os.environ.get("MODELS", "").split():

@@ -50,8 +50,8 @@ def main(argv: list[str]) -> int:
     )
     args = parser.parse_args(argv)
     words = args.search
-    base = loader.Base(paths.ROOT)
-    ours, harnesses = task_list.all_of(base.house([]))
+    base = loader.ConfigLoader(paths.ROOT)
+    ours, harnesses = task_list.all_of(base.configuration([]))
     if words:
         ours = [own for own in ours if task_list.matches(_row(own), words)]
     found = [

@@ -9,7 +9,7 @@ from pathlib import Path
 from benchy.core.errors import UsageError
 from benchy.environments import uv
 from benchy.maintenance import wheelhouse
-from benchy.maintenance.wheelhouse import House
+from benchy.maintenance.wheelhouse import Wheelhouse
 
 
 def main(argv: list[str]) -> int:
@@ -25,6 +25,6 @@ def main(argv: list[str]) -> int:
     os.environ.pop("WHEELHOUSE", None)
     environments = wheelhouse.wanted(os.environ.get("MODELS", "").split())
     folder = Path(os.environ.get("BENCHY_CWD", "."), options.dir).expanduser()
-    wheelhouse.collect(House(folder), environments)
+    wheelhouse.collect(Wheelhouse(folder), environments)
     print(folder)
     return 0

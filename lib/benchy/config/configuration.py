@@ -12,7 +12,7 @@ from benchy.config.yaml_file import Document
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelConfig:
     """One model, merged. options: for the engine, values as written; defaults: options of the
     engine's file that nobody wrote otherwise and that a release may lack. set: SET as given,
     without secrets. provider: the name of its provider's file."""
@@ -56,13 +56,13 @@ class Model:
 
 
 @dataclass(frozen=True)
-class House:
+class Configuration:
     """All that was read."""
 
     settings: schema.Settings
     engines: dict[str, schema.Engine]
     providers: dict[str, tuple[schema.Provider, Document]]
     tasks: dict[str, schema.Task]
-    models: tuple[Model, ...]
+    models: tuple[ModelConfig, ...]
     inputs: tuple[Path, ...]  # every file and directory that decided anything
     documents: Mapping[str, Document] = field(default_factory=dict)  # file → its keys' lines

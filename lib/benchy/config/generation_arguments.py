@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from benchy.config import schema
-from benchy.config.configuration import Model
+from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core.errors import Mistake
 from benchy.core.names import near
@@ -39,7 +39,7 @@ def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def of_model(
-    model: Model, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
+    model: ModelConfig, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
 ) -> Iterator[Mistake]:
     """The arguments of a model's tasks that its engine does not take, and answers that leave no
     room for a prompt in its context. documents: file → what was read."""

@@ -9,24 +9,26 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from benchy.config import merge, schema
-from benchy.config.configuration import House, Model
+from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.file_reader import Known, Reader
 from benchy.config.yaml_file import Document
 from benchy.core.errors import ConfigError, Mistake
 
 
-def load(root: Path, only: Path | None = None, knobs: Mapping[str, str] | None = None) -> House:
+def load(
+    root: Path, only: Path | None = None, knobs: Mapping[str, str] | None = None
+) -> Configuration:
     """Read configs/ under root; raises ConfigError with every mistake.
 
     only: one model's file, which may lie anywhere; then no other model is read, so that somebody
     else's mistake does not stop it. knobs: SET and TASKS as a person gave them.
     """
-    base = Base(root, knobs)
-    return base.house([model for path in base.files(only) for model in base.models(path)])
+    base = ConfigLoader(root, knobs)
+    return base.configuration([model for path in base.files(only) for model in base.models(path)])
 
 
-class Base:
-    """All of configs/ but the models, and what reads those. Mistakes are kept until `house`."""
+class ConfigLoader:
+    """All of configs/ but the models, and what reads those. Mistakes are kept until `config`."""
 
     def __init__(self, root: Path, knobs: Mapping[str, str] | None = None) -> None:
         self.reader = reader = Reader(root, dict(knobs or {}))
@@ -60,7 +62,9 @@ class Base:
                 )
             )  # fmt: skip
         self.inputs = tuple(reader.inputs)  # what a model depends on besides its own file
-        self.flawed: list[Model] = []  # what models with mistakes come to, as far as that is known
+        self.flawed: list[
+            ModelConfig
+        ] = []  # what models with mistakes come to, as far as that is known
 
     def files(self, only: Path | None = None) -> list[Path]:
         """The models' files. Two of one name are a mistake: the first counts."""
@@ -75,12 +79,12 @@ class Base:
             first.setdefault(path.stem, path)
         return list(first.values())
 
-    def models(self, path: Path) -> list[Model]:
+    def models(self, path: Path) -> list[ModelConfig]:
         """The models of one file: one, or a matrix's cells; [] where it has mistakes."""
         document = self.reader.read(path)
         return self.models_of(path, document) if document else []
 
-    def models_of(self, path: Path, document: Document) -> list[Model]:
+    def models_of(self, path: Path, document: Document) -> list[ModelConfig]:
         """As `models`, of a file that was read."""
         before = len(self.reader.mistakes)
         model = self.reader.validated(schema.Model, document.data, document)
@@ -99,16 +103,16 @@ class Base:
         self.flawed += found
         return []
 
-    def house(self, models: Iterable[Model]) -> House:
+    def configuration(self, models: Iterable[ModelConfig]) -> Configuration:
         """All that was read. Raises ConfigError with every mistake so far."""
         if self.reader.mistakes:
             raise ConfigError(self.reader.mistakes)
-        return self.so_far(models)
+        return self.partial(models)
 
-    def so_far(self, models: Iterable[Model]) -> House:
+    def partial(self, models: Iterable[ModelConfig]) -> Configuration:
         """What was read, mistakes or not."""
         known, settings = self.known, self.settings or schema.Settings()
-        return House(
+        return Configuration(
             settings, known.engines, known.providers, known.tasks, tuple(models),
             tuple(self.reader.inputs), self.reader.documents,
         )  # fmt: skip

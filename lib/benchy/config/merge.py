@@ -21,7 +21,7 @@ from benchy.config import (
     schema,
     yaml_file,
 )
-from benchy.config.configuration import Model
+from benchy.config.configuration import ModelConfig
 from benchy.config.file_reader import Known, Reader
 from benchy.config.matrix import Cell
 from benchy.config.reserved_options import OWN
@@ -74,7 +74,7 @@ def merge(
     document: Document,
     cell: Document,
     known: Known,
-) -> Model | None:
+) -> ModelConfig | None:
     """What a model comes to; None where that can't be said. Its mistakes are the reader's."""
     for i, task in enumerate(model.tasks):
         reader.known_name("task", task, known.tasks, document, ("tasks", i), known)
@@ -176,7 +176,7 @@ def merge(
                 )
             )
     token = origin.get("hf_token", "").rpartition(":")[0] if merged.get("hf_token") else None
-    whole = Model(
+    whole = ModelConfig(
         name=name,
         file=document.file,
         facts=model.model,
@@ -207,7 +207,7 @@ def _pools(name: str, options: Mapping[str, Any], root: Path) -> str:
     return pooling_models.architecture(root / paths.home(name))
 
 
-def _misplaced(model: Model, root: Path) -> list[Mistake]:
+def _misplaced(model: ModelConfig, root: Path) -> list[Mistake]:
     """The options that name a file which is not there, or one that Make can't look at."""
     found = []
 
@@ -232,7 +232,7 @@ def _misplaced(model: Model, root: Path) -> list[Mistake]:
     return found
 
 
-def _unsupported(model: Model) -> list[Mistake]:
+def _unsupported(model: ModelConfig) -> list[Mistake]:
     """The options that the engine's file refuses."""
     found = []
     for each in model.engine.unsupported:
@@ -251,7 +251,7 @@ def _unsupported(model: Model) -> list[Mistake]:
     return found
 
 
-def _unpinnable(model: Model) -> list[Mistake]:
+def _unpinnable(model: ModelConfig) -> list[Mistake]:
     """What is wrong with cuda_devices: with one named twice, or too few, it would wait for ever."""
     pins = model.pins or []
     if not pins or model.engine.device != "gpu":

@@ -24,7 +24,7 @@ HANDED = "BENCHY_LEASE"
 class Need:
     """names: each device of the pool → what CUDA_VISIBLE_DEVICES calls it ("" for a CPU slot)."""
 
-    want: leases.Want
+    want: leases.LeaseRequest
     names: Mapping[str, str]
 
     @property
@@ -50,7 +50,7 @@ def need(
     Raises Failure if it can't have it, UsageError for a knob."""
     if spec["device"] != "gpu":
         slots = {f"cpu-{number}": "" for number in range(knobs.count("CPU_SLOTS", 1))}
-        return Need(leases.Want(1, tuple(slots), owner(spec)), slots)
+        return Need(leases.LeaseRequest(1, tuple(slots), owner(spec)), slots)
     have = gpu.gpus() if cards is None else cards
     pool = gpu.pool(spec, have)
     names = {f"gpu-{card.uuid}": card.cuda for card in pool}
@@ -60,7 +60,7 @@ def need(
         if len(names) < spec["gpus"]:
             left = f"GPU_BUSY=skip, and strangers leave {len(names)}: {'; '.join(taken.values())}"
             raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
-    return Need(leases.Want(spec["gpus"], tuple(names), owner(spec)), names)
+    return Need(leases.LeaseRequest(spec["gpus"], tuple(names), owner(spec)), names)
 
 
 def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
@@ -77,10 +77,10 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
 def elsewhere(spec: Spec) -> Need:
     """What a launcher has to give a server: no device of this machine."""
     number = int(spec.get("gpus") or 0)
-    return Need(leases.Want(number or 1, (), owner(spec)), {})
+    return Need(leases.LeaseRequest(number or 1, (), owner(spec)), {})
 
 
-def desk() -> leases.Desk:
+def desk() -> leases.LeaseDirectory:
     """Where this user's leases are had; it looks out for strangers as GPU_BUSY says."""
 
     def strangers() -> dict[str, str]:
@@ -88,7 +88,7 @@ def desk() -> leases.Desk:
             return {}
         return {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
 
-    return leases.Desk(leases.directory(), strangers)
+    return leases.LeaseDirectory(leases.directory(), strangers)
 
 
 def hand(held: leases.Lease, names: Sequence[str]) -> dict[str, str]:

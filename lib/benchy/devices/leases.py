@@ -56,7 +56,7 @@ def directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 
 @dataclass(frozen=True)
-class Want:
+class LeaseRequest:
     """What one server needs: `count` of the devices named in `pool`, in the order of preference.
 
     owner: what a waiter is told about the holder: model, pid, root (the checkout).
@@ -89,7 +89,7 @@ class Lease:
             os.close(descriptor)
 
 
-def _ticket(want: Want) -> bytes:
+def _ticket(want: LeaseRequest) -> bytes:
     return json.dumps({"count": want.count, "pool": list(want.pool), **want.owner}).encode()
 
 
@@ -99,7 +99,7 @@ def _who(told: Mapping[str, Any]) -> str:
     return f"{model} (pid {pid}, {root}, since {since})"
 
 
-class Desk:
+class LeaseDirectory:
     """Where leases are had: one directory, one waiter at a time in this process."""
 
     def __init__(self, path: Path, foreign: Callable[[], Mapping[str, str]] = dict) -> None:
@@ -123,7 +123,7 @@ class Desk:
         finally:
             os.close(descriptor)
 
-    def issue(self, want: Want) -> tuple[str, int]:
+    def issue(self, want: LeaseRequest) -> tuple[str, int]:
         """Draw a ticket: its name and the descriptor that keeps it alive."""
         with self.mutex():
             last = max(self.names(), default="ticket-00000000")
@@ -134,7 +134,7 @@ class Desk:
                 os.write(descriptor, _ticket(want))
         return name, descriptor
 
-    def rewrite(self, descriptor: int, want: Want) -> None:
+    def rewrite(self, descriptor: int, want: LeaseRequest) -> None:
         """Have a ticket stand for something else."""
         with self.mutex():
             os.ftruncate(descriptor, 0)
@@ -144,7 +144,7 @@ class Desk:
         """All tickets' names, oldest first."""
         return sorted(name for name in os.listdir(self.path) if name.startswith("ticket-"))  # noqa: PTH208
 
-    def ahead(self, mine: str) -> dict[str, Want]:
+    def ahead(self, mine: str) -> dict[str, LeaseRequest]:
         """The waiters before mine that could go, oldest first. Removes the tickets of dead ones;
         one that is stopped has its turn again once it goes on."""
         before = {}
@@ -157,10 +157,12 @@ class Desk:
             told = lock_files.content(self.path / name)
             if process_info.stopped(told.get("pid")):
                 continue
-            before[name] = Want(told.get("count", 0), tuple(told.get("pool", ())), told)
+            before[name] = LeaseRequest(told.get("count", 0), tuple(told.get("pool", ())), told)
         return before
 
-    def shares(self, everyone: Sequence[Want], foreign: Mapping[str, str]) -> list[tuple[str, ...]]:
+    def shares(
+        self, everyone: Sequence[LeaseRequest], foreign: Mapping[str, str]
+    ) -> list[tuple[str, ...]]:
         """What each can have or keep of what is free, in its pool's order; who has as many as it
         wants can go. Called under the mutex."""
         wanted = Counter(device for one in everyone for device in one.pool)
@@ -182,7 +184,7 @@ class Desk:
         return found
 
     def attempt(
-        self, wants: Mapping[str, Want], foreign: Mapping[str, str]
+        self, wants: Mapping[str, LeaseRequest], foreign: Mapping[str, str]
     ) -> tuple[dict[str, Lease], set[str]]:
         """The leases that can be had now, of those that the tickets `wants` are for; and the
         devices that lie idle, kept for one that needs more of them."""
@@ -203,12 +205,12 @@ class Desk:
                         found[name] = lease
             return found, kept
 
-    def at_once(self, want: Want) -> Lease | None:
+    def at_once(self, want: LeaseRequest) -> Lease | None:
         """Everything of want's pool, now or not at all."""
         with self.mutex():
             return self._take(want, want.pool)
 
-    def _take(self, want: Want, devices: Sequence[str]) -> Lease | None:
+    def _take(self, want: LeaseRequest, devices: Sequence[str]) -> Lease | None:
         held: list[int] = []
         for device in devices:
             descriptor = lock_files.opened(self.file(device), os.O_RDWR | os.O_CREAT)
@@ -225,7 +227,7 @@ class Desk:
         return lease
 
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What the holders of pool's devices have told of themselves (Want.owner, "since")."""
+        """What holders of the pool's devices say of themselves (LeaseRequest.owner, "since")."""
         with self.mutex():
             return {
                 d: lock_files.content(self.file(d)) for d in pool if lock_files.locked(self.file(d))
@@ -253,7 +255,11 @@ class Desk:
         return seen
 
     def why(
-        self, want: Want, mine: str, strangers: Mapping[str, str], ours: Set[int] = frozenset()
+        self,
+        want: LeaseRequest,
+        mine: str,
+        strangers: Mapping[str, str],
+        ours: Set[int] = frozenset(),
     ) -> str:
         """Whom want waits for, in words; "" if that has just gone, or is only `ours` (pids)."""
         holders = self.holders(want.pool)

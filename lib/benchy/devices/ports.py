@@ -32,7 +32,9 @@ class Port:
 
 
 @contextmanager
-def taken(spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.Desk) -> Iterator[Port]:
+def taken(
+    spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.LeaseDirectory
+) -> Iterator[Port]:
     """While inside, a port for the server of this spec; who gets its descriptors keeps it past our
     death. Says so where a server of ours has the pinned one. Raises Failure if a stranger has."""
     host, wanted = spec["host"], spec.get("port")
@@ -40,7 +42,7 @@ def taken(spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.Desk) 
         yield Port(free_port(host, None))
         return
     name = f"port-{wanted}"
-    held = desk.at_once(leases.Want(1, (name,), owner))
+    held = desk.at_once(leases.LeaseRequest(1, (name,), owner))
     if not held:
         other = desk.holders([name]).get(name, {})
         port = free_port(host, None)

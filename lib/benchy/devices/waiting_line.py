@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Set
 
 from benchy.devices import leases
 from benchy.devices.inotify import Watch
-from benchy.devices.leases import Desk, Lease, Want
+from benchy.devices.leases import Lease, LeaseDirectory, LeaseRequest
 
 
 class Line:
@@ -18,9 +18,9 @@ class Line:
     serves its own wants in its own order, and others first come, first served.
     """
 
-    def __init__(self, desk: Desk) -> None:
+    def __init__(self, desk: LeaseDirectory) -> None:
         self.desk, self.watch = desk, Watch(desk.path)
-        self.wants: dict[str, Want] = {}  # in the order of the tickets
+        self.wants: dict[str, LeaseRequest] = {}  # in the order of the tickets
         self.tickets: list[tuple[str, int]] = []
         self.strangers: Mapping[str, str] = {}
         self.sightings = 0
@@ -39,7 +39,7 @@ class Line:
         """The name of the youngest ticket."""
         return self.tickets[-1][0] if self.tickets else ""
 
-    def settle(self, wants: Mapping[str, Want]) -> None:
+    def settle(self, wants: Mapping[str, LeaseRequest]) -> None:
         """Stand in line for these and no others, in this order."""
         before = list(self.wants.values())
         self.wants = dict(wants)
@@ -115,7 +115,9 @@ class Line:
         return words
 
 
-def acquire(desk: Desk, want: Want, say: Callable[[str], None], idle: Callable[[], None]) -> Lease:
+def acquire(
+    desk: LeaseDirectory, want: LeaseRequest, say: Callable[[str], None], idle: Callable[[], None]
+) -> Lease:
     """Wait until want can be had, and take it.
 
     say: called with whom it waits for, once, and again when that turns into something else.

@@ -99,7 +99,10 @@ def slot(env: str) -> Iterator[None]:
         say("WAIT", f"{env}: VENV_JOBS={text}, and {words}")
 
     held = waiting_line.acquire(
-        leases.Desk(leases.directory()), leases.Want(1, places, owner), waiting, lambda: None
+        leases.LeaseDirectory(leases.directory()),
+        leases.LeaseRequest(1, places, owner),
+        waiting,
+        lambda: None,
     )
     try:
         yield

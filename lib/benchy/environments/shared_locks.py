@@ -16,9 +16,9 @@ def shared_text(spec: Spec) -> str | None:
     nobody asks for any more; stopping would stop every model whenever a repair in an engine's file
     is new. Results name the lock that they were made with, so nothing is hidden by going on.
     """
-    house = pip_settings.wheelhouse()
-    if house:  # it has the files of its own locks
-        path = house / "locks" / f"{spec.env}.lock"
+    wheels = pip_settings.wheelhouse()
+    if wheels:  # it has the files of its own locks
+        path = wheels / "locks" / f"{spec.env}.lock"
         if wrong := lock_file.flaw(path):
             say("WARNING", f"{path} {wrong}: it is passed over")
         elif lock_file.header(path).get("inputs") == spec.inputs:

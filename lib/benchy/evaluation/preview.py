@@ -48,21 +48,21 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
         raise UsageError("is missing", hint, "CONFIG")
     path = config_file(given)
     around = planner.surroundings()
-    base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
-    house = planner.checked(base, base.files(path), around)
-    model = house.models[0]
-    if len(house.models) > 1:
+    base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    config = planner.checked(base, base.files(path), around)
+    model = config.models[0]
+    if len(config.models) > 1:
         say(TAG, f"{path.stem} is a matrix; this is its first cell, {model.name}")
     if not task and len(model.tasks) == 1:
         (task,) = model.tasks
     if not task:
         raise UsageError("which task?", f"one of {', '.join(model.tasks)}", "TASK")
-    if task not in house.tasks:
-        near = names.near(task, house.tasks)
-        known = "known: " + ", ".join(sorted(house.tasks))
+    if task not in config.tasks:
+        near = names.near(task, config.tasks)
+        known = "known: " + ", ".join(sorted(config.tasks))
         hint = f"did you mean {near!r}?" if near else known
         raise UsageError(f"there is no task {task!r}", hint, "TASK")
-    made = planner.expand(house, around, limit, (task,))
+    made = planner.expand(config, around, limit, (task,))
     server, how = made.servers[model.name], made.tasks[task]
     option_check.refuse([server])
     env = how["environment"]

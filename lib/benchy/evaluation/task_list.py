@@ -59,7 +59,7 @@ class Own:
 
 
 def environments(
-    found: configuration.House,
+    found: configuration.Configuration,
 ) -> tuple[dict[str, Spec], dict[str, Spec], dict[str, str]]:
     """(the spec of each task, of each environment of a harness, environment → the one whose index
     stands for it: of one release, one that is built where there is one)."""
@@ -185,7 +185,7 @@ def own(name: str, how: Spec, by_name: Mapping[str, Row]) -> Own:
     )
 
 
-def all_of(found: configuration.House) -> tuple[list[Own], list[Harness]]:
+def all_of(found: configuration.Configuration) -> tuple[list[Own], list[Harness]]:
     """The tasks of configs/tasks, and the harnesses that they and the defaults need. Raises
     Failure."""
     tasks, specs, stands = environments(found)

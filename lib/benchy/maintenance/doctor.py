@@ -158,7 +158,7 @@ def cuda() -> Iterator[Finding]:
 
 
 def held_devices() -> Iterator[Finding]:
-    desk = leases.Desk(leases.directory())
+    desk = leases.LeaseDirectory(leases.directory())
     devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
     for device, told in sorted(desk.holders(devices).items()) if devices else ():
         who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
@@ -236,15 +236,15 @@ def network() -> Iterator[Finding]:
 
 def configuration() -> Iterator[Finding]:
     try:
-        house = loader.load(paths.ROOT)
+        config = loader.load(paths.ROOT)
     except ConfigError as error:
         for mistake in error.mistakes:
             yield Finding("config", ERROR, mistake.place, mistake.hint)
         return
-    many = f"{len(house.models)} models, {len(house.tasks)} tasks"
+    many = f"{len(config.models)} models, {len(config.tasks)} tasks"
     yield Finding("config", OK, f"{many}: no mistakes")
-    local = {m.name for m in house.models if m.facts.make or _is_path(m.facts.name)}
-    named = sorted({m.facts.name for m in house.models if m.name not in local})
+    local = {m.name for m in config.models if m.facts.make or _is_path(m.facts.name)}
+    named = sorted({m.facts.name for m in config.models if m.name not in local})
     secret, where = tokens.token()
     if secret:
         yield Finding("hub", OK, f"a token for the hub is in {where}")

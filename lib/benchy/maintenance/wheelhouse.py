@@ -36,7 +36,7 @@ BUILD_DEFAULT = ("setuptools", "wheel")  # PEP 518: what a project that says not
 
 
 @dataclass
-class House:
+class Wheelhouse:
     """The folder, and the SHA-256 of each file in it."""
 
     folder: Path
@@ -87,10 +87,10 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def download(house: House, python: str, arguments: Sequence[str], label: str) -> None:
+def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], label: str) -> None:
     """Have pip fetch files for that Python. pip, because uv has no such command. Failure."""
-    house.folder.mkdir(parents=True, exist_ok=True)
-    folder = temporary_files.aside(house.folder / "fetching")  # on the same file system
+    wheelhouse.folder.mkdir(parents=True, exist_ok=True)
+    folder = temporary_files.aside(wheelhouse.folder / "fetching")  # on the same file system
     folder.mkdir()
     try:
         pip = ["python", "-m", "pip", "download", "--disable-pip-version-check", "-d", str(folder)]
@@ -98,20 +98,24 @@ def download(house: House, python: str, arguments: Sequence[str], label: str) ->
         done = uv.run([*run, *pip, "--progress-bar", "off", *arguments], LOG, label)
         if done.status:
             raise uv.failure(done, f"{label}: not everything could be fetched", LOG)
-        house.keep(folder.iterdir())
+        wheelhouse.keep(folder.iterdir())
     finally:
         temporary_files.remove(folder)
-    house.look()
+    wheelhouse.look()
 
 
 def fetch(
-    house: House, packages: Sequence[Package], python: str, label: str, index: Sequence[str] = ()
+    wheelhouse: Wheelhouse,
+    packages: Sequence[Package],
+    python: str,
+    label: str,
+    index: Sequence[str] = (),
 ) -> int:
     """The files of those packages that are not there yet; how many were fetched.
 
     index: own indexes, as a config names them. Their order is of no matter: hashes decide.
     """
-    missing = [p for p in packages if p.hashes and not p.elsewhere and not house.has(p)]
+    missing = [p for p in packages if p.hashes and not p.elsewhere and not wheelhouse.has(p)]
     if missing:
         lines = [f"{p} {' '.join(f'--hash={digest}' for digest in p.hashes)}" for p in missing]
         own = [f"--extra-index-url={re.sub(r'^[A-Za-z0-9_-]+=', '', url)}" for url in index]
@@ -119,10 +123,10 @@ def fetch(
             file = folder / "wanted.txt"
             file.write_text("\n".join(lines) + "\n")
             pinned = ["--no-deps", "--require-hashes", "-r", str(file)]
-            download(house, python, [*own, *pinned], label)
-    needs = sorted({need for p in packages for need in build_needs(house.path(p))})
+            download(wheelhouse, python, [*own, *pinned], label)
+    needs = sorted({need for p in packages for need in build_needs(wheelhouse.path(p))})
     if needs:
-        download(house, python, needs, f"{label}: what its sources are built with")
+        download(wheelhouse, python, needs, f"{label}: what its sources are built with")
     return len(missing)
 
 
@@ -170,15 +174,15 @@ def wanted(globs: Sequence[str]) -> list[str]:
     return sorted(set(found) & set(planned))
 
 
-def collect(house: House, environments: Sequence[str]) -> None:
+def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
     """Everything, environment by environment. Raises Failure where one can't be had, at the end."""
-    house.folder.mkdir(parents=True, exist_ok=True)
-    house.look()
+    wheelhouse.folder.mkdir(parents=True, exist_ok=True)
+    wheelhouse.look()
     _, here = next(interpreters.pythons(None, LOG))
     version = uv.run(["--version"], LOG).stdout.split()[1]
-    if not list(house.folder.glob(f"uv-{version}-*.whl")):
-        download(house, here, ["--no-deps", f"uv=={version}"], "uv")
-    tell(house, "benchy", fetch(house, own_packages(), here, "benchy"))
+    if not list(wheelhouse.folder.glob(f"uv-{version}-*.whl")):
+        download(wheelhouse, here, ["--no-deps", f"uv=={version}"], "uv")
+    tell(wheelhouse, "benchy", fetch(wheelhouse, own_packages(), here, "benchy"))
     failed = []
     for env in environments:
         spec = Spec.read(env)
@@ -187,7 +191,7 @@ def collect(house: House, environments: Sequence[str]) -> None:
             said = lock_file.header(paths.lock(env))
             _, python = next(interpreters.pythons(said.get("python"), LOG))
             packages = lock_file.packages(paths.lock(env))
-            tell(house, env, fetch(house, packages, python, env, spec.index))
+            tell(wheelhouse, env, fetch(wheelhouse, packages, python, env, spec.index))
         except Failure as error:
             failed.append(env)
             print(error)
@@ -195,12 +199,12 @@ def collect(house: House, environments: Sequence[str]) -> None:
         for package in packages:
             if package.elsewhere or not package.hashes:  # uv takes a URL from nowhere else
                 say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
-        target = house.folder / "locks" / f"{env}.lock"
+        target = wheelhouse.folder / "locks" / f"{env}.lock"
         files.replace(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:
         raise Failure(f"not collected: {', '.join(failed)}", "fix the cause and run it again", LOG)
 
 
-def tell(house: House, name: str, count: int) -> None:
-    total = human(inventory.measure(house.folder).all)
+def tell(wheelhouse: Wheelhouse, name: str, count: int) -> None:
+    total = human(inventory.measure(wheelhouse.folder).all)
     say("WHEELS", f"{name}: {f'{count} fetched' if count else 'all there'} ({total} in all)")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy.config import merge, schema
-from benchy.config.configuration import Model
+from benchy.config.configuration import ModelConfig
 from benchy.core import paths
 from benchy.core.errors import UsageError
 from benchy.core.hashing import content_of, digest, sha256
@@ -187,7 +187,7 @@ def stored(spec: Spec, root: Path) -> Spec:
     return {**kept, "shared_lock": sha256(shared)} if shared.is_file() else kept
 
 
-def environment_of(model: Model, around: Surroundings) -> Spec:
+def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
     """The environment that a model asks for."""
     serving = model.serving
     varied = bool(
@@ -214,7 +214,7 @@ def environment_of(model: Model, around: Surroundings) -> Spec:
     return environment_spec(model.engine_name, model.engine, version, serving, source)
 
 
-def main_environment(model: Model, around: Surroundings) -> Spec:
+def main_environment(model: ModelConfig, around: Surroundings) -> Spec:
     """What serves a model that names no release: .venv for the engine that uv.lock holds, the
     default release's environment for any other."""
     engine = model.engine

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchy.config import loader, option_files
-from benchy.config.configuration import House, Model
+from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
 from benchy.display import activity
@@ -20,7 +20,7 @@ from benchy.plan.plan import Plan, Spec
 
 
 def expand_kept(
-    base: loader.Base, around: Surroundings, limit: int | None, directory: Path
+    base: loader.ConfigLoader, around: Surroundings, limit: int | None, directory: Path
 ) -> tuple[Plan, Callable[[], None]]:
     """The plan of all configs, of which those that have not changed since the last plan in this
     directory are taken from there; and what keeps this one, to be called once it is saved.
@@ -30,18 +30,18 @@ def expand_kept(
     files = base.files()
     if base.reader.mistakes:
         planner.checked(base, files, around)
-    house = base.house([])
+    config = base.configuration([])
     knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
     code = paths.CODE.glob("*/*.py")
     same = plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
     memory = plan_cache.Kept(directory / "kept.json", same)
-    plan, fresh = planner.empty(house, limit), {}
+    plan, fresh = planner.empty(config, limit), {}
     for path in files:
         name = base.reader.shown(path)
         with contextlib.suppress(OSError):
             text = path.read_bytes()
             entry = memory.get(name, text)
-            if entry and _recall(plan, entry, {}, memory, house, around):
+            if entry and _recall(plan, entry, {}, memory, config, around):
                 base.reader.inputs.append(path)
                 continue
             fresh[name] = text
@@ -54,17 +54,17 @@ def expand_kept(
         if found := memory.alike(document):
             entry, moved = found
             digests = {document.file: document.sha256}
-            if _recall(plan, entry, moved, memory, house, around, digests):
+            if _recall(plan, entry, moved, memory, config, around, digests):
                 continue
         models = base.models_of(path, document)
         for model in models:
             for task in model.tasks:
-                planner.add_task(plan, task, house, around)
-            planner.add_model(plan, model, house, around)
+                planner.add_task(plan, task, config, around)
+            planner.add_model(plan, model, config, around)
         if any(_asks_the_machine(model) for model in models):
             fresh.pop(name, None)
     with planner.all_mistakes(base, around, _servers(plan)):
-        house = base.house([])
+        config = base.configuration([])
 
     def keep() -> None:
         models: dict[str, list[str]] = {name: [] for name in fresh}
@@ -75,7 +75,7 @@ def expand_kept(
             _remember(plan, text, base.reader.documents[name], models[name], memory)
         memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
 
-    return planner.finished(plan, house.inputs, around.root), keep
+    return planner.finished(plan, config.inputs, around.root), keep
 
 
 def _servers(plan: Plan) -> Iterator[Spec]:
@@ -86,7 +86,7 @@ def _servers(plan: Plan) -> Iterator[Spec]:
             yield json.loads(paths.server_spec(model).read_text())
 
 
-def _asks_the_machine(model: Model) -> bool:
+def _asks_the_machine(model: ModelConfig) -> bool:
     """Does what it comes to depend on files that are no part of the configuration?"""
     if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
         return True
@@ -98,7 +98,7 @@ def _recall(
     entry: plan_cache.Entry,
     moved: Mapping[str, str],
     memory: plan_cache.Kept,
-    house: House,
+    config: Configuration,
     around: Surroundings,
     digests: Mapping[str, str] | None = None,
 ) -> bool:
@@ -106,7 +106,7 @@ def _recall(
     "file:line" of each of its lines that is another now → as it is now. digests: of its file, where
     its text is another now."""
     for task, meant in entry["tasks"].items():
-        planner.add_task(plan, task, house, around)
+        planner.add_task(plan, task, config, around)
         if plan.meant(task) != meant:
             return False
 
@@ -175,10 +175,12 @@ def uncollected() -> Iterator[None]:
 def renew(directory: Path) -> None:
     """Write the plan of all configs into a directory, for a caller that holds no lock yet."""
     with uncollected(), alone(True) as mine:
-        refresh(directory, loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")}), mine)
+        refresh(
+            directory, loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")}), mine
+        )
 
 
-def refresh(directory: Path, base: loader.Base, mine: bool) -> None:
+def refresh(directory: Path, base: loader.ConfigLoader, mine: bool) -> None:
     """Write the plan of all configs. mine: as in alone()."""
     plan, keep = expand_kept(
         base, planner.surroundings(), planner.limit_knob(base.settings), directory

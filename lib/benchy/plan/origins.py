@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from benchy.config.yaml_file import Document, dotted
 
 if TYPE_CHECKING:  # reads the schema
-    from benchy.config.configuration import House, Model
+    from benchy.config.configuration import Configuration, ModelConfig
 
 # What decides which environment serves, or runs the harness, besides the release.
 ENVIRONMENT = (
@@ -23,10 +23,10 @@ ENVIRONMENT = (
 HARNESS = ("harness_version", "lm_eval_git", "lm_eval_path", "extra_packages", "harness")
 
 
-def of_model(model: Model, house: House) -> dict[str, str]:
+def of_model(model: ModelConfig, config: Configuration) -> dict[str, str]:
     """Of the fields that a model decides."""
-    own = house.documents.get(model.file, Document(model.file))
-    engine = house.documents.get(f"configs/engines/{model.engine_name}.yaml", Document(""))
+    own = config.documents.get(model.file, Document(model.file))
+    engine = config.documents.get(f"configs/engines/{model.engine_name}.yaml", Document(""))
     asked = [model.origin[key] for key in ENVIRONMENT if key in model.origin]
     found = {
         "": model.file,
@@ -53,10 +53,10 @@ def of_model(model: Model, house: House) -> dict[str, str]:
     return {field: where for field, where in sorted(found.items()) if where}
 
 
-def of_task(name: str, house: House) -> dict[str, str]:
+def of_task(name: str, config: Configuration) -> dict[str, str]:
     """Of the fields below `task`, which a task's file decides."""
     file = f"configs/tasks/{name}.yaml"
-    own = house.documents.get(file, Document(file))
+    own = config.documents.get(file, Document(file))
     found = {dotted(key): f"{file}:{line}" for key, line in own.lines.items()} | {"": file}
     for key in ("max_length", "trust_remote_code"):
         found[key] = at(own, "defaults", key)

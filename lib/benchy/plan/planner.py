@@ -19,7 +19,7 @@ from pathlib import Path
 from packaging.version import Version
 
 from benchy.config import loader, option_files, schema
-from benchy.config.configuration import House, Model
+from benchy.config.configuration import Configuration, ModelConfig
 from benchy.core import knobs, paths
 from benchy.core.errors import ConfigError, Failure, FailureKind, UsageError
 from benchy.core.hashing import canonical
@@ -31,34 +31,38 @@ from benchy.plan.plan import Plan, Spec
 
 
 def expand(
-    house: House, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
+    config: Configuration, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
 ) -> Plan:
     """The plan of a configuration.
 
     limit: requests a task, None for all. extra: tasks planned for every model besides its own.
     """
-    plan = empty(house, limit)
-    for name in sorted({t for m in house.models for t in m.tasks} | set(extra)):
-        add_task(plan, name, house, around)
-    for model in house.models:
-        add_model(plan, model, house, around, extra)
-    return finished(plan, house.inputs, around.root)
+    plan = empty(config, limit)
+    for name in sorted({t for m in config.models for t in m.tasks} | set(extra)):
+        add_task(plan, name, config, around)
+    for model in config.models:
+        add_model(plan, model, config, around, extra)
+    return finished(plan, config.inputs, around.root)
 
 
-def empty(house: House, limit: int | None) -> Plan:
+def empty(config: Configuration, limit: int | None) -> Plan:
     """A plan of nothing yet."""
-    build = house.settings.slurm.build.model_dump(exclude_unset=True)
-    return Plan(limit=limit, launcher=house.settings.launcher, build=build)
+    build = config.settings.slurm.build.model_dump(exclude_unset=True)
+    return Plan(limit=limit, launcher=config.settings.launcher, build=build)
 
 
-def add_task(plan: Plan, name: str, house: House, around: Surroundings) -> None:
+def add_task(plan: Plan, name: str, config: Configuration, around: Surroundings) -> None:
     if name not in plan.tasks:
-        plan.tasks[name], env = specs.task(name, house, around, plan)
+        plan.tasks[name], env = specs.task(name, config, around, plan)
         plan.add(env)
 
 
 def add_model(
-    plan: Plan, model: Model, house: House, around: Surroundings, extra: tuple[str, ...] = ()
+    plan: Plan,
+    model: ModelConfig,
+    config: Configuration,
+    around: Surroundings,
+    extra: tuple[str, ...] = (),
 ) -> None:
     """Its server, its results and their environments; its tasks are there already."""
     asked = environment_of(model, around)
@@ -77,7 +81,7 @@ def add_model(
     for spec in (asked, serving):
         plan.add(spec)
     plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
-    plan.servers[model.name] = specs.server(model, serving, fallback, house, neutral)
+    plan.servers[model.name] = specs.server(model, serving, fallback, config, neutral)
     plan.inputs += map(specs.shown, option_files.inputs(specs.named_files(model, neutral)))
     tasks = [*model.tasks, *(t for t in extra if t not in model.tasks)]
     for task in tasks:
@@ -109,16 +113,18 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
     return plan
 
 
-def checked(base: loader.Base, files: Sequence[Path], around: Surroundings) -> House:
+def checked(
+    base: loader.ConfigLoader, files: Sequence[Path], around: Surroundings
+) -> Configuration:
     """The configuration with the models of these files. Raises ConfigError, with all mistakes."""
     models = [model for path in files for model in base.models(path)]
     with all_mistakes(base, around, (_server(model, base, around) for model in models)):
-        return base.house(models)
+        return base.configuration(models)
 
 
 @contextlib.contextmanager
 def all_mistakes(
-    base: loader.Base, around: Surroundings, servers: Iterable[Spec]
+    base: loader.ConfigLoader, around: Surroundings, servers: Iterable[Spec]
 ) -> Iterator[None]:
     """Where the files have mistakes, add those that their releases see in the options: of these
     servers, and of the models with mistakes. A person mends them in one go."""
@@ -138,8 +144,8 @@ def all_mistakes(
         raise ConfigError([*error.mistakes, *more]) from None
 
 
-def _server(model: Model, base: loader.Base, around: Surroundings) -> Spec:
-    return specs.server(model, environment_of(model, around), None, base.so_far(()), ())
+def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings) -> Spec:
+    return specs.server(model, environment_of(model, around), None, base.partial(()), ())
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:

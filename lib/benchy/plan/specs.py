@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy.config import option_files, schema
-from benchy.config.configuration import House, Model
+from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.reserved_options import OWN
 from benchy.core import paths
 from benchy.core.errors import UsageError
@@ -23,7 +23,7 @@ from benchy.plan.plan import Plan, Spec
 TINY = Path("build/models/tiny")  # the model that benchy makes itself
 
 
-def _identity(model: Model) -> Spec:
+def _identity(model: ModelConfig) -> Spec:
     facts = model.facts
     local = facts.name[0] in "/.~"
     path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
@@ -31,17 +31,17 @@ def _identity(model: Model) -> Spec:
 
 
 def server(
-    model: Model,
+    model: ModelConfig,
     environment: Spec,
     fallback: Spec | None,
-    house: House,
+    config: Configuration,
     neutral: Collection[str],
 ) -> Spec:
     """How a server is run. neutral: options that cannot change an answer. `meaning` is what can:
     each result's spec begins with it, so that a server that was started for another is found out.
     """
     serving, engine = model.serving, model.engine
-    wanted = resources(model, house)
+    wanted = resources(model, config)
     spec = {
         "model": model.name,
         "source": model.file,
@@ -66,14 +66,14 @@ def server(
         "variables": model.variables,
         **({"caps": engine.caps} if engine.caps else {}),
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
-        "where": origins.of_model(model, house),
-        "inputs": _inputs_of_model(model, house, neutral),
+        "where": origins.of_model(model, config),
+        "inputs": _inputs_of_model(model, config, neutral),
         "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
         "gone": _gone(model),
         "chat": model.chat,
         "trust_remote_code": serving.trust_remote_code,
         "startup_timeout": serving.startup_timeout,
-        "hf_cache": serving.hf_cache or house.settings.paths.get("hf_cache"),
+        "hf_cache": serving.hf_cache or config.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
         **({"set": model.set} if model.set else {}),
         **({"resources": wanted} if wanted else {}),
@@ -83,7 +83,9 @@ def server(
     return spec
 
 
-def _inputs_of_model(model: Model, house: House, neutral: Collection[str]) -> dict[str, str]:
+def _inputs_of_model(
+    model: ModelConfig, config: Configuration, neutral: Collection[str]
+) -> dict[str, str]:
     """The files that decide how a model is served, each with its digest as it was read."""
     files = [
         model.file, f"configs/providers/{model.provider}.yaml", "configs/config.yaml",
@@ -92,15 +94,15 @@ def _inputs_of_model(model: Model, house: House, neutral: Collection[str]) -> di
     found = {
         shown(each.path): option_files.digest(each.path) for each in named_files(model, neutral)
     }
-    return dict(sorted({**_digests(files, house), **found}.items()))
+    return dict(sorted({**_digests(files, config), **found}.items()))
 
 
 def _engine_files(name: str, engine: schema.Engine) -> list[str]:
     return [f"configs/engines/{each}.yaml" for each in (name, engine.like) if each]
 
 
-def _digests(files: Iterable[str], house: House) -> dict[str, str]:
-    known = house.documents
+def _digests(files: Iterable[str], config: Configuration) -> dict[str, str]:
+    known = config.documents
     return {file: known[file].sha256 for file in sorted(files) if file in known}
 
 
@@ -109,12 +111,12 @@ def shown(path: Path) -> str:
     return str(path).removeprefix(f"{paths.ROOT}/")
 
 
-def named_files(model: Model, neutral: Collection[str]) -> list[option_files.Named]:
+def named_files(model: ModelConfig, neutral: Collection[str]) -> list[option_files.Named]:
     """The files and folders that can change an answer, as the model's options name them."""
     return option_files.named({**model.defaults, **model.options}, model.variables, neutral)
 
 
-def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
+def _meaning(model: ModelConfig, server: Spec, neutral: Collection[str]) -> Spec:
     """Of a server, everything that can change an answer, and nothing else."""
     written = {**model.defaults, **model.options}.items()
     local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
@@ -133,13 +135,13 @@ def _meaning(model: Model, server: Spec, neutral: Collection[str]) -> Spec:
     }
 
 
-def resources(model: Model, house: House) -> Spec:
+def resources(model: ModelConfig, config: Configuration) -> Spec:
     """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
     own = model.resources.model_dump(exclude_unset=True)
-    return {**house.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
+    return {**config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
 
 
-def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
+def _nodes(model: ModelConfig, wanted: Mapping[str, Any]) -> Spec | None:
     """How a server is run over several nodes, where a launcher has them; None for one node."""
     each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
     count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
@@ -148,7 +150,7 @@ def _nodes(model: Model, wanted: Mapping[str, Any]) -> Spec | None:
     return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
 
 
-def _gone(model: Model) -> list[Spec]:
+def _gone(model: ModelConfig) -> list[Spec]:
     """Of the engine's options that are gone, those that this model's options have to do with."""
     gone = model.engine.gone_options()
     named = set(model.options)
@@ -161,11 +163,11 @@ def _gone(model: Model) -> list[Spec]:
     ]
 
 
-def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
+def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
     """How a task is run, and the environment of its harness."""
-    task = house.tasks[name]
+    task = config.tasks[name]
     source = f"configs/tasks/{name}.yaml"
-    engine = house.engines[task.harness]
+    engine = config.engines[task.harness]
     elsewhere = None
     version = task.harness_version
     if task.lm_eval_git:
@@ -198,8 +200,8 @@ def task(name: str, house: House, around: Surroundings, plan: Plan) -> tuple[Spe
     how = {
         "name": name,
         "source": source,
-        "where": origins.of_task(name, house),
-        "inputs": _digests([source, *_engine_files(task.harness, engine)], house),
+        "where": origins.of_task(name, config),
+        "inputs": _digests([source, *_engine_files(task.harness, engine)], config),
         "environment": env["env"],
         "include_path": task.include_path,
         "offline": task.offline,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from benchy.config import loader, schema
-from benchy.config.configuration import Model
+from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document, Key
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Mistake, UsageError
@@ -37,7 +37,7 @@ def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mis
 def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
     only = os.environ.get("CONFIG")
     one = Path(os.environ.get("BENCHY_CWD", "."), only).absolute() if only else None
-    base = loader.Base(paths.ROOT, {"SET": os.environ.get("SET", "")})
+    base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
     version = planner.locked_main_version
     around = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
     for file in base.files(one):
@@ -49,10 +49,10 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
                             _of_model(model, each.requirement, spec, base),
                             what=each.what, hint=each.hint,
                         )  # fmt: skip
-    house = base.so_far(())
+    config = base.partial(())
     for name, task in base.known.tasks.items():
         with contextlib.suppress(UsageError, OSError):
-            _, env = specs.task(name, house, around, Plan())
+            _, env = specs.task(name, config, around, Plan())
             if env["env"] == spec.env:
                 own = base.reader.documents.get(f"configs/tasks/{name}.yaml", Document(""))
                 for each in missing:
@@ -60,7 +60,9 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
                     yield replace(place, what=each.what, hint=each.hint)
 
 
-def _of_model(model: Model, requirement: str, spec: Spec, base: loader.Base) -> Mistake:
+def _of_model(
+    model: ModelConfig, requirement: str, spec: Spec, base: loader.ConfigLoader
+) -> Mistake:
     """The place in a model's files, with no words yet."""
     serving = model.serving
     key, item = "", -1
@@ -84,7 +86,7 @@ def _of_model(model: Model, requirement: str, spec: Spec, base: loader.Base) -> 
 
 
 def _of_task(
-    task: schema.Task, own: Document, requirement: str, spec: Spec, base: loader.Base
+    task: schema.Task, own: Document, requirement: str, spec: Spec, base: loader.ConfigLoader
 ) -> Mistake:
     if requirement == spec.requirements[0]:
         for key in ("lm_eval_git", "lm_eval_path", "harness_version"):
@@ -97,7 +99,7 @@ def _of_task(
 
 
 def _of_engine(
-    name: str, engine: schema.Engine, requirement: str, spec: Spec, base: loader.Base
+    name: str, engine: schema.Engine, requirement: str, spec: Spec, base: loader.ConfigLoader
 ) -> Mistake:
     file = f"configs/engines/{name}.yaml"
     own = base.reader.documents.get(file, Document(file))

@@ -46,9 +46,9 @@ def settings() -> Settings:
         return Settings()
     from benchy.config import loader  # noqa: PLC0415 - importing it is slow, and not every caller needs it
 
-    house, tasks = loader.load_leaderboard(Path())
+    config, tasks = loader.load_leaderboard(Path())
     return Settings(
-        dict(house.leaderboard.groups),
+        dict(config.leaderboard.groups),
         {name: task.metric for name, task in tasks.items() if task.metric},
         {name: task.description for name, task in tasks.items()},
     )

@@ -112,7 +112,7 @@ def least(items: Sequence[Item]) -> float:
 
 
 def lasts(order: Sequence[Item], at_once: int | None = None) -> float:
-    """Seconds until all are over, if they are served in this order by the rules of lease.Desk."""
+    """Seconds until all are over, if they are served in this order by the rules of leases.py."""
     waiting = list(order)
     free = {device for item in order for device in item.pool}
     under_way: list[tuple[float, str, tuple[str, ...]]] = []

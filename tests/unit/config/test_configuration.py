@@ -313,7 +313,7 @@ def test_no_mistake_hides_one_beside_it(
     (root / "configs/single_card/m.yaml").write_text(
         overrides('vllm_version: "0.8.5"\n    dtyp: auto\n    max_modl_len: 5').replace(old, new)
     )
-    base = loader.Base(root)
+    base = loader.ConfigLoader(root)
     with pytest.raises(ConfigError) as caught:
         planner.checked(base, base.files(), planner.Surroundings(root, lambda: "0.32.0", {}))
     told = [(m.line, m.key) for m in caught.value.mistakes]
@@ -332,7 +332,7 @@ def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
         '    swap_space_gb: 4\ntasks: ["spanihs"]\nuse_chat_completions: 7\n'
     )
     around = planner.Surroundings(root, lambda: "0.32.0", {})
-    base = loader.Base(root)
+    base = loader.ConfigLoader(root)
     with pytest.raises(ConfigError) as caught:
         planner.checked(base, base.files(), around)
     told = [(m.line, m.key) for m in caught.value.mistakes]
@@ -341,7 +341,7 @@ def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
         (9, "vllm.overrides.swap_space_gb"), (10, "tasks.0"), (11, "use_chat_completions"),
     ], str(caught.value)  # fmt: skip
     (root / "configs/single_card/m.yaml").write_text(MODEL.replace('"card"', '"crad"') + "foo: 1\n")
-    base = loader.Base(root)
+    base = loader.ConfigLoader(root)
     with pytest.raises(ConfigError) as caught:
         planner.checked(base, base.files(), around)
     assert [m.key for m in caught.value.mistakes] == ["vllm.provider_config", "foo"]

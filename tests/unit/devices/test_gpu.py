@@ -163,7 +163,7 @@ def test_what_another_make_of_ours_has_is_no_strangers(
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("GPU_BUSY", "skip")
     held = waiting_line.acquire(
-        allocation.desk(), leases.Want(1, ("gpu-GPU-bbbb2222",)), print, lambda: None
+        allocation.desk(), leases.LeaseRequest(1, ("gpu-GPU-bbbb2222",)), print, lambda: None
     )
     spec = {"model": "m", "device": "gpu", "gpus": 3}
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2"]

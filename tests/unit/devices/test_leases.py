@@ -28,8 +28,8 @@ HOLDER = """
 import json, os, sys, time, pathlib
 from benchy.devices import leases, waiting_line
 name, count, pool, hold = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), float(sys.argv[4])
-desk = leases.Desk(pathlib.Path(os.environ["DESK"]))
-want = leases.Want(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
+desk = leases.LeaseDirectory(pathlib.Path(os.environ["DESK"]))
+want = leases.LeaseRequest(count, tuple(pool), {"model": name, "pid": os.getpid(), "root": "/here"})
 say = lambda words: print("waits", words, flush=True)
 held = waiting_line.acquire(desk, want, say, lambda: None)
 print("has", name, ",".join(held.devices), time.time(), flush=True)
@@ -41,7 +41,7 @@ print("left", name, time.time(), flush=True)
 class Room:
     def __init__(self, path: Path) -> None:
         self.path, self.begun = path, list[subprocess.Popen[str]]()
-        self.desk = leases.Desk(path)
+        self.desk = leases.LeaseDirectory(path)
 
     def start(self, name: str, count: int, pool: str, hold: float) -> subprocess.Popen[str]:
         env = {**os.environ, "PYTHONPATH": str(LIB), "DESK": str(self.path)}
@@ -138,7 +138,7 @@ def test_a_stopped_holder_keeps_what_it_has(room: Room) -> None:
     holder.send_signal(signal.SIGSTOP)
     until(lambda: process_info.stopped(holder.pid))
     with waiting_line.Line(room.desk) as other:
-        other.settle({"it": leases.Want(1, ("g0",))})
+        other.settle({"it": leases.LeaseRequest(1, ("g0",))})
         assert not other.grant()
 
 
@@ -200,9 +200,9 @@ def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
 
 
 def test_one_process_serves_its_own_in_its_own_order(tmp_path: Path) -> None:
-    desk, other = leases.Desk(tmp_path), leases.Desk(tmp_path)
+    desk, other = leases.LeaseDirectory(tmp_path), leases.LeaseDirectory(tmp_path)
     with waiting_line.Line(desk) as line, waiting_line.Line(other) as theirs:
-        one = leases.Want(1, ("g0",))
+        one = leases.LeaseRequest(1, ("g0",))
         line.settle({"short": one})
         theirs.settle({"stranger": one})
         line.settle({"long": one, "short": one})  # longer, though it came later
@@ -223,13 +223,13 @@ def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
     """Ten lines over eight devices: each want is granted whole, none is forgotten, none shared."""
     dice = random.Random(11)  # noqa: S311
     devices = [f"g{number}" for number in range(8)]
-    lines = [waiting_line.Line(leases.Desk(tmp_path)) for _ in range(10)]
-    wants: list[dict[str, leases.Want]] = []
+    lines = [waiting_line.Line(leases.LeaseDirectory(tmp_path)) for _ in range(10)]
+    wants: list[dict[str, leases.LeaseRequest]] = []
     for at in range(len(lines)):
         mine = {}
         for number in range(6):
             pool = tuple(dice.sample(devices, dice.choice([8, 8, 4])))
-            mine[f"{at}-{number}"] = leases.Want(dice.choice([1, 1, 2, 4]), pool)
+            mine[f"{at}-{number}"] = leases.LeaseRequest(dice.choice([1, 1, 2, 4]), pool)
         wants.append(mine)
     waiting = [dict(mine) for mine in wants]
     held: list[tuple[int, leases.Lease]] = []
@@ -292,28 +292,30 @@ def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.3)
     busy = {"g0": "train.py (pid 7, 9000 MiB)"}
     said: list[str] = []
-    desk = leases.Desk(tmp_path, look([busy]))
-    held = waiting_line.acquire(desk, leases.Want(1, ("g0", "g1")), said.append, lambda: None)
+    desk = leases.LeaseDirectory(tmp_path, look([busy]))
+    held = waiting_line.acquire(
+        desk, leases.LeaseRequest(1, ("g0", "g1")), said.append, lambda: None
+    )
     assert held.devices == ("g1",) and not said
     held.release()
-    desk = leases.Desk(tmp_path, look([busy, busy, busy, {}]))
-    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), said.append, lambda: None)
+    desk = leases.LeaseDirectory(tmp_path, look([busy, busy, busy, {}]))
+    held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), said.append, lambda: None)
     assert held.devices == ("g0",) and said == ["g0 is used by train.py (pid 7, 9000 MiB)"]
     held.release()
 
 
 def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> None:
     said: list[str] = []
-    desk = leases.Desk(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
+    desk = leases.LeaseDirectory(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
     assert waiting_line.acquire(
-        desk, leases.Want(1, ("g0",)), said.append, lambda: None
+        desk, leases.LeaseRequest(1, ("g0",)), said.append, lambda: None
     ).devices == ("g0",)
     assert not said
 
 
 def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
-    desk = leases.Desk(tmp_path)
-    wide, narrow = leases.Want(2, ("g0", "g1")), leases.Want(1, ("g0", "g1"))
+    desk = leases.LeaseDirectory(tmp_path)
+    wide, narrow = leases.LeaseRequest(2, ("g0", "g1")), leases.LeaseRequest(1, ("g0", "g1"))
     with desk.mutex():
         assert desk.shares([wide, narrow], {})[1] == ()
         assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
@@ -333,14 +335,16 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
         return {"g0": "train.py (pid 7)", "g1": "our own server (pid 8)"}
 
     four = ("g0", "g1", "g2", "g3")
-    ours = waiting_line.acquire(leases.Desk(tmp_path), leases.Want(1, ("g1",)), print, lambda: None)
-    desk = leases.Desk(tmp_path, foreign)
+    ours = waiting_line.acquire(
+        leases.LeaseDirectory(tmp_path), leases.LeaseRequest(1, ("g1",)), print, lambda: None
+    )
+    desk = leases.LeaseDirectory(tmp_path, foreign)
     with (
         waiting_line.Line(desk) as wide,
-        waiting_line.Line(leases.Desk(tmp_path, foreign)) as narrow,
+        waiting_line.Line(leases.LeaseDirectory(tmp_path, foreign)) as narrow,
     ):
-        wide.settle({"wide": leases.Want(4, four)})
-        narrow.settle({"narrow": leases.Want(1, four)})
+        wide.settle({"wide": leases.LeaseRequest(4, four)})
+        narrow.settle({"narrow": leases.LeaseRequest(1, four)})
         assert not wide.grant() and not narrow.grant()  # it may be gone in a moment
         assert narrow.pause() == 0.1 and len(looks) == 2
         time.sleep(0.1)
@@ -357,11 +361,13 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
 def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path) -> None:
     """g0 has just been left by one of ours, whose memory shows still: it is kept for the wide."""
     seen = [{"g0": "gone (pid 7)"}, {}]
-    desk = leases.Desk(tmp_path, look(seen))
-    ours = waiting_line.acquire(leases.Desk(tmp_path), leases.Want(1, ("g1",)), print, lambda: None)
+    desk = leases.LeaseDirectory(tmp_path, look(seen))
+    ours = waiting_line.acquire(
+        leases.LeaseDirectory(tmp_path), leases.LeaseRequest(1, ("g1",)), print, lambda: None
+    )
     both = ("g0", "g1", "g2")
     with waiting_line.Line(desk) as line:
-        line.settle({"wide": leases.Want(3, both), "narrow": leases.Want(1, both)})
+        line.settle({"wide": leases.LeaseRequest(3, both), "narrow": leases.LeaseRequest(1, both)})
         assert not line.grant() and line.pause() == leases.SECOND_LOOK and not line.reason()
         time.sleep(leases.SECOND_LOOK)
         assert not line.grant()
@@ -375,17 +381,17 @@ def test_who_waits_holds_nothing_whatever_its_pins_order(
     tmp_path: Path, pool: tuple[str, str]
 ) -> None:
     """A stranger may wait for the one while it has the other; ours never does."""
-    desk = leases.Desk(tmp_path, lambda: {"g3": "train.py (pid 7)"})
+    desk = leases.LeaseDirectory(tmp_path, lambda: {"g3": "train.py (pid 7)"})
     with waiting_line.Line(desk) as line:
-        line.settle({"pinned": leases.Want(2, pool)})
+        line.settle({"pinned": leases.LeaseRequest(2, pool)})
         for _ in range(3):
             assert not line.grant()
             assert not desk.holders(pool)
     (tmp_path / "strangers").unlink()
     rogue = os.open(tmp_path / "g3", os.O_RDWR | os.O_CREAT)  # by flock alone, with no mutex
     fcntl.flock(rogue, fcntl.LOCK_EX)
-    with waiting_line.Line(leases.Desk(tmp_path)) as line:
-        line.settle({"pinned": leases.Want(2, pool)})
+    with waiting_line.Line(leases.LeaseDirectory(tmp_path)) as line:
+        line.settle({"pinned": leases.LeaseRequest(2, pool)})
         assert not line.grant() and list(desk.holders(pool)) == ["g3"]
         os.close(rogue)
         assert line.grant()["pinned"].devices == pool
@@ -429,15 +435,15 @@ def test_a_directory_that_others_could_write_to_is_refused(
 
 def test_a_cleaner_of_tmp_leaves_leases_alone(tmp_path: Path) -> None:
     """systemd-tmpfiles skips what has the sticky bit, as the XDG specification has it."""
-    desk = leases.Desk(tmp_path)
-    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), print, lambda: None)
+    desk = leases.LeaseDirectory(tmp_path)
+    held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), print, lambda: None)
     assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX
     held.release()
 
 
 def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
-    desk = leases.Desk(tmp_path)
-    held = waiting_line.acquire(desk, leases.Want(1, ("g0",)), print, lambda: None)
+    desk = leases.LeaseDirectory(tmp_path)
+    held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), print, lambda: None)
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
                              close_fds=False)  # fmt: skip
     held.release()

@@ -97,8 +97,8 @@ def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
 def test_leases_and_who_holds_them(here: Path, device: str) -> None:
     assert not list(doctor.held_devices())
-    desk = leases.Desk(leases.directory())
-    want = leases.Want(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
+    desk = leases.LeaseDirectory(leases.directory())
+    want = leases.LeaseRequest(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
     held = waiting_line.acquire(desk, want, print, lambda: None)
     (found,) = doctor.held_devices()
     assert f"{device} is leased to m (pid {os.getpid()}, {here}) since" in found.what

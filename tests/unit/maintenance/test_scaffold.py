@@ -206,7 +206,7 @@ def test_a_terminal_is_asked(
         monkeypatch.setattr("sys.stdin", reads)
         monkeypatch.setattr("sys.stderr", writes)
         os.write(terminal, typed.encode())
-        known = loader.Base(here).known.tasks
+        known = loader.ConfigLoader(here).known.tasks
         assert scaffold.tasks_of("", known) == expected
     said = ""
     with contextlib.suppress(OSError):  # Linux's end of a terminal

@@ -26,14 +26,14 @@ def test_local_builds_lie_apart(tmp_path: Path) -> None:
     """torch 2.13.0+cpu is preferred to 2.13.0, so one folder of both would mix them up."""
     for name in (PLAIN, LOCAL):
         put(tmp_path / "in", name)
-    house = wheelhouse.House(tmp_path / "house")
+    house = wheelhouse.Wheelhouse(tmp_path / "house")
     house.keep((tmp_path / "in").iterdir())
     assert (house.folder / PLAIN).exists() and (house.folder / "local-cpu" / LOCAL).exists()
     assert pip_settings.folders(house.folder) == [house.folder, house.folder / "local-cpu"]
 
 
 def test_a_file_counts_by_its_hash(tmp_path: Path) -> None:
-    house = wheelhouse.House(tmp_path)
+    house = wheelhouse.Wheelhouse(tmp_path)
     good = put(tmp_path, "a-1-py3-none-any.whl", b"good")
     house.look()
     package = Package("a", "1", ("sha256:" + "0" * 64, good))
@@ -56,7 +56,7 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
         Package("b", "https://host/b-1-py3-none-any.whl", ("sha256:1",)),
         Package("c", "git+https://host/c@0123"),
     ]
-    house, own = wheelhouse.House(tmp_path), ["ours=https://own/simple"]
+    house, own = wheelhouse.Wheelhouse(tmp_path), ["ours=https://own/simple"]
     assert wheelhouse.fetch(house, packages, "python", "x", own) == 1
     ((index, *_, requirements),) = told
     assert index == "--extra-index-url=https://own/simple"

@@ -40,7 +40,9 @@ class House:
         facts = {"asked": env, "environment": env, "harnesses": ["ready"], "fallback": None}
         self.models[name] = facts
         names = {f"gpu-{number}": str(number) for number in range(pool)}
-        self.needs[name] = allocation.Need(leases.Want(count, tuple(names), {"model": name}), names)
+        self.needs[name] = allocation.Need(
+            leases.LeaseRequest(count, tuple(names), {"model": name}), names
+        )
 
     def line(self, what: str, seconds: float, status: int = 0) -> list[str]:
         say = f"echo {shlex.quote(what)} $(date +%s.%N) >> {self.journal}"
@@ -204,8 +206,8 @@ def test_who_may_not_start_keeps_no_device_from_others(house: House) -> None:
         while "begin serve a" not in house.times():
             await asyncio.sleep(0.05)
         begun = loop.time()
-        want = leases.Want(1, ("gpu-0", "gpu-1"), {"model": "other", "pid": 1})
-        desk = leases.Desk(leases.directory())
+        want = leases.LeaseRequest(1, ("gpu-0", "gpu-1"), {"model": "other", "pid": 1})
+        desk = leases.LeaseDirectory(leases.directory())
         held = await asyncio.to_thread(waiting_line.acquire, desk, want, print, lambda: None)
         waited = loop.time() - begun
         held.release()

@@ -494,7 +494,7 @@ def test_nothing_survives(house: House, whom: str, signum: int, status: int | No
     until(lambda: not house.processes())
     assert process.returncode == (status or -signum)
     assert not port_open(port)
-    desk = leases.Desk(leases.directory(house.env))
+    desk = leases.LeaseDirectory(leases.directory(house.env))
     assert not desk.holders(["cpu-0"])
     if status is not None:
         assert not list((house.root / "run").glob("one-*"))
