@@ -5,7 +5,7 @@ installed.
 
 from __future__ import annotations
 
-import _signal  # the C half: `signal` itself takes milliseconds to read
+import _signal  # type: ignore[import-not-found]  # the C half: `signal` itself takes milliseconds to read
 
 # Ctrl-C while this is still being read ends it at once, with no traceback.
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:

@@ -137,7 +137,12 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
     label = f"build {env}, without its check, beside uv"
     rows = [
         measure.beside(label, built, target, lambda _, __, ratio: ratio <= BUILD_TARGET),
-        Row("  with its check", *zip(*pairs, strict=True), [a / b for a, b in pairs]),
+        Row(
+            "  with its check",
+            [ours for ours, _ in pairs],
+            [bare for _, bare in pairs],
+            [ours / bare for ours, bare in pairs],
+        ),
     ]
     if pip_rounds:
         plain, whole = pip(python, lock, pip_rounds), [a for a, _ in pairs]
@@ -211,7 +216,8 @@ def stand_in(env: str) -> None:
 def launching_rows() -> list[Row]:
     """What a launcher costs, and a queue of a hundred jobs."""
     try:
-        return launching.rows()
+        rows: list[Row] = launching.rows()
+        return rows
     except (RuntimeError, OSError, subprocess.SubprocessError) as error:
         raise Broken(str(error)) from None
 

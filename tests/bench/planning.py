@@ -22,6 +22,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -135,6 +136,11 @@ def timed(tree: trees.Tree, *command: str) -> float:
     return time.perf_counter() - begun
 
 
+def at_least(bound: float, ours: float, theirs: float, ratio: float) -> bool:
+    """Whether a row's ratio reaches its bound."""
+    return ratio >= bound
+
+
 def others(tree: trees.Tree) -> list[Row]:
     """Snakemake and doit, in an environment of their own."""
     tools = tree.base / "tools"
@@ -151,15 +157,11 @@ def others(tree: trees.Tree) -> list[Row]:
         ("Snakemake", 20.0, [snakemake, "-n", "--quiet", "--rerun-triggers", "mtime"]),
         ("doit", 3.0, [doit, "--dir", "."]),
     ):
-        rounds = in_turn(
-            lambda: make(tree, "results"), lambda c=command: timed(tree, *c), repeats=3
-        )
+        rounds = in_turn(partial(make, tree, "results"), partial(timed, tree, *command), repeats=3)
         ours, theirs = ([pair[n] for pair in rounds] for n in (0, 1))
         ratios = [there / mine for mine, there in rounds]
         label, target = f"  beside {name} (its over ours)", f">= {bound:g}"
-        found.append(
-            Row(label, ours, theirs, ratios, target, lambda _, __, ratio, b=bound: ratio >= b)
-        )
+        found.append(Row(label, ours, theirs, ratios, target, partial(at_least, bound)))
     return found
 
 

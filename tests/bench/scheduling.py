@@ -37,7 +37,12 @@ ROUNDS = 3
 def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
           names: Sequence[str]) -> float:  # fmt: skip
     """Have the models served in this order; the seconds that it took."""
-    facts = {"asked": "ready", "environment": "ready", "harnesses": [], "fallback": None}
+    facts: dict[str, object] = {
+        "asked": "ready",
+        "environment": "ready",
+        "harnesses": [],
+        "fallback": None,
+    }
     needs = {}
     for item in items:
         called = {device: device for device in item.pool}

@@ -67,7 +67,7 @@ def lay(base: Path) -> None:
         shutil.copy(smoke / name, folder)
     subjects = ("rivers", "numbers", "letters")
     for subject in subjects:
-        questions = [
+        questions: list[dict[str, object]] = [
             {"question": f"Write about {subject}, number {n}, in as many words as you have.",
              "answer": "x"} for n in range(GENERATION)
         ]  # fmt: skip

@@ -40,6 +40,7 @@ def refused(text: str) -> None:
 
 @pytest.mark.parametrize(("goal", "knob"), GOALS, ids=[f"{g[-1][:20]}-{k}" for g, k in GOALS])
 def test_knobs(fresh: Tree, goal: tuple[str, ...], knob: str) -> None:
+    given: list[tuple[tuple[str, ...], dict[str, str]]]
     given = [((f"{knob}={value}",), {}) for value in VALUES.values()]
     for words, environment in [*given, ((), {knob: TEXT})]:
         done = fresh.make(*goal, *words, **environment)

@@ -70,7 +70,7 @@ def main(argv: list[str]) -> None:
             text = tokenizer.decode(tokens[begun:], skip_special_tokens=True)
             if any(stop in text for stop in stops):
                 break
-        text = tokenizer.decode(tokens[begun:], skip_special_tokens=True)
+        text = str(tokenizer.decode(tokens[begun:], skip_special_tokens=True))
         return min((text.partition(stop)[0] for stop in stops), key=len)
 
     def compared(kind: str, sample: Any) -> Iterator[list[Any]]:

@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +82,13 @@ class Run:
     def victim(self, whom: str) -> int:
         server = self.server()
         wrapper = psutil.Process(server["wrapper"])
-        pids = {
-            "make": lambda: self.make.pid,
+        pids: dict[str, Callable[[], int]] = {
+            "make": lambda: int(self.make.pid),
             "wrapper": lambda: wrapper.pid,
-            "server": lambda: server["pid"],
-            "core": lambda: core(server["pid"]),
+            "server": lambda: int(server["pid"]),
+            "core": lambda: int(core(server["pid"])),
         }
-        return int(pids[whom]())
+        return pids[whom]()
 
     def end(self) -> None:
         self.make.wait(60)
@@ -128,7 +128,7 @@ def held_leases() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def struck(tree: Path) -> Path:
+def struck(tree: Path) -> Iterator[Path]:
     long_task(tree)
     text = (tree / "configs/quickstart.yaml").read_text()
     for name in (MODEL, "calm"):

@@ -60,7 +60,8 @@ class Shaky(Index):
 
 @pytest.fixture
 def index() -> Iterator[Shaky]:
-    with Shaky() as shaky:
+    shaky = Shaky()
+    with shaky:
         shaky.put("standin-engine", FILE, DATA, None)
         yield shaky
 

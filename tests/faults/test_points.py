@@ -140,7 +140,7 @@ def kind(label: str) -> str:
 
 def disturbed(tree: Tree, point: Point) -> bool:
     """Kill a run at a point; whether it came by there."""
-    hits = []
+    hits: list[object] = []
 
     def strike(call: injector.Call, label: str) -> bool:
         if hits or label != point.label:

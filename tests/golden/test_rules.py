@@ -13,6 +13,8 @@ import pytest
 from benchy.config import loader
 from benchy.core import hashing, paths
 from benchy.plan import planner, writer
+from benchy.plan.environment_specs import Surroundings
+from benchy.plan.plan import Plan, Spec
 
 HERE = Path(__file__).parent
 TREE = HERE.parent / "build"
@@ -25,8 +27,8 @@ CASES = [
 ]
 
 
-def expand(limit: int | None, failures: dict[str, planner.Spec], fallback: bool) -> planner.Plan:
-    around = planner.Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
+def expand(limit: int | None, failures: dict[str, Spec], fallback: bool) -> Plan:
+    around = Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
     return planner.expand(loader.load(TREE), around, limit)
 
 
@@ -38,9 +40,7 @@ def compare(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES)
-def test_rules(
-    name: str, limit: int | None, failures: dict[str, planner.Spec], fallback: bool
-) -> None:
+def test_rules(name: str, limit: int | None, failures: dict[str, Spec], fallback: bool) -> None:
     made = expand(limit, failures, fallback)
     compare(name, writer.makefile(made, "build" + ("/limit-5" if limit else "")))
 
@@ -83,7 +83,7 @@ def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
         f"model: {{name: '{hostile}'}}\n"
         f"vllm: {{provider_config: standin, overrides: {{dtype: '{hostile}'}}}}\ntasks: [alpha]\n"
     )
-    around = planner.Surroundings(paths.ROOT, lambda: "0.32.0", {})
+    around = Surroundings(paths.ROOT, lambda: "0.32.0", {})
     made = planner.expand(loader.load(tmp_path), around, None)
     assert "touch" not in writer.makefile(made, "build").replace("@touch $@", "")
     assert made.servers["bad"]["name"] == hostile

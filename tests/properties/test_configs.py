@@ -29,6 +29,7 @@ from hypothesis import strategies as st
 from benchy.config import loader
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import environment_specs, planner, writer
+from benchy.plan.plan import Plan
 
 SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 CASES = int(os.environ.get("BENCHY_CASES", "20000"))
@@ -57,7 +58,23 @@ PICKY = [
     "1." + "0" * 300, "1.0+" + "a" * 300, " 0.8.0\n", "git+https://x/y@$(touch canary)",
     "https://[::1", "a @ file:///etc", "a; sys_platform", "x.whl", "tiny",
 ]  # fmt: skip
-ODD = [None, True, False, 0, -1, 1, 2**63, 10**40, 0.1, 1e308, [], {}, [[]], [{}], {"a": {}}]
+ODD: list[Any] = [
+    None,
+    True,
+    False,
+    0,
+    -1,
+    1,
+    2**63,
+    10**40,
+    0.1,
+    1e308,
+    [],
+    {},
+    [[]],
+    [{}],
+    {"a": {}},
+]
 TEXTS = [
     "!!python/object/apply:os.system ['touch canary']", "!!binary aGk=", "!x y", "&a [*a]", "*a",
     "&a {b: *a}", "<<: *a", "<<: {model: {name: x/y}}", "? [a]\n: b", "---\n", "...\n",
@@ -124,7 +141,7 @@ KEYS = sorted(
 keys = st.sampled_from([*KEYS, *HOSTILE]) | st.text(max_size=8)
 
 
-dump = functools.partial(yaml.dump, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
+dump: Any = functools.partial(yaml.dump, Dumper=getattr(yaml, "CSafeDumper", yaml.SafeDumper))
 
 
 def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
@@ -160,7 +177,7 @@ def edited(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
             inner[draw(keys)] = inner.pop(last, None)
         elif how == 3:
             inner.pop(last, None) if isinstance(inner, dict) else inner.pop(last)
-    text = dump(data, allow_unicode=draw(st.booleans()), sort_keys=False)
+    text: str = dump(data, allow_unicode=draw(st.booleans()), sort_keys=False)
     return text.encode("utf-8", "surrogatepass")
 
 
@@ -247,7 +264,7 @@ def check_told(mistakes: list[Mistake], folder: str) -> None:
         assert len(lines) == 1 + bool(mistake.hint) and all(map(str.isprintable, lines)), mistake
 
 
-def check_rules(made: planner.Plan) -> None:
+def check_rules(made: Plan) -> None:
     """The rules of each model, read by other means than they were written by."""
     name = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
     for model, facts in made.models.items():
@@ -264,7 +281,7 @@ def check_rules(made: planner.Plan) -> None:
         assert all(re.fullmatch(name, env) for env in (facts["asked"], facts["environment"]))
 
 
-def check_make(root: Path, made: planner.Plan) -> None:
+def check_make(root: Path, made: Plan) -> None:
     """Make reads the plan as it was meant: each command once, and nothing else."""
     writer.save(made, Path("build"))
     command = ["make", "-f", "mk/graph.mk", "-n", "-s", "V=1", "all"]
@@ -281,7 +298,7 @@ def check_make(root: Path, made: planner.Plan) -> None:
     assert sorted(said) == sorted(expected)
 
 
-def property_settings(examples: int) -> Any:
+def property_settings(examples: int) -> settings:
     return settings(
         max_examples=examples, deadline=None, database=None, derandomize=False,
         suppress_health_check=list(HealthCheck), phases=[Phase.generate, Phase.shrink],
@@ -313,7 +330,7 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
         reader = base.reader
         reader.mistakes, reader.inputs = [], list(base.inputs)
         begun = time.process_time()
-        made = planner.Plan()
+        made = Plan()
         there = [p for p in reader.yamls(folder)]
         check_told(reader.mistakes, "configs/") if reader.mistakes else None
         for path in there:

@@ -189,7 +189,7 @@ class Held:
             with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
                 fcntl.ioctl(self.listener, RECEIVE, asked)
                 number, tid = struct.unpack_from("QI", asked)
-                if not self._kills(tid, asked):  # else it is dead, and gets no answer
+                if not self._kills(tid, bytes(asked)):  # else it is dead, and gets no answer
                     fcntl.ioctl(self.listener, SEND, struct.pack("QqiI", number, 0, 0, 1))
 
     def _kills(self, tid: int, asked: bytes) -> bool:

@@ -22,6 +22,7 @@ from benchy.config import loader, schema
 from benchy.core import knob_table, paths
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import planner, selection
+from benchy.plan.environment_specs import Surroundings
 from config_files import HARNESS, MODEL, TASK, lay, overrides
 
 ROOT = paths.ROOT
@@ -158,7 +159,7 @@ def test_every_page_and_file_of_a_message_is_there() -> None:
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
             page = node.value if isinstance(node, ast.keyword) and node.arg == "page" else None
-            if isinstance(page, ast.Constant) and page.value:
+            if isinstance(page, ast.Constant) and isinstance(page.value, int) and page.value:
                 assert section(page.value), f"{path}:{page.lineno}"
 
 
@@ -208,10 +209,10 @@ def hints() -> list[tuple[str, str]]:
                 names = {getattr(target, "id", "") for target in node.targets}
                 inside = [node.value] if names & {"hint", "TOLD", "FILES"} else []
             found += [
-                (f"{path.relative_to(ROOT)}:{each.lineno}", each.value)
+                (f"{path.relative_to(ROOT)}:{each.lineno}", str(each.value))
                 for part in inside
                 for each in words(part)
-                if " " in each.value
+                if " " in str(each.value)
             ]
     return found
 
@@ -284,7 +285,7 @@ def test_every_key_of_a_hint_is_known() -> None:
 def mistakes(root: Path) -> list[Mistake]:
     base = loader.ConfigLoader(root)
     try:
-        planner.checked(base, base.files(), planner.Surroundings(root, lambda: "0.32.0", {}))
+        planner.checked(base, base.files(), Surroundings(root, lambda: "0.32.0", {}))
     except ConfigError as error:
         return error.mistakes
     return []

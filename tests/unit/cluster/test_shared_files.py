@@ -50,6 +50,11 @@ def test_each_directory_on_the_way_is_opened(
     """A directory that was not there a moment ago hides all below it."""
     opened: list[str] = []
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("os.open", lambda path, flags: opened.append(str(path)) or 1 << 30)
+
+    def no_file(path: Path, flags: int) -> int:
+        opened.append(str(path))
+        return 1 << 30
+
+    monkeypatch.setattr("os.open", no_file)
     shared_files.look(Path("results/m/t/results.json"))
     assert opened == [".", "results", "results/m", "results/m/t", "results/m/t/results.json"]

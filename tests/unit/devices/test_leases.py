@@ -186,7 +186,7 @@ def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
         assert line(narrow)[0] in ("has", "waits")
     wide = room.start("wide", 4, pool, 0.1)
     assert line(wide)[0] == "waits"
-    came = []
+    came: list[subprocess.Popen[str]] = []
     while wide.poll() is None and len(came) < 60:
         came.append(room.start(f"late{len(came)}", 1, pool, hold))
         time.sleep(dice.uniform(0, 0.1))

@@ -116,7 +116,7 @@ def test_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 # --- the table and the difference ---------------------------------------------------------------
 
-SEEN = {
+SEEN: dict[str, dict[str, dict[str, Any]]] = {
     "0.9.0": {"--a": INT, "--task": INT},
     "0.10.0": {"--a": INT, "--b": {**INT, "choices": [1, None], "help": "x"}},
     "0.10.1": {"--a": {**INT, "default": 5}, "--b": {**INT, "choices": [1, None]}},

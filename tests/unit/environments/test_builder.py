@@ -16,10 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections import namedtuple
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
@@ -32,7 +31,6 @@ from benchy.environments import (
     audit,
     builder,
     checker,
-    disk_space,
     failures,
     health,
     inventory,
@@ -339,9 +337,9 @@ def test_no_room_is_told_before_anything_is_installed(monkeypatch: pytest.Monkey
     asked = spec()
     builder.ensure_lock(asked)  # reading a local wheel's metadata caches it
     monkeypatch.setenv("UV_CACHE_DIR", "cache")
-    free = namedtuple("free", "free")(3)
+    free = SimpleNamespace(free=3)
     with monkeypatch.context() as small:
-        small.setattr(disk_space.shutil, "disk_usage", lambda path: free)
+        small.setattr(shutil, "disk_usage", lambda path: free)
         with pytest.raises(Failure, match=rf"^{ENV} needs about 0\.0 GB, and 0\.0 GB are free"):
             builder.create(asked)
         marker = failures.failure_of(ENV)
@@ -349,7 +347,7 @@ def test_no_room_is_told_before_anything_is_installed(monkeypatch: pytest.Monkey
         assert not Path("cache/archive-v0").exists(), "nothing was unpacked"
         assert not list(builder.BUILDING.iterdir())
     assert builder.create(asked)
-    monkeypatch.setattr(disk_space.shutil, "disk_usage", lambda path: free)
+    monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert builder.create(asked, anew=True), "all is in the cache, and linked"
 
 

@@ -10,7 +10,8 @@ import pytest
 
 from benchy.core.errors import ConfigError
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import preflight, result_writer
+from benchy.evaluation import harness, preflight, result_writer
+from benchy.evaluation import result as document
 
 
 def publish(spec: bytes) -> None:
@@ -39,7 +40,7 @@ def test_a_result_never_has_the_spec_of_another_beside_it(
         if killed:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(result_writer.document, "write", write)
+    monkeypatch.setattr(document, "write", write)
     publish(b"1")
     assert kept.read_bytes() == b"1"
     killed = True
@@ -85,8 +86,8 @@ def test_tokenizers_that_differ_stop_before_the_first_request(
         "plain": [ids(text, False) for text in preflight.PROBE],
         "special": [ids(text, True) for text in preflight.PROBE],
     }
-    monkeypatch.setattr(evaluation.harness, "environment", lambda *args: {})
-    monkeypatch.setattr(evaluation.preflight, "tokenizer_facts", lambda *args: facts)
+    monkeypatch.setattr(harness, "environment", lambda *args: {})
+    monkeypatch.setattr(preflight, "tokenizer_facts", lambda *args: facts)
     monkeypatch.setattr(evaluation, "tokenized", lambda job, text, special: server(text, special))
     if not told:
         return evaluation.check_tokenizer(job, {})

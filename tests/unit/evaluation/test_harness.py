@@ -25,7 +25,7 @@ SETTINGS = Path("settings.json")
 
 
 def spec(**changes: Any) -> dict[str, Any]:
-    task = {
+    task: dict[str, Any] = {
         "name": "smoke",
         "task_name": ["benchy_smoke"],
         "harness_environment": "lm_eval_0_4_13",

@@ -9,8 +9,10 @@ from typing import Any
 
 import pytest
 
+from benchy.environments import health
 from benchy.evaluation import environment_questions, model_checks
 from benchy.scripts import template_facts
+from benchy.serving import preparation
 
 ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
 
@@ -84,12 +86,12 @@ def test_a_chat_template(
     for name in ("config.json", "tokenizer.json", *more):
         (tmp_path / name).write_text("{}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(model_checks.health, "well", lambda env: True)
+    monkeypatch.setattr(health, "well", lambda env: True)
     asked = server(tmp_path, chat=True, options=options)
     monkeypatch.setattr(model_checks, "SCRIPT", tmp_path / "facts.py")
     model_checks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
     python = type("Place", (), {"python": sys.executable})
-    monkeypatch.setattr(model_checks.preparation, "Place", lambda *_: python)
+    monkeypatch.setattr(preparation, "Place", lambda *_: python)
     needed = "tekken.json" not in more
     assert model_checks.passed(asked) is not needed
     found = model_checks.mistakes(asked, {})

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchy.evaluation import preflight
+from benchy.evaluation import harness, preflight
 from benchy.scripts import harness_facts
 
 
@@ -18,7 +18,7 @@ def server(chat: bool = False, **options: Any) -> dict[str, Any]:
 
 
 def spec(**task: Any) -> dict[str, Any]:
-    asked = {
+    asked: dict[str, Any] = {
         "name": "mine", "task_name": ["t"], "gen_kwargs": {}, "num_fewshot": None, "files": {},
         "tokenizer_backend": "huggingface", "harness_environment": "lm_eval_0_4_13",
     }  # fmt: skip
@@ -170,7 +170,7 @@ def test_an_error_is_asked_again(
     said: dict[str, Any], kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(preflight.harness, "python", lambda spec: sys.executable)
+    monkeypatch.setattr(harness, "python", lambda spec: sys.executable)
     monkeypatch.setattr(preflight, "SCRIPT", tmp_path / "facts.py")
     preflight.SCRIPT.write_text("print('a warning')\nprint(open('said').read())\n")
     Path("said").write_text(json.dumps(said))

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchy.cli import tasks as tasks_command
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 from benchy.evaluation import task_list
 
@@ -145,7 +145,7 @@ def test_the_index_is_kept_until_what_it_is_made_of_changes(
     Path("said").write_text('[{"name": "a"}]')
     assert task_list.listed("e", {}) == [] == task_list.listed("e", {}, "mine")
     (mine / "a.yaml").write_text("task: a")
-    task_list.hashing.content_of.cache_clear()
+    hashing.content_of.cache_clear()
     assert task_list.listed("e", {}, "mine") == [{"name": "a"}] and task_list.listed("e", {}) == []
     Path("venvs/e.lock").write_text("other packages")
     assert task_list.listed("e", {}) == [{"name": "a"}]

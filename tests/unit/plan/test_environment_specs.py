@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from benchy.config import schema
 from benchy.core import hashing
 from benchy.core.errors import UsageError
-from benchy.plan import environment_specs, planner
+from benchy.plan import environment_specs
 from benchy.plan.environment_specs import Source, environment_spec
+from benchy.plan.plan import Plan
 
 ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
 # What decides what is installed.
@@ -107,7 +108,7 @@ def test_a_local_wheel_is_what_it_holds(tmp_path: Path) -> None:
     assert a.tag == b.tag != c.tag
     assert a.tag.startswith("wheel_")
     assert a.url == wheels[0].as_uri()
-    asked = planner.Plan()
+    asked = Plan()
     for source in (a, b):  # the same packages, wherever the file lies
         asked.add(environment_spec("vllm", ENGINE, None, None, "x.yaml:1", source))
     assert len(asked.environments) == 1
@@ -128,7 +129,7 @@ def test_a_source_without_a_release_has_no_cutoff_and_no_repairs() -> None:
 
 def test_the_last_guard() -> None:
     """Engines' names and releases can be spelled alike."""
-    asked = planner.Plan()
+    asked = Plan()
     asked.add(environment_spec("a", ENGINE, "0.8.0.0", None, "a.yaml:1"))
     with pytest.raises(UsageError, match=r"a\.yaml:1 and b\.yaml:2 ask for two sets"):
         asked.add(environment_spec("a_0", ENGINE, "8.0.0", None, "b.yaml:2"))

@@ -13,7 +13,7 @@ import pytest
 from benchy.cli import compare as compare_command
 from benchy.core.errors import ConfigError, Failure, UsageError
 from benchy.evaluation import result as document
-from benchy.reporting import comparison
+from benchy.plan import result_status
 from results import made
 
 STAMP = "2026-11-23T09-00-00.123"
@@ -51,9 +51,9 @@ def put(
     score = document.main_score(list(values), metrics, {})
     model, task_name = where.split("/")[-2:]
     found = made(model, task_name, metrics=metrics, score=score, harness_output=output, **changes)
-    task = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
+    of = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
     counts = document.Counts({name: len(v) for name, v in values.items()}, None)
-    document.write(replace(found, task=task, counts=counts), folder / "results.json")
+    document.write(replace(found, task=of, counts=counts), folder / "results.json")
 
 
 def line(n: int, metric: str, value: float) -> str:
@@ -264,7 +264,7 @@ def test_what_is_stale_is_told(
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [1.0, 0.0]})
     old = {Path("results/b/smoke/results.json"): True, Path("results/a/smoke/results.json"): False}
-    monkeypatch.setattr(comparison.result_status, "stale", lambda limits: old)
+    monkeypatch.setattr(result_status, "stale", lambda limits: old)
     assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
 
 

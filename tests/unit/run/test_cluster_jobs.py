@@ -40,12 +40,14 @@ class Run:
     def __init__(
         self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
     ) -> None:
-        self.slurm, self.tries, self.spec, self.word = slurm, list(tries), {}, ""
+        self.slurm, self.tries, self.word = slurm, list(tries), ""
+        self.spec: dict[str, Any] = {}
         self.failed: set[str] = set()
         self.lost: dict[str, str] = {}
         self.models = {"m": {"environment": "e", "harnesses": []}}
         self.builds = {"partition": "cpu"}
-        self.tally, self.once = Tally(), {}
+        self.tally = Tally()
+        self.once: dict[str, Any] = {}
         self.commands: list[Sequence[str]] = []
         self.ask = SimpleNamespace(serving=lambda name, stale: ["serve", *stale])
         self.rows = ""
@@ -181,7 +183,12 @@ def test_a_build(
     many: int, status: int, lost: dict[str, str],
 ) -> None:  # fmt: skip
     run = Run(slurm, monkeypatch, *tries)
-    monkeypatch.setattr(run, "make", lambda: (Path("venvs").mkdir(), Path("venvs/e.lock").touch()))
+
+    def make() -> None:
+        Path("venvs").mkdir()
+        Path("venvs/e.lock").touch()
+
+    monkeypatch.setattr(run, "make", make)
     assert built(run, "venvs/e.lock") == status and len(run.commands) == many
     assert "--partition=cpu" in run.commands[0]
     if status:
@@ -201,6 +208,7 @@ ASKED = [
 def test_what_builds_ask_for(asked: dict[str, Any], expected: dict[str, Any]) -> None:
     models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
+    specs: dict[str, dict[str, Any]]
     specs = {"m": {"resources": {**models, **more}}, "n": {"resources": {**models, "qos": "q"}}}
     assert cluster_jobs.building(specs, asked) == expected
     assert cluster_jobs.building({}, asked) == asked

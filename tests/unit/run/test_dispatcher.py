@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from benchy.devices import allocation, leases, waiting_line
+from benchy.devices import allocation, gpu, inotify, leases, waiting_line
+from benchy.environments import health
 from benchy.run import dispatcher, questions
 
 
@@ -30,8 +31,8 @@ class House:
         self.status: dict[str, int] = {}
         self.planned = 0
         monkeypatch.setenv("BENCHY_LEASES", str(folder / "leases"))
-        monkeypatch.setattr(dispatcher.health, "well", self.well)
-        monkeypatch.setattr(allocation.gpu, "gpus", list)
+        monkeypatch.setattr(health, "well", self.well)
+        monkeypatch.setattr(gpu, "gpus", list)
 
     def well(self, env: str) -> bool:
         return env in self.built or any(w == f"end environment/{env}" for w, _ in self.told())
@@ -163,7 +164,7 @@ def test_one_that_fails_ends_alone(house: House) -> None:
 
 
 def test_without_inotify_it_polls(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Blind(waiting_line.Watch):
+    class Blind(inotify.Watch):
         def __init__(self, path: Path) -> None:
             self.descriptor, self.again = -1, []
 

@@ -33,6 +33,11 @@ def said(body: bytes, status: bytes = b"200 OK", more: bytes = b"") -> Iterator[
     yield b"HTTP/1.1 %s\r\nContent-Length: %d\r\n%s\r\n%s" % (status, len(body), more, body)
 
 
+def silence() -> bytes:
+    time.sleep(0.1)
+    return b""
+
+
 def dripped(text: bytes) -> Iterator[bytes]:
     for place in itertools.count():
         time.sleep(0.05)
@@ -66,7 +71,7 @@ BAD: list[tuple[str, Callable[[], Iterator[bytes]], type[Exception]]] = [
     ("lines of the head drip", lambda: itertools.chain([OK], dripped(b"a: b\r\n")), TimeoutError),
     ("the body drips", lambda: itertools.chain([OK + b"\r\n"], dripped(b" ")), TimeoutError),
     ("it goes on", lambda: itertools.repeat(b"HTTP/1.1 100 Continue\r\n\r\n"), TimeoutError),
-    ("silence", lambda: iter(lambda: time.sleep(0.1) or b"", None), TimeoutError),
+    ("silence", lambda: iter(silence, None), TimeoutError),
     (
         "the body is endless",
         lambda: itertools.chain([OK + b"\r\n"], itertools.repeat(b" " * 65536)),
@@ -248,7 +253,7 @@ def test_a_start_ends_where_another_answers(
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
             with pytest.raises(Failure, match=words) as failure:
-                call()  # type: ignore[operator]
+                call()
             taken = failure.value.kind is FailureKind.PORT_IN_USE
             assert taken is isinstance(error, peer_check.Stranger)
 
@@ -320,6 +325,7 @@ def choice(index: object = 0, **changes: object) -> dict[str, Any]:
     return {"index": index, "logprobs": {**values, **changes}}
 
 
+NO_NUMBERS: list[object] = [math.nan, -math.inf, 0.5, "-1", None, True, []]
 WRONG: list[tuple[object, str]] = [
     (None, "no choices"), ({}, "no choices"), ({"choices": 1}, "no choices"),
     ({"choices": [1]}, "no choices"), ({"choices": []}, "0 answers to 1 prompts"),
@@ -332,7 +338,7 @@ WRONG: list[tuple[object, str]] = [
     ({"choices": [choice(token_logprobs=[None, -1.0, -2.0])]}, "3 log-probabilities for 3 tokens"),
     *(
         ({"choices": [choice(token_logprobs=[None, -1.0, value, -1.0])]}, "as log-probabilities")
-        for value in (math.nan, -math.inf, 0.5, "-1", None, True, [])
+        for value in NO_NUMBERS
     ),
     *(
         ({"choices": [choice(top_logprobs=[None, {"a": -1}, top, None])]}, "as log-probabilities")
