@@ -14,7 +14,7 @@ CODE = ROOT / "lib" / "benchy"
 SCRIPTS = CODE / "scripts"  # run by the Python of other environments
 
 BUILD = Path("build")
-SPECS = Path(os.environ.get("BENCHY_SPECS") or BUILD / "specs")  # beside.py sets another one
+SPECS = Path(os.environ.get("BENCHY_SPECS") or BUILD / "specs")  # plan/snapshot.py sets another one
 CONFIGS = Path("configs")
 VENVS = Path("venvs")
 FAILED = VENVS / ".failed"

@@ -42,10 +42,10 @@ UV_HONOURED = frozenset(
 )
 _UV_INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 
-# A machine-wide cutoff, for safety: part of a lock's identity where it applies (resolve.py).
+# A machine-wide cutoff, for safety: part of a lock's identity where it applies (resolver.py).
 UV_IDENTITY = frozenset({"UV_EXCLUDE_NEWER"})
 
-# Which of uv's configuration files are read: by uvconf.py, not by uv itself.
+# Which of uv's configuration files are read: by uv_settings.py, not by uv itself.
 UV_FILES = frozenset({"UV_CONFIG_FILE", "UV_NO_CONFIG", "UV_NO_SYSTEM_CONFIG", "UV_ISOLATED"})
 
 # These would choose other packages or install them differently without a trace in the lock. Use a
