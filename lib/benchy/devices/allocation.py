@@ -85,9 +85,8 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
     if gpu.busy_policy(os.environ) != "skip" or not cards:
         return {}
     at = desk()
-    before = at.holders(
-        [f"gpu-{card.uuid}" for card in cards]
-    )  # taken first: a server may be ending right now
+    # Asked first: a server may be ending right now.
+    before = at.holders([f"gpu-{card.uuid}" for card in cards])
     seen = {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
     return {device: who for device, who in at.outside(seen).items() if device not in before}
 

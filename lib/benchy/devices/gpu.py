@@ -107,7 +107,7 @@ def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[
     for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
         if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
             uuid, pid, used = row[:3]
-            # In a container and on some drivers the amount is [N/A]. The card's total decides then.
+            # In a container and on some drivers the amount is [N/A]; card.used decides below.
             if _number(used) >= APP_HOLDS:
                 words = f"{os.path.basename(row[3])} (pid {pid}, {used} MiB)"  # noqa: PTH119
                 found.setdefault(uuid, []).append(words)

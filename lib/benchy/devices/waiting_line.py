@@ -83,9 +83,8 @@ class Line:
                 self.sightings = 0
             if self.sightings == 1:
                 (self.desk.path / "strangers").unlink(missing_ok=True)
-        for (
-            name
-        ) in given:  # drop its own ticket: with it, a later request would overtake other processes
+        # Each gives up its own ticket, so that the other requests overtake no other process.
+        for name in given:
             at = [ticket for ticket, _ in self.tickets].index(name)
             self._drop(at)
             del self.wants[key[name]]

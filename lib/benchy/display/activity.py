@@ -177,7 +177,7 @@ def clear_run() -> None:
 
 
 def notes() -> Iterator[Note]:
-    """Yield all valid notes, sorted by name. Invalid ones are deleted."""
+    """Yield all valid notes, sorted by name. Notes of dead processes are deleted."""
     for kind in ("model", "task", "environment"):
         for path, said, age in _read(BOARD / kind):
             with contextlib.suppress(TypeError):  # written by another release of benchy
@@ -247,9 +247,7 @@ def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
     """Yield (file, content, seconds since it was written) for each note."""
     for path in sorted(folder.rglob("[!.]*.json")):
         with contextlib.suppress(OSError, ValueError):  # replaced in the meantime, or damaged
-            with path.open(
-                encoding="utf-8"
-            ) as file:  # opening makes NFS ask its server for the age
+            with path.open(encoding="utf-8") as file:  # makes NFS ask its server for the age
                 age = time.time() - os.fstat(file.fileno()).st_mtime
                 said = json.load(file)
             yield path, said, age

@@ -184,9 +184,7 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
             signal_all(alive, signal.SIGKILL)
         else:
             signal_all(alive - asked, signal.SIGTERM)
-            signal_all(
-                alive - asked, signal.SIGCONT
-            )  # a stopped process handles TERM only after this
+            signal_all(alive - asked, signal.SIGCONT)  # a stopped process needs it to handle TERM
             asked |= alive
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)

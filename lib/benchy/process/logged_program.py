@@ -130,9 +130,7 @@ def open_log(path: Path) -> Iterator[BinaryIO]:
     path.parent.mkdir(parents=True, exist_ok=True)
     too_long = path.exists() and path.stat().st_size > LOG_LIMIT
     how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if too_long else os.O_APPEND)
-    with os.fdopen(
-        os.open(path, how, 0o600), "wb", buffering=0
-    ) as book:  # readable only by the owner
+    with os.fdopen(os.open(path, how, 0o600), "wb", buffering=0) as book:  # only for the owner
         book.write(f"\n# {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         yield book
 

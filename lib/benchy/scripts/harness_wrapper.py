@@ -111,13 +111,11 @@ class Facts:
     def __init__(self, path: str) -> None:
         self.path = path
         self.seen: set[str] = set()
-        # Tasks of which an interrupted run truncated prompts, after it had accepted the task.
+        # Tasks that an interrupted run accepted although it truncated some of their prompts.
         self.accepted: set[str] = set()
         lines = Path(path).read_text("ascii", "replace") if Path(path).exists() else ""
         for line in lines.splitlines():
-            with contextlib.suppress(
-                ValueError, KeyError, TypeError
-            ):  # an incomplete last line of a killed run
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a half-written last line
                 fact = json.loads(line)
                 if fact["kind"] == "truncated":
                     self.accepted.add(fact["task"])
