@@ -1,9 +1,9 @@
-"""How benchy says that something is wrong.
+"""Errors that benchy reports to a person.
 
-Two kinds. A Mistake is in something that a person wrote (a config, a knob, a command line): it
-names file, line and key, says what is wrong and what to write instead, and ends the command with
-status 2. A Failure is something that went wrong while working: it says what happened, which log
-tells more and what to do next, and ends the command with status 1. Neither shows a traceback.
+There are two kinds, and neither shows a traceback. A Mistake is in something that a person wrote: a
+config, a knob or a command line. It names the file, the line and the key, says what is wrong and
+what to write instead, and ends the command with status 2. A Failure happens while working. It says
+what happened, which log has the details and what to do next, and ends the command with status 1.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ from enum import Enum
 
 
 def printable(text: str) -> str:
-    """What somebody wrote, or a program said, as a message shows it: a line break in it makes no
-    second line, and neither a control character nor one that turns the order of a line round (as
-    U+202E) reaches a terminal. All text from outside that is printed goes through here."""
+    """Return text that is safe to print to a terminal.
+
+    Escapes line breaks, control characters and characters that change the direction of text (such
+    as U+202E). All text from outside benchy that is printed passes through this function.
+    """
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
@@ -30,10 +32,12 @@ def printable(text: str) -> str:
 class Mistake:
     """One mistake in one place.
 
-    file: path as the person would type it, or "" for the command line.
-    line: 1-based, 0 where it is not known.
-    key: dotted path of the key ("vllm.overrides.max_model_len"), or "".
-    what: what is wrong, one clause.  hint: what to write or do instead, one clause.
+    Attributes:
+        file: Path as a person would type it, or "" for the command line.
+        line: Line number from 1, or 0 if it is not known.
+        key: Dotted path of the key ("vllm.overrides.max_model_len"), or "".
+        what: What is wrong, in one clause.
+        hint: What to write or do instead, in one clause.
     """
 
     file: str
@@ -44,7 +48,7 @@ class Mistake:
 
     @property
     def place(self) -> str:
-        """file:line: key: what"""
+        """The location and what is wrong: `file:line: key: what`."""
         where = f"{self.file}:{self.line}" if self.file and self.line else self.file
         return printable(": ".join(part for part in (where, self.key, self.what) if part))
 
@@ -54,7 +58,7 @@ class Mistake:
 
 
 class ConfigError(Exception):
-    """All mistakes found, at once. Exit status 2."""
+    """All mistakes that were found, reported together. Exit status 2."""
 
     def __init__(self, mistakes: Iterable[Mistake]) -> None:
         self.mistakes = sorted(set(mistakes))
@@ -69,20 +73,26 @@ class UsageError(ConfigError):
 
 
 class FailureKind(str, Enum):
-    """What failed, for the code that decides by it. The values stand in markers of builds."""
+    """The kind of a failure, for code that depends on it.
+
+    The marker files of failed builds store the values.
+    """
 
     OTHER = ""
-    NO_SUCH_RELEASE = "no-such-release"  # a mistake in the configuration: no fallback serves
-    PORT_IN_USE = "port-in-use"  # another process listens where a server was to
+    NO_SUCH_RELEASE = "no-such-release"  # a mistake in the configuration: no fallback is tried
+    PORT_IN_USE = "port-in-use"  # another process listens on the server's port
 
 
 class Failure(Exception):
-    """Something failed while working. Exit status 1.
+    """A failure while working. Exit status 1.
 
-    what: one line. hint: the next step, one or two lines.
-    log: path of the whole story; its last telling lines are in `lines`.
-    page: the number of its section in docs/problems.md, 0 for none.
-    kind: what failed, where some code decides by it.
+    Attributes:
+        what: What happened, in one line.
+        hint: The next step, in one or two lines.
+        log: Path of the complete log.
+        lines: The relevant last lines of the log.
+        page: Number of the section in docs/problems.md, or 0 for none.
+        kind: The kind of the failure, for code that depends on it.
     """
 
     def __init__(
@@ -99,7 +109,7 @@ class Failure(Exception):
         self.page, self.kind = page, kind
 
     def __str__(self) -> str:
-        # An engine's log may hold anything; `what` may have lines of its own.
+        # An engine's log can contain any bytes, and `what` can have several lines.
         out = [*map(printable, self.what.splitlines())] or [""]
         out += [f"  | {printable(line.expandtabs())}" for line in self.lines]
         if self.log:
@@ -112,14 +122,14 @@ class Failure(Exception):
 
 
 def problem(page: int) -> str:
-    """Where more is said of a known problem."""
+    """Return the reference to a section of docs/problems.md."""
     return f"docs/problems.md, P{page:02}"
 
 
 class Died(Failure):
-    """A server that was well has died under its tasks: started again, it may be well again."""
+    """A healthy server died while its tasks ran. It may work if it is started again."""
 
-    STATUS = 75  # EX_TEMPFAIL of sysexits.h: bin/run tells it from a task that fails
+    STATUS = 75  # EX_TEMPFAIL of sysexits.h; distinguishes it from a failed task in bin/run
 
 
 AGAIN = "then run the same again: what was made is kept"
@@ -127,7 +137,10 @@ AGAIN = "then run the same again: what was made is kept"
 
 @contextmanager
 def about(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Name a file in what is raised inside: a write into a full disk names none."""
+    """Add a path to each OSError raised inside that names no file.
+
+    A failed write to a full disk, for example, names no file.
+    """
     try:
         yield
     except OSError as error:
@@ -137,14 +150,16 @@ def about(path: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def of_system(error: OSError) -> Failure:
-    """What the system refuses, in words, and the next step where that is known."""
+    """Convert an OSError to a Failure with a readable message and, if known, the next step."""
     what = ": ".join(filter(None, [error.strerror, str(error.filename or "")]))
     return Failure(printable(what or str(error)), printable(next_step(error)))
 
 
 def next_step(error: OSError) -> str:
-    """What a person does about a disk, a right or a limit that stands in the way; "" if that is not
-    known."""
+    """Return what a person can do about a full disk, missing permissions or a limit.
+
+    Returns "" if no advice is known.
+    """
     if error.errno in (errno.ENOSPC, errno.EDQUOT):
         place = os.path.dirname(str(error.filename or ""))  # noqa: PTH120
         look = f"df -h {shlex.quote(place)}" if place else "df -h"
@@ -161,8 +176,10 @@ def next_step(error: OSError) -> str:
 
 
 def _whose(path: str) -> str:
-    """Of a file that may not be written or read: to whom it, or the folder that it is to be in,
-    belongs."""
+    """Return advice for a path that cannot be read or written, based on its owner.
+
+    If the path does not exist, its nearest existing parent counts.
+    """
     while path and not os.path.lexists(path):
         path = os.path.dirname(path)  # noqa: PTH120
     try:
@@ -178,7 +195,7 @@ def _whose(path: str) -> str:
 
 
 def _user(uid: int) -> str:
-    import pwd  # noqa: PLC0415 - of a command that fails
+    import pwd  # noqa: PLC0415 - needed only when a command fails
 
     try:
         return pwd.getpwuid(uid).pw_name

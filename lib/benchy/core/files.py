@@ -1,4 +1,4 @@
-"""Private directories, locks on files, and files that are written only if they change."""
+"""Timestamps and locks of files, and files that are rewritten only if they change."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ from benchy.core import temporary_files
 
 
 def not_older(path: Path, inputs: Iterable[Path]) -> None:
-    """Make a file that was just made as young as what it was made from.
+    """Give a newly made file a modification time later than those of its inputs.
 
-    Make compares ages, and a clock that was set back (or a file server's) gives what is made now
-    an age before its inputs': it would be made again at every run until the clock has caught up.
+    Make compares modification times. If the clock (or a file server's clock) was set back, a new
+    file can look older than its inputs, and Make would rebuild it at every run until the clock
+    catches up.
     """
     ages = [0]
     for each in inputs:
@@ -29,7 +30,10 @@ def not_older(path: Path, inputs: Iterable[Path]) -> None:
 
 @contextlib.contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """While inside, no other process of this user's is, on hosts whose file system knows locks."""
+    """Hold an exclusive lock on a file. Other processes of this user wait.
+
+    The lock has no effect on file systems that do not support locks.
+    """
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o600), "w") as file:
         with contextlib.suppress(OSError):
@@ -38,8 +42,10 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def write(path: Path, text: str) -> bool:
-    """Write a file if its content changes, through a rename; whether it did. What the command line
-    gave (see os.fsencode) is written as the bytes that it was."""
+    """Write a file in one rename if its content changes. Return whether it changed.
+
+    Undecodable bytes from the command line (see os.fsencode) are written unchanged.
+    """
     try:
         if path.read_text(errors="surrogateescape") == text:
             return False
@@ -58,6 +64,6 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def replace(path: Path, text: str) -> None:
-    """The whole file or none of it."""
+    """Write a file in one rename, so that a reader never sees a part of it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary_files.write(path, text)

@@ -1,4 +1,4 @@
-"""What things are made of, as text and hashes that are the same for the same meaning."""
+"""Canonical text and hashes: the same for inputs of the same meaning."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 
 def canonical(value: Any) -> str:
-    """JSON that is the same for the same meaning."""
+    """Return the value as JSON with sorted keys, the same for equal values."""
     return json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -22,15 +22,19 @@ def digest(value: Any) -> str:
 def sha256(path: Path) -> str:
     found = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(1 << 20):  # a wheel may be larger than what memory is left
+        while block := file.read(1 << 20):  # a wheel may be larger than the free memory
             found.update(block)
     return found.hexdigest()
 
 
 @cache
 def content_of(path: Path) -> str:
-    """What a directory holds, cheaply: git's word where it is a checkout; else each file's name
-    and size, and the content of small ones (weights are too large to read at each plan)."""
+    """Return a fingerprint of a directory's content that is cheap to compute.
+
+    For a git checkout, it is the commit and a hash of the uncommitted changes. For any other
+    directory, it is a hash of each file's name and size, and of the content of files under 1 MiB:
+    weights are too large to read for each plan.
+    """
     if (path / ".git").exists():
         git = ["git", "-C", str(path)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout

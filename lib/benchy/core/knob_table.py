@@ -1,4 +1,4 @@
-"""Every knob: what it holds, which of Make's goals take it, what it does; docs/knobs.md, too."""
+"""The table of all knobs: values, goals and descriptions. Source of docs/knobs.md."""
 
 from __future__ import annotations
 
@@ -54,7 +54,14 @@ def _points(name: str, value: str) -> None:
 
 @dataclass(frozen=True)
 class Knob:
-    """goals: those that take it; "results/%" is any one file below results/. does: one clause."""
+    """One knob of `make`.
+
+    Attributes:
+        goals: Goals that take the knob; "results/%" is any one file below results/.
+        does: Description, in one clause.
+        holds: Kind of value, as docs/knobs.md shows it.
+        check: Function of (name, value) that raises UsageError for a wrong value.
+    """
 
     goals: tuple[str, ...]
     does: str
@@ -152,13 +159,13 @@ KNOBS = {
 
 
 def taken(goal: str) -> list[str]:
-    """The knobs that a goal takes, but for those that any goal takes."""
+    """Return the knobs that a goal takes, without those that every goal takes."""
     kind = goal.partition("/")[0] + "/%" if "/" in goal else goal
     return [name for name, knob in KNOBS.items() if kind in knob.goals]
 
 
 def markdown() -> str:
-    """docs/knobs.md"""
+    """Return the text of docs/knobs.md."""
     lines = [
         "# Knobs",
         "",

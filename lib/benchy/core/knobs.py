@@ -1,4 +1,7 @@
-"""What a knob that is a switch may hold: 1, yes, true or on; 0, no, false or off; or nothing."""
+"""Reads knobs from the environment.
+
+A switch is on for 1, yes, true or on, and off for 0, no, false, off or an empty value.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,10 @@ OFF = ("", "0", "no", "false", "off")
 
 
 def on(name: str, environ: Mapping[str, str] = os.environ, default: bool = False) -> bool:
-    """Is this knob on? default: where it is empty or absent. Raises UsageError for another text."""
+    """Return whether a knob is on, or `default` if it is empty or absent.
+
+    Raises UsageError for any other text.
+    """
     text = environ.get(name, "").strip().lower()
     if text == "":
         return default
@@ -27,7 +33,7 @@ def on(name: str, environ: Mapping[str, str] = os.environ, default: bool = False
 
 
 def count(knob: str, default: int) -> int:
-    """A knob that holds a number from 1 up. Raises UsageError."""
+    """Return the value of a knob that is a number from 1 up. Raises UsageError."""
     text = os.environ.get(knob) or str(default)
     if not text.isdecimal() or not int(text):
         raise UsageError(f"{knob}={text} is no number of them", "write 1 or more")
@@ -39,13 +45,13 @@ def knob(name: str) -> list[str]:
 
 
 def flags() -> str:
-    """Make's single-letter flags that this was called under ("n" for make -n)."""
+    """Return Make's single-letter flags of this run ("n" for make -n)."""
     first = os.environ.get("MAKEFLAGS", "").split(" ")[0]
     return "" if first.startswith("-") or "=" in first else first
 
 
 def job_slots(makeflags: str) -> int | None:
-    """What -j says in MAKEFLAGS: 1 without it, None for a -j with no number."""
+    """Return the number of -j in MAKEFLAGS: 1 without -j, None for -j without a number."""
     found: int | None = 1
     for word in makeflags.partition(" -- ")[0].split():
         if match := re.fullmatch(r"-j(\d*)", word):

@@ -1,6 +1,6 @@
-"""Where things lie. Every path is relative to ROOT, and every command runs with ROOT as its cwd.
+"""The paths that benchy uses. All are relative to ROOT, the working directory of every command.
 
-Only names live here; who reads and writes each file is said in the header of its module.
+This module only names files. The module that reads or writes a file documents it.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[3]
 CODE = ROOT / "lib" / "benchy"
-SCRIPTS = CODE / "scripts"  # run by other environments' Pythons
+SCRIPTS = CODE / "scripts"  # run by the Python of other environments
 
 BUILD = Path("build")
-SPECS = Path(os.environ.get("BENCHY_SPECS") or BUILD / "specs")  # another one: beside.py
+SPECS = Path(os.environ.get("BENCHY_SPECS") or BUILD / "specs")  # plan/snapshot.py sets another one
 CONFIGS = Path("configs")
 VENVS = Path("venvs")
 FAILED = VENVS / ".failed"
@@ -25,7 +25,7 @@ MAIN = "main"  # the name of the main environment; its directory is .venv
 
 
 def home(path: str | Path) -> Path:
-    """A path with ~ and ~user put in; one of a user who is not there stays as it is."""
+    """Expand ~ and ~user in a path. A path with an unknown user is returned unchanged."""
     try:
         return Path(path).expanduser()
     except RuntimeError:
@@ -33,23 +33,26 @@ def home(path: str | Path) -> Path:
 
 
 def watchable(path: Path) -> bool:
-    """Can Make look at the age of a file? It reads NAME(…) as a member of an archive, and a line
-    break or bytes that are no UTF-8 can't be written into its rules."""
+    """Return whether Make can check the age of a file.
+
+    Make reads NAME(…) as a member of an archive, and its rules cannot contain line breaks or bytes
+    that are not UTF-8.
+    """
     return str(path).isprintable() and not path.name.endswith(")")
 
 
 def apart() -> bool:
-    """Are specs of our own meant, and not those that all plans share?"""
+    """Return whether this process uses specs of its own instead of the shared build/specs."""
     return SPECS != BUILD / "specs"
 
 
 def slug(text: str) -> str:
-    """A version as part of a directory's name: 0.8.5.post1 → 0_8_5_post1."""
+    """Convert a version to a part of a directory name: 0.8.5.post1 → 0_8_5_post1."""
     return re.sub(r"[^A-Za-z0-9]+", "_", text)
 
 
 def env_name(engine: str, version: str) -> str:
-    """The environment of a release with nothing besides."""
+    """Return the name of the environment of a release without other settings."""
     return f"{engine}_{slug(version)}"
 
 
@@ -70,7 +73,7 @@ def result_spec(model: str, task: str, limit: int | None = None) -> Path:
 
 
 def spec_named(model: str, task: str, limit: int | None = None) -> str:
-    """A result's spec as Make names it; see target()."""
+    """Return the path of a result's spec as text, as Make names it. See target()."""
     return "/".join(filter(None, [f"{SPECS}/result", limit_dir(limit), model, f"{task}.json"]))
 
 
@@ -79,12 +82,15 @@ def result(model: str, task: str, limit: int | None = None) -> Path:
 
 
 def target(model: str, task: str, limit: int | None = None) -> str:
-    """A result as Make names it; a plan asks for thousands, and a Path costs ten times as much."""
+    """Return the path of a result as text, as Make names it.
+
+    A plan needs thousands of these, and a Path costs ten times as much as a str.
+    """
     return "/".join(filter(None, [str(RESULTS), limit_dir(limit), model, task, "results.json"]))
 
 
 def limit_dir(limit: int | None) -> str:
-    """The folder that keeps results over n requests apart from whole ones; "" for whole ones."""
+    """Return the directory for results limited to n requests, or "" for complete results."""
     return "" if limit is None else f"limit-{limit}"
 
 
@@ -101,7 +107,7 @@ def lock(env: str) -> Path:
 
 
 def shared_lock(env: str) -> Path:
-    """A lock that is committed, so that a team has one set of packages."""
+    """Return the path of a committed lock, which gives a team one set of packages."""
     return CONFIGS / "locks" / f"{env}.lock"
 
 

@@ -1,4 +1,4 @@
-"""What the kernel says of processes: when they started, whether they stand still."""
+"""Facts about processes from /proc: start times, and whether they are stopped."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def stopped(pid: object) -> bool:
-    """Does this process stand still (Ctrl-Z, SIGSTOP, a debugger)?"""
+    """Return whether a process is stopped (Ctrl-Z, SIGSTOP, a debugger)."""
     try:
         state = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[0]
     except (OSError, IndexError):
@@ -16,11 +16,14 @@ def stopped(pid: object) -> bool:
     return state in (b"T", b"t")
 
 
-FIRST_SPACE = 0xEFFFFFFC  # the inode of a machine's own pid namespace, on every Linux
+FIRST_SPACE = 0xEFFFFFFC  # inode of the initial pid namespace on every Linux
 
 
 def born(pid: int) -> int | None:
-    """When a process started, in the kernel's clock ticks; None if there is none, or a zombie."""
+    """Return when a process started, in the kernel's clock ticks.
+
+    Returns None if there is no such process or it is a zombie.
+    """
     try:
         words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except OSError:
@@ -29,14 +32,17 @@ def born(pid: int) -> int | None:
 
 
 def alive(pid: int) -> bool:
-    """Is there such a process, and no zombie?"""
+    """Return whether a process exists and is not a zombie."""
     return born(pid) is not None
 
 
 def host() -> str:
-    """Where our pids mean something: this host, and which space of pids on it."""
+    """Return the scope in which this process's pids are valid.
+
+    This is the host's name, followed by the pid namespace unless it is the initial one.
+    """
     name = os.uname().nodename.replace("~", "-").replace("/", "-")
     with contextlib.suppress(OSError):
-        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - of every file written
+        space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - called for every file written
         return name if space == FIRST_SPACE else f"{name}+{space:x}"
     return name

@@ -12,7 +12,7 @@ _LIMIT = re.compile(r"limit-([1-9]\d*)")
 
 
 def files() -> Iterable[tuple[Path, int | None]]:
-    """Every results.json there is, and the limit under which it lies."""
+    """Yield each results.json with its limit, or None for a complete result."""
     for top in paths.RESULTS.glob("*"):
         found = _LIMIT.fullmatch(top.name)
         for path in top.glob("*/*/results.json" if found else "*/results.json"):

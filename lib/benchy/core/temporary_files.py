@@ -1,11 +1,13 @@
-"""Files and folders on their way: each is made beside what it will be, and takes its place in one
-rename. One name for all of them, which says whose they are:
+"""Temporary files and folders, which take their final name in one rename.
 
-    .NAME~HOST~PID-BORN.tmp     BORN: when the process began, in the kernel's ticks; pids come again
+Each is made in the same folder as its final path. Its name identifies the process that made it:
 
-A process that is killed leaves its own. Whoever next makes one in the same folder removes those of
-this host's dead processes first, and so does the next run, in all folders of the checkout
-(`sweep_all`). Of another host's processes nothing is known here: `make gc` lists what is old.
+    .NAME~HOST~PID-BORN.tmp     BORN: start of the process in kernel ticks, since pids are reused
+
+A killed process leaves its temporary files. The next process of this host that makes one in the
+same folder deletes them, and the next run deletes them in all folders of the checkout
+(`sweep_all`). The state of another host's processes is not known here: `make gc` lists their old
+files.
 """
 
 from __future__ import annotations
@@ -25,21 +27,23 @@ from benchy.core import paths, process_info
 from benchy.core.errors import Failure
 
 FORM = re.compile(r"\.(.+)~([^~/]+)~(\d+)-(\d+)\.tmp", re.S)
-LONGEST = 255  # bytes of a name, to every common file system
+LONGEST = 255  # bytes of a file name on every common file system
 HOUR = 3600
-OLD = 7 * 24 * 3600.0  # seconds after which another host's is waste
-# Where benchy writes, and how deep below: neither environments nor answers that are kept.
+OLD = 7 * 24 * 3600.0  # seconds after which another host's temporary file is garbage
+# Folders that benchy writes to, with search depth: not into environments or caches of answers.
 TOPS = {
     paths.BUILD: 5, paths.RUN: 4, paths.RESULTS: 3, paths.LOGS: 3, paths.VENVS: 2,
     paths.CONFIGS / "locks": 0, Path(".venv"): 0, Path(): 0,
 }  # fmt: skip
-_swept: set[Path] = set()  # folders that this process has looked through
+_swept: set[Path] = set()  # folders that this process has already searched
 _count = itertools.count(1)
 
 
 def aside(path: Path) -> Path:
-    """Where a file or folder is made before it takes its place: beside it, by a name that no other
-    process of any host that sees it has. Removes what dead processes left there."""
+    """Return a temporary path beside `path` that no other process of any host uses.
+
+    Deletes what dead processes left in that folder.
+    """
     sweep(path.parent)
     ending = f"~{process_info.host()}~{os.getpid()}-{process_info.born(os.getpid()) or 0}.tmp"
     name = path.name
@@ -50,7 +54,10 @@ def aside(path: Path) -> Path:
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """Gives where to write a file that takes its place at the end; nothing stays if that fails."""
+    """Yield a temporary path, which replaces `path` at the end.
+
+    If the block fails, the temporary file is deleted.
+    """
     new = aside(path)
     try:
         yield new
@@ -58,15 +65,22 @@ def replacing(path: Path) -> Iterator[Path]:
     except BaseException as error:
         remove(new)
         if isinstance(error, OSError) and error.filename in (None, str(new), new):
-            error.filename, error.filename2 = str(path), None  # a write tells no name
+            error.filename, error.filename2 = str(path), None  # a failed write names no file
         raise
 
 
 def write(
     path: Path, data: str | bytes, *, mode: int = 0o666, errors: str = "strict", sync: bool = False
 ) -> None:
-    """Write a file in one rename. mode: its rights, less the umask. errors: as of str.encode.
-    sync: its bytes are on the disk before its name is."""
+    """Write a file in one rename.
+
+    Args:
+        path: The file.
+        data: Its content.
+        mode: Its permissions, less the umask.
+        errors: Error handling, as for str.encode.
+        sync: Flush the content to the disk before the rename.
+    """
     if isinstance(data, str):
         data = data.encode("utf-8", errors)
     with replacing(path) as new:
@@ -79,8 +93,8 @@ def write(
 
 
 def place() -> Path:
-    """This user's own folder where the machine keeps temporary files. Raises Failure."""
-    # tempfile.gettempdir() tries each with a file of its own, which a kill leaves there.
+    """Return this user's private folder for temporary files, and make it. Raises Failure."""
+    # tempfile.gettempdir() tests each folder with a file, which stays if the process is killed.
     given = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108
     there = next((name for name in given if name and os.access(name, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
     found = Path(there) / f"benchy-{os.getuid()}"
@@ -90,7 +104,7 @@ def place() -> Path:
 
 @contextmanager
 def folder(what: str) -> Iterator[Path]:
-    """A folder of our own in place(), gone afterwards. Raises Failure, OSError."""
+    """Yield a new folder in place() and delete it afterwards. Raises Failure or OSError."""
     made = aside(place() / f"{what}-{next(_count)}")
     made.mkdir(mode=0o700)
     try:
@@ -100,7 +114,7 @@ def folder(what: str) -> Iterator[Path]:
 
 
 def remove(path: Path) -> None:
-    """Remove a file or folder, if it is there and can be removed."""
+    """Delete a file or folder if it exists. Errors are ignored."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
     else:
@@ -109,7 +123,10 @@ def remove(path: Path) -> None:
 
 
 def dead(name: str) -> bool | None:
-    """Is this the name of what a dead process left? None: a process of another host made it."""
+    """Return whether this is the name of a temporary file of a dead process.
+
+    Returns None if a process of another host made it.
+    """
     match = FORM.fullmatch(name)
     if not match:
         return False
@@ -121,7 +138,7 @@ def dead(name: str) -> bool | None:
 
 
 def sweep(folder: Path) -> None:
-    """Remove from a folder what dead processes of this host left; once in a process."""
+    """Delete what dead processes of this host left in a folder, once per process."""
     if folder in _swept:
         return
     _swept.add(folder)
@@ -132,13 +149,13 @@ def sweep(folder: Path) -> None:
 
 
 def sweep_all() -> None:
-    """Remove what dead processes of this host left in this checkout, and in place()."""
+    """Delete what dead processes of this host left in this checkout and in place()."""
     for path in _all():
         if dead(path.name):
             remove(path)
     _swept.discard(place())
     sweep(place())
-    # Python's own, of a module that was just compiled.
+    # Python's own temporary files for compiled modules.
     for path in paths.CODE.glob("*/__pycache__/*.pyc.*"):
         with contextlib.suppress(OSError):
             if time.time() - path.stat().st_mtime > HOUR:
@@ -146,7 +163,7 @@ def sweep_all() -> None:
 
 
 def left() -> Iterator[Path]:
-    """What dead processes of this host left in this checkout, and what of others is old."""
+    """Yield leftovers of dead processes of this host, and old ones of other hosts."""
     for path in _all():
         state = dead(path.name)
         with contextlib.suppress(OSError):
@@ -155,7 +172,7 @@ def left() -> Iterator[Path]:
 
 
 def _all() -> Iterator[Path]:
-    """All files and folders that have the name of one on its way."""
+    """Yield all temporary files and folders of the checkout."""
     for top, depth in TOPS.items():
         yield from _below(top, depth)
 
@@ -170,7 +187,10 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
 
 
 def private(path: Path) -> None:
-    """Make a directory with mode 0700. Raises Failure if somebody else could have put files in."""
+    """Make a directory with mode 0700.
+
+    Raises Failure if the path exists and is not a directory that only this user can access.
+    """
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     found = path.lstat()

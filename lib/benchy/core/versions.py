@@ -1,4 +1,4 @@
-"""Versions of releases: their canonical form, and which of them count as equal."""
+"""Versions of releases: canonical form and comparison."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ from packaging.version import InvalidVersion, Version
 
 
 def reached(version: str, since: str) -> bool:
-    """Is a release at least as new as another? One that is no version is not known to be."""
+    """Return whether a release is at least as new as another.
+
+    Returns False if either is not a valid version.
+    """
     try:
         return Version(version) >= Version(since)
     except InvalidVersion:
@@ -14,8 +17,11 @@ def reached(version: str, since: str) -> bool:
 
 
 def matches(asked: str, found: str) -> bool:
-    """Is what was found the release asked for? A local part (+cpu) counts only if it was asked for.
-    Versions that can't be parsed match where they are spelled alike."""
+    """Return whether `found` is the requested release.
+
+    A local part (+cpu) counts only if it was requested. Versions that cannot be parsed match if
+    they are spelled the same.
+    """
     try:
         one, other = Version(asked), Version(found)
     except InvalidVersion:
@@ -24,7 +30,7 @@ def matches(asked: str, found: str) -> bool:
 
 
 def same_public(one: str, other: str) -> bool:
-    """Are these one release, however it was built? Local parts do not count."""
+    """Return whether two versions are equal without their local parts."""
     try:
         return Version(Version(one).public) == Version(Version(other).public)
     except InvalidVersion:
@@ -32,7 +38,10 @@ def same_public(one: str, other: str) -> bool:
 
 
 def canonical(text: str) -> str:
-    """A release as its environment's name spells it: "0.8" and "v0.8.0" are both "0.8.0"."""
+    """Return a version as names of environments spell it: "0.8" and "v0.8.0" become "0.8.0".
+
+    Raises ValueError for text that is too long or not a version.
+    """
     if len(text) > 64:  # it becomes a part of a directory's name
         raise ValueError("is too long for a version")
     try:

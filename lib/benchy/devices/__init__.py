@@ -1,1 +1,1 @@
-"""GPUs, leases, the waiting line, ports."""
+"""GPUs, leases of devices, the waiting line, and ports."""

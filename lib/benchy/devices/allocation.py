@@ -1,7 +1,8 @@
-"""What a server runs on, as a lease: GPUs of the caller's pool, or a CPU slot where it needs none.
+"""The devices of a server, as a lease: GPUs from the caller's pool, or a CPU slot.
 
-bin/run takes the lease when it is a model's turn and hands it to bin/serve: BENCHY_LEASE holds
-{"devices", "names", "descriptors"}, and the descriptors are inherited. By hand, bin/serve takes it.
+bin/run takes the lease when it is a model's turn and passes it to bin/serve: BENCHY_LEASE holds
+{"devices", "names", "descriptors"}, and the descriptors are inherited. A bin/serve that a person
+runs takes the lease itself.
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ HANDED = "BENCHY_LEASE"
 
 @dataclass(frozen=True)
 class Need:
-    """names: each device of the pool → what CUDA_VISIBLE_DEVICES calls it ("" for a CPU slot)."""
+    """The request of a server, and how CUDA_VISIBLE_DEVICES names each device of its pool.
+
+    names: device → its name in CUDA_VISIBLE_DEVICES, or "" for a CPU slot.
+    """
 
     want: leases.LeaseRequest
     names: Mapping[str, str]
 
     @property
     def noun(self) -> str:
-        """What a device of it is called."""
+        """What messages call one of its devices."""
         return "GPU" if any(self.names.values()) else "CPU slot"
 
     def visible(self, held: leases.Lease) -> list[str]:
@@ -37,7 +41,7 @@ class Need:
 
 
 def owner(spec: Spec) -> dict[str, Any]:
-    """Who waits or holds, as others are told: the server of this spec, for this process."""
+    """Return what other processes see of the owner: the model, this process, the checkout."""
     return {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
 
 
@@ -46,8 +50,17 @@ def need(
     cards: Sequence[gpu.Gpu] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> Need:
-    """What the server of this spec needs. cards, skipped: this machine's, asked for if not given.
-    Raises Failure if it can't have it, UsageError for a knob."""
+    """Return what the server of this spec needs.
+
+    Args:
+        spec: The server's spec.
+        cards: This machine's GPUs, queried if None.
+        skipped: Devices to leave to foreign programs, as left_out() returns them, queried if None.
+
+    Raises:
+        Failure: This machine cannot provide it.
+        UsageError: A knob has a wrong value.
+    """
     if spec["device"] != "gpu":
         slots = {f"cpu-{number}": "" for number in range(knobs.count("CPU_SLOTS", 1))}
         return Need(leases.LeaseRequest(1, tuple(slots), owner(spec)), slots)
@@ -64,24 +77,31 @@ def need(
 
 
 def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
-    """Of these cards those that GPU_BUSY=skip leaves to strangers: device → words about who; none
-    with another GPU_BUSY. What one of us has leased is waited for."""
+    """Return the devices that GPU_BUSY=skip leaves to foreign programs, with words about each.
+
+    Returns {} for any other GPU_BUSY. Devices that benchy has leased are not included: a server
+    waits for those.
+    """
     if gpu.busy_policy(os.environ) != "skip" or not cards:
         return {}
     at = desk()
-    before = at.holders([f"gpu-{card.uuid}" for card in cards])  # one may just be ending
+    # Asked first: a server may be ending right now.
+    before = at.holders([f"gpu-{card.uuid}" for card in cards])
     seen = {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
     return {device: who for device, who in at.outside(seen).items() if device not in before}
 
 
 def elsewhere(spec: Spec) -> Need:
-    """What a launcher has to give a server: no device of this machine."""
+    """Return what a launcher must provide for a server. It needs no device of this machine."""
     number = int(spec.get("gpus") or 0)
     return Need(leases.LeaseRequest(number or 1, (), owner(spec)), {})
 
 
 def desk() -> leases.LeaseDirectory:
-    """Where this user's leases are had; it looks out for strangers as GPU_BUSY says."""
+    """Return this user's directory of leases.
+
+    With GPU_BUSY=wait, it also checks for foreign programs.
+    """
 
     def strangers() -> dict[str, str]:
         if gpu.busy_policy(os.environ) != "wait" or not (cards := gpu.gpus()):
@@ -92,19 +112,19 @@ def desk() -> leases.LeaseDirectory:
 
 
 def hand(held: leases.Lease, names: Sequence[str]) -> dict[str, str]:
-    """The variable that tells a child which inherited descriptors are its lease."""
+    """Return the variable that tells a child which inherited descriptors are its lease."""
     told = {"devices": held.devices, "names": names, "descriptors": held.descriptors}
     return {HANDED: json.dumps(told)}
 
 
 def handed(spec: Spec) -> tuple[leases.Lease, list[str]] | None:
-    """The lease that our parent has handed us, and what CUDA calls its devices; None if none."""
+    """Return the lease from the parent process and the CUDA names of its devices, or None."""
     text = os.environ.pop(HANDED, "")
     if not text:
         return None
     told = json.loads(text)
     for descriptor in told["descriptors"]:
-        os.set_inheritable(descriptor, False)  # the guardian alone gets it from here
+        os.set_inheritable(descriptor, False)  # from here on, only the guardian inherits it
     held = leases.Lease(tuple(told["devices"]), tuple(told["descriptors"]))
     held.inscribe(owner(spec))
     return held, list(told["names"])

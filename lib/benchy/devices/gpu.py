@@ -1,7 +1,7 @@
 """The GPUs of this machine, as nvidia-smi reports them, and whether a server fits on them.
 
-GPU_BUSY says what to do about a GPU on which a process that is not ours holds memory: `wait`
-(the default), `skip` (as if it weren't there) or `ignore` (take it all the same).
+GPU_BUSY says what to do about a GPU on which a process outside benchy holds memory: `wait` (the
+default), `skip` (treat the GPU as absent) or `ignore` (use it).
 """
 
 from __future__ import annotations
@@ -17,15 +17,23 @@ from typing import Any
 from benchy.core import knob_table
 from benchy.core.errors import Failure
 
-# MiB. A desktop's windows hold a little memory on every card; a model doesn't fit beside more.
+# MiB. A desktop holds a little memory on every card; a model does not fit beside more than this.
 APP_HOLDS, CARD_HOLDS = 300, 2048
-PATIENCE = 60  # seconds for nvidia-smi, which hangs where a card has fallen off the bus
+PATIENCE = 60  # seconds for nvidia-smi, which hangs if a card has fallen off the bus
 
 
 @dataclass(frozen=True)
 class Gpu:
-    """A GPU, or a MIG slice of one (its uuid begins with MIG-). index: nvidia-smi's, in PCI order;
-    of a slice, that of its card. total, used: MiB; 0 for a slice, of which it tells none."""
+    """A GPU, or a MIG slice of one (its uuid begins with MIG-).
+
+    Attributes:
+        index: Index of the card in nvidia-smi, in PCI order.
+        uuid: UUID of the card or slice.
+        name: Name of the product, or profile of the slice.
+        total: Memory in MiB; 0 for a slice, for which nvidia-smi reports none.
+        used: Memory in use in MiB; 0 for a slice.
+        driver: Version of the driver.
+    """
 
     index: int
     uuid: str
@@ -36,12 +44,15 @@ class Gpu:
 
     @property
     def cuda(self) -> str:
-        """As CUDA_VISIBLE_DEVICES names it. Indices: vLLM before 0.9 can't read a card's UUID."""
+        """The name for CUDA_VISIBLE_DEVICES.
+
+        For cards this is the index, because vLLM before 0.9 cannot read a card's UUID.
+        """
         return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
 
 
 def _smi(*words: str) -> list[str]:
-    """Lines that nvidia-smi prints; [] without it, or where it fails or hangs."""
+    """Return the lines that nvidia-smi prints; [] if it is missing, fails or hangs."""
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", *words]
@@ -55,18 +66,18 @@ def _smi(*words: str) -> list[str]:
 
 
 def _query(what: str, fields: str) -> list[list[str]]:
-    """Rows of `nvidia-smi --query-…`."""
+    """Return the rows of `nvidia-smi --query-…`."""
     lines = _smi(f"--query-{what}={fields}", "--format=csv,noheader,nounits")
     return [[cell.strip() for cell in line.split(",")] for line in lines]
 
 
 def _number(text: str) -> int:
-    """MiB; 0 for `[N/A]`, which cards with unified memory report."""
+    """Return a number of MiB; 0 for `[N/A]`, which cards with unified memory report."""
     return int(text) if text.isdigit() else 0
 
 
 def gpus() -> list[Gpu]:
-    """The GPUs of this machine, [] if there are none."""
+    """Return the GPUs of this machine; [] if it has none."""
     found = []
     for row in _query("gpu", "index,uuid,memory.total,memory.used,driver_version,name"):
         if len(row) >= 6 and row[0].isdigit():
@@ -77,7 +88,7 @@ def gpus() -> list[Gpu]:
 
 
 def slices(cards: Sequence[Gpu]) -> list[Gpu]:
-    """The MIG slices of the cards; [] where there are none."""
+    """Return the MIG slices of the cards; [] if they have none."""
     found, card = [], None
     for line in _smi("-L"):
         if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
@@ -88,12 +99,15 @@ def slices(cards: Sequence[Gpu]) -> list[Gpu]:
 
 
 def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
-    """Which cards hold memory of processes that are not ours (pids): uuid → words about them."""
+    """Return which cards hold memory of foreign programs: uuid → words about them.
+
+    ours: pids that do not count.
+    """
     found: dict[str, list[str]] = {}
     for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
         if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
             uuid, pid, used = row[:3]
-            # In a container and on some drivers the amount is [N/A]: then the card's total decides.
+            # In a container and on some drivers the amount is [N/A]; card.used decides below.
             if _number(used) >= APP_HOLDS:
                 words = f"{os.path.basename(row[3])} (pid {pid}, {used} MiB)"  # noqa: PTH119
                 found.setdefault(uuid, []).append(words)
@@ -104,10 +118,10 @@ def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[
 
 
 def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
-    """The cards that the caller's CUDA_VISIBLE_DEVICES leaves, in its order.
+    """Return the cards that the caller's CUDA_VISIBLE_DEVICES selects, in its order.
 
-    It holds indices or (beginnings of) UUIDs, those of MIG slices too; as for CUDA, the first that
-    names none ends it.
+    It holds indices or UUIDs (or beginnings of them), including those of MIG slices. As in CUDA,
+    the first entry that names no card ends the list.
     """
     given = environment.get("CUDA_VISIBLE_DEVICES")
     if given is None:
@@ -125,7 +139,7 @@ def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
 
 
 def busy_policy(environment: Mapping[str, str]) -> str:
-    """GPU_BUSY: wait, skip or ignore. Raises UsageError for anything else."""
+    """Return GPU_BUSY: wait, skip or ignore. Raises UsageError for anything else."""
     policy = environment.get("GPU_BUSY") or "wait"
     knob_table.KNOBS["GPU_BUSY"].check("GPU_BUSY", policy)
     return policy
@@ -136,14 +150,14 @@ def _count(number: int) -> str:
 
 
 def _sliced(cards: Sequence[Gpu], pins: Sequence[str | int]) -> list[Gpu]:
-    """The cards, and their MIG slices where a pin names one."""
+    """Return the cards, with their MIG slices if a pin names one."""
     if not any(str(pin).startswith("MIG-") for pin in pins):
         return list(cards)
     return [*cards, *(part for part in slices(cards) if part not in cards)]
 
 
 def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
-    """The cards that an index or the beginning of a UUID names."""
+    """Return the cards that match an index or the beginning of a UUID."""
     name = str(word).strip()
     if name.isdecimal():
         found = [card for card in cards if card.index == int(name)]
@@ -156,9 +170,10 @@ def pool(
     cards: Sequence[Gpu] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Gpu]:
-    """The cards on which this server may run: pinned ones in the pin's order, else the visible.
+    """Return the cards on which a server may run.
 
-    Raises Failure if they are too few.
+    These are its pinned cards in their order, or the visible ones. Raises Failure if there are too
+    few.
     """
     have = gpus() if cards is None else list(cards)
     if reason := fits(server, have, environment):
@@ -175,9 +190,10 @@ def fits(
     cards: Sequence[Gpu] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> str | None:
-    """Why this server cannot run on this machine ("needs 2 GPUs, this machine has none"), or None.
+    """Return why a server cannot run on this machine, or None if it can.
 
-    server: a server spec. cards: this machine's GPUs, asked for if not given.
+    An example is "needs 2 GPUs, this machine has none". server: its spec. cards: this machine's
+    GPUs, queried if None.
     """
     if server["device"] != "gpu":
         return None

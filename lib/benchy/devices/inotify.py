@@ -1,4 +1,4 @@
-"""Sleeps until something happens in the directory of leases: inotify, so that waiting is free."""
+"""Waits for events in the directory of leases with inotify, so that waiting takes no CPU."""
 
 from __future__ import annotations
 
@@ -10,24 +10,24 @@ import time
 from pathlib import Path
 
 IN_CLOSE_WRITE, IN_DELETE = 0x8, 0x200  # sys/inotify.h
-# The event of a close comes a moment before the kernel drops the lock (fs/file_table.c, __fput).
+# The close event arrives a moment before the kernel drops the lock (fs/file_table.c, __fput).
 AFTER_CLOSE = (0.02, 0.3)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class Watch:
-    """Sleeps until a device or an earlier ticket is closed or removed."""
+    """A watch for closed or deleted files of devices and of earlier tickets."""
 
     def __init__(self, path: Path) -> None:
         self.descriptor = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.descriptor >= 0:
             _libc.inotify_add_watch(self.descriptor, os.fsencode(path), IN_CLOSE_WRITE | IN_DELETE)
-        self.again: list[float] = []  # times of looking once more
+        self.again: list[float] = []  # times at which to wake up again
 
     def wait(self, timeout: float, mine: str) -> None:
-        """Return after timeout seconds, or when something that concerns ticket `mine` happened."""
+        """Wait until timeout seconds have passed or an event concerns ticket `mine`."""
         end = time.monotonic() + timeout
-        if self.descriptor < 0:  # the user's inotify instances are used up: poll
+        if self.descriptor < 0:  # the user has no inotify instance left: poll
             time.sleep(min(timeout, 5.0))
             return
         while True:
@@ -39,7 +39,7 @@ class Watch:
                 return
 
     def heard(self, mine: str) -> bool:
-        """Read what came; True, and `again` set, if it concerns ticket `mine`."""
+        """Read the pending events. If one concerns ticket `mine`, set `again` and return True."""
         with contextlib.suppress(BlockingIOError):
             if self.concerns(os.read(self.descriptor, 1 << 16), mine):
                 self.again = [time.monotonic() + pause for pause in AFTER_CLOSE]
@@ -47,7 +47,10 @@ class Watch:
         return False
 
     def concerns(self, events: bytes, mine: str) -> bool:
-        """Is there an event of a device or an earlier ticket? (inotify(7): 16 bytes and a name)"""
+        """Return whether an event concerns a device or an earlier ticket.
+
+        events: bytes as inotify(7) defines them, 16 bytes and a name for each event.
+        """
         at = 0
         while at < len(events):
             length = int.from_bytes(events[at + 12 : at + 16], "little")

@@ -1,17 +1,18 @@
-"""One GPU, one server, across all `make` and checkouts of one user on one host.
+"""Leases: one GPU for one server, across all `make` runs and checkouts of a user on a host.
 
-Everything lies in one directory of the user, per host: below $BENCHY_LEASES, else below
-/tmp/benchy-UID.
+All files are in one directory per user and host: below $BENCHY_LEASES, or below /tmp/benchy-UID.
 
-- `gpu-…` and `cpu-…`: whoever holds the exclusive flock on it has that device. The kernel frees it
-  with the last process that has the descriptor, so no lease outlives its holder.
-- `ticket-…`: a waiter, with what it wants; it holds the flock on it while it waits. Tickets are
-  served in order: each reserves what it could use of what is free, so a model that wants four GPUs
-  is not starved by those that want one; those that want other devices pass it by, and so does
-  everybody while its process is stopped (Ctrl-Z).
-- `mutex`: held while tickets are read and devices taken, so that several are taken all or none.
+- `gpu-…` and `cpu-…`: the holder of the exclusive flock on the file has that device. The kernel
+  frees it when the last process with the descriptor ends, so no lease outlives its holder.
+- `ticket-…`: a waiter and what it wants. It holds the flock on its ticket while it waits. Tickets
+  are served in order. Each reserves the free devices that it could use, so that models that want
+  one GPU do not starve a model that wants four. Waiters that want other devices overtake it, and
+  all do while its process is stopped (Ctrl-Z).
+- `mutex`: held while tickets are read and devices are taken, so that several devices are taken
+  together or not at all.
 
-Waiters sleep in inotify: the kernel reports the close of a holder's descriptor, its death included.
+Waiters sleep in inotify. The kernel reports when a holder's descriptor is closed, also by its
+death.
 """
 
 from __future__ import annotations
@@ -37,17 +38,17 @@ from benchy.devices import lock_files
 
 INSCRIBED = 512  # bytes
 TMP = Path("/tmp")  # noqa: S108 - the directory in it is checked
-FOREIGN_PAUSE = 5.0  # seconds between two looks at whether a foreign process has left
-SECOND_LOOK = 1.0  # seconds: memory of a server that has just ended may show for a moment
+FOREIGN_PAUSE = 5.0  # seconds between checks for foreign processes
+SECOND_LOOK = 1.0  # seconds; memory of a server that has just ended may still be reported
 
 
 def directory(environment: Mapping[str, str] = os.environ) -> Path:
-    """The directory of this user's leases on this host, made with mode 0700. Raises Failure."""
+    """Return this user's lease directory on this host and make it. Raises Failure."""
     if given := environment.get("BENCHY_LEASES"):
         base = Path(given)
     else:
-        # The same for every way in: cron, su and ssh each have other variables, and a job's
-        # TMPDIR is its own.
+        # The same path for every login: cron, su and ssh set different variables, and a job
+        # has its own TMPDIR.
         base = TMP / f"benchy-{os.getuid()}"
         temporary_files.private(base)
     path = base / (re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) or "host")
@@ -57,9 +58,10 @@ def directory(environment: Mapping[str, str] = os.environ) -> Path:
 
 @dataclass(frozen=True)
 class LeaseRequest:
-    """What one server needs: `count` of the devices named in `pool`, in the order of preference.
+    """A request of one server for devices.
 
-    owner: what a waiter is told about the holder: model, pid, root (the checkout).
+    count: number of devices. pool: names of usable devices, in order of preference. owner: what
+    waiters see of the holder: model, pid, root (the checkout).
     """
 
     count: int
@@ -69,22 +71,25 @@ class LeaseRequest:
 
 @dataclass(frozen=True)
 class Lease:
-    """Devices held, in the order of the pool, and the descriptors that hold them."""
+    """Held devices, in the order of the pool, and the descriptors that hold them."""
 
     devices: tuple[str, ...]
     descriptors: tuple[int, ...]
 
     def inscribe(self, owner: Mapping[str, Any]) -> None:
-        """Say in the lock files who has them, for those that wait."""
+        """Write the owner into the lock files, for processes that wait."""
         told = {**owner, "since": datetime.datetime.now().strftime("%H:%M")}
-        # In one write of one length: who reads meanwhile sees the old words or the new ones.
+        # One write of a fixed length, so that readers see either the old text or the new one.
         text = json.dumps(told).encode().ljust(INSCRIBED)
         for descriptor in self.descriptors:
             os.pwrite(descriptor, text, 0)
             os.ftruncate(descriptor, len(text))
 
     def release(self) -> None:
-        """Close our descriptors; the devices are free once every other holder has done so too."""
+        """Close this process's descriptors.
+
+        The devices are free when every other holder has closed its descriptors too.
+        """
         for descriptor in self.descriptors:
             os.close(descriptor)
 
@@ -94,21 +99,24 @@ def _ticket(want: LeaseRequest) -> bytes:
 
 
 def _who(told: Mapping[str, Any]) -> str:
-    """A holder in words: `model (pid 12, /checkout, since 12:03)`."""
+    """Describe a holder: `model (pid 12, /checkout, since 12:03)`."""
     model, pid, root, since = (told.get(k, "?") for k in ("model", "pid", "root", "since"))
     return f"{model} (pid {pid}, {root}, since {since})"
 
 
 class LeaseDirectory:
-    """Where leases are had: one directory, one waiter at a time in this process."""
+    """The directory of leases. Used by one waiter at a time in this process."""
 
     def __init__(self, path: Path, foreign: Callable[[], Mapping[str, str]] = dict) -> None:
-        """foreign: says which devices are in use, device → words about by whom. Slow calls are
-        fine, it is asked only when the lease could be had otherwise, or devices lie idle."""
+        """Use the leases in `path`.
+
+        foreign: returns the devices in use, device → words about the user. It may be slow: it is
+        called only if a lease would be granted otherwise, or devices are idle.
+        """
         self.path, self.foreign = path, foreign
 
     def file(self, device: str) -> Path:
-        """The lock file of a device."""
+        """Return the lock file of a device."""
         if re.fullmatch(r"[A-Za-z0-9._-]{1,80}", device):
             return self.path / device
         return self.path / f"device-{hashlib.sha256(device.encode()).hexdigest()[:16]}"
@@ -124,7 +132,7 @@ class LeaseDirectory:
             os.close(descriptor)
 
     def issue(self, want: LeaseRequest) -> tuple[str, int]:
-        """Draw a ticket: its name and the descriptor that keeps it alive."""
+        """Make a ticket. Return its name and the descriptor that keeps it valid."""
         with self.mutex():
             last = max(self.names(), default="ticket-00000000")
             name = f"ticket-{int(last[7:15]) + 1:08d}"
@@ -135,18 +143,21 @@ class LeaseDirectory:
         return name, descriptor
 
     def rewrite(self, descriptor: int, want: LeaseRequest) -> None:
-        """Have a ticket stand for something else."""
+        """Change what a ticket requests."""
         with self.mutex():
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, _ticket(want), 0)
 
     def names(self) -> list[str]:
-        """All tickets' names, oldest first."""
+        """Return the names of all tickets, oldest first."""
         return sorted(name for name in os.listdir(self.path) if name.startswith("ticket-"))  # noqa: PTH208
 
     def ahead(self, mine: str) -> dict[str, LeaseRequest]:
-        """The waiters before mine that could go, oldest first. Removes the tickets of dead ones;
-        one that is stopped has its turn again once it goes on."""
+        """Return the requests of the active waiters before mine, oldest first.
+
+        Deletes the tickets of dead processes. Skips those of stopped processes, which keep their
+        place.
+        """
         before = {}
         for name in self.names():
             if name >= mine:
@@ -163,20 +174,22 @@ class LeaseDirectory:
     def shares(
         self, everyone: Sequence[LeaseRequest], foreign: Mapping[str, str]
     ) -> list[tuple[str, ...]]:
-        """What each can have or keep of what is free, in its pool's order; who has as many as it
-        wants can go. Called under the mutex."""
+        """Return which free devices each request gets or reserves, in the order of its pool.
+
+        A request that gets its full count can be granted. The caller holds the mutex.
+        """
         wanted = Counter(device for one in everyone for device in one.pool)
         held = {d for d in wanted if lock_files.locked(self.file(d))}
-        # What uses a device that one of us holds is no stranger.
+        # A program on a device that benchy has leased is not foreign.
         usable = {d for d in wanted if d in held or d not in foreign}
         free = usable - held
         found: list[tuple[str, ...]] = []
         for one in everyone:
             if not free or len(usable.intersection(one.pool)) < one.count:
-                # It waits for a stranger, maybe for days: it keeps nothing idle for that.
+                # It waits for a foreign program, maybe for days, so it reserves nothing.
                 found.append(())
                 continue
-            # Of what is free take what fewest others could use, so that a pinned one isn't blocked.
+            # Prefer devices that fewest others can use, so that a pinned request is not blocked.
             mine = sorted((d for d in one.pool if d in free), key=lambda d: wanted[d])
             taken = set(mine[: one.count])
             free -= taken
@@ -186,8 +199,11 @@ class LeaseDirectory:
     def attempt(
         self, wants: Mapping[str, LeaseRequest], foreign: Mapping[str, str]
     ) -> tuple[dict[str, Lease], set[str]]:
-        """The leases that can be had now, of those that the tickets `wants` are for; and the
-        devices that lie idle, kept for one that needs more of them."""
+        """Take the leases that can be granted now.
+
+        wants: ticket → request. Returns ticket → lease, and the idle devices that are reserved for
+        requests that need more of them.
+        """
         if not wants:
             return {}, set()
         with self.mutex():
@@ -206,7 +222,7 @@ class LeaseDirectory:
             return found, kept
 
     def at_once(self, want: LeaseRequest) -> Lease | None:
-        """Everything of want's pool, now or not at all."""
+        """Take everything in want's pool now, or return None."""
         with self.mutex():
             return self._take(want, want.pool)
 
@@ -227,14 +243,14 @@ class LeaseDirectory:
         return lease
 
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """What holders of the pool's devices say of themselves (LeaseRequest.owner, "since")."""
+        """Return what the holders of the pool's devices wrote (LeaseRequest.owner, "since")."""
         with self.mutex():
             return {
                 d: lock_files.content(self.file(d)) for d in pool if lock_files.locked(self.file(d))
             }
 
     def known(self) -> dict[str, str]:
-        """What some waiter saw of strangers within the last FOREIGN_PAUSE seconds."""
+        """Return what any waiter saw of foreign programs in the last FOREIGN_PAUSE seconds."""
         try:
             old = time.time() - (self.path / "strangers").stat().st_mtime > FOREIGN_PAUSE
         except OSError:
@@ -242,13 +258,19 @@ class LeaseDirectory:
         return {} if old else lock_files.content(self.path / "strangers")
 
     def outside(self, seen: Mapping[str, str], just: Set[str] = frozenset()) -> dict[str, str]:
-        """Of devices that are in use, those that strangers use: what uses one that one of us holds
-        is no stranger, unless the lease is of `just` now."""
+        """Return those of the devices in use that foreign programs use.
+
+        A program on a device that benchy has leased is not foreign, unless the lease was granted
+        just now (`just`).
+        """
         ours = self.holders(tuple(seen)) if seen else {}
         return {d: who for d, who in seen.items() if d in just or d not in ours}
 
     def look(self, just: Set[str] = frozenset()) -> dict[str, str]:
-        """Who else uses devices, told to the other waiters as well. just: leased just now."""
+        """Query which foreign programs use devices, and share the answer with the other waiters.
+
+        just: devices that were leased just now.
+        """
         seen = self.outside(self.foreign(), just)
         if seen:
             temporary_files.write(self.path / "strangers", json.dumps(seen))
@@ -261,7 +283,11 @@ class LeaseDirectory:
         strangers: Mapping[str, str],
         ours: Set[int] = frozenset(),
     ) -> str:
-        """Whom want waits for, in words; "" if that has just gone, or is only `ours` (pids)."""
+        """Describe what a request waits for.
+
+        Returns "" if the reason has just gone, or if only this process's own servers (`ours`, pids)
+        are in the way.
+        """
         holders = self.holders(want.pool)
         words = {d: _who(told) for d, told in holders.items() if told.get("pid") not in ours}
         words |= {d: strangers[d] for d in want.pool if d in strangers}

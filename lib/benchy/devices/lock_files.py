@@ -1,4 +1,4 @@
-"""The files of leases: a directory that is one user's alone, and flocks on what lies in it."""
+"""Lock files of leases: opening them, testing their flocks, reading their content."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-# Sticky: systemd-tmpfiles clears /tmp of what nobody touched for ten days, but not of these.
+# Sticky: systemd-tmpfiles deletes files in /tmp after ten days unused, but not sticky ones.
 MODE = 0o1600
 
 
@@ -17,7 +17,10 @@ def opened(path: Path, flags: int) -> int:
 
 
 def locked(path: Path) -> bool:
-    """Does somebody hold path's flock? Ask under the mutex: asking takes it for a moment."""
+    """Return whether a process holds the flock on path.
+
+    Call it under the mutex: the test takes the lock for a moment.
+    """
     try:
         descriptor = opened(path, os.O_RDONLY)
     except FileNotFoundError:
@@ -32,7 +35,7 @@ def locked(path: Path) -> bool:
 
 
 def content(path: Path) -> dict[str, Any]:
-    """A ticket's or holder's JSON; {} where it is half written."""
+    """Return the JSON of a ticket or holder; {} if it is missing or half written."""
     try:
         told: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):

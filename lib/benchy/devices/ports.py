@@ -1,9 +1,9 @@
-"""Which port a server listens on: the one that its config pins, else a free one.
+"""The port of a server: the one that its config pins, or a free one.
 
-A pinned port is one server's at a time, by a lease like a device's: vLLM binds it as it starts and
-listens minutes later, most releases since 0.8 with SO_REUSEPORT, so that two which had found it
-free would share its connections. It is not waited for: ports change no result, and a provider may
-pin one for models that run side by side.
+A lease, like that of a device, gives a pinned port to one server at a time. vLLM binds the port
+when it starts and listens minutes later, in most releases since 0.8 with SO_REUSEPORT, so two
+servers that found it free would share its connections. benchy does not wait for a port: ports
+change no result, and a provider may pin one for models that run side by side.
 """
 
 from __future__ import annotations
@@ -24,7 +24,10 @@ from benchy.display.messages import say
 
 @dataclass(frozen=True)
 class Port:
-    """pinned: is it the one that the config names? descriptors: hold the lease on it."""
+    """A port for a server.
+
+    pinned: whether the config names it. descriptors: they hold the lease on it.
+    """
 
     number: int
     pinned: bool = False
@@ -35,8 +38,12 @@ class Port:
 def taken(
     spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.LeaseDirectory
 ) -> Iterator[Port]:
-    """While inside, a port for the server of this spec; who gets its descriptors keeps it past our
-    death. Says so where a server of ours has the pinned one. Raises Failure if a stranger has."""
+    """Yield a port for the server of this spec, leased while inside if it is pinned.
+
+    A process that inherits its descriptors keeps the lease after this process ends. Prints a
+    message if another server of this user has the pinned port. Raises Failure if another program
+    has it.
+    """
     host, wanted = spec["host"], spec.get("port")
     if not wanted:
         yield Port(free_port(host, None))
@@ -57,7 +64,7 @@ def taken(
 
 
 def free_port(host: str, wanted: int | None) -> int:
-    """A port that nobody listens on, or the one wanted. Raises Failure if that is taken."""
+    """Return `wanted`, or a free port if it is None. Raises Failure if `wanted` is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -75,7 +82,7 @@ def free_port(host: str, wanted: int | None) -> int:
 
 
 def listeners(port: int) -> set[int | None]:
-    """Pids that listen on this TCP port; None stands for one that we may not see."""
+    """Return the pids that listen on this TCP port; None stands for a process of another user."""
     return {
         connection.pid
         for connection in psutil.net_connections("tcp")
@@ -86,7 +93,7 @@ def listeners(port: int) -> set[int | None]:
 
 
 def listener(port: int, ours: frozenset[int] = frozenset()) -> str:
-    """Who listens on a port besides ours (pids), in words."""
+    """Describe the process that listens on a port. ours: pids that do not count."""
     for pid in listeners(port) - ours:
         if pid:
             try:

@@ -12,19 +12,20 @@ from benchy.devices.leases import Lease, LeaseDirectory, LeaseRequest
 
 
 class Line:
-    """The wants of one process that stand in line: a ticket each, the most urgent the oldest.
+    """The requests of one process in the waiting line, with a ticket for each.
 
-    A ticket is a place in the line, and what it is for is rewritten as the process likes; so it
-    serves its own wants in its own order, and others first come, first served.
+    The oldest ticket is for the most urgent request. A ticket is only a place in the line, and the
+    process may change what it requests. So a process serves its own requests in its own order, and
+    different processes are served first come, first served.
     """
 
     def __init__(self, desk: LeaseDirectory) -> None:
         self.desk, self.watch = desk, Watch(desk.path)
-        self.wants: dict[str, LeaseRequest] = {}  # in the order of the tickets
+        self.wants: dict[str, LeaseRequest] = {}  # in the order of self.tickets
         self.tickets: list[tuple[str, int]] = []
         self.strangers: Mapping[str, str] = {}
         self.sightings = 0
-        self.looked = -leases.FOREIGN_PAUSE  # time.monotonic of the last look at strangers
+        self.looked = -leases.FOREIGN_PAUSE  # time.monotonic of the last check for foreign programs
         self.said = ""
 
     def __enter__(self) -> Line:
@@ -36,11 +37,11 @@ class Line:
 
     @property
     def last(self) -> str:
-        """The name of the youngest ticket."""
+        """The name of the newest ticket."""
         return self.tickets[-1][0] if self.tickets else ""
 
     def settle(self, wants: Mapping[str, LeaseRequest]) -> None:
-        """Stand in line for these and no others, in this order."""
+        """Wait for exactly these requests, in this order."""
         before = list(self.wants.values())
         self.wants = dict(wants)
         while len(self.tickets) > len(wants):
@@ -57,14 +58,14 @@ class Line:
         os.close(descriptor)
 
     def grant(self) -> dict[str, Lease]:
-        """Those that can be had now; they stand in line no longer."""
+        """Take the leases that are available now, and remove them from the line."""
         names = [name for name, _ in self.tickets]
         asked = dict(zip(names, self.wants.values(), strict=True))
         key = dict(zip(names, self.wants, strict=True))
         self.strangers = self.desk.known()
         given, kept = self.desk.attempt(asked, self.strangers)
-        # Only now that they could be had is it worth asking who else uses them; or that some lie
-        # idle for one that waits for the others, which a stranger may have for days.
+        # The query for foreign programs is slow. It is made only if a lease could be granted, or if
+        # devices are idle for a request whose other devices a foreign program may hold for days.
         if given or (kept and not self.strangers and self.rested()):
             just = {device for each in given.values() for device in each.devices}
             self.strangers, self.looked = self.desk.look(just), time.monotonic()
@@ -73,7 +74,7 @@ class Line:
                 given.pop(name).release()
             if taken or (not given and self.strangers.keys() & kept):
                 rest = {name: want for name, want in asked.items() if name not in given}
-                # What is kept for a wide one goes to others at the second sight of a stranger.
+                # Reserved devices go to other requests when a foreign program is seen twice.
                 sure = taken or self.sightings
                 again = self.desk.attempt(rest, self.strangers)[0] if sure else {}
                 self.sightings = 0 if again else self.sightings + 1
@@ -82,19 +83,20 @@ class Line:
                 self.sightings = 0
             if self.sightings == 1:
                 (self.desk.path / "strangers").unlink(missing_ok=True)
-        for name in given:  # its own ticket goes: the others must not move before who came between
+        # Each gives up its own ticket, so that the other requests overtake no other process.
+        for name in given:
             at = [ticket for ticket, _ in self.tickets].index(name)
             self._drop(at)
             del self.wants[key[name]]
         return {key[name]: lease for name, lease in given.items()}
 
     def rested(self) -> bool:
-        """Is it time for a look at what lies idle?"""
+        """Return whether it is time to check idle devices again."""
         pause = leases.SECOND_LOOK if self.sightings == 1 else leases.FOREIGN_PAUSE
         return time.monotonic() - self.looked >= pause
 
     def pause(self) -> float:
-        """Seconds until a look is due even if the watch sees nothing."""
+        """Return the seconds until the next check, if the watch reports nothing before."""
         if self.sightings == 1:
             return leases.SECOND_LOOK
         pools = {device for want in self.wants.values() for device in want.pool}
@@ -103,7 +105,11 @@ class Line:
         return 10.0 + sum(name < self.last for name in self.desk.names())
 
     def reason(self, ours: Set[int] = frozenset()) -> str:
-        """Whom the first one waits for, in words; "" where that was said, or is ours (pids)."""
+        """Describe what the first request waits for.
+
+        Returns "" if that was said before, or if only this process's own servers (`ours`, pids) are
+        in the way.
+        """
         if not self.wants or self.sightings == 1:
             return ""
         key, want = next(iter(self.wants.items()))
@@ -118,10 +124,13 @@ class Line:
 def acquire(
     desk: LeaseDirectory, want: LeaseRequest, say: Callable[[str], None], idle: Callable[[], None]
 ) -> Lease:
-    """Wait until want can be had, and take it.
+    """Wait until a request can be granted, and take its lease.
 
-    say: called with whom it waits for, once, and again when that turns into something else.
-    idle: called at least every 10 s + 1 s for each waiter ahead; may raise to give up.
+    Args:
+        desk: The directory of leases.
+        want: The request.
+        say: Called with what it waits for, once, and again when that changes.
+        idle: Called at least every 10 s plus 1 s for each waiter ahead; may raise to give up.
     """
     with Line(desk) as line:
         line.settle({"it": want})

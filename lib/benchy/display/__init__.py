@@ -1,1 +1,1 @@
-"""Messages, progress, live lines, notes of what is under way."""
+"""Messages, progress, live lines, and notes about work in progress."""

@@ -1,11 +1,11 @@
-"""The board: what each run, model, task and environment of this checkout is at.
+"""The board: what each run, model, task and environment of this checkout is doing.
 
-Who works pins a note, one small file each, so that `make status` and the display of a run can tell
-without asking anyone: run/board/<kind>/<name>.json; kind: model, task or environment; name:
-[limit-N/]MODEL[/TASK], or the environment's. A note of something under way counts while the process
-that wrote it lives; that of a failure stays until the same thing is tried again or is done.
-run/board/run/<host>.<pid>.json is what a bin/run knows besides: which models wait, and what for,
-and the jobs of a launcher.
+Each working process writes a small file, its note, so that `make status` and the display of a run
+know the state without asking other processes. The path is run/board/<kind>/<name>.json. The kind is
+model, task or environment; the name is [limit-N/]MODEL[/TASK], or that of the environment. A note
+about work in progress is valid while the process that wrote it lives. A note about a failure stays
+until the same work is tried again or is done. run/board/run/<host>.<pid>.json holds what a bin/run
+knows in addition: which models wait, what for, and the jobs of a launcher.
 """
 
 from __future__ import annotations
@@ -27,19 +27,33 @@ BOARD = paths.RUN / "board"
 ticks = process_info.born
 BUILDING, FETCHING, STARTING, SERVING = "building", "fetching", "starting", "serving"
 RUNNING, FAILED = "running", "failed"
-RUN_PID = "BENCHY_BOARD"  # the variable that tells a run's commands who they work for
-HEARTBEAT = 30.0  # seconds after which a note that has not changed is written again
-SILENT = 4 * HEARTBEAT  # seconds after which the note of another machine's process is dead
-KEPT = 30 * 24 * 3600  # seconds; a dead run's note tells another host whose jobs are left
+RUN_PID = "BENCHY_BOARD"  # the variable with the pid of the run that a command works for
+HEARTBEAT = 30.0  # seconds after which an unchanged note is rewritten
+SILENT = 4 * HEARTBEAT  # seconds after which a process of another host counts as dead
+KEPT = 30 * 24 * 3600  # seconds; a dead run's note tells other hosts whose jobs are left
 
 
 @dataclass(frozen=True)
 class Note:
-    """state: one of those above. stage: of it, in words. done, total: what the stage has to do, 0
-    where that is not known. began: of the state, since: of the stage, in seconds since 1970; at:
-    how much of the stage was done when it was first counted. run: pid of the bin/run that it
-    belongs to, 0 for none. text: of a failure, or what a person sees beside the stage. log: of a
-    failure."""
+    """A note on the board about one model, task or environment.
+
+    Attributes:
+        kind: "model", "task" or "environment".
+        name: Name of the subject, as name() builds it.
+        state: One of the states above.
+        stage: Part of the state, in words.
+        done: How much of the stage is done.
+        total: How much the stage has to do, or 0 if it is not known.
+        began: Start of the state, in seconds since 1970.
+        since: Start of the stage, in seconds since 1970.
+        at: How much of the stage was done when it was first counted.
+        text: The error of a failure, or text to show beside the stage.
+        log: Path of the log of a failure.
+        pid: Process that wrote the note.
+        ticks: Start of that process, in the kernel's clock ticks.
+        host: Host of that process.
+        run: Pid of the bin/run that the work belongs to, or 0 for none.
+    """
 
     kind: str
     name: str
@@ -62,20 +76,29 @@ class Note:
         return BOARD / self.kind / f"{self.name}.json"
 
     def left(self, now: float) -> float | None:
-        """Seconds that the stage still takes at the rate so far; None where that is not known."""
+        """Return the seconds until the stage ends at the rate so far, or None if not known."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate and self.total else None
 
     def rate(self, now: float) -> float | None:
-        """How many a second in this stage; None where that is not known."""
+        """Return the rate of the stage per second, or None if it is not known."""
         seconds = now - self.since
         return (self.done - self.at) / seconds if self.done > self.at and seconds >= 1 else None
 
 
 @dataclass(frozen=True)
 class RunNote:
-    """A bin/run under way. waiting: model → what it waits for, in the order of their turns. jobs:
-    model → its job of a launcher, in words, with its node. plan: the folder of its plan."""
+    """A note about a bin/run in progress.
+
+    Attributes:
+        pid: Its process.
+        ticks: Start of that process, in the kernel's clock ticks.
+        host: Its host.
+        began: Its start, in seconds since 1970.
+        waiting: Model → what it waits for, in the order of the queue.
+        jobs: Model → its launcher job and node, in words.
+        plan: Folder of its plan.
+    """
 
     pid: int
     ticks: int
@@ -87,13 +110,15 @@ class RunNote:
 
 
 def name(model: str, task: str | None = None, limit: int | None = None) -> str:
-    """[limit-N/]MODEL[/TASK]"""
+    """Return the name of a note: [limit-N/]MODEL[/TASK]."""
     return "/".join(filter(None, [paths.limit_dir(limit), model, task]))
 
 
 def put(note: Note) -> Note:
-    """Pin a note as this process's; it as written. A board that can't be written costs nothing but
-    the sight of it."""
+    """Write a note for this process and return it as written.
+
+    Errors are ignored: without a board, only the display is incomplete.
+    """
     pid, now = os.getpid(), time.time()
     note = replace(
         note, pid=pid, ticks=ticks(pid) or 0, host=host(), began=note.began or now,
@@ -106,7 +131,7 @@ def put(note: Note) -> Note:
 def put_run(
     waiting: Mapping[str, str], began: float, jobs: Mapping[str, str], plan: str = "build"
 ) -> None:
-    """Pin what this run's models wait for, their jobs, and where its plan lies."""
+    """Write this run's note: what its models wait for, their jobs, and its plan's folder."""
     pid = os.getpid()
     note = RunNote(pid, ticks(pid) or 0, host(), began, waiting, jobs, plan)
     _write(_own(), asdict(note))
@@ -114,8 +139,11 @@ def put_run(
 
 @contextlib.contextmanager
 def run_under_way(plan: str) -> Iterator[None]:
-    """While inside, this process is a run: from before it makes its plan, which nobody else makes
-    anew meanwhile. What runs that were killed have left is removed first."""
+    """Mark this process as a run while inside.
+
+    It starts before the run makes its plan, so that no other process remakes the plan. Leftovers of
+    killed runs are deleted first.
+    """
     if forget_killed():
         temporary_files.sweep_all()
     os.environ[RUN_PID] = str(os.getpid())
@@ -138,7 +166,7 @@ def _write(path: Path, what: Mapping[str, Any]) -> None:
 
 
 def clear(kind: str, name: str) -> None:
-    """Take a note off the board."""
+    """Delete a note."""
     with contextlib.suppress(OSError):
         Note(kind, name, "").path.unlink()
 
@@ -149,10 +177,10 @@ def clear_run() -> None:
 
 
 def notes() -> Iterator[Note]:
-    """All notes that count, in order of their names."""
+    """Yield all valid notes, sorted by name. Notes of dead processes are deleted."""
     for kind in ("model", "task", "environment"):
         for path, said, age in _read(BOARD / kind):
-            with contextlib.suppress(TypeError):  # of another release of benchy
+            with contextlib.suppress(TypeError):  # written by another release of benchy
                 note = Note(**said)
                 if note.state == FAILED or alive(note, age):
                     yield note
@@ -161,8 +189,11 @@ def notes() -> Iterator[Note]:
 
 
 def runs() -> Iterator[RunNote]:
-    """The runs under way in this checkout. The note of one that was killed stays: the next run, and
-    `make results` with nothing to do, know by it that there is something to be cleaned up."""
+    """Yield the runs in progress in this checkout.
+
+    The note of a killed run of this host stays. It tells the next run, and a `make results` with
+    nothing to do, that there are leftovers to clean up.
+    """
     for path, said, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
             note = RunNote(**said)
@@ -173,8 +204,10 @@ def runs() -> Iterator[RunNote]:
 
 
 def forget_killed() -> bool:
-    """Take the notes of this host's dead runs off the board, and of what worked for them; whether
-    there were any runs."""
+    """Delete the notes of this host's dead runs and of their workers.
+
+    Returns whether there were any dead runs.
+    """
     found = False
     for path, said, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
@@ -183,13 +216,16 @@ def forget_killed() -> bool:
                 path.unlink(missing_ok=True)
                 found = True
     if found:
-        list(notes())  # which drops those of dead processes
+        list(notes())  # deletes the notes of dead processes
     return found
 
 
 def silent() -> set[tuple[str, int, int]]:
-    """(host, pid, ticks) of runs of other hosts that have written no note for so long that they are
-    dead. Ages are told by the clock of the file system, which this host's may differ from."""
+    """Return (host, pid, ticks) of runs on other hosts that count as dead.
+
+    These have not written a note for SILENT seconds. Ages use the clock of the file system, which
+    can differ from this host's clock.
+    """
     clock = temporary_files.aside(BOARD / "run/clock")
     try:
         clock.parent.mkdir(parents=True, exist_ok=True)
@@ -208,25 +244,27 @@ def silent() -> set[tuple[str, int, int]]:
 
 
 def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
-    """(file, what it says, seconds since it was written) of each note."""
+    """Yield (file, content, seconds since it was written) for each note."""
     for path in sorted(folder.rglob("[!.]*.json")):
-        with contextlib.suppress(OSError, ValueError):  # replaced meanwhile, or damaged
-            with path.open(encoding="utf-8") as file:  # opened, NFS asks its server for the age
+        with contextlib.suppress(OSError, ValueError):  # replaced in the meantime, or damaged
+            with path.open(encoding="utf-8") as file:  # makes NFS ask its server for the age
                 age = time.time() - os.fstat(file.fileno()).st_mtime
                 said = json.load(file)
             yield path, said, age
 
 
 def alive(note: Note | RunNote, age: float) -> bool:
-    """Whether the process that wrote a note still works. age: of the file, in seconds; it tells
-    where the process is another machine's."""
+    """Return whether the process that wrote a note still lives.
+
+    age: seconds since the note was written. It decides for processes of other hosts.
+    """
     if note.host != host():
         return age < SILENT
     return ticks(note.pid) == note.ticks
 
 
 def run_of() -> int:
-    """The pid of the bin/run that this process works for, 0 for none."""
+    """Return the pid of the bin/run that this process works for, or 0 for none."""
     text = os.environ.get(RUN_PID, "")
     return int(text) if text.isdecimal() else 0
 

@@ -1,7 +1,7 @@
-"""A run on a terminal: what is finished scrolls by, a live line for each job stands at the bottom.
+"""The display of a run on a terminal: finished work scrolls by above one live line for each job.
 
-The commands of the run write to one pipe and not to the terminal, so that no line is torn; what
-they are at is read from the board (board.py). Without a terminal there is no screen.
+The run's commands write to one pipe instead of the terminal, so that lines stay whole. Their state
+is read from the board (activity.py). Without a terminal there is no screen.
 """
 
 from __future__ import annotations
@@ -28,11 +28,14 @@ TAGS = {
 
 
 class Screen:
-    """words: how far it is, for the last line. A context manager, in a running
-    event loop; `writer` is the descriptor that commands write to."""
+    """The display of a run; it needs a running event loop.
+
+    `words` returns the progress for the last line. Inside shown(), commands write to the descriptor
+    `writer`.
+    """
 
     def __init__(self, words: Callable[[], str]) -> None:
-        from rich.console import Console  # noqa: PLC0415 - 0.1 s, for a terminal alone
+        from rich.console import Console  # noqa: PLC0415 - takes 0.1 s, needed only on a terminal
         from rich.live import Live  # noqa: PLC0415
 
         self.words = words
@@ -50,7 +53,7 @@ class Screen:
         loop.add_reader(self.reader, self.read)
         self.loop = loop
         with self.live:
-            # A run that is killed can't bring a hidden cursor back.
+            # A killed run cannot restore a hidden cursor.
             self.console.show_cursor(True)
             self.tick()
             try:
@@ -69,7 +72,7 @@ class Screen:
         self.timer = self.loop.call_later(REFRESH, self.tick)
 
     def read(self) -> None:
-        """Print what commands wrote since, line by line."""
+        """Print the new output of the commands, line by line."""
         while True:
             try:
                 data = os.read(self.reader, 1 << 16)
@@ -87,7 +90,7 @@ class Screen:
         self.console.print(Text.from_ansi(line), soft_wrap=True)
 
     def lines(self) -> Group:
-        """What stands at the bottom now."""
+        """Return the live lines at the bottom."""
         from rich.console import Group  # noqa: PLC0415
         from rich.text import Text  # noqa: PLC0415
 

@@ -1,5 +1,7 @@
-"""Asks a person before something is removed. YES=1 is a yes, and so is y at a terminal; where
-nobody can answer, it is a no. Raises UsageError for a YES that is neither on nor off.
+"""Prints messages, and asks before something is removed.
+
+YES=1 counts as yes, and so does y at a terminal. Where nobody can answer, the answer is no. A YES
+that is neither on nor off raises UsageError.
 """
 
 from __future__ import annotations
@@ -22,23 +24,23 @@ def agreed(question: str) -> bool:
 
 
 def colour(text: str, code: str) -> str:
-    """text in an ANSI colour, on a terminal that wants colours (NO_COLOR, see no-color.org)."""
+    """Return text in an ANSI color if stderr is a terminal and NO_COLOR is unset (no-color.org)."""
     if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
         return text
     return f"\033[{code}m{text}\033[0m"
 
 
-before_talk: list[Callable[[], None]] = []  # who draws on the terminal takes that away first
+before_talk: list[Callable[[], None]] = []  # callbacks that clear drawn lines before a message
 
 
 def say(tag: str, text: str) -> None:
-    """One line of talk on stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
+    """Print a message to stderr: a tag in eight columns, then the text (`  VENV    vllm_0_8`)."""
     for wipe in before_talk:
         wipe()
     print(f"  {tag:<7} {errors.printable(text)}", file=sys.stderr, flush=True)
 
 
 def tell(*lines: str) -> None:
-    """Lines of data on stdout, each through `printable`."""
+    """Print lines of data to stdout, each through `printable`."""
     for line in lines:
         print(errors.printable(line))

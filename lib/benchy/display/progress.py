@@ -1,8 +1,8 @@
-"""The progress of one long step: on the board, and to the eye where nobody else shows it.
+"""The progress of one long step: on the board and, if no run displays the board, on stderr.
 
-Under a run's display (screen.py) the board is enough. Alone on a terminal the step is one line,
-drawn anew in place. Elsewhere, and where several makes' jobs share a terminal, it is a line at each
-new stage and one a minute.
+Under the display of a run (live.py), the board is enough. Alone on a terminal, the step is one line
+that is redrawn in place. Elsewhere, and if several jobs of make share a terminal, it prints a line
+at each new stage and one a minute.
 """
 
 from __future__ import annotations
@@ -22,13 +22,22 @@ from benchy.display import activity, messages, units
 from benchy.display.messages import say
 
 MINUTE = 60.0
-BRIEF = 2.0  # seconds that a stage has to last to be told
+BRIEF = 2.0  # seconds that a stage must last to be printed
 _within: list[Step] = []
 
 
 class Step:
-    """A context manager. tag, title: how its lines begin. kind, name: of its note on the board,
-    kind "" for none; state: of the note. A Failure that ends it is pinned to the board."""
+    """A context manager that shows the progress of one step.
+
+    A Failure or ConfigError that ends the step is written to the board, except for environments.
+
+    Args:
+        tag: Tag of its lines.
+        title: Title of its lines.
+        kind: Kind of its note on the board, or "" for no note.
+        name: Name of its note.
+        state: State of its note.
+    """
 
     def __init__(
         self, tag: str, title: str, kind: str = "", name: str = "", state: str = ""
@@ -69,11 +78,11 @@ class Step:
             log = error.log if isinstance(error, Failure) else ""
             text = lines[0] if lines else type(error).__name__
             activity.put(replace(self.note, state=activity.FAILED, text=text[:500], log=log))
-        else:  # of an environment venvs/.failed tells
+        else:  # venvs/.failed records failures of environments
             activity.clear(self.note.kind, self.note.name)
 
     def enter(self, state: str) -> None:
-        """The note's state from now on, for the board alone: others talk now."""
+        """Set the state of the note. From now on only the board shows this step."""
         self.wipe()
         self.displayed, self.live = True, False
         self.stage, self.done, self.total, self.shown = "", 0, 0, ""
@@ -81,8 +90,16 @@ class Step:
             self.note = activity.put(replace(self.note, state=state, stage="", since=time.time()))
 
     def at(self, stage: str, done: int = 0, total: int = 0, text: str = "") -> None:
-        """Where the step is. text: what a person sees beside the stage. May be called as often as
-        one likes, and is to be called at least every HEARTBEAT."""
+        """Report the progress of the step.
+
+        May be called at any rate, and must be called at least every HEARTBEAT seconds.
+
+        Args:
+            stage: The current stage, in words.
+            done: How much of it is done.
+            total: How much it has to do, or 0 if not known.
+            text: Text to show beside the stage.
+        """
         now = time.monotonic()
         moved = stage != self.stage
         same = (stage, done, total, text) == (self.stage, self.done, self.total, self.shown)
@@ -102,7 +119,7 @@ class Step:
                 self.told, self.stage_told = now, True
 
     def beat(self) -> None:
-        """Nothing new, but still at it."""
+        """Report that the step still works, without new progress."""
         self.at(self.stage, self.done, self.total, self.shown)
 
     def pin(self, moved: bool) -> None:
@@ -116,7 +133,7 @@ class Step:
         )
 
     def words(self) -> str:
-        """The step as it is now: stage, how much of it, rate, time left; else seconds so far."""
+        """Return the current stage, count, rate and time left, or the seconds so far."""
         note = self.note or activity.Note("", "", "", began=self.began, since=self.began)
         now = replace(note, stage=self.stage, done=self.done, total=self.total, text=self.shown)
         return words(now, time.time())
@@ -134,7 +151,7 @@ class Step:
 
 
 def words(note: activity.Note, now: float) -> str:
-    """What a note says, for a line. now: seconds since 1970."""
+    """Return a note as text for one line. now: seconds since 1970."""
     counted = f" {note.done}/{note.total}" if note.total else ""
     parts = list(filter(None, [f"{note.stage or note.state}{counted}"]))
     if rate := note.rate(now):
@@ -151,7 +168,7 @@ def words(note: activity.Note, now: float) -> str:
 
 @contextmanager
 def stage(label: str) -> Iterator[Step]:
-    """The step that is under way, or where none is, one with this label as its title."""
+    """Yield the current step, or a new one with this label as its title."""
     if _within:
         yield _within[-1]
     else:
@@ -160,16 +177,16 @@ def stage(label: str) -> Iterator[Step]:
 
 
 def redraws() -> bool:
-    """Whether stderr is a terminal that can redraw lines."""
+    """Return whether stderr is a terminal that can redraw lines."""
     return sys.stderr.isatty() and os.environ.get("TERM", "dumb") != "dumb"
 
 
 def displayed() -> bool:
-    """Whether a run's display shows what is on the board."""
+    """Return whether the display of a run shows the board."""
     return bool(activity.run_of()) and os.environ.get("BENCHY_DISPLAY") == "1"
 
 
 def shares_terminal() -> bool:
-    """Whether other jobs of a make may draw on the same terminal: MAKEFLAGS has a -j."""
+    """Return whether other jobs of make may draw on the same terminal (-j in MAKEFLAGS)."""
     flags = os.environ.get("MAKEFLAGS", "").partition(" -- ")[0]
     return bool(re.search(r"(^| )-j(?!1( |$))", flags))

@@ -1,7 +1,7 @@
-"""tqdm's bars in the output of a program, told apart from the lines that they stand before.
+"""Separates tqdm's progress bars from the lines that follow them in a program's output.
 
-tqdm draws a bar after a carriage return and leaves the cursor behind it, so that what the program
-logs next follows the bar on the same line. Formats: tqdm 4, std.py, format_meter.
+tqdm draws a bar after a carriage return and leaves the cursor behind it, so the program's next log
+message follows the bar on the same line. Formats: tqdm 4, std.py, format_meter.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ _BAR = re.compile(
     r"\s*(?:\x1b\[[0-9;]*[A-Za-z])*"  # nested bars move the cursor
     r"(?:(?P<stage>[^|\[\]{}\r\n]{1,120}?):)?\s*(?:"
     rf"\d{{1,3}}%\|[^|\r\n]*\|\s*(?P<done>{_NUMBER})/(?P<all>{_NUMBER})\s*\[[^\]\r\n]*\]|"
-    rf"{_NUMBER}\s?[A-Za-z]*\s\[\d\d:[\d:]+,[^\]\r\n]*\]"  # of what has no known end
+    rf"{_NUMBER}\s?[A-Za-z]*\s\[\d\d:[\d:]+,[^\]\r\n]*\]"  # without a known total
     r")(?:\x1b\[[0-9;]*[A-Za-z])*"
 )
 
 
 def split(line: str) -> tuple[list[str], str]:
-    """The bars that a line begins with, and the rest of it: "" if it holds nothing else."""
+    """Return the bars at the start of a line and the rest of it, "" if there is no rest."""
     found = []
     while match := _BAR.match(line):
         found.append(match[0].strip())
@@ -28,7 +28,10 @@ def split(line: str) -> tuple[list[str], str]:
 
 
 def place(bar: str) -> tuple[str, int, int] | None:
-    """(stage, done, all) of a bar; None for any other text, and where it counts in thousands."""
+    """Return (stage, done, total) of a bar.
+
+    Returns None for any other text, and for a bar that counts in thousands.
+    """
     match = _BAR.match(bar)
     if not match or not (match["done"] or "").isdecimal() or not match["all"].isdecimal():
         return None

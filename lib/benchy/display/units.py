@@ -4,14 +4,14 @@ from __future__ import annotations
 
 
 def human(size: float) -> str:
-    """Bytes as a person reads them: 0, 412 MB, 7.1 GB (powers of 1000, as disks are sold)."""
+    """Return a size in bytes as text: 412 MB, 7.1 GB (powers of 1000, as disks are sold)."""
     if size < 1e6:
         return "-" if not size else f"{size / 1e3:.0f} kB"
     return f"{size / 1e6:.0f} MB" if size < 1e9 else f"{size / 1e9:.1f} GB"
 
 
 def duration(seconds: float) -> str:
-    """3.5 s, 12 min 4 s, 3 h 5 min"""
+    """Return a duration as text: 3.5 s, 12 min 4 s, 3 h 5 min."""
     if seconds < 60:
         return f"{seconds:.3g} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -21,7 +21,7 @@ def duration(seconds: float) -> str:
 
 
 def span(seconds: float) -> str:
-    """12 s, 3 min, 2 h 05 min, 3 d 4 h: a time as one reads it."""
+    """Return a rounded duration as text: 12 s, 3 min, 2 h 05 min, 3 d 4 h."""
     seconds = max(0, round(seconds))
     if seconds < 100:
         return f"{seconds} s"

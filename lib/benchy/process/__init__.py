@@ -1,1 +1,1 @@
-"""Child processes that never outlive their parent, and what they inherit."""
+"""Child processes that never outlive their parent, and their environment variables."""

@@ -1,11 +1,11 @@
-"""What of the caller's environment reaches the programs that benchy starts.
+"""Which of the caller's environment variables reach the programs that benchy starts.
 
-The one place that says so, for uv, engines and the harness; docs/environments.md has it in words.
-Standard library only: the bootstrap needs it too.
+This module decides it for uv, engines and the harness; docs/environments.md describes it. It uses
+the standard library only, because the bootstrap imports it too.
 
 benchy's own Python runs with -I (lib/launch, bin/bootstrap), so no PYTHON* variable reaches it.
-What a person runs by benchy (`bin/serve MODEL -- COMMAND`, NOTIFY, a launcher's programs) has the
-whole environment.
+Programs that a person runs through benchy (`bin/serve MODEL -- COMMAND`, NOTIFY, a launcher's
+programs) get the whole environment.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping
 
-# They mean an interpreter and packages of the caller's. PYTHON alone is a knob of make's.
+# These select the caller's interpreter and packages. PYTHON by itself is a knob of make.
 _PYTHON = re.compile(r"PYTHON.+|__PYVENV_LAUNCHER__|VIRTUAL_ENV")
-_ACTIVE = re.compile(r"CONDA_(PREFIX|DEFAULT_ENV|SHLVL)")  # uv would prefer that environment
+_ACTIVE = re.compile(r"CONDA_(PREFIX|DEFAULT_ENV|SHLVL)")  # uv would prefer such an environment
 
-# --- uv. All variables of uv 0.13.9 (uv-static/src/env_vars.rs and the program itself), by what
-# becomes of them. One that is not here, of a newer uv, is kept out.
+# --- uv. All variables of uv 0.13.9 (uv-static/src/env_vars.rs and the program itself), by how
+# benchy treats them. Unlisted variables, such as those of a newer uv, do not reach uv.
 
-# Where packages and Pythons come from, how they are reached and kept, and how fast.
+# Sources of packages and Pythons, network access, caches and concurrency.
 UV_HONOURED = frozenset(
     """
     UV_DEFAULT_INDEX UV_INDEX UV_INDEX_URL UV_EXTRA_INDEX_URL UV_FIND_LINKS UV_INDEX_STRATEGY
@@ -42,14 +42,14 @@ UV_HONOURED = frozenset(
 )
 _UV_INDEX_LOGIN = re.compile(r"UV_INDEX_\w+_(USERNAME|PASSWORD)")
 
-# A cutoff of the machine's, for safety: part of a lock's identity where it holds (resolve.py).
+# A machine-wide cutoff, for safety: part of a lock's identity where it applies (resolver.py).
 UV_IDENTITY = frozenset({"UV_EXCLUDE_NEWER"})
 
-# Which of uv's configuration files are read; uvconf.py reads them, uv itself none.
+# Which of uv's configuration files are read: by uv_settings.py, not by uv itself.
 UV_FILES = frozenset({"UV_CONFIG_FILE", "UV_NO_CONFIG", "UV_NO_SYSTEM_CONFIG", "UV_ISOLATED"})
 
-# They would choose other packages, or install them otherwise, with no word in the lock. A
-# configuration asks for such things: constraints, overrides, extra_packages, torch_backend.
+# These would choose other packages or install them differently without a trace in the lock. Use a
+# configuration instead: constraints, overrides, extra_packages, torch_backend.
 UV_CHANGES = frozenset(
     """
     UV_CONSTRAINT UV_OVERRIDE UV_EXCLUDE UV_BUILD_CONSTRAINT UV_RESOLUTION UV_PRERELEASE
@@ -60,7 +60,7 @@ UV_CHANGES = frozenset(
     """.split()  # noqa: SIM905
 )
 
-# They mean a person's own projects, tools and environments, uv's output, or uv's own tests.
+# These concern a person's own projects, tools and environments, uv's output, or uv's own tests.
 UV_FOREIGN = frozenset(
     """
     UV UV_PROJECT UV_NO_PROJECT UV_PROJECT_ENVIRONMENT UV_WORKING_DIR UV_WORKING_DIRECTORY
@@ -86,8 +86,8 @@ UV_FOREIGN = frozenset(
 
 # --- Engines.
 
-# Of vLLM's own variables those that say how a server runs here, and not what it answers. The others
-# belong in a configuration (engine_env), where they are part of what a result was made from.
+# vLLM's variables that affect how a server runs on this machine, but not its answers. The others
+# belong in a configuration (engine_env), where they are part of a result's spec.
 _ENGINE_RUNS = re.compile(
     r"VLLM_("
     r"(LOGGING|LOG|DEBUG_LOG|TRACE|USAGE)_\w+|CONFIGURE_LOGGING|NO_USAGE_STATS|DO_NOT_TRACK"
@@ -97,49 +97,54 @@ _ENGINE_RUNS = re.compile(
     r"|CPU_(OMP_THREADS_BIND|NUM_OF_RESERVED_CPU|KVCACHE_SPACE)"
     r")"
 )
-# What the caller has besides and can change how an engine answers: the machine's, so it is passed
-# on, and kept with each result.
+# Other variables of the caller that can change an engine's answers. They describe the machine, so
+# they are passed on, and recorded with each result.
 _ENGINE_NOTED = re.compile(
     r"(VLLM|CUDA|TORCH|TORCHINDUCTOR|TORCHDYNAMO|PYTORCH|NCCL|OMP|MKL|HF|TRANSFORMERS|CUBLAS|CUDNN"
     r"|TRITON|FLASHINFER|FLASH|XFORMERS|HIP|ROCR|HSA)_\w+|NVIDIA_TF32_OVERRIDE|LD_(PRELOAD|LIBRARY_PATH)"
 )
-# Make's, and this program's own.
+# Variables of Make and of benchy itself.
 _OURS = re.compile(r"BENCHY_\w*|MAKEFLAGS|MFLAGS|MAKELEVEL|MAKEOVERRIDES|VLLM_API_KEY")
 
 
 def python_free(environ: Mapping[str, str]) -> dict[str, str]:
-    """The environment of a Python that is not the caller's: none of what would change how it
-    starts, what it imports or how it computes (PYTHONOPTIMIZE takes away asserts)."""
+    """Return the environment without variables that affect another Python interpreter.
+
+    Such variables change how it starts, what it imports or how it computes (PYTHONOPTIMIZE removes
+    asserts).
+    """
     return {name: value for name, value in environ.items() if not _PYTHON.fullmatch(name)}
 
 
 def reaches_uv(name: str) -> bool:
-    """Whether uv gets a variable of the caller."""
+    """Return whether uv gets a variable of the caller."""
     if not name.startswith("UV_") and name != "UV":
         return not _PYTHON.fullmatch(name) and not _ACTIVE.fullmatch(name)
     return name in UV_HONOURED | UV_IDENTITY or bool(_UV_INDEX_LOGIN.fullmatch(name))
 
 
 def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment as uv gets it, before benchy adds anything."""
+    """Return the caller's environment for uv, before benchy adds its own variables."""
     return {name: value for name, value in environ.items() if reaches_uv(name)}
 
 
 def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
-    """The variables that are set and would choose other packages, sorted."""
+    """Return the variables that are set and would choose other packages, sorted."""
     return sorted(name for name, value in environ.items() if name in UV_CHANGES and value)
 
 
 def for_engine(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment as an engine gets it, before its configuration adds to it."""
+    """Return the caller's environment for an engine, before its configuration adds to it."""
     return {
         name: value for name, value in python_free(environ).items() if not _OURS.fullmatch(name)
     }
 
 
 def unplanned(environ: Mapping[str, str]) -> Iterator[str]:
-    """The caller's variables of vLLM that can change an answer, sorted: a result has them, and no
-    change of them makes it stale. Of the key, nobody is told."""
+    """Yield the caller's vLLM variables that can change an answer, sorted.
+
+    A result records them, but changing one does not make it stale. VLLM_API_KEY is left out.
+    """
     for name in sorted(environ):
         theirs = name.startswith("VLLM_") and not _ENGINE_RUNS.fullmatch(name)
         if theirs and environ[name] and name != "VLLM_API_KEY":
@@ -147,12 +152,12 @@ def unplanned(environ: Mapping[str, str]) -> Iterator[str]:
 
 
 def noted(name: str) -> bool:
-    """Whether a variable of an engine is kept with a result though no configuration names it."""
+    """Return whether a result records a variable that no configuration names."""
     return bool(_ENGINE_NOTED.fullmatch(name))
 
 
 def for_harness(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment as the harness gets it, before the task's own variables."""
+    """Return the caller's environment for the harness, before the task's own variables."""
     kept_out = re.compile(
         r"(OPENAI|VLLM)_\w*|MAKE\w*|HF_DATASETS_TRUST_REMOTE_CODE|LM_HARNESS_CACHE_PATH"
     )

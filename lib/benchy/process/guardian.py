@@ -1,27 +1,27 @@
-"""The guardian: starts processes and leaves none of them behind, whoever is killed, and however.
+"""The guardian: starts processes for a wrapper and ends all of them, however the wrapper dies.
 
 vLLM's processes start sessions of their own, so neither a process group nor a trap finds them all
-(shown on Linux with vLLM 0.28 and 0.32). What does:
+(shown on Linux with vLLM 0.28 and 0.32). The guardian works like this:
 
-- The guardian is a process in a session of its own and a *child subreaper*: whatever its children
-  start and abandon becomes its own child, so /proc's parents lead to every descendant.
-- It holds one end of a socket, the wrapper (bin/serve) the other. The wrapper's death, by SIGKILL
-  too, is end of file there; the guardian then ends all descendants: TERM, grace, KILL.
-- The wrapper is a subreaper as well: if the guardian itself is killed, its orphans fall to the
-  wrapper, which kills them the same way.
-- Both hold the leases, close-on-exec, so that a GPU stays taken until the last one has swept.
+- It is a process in a session of its own and a *child subreaper*: processes that its children start
+  and abandon become its own children, so the parents in /proc lead to every descendant.
+- It holds one end of a socket; the wrapper (bin/serve) holds the other. When the wrapper dies, even
+  by SIGKILL, the guardian reads end of file. It then ends all descendants: TERM, grace, KILL.
+- The wrapper is a subreaper as well. If the guardian itself is killed, its orphans become children
+  of the wrapper, which ends them the same way.
+- Both hold the leases, close-on-exec, so a GPU stays taken until the last of the two has finished.
 
-This file is also the guardian's program, `python -I -S guard.py SOCKET LEASE…`: it imports little
-of the standard library and nothing of benchy, so that it starts in some 25 ms.
+This file is also the guardian's program, `python -I -S guardian.py SOCKET LEASE…`. It imports
+little of the standard library and nothing of benchy, so that it starts in about 25 ms.
 
-Messages are JSON, one a line. To the guardian: {"start": name, "argv", "env", "log"} and
+Messages are JSON, one per line. To the guardian: {"start": name, "argv", "env", "log"} and
 {"finish": seconds of grace}. From it: {"started": name, "pid"}, {"failed": name, "why"} and
 {"ended": name, "status"} (negative: the signal that ended it, as in subprocess).
 """
 
 from __future__ import annotations
 
-# The C half, at once: SIGINT while the rest is read ends the guardian as TERM does.
+# Imported first: SIGINT during the other imports then ends the guardian as TERM does.
 import _signal  # type: ignore[import-not-found]
 
 if __name__ == "__main__":
@@ -42,14 +42,14 @@ from typing import Any
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 GRACE = 10.0  # seconds between TERM and KILL; vLLM 0.32 on a CPU needs about 2
 SHARED = b"/dev/shm/"
-# multiprocessing.shared_memory, torch's, its semaphores, NCCL's.
+# Name prefixes of multiprocessing.shared_memory, torch, its semaphores and NCCL.
 LIBRARIES = (b"psm_", b"torch_", b"sem.mp-", b"nccl-")
 STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
 def die_with_parent(signum: int) -> None:
-    """Have the kernel send signum to this process when the process that started it ends."""
+    """Have the kernel send signum to this process when its parent ends."""
     _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
 
 
@@ -60,14 +60,14 @@ def become_subreaper() -> None:
 
 
 def descendants(root: int) -> set[int]:
-    """Pids of every living descendant of root, zombies left out, by one look through /proc."""
+    """Return the pids of all descendants of root except zombies, from one pass of /proc."""
     children: dict[int, list[int]] = {}
     dead: set[int] = set()
     for name in os.listdir("/proc"):  # noqa: PTH208 - pathlib would double the guardian's start
         if name.isdigit():
             try:
                 with open(f"/proc/{name}/stat", "rb") as file:  # noqa: PTH123
-                    # The name in parentheses may hold anything, parentheses and spaces included.
+                    # The name in parentheses can itself contain parentheses and spaces.
                     state, parent = file.read().rpartition(b")")[2].split()[:2]
             except (OSError, ValueError):
                 continue
@@ -84,7 +84,10 @@ def descendants(root: int) -> set[int]:
 
 
 def reap() -> dict[int, int]:
-    """Statuses of the children that have ended since, by pid; negative for a signal."""
+    """Return pid → status of the children that have ended since the last call.
+
+    A negative status is the signal that ended the child.
+    """
     ended: dict[int, int] = {}
     while True:
         try:
@@ -97,7 +100,7 @@ def reap() -> dict[int, int]:
 
 
 def signal_all(pids: Iterable[int], signum: int) -> None:
-    """Send signum to those of pids that still are."""
+    """Send signum to those of pids that still exist."""
     for pid in pids:
         try:
             os.kill(pid, signum)
@@ -106,8 +109,10 @@ def signal_all(pids: Iterable[int], signum: int) -> None:
 
 
 def shared(pids: Iterable[int]) -> dict[str, int]:
-    """Files of shared memory that these processes map and that bear a name of a library's, not of a
-    person's: path → inode."""
+    """Return path → inode of the shared memory files that these processes map.
+
+    Only files whose names libraries choose count, not those that a person may have named.
+    """
     found = {}
     for pid in pids:
         try:
@@ -124,8 +129,10 @@ def shared(pids: Iterable[int]) -> dict[str, int]:
 
 
 def remove_shared(left: Mapping[str, int]) -> None:
-    """Remove what is left of such files of ended processes: nobody else can, until it is full. One
-    that a living process maps stays."""
+    """Delete the shared memory files that ended processes left, unless a living process maps them.
+
+    Nothing else deletes them, and they would fill the memory.
+    """
     left = {path: inode for path, inode in left.items() if _is(path, inode)}
     if left:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
@@ -146,11 +153,17 @@ def _is(path: str, inode: int) -> bool:
 
 
 def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, int]:
-    """End every descendant of this process: TERM, grace in seconds, KILL until none is left.
+    """End every descendant of this process: TERM, grace in seconds, then KILL until none is left.
 
-    hurry() true ends the grace. Returns what reap() did. A process in an uninterruptible wait
-    (a GPU driver) cannot be killed: this waits for it, since its GPU is not free before. Shared
-    memory that killed processes leave is removed.
+    Deletes the shared memory that killed processes leave. A process in an uninterruptible wait (a
+    GPU driver) cannot be killed. This function waits for it, since its GPU is not free before.
+
+    Args:
+        grace: Seconds between TERM and KILL.
+        hurry: Ends the grace early when it returns true.
+
+    Returns:
+        The statuses of ended children by pid, as reap() returns them.
     """
     ended: dict[int, int] = {}
     files: dict[str, int] = {}
@@ -171,40 +184,40 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
             signal_all(alive, signal.SIGKILL)
         else:
             signal_all(alive - asked, signal.SIGTERM)
-            signal_all(alive - asked, signal.SIGCONT)  # a stopped process sees TERM only then
+            signal_all(alive - asked, signal.SIGCONT)  # a stopped process needs it to handle TERM
             asked |= alive
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
 
 class Guardian:
-    """The guardian's side: serves one wrapper until that says finish, dies, or a signal comes."""
+    """The guardian's side: serves one wrapper until it says finish, dies, or a signal comes."""
 
     def __init__(self, wrapper: socket.socket) -> None:
         self.wrapper = wrapper
         self.names: dict[int, str] = {}
-        self.grace: float | None = None  # seconds, once it is time to finish
+        self.grace: float | None = None  # seconds; set when it is time to finish
         self.unread = b""
 
     def stop(self, signum: int, frame: FrameType | None) -> None:
-        """A signal to the guardian itself ends everything, and a second one without grace."""
+        """Handle a signal: the first one ends everything, the second one without grace."""
         self.grace = GRACE if self.grace is None else 0.0
 
     def tell(self, **message: object) -> None:
-        """One message to the wrapper, which may be dead."""
+        """Send a message to the wrapper. If the wrapper is dead, begin to finish."""
         try:
             self.wrapper.sendall(json.dumps(message).encode() + b"\n")
         except OSError:
             self.grace = GRACE if self.grace is None else self.grace
 
     def start(self, order: Mapping[str, Any]) -> None:
-        """Start order["argv"] and say its pid, or why it can't be started."""
+        """Start order["argv"] and report its pid, or why it cannot be started."""
         name, log = order["start"], order.get("log")
-        told, tell = os.pipe()  # close-on-exec: end of file means that exec worked
+        told, tell = os.pipe()  # close-on-exec: end of file means that exec succeeded
         pid = os.fork()
         if not pid:
             try:
-                die_with_parent(signal.SIGTERM)  # for the case that guardian and wrapper are killed
+                die_with_parent(signal.SIGTERM)  # if both the guardian and the wrapper are killed
                 os.setsid()
                 for signum in (signal.SIGPIPE, *STOPS):
                     signal.signal(signum, signal.SIG_DFL)
@@ -214,7 +227,7 @@ class Guardian:
                     os.dup2(to, 1)
                     os.dup2(to, 2)
                 os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
-            except BaseException as error:  # the child must end here, whatever happened
+            except BaseException as error:  # the child must end here in every case
                 os.write(tell, f"{order['argv'][0]}: {getattr(error, 'strerror', error)}".encode())
             finally:
                 os._exit(127)
@@ -229,7 +242,7 @@ class Guardian:
             self.tell(started=name, pid=pid)
 
     def hear(self) -> None:
-        """Read what the wrapper says; its death is end of file."""
+        """Read messages of the wrapper. End of file means that it died."""
         try:
             data = self.wrapper.recv(1 << 16)
         except OSError:
@@ -245,19 +258,22 @@ class Guardian:
                 self.start(order)
 
     def say_ended(self, ended: Mapping[int, int]) -> None:
-        """Pass on how the processes that were ordered have ended."""
+        """Report the ended processes that the wrapper started."""
         for pid, status in ended.items():
             if pid in self.names:
                 self.tell(ended=self.names.pop(pid), status=status)
 
     def hurry(self) -> bool:
-        """While sweeping: has the wrapper lost its patience (a second Ctrl-C)?"""
+        """During a sweep: return whether the wrapper wants no more grace (a second Ctrl-C)."""
         if select.select([self.wrapper], [], [], 0)[0] and self.grace:
             self.hear()
         return self.grace == 0
 
     def serve(self, woken: int) -> None:
-        """Work until it is time to finish, then sweep. woken: descriptor that signals write to."""
+        """Handle messages until it is time to finish, then sweep.
+
+        woken: descriptor that becomes readable when a signal arrives.
+        """
         while self.grace is None:
             ready, _, _ = select.select([self.wrapper.fileno(), woken], [], [])
             if woken in ready:
@@ -269,7 +285,11 @@ class Guardian:
 
 
 def main(argv: Sequence[str]) -> int:
-    """argv: the socket's descriptor, then the leases', all inherited. Leases close with the end."""
+    """Run the guardian.
+
+    argv: the descriptors of the socket and of the leases, all inherited. Leases are released when
+    this process ends.
+    """
     descriptors = [int(word) for word in argv]
     for descriptor in descriptors:
         os.set_inheritable(descriptor, False)
@@ -286,17 +306,17 @@ def main(argv: Sequence[str]) -> int:
 
 
 class Lost(Exception):
-    """The guardian is gone though nobody told it to go."""
+    """The guardian ended without a request to finish."""
 
 
 class Guard:
-    """The wrapper's side. A context manager: leaving it ends everything that was started.
+    """The wrapper's side: a context manager that ends everything it started when it is left.
 
-    leases: descriptors that both hold until the end.
+    leases: descriptors that both sides hold until the end.
     """
 
     def __init__(self, leases: Iterable[int] = ()) -> None:
-        import subprocess  # noqa: PLC0415 - 10 ms that the guardian's program can do without
+        import subprocess  # noqa: PLC0415 - costs 10 ms; the guardian's program does not need it
 
         become_subreaper()
         self.socket, theirs = socket.socketpair()
@@ -304,7 +324,7 @@ class Guard:
         try:
             for descriptor in handed:
                 os.set_inheritable(descriptor, True)
-            # close_fds=False: a make under us finds the job server through inherited descriptors.
+            # close_fds=False: a child make finds the job server through inherited descriptors.
             self.process = subprocess.Popen(
                 [sys.executable, "-I", "-S", __file__, *map(str, handed)],
                 start_new_session=True,
@@ -333,10 +353,10 @@ class Guard:
             raise Lost("the guardian of the processes was killed") from error
 
     def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: str = "") -> int:
-        """Start argv under the guardian. Returns its pid.
+        """Start argv under the guardian. Return its pid.
 
-        log: file that takes its output (made with mode 0600) and gives it no input; "": it
-        inherits ours. Raises OSError if it can't be started, Lost.
+        log: file for its output, made with mode 0600; the program then gets no input. With "", it
+        inherits this process's input and output. Raises OSError if it cannot be started, or Lost.
         """
         self._send({"start": name, "argv": list(argv), "env": dict(env), "log": log})
         while True:
@@ -347,7 +367,7 @@ class Guard:
                 raise OSError(message["why"])
 
     def _message(self, timeout: float | None) -> dict[str, Any] | None:
-        """The next message, None after timeout seconds. Raises Lost."""
+        """Return the next message, or None after timeout seconds. Raises Lost."""
         while b"\n" not in self.unread:
             if not select.select([self.socket], [], [], timeout)[0]:
                 return None
@@ -365,12 +385,15 @@ class Guard:
         return message
 
     def wait(self, timeout: float) -> dict[str, int]:
-        """Wait up to timeout seconds for something to end; what has ended, name → status."""
+        """Wait up to timeout seconds for a message. Return name → status of all that have ended."""
         self._message(timeout)
         return self.ended
 
     def finish(self, grace: float = GRACE) -> None:
-        """End everything, leases last. Safe to call twice. self.impatient = True: KILL at once."""
+        """End everything; leases are released last. Safe to call twice.
+
+        Setting self.impatient meanwhile makes the guardian KILL at once.
+        """
         if self.socket.fileno() < 0:
             return
         try:
@@ -384,7 +407,7 @@ class Guard:
         except Lost:
             self.socket.close()
         status = self.process.wait()
-        if status < 0:  # killed: its orphans are our children now
+        if status < 0:  # killed: its orphans are now our children
             sweep(grace, lambda: self.impatient)
 
 

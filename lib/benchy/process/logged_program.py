@@ -1,4 +1,4 @@
-"""Runs a program to its end: its output in a log, shown as progress."""
+"""Runs a program to its end, with its output in a log and shown as progress."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from benchy.core import temporary_files
 from benchy.display import progress
 from benchy.process import runner
 
-LOG_LIMIT = 1 << 20  # bytes; a log larger than this is begun anew
-# Colours, cursor movements and the spinner and bars that uv redraws: of no use in a log.
+LOG_LIMIT = 1 << 20  # bytes; a larger log is overwritten
+# Colors, cursor movements, and uv's spinner and bars, which are useless in a log.
 ANSI = re.compile(rb"\x1b\[[0-9;?]*[ -/]*[@-~]|\x1b[()][A-Z0-9]")
 DRAWN = re.compile(r"[\u2800-\u28ff]|-{8,}|[\u2500-\u259f]{4,}")
 NETWORK = (
@@ -36,7 +36,13 @@ NOISE = ("warning: Failed to inspect Python", "is missing an upload date")
 
 @dataclass(frozen=True)
 class Done:
-    """How a program ended: status (negative: the signal), what it said on stdout and stderr."""
+    """How a program ended.
+
+    Attributes:
+        status: Exit status; negative: the signal that ended it.
+        stdout: Its stdout.
+        talk: Lines of its stderr.
+    """
 
     status: int
     stdout: str
@@ -44,8 +50,10 @@ class Done:
 
     @property
     def offline(self) -> bool:
-        """Whether it failed because an index could not be reached; one that answers "not found"
-        was."""
+        """Whether it failed because an index could not be reached.
+
+        An index that answers "not found" was reached.
+        """
         if any(mark in line for line in self.talk for mark in NOT_THERE):
             return False
         return any(mark in line for line in self.talk for mark in NETWORK)
@@ -55,7 +63,10 @@ class Done:
         return any("No space left on device" in line or "os error 28" in line for line in self.talk)
 
     def telling(self, count: int = 12) -> list[str]:
-        """The lines that say what went wrong: from the first error on, else the last ones."""
+        """Return up to `count` lines that explain a failure.
+
+        They begin at the first error; without one, they are the last lines.
+        """
         lines = [line.rstrip() for line in self.talk if line.strip()]
         lines = [line for line in lines if not any(noise in line for noise in NOISE)]
         starts = [n for n, line in enumerate(lines) if re.match(r"\s*(error|Caused by)\b", line)]
@@ -70,10 +81,18 @@ def run_program(
     environ: Mapping[str, str] | None = None,
     timeout: float | None = None,
 ) -> Done:
-    """Run any program as uv is run: its stderr into the log and shown as progress.
+    """Run a program. Its stderr goes to the log and is shown as progress.
 
-    timeout: seconds, after which it is killed and the status is -9. It dies with this process too,
-    so that a killed build leaves no writer behind in the folder that the next build sweeps.
+    The program is killed when this process dies, so that a killed build leaves no process that
+    still writes to the folder that the next build cleans up.
+
+    Args:
+        command: Program and arguments.
+        log: Log to append to.
+        label: Stage to show, or "" to show nothing.
+        stdin: Its input.
+        environ: Its environment; None: inherited.
+        timeout: Seconds, after which it is killed and the status is -9.
     """
     terminal = bool(label) and (sys.stderr.isatty() or progress.displayed())
     reader, writer = pty.openpty() if terminal else os.pipe()
@@ -107,18 +126,18 @@ def run_program(
 
 @contextlib.contextmanager
 def open_log(path: Path) -> Iterator[BinaryIO]:
-    """The log, opened to append, with a line that says when."""
+    """Open a log to append to it, and write a line with the current time."""
     path.parent.mkdir(parents=True, exist_ok=True)
     too_long = path.exists() and path.stat().st_size > LOG_LIMIT
     how = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if too_long else os.O_APPEND)
-    with os.fdopen(os.open(path, how, 0o600), "wb", buffering=0) as book:  # the owner's alone
+    with os.fdopen(os.open(path, how, 0o600), "wb", buffering=0) as book:  # only for the owner
         book.write(f"\n# {datetime.now(timezone.utc):%Y-%m-%d %H:%M:%S} UTC\n".encode())
         yield book
 
 
 @contextlib.contextmanager
 def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
-    """Whatever happens inside, the process has ended when this is left."""
+    """Wait for the process at the end. If the block fails, terminate it."""
     try:
         yield
         process.wait()
@@ -135,7 +154,7 @@ def ending(process: subprocess.Popen[bytes]) -> Iterator[None]:
 def lines(
     reader: int, process: subprocess.Popen[bytes], timeout: float | None
 ) -> Iterator[str | None]:
-    """Lines without colours as they come, and None about every second of silence."""
+    """Yield lines without colors as they arrive, and None about every second of silence."""
     left, deadline = b"", None if timeout is None else time.monotonic() + timeout
     while True:
         if deadline and time.monotonic() > deadline:
@@ -143,14 +162,14 @@ def lines(
             deadline = None
         ready, _, _ = select.select([reader], [], [], 1.0)
         if not ready:
-            # A grandchild may hold the pipe open after the program itself has ended.
+            # A grandchild may keep the pipe open after the program itself has ended.
             if process.poll() is not None:
                 break
             yield None
             continue
         try:
             chunk = os.read(reader, 65536)
-        except OSError:  # Linux says EIO where a terminal's other end is closed
+        except OSError:  # Linux reports EIO when the other end of a terminal is closed
             chunk = b""
         if not chunk:
             break
@@ -162,7 +181,7 @@ def lines(
 
 
 def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[str]:
-    """The lines worth keeping; the newest one is shown while they pass."""
+    """Yield the lines worth keeping, and show the newest one as progress."""
     newest = ""
     with progress.stage(label) as step:
         for line in source:

@@ -1,7 +1,7 @@
-"""A long command run as a child: its output in a log, its progress shown, its end made sure of.
+"""Runs a long command as a child, with its output in a log and its progress shown.
 
-The child leads a process group of its own, which is killed whole when the child ends or we give up;
-it is told by the kernel when we die (PR_SET_PDEATHSIG, Linux), so that it never outlives us.
+The child leads its own process group, which is killed when the child ends or is given up. The
+kernel ends the child when this process dies (PR_SET_PDEATHSIG, Linux).
 """
 
 from __future__ import annotations
@@ -24,19 +24,21 @@ from benchy.display import progress_bars
 from benchy.display.progress import Step
 
 _PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded here: nothing may be allocated after a fork
+_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded early: nothing may be allocated after a fork
 
 
 def die_with_parent(how: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
-    """Ask the kernel to send this process `how` when its parent dies. parent: its pid, to notice
-    one that died before we asked; None trusts that it lives."""
+    """Ask the kernel to send this process the signal `how` when its parent dies.
+
+    parent: pid of the parent, to detect that it died before this call. None skips that check.
+    """
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
     if parent is not None and os.getppid() != parent:
         os.kill(os.getpid(), how)
 
 
 class Ended(Exception):
-    """The child ended with a status other than 0 (negative: minus the signal's number)."""
+    """The child ended with a status other than 0. A negative status is the signal's number."""
 
     def __init__(self, status: int) -> None:
         super().__init__(str(status))
@@ -59,16 +61,28 @@ def run(
     timeout: float | None,
     stall: float | None = None,
 ) -> None:
-    """Run command to its end. log: written anew, mode 0600. step: told of its progress, and names
-    it in messages. progress: (stage, done, all) of one output line, or None. check: called every
-    few seconds; what it raises ends the child.
-    timeout: seconds for all of it; stall: seconds in which it says nothing. Raises Ended, Failure
-    (timeout, stall), and whatever check raises."""
+    """Run a command to its end.
+
+    Args:
+        command: Program and arguments.
+        env: Its environment.
+        log: File for its output, overwritten, with mode 0600.
+        step: Receives the progress; its title names the command in messages.
+        progress: Returns (stage, done, total) of an output line, or None if it is not a progress
+            line.
+        check: Called every few seconds; an exception that it raises ends the child.
+        timeout: Seconds for the whole run, or None.
+        stall: Seconds without output after which the run fails, or None.
+
+    Raises:
+        Ended: The status is not 0.
+        Failure: A timeout or a stall.
+    """
     log.parent.mkdir(parents=True, exist_ok=True)
     log.unlink(missing_ok=True)
     started = time.monotonic()
     parent = os.getpid()
-    # Text goes to the log as it comes; tqdm's redrawn lines only once a minute.
+    # Text goes to the log as it arrives, tqdm's redrawn lines only once a minute.
     descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "w", encoding="utf-8", buffering=1) as file:
         process = subprocess.Popen(
@@ -84,7 +98,7 @@ def run(
         try:
             assert process.stdout is not None
             checked = 0.0
-            # What the child left behind may hold the pipe open for ever: its own end counts.
+            # Descendants of the child may keep the pipe open forever, so the child's end decides.
             while lines.read(process.stdout.fileno()):
                 if lines.idle and process.poll() is not None:
                     break
@@ -112,7 +126,7 @@ def run(
 
 
 def _kill_group(process: subprocess.Popen[bytes]) -> None:
-    """No member of the child's group stays, whether or not the child itself has ended."""
+    """Kill all processes of the child's group, even if the child itself has ended."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
@@ -121,7 +135,7 @@ def _kill_group(process: subprocess.Popen[bytes]) -> None:
 
 
 class _Lines:
-    """The child's output, cut into lines at \\n and \\r: words to the log, progress to the step."""
+    """The child's output, split at \\n and \\r: text goes to the log, progress to the step."""
 
     def __init__(
         self, log: IO[str], step: Step, progress: Callable[[str], tuple[str, int, int] | None]
@@ -129,11 +143,11 @@ class _Lines:
         self.log, self.step, self.progress = log, step, progress
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self.rest = ""
-        self.idle = False  # whether the last second brought nothing
-        self.logged = self.heard = time.monotonic()  # when progress was last logged; a line came
+        self.idle = False  # whether the last second had no output
+        self.logged = self.heard = time.monotonic()  # last progress in the log; last output
 
     def read(self, source: int) -> bool:
-        """Take what there is within a second; False at the end of the output."""
+        """Read the available output within a second. Return False at its end."""
         self.idle = not select.select([source], [], [], 1.0)[0]
         if self.idle:
             return True

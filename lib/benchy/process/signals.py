@@ -1,4 +1,4 @@
-"""What a signal does to a command that has started processes: it ends them first."""
+"""Signal handling of commands that start processes: they end those first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchy.process import guardian
 
 
 class Stopped(BaseException):
-    """A signal asks us to stop. No Exception, so that nobody handles it as one."""
+    """A signal asks this process to stop. `except Exception` does not catch it."""
 
     def __init__(self, signum: int) -> None:
         super().__init__(signum)
@@ -21,9 +21,11 @@ class Stopped(BaseException):
 
 
 def end_once() -> None:
-    """The first INT, TERM or HUP raises KeyboardInterrupt or SystemExit, so that `finally` cleans
-    up; what comes after it changes nothing: Ctrl-C under make is an INT from the terminal and then
-    a TERM from make. What is ignored stays so (&, nohup)."""
+    """Make the first INT, TERM or HUP raise KeyboardInterrupt or SystemExit.
+
+    Either lets `finally` clean up. Later signals have no effect: under make, Ctrl-C sends an INT
+    from the terminal and then a TERM from make. Signals that are ignored stay ignored (&, nohup).
+    """
     numbers = [n for n in guardian.STOPS if signal.getsignal(n) is not signal.SIG_IGN]
     came: list[int] = []
 
@@ -37,8 +39,11 @@ def end_once() -> None:
 
 
 class Signals:
-    """The first INT, TERM or HUP raises Stopped, while a guardian finishes only after that; a
-    second one makes the guardian KILL at once."""
+    """Handler for INT, TERM and HUP.
+
+    The first signal raises Stopped; if a guardian is finishing, Stopped is raised only after that.
+    A second signal makes the guardian KILL at once.
+    """
 
     def __init__(self) -> None:
         self.finishing: guardian.Guard | None = None
@@ -52,19 +57,19 @@ class Signals:
             raise Stopped(signum)
 
     def install(self) -> None:
-        """Take the signals. HUP stays ignored under nohup."""
+        """Install the handler. HUP stays ignored under nohup."""
         nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         for signum in guardian.STOPS:
             if not (nohup and signum == signal.SIGHUP):
                 signal.signal(signum, self)
-        # Killing make must end us; a shell that ends after `nohup bin/serve … &` must not.
+        # End with make, but not with a shell that ran `nohup bin/serve … &`.
         if "MAKELEVEL" in os.environ or not nohup:
             guardian.die_with_parent(signal.SIGTERM)
 
 
 @contextmanager
 def guarded(signals: Signals, leases: Sequence[int] = ()) -> Iterator[guardian.Guard]:
-    """A guardian that is finished at the end, whatever comes."""
+    """Yield a guardian and finish it at the end in every case."""
     with guardian.Guard(leases) as guard:
         try:
             yield guard
@@ -77,7 +82,7 @@ def guarded(signals: Signals, leases: Sequence[int] = ()) -> Iterator[guardian.G
 
 
 def run_quietly(signals: Signals, name: str, argv: Sequence[str], env: Mapping[str, str]) -> int:
-    """Run a helper to its end under a guardian; its status."""
+    """Run a helper to its end under a guardian. Return its status. Raises Failure."""
     with guarded(signals) as guard:
         try:
             guard.start(name, argv, env)

@@ -1,1 +1,1 @@
-"""Programs that other environments' Pythons run; they import nothing of benchy."""
+"""Programs that run under the Python of other environments. They import nothing of benchy."""

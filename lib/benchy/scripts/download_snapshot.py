@@ -1,8 +1,10 @@
-"""Fetches a model's files from the hub, in an environment that has the hub's client.
+"""Downloads a model's files from the hub, in an environment that has the hub's client.
 
-Run as `python -I hub.py '{"name": …, "revision": …}'`; benchy's own packages are not there. Prints
-`fetched {"commit", "bytes", "files", "new"}` last. Exit status 1 after two lines `benchy: what`,
-`benchy: hint`; 3 without a client. Files of formats that no server reads are left away.
+    python -I download_snapshot.py '{"name": …, "revision": …}'
+
+Imports nothing of benchy. The last line of output is `fetched {"folder", "commit", "bytes",
+"files", "new"}`. Exit status 1 after the two lines `benchy: what` and `benchy: hint`; status 3
+without a client. Files of formats that no server reads are skipped.
 """
 
 from __future__ import annotations
@@ -17,19 +19,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-# vLLM reads safetensors where there are some, else these, and nothing below original/ (its
-# weight_utils.py); other frameworks' copies would double what is fetched.
+# vLLM reads safetensors if there are any, else these, and nothing below original/ (its
+# weight_utils.py). The copies for other frameworks would double the download.
 OTHERS = ["*.bin", "*.pt", "*.pth", "*.ckpt"]
 FOREIGN = ["original/*", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite", "*.mlmodel",
            "*.ot", "onnx/*", "openvino/*", "coreml/*", "metal/*"]  # fmt: skip
 
 
 class Refused(Exception):
-    """What is wrong, and what to do."""
+    """The download is not possible. Arguments: what is wrong, and what to do."""
 
 
 def unwanted(names: Sequence[str]) -> list[str]:
-    """Patterns of files that are not needed, given all names in the repository."""
+    """Return patterns of unneeded files, given all file names of the repository."""
     if any(name.endswith(".safetensors") and "/" not in name for name in names):
         return [*FOREIGN, *OTHERS, "*.gguf"]
     if any(name.endswith((".bin", ".pt", ".pth")) and "/" not in name for name in names):
@@ -38,7 +40,7 @@ def unwanted(names: Sequence[str]) -> list[str]:
 
 
 def fetch(hub: Any, name: str, revision: str | None) -> str:
-    """The folder with the files. Raises Refused, and what the client's libraries raise."""
+    """Download the files and return their folder. Raises Refused and the client's errors."""
     utils = hub.utils
 
     offline = getattr(hub.constants, "HF_HUB_OFFLINE", False)
@@ -48,7 +50,7 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
             return cached(hub, name, revision)
         info = hub.HfApi().model_info(name, revision=revision)
         names = [file.rfilename for file in info.siblings]
-        # By its commit, so that what moves on the hub meanwhile is not mixed in.
+        # By commit, so that a change on the hub in the meantime is not mixed in.
         if revision != info.sha:
             note_reference(hub, name, revision or "main", info.sha)
         skipped = unwanted(names)
@@ -89,8 +91,10 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
 
 
 def note_reference(hub: Any, name: str, revision: str, commit: str) -> None:
-    """What a branch or tag stands for, as the client itself notes it when it is asked by name: so
-    that who asks the cache by name, the harness among them, finds the same files."""
+    """Record the commit of a branch or tag in the cache, as the client does.
+
+    Programs that look up the cache by that name, such as the harness, then find the same files.
+    """
     folder = Path(hub.constants.HF_HUB_CACHE, "models--" + name.replace("/", "--"), "refs")
     path = folder / revision
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -100,14 +104,15 @@ def note_reference(hub: Any, name: str, revision: str, commit: str) -> None:
 
 
 def cached(hub: Any, name: str, revision: str | None) -> str:
-    """The folder with what was fetched of it. Raises what the client raises where it is not whole.
+    """Return the folder of an earlier download. Raises the client's error if it is incomplete.
 
-    What the repository has is not known here, so: whole without those files that were left away.
+    The repository's file list is not known offline. So a download counts as complete if only files
+    that unwanted() skips are missing.
     """
     offline = {"revision": revision, "local_files_only": True}
     try:
         folder = str(hub.snapshot_download(name, ignore_patterns=FOREIGN, **offline))
-    except Exception:  # since 2.x the client looks whether all is there
+    except Exception:  # since 2.x the client checks that all files are present
         folder = str(
             hub.snapshot_download(name, ignore_patterns=[*FOREIGN, *OTHERS, "*.gguf"], **offline)
         )
@@ -117,7 +122,10 @@ def cached(hub: Any, name: str, revision: str | None) -> str:
 
 
 def unreachable(error: BaseException) -> bool:
-    """Is it that nobody answers? The client's libraries (requests, httpx) have their own errors."""
+    """Return whether an error means that the hub cannot be reached.
+
+    The client's libraries (requests, httpx) have their own exceptions, so their names are compared.
+    """
     kinds = {kind.__name__ for kind in type(error).__mro__}
     return bool(kinds & {"ConnectionError", "ConnectTimeout", "Timeout", "TransportError",
                          "NetworkError", "OfflineModeIsEnabled"})  # fmt: skip
@@ -126,7 +134,7 @@ def unreachable(error: BaseException) -> bool:
 def main() -> int:
     if importlib.util.find_spec("huggingface_hub") is None:
         return 3
-    importlib.import_module("huggingface_hub.constants")  # parts that it loads only when imported
+    importlib.import_module("huggingface_hub.constants")  # not loaded with the package itself
     importlib.import_module("huggingface_hub.utils")
     import huggingface_hub as hub  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
 

@@ -1,20 +1,19 @@
-"""What the harness's own files say of tasks, and what its environment makes of a tokenizer. Loads
-no data and asks no server.
+"""Prints facts from the harness's environment about tasks or a tokenizer.
 
     ENV/bin/python lib/benchy/scripts/harness_facts.py tasks '{"include_path": …, "names": […]}'
     ENV/bin/python lib/benchy/scripts/harness_facts.py tokenizer '{"backend": …, "name": …, …}'
 
-Runs in the harness's own environment and imports nothing of benchy. Prints one line of JSON, last.
+Runs in the harness's own environment, imports nothing of benchy, loads no data and sends no request
+to a server. The last line of output is JSON.
 
-tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats",
-"metrics": [["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files", "needs"}},
-"groups": {group: ["acc", …]}, "unknown": {name: [near names]}, "errors": {name: text},
-"inline": whether a group's file holds whole tasks}. Of a task
-that is a Python class only its name is known: {}. A harness with other code (before 0.4.12) gives
-{"tasks": {subtask: {"output_type"}}} or {}.
+tasks: {"tasks": {subtask: {"output_type", "num_fewshot", "generation_kwargs", "repeats", "metrics":
+[["acc", "none"], …], "gen_prefix", "examples_from_test", "data_files", "needs"}}, "groups": {group:
+["acc", …]}, "unknown": {name: [similar names]}, "errors": {name: text}, "inline": whether a group's
+file contains whole tasks}. A task that is a Python class has no facts: {}. A harness with other
+code (before 0.4.12) gives {"tasks": {subtask: {"output_type"}}} or {}.
 
-tokenizer: {"prefix", "suffix": token ids put before and after a text, "plain", "special": the ids
-of each probe text without and with those, "bos", "eos": ids or null}, or {"error": text}.
+tokenizer: {"prefix", "suffix": token ids that it adds before and after a text, "plain", "special":
+the ids of each probe text without and with those, "bos", "eos": ids or null}, or {"error": text}.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-# Key of a task's file → what the task needs besides text: code (it runs what the model wrote) …
+# Key of a task's file → what the task needs besides text; code: it runs code of the model.
 NEEDS = {"unsafe_code": "code", "doc_to_image": "images", "doc_to_audio": "audio"}
 
 
@@ -36,13 +35,13 @@ def _module(name: str) -> Any:
 
 
 def tasks(asked: dict[str, Any]) -> dict[str, Any]:
-    """The facts of the named tasks and of all below them."""
+    """Return the facts of the named tasks and of all tasks below them."""
     names, include = asked["names"], asked["include_path"]
     try:
         factory = _module("lm_eval.tasks._factory")
     except ImportError:
         return {"tasks": output_types(names, include)}
-    # The whole index takes some 20 s to read; a folder of one's own is enough for most tasks.
+    # Reading the whole index takes about 20 s; the user's own folder is enough for most tasks.
     found = facts(names, factory, include, defaults=False) if include else None
     if not found or found["unknown"] or found["errors"] or found["inline"]:
         found = facts(names, factory, include, defaults=True)
@@ -50,12 +49,12 @@ def tasks(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -> dict[str, Any]:
-    """Loads the configurations as the harness does, with tasks that stop short of their data."""
+    """Load configurations as the harness does, with stub tasks that load no data."""
     task, group = _module("lm_eval.api.task"), _module("lm_eval.api.group")
     manager = _module("lm_eval.tasks").TaskManager(include_path=include, include_defaults=defaults)
 
     class Leaf(task.ConfigurableTask):  # type: ignore[misc, name-defined]
-        """A task of which only the configuration is there."""
+        """A task with a configuration and nothing else."""
 
         inline = False
 
@@ -67,7 +66,10 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
             return self.leaf["task"]
 
     class Inline(Leaf):
-        """One that stands in a group's file; so the harness takes a name that it does not know."""
+        """A task that a group's file defines.
+
+        The harness also builds one for a member of a group whose name it does not know.
+        """
 
         inline = True
 
@@ -110,14 +112,16 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
                 loaded = manager._load_spec(one)
                 for item in loaded if isinstance(loaded, list) else [loaded]:
                     take(item)
-            except Exception as error:  # whatever a task's own code raises
+            except Exception as error:  # a task's own code can raise anything
                 out["errors"][name] = f"{type(error).__name__}: {error}"[:500]
     return out
 
 
 def unreadable(name: str, include: str | None) -> str:
-    """Why no file in the folder defines this task, where one that names it can't be read: the
-    harness leaves such files out without a word. "" for none."""
+    """Return the error of an unreadable file that names this task, or "".
+
+    The harness silently ignores files in the folder that it cannot read.
+    """
     load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
     names_it = re.compile(rf"^\s*(- )?(task|group|tag):\s*['\"]?{re.escape(name)}['\"]?\s*$", re.M)
     for path in sorted(Path(include).rglob("*.yaml")) if include else []:
@@ -131,8 +135,11 @@ def unreadable(name: str, include: str | None) -> str:
 
 
 def describe(config: dict[str, Any]) -> dict[str, Any]:
-    """What a task's configuration says; defaults are those of TaskConfig (lm_eval/config/task.py)
-    and of ConfigurableTask (lm_eval/api/task.py)."""
+    """Return the facts of a task's configuration.
+
+    The defaults are those of TaskConfig (lm_eval/config/task.py) and ConfigurableTask
+    (lm_eval/api/task.py).
+    """
     if "class" in config:
         return {}
     kind = config.get("output_type", "generate_until")
@@ -170,7 +177,7 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
 
 
 def data_files(config: dict[str, Any]) -> list[str]:
-    """Local data files that the configuration names."""
+    """Return the local data files that a configuration names."""
     kwargs = config.get("dataset_kwargs") or {}
     if config.get("dataset_path") not in ("json", "csv", "parquet", "text"):
         return []
@@ -183,7 +190,7 @@ def data_files(config: dict[str, Any]) -> list[str]:
 
 
 def output_types(names: list[str], include: str | None) -> dict[str, Any]:
-    """Subtask → {"output_type"}, for harnesses before 0.4.12."""
+    """Return subtask → {"output_type"}, for harnesses before 0.4.12."""
     manager = _module("lm_eval.tasks").TaskManager(include_path=include)
     load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
     found: dict[str, Any] = {}
@@ -216,7 +223,7 @@ def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
     try:
         _module("tiktoken" if asked["backend"] == "tiktoken" else "transformers")
     except ModuleNotFoundError:
-        return {}  # no harness that loads tokenizers by itself
+        return {}  # this harness loads no tokenizers
     if asked["backend"] == "tiktoken":
         encoding = _module("tiktoken").encoding_for_model(name)
 
@@ -252,7 +259,7 @@ def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
 
 
 def main(argv: list[str]) -> int:
-    sys.path[0] = ""  # as the harness is run
+    sys.path[0] = ""  # as when the harness runs
     work = {"tasks": tasks, "tokenizer": tokenizer}[argv[0]]
     try:
         found = work(json.loads(argv[1]))

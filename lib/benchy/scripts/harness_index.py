@@ -1,11 +1,10 @@
-"""Lists the tasks, groups and tags that a harness knows, by its own index.
+"""Lists the tasks, groups and tags in a harness's index.
 
     ENV/bin/python lib/benchy/scripts/harness_index.py [FOLDER]
 
-FOLDER: of task files; without it, those that the harness brings. Runs in the harness's own
+FOLDER holds task files; without it, the harness's own tasks are listed. Runs in the harness's own
 environment and imports nothing of benchy but harness_facts. Loads no data and runs no code of a
-task. Prints one line of JSON, last: a list of objects, in which what is empty or unknown is left
-out:
+task. The last line of output is JSON: a list of objects, without empty or unknown fields:
 
     name, kind       kind: task, python (a task that is a class), group or tag
     output           multiple_choice, generate_until, loglikelihood or loglikelihood_rolling
@@ -13,8 +12,8 @@ out:
     dataset          what is downloaded: PATH, or PATH:CONFIGURATION
     tags, members    names; members: of a group or tag
     family           the folder, which one README of the harness describes
-    language, description    as that README has them; a task's own description, if there is one
-    needs            code (it runs what the model wrote), images, audio
+    language, description    from that README, or the task's own description if it has one
+    needs            code (it runs code of the model), images, audio
 
 Raises ImportError on a harness with another index (before 0.4.12).
 """
@@ -40,8 +39,10 @@ LINK = re.compile(r"\[([^\]]*)\]\([^)]*\)")
 
 
 def families(readme: str) -> dict[str, tuple[str, str]]:
-    """Folder → (description, languages), of the table in the README of all tasks. Several lines of
-    one folder: the first counts."""
+    """Return folder → (description, languages) from the table in the README of all tasks.
+
+    If a folder has several rows, the first one counts.
+    """
     found: dict[str, tuple[str, str]] = {}
     for folder, description, languages in LINE.findall(readme):
         text = LINK.sub(r"\1", description).strip()
@@ -50,7 +51,7 @@ def families(readme: str) -> dict[str, tuple[str, str]]:
 
 
 def members(cfg: dict[str, Any]) -> Iterator[str]:
-    """The names in a group's file; of a group within it, those in that one."""
+    """Yield the names in a group's file, including those of nested groups."""
     listed = cfg.get("task")
     for item in listed if isinstance(listed, list) else []:
         if isinstance(item, str):
@@ -62,7 +63,7 @@ def members(cfg: dict[str, Any]) -> Iterator[str]:
 
 
 def row(entry: Any, root: Path, about: dict[str, tuple[str, str]]) -> dict[str, Any]:
-    """What is known of one entry of the index."""
+    """Return the known fields of one entry of the index."""
     cfg, kind = entry.cfg or {}, entry.kind.name.lower().replace("py_task", "python")
     path = entry.yaml_path and entry.yaml_path.resolve().relative_to(root)
     family = path.parts[0] if path and len(path.parts) > 1 else ""
@@ -88,7 +89,7 @@ def row(entry: Any, root: Path, about: dict[str, tuple[str, str]]) -> dict[str, 
 
 
 def main(argv: list[str]) -> int:
-    sys.path[0] = ""  # as the harness is run
+    sys.path[0] = ""  # as when the harness runs
     index = importlib.import_module("lm_eval.tasks._index").TaskIndex
     folder = (
         argv[0] if argv else Path(str(importlib.import_module("lm_eval.tasks").__file__)).parent

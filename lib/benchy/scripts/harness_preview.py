@@ -1,29 +1,28 @@
-"""Runs the harness as harness_wrapper.py does, up to its requests, which it writes down and sends
-to nobody.
+"""Runs the harness like harness_wrapper.py, but records its requests instead of sending them.
 
     ENV/bin/python lib/benchy/scripts/harness_preview.py SETTINGS.json -m lm_eval ARGUMENT…
 
-Runs in the harness's own environment and imports nothing of benchy but the wrapper. SETTINGS.json:
-what the wrapper reads, and {"preview": the file to write, "tokenizer": {"name", "revision",
+Runs in the harness's own environment and imports nothing of benchy but the wrapper. SETTINGS.json
+has the wrapper's settings and {"preview": the file to write, "tokenizer": {"name", "revision",
 "trust_remote_code"}, "chat_template": the server's, null for the model's own,
 "chat_template_kwargs"}.
 
-The command line is a run's; its client builds each request, and only the post is exchanged: it
-keeps the JSON of its body and answers at once. So nothing here can render a prompt otherwise than a
-run does. The harness is stopped before it scores. Writes one JSON object:
+The command line is that of a run, and the harness's client builds each request. Only the HTTP post
+is replaced: it keeps the JSON body and answers at once. So a preview cannot render a prompt
+differently than a run does. The harness is stopped before it scores. Writes one JSON object:
 
     {"prompts": [PROMPT, …], "tasks": {task: {"documents", "shots", "output"}}, "notes": [text, …],
      "prefix", "suffix": special tokens that the tokenizer adds to a text, as texts}
 
-PROMPT, one for each request of a document (a choice is a request): {"task", "doc", "request",
+PROMPT, one for each request of a document (each choice is a request): {"task", "doc", "request",
 "method", "target", "choices", "continuation": the choice, "leaked": whether the document is one of
 its own examples, "cut": whether its left end was cut off, "sent": [SENT, …]}.
 
-SENT, one for each HTTP request and prompt in it: {"body": without its prompt, "ids": the prompt's
-token ids, "by": who makes them of the text (client or server), "text": of them, with special
-tokens, "tokens": a text for each id, "special": the places of special tokens, "context": how many
-tokens come before the choice, "before": their text, "prompt": what is sent where that is a text,
-"messages": by chat, "rendered": by the chat template}. What can't be known is null.
+SENT, one for each prompt in each HTTP request: {"body": without its prompt, "ids": the prompt's
+token ids, "by": who tokenizes the text (client or server), "text": decoded ids, with special
+tokens, "tokens": a text for each id, "special": positions of special tokens, "context": number of
+tokens before the choice, "before": the text of those, "prompt": what is sent if it is a text,
+"messages": for chat, "rendered": by the chat template}. Unknown values are null.
 """
 
 from __future__ import annotations
@@ -46,17 +45,20 @@ else:
 
 
 class Previewed(BaseException):
-    """All requests are made. Not an Exception, which the harness might take for a failed one."""
+    """All requests are recorded.
+
+    Not an Exception, which the harness might treat as a failed request.
+    """
 
 
 def answer(body: dict[str, Any]) -> dict[str, Any]:
-    """What a server could say: an empty text, and the same probability for every token."""
+    """Return a valid answer of a server: empty text, and equal log-probabilities for all tokens."""
     prompt = body.get("prompt")
     prompts = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
 
     def known(one: Any) -> dict[str, Any]:
-        # One for each token and the one that is generated; of a text their number is not known
-        # here, and the client takes those of the answer.
+        # One for each token of the prompt and the generated one. The token count of a text is not
+        # known here; the client uses as many as the answer has.
         count = len(one) + 1 if isinstance(one, list) else 4 * (len(one or "") + 1)
         return {"token_logprobs": [-1.0] * count, "top_logprobs": [{"x": -1.0}] * count}
 
@@ -69,8 +71,10 @@ def answer(body: dict[str, Any]) -> dict[str, Any]:
 
 
 class Post:
-    """Stands for a session of aiohttp and for the module requests: post() keeps the body. posted:
-    the bodies, in order."""
+    """Replaces an aiohttp session and the module requests: post() keeps the body.
+
+    posted: the bodies, in order.
+    """
 
     posted: list[dict[str, Any]]
 
@@ -89,7 +93,7 @@ class Post:
 
 
 class Reply:
-    """An answer as the client reads it, in either of its two ways."""
+    """A response, for both ways in which the client reads one."""
 
     ok, status = True, 200
 
@@ -113,7 +117,7 @@ class Reply:
 
 
 class Facts(wrapper.Facts):
-    """Those of a preview: kept, too."""
+    """The wrapper's facts, also kept in memory."""
 
     def __init__(self, path: str) -> None:
         super().__init__(path)
@@ -125,13 +129,13 @@ class Facts(wrapper.Facts):
 
 
 class Recorder(wrapper.Observer):
-    """An observer that makes its requests one document's after the other, and keeps them."""
+    """An observer that sends the requests one at a time and records them."""
 
     facts: Facts
     tasks: dict[str, Any]
     prompts: list[tuple[Any, list[dict[str, Any]], dict[tuple[int, ...], int]]]
-    client: Any = None  # the last that made requests
-    contexts: dict[tuple[int, ...], int]  # prompt → how many of its tokens come before the choice
+    client: Any = None  # the last client that made requests
+    contexts: dict[tuple[int, ...], int]  # prompt → number of its tokens before the choice
 
     @classmethod
     def prepare(cls, tasks: Any) -> None:
@@ -139,7 +143,7 @@ class Recorder(wrapper.Observer):
         super().prepare(cls.tasks.items())
 
     def alone(self, method: Callable[..., Any], requests: Any, **more: Any) -> list[Any]:
-        """Each request in a call of its own: what is posted meanwhile is its own."""
+        """Make each request in its own call, so that its posts can be assigned to it."""
         type(self).client = self
         found: list[Any] = []
         for one in requests:
@@ -163,7 +167,11 @@ class Recorder(wrapper.Observer):
         return found
 
     def check_room(self, prompts: Any) -> None:
-        """A run refuses a task of whose prompts half are cut; of how many is not known here."""
+        """Record whether a prompt is cut. Raises Refused if answers alone fill the context.
+
+        Unlike a run, a preview cannot refuse a task because half of its prompts are cut: it sees
+        one prompt at a time.
+        """
         one = self.instances[0]
         if self.length_of(one) >= self.max_length:
             super().check_room(prompts)
@@ -176,8 +184,10 @@ def _module(name: str) -> Any:
 
 
 def install(facts: Facts, settings: dict[str, Any]) -> None:
-    """Put the recorder before the harness's clients, and Post in the place of the network. Raises
-    ImportError or AttributeError where the release has other code."""
+    """Install the recorder in the harness's clients, and Post instead of the network.
+
+    Raises ImportError or AttributeError if the release has other code.
+    """
     client, task = _module("lm_eval.models.api_models"), _module("lm_eval.api.task")
     _ = client.requests.post, client.ClientSession, client.TemplateAPI.batch_loglikelihood_requests
     wrapper.install(facts, settings["gen_kwargs"], settings["request_fields"], Recorder)
@@ -187,11 +197,11 @@ def install(facts: Facts, settings: dict[str, Any]) -> None:
         raise Previewed
 
     for kind in (task.Task, task.ConfigurableTask):
-        kind.apply_filters = stop  # what comes first when all requests are answered
+        kind.apply_filters = stop  # the first call after all requests are answered
 
 
 class Words:
-    """What a model's tokenizer makes of prompts. load: gives it, or raises."""
+    """Texts and tokens of prompts, by the model's tokenizer. load: returns it, or raises."""
 
     def __init__(self, load: Callable[[], Any], settings: dict[str, Any]) -> None:
         self.settings, self.notes = settings, list[str]()
@@ -199,10 +209,10 @@ class Words:
         try:
             self.tokenizer = load()
             self.special = {int(n) for n in self.tokenizer.all_special_ids}
-            # A template's own tokens (<|user|>) have no role that all_special_ids knows.
+            # all_special_ids does not contain a template's own tokens (<|user|>).
             added = getattr(self.tokenizer, "added_tokens_decoder", {})
             self.special |= {int(n) for n, token in added.items() if token.special}
-        except Exception as error:  # whatever a model's files make of it
+        except Exception as error:  # a model's files can raise anything
             self.note(f"the tokenizer can't be loaded here: {type(error).__name__}: {error}"[:300])
 
     def note(self, text: str) -> None:
@@ -213,7 +223,7 @@ class Words:
         return list(self.tokenizer(text, add_special_tokens=special).input_ids)
 
     def ends(self) -> dict[str, Any]:
-        """The special tokens that the tokenizer puts around a text."""
+        """Return the special tokens that the tokenizer adds around a text, as texts."""
         if self.tokenizer is None:
             return {"prefix": None, "suffix": None}
         both = wrapper.special_tokens(self.encode)
@@ -230,7 +240,7 @@ class Words:
         )
 
     def of(self, ids: list[int] | None, text: str | None, by: str) -> dict[str, Any]:
-        """ids, or text where ids are not known, as SENT has them."""
+        """Return the fields of SENT for token ids, or for a text if the ids are not known."""
         if self.tokenizer is None or ids is None:
             return {"ids": ids, "by": by, "text": text, "tokens": None, "special": None}
         return {
@@ -242,16 +252,22 @@ class Words:
         }
 
     def sent(self, prompt: Any) -> dict[str, Any]:
-        """A prompt of the completions API: token ids, or a text, which the server encodes with the
-        special tokens that its tokenizer adds."""
+        """Return the fields of SENT for a prompt of the completions API.
+
+        The prompt is a list of token ids or a text. The server encodes a text with the special
+        tokens that its tokenizer adds.
+        """
         if not isinstance(prompt, str):
             return self.of(list(prompt), None, "client")
         ids = None if self.tokenizer is None else self.encode(prompt, True)
         return {**self.of(ids, prompt, "server"), "prompt": prompt}
 
     def rendered(self, body: dict[str, Any]) -> dict[str, Any]:
-        """What the server makes of the turns of a chat: its template, and no special tokens besides
-        (add_special_tokens is false there unless a request says otherwise)."""
+        """Return the fields of SENT for a chat request, rendered as the server does.
+
+        The server applies its template and adds no other special tokens, unless the request sets
+        add_special_tokens.
+        """
         turns, text = body["messages"], None
         if self.tokenizer is not None:
             try:
@@ -266,7 +282,7 @@ class Words:
                         **(body.get("chat_template_kwargs") or {}),
                     },
                 )
-            except Exception as error:  # whatever a template raises
+            except Exception as error:  # a template can raise anything
                 self.note(f"the chat template fails: {type(error).__name__}: {error}"[:300])
         special = bool(body.get("add_special_tokens", False))
         ids = None if text is None else self.encode(text, special)
@@ -275,7 +291,7 @@ class Words:
 
 
 def load(settings: dict[str, Any]) -> Any:
-    """The tokenizer: the client's, where it has one of transformers, else that of the settings."""
+    """Return the client's tokenizer if it is one of transformers, else that of the settings."""
     own = getattr(Recorder.client, "tokenizer", None)
     if hasattr(own, "all_special_ids"):
         return own
@@ -288,7 +304,7 @@ def load(settings: dict[str, Any]) -> Any:
 
 
 def described(facts: Facts, settings: dict[str, Any]) -> dict[str, Any]:
-    """All that was recorded, as it is written."""
+    """Return everything that was recorded, in the form of the output file."""
     words = Words(lambda: load(settings), settings)
     utils = _module("lm_eval.utils")
     leaked = {(f["task"], f["doc"]) for f in facts.all if f["kind"] == "leaked"}

@@ -1,47 +1,48 @@
-"""Runs lm-evaluation-harness with its client of the completions API corrected and observed.
+"""Runs lm-evaluation-harness with corrections to its API client, and records what it does.
 
     ENV/bin/python lib/benchy/scripts/harness_wrapper.py SETTINGS.json -m lm_eval ARGUMENT…
 
-Runs in the harness's own environment and imports nothing of benchy. SETTINGS.json:
-{"facts": path of the file to append to, "gen_kwargs": those of benchy's task file,
-"request_fields": the names that a request to this server may have, null if not known, "server":
-[address, port], "guardian": pid}. No connection to that server is used before it is proved that a
-process under that guardian answers (peer.py), in any release of the harness.
+Runs in the harness's own environment and imports nothing of benchy. SETTINGS.json: {"facts": path
+of the file to append to, "gen_kwargs": those of benchy's task file, "request_fields": the field
+names that this server accepts, null if not known, "server": [address, port], "guardian": pid}. A
+connection to that server is used only after a check that a process under that guardian answers
+(peer_check.py), in any release of the harness.
 
-Facts are JSON lines, written one by one, so that those of an interrupted run survive beside the
-cache of its answers:
+Facts are JSON lines, written one at a time, so that those of an interrupted run survive, as its
+cache of answers does:
 
-    {"kind": "client"}                                the client is the one known here
+    {"kind": "client"}                                the corrections below are active
     {"kind": "truncated", "task", "doc", "request"}   the left end of a prompt was cut off
     {"kind": "null", "task", "doc"}                   the server gave no text
-    {"kind": "blank", "task", "doc"}                  the text has nothing but white space
+    {"kind": "blank", "task", "doc"}                  the text is only white space
     {"kind": "examples", "task"}                      its few-shot examples are observed
     {"kind": "leaked", "task", "doc"}                 a document is one of its own examples; doc is
-                                                      its hash, as the samples file has it
+                                                      its hash, as in the samples file
     {"kind": "sent", "gen_kwargs", "payload", …}      the first request with these arguments,
-                                                      without its prompt, of which "head" and "tail"
-                                                      are the first and last token ids
+                                                      without its prompt; "head" and "tail" are the
+                                                      first and last token ids of the prompt
     {"kind": "refused", "task", "what", "hint"}       the task is not evaluated; exit status REFUSED
 
 Corrections, for lm_eval 0.4.12 and 0.4.13 (lm_eval/models/api_models.py, openai_completions.py,
-api/model.py); a release with other code there runs as it is and reports nothing:
+api/model.py). A release with other code there runs unchanged and reports no facts.
 
-- Generation arguments: aliases are brought to the harness's own names, and do_sample: false means
+- Generation arguments: aliases are converted to the harness's own names, and do_sample: false means
   temperature 0, as in the harness's in-process backends (models/utils.py, normalize_gen_kwargs).
-  What neither the harness nor the server takes is refused instead of dropped.
-- All stop sequences are sent; by chat the harness drops those after the fourth.
-- By chat, an answer that gen_prefix begins is continued (continue_final_message); the harness lets
+  Arguments that neither the harness nor the server accepts are refused instead of dropped.
+- All stop sequences are sent. For chat, the harness drops those after the fourth.
+- For chat, an answer that gen_prefix begins is continued (continue_final_message). The harness lets
   the model begin a new turn.
 - Special tokens: an end-of-sequence token that the tokenizer appends is removed, since it would
-  stand between prompt and answer. The server's tokenizer (tokenizer_backend: remote) adds the
-  beginning-of-sequence token. Text whose perplexity is measured is encoded without special tokens,
-  since the harness itself puts one in front.
+  separate the prompt from the answer. The server's tokenizer (tokenizer_backend: remote) adds the
+  beginning-of-sequence token. Text for perplexity is encoded without special tokens, since the
+  harness itself adds one in front.
 - Windows of a perplexity task have no key in the cache of answers and are not stored in it.
-- A choice that is longer than the context is scored in windows, as perplexity tasks are.
+- A choice that is longer than the context is scored in windows, as in perplexity tasks.
 - A prompt and its answer may fill the context to the last token.
-- Answers that are no answers are errors, which the harness tries again and ends with: one for each
-  prompt, of text, or of a log-probability for each token (it would sum what there is, and take the
-  likeliest of what is no number).
+- Malformed answers are errors, which the harness retries and then fails with. An answer must hold
+  one choice for each prompt, with a text or a log-probability for each token. The harness would sum
+  only the log-probabilities that are present, and choose the likeliest even of values that are not
+  numbers.
 """
 
 from __future__ import annotations
@@ -63,9 +64,9 @@ from typing import Any
 REFUSED = 3  # exit status
 LENGTHS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 STOPS = ("stop", "stop_sequences")
-# Arguments that ask for more than one answer; 1 is what is done anyway.
+# Arguments that request more than one answer; 1 is the default.
 SEVERAL = ("n", "best_of", "num_return_sequences", "num_beams")
-# Arguments that a server of the completions API takes, whether it can be asked or not.
+# Arguments that every server of the completions API accepts, even if its fields are not known.
 COMMON = frozenset({"top_p", "seed", "frequency_penalty", "presence_penalty", "logit_bias"})
 # Generation arguments that the harness itself reads.
 OWN = frozenset({"until", "do_sample", "temperature", "max_gen_toks"})
@@ -83,21 +84,21 @@ def _stops(value: Any) -> bool:
     return all(isinstance(one, str) for one in (value if isinstance(value, list) else [value]))
 
 
-# What arguments have to be, and how that is said.
+# Argument → (check of its value, the expected value in words).
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
     **{name: (_whole, "a whole number from 1 up") for name in LENGTHS},
     **{name: (_number, "a number") for name in ("temperature", "top_p", "min_p")},
     **{name: (_stops, "a text or a list of texts") for name in ("until", *STOPS)},
     "do_sample": (lambda value: isinstance(value, bool), "true or false"),
 }
-ROUNDING = 0.001  # how far above 0 a log-probability may be
-ENDS = 16  # token ids of a prompt that the facts show, at either end
+ROUNDING = 0.001  # maximum of a log-probability: 0 plus rounding
+ENDS = 16  # number of token ids that the facts show of each end of a prompt
 
 _prompts: contextvars.ContextVar[Sequence[Any]] = contextvars.ContextVar("prompts", default=())
 
 
 class Refused(BaseException):
-    """Nothing may be sent. Not an Exception, which the harness would retry."""
+    """A task that must not be evaluated. Not an Exception, which the harness would retry."""
 
     def __init__(self, task: str, what: str, hint: str) -> None:
         super().__init__(what)
@@ -105,22 +106,22 @@ class Refused(BaseException):
 
 
 class Facts:
-    """The file of facts; each is written once."""
+    """The file of facts; each fact is written once."""
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.seen: set[str] = set()
-        # Tasks of which an interrupted run has truncated prompts: it found room for the others.
+        # Tasks that an interrupted run accepted although it truncated some of their prompts.
         self.accepted: set[str] = set()
         lines = Path(path).read_text("ascii", "replace") if Path(path).exists() else ""
         for line in lines.splitlines():
-            with contextlib.suppress(ValueError, KeyError, TypeError):  # the end of what was killed
+            with contextlib.suppress(ValueError, KeyError, TypeError):  # a half-written last line
                 fact = json.loads(line)
                 if fact["kind"] == "truncated":
                     self.accepted.add(fact["task"])
 
     def new(self, *key: Any) -> bool:
-        """Whether this key was not seen before."""
+        """Return whether this key is seen for the first time."""
         text = json.dumps(key, sort_keys=True, default=str)
         if text in self.seen:
             return False
@@ -134,8 +135,10 @@ class Facts:
 
 
 def normalized(task: str, given: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
-    """The generation arguments of a task, in the harness's own names. ours: those of benchy's task
-    file, which take precedence. Raises Refused."""
+    """Return a task's generation arguments in the harness's own names.
+
+    ours: arguments of benchy's task file, which take precedence. Raises Refused.
+    """
     kwargs = {key: value for key, value in given.items() if value is not None}
     for name, (good, kind) in TYPES.items():
         if name in kwargs and not good(kwargs[name]):
@@ -165,7 +168,7 @@ def _texts(value: Any) -> list[str]:
 
 
 def check_sent(task: str, asked: dict[str, Any], payload: dict[str, Any]) -> None:
-    """Raises Refused unless each generation argument is in the payload of its request."""
+    """Raise Refused unless each generation argument is in the payload of its request."""
     wanted = {key: value for key, value in asked.items() if key not in OWN and value is not None}
     if "max_gen_toks" in asked:
         wanted["max_tokens"] = asked["max_gen_toks"]
@@ -183,8 +186,10 @@ def check_sent(task: str, asked: dict[str, Any], payload: dict[str, Any]) -> Non
 
 
 def special_tokens(encode: Callable[[str, bool], list[int]]) -> tuple[list[int], list[int]]:
-    """The token ids that a tokenizer puts before and after a text. encode: (text, whether to add
-    special tokens) → ids."""
+    """Return the token ids that a tokenizer adds before and after a text.
+
+    encode: (text, whether to add special tokens) → ids.
+    """
     plain, whole = encode("word", False), encode("word", True)
     for start in range(len(whole) - len(plain) + 1):
         if whole[start : start + len(plain)] == plain:
@@ -193,8 +198,10 @@ def special_tokens(encode: Callable[[str, bool], list[int]]) -> tuple[list[int],
 
 
 def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
-    """The choices of one or several answers, in order. Raises ValueError unless there is one for
-    each prompt."""
+    """Return the choices of one or several answers, in order.
+
+    Raises ValueError unless there is one for each prompt.
+    """
     found: list[dict[str, Any]] = []
     for out in outputs if isinstance(outputs, list) else [outputs]:
         choices = out.get("choices") if isinstance(out, dict) else None
@@ -210,8 +217,10 @@ def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
 
 
 def check_logprobs(choice: dict[str, Any], prompt: Sequence[Any], start: int) -> None:
-    """Raises ValueError unless an answer holds a log-probability for each token of its prompt from
-    start on. It ends with the one token that the server was asked to generate."""
+    """Raise ValueError unless an answer has a log-probability for each token from `start` on.
+
+    The last entry of an answer is the one token that the server was asked to generate.
+    """
     held = choice.get("logprobs")
     values, tops = (
         held.get(name) if isinstance(held, dict) else None
@@ -231,8 +240,10 @@ def check_logprobs(choice: dict[str, Any], prompt: Sequence[Any], start: int) ->
 
 
 def check_text(choice: dict[str, Any]) -> None:
-    """Raises ValueError unless an answer is a text or null. By chat the harness takes anything else
-    for an empty one."""
+    """Raise ValueError unless an answer is a text or null.
+
+    For chat, the harness treats anything else as an empty text.
+    """
     held = choice.get("message", choice)
     text = held.get("content" if "message" in choice else "text") if isinstance(held, dict) else 0
     if text is not None and not isinstance(text, str):
@@ -240,25 +251,27 @@ def check_text(choice: dict[str, Any]) -> None:
 
 
 def _logprob(value: Any) -> bool:
-    """Of a probability of 1 it may be rounded up."""
+    """Return whether a value is a log-probability. Rounding may make it slightly positive."""
     return _number(value) and math.isfinite(value) and value <= ROUNDING
 
 
 class Observer:
-    """Goes before a client of the harness (TemplateAPI) in the order of its methods. facts, ours
-    and fields are those of SETTINGS.json."""
+    """A mixin that precedes a client of the harness (TemplateAPI) in the method resolution order.
+
+    facts, ours and fields are "facts", "gen_kwargs" and "request_fields" of SETTINGS.json.
+    """
 
     facts: Facts
     ours: dict[str, Any]
     fields: Sequence[str] | None
-    # Of the client. max_length: tokens of a prompt; one more is for what the server generates.
+    # Attributes of the client. max_length: tokens of a prompt; the server generates one more.
     max_length: int
     _max_gen_toks: int
     add_bos_token: bool
     tokenizer: Any
     tokenizer_backend: str | None
     cache_hook: Any
-    instances: Sequence[Any] = ()  # the requests of the call that is under way
+    instances: Sequence[Any] = ()  # the requests of the current call
     generating = rolling = False
     _ends: tuple[list[int], list[int]] | None = None
 
@@ -266,7 +279,7 @@ class Observer:
 
     @classmethod
     def prepare(cls, tasks: Iterable[tuple[str, Any]]) -> None:
-        """Bring the arguments of all tasks to the harness's names. Raises Refused."""
+        """Convert the arguments of all tasks to the harness's names. Raises Refused."""
         for name, task in tasks:
             config: Any = getattr(task, "config", None)
             if getattr(config, "output_type", "") != "generate_until":
@@ -341,15 +354,17 @@ class Observer:
         ).input_ids
 
     def ends(self) -> tuple[list[int], list[int]]:
-        """What the tokenizer puts before and after a text."""
+        """Return the token ids that the tokenizer adds before and after a text."""
         if self._ends is None:
             self._ends = special_tokens(self.encoded)
         return self._ends
 
     @functools.cached_property
     def prefix_token_id(self) -> Any:
-        """The token that stands for an empty context: the beginning of a sequence, whose id may be
-        0, which the harness's remote tokenizer takes for none."""
+        """The token for an empty context: the beginning-of-sequence token.
+
+        Its id may be 0, which the harness's remote tokenizer treats as missing.
+        """
         bos = getattr(self.tokenizer, "bos_token_id", None)
         if self.tokenizer_backend == "remote" and bos is not None:
             given = getattr(self, "custom_prefix_token_id", None)
@@ -366,7 +381,7 @@ class Observer:
         backend = self.tokenizer_backend
         if backend not in ("huggingface", "remote"):
             return super().tok_encode(string, **more)  # type: ignore[misc]
-        # The harness says False of a choice that has no context but the prefix.
+        # The harness passes False for a choice whose only context is the prefix.
         special = add_special_tokens or (add_special_tokens is None and self.add_bos_token)
         special = bool(special) and not self.rolling
         end = self.ends()[1] if special else []
@@ -386,7 +401,7 @@ class Observer:
     # --- what fits into the context ----------------------------------------------------------
 
     def length_of(self, instance: Any) -> int:
-        """Tokens that an answer may have."""
+        """Return how many tokens an answer may have."""
         return int(instance.args[1].get("max_gen_toks", self._max_gen_toks))
 
     def truncated(self, at: int) -> None:
@@ -394,9 +409,13 @@ class Observer:
         self.facts.write(kind="truncated", task=one.task_name, doc=one.doc_id, request=one.idx)
 
     def check_room(self, prompts: Sequence[Sequence[int]]) -> None:
-        """Record the prompts that will be truncated. Raises Refused where a task's answers leave no
-        room for its prompts: for half of them, though the context itself would hold them. What is
-        left of an interrupted run may be just those."""
+        """Record the prompts that will be truncated.
+
+        Raises Refused if the task's answers leave no room for its prompts: answers alone fill the
+        context, or at least half of the prompts are truncated although they fit without an answer.
+        The second rule does not apply if an interrupted run accepted the task, since the remaining
+        requests may be just the truncated ones.
+        """
         most = self.max_length
         tasks: dict[str, list[int]] = {}
         for at, one in enumerate(self.instances):
@@ -420,15 +439,18 @@ class Observer:
                 self.truncated(at)
 
     def context_of(self, key: Any, context: list[int]) -> list[int]:
-        """The tokens before a choice; of one with no context what the tokenizer begins a text
-        with, where that is more than the one token that the harness puts there."""
+        """Return the tokens before a choice.
+
+        For a choice with no context, these are the tokens that the tokenizer begins a text with, if
+        they are more than the one token that the harness puts there.
+        """
         if key is None or key[0] != "" or self.tokenizer_backend not in ("huggingface", "remote"):
             return context
         begins = self.ends()[0]
         return begins if len(begins) > 1 and len(context) == 1 else context
 
     def _loglikelihood_tokens(self, requests: Any, **more: Any) -> Any:
-        """The client's own, with the answers that alone are longer than the context split up."""
+        """Call the client's method, with choices longer than the context split into windows."""
         most = self.max_length
         parts: list[Any] = []
         counts: list[int] = []
@@ -474,7 +496,7 @@ class Observer:
 
     def generate_until(self, requests: Any, **more: Any) -> Any:
         self.instances, self.generating = list(requests), True
-        # A choice needs one more token, which the server generates; an answer counts its own.
+        # max_length reserves a token that the server generates for a choice; answers need none.
         self.max_length += 1
         try:
             for one in self.instances:
@@ -526,13 +548,15 @@ def install(
     fields: Sequence[str] | None,
     observer: type[Observer] = Observer,
 ) -> None:
-    """Put the observer before the harness's clients. Raises ImportError or AttributeError, with
-    nothing changed, where the release has other code."""
+    """Install the observer in the harness's clients.
+
+    Raises ImportError or AttributeError, with nothing changed, if the release has other code.
+    """
     clients, evaluator, registry, model, utils = (
         _module(f"lm_eval.{name}")
         for name in ("models.openai_completions", "evaluator", "api.registry", "api.model", "utils")
     )
-    _module("lm_eval.tasks._factory")  # else the tasks come in another form
+    _module("lm_eval.tasks._factory")  # releases without it pass tasks in another form
     hook, kind = model.CacheHook, _module("lm_eval.api.task").ConfigurableTask
     observer.facts, observer.ours, observer.fields = facts, ours, fields
     bases = {
@@ -596,7 +620,7 @@ def install(
 
 
 def watch_server(settings: dict[str, Any]) -> None:
-    """Have each connection to the server proved before it is used."""
+    """Check each connection to the server before it is used."""
     rooms = Path(__file__).parents[1]
     guard = _file(rooms / "process" / "guardian.py")
     peer = _file(rooms / "serving" / "peer_check.py")
@@ -605,7 +629,7 @@ def watch_server(settings: dict[str, Any]) -> None:
 
 
 def _file(path: Path) -> Any:
-    """A file of benchy's as a module, under a name that is nobody else's."""
+    """Load a file of benchy as a module, under a unique name."""
     spec = importlib.util.spec_from_file_location(f"_benchy_{path.stem}", path)
     assert spec and spec.loader
     found = importlib.util.module_from_spec(spec)
@@ -616,8 +640,8 @@ def _file(path: Path) -> Any:
 def main(argv: list[str]) -> int:
     settings = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     watch_server(settings)
-    sys.path[0] = ""  # as `python -m lm_eval` has it; benchy's own modules are not to be found
-    sys.argv = ["lm_eval", *argv[3:]]  # after "-m lm_eval", by which people find it in ps
+    sys.path[0] = ""  # as for `python -m lm_eval`; hides benchy's own modules
+    sys.argv = ["lm_eval", *argv[3:]]  # drop "-m lm_eval", which is there for people who look at ps
     facts = Facts(settings["facts"])
     try:
         install(facts, settings["gen_kwargs"], settings["request_fields"])

@@ -1,12 +1,12 @@
-"""Checks an environment from inside: does the release import, know its options, load a model?
+"""Checks an environment from inside: does the release import, list its options, load a model?
 
     ENV/bin/python -I lib/benchy/scripts/probe_environment.py SPEC.json MODEL_DIR OUT_DIR
 
-Runs under the environment's own Python (3.8+), with the standard library alone until the package
-under test is imported. Reads the environment's spec and the tiny model, writes OUT/check.json and,
-for engines, OUT/flags.json. Status 1 if a step fails; check.json then says which, and whose fault
-it likely is. Needs no GPU: "it resolves" and "it imports" say little, a tokenizer that does not
-load is how old releases break (vLLM 0.8.5 with transformers 5).
+Runs under the environment's own Python (3.8+), with only the standard library until the package
+under test is imported. Reads the environment's spec and the tiny model. Writes OUT/check.json and,
+for engines, OUT/flags.json. Status 1 if a step fails; check.json then names the step and the
+package that is the likely cause. Needs no GPU. Loading a tokenizer is part of the check because
+that is how old releases break (vLLM 0.8.5 with transformers 5), even if they resolve and import.
 """
 
 from __future__ import annotations
@@ -26,8 +26,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Where the parser of the OpenAI server and the tokenizer loader lie, by release; newest first.
-# An engine that is not vLLM may have make_arg_parser in its own module.
+# Modules of the OpenAI server's parser and the tokenizer loader, by release; newest first.
+# An engine that is not vLLM may have make_arg_parser in its top-level module.
 PARSERS = (
     ".entrypoints.openai.api_server", ".entrypoints.common.cli_args",
     ".entrypoints.launchers.cli_args",
@@ -41,11 +41,11 @@ SENTENCE = "¿Dónde está la biblioteca? A manhã é fria."
 
 
 class Broken(Exception):
-    """A step found something wrong that no exception told."""
+    """A step found something wrong that raised no exception."""
 
 
 def distribution(package: str) -> str:
-    """The installed version. Raises Broken if it is not installed."""
+    """Return the installed version of a package. Raises Broken if it is not installed."""
     try:
         return importlib.metadata.version(package)
     except importlib.metadata.PackageNotFoundError:
@@ -60,11 +60,11 @@ def exists(module: str) -> bool:
 
 
 def on_cpu() -> bool:
-    """Let vLLM take this machine for one with a CPU only, if it knows no device; True if so.
+    """Make vLLM treat this machine as CPU-only if it finds no device. Return whether it did.
 
-    A CUDA build on a machine with no GPU has no platform at all, and some releases (0.9 to 0.11)
-    cannot even list their options then: "Failed to infer device type". Modules hold references to
-    the platform, so its class is exchanged, not the object.
+    On a machine without a GPU, a CUDA build has no platform at all. Some releases (0.9 to 0.11)
+    then cannot even list their options: "Failed to infer device type". Modules hold references to
+    the platform object, so its class is replaced and not the object.
     """
     module = sys.modules.get("vllm.platforms")
     if module is None:
@@ -77,7 +77,7 @@ def on_cpu() -> bool:
 
 
 def on_any_machine(work: Callable[[], Any]) -> Any:
-    """work(), a second time as a CPU machine where vLLM knows no device."""
+    """Call work(). If it fails because vLLM finds no device, call it again as on a CPU machine."""
     try:
         return work()
     except Exception:
@@ -87,7 +87,7 @@ def on_any_machine(work: Callable[[], Any]) -> Any:
 
 
 def parser(module: str) -> argparse.ArgumentParser:
-    """The argument parser of the release's server. Raises Broken where none is found."""
+    """Return the argument parser of the release's server. Raises Broken if none is found."""
     for suffix in PARSERS:
         name = module + suffix
         if not exists(name):
@@ -109,7 +109,7 @@ def parser(module: str) -> argparse.ArgumentParser:
 
 
 def flags(built: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
-    """What a parser says of its long options; the --no- side of a two-sided one is left out."""
+    """Return a parser's long options, without the --no- forms of two-sided ones."""
     out: dict[str, dict[str, Any]] = {}
     for action in built._actions:
         kind = type(action).__name__
@@ -129,19 +129,22 @@ def flags(built: argparse.ArgumentParser) -> dict[str, dict[str, Any]]:
 
 
 def type_name(kind: Any) -> str | None:
-    """int, loads, nullable_kvs …; never an address, so that the file is the same every time."""
+    """Return the name of an option's type: int, loads, nullable_kvs …
+
+    The name never contains an address, so that the file is the same every time.
+    """
     if kind is None:
         return None
     inner = getattr(kind, "func", kind)  # a functools.partial
     name = str(getattr(inner, "__name__", type(inner).__name__))
-    # vLLM wraps: optional_type(int) returns a closure; what it holds is the type meant.
+    # vLLM wraps types: optional_type(int) returns a closure over the real type.
     held = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
     meant = [each for each in held if callable(each)]
     return type_name(meant[0]) if name in WRAPPERS and len(meant) == 1 else name
 
 
 def plain(value: Any) -> Any:
-    """value as JSON can hold it."""
+    """Convert a value to one that JSON can represent."""
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
@@ -189,7 +192,7 @@ def vllm_model(model: str) -> str:
 
 
 def harness(module: str, model: str) -> str:
-    """The harness's own client of completions, and the tokenizer that it loads."""
+    """Import the harness's completions client, and test the tokenizer that it loads."""
     for part in (".evaluator", ".models.openai_completions"):
         if exists(f"{module}.models") and exists(module + part):
             importlib.import_module(module + part)
@@ -201,9 +204,10 @@ def harness(module: str, model: str) -> str:
 
 
 def culprit(error: BaseException) -> str:
-    """The distribution to look at first, with its version: "transformers 5.23.0", or "".
+    """Return the package that most likely caused an error, with its version, or "".
 
-    The one a name could not be imported from, else the one whose code raised the error.
+    An example is "transformers 5.23.0". It is the package that a name could not be imported from,
+    or else the one whose code raised the error.
     """
     frames = traceback.extract_tb(error.__traceback__)
     tops = [parts_after(frame.filename) for frame in reversed(frames)]
@@ -221,13 +225,13 @@ def culprit(error: BaseException) -> str:
 
 
 def parts_after(filename: str) -> str:
-    """The top-level package of a file in site-packages, or ""."""
+    """Return the top-level package of a file in site-packages, or ""."""
     parts = Path(filename).parts
     return parts[parts.index("site-packages") + 1] if "site-packages" in parts[:-1] else ""
 
 
 def steps(spec: dict[str, Any], model: str, out: Path) -> list[tuple[str, Callable[[], Any]]]:
-    """(what is done, how) for this spec, in order."""
+    """Return (name, function) of the checks for this spec, in order."""
     module, kind = spec["module"], spec["kind"]
 
     def version() -> str:
@@ -259,7 +263,7 @@ def steps(spec: dict[str, Any], model: str, out: Path) -> list[tuple[str, Callab
 def main(argv: list[str]) -> int:
     spec_file, model, out = argv[0], argv[1], Path(argv[2])
     spec = json.loads(Path(spec_file).read_text(encoding="utf-8"))
-    os.dup2(2, 1)  # libraries print to stdout; here all of it belongs in the log
+    os.dup2(2, 1)  # libraries print to stdout; all output belongs in the log
     done: list[dict[str, Any]] = []
     result: dict[str, Any] = {"ok": True, "python": platform.python_version(), "steps": done}
     for name, work in steps(spec, model, out):
@@ -290,6 +294,6 @@ def main(argv: list[str]) -> int:
 
 if __name__ == "__main__":
     status = main(sys.argv[1:])
-    # Threads and processes that an import started are of no use any more, and may never end.
+    # Threads and processes that an import started are no longer needed, and may never end.
     sys.stderr.flush()
     os._exit(status)

@@ -1,8 +1,8 @@
 """Uploads files to a dataset repository on the hub, in an environment that has the hub's client.
 
-Run as `python -I upload.py`, with {"repository", "private", "message", "files": {name there: path
-here}} as JSON on stdin; benchy's own packages are not there. Prints `uploaded URL` last. Status 1
-after two lines, `benchy: what` and `benchy: hint`.
+Run as `python -I upload_dataset.py`, with {"repository", "private", "message", "files": {path in
+the repository: local path}} as JSON on stdin. Imports nothing of benchy. The last line of output is
+`uploaded URL`. Exit status 1 after the two lines `benchy: what` and `benchy: hint`.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import json
 import sys
 from typing import Any
 
-AT_ONCE = 500  # files in a commit
+AT_ONCE = 500  # files per commit
 
 
 def upload(hub: Any, asked: dict[str, Any]) -> str:
-    """The URL of the repository, which is made if it is not there."""
+    """Upload the files, make the repository if it is missing, and return its URL."""
     api = hub.HfApi()
     api.create_repo(
         asked["repository"], repo_type="dataset", private=asked["private"], exist_ok=True
@@ -48,7 +48,7 @@ def main() -> int:
         print(f"benchy: the hub answers {status} for {asked['repository']}: {first(error)}")
         print("benchy: HF_TOKEN needs the right to write there")
         return 1
-    except Exception as error:  # the client's libraries (requests, httpx) have their own
+    except Exception as error:  # the client's libraries (requests, httpx) have their own exceptions
         print(f"benchy: nothing could be uploaded: {type(error).__name__}: {first(error)}")
         print("benchy: look at the network and HF_TOKEN; a repeat uploads only what is not there")
         return 1
