@@ -49,8 +49,7 @@ class Strict(BaseModel):
 class Provider(Strict):
     """How models are served: engine, memory, parallelism.
 
-    One flat mapping. Besides the keys below, it accepts any option of the vLLM release, with _ for
-    -.
+    One flat mapping: the keys below and any option of the vLLM release, with _ for -.
     """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
