@@ -62,6 +62,6 @@ class Plan:
 def _places(spec: Spec) -> set[str]:
     """Return the keys of an environment's spec that only say who requests it and where it is.
 
-    For a wheel or checkout on this machine, its place does not matter: the name identifies it.
+    The name of an environment from a local wheel or checkout identifies what it was installed from.
     """
     return {"source", "requirements", "checkout"} if spec.get("checkout") else {"source"}
