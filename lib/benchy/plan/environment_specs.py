@@ -35,7 +35,7 @@ class Surroundings:
 
     root: Path
     main_version: Callable[[], str | None]
-    failures: dict[str, Spec]  # environment → its marker
+    failures: dict[str, Spec]
     fallback: bool = True
 
 
