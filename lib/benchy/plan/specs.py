@@ -114,7 +114,7 @@ def shown(path: Path) -> str:
 
 
 def named_files(model: ModelConfig, neutral: Collection[str]) -> list[option_files.Named]:
-    """Return the files and folders in the model's options that can change an answer."""
+    """Return the files and folders that the model names and that can change an answer."""
     return option_files.named({**model.defaults, **model.options}, model.variables, neutral)
 
 

@@ -1,4 +1,4 @@
-"""Writes a plan: rules.mk, plan.json and the spec files."""
+"""Writes a plan: rules.mk always, plan.json and the spec files only if they changed."""
 
 from __future__ import annotations
 
