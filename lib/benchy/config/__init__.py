@@ -1,1 +1,1 @@
-"""YAML files to validated values, with file and line."""
+"""YAML files, read into validated values that keep their file and line."""

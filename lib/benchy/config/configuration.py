@@ -1,4 +1,4 @@
-"""What a configuration comes to, as values: each model merged, and all that was read."""
+"""The configuration as values: the merged models and everything that was read."""
 
 from __future__ import annotations
 
@@ -13,9 +13,17 @@ from benchy.config.yaml_file import Document
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """One model, merged. options: for the engine, values as written; defaults: options of the
-    engine's file that nobody wrote otherwise and that a release may lack. set: SET as given,
-    without secrets. provider: the name of its provider's file."""
+    """One model, merged from all layers.
+
+    Attributes:
+        options: options of the engine, as written.
+        defaults: options from the engine's file that no other layer sets; a release may lack them.
+        token_from: the file that sets hf_token.
+        set: `SET` as given, without the passwords of URLs.
+        provider: the name of the provider's file.
+        origin: key → "file:line" that decided it.
+        keys: key → its dotted path in that file, such as "vllm.overrides.key".
+    """
 
     name: str
     file: str
@@ -32,12 +40,12 @@ class ModelConfig:
     set: str = ""
     provider: str = ""
     resources: schema.Resources = field(default_factory=schema.Resources)
-    origin: dict[str, str] = field(default_factory=dict)  # key → "file:line" that decided it
-    keys: dict[str, str] = field(default_factory=dict)  # key → "vllm.overrides.key" in that file
+    origin: dict[str, str] = field(default_factory=dict)
+    keys: dict[str, str] = field(default_factory=dict)
 
     @property
     def pins(self) -> list[int | str] | None:
-        """The GPUs of cuda_devices, indices as numbers; None if any will do."""
+        """Return the GPUs in cuda_devices, indices as integers, or None if any GPU will do."""
         given = self.serving.cuda_devices
         if given is None or given == "":
             return None
@@ -57,12 +65,17 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class Configuration:
-    """All that was read."""
+    """Everything that was read.
+
+    Attributes:
+        inputs: every file and directory that can change the configuration.
+        documents: file → its document, with the line of each key.
+    """
 
     settings: schema.Settings
     engines: dict[str, schema.Engine]
     providers: dict[str, tuple[schema.Provider, Document]]
     tasks: dict[str, schema.Task]
     models: tuple[ModelConfig, ...]
-    inputs: tuple[Path, ...]  # every file and directory that decided anything
-    documents: Mapping[str, Document] = field(default_factory=dict)  # file → its keys' lines
+    inputs: tuple[Path, ...]
+    documents: Mapping[str, Document] = field(default_factory=dict)

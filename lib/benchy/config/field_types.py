@@ -1,4 +1,4 @@
-"""Types of single fields of the configuration, with their checks."""
+"""Types of single configuration fields, with their checks."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from benchy.core import versions
 from benchy.core.names import NAME, secret
 
 OPTION = r"^[a-z][a-z0-9_]*$"
-# A requirement may hold spaces, markers and URLs, and is passed as one argument or one line of a
-# file; what it may not hold is a line break (a second line would be a second requirement) or a
-# leading dash (uv would read an option).
+# A requirement may contain spaces, markers and URLs: it is passed as one argument or one line of a
+# file. It must not contain a line break (the next line would be a second requirement) or start with
+# a dash (uv would read it as an option).
 REQUIREMENT = r"^[A-Za-z0-9][^\r\n]*$"
 
 
 class Unfit(ValueError):
-    """A value that does not fit its field: what is wrong with it, what to write instead."""
+    """A value that does not fit its field: what is wrong and what to write instead."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -51,7 +51,7 @@ def _cutoff(text: str) -> str:
         return text
     form = r"(\d{4}-\d\d-\d\d)(T\d\d:\d\d:\d\d)?(\.\d+)?Z?"
     parts = re.fullmatch(form, text, re.ASCII)
-    with contextlib.suppress(ValueError):  # no such day
+    with contextlib.suppress(ValueError):  # no such date
         if parts and bool(parts[2]) == text.endswith("Z") and (parts[2] or not parts[3]):
             datetime.fromisoformat(parts[1] + (parts[2] or ""))
             return text
@@ -71,7 +71,7 @@ def _variable(name: str) -> str:
 
 
 def _public(url: str) -> None:
-    """Raises Unfit if a URL carries a password or a token: it would stand in logs and in locks."""
+    """Raise Unfit if a URL carries a password or token, which would end up in logs and locks."""
     said = urlsplit(url.removeprefix("git+"))
     if said.password or (said.username and said.scheme != "ssh"):
         raise Unfit(
@@ -133,8 +133,9 @@ GitUrl = Annotated[str, Field(pattern=r"^(https|ssh|file)://\S+$"), AfterValidat
 Source = Annotated[str, AfterValidator(_source)]
 Variables = dict[Annotated[str, AfterValidator(_variable)], str]
 Size = Annotated[int, Field(ge=1)]
-Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # one argument, and no second one
-# An index, or (the beginning of) a UUID as nvidia-smi -L tells it; older drivers: MIG-GPU-…/1/0.
+Word = Annotated[str, Field(pattern=r"^[^\s\x00-\x1f]+$")]  # exactly one argument
+# An index, or a UUID (or its beginning) as `nvidia-smi -L` prints it; older drivers print
+# MIG-GPU-…/1/0.
 _GPU = r"([0-9]{1,6}|(GPU|MIG)-[0-9A-Za-z/-]{1,80})"
 Devices = Annotated[str, Field(pattern=rf"^({_GPU}(, ?{_GPU})*)?$")]
 Device = Annotated[int, Field(ge=0)] | Annotated[str, Field(pattern=rf"^{_GPU}$")]

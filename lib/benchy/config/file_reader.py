@@ -1,5 +1,7 @@
-"""Reads the files of configs/ and checks each by itself and what it says of others. Mistakes are
-kept, so that all are told at once."""
+"""Reads the files of configs/ and checks each one and its references to others.
+
+Mistakes are collected so that all of them can be reported at once.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ from benchy.core import paths
 from benchy.core.errors import ConfigError, Mistake, UsageError
 from benchy.core.names import MOST, NO_MODELS, good, near, secret
 
-# Options that would hold one → what to do instead.
+# Options that would hold a secret → what to do instead.
 SECRETS = {option: hint for option, hint in OURS.items() if secret(option)}
 
 T = TypeVar("T", bound=schema.Strict)
@@ -30,21 +32,31 @@ T = TypeVar("T", bound=schema.Strict)
 
 @dataclass
 class Known:
-    """What models may name."""
+    """The names that models may refer to.
+
+    broken: names of files that exist but have mistakes of their own.
+    """
 
     engines: dict[str, schema.Engine]
     providers: dict[str, tuple[schema.Provider, Document]]
     tasks: dict[str, schema.Task]
-    broken: set[str]  # files that are there, but with mistakes of their own
+    broken: set[str]
 
     def of_kind(self, kind: str) -> list[str]:
-        """The names of the engines, or of the harnesses: one can't stand for the other."""
+        """Return the names of all engines, or of all harnesses; one cannot replace the other."""
         return sorted(name for name, engine in self.engines.items() if engine.kind == kind)
 
 
 class Reader:
-    """root: benchy's. knobs: SET as a person gave it. inputs: every file and directory that was
-    read."""
+    """Reads configuration files and collects their mistakes.
+
+    Attributes:
+        root: benchy's root directory.
+        knobs: knobs by name; `SET` as the user gave it.
+        mistakes: all mistakes so far.
+        inputs: every file and directory that was read.
+        documents: file, as shown in messages → its document.
+    """
 
     def __init__(self, root: Path, knobs: dict[str, str]) -> None:
         self.root, self.knobs = root, knobs
@@ -53,11 +65,11 @@ class Reader:
         self.documents: dict[str, Document] = {}
 
     def shown(self, path: Path) -> str:
-        """A path as messages and rules show it: relative to the root where it lies below it."""
+        """Return a path as messages and rules show it: relative to the root if it is below it."""
         return str(path).removeprefix(f"{self.root}/")
 
     def yamls(self, folder: Path) -> list[Path]:
-        """The YAML files of a folder, sorted; a name that Make could not carry is a mistake."""
+        """Return the YAML files of a folder, sorted. A name that Make cannot use is a mistake."""
         if not folder.is_dir():
             self.mistakes.append(Mistake(self.shown(folder), 0, "", "is missing"))
             return []
@@ -106,7 +118,7 @@ class Reader:
             yield from self.yamls(folder)
 
     def read(self, path: Path) -> Document | None:
-        """One file as YAML; None where it has mistakes (noted)."""
+        """Return the document of a file, or None if it has mistakes, which are recorded."""
         self.inputs.append(path)
         name = self.shown(path)
         if not self.good_name(path):
@@ -120,7 +132,7 @@ class Reader:
         return document
 
     def file(self, path: Path, kind: type[T]) -> tuple[T | None, Document]:
-        """One file, validated; None where it has mistakes (noted)."""
+        """Return a file validated as `kind`, or None if it has mistakes, which are recorded."""
         document = self.read(path)
         if document is None:
             return None, Document(self.shown(path))
@@ -139,9 +151,11 @@ class Reader:
     def rest(
         self, kind: type[T], data: Mapping[str, Any], instead: Mapping[str, Any] | None = None
     ) -> T | None:
-        """What has mistakes, without those keys: what the others come to can be looked at in the
-        same go. instead: what stands for them where there has to be something. None where nothing
-        can be said without them."""
+        """Validate a mapping without its wrong keys, so that the other keys can be checked too.
+
+        Return None if the mapping is not valid without them. instead: values that replace required
+        keys.
+        """
         try:
             return kind.model_validate(data)
         except ValidationError as error:
@@ -154,7 +168,7 @@ class Reader:
             return None
 
     def engines(self, folder: Path) -> dict[str, tuple[schema.Engine | None, Document]]:
-        """The engines, each with what it takes from the one that it is like."""
+        """Return all engines, each with the lists that it takes from the engine in its `like`."""
         found = {f.stem: self.file(f, schema.Engine) for f in self.yamls(folder)}
         out = dict(found)
         for name, (engine, document) in found.items():
@@ -189,7 +203,7 @@ class Reader:
         providers: Mapping[str, tuple[schema.Provider | None, Document]],
         tasks: Mapping[str, tuple[schema.Task | None, Document]],
     ) -> None:
-        """What one file says about another: engines of providers, harnesses of tasks."""
+        """Check references between files: engines of providers, harnesses of tasks."""
         for provider, document in providers.values():
             if provider:
                 self.option_names(provider.model_extra or {}, document, ())
@@ -207,7 +221,7 @@ class Reader:
                 names = ", ".join(known.of_kind("harness"))
                 hint = f"name a harness: {names}" if names else "add one to configs/engines"
                 wrong = document.mistake(at, f"{task.harness} is an engine, no harness", hint)
-                if not document.line(at):  # nobody names one: its own file is wrong
+                if not document.line(at):  # the default: the engine's own file is wrong
                     file = f"configs/engines/{task.harness}.yaml"
                     what = "is the default, and no harness"
                     wrong = Mistake(file, 0, "", what, "write kind: harness")
@@ -249,7 +263,10 @@ class Reader:
     def check_groups(
         self, path: Path, settings: schema.Settings | None, known: Collection[str]
     ) -> None:
-        """That the tasks of the leaderboard's groups are there. path: of config.yaml."""
+        """Check that the tasks in the leaderboard's groups exist.
+
+        path: config.yaml. known: the names of all tasks.
+        """
         for name, group in settings.leaderboard.groups.items() if settings else ():
             for task in group.weights:
                 if task not in known:
@@ -270,9 +287,9 @@ class Reader:
     ) -> bool:
         if name in known:
             return True
-        if name not in all_.broken:  # a broken file has said what is wrong with it
+        if name not in all_.broken:  # mistakes of a broken file are recorded already
             folder = {"engine": "engines", "harness": "engines"}.get(kind, f"{kind}s")
-            if folder == "engines":  # a harness can't serve, and no engine evaluates
+            if folder == "engines":  # a harness cannot serve, an engine cannot evaluate
                 known = dict.fromkeys(all_.of_kind(kind))
             nearest = near(name, known)
             self.mistakes.append(
@@ -313,7 +330,7 @@ class Reader:
         return ok
 
     def command_line(self) -> Document:
-        """SET="key=value …" as a document: each value is read as YAML would read it."""
+        """Return SET="key=value …" as a document. Each value is read as YAML."""
         lines, seen = [], set()
         for word in self.knobs.get("SET", "").split():
             name, equals, value = word.partition("=")
@@ -341,12 +358,12 @@ class Reader:
         return yaml_file.parse("\n".join(lines), "SET")
 
     def set_without_secrets(self) -> str:
-        """SET without the passwords of URLs; other secrets are refused in it."""
+        """Return `SET` without the passwords in URLs. `command_line` refuses other secrets."""
         return " ".join(hidden(word) for word in self.knobs.get("SET", "").split())
 
 
 def _take_away(data: Any, location: Sequence[str | int]) -> bool:
-    """Take the innermost key of a location that there is in nested mappings; whether there was."""
+    """Delete the innermost existing key of a location; return whether there was one."""
     if not location or not isinstance(data, dict) or location[0] not in data:
         return False
     if not _take_away(data[location[0]], location[1:]):
@@ -356,9 +373,9 @@ def _take_away(data: Any, location: Sequence[str | int]) -> bool:
 
 @functools.cache
 def slip(name: str) -> str:
-    """The key of benchy's own that an option's name is a slip of the pen away from, "" for none.
+    """Return benchy's own key that an option's name probably misspells, or "" if there is none.
 
-    An engine may have any option, but this is told before an environment is built to ask it.
+    An engine may have any option, but this check needs no environment.
     """
     name = name.replace("-", "_")
     own = difflib.get_close_matches(name, list(schema.Provider.model_fields), n=1, cutoff=0.9)

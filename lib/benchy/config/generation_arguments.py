@@ -1,4 +1,4 @@
-"""Generation arguments of tasks (gen_kwargs): what a plan can tell of them."""
+"""Checks of the tasks' generation arguments (gen_kwargs) that need no server."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchy.core.errors import Mistake
 from benchy.core.names import near
 from benchy.scripts.harness_wrapper import LENGTHS, OWN, SEVERAL, STOPS, TYPES
 
-HARNESS = (*sorted(OWN), *LENGTHS, *STOPS, *SEVERAL)  # what the harness or its wrapper reads
-# Fields of a request that are benchy's and the harness's, or change what an answer is.
+HARNESS = (*sorted(OWN), *LENGTHS, *STOPS, *SEVERAL)  # read by the harness or its wrapper
+# Fields of a request that benchy or the harness sets, or that change the form of an answer.
 REQUEST = ("echo", "logprobs", "messages", "model", "prompt", "stream", "stream_options")
 
 
 def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
-    """(name, what is wrong, hint) of each argument that no harness could obey."""
+    """Yield (name, what is wrong, hint) for each argument that no harness can obey."""
     for name in SEVERAL:
         if kwargs.get(name) not in (None, 1):
             what = f"{kwargs[name]} asks for several answers, and only one is scored"
@@ -41,8 +41,11 @@ def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 def of_model(
     model: ModelConfig, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
 ) -> Iterator[Mistake]:
-    """The arguments of a model's tasks that its engine does not take, and answers that leave no
-    room for a prompt in its context. documents: file → what was read."""
+    """Yield mistakes in the generation arguments of a model's tasks.
+
+    These are arguments that the engine does not accept, and answer lengths that leave no room for a
+    prompt in the model's context. documents: file → its document.
+    """
     fields, context = model.engine.request_options, model.options.get("max_model_len")
     for name in model.tasks:
         task, document = tasks.get(name), documents.get(f"configs/tasks/{name}.yaml")

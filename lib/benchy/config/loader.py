@@ -1,6 +1,7 @@
-"""The configuration as a whole: reads configs/, validates it, and merges each model (merge.py).
+"""Reads configs/, validates it and merges each model (merge.py).
 
-All mistakes of all files are found before anything is raised: a person mends them in one go.
+All mistakes in all files are collected before an error is raised, so that a user can fix them in
+one go.
 """
 
 from __future__ import annotations
@@ -18,17 +19,20 @@ from benchy.core.errors import ConfigError, Mistake
 def load(
     root: Path, only: Path | None = None, knobs: Mapping[str, str] | None = None
 ) -> Configuration:
-    """Read configs/ under root; raises ConfigError with every mistake.
+    """Read configs/ below root. Raise ConfigError with every mistake.
 
-    only: one model's file, which may lie anywhere; then no other model is read, so that somebody
-    else's mistake does not stop it. knobs: SET and TASKS as a person gave them.
+    only: the file of one model, anywhere on the disk; no other model is read then, so mistakes in
+    other models do not matter. knobs: SET and TASKS as the user gave them.
     """
     base = ConfigLoader(root, knobs)
     return base.configuration([model for path in base.files(only) for model in base.models(path)])
 
 
 class ConfigLoader:
-    """All of configs/ but the models, and what reads those. Mistakes are kept until `config`."""
+    """Everything in configs/ except the models, and the methods that read those.
+
+    Mistakes are collected until `configuration` raises them.
+    """
 
     def __init__(self, root: Path, knobs: Mapping[str, str] | None = None) -> None:
         self.reader = reader = Reader(root, dict(knobs or {}))
@@ -48,7 +52,7 @@ class ConfigLoader:
         )
         reader.check_references(self.known, engines, providers, tasks)
         reader.check_groups(self.configs / "config.yaml", self.settings, tasks)
-        folder = self.configs / "launchers"  # older checkouts of configs/ have none
+        folder = self.configs / "launchers"  # older copies of configs/ lack it
         launchers = {
             f.stem: reader.file(f, schema.Launcher)[0]
             for f in (reader.yamls(folder) if folder.is_dir() else ())
@@ -61,13 +65,11 @@ class ConfigLoader:
                     f"known: {', '.join(['local', *sorted(launchers)])}",
                 )
             )  # fmt: skip
-        self.inputs = tuple(reader.inputs)  # what a model depends on besides its own file
-        self.flawed: list[
-            ModelConfig
-        ] = []  # what models with mistakes come to, as far as that is known
+        self.inputs = tuple(reader.inputs)  # what every model depends on
+        self.flawed: list[ModelConfig] = []  # models with mistakes, merged as far as possible
 
     def files(self, only: Path | None = None) -> list[Path]:
-        """The models' files. Two of one name are a mistake: the first counts."""
+        """Return the models' files. Two files of one name are a mistake; the first one counts."""
         reader = self.reader
         first: dict[str, Path] = {}
         for path in [only] if only else reader.model_files(self.configs):
@@ -75,17 +77,17 @@ class ConfigLoader:
                 what = f"has the name of {reader.shown(first[path.stem])}"
                 hint = "rename one of them: results are kept by this name"
                 reader.mistakes.append(Mistake(reader.shown(path), 0, "", what, hint))
-                reader.file(path, schema.Model)  # its own mistakes are told at once, too
+                reader.file(path, schema.Model)  # reports its own mistakes too
             first.setdefault(path.stem, path)
         return list(first.values())
 
     def models(self, path: Path) -> list[ModelConfig]:
-        """The models of one file: one, or a matrix's cells; [] where it has mistakes."""
+        """Return the models of a file: one, or the cells of a matrix; [] if it has mistakes."""
         document = self.reader.read(path)
         return self.models_of(path, document) if document else []
 
     def models_of(self, path: Path, document: Document) -> list[ModelConfig]:
-        """As `models`, of a file that was read."""
+        """Return the models of a document that was read, as `models` does."""
         before = len(self.reader.mistakes)
         model = self.reader.validated(schema.Model, document.data, document)
         some = {"tasks": list(self.known.tasks)[:1]}
@@ -104,13 +106,13 @@ class ConfigLoader:
         return []
 
     def configuration(self, models: Iterable[ModelConfig]) -> Configuration:
-        """All that was read. Raises ConfigError with every mistake so far."""
+        """Return everything that was read. Raise ConfigError with all mistakes so far."""
         if self.reader.mistakes:
             raise ConfigError(self.reader.mistakes)
         return self.partial(models)
 
     def partial(self, models: Iterable[ModelConfig]) -> Configuration:
-        """What was read, mistakes or not."""
+        """Return everything that was read, even if it has mistakes."""
         known, settings = self.known, self.settings or schema.Settings()
         return Configuration(
             settings, known.engines, known.providers, known.tasks, tuple(models),
@@ -119,7 +121,10 @@ class ConfigLoader:
 
 
 def load_engines(root: Path) -> dict[str, schema.Engine]:
-    """The engines alone: a mistake in somebody's model stops nobody's environment."""
+    """Return the engines without reading anything else. Raise ConfigError.
+
+    A mistake in a model then stops no environment from being built.
+    """
     reader = Reader(root, {})
     found = reader.engines(root / "configs" / "engines")
     if reader.mistakes:
@@ -128,7 +133,7 @@ def load_engines(root: Path) -> dict[str, schema.Engine]:
 
 
 def load_launcher(root: Path, path: Path) -> schema.Launcher:
-    """One launcher. Raises ConfigError."""
+    """Return one launcher. Raise ConfigError."""
     reader = Reader(root, {})
     found, _ = reader.file(path, schema.Launcher)
     if found is None:
@@ -137,8 +142,10 @@ def load_launcher(root: Path, path: Path) -> schema.Launcher:
 
 
 def load_leaderboard(root: Path) -> tuple[schema.Settings, dict[str, schema.Task]]:
-    """config.yaml and the task files alone; raises ConfigError with their mistakes, a group's task
-    that is in no file among them."""
+    """Return config.yaml and the tasks, without reading anything else.
+
+    Raise ConfigError with their mistakes, including tasks in groups that no file defines.
+    """
     reader = Reader(root, {})
     path = root / "configs" / "config.yaml"
     settings = reader.settings(path) or schema.Settings()

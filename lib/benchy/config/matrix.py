@@ -16,12 +16,12 @@ from benchy.config.yaml_file import Document
 from benchy.core.hashing import digest
 from benchy.core.names import AT
 
-MOST = 1000  # cells of one config; lists of a line each make millions
-Cell = tuple[str, Document]  # its model's name; its keys and values with the lines they come from
+MOST = 1000  # cells of one config; a few short lists can make millions
+Cell = tuple[str, Document]  # the model's name; the cell's keys and values with their lines
 
 
 def label(value: Any) -> str:
-    """A value as a part of a name: 0.10.2, true, float16; a hash for what is no single word."""
+    """Return a value as part of a name, such as 0.10.2 or true; a hash if it is not one word."""
     text = str(value).lower() if isinstance(value, bool) or value is None else str(value)
     if isinstance(value, (list, dict)) or not re.fullmatch(r"[A-Za-z0-9._+-]{1,40}", text):
         return digest(value)[:8]
@@ -29,7 +29,7 @@ def label(value: Any) -> str:
 
 
 def cells(stem: str, matrix: Mapping[str, Sequence[Any]], document: Document) -> list[Cell]:
-    """Every combination, the last key varying fastest. Names may be equal: the caller looks."""
+    """Return every combination; the last key varies fastest. The caller checks for equal names."""
     out = []
     for places in itertools.product(*(range(len(values)) for values in matrix.values())):
         cell = Document(document.file)

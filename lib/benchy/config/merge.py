@@ -33,7 +33,7 @@ from benchy.core.names import MOST, QUICKSTART, near
 
 
 def cells(reader: Reader, stem: str, model: schema.Model, document: Document) -> list[Cell]:
-    """The cells of a model's matrix; without one, the model itreader."""
+    """Return the cells of a model's matrix, or the model itself if it has no matrix."""
     if not model.matrix:
         return [(stem, Document(document.file))]
     fine = reader.option_names(model.matrix, document, ("matrix",))
@@ -75,7 +75,10 @@ def merge(
     cell: Document,
     known: Known,
 ) -> ModelConfig | None:
-    """What a model comes to; None where that can't be said. Its mistakes are the reader's."""
+    """Merge one model; return None if that is impossible. Mistakes go to reader.mistakes.
+
+    cell: the keys of one cell of the model's matrix.
+    """
     for i, task in enumerate(model.tasks):
         reader.known_name("task", task, known.tasks, document, ("tasks", i), known)
         if task in model.tasks[:i]:
@@ -87,7 +90,7 @@ def merge(
     at: Key = ("vllm", "provider_config")
     named = model.vllm.provider_config
     if not reader.known_name("provider", named, known.providers, document, at, known):
-        # By the one that is meant, as far as can be seen, the options are looked at in the same go.
+        # Guess the intended provider, so that the options are checked in the same go.
         named = "" if named in known.broken else near(named, known.providers)
     if not named:
         reader.validated(schema.Provider, written, document, ("vllm", "overrides"))
@@ -108,7 +111,7 @@ def merge(
             merged[option] = value
             origin[option] = f"{source.file}:{source.line((*at, key))}"
             keys[option] = yaml_file.dotted((*before, key))
-    # The provider alone is valid, so what is wrong here was written in a layer above it.
+    # The provider itself is valid, so any mistake here comes from a layer above it.
     for above in (cell, set_document):
         if above.data and not reader.validated(schema.Provider, above.data, above):
             return None
@@ -119,7 +122,7 @@ def merge(
     merged = {key: value for key, value in merged.items() if key in serving.model_fields_set}
     engine = known.engines.get(serving.engine)
     if engine is None:
-        # The last layer that names one has the say; the provider's mistake has been told.
+        # The last layer that names an engine decides. The provider's mistake is recorded already.
         for where_from, at, layer in (
             (set_document, ("engine",), set_document.data),
             (document, ("matrix", "engine"), cell.data),
@@ -131,7 +134,7 @@ def merge(
                 break
         return None
     if engine.kind != "engine":
-        if "engine" not in origin:  # nobody names one: its own file is wrong
+        if "engine" not in origin:  # the default: the engine's own file is wrong
             file, what = f"configs/engines/{serving.engine}.yaml", "is the default, and no engine"
             reader.mistakes.append(Mistake(file, 0, "", what, "write kind: engine"))
             return None
@@ -142,10 +145,9 @@ def merge(
         reader.mistakes.append(Mistake(file, int(line), keys.get("engine", "engine"), what, hint))
         return None
     options = {k: v for k, v in merged.items() if k not in OWN}
-    # As benchy spells them, where the schema has read them (defaults included).
     for key in ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size"):
         if key in options and options[key] == 1:
-            del options[key]  # the engine's own default, and not every release has all three
+            del options[key]  # the engine's default; some releases lack one of the three
     if options.get("limit_mm_per_prompt") is not None:
         options["limit_mm_per_prompt"] = _singular(options["limit_mm_per_prompt"])
     where = model.model.name
@@ -201,14 +203,14 @@ def merge(
 
 
 def _pools(name: str, options: Mapping[str, Any], root: Path) -> str:
-    """The architecture of a local model that certainly generates no text; "" for any other."""
+    """Return the architecture of a local model that certainly generates no text, else ""."""
     if name[0] not in "/.~" or pooling_models.SAID & options.keys():
         return ""
     return pooling_models.architecture(root / paths.home(name))
 
 
 def _misplaced(model: ModelConfig, root: Path) -> list[Mistake]:
-    """The options that name a file which is not there, or one that Make can't look at."""
+    """Return mistakes for options that name a missing file, or one whose name Make cannot use."""
     found = []
 
     def mistake(option: str, what: str, hint: str) -> None:
@@ -217,7 +219,7 @@ def _misplaced(model: ModelConfig, root: Path) -> list[Mistake]:
 
     for option in ("chat_template", *option_files.PLACES):
         value = model.options.get(option)
-        # vLLM takes a chat template with braces or line breaks for the text of one.
+        # vLLM reads a value with braces or line breaks as the template itself.
         if option == "chat_template":
             path = isinstance(value, str) and not set(value) & set("{}\n")
         else:
@@ -233,7 +235,7 @@ def _misplaced(model: ModelConfig, root: Path) -> list[Mistake]:
 
 
 def _unsupported(model: ModelConfig) -> list[Mistake]:
-    """The options that the engine's file refuses."""
+    """Return mistakes for options that the engine's file marks as unsupported."""
     found = []
     for each in model.engine.unsupported:
         for option in each.options:
@@ -252,7 +254,7 @@ def _unsupported(model: ModelConfig) -> list[Mistake]:
 
 
 def _unpinnable(model: ModelConfig) -> list[Mistake]:
-    """What is wrong with cuda_devices: with one named twice, or too few, it would wait for ever."""
+    """Return mistakes in cuda_devices: a repeated GPU, or too few, would make it wait forever."""
     pins = model.pins or []
     if not pins or model.engine.device != "gpu":
         return []
@@ -270,8 +272,8 @@ def _unpinnable(model: ModelConfig) -> list[Mistake]:
 
 def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str]:
     out = dict(engine.variables)
-    # As for its environment (envspec): the main one is uv.lock's and has no repairs, and a source
-    # of one's own without a release may be any.
+    # As in plan/environment_specs.py: the main environment comes from uv.lock and has no repairs,
+    # and an engine_source without vllm_version may be any release.
     default = None if engine.main or serving.engine_source else engine.default_version
     version = serving.vllm_version or default
     for repair in engine.repairs:
@@ -281,7 +283,7 @@ def _variables(engine: schema.Engine, serving: schema.Provider) -> dict[str, str
 
 
 def local_wheel(source: str | None, root: Path) -> Path | None:
-    """The wheel's path if a source is a file of this machine."""
+    """Return the wheel's path if a source is a file on this machine."""
     if source is None or "://" in source:
         return None
     return root / paths.home(source)
@@ -295,9 +297,9 @@ def repair_holds(repair: schema.Repair, version: str) -> bool:
 
 
 def _singular(value: Any) -> Any:
-    """limit_mm_per_prompt as a mapping, however it was written: image=16,video=2, JSON or YAML.
+    """Return limit_mm_per_prompt as a mapping. It may be image=16,video=2, JSON or YAML.
 
-    vLLM's keys are image, audio, video in all releases; older benchy files say images.
+    vLLM's keys are image, audio and video in all releases; older benchy files use images.
     """
     if isinstance(value, str):
         pairs = [part.partition("=") for part in value.split(",")]
@@ -306,7 +308,7 @@ def _singular(value: Any) -> Any:
         else:
             with contextlib.suppress(ValueError, RecursionError):
                 read = json.loads(value)
-                canonical(read).encode()  # what JSON could not say again stays a text
+                canonical(read).encode()  # keep the text if JSON cannot encode its value
                 value = read
     if isinstance(value, dict):
         return {k[:-1] if k in ("images", "audios", "videos") else k: v for k, v in value.items()}

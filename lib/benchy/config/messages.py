@@ -1,4 +1,4 @@
-"""How a mistake in a configuration file is told: pydantic's account of it in our words."""
+"""Turns pydantic's validation errors into benchy's mistakes."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchy.config.yaml_file import Document, Key
 from benchy.core.errors import Mistake
 from benchy.core.names import good, near, secret
 
-# pydantic's words for a wrong type → ours.
+# pydantic's names of types → benchy's.
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
@@ -25,7 +25,7 @@ _TYPES = {
 }
 
 
-# How a key that must be there is written, and the template that explains its file.
+# Required key → an example; schema of a file → the template that explains it.
 EXAMPLES = {
     "model": 'model: {name: "org/name"}',
     "name": 'name: "org/name"',
@@ -49,9 +49,11 @@ TEMPLATES = {
 
 
 def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
-    """Of what pydantic says, what is news. That a mapping is no list is none where a list or a
-    mapping may stand and the mapping has a mistake of its own; nor is a key missing that stands
-    there misspelt."""
+    """Return the errors that tell the user something new.
+
+    Drop a type error for one branch of a union ("not a list") if the value has an error inside
+    another branch. Drop a missing key if the same mapping has a misspelled one.
+    """
 
     def branch(one: ErrorDetails) -> bool:
         location = one["loc"]
@@ -79,13 +81,13 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 def mistake(
     kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
 ) -> Mistake:
-    """pydantic's account of one mistake as ours: file, line, key, what, hint."""
+    """Return one validation error of pydantic as a Mistake: file, line, key, what, hint."""
     location = tuple(p for p in detail["loc"] if not _is_branch(p))
     key: Key = (*at, *location)
     value, code = detail["input"], detail["type"]
     name = str(key[-1]) if key else ""
     shown = _short(document.written.get(key, value) if code != "missing" else None)
-    if secret(name) and value != name:  # of a bad name, the name itself is the input
+    if secret(name) and value != name:  # for a bad name, the input is the name itself
         value, shown = None, "what is written there"
     if code == "extra_forbidden":
         nearest = near(name, _fields(kind, location[:-1]))
@@ -150,7 +152,7 @@ def mistake(
 
 
 def _elsewhere(kind: type[schema.Strict], location: Key) -> str:
-    """Where an unknown key may belong that is near to none of its neighbours."""
+    """Return a hint for an unknown key that resembles none of the keys allowed there."""
     name, fields = str(location[-1]), _fields(kind, location[:-1])
     if fields == sorted(schema.ModelVllm.model_fields):
         if name in schema.Provider.model_fields:
@@ -199,7 +201,7 @@ def _type_mend(want: str, value: Any, name: str) -> str:
 
 
 def _is_branch(part: str | int) -> bool:
-    """pydantic names the branch of a union or a validator inside the path; a person wrote none."""
+    """Return whether a part of pydantic's path is a union branch or validator, not a key."""
     return isinstance(part, str) and bool(
         re.match(
             r"^(\[key\]$|function-|constrained-|literal\[|list\[|dict\[|str$|int$|float$|bool$)",
@@ -220,7 +222,7 @@ def _fields(kind: type[Any], path: Key) -> list[str]:
 
 
 def hidden(text: str) -> str:
-    """A password or a token in a URL is told to nobody."""
+    """Mask passwords and tokens in URLs."""
     return re.sub(r"://[^/@\s]+@", "://***@", text)
 
 

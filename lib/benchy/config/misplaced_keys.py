@@ -1,4 +1,4 @@
-"""Keys that people write where they do not belong: where they do."""
+"""Finds where a key belongs that was written in the wrong place."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Any
 from benchy.config import schema
 from benchy.config.yaml_file import Document
 
-FILES = {  # kind → where
+FILES = {  # kind of file → its place
     "model": "the model's file, beside vllm and tasks",
     "task": "a task's file, configs/tasks/NAME.yaml",
     "config": "configs/config.yaml",
     "launcher": "a launcher's file, configs/launchers/NAME.yaml",
 }
-PARTS: dict[str, type[schema.Strict]] = {  # of a file: what its keys are of
+PARTS: dict[str, type[schema.Strict]] = {  # section of a file → schema of its keys
     "defaults of a task's file, configs/tasks/NAME.yaml": schema.TaskDefaults,
     "vllm in the model's file": schema.ModelVllm,
     "model in the model's file": schema.ModelFacts,
     "evaluation in configs/config.yaml": schema.Evaluation,
     "logging in configs/config.yaml": schema.Logging,
 }
-# Arguments of a request (OpenAI's and vLLM's names) and of the harness's generate_until.
+# Arguments of a request (named as in OpenAI's API and vLLM) and of the harness's generate_until.
 GENERATION = (
     "temperature", "top_p", "top_k", "min_p", "max_tokens", "max_completion_tokens",
     "max_new_tokens", "max_gen_toks", "do_sample", "until", "stop", "frequency_penalty",
@@ -37,7 +37,7 @@ TOLD = {
 
 
 def home(key: str, value: Any = None, document: Document | None = None) -> str:
-    """Where a key belongs, as a hint with what was written; "" where nobody knows it."""
+    """Return a hint that says where a key belongs, with the value as written; "" if unknown."""
     told = _home(key)
     own = document.file if document else ""
     if own.startswith("configs/tasks/") and key in schema.TaskDefaults.model_fields:
@@ -49,7 +49,7 @@ def home(key: str, value: Any = None, document: Document | None = None) -> str:
     if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
         written = "10"
     told = told.replace("VALUE", written)
-    models = document and "model" in document.data  # make eval takes no other file
+    models = document and "model" in document.data  # make eval accepts no other file
     told = told.replace("FILE", own if models else "configs/quickstart.yaml")
     tasks = document.data.get("tasks") if document else None
     if isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks):

@@ -1,9 +1,10 @@
-"""Files and folders that a server's options and variables name: a chat template, a tokenizer, a
-draft model, a plugin. What they hold can change an answer, so it belongs to what a result was made
-from, as their names do.
+"""Finds the files and folders that a server's options and variables name.
 
-A string counts where it looks like a path and something is there: a file, or a folder with a
-model's files. Caches, logs and what the operating system or benchy itself has put there do not.
+Examples are a chat template, a tokenizer, a draft model and a plugin. Their content can change an
+answer, so it is part of what a result was made from, as their names are.
+
+A string counts if it looks like a path and names an existing file, or a folder with a model's
+files. Caches, logs, system files and files that benchy makes do not count.
 """
 
 from __future__ import annotations
@@ -21,26 +22,33 @@ from typing import Any
 from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 
-# A folder counts if it has one of these: others are caches and outputs.
+# A folder counts if it contains one of these; other folders are caches and outputs.
 MARKS = (
     "config.json", "tokenizer.json", "tokenizer_config.json", "generation_config.json",
     "adapter_config.json", "params.json", "tekken.json", "chat_template.jinja",
 )  # fmt: skip
 GENERATED = ("build", "run", "logs", "results", "venvs", ".venv")
 SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/usr")
-# Options whose value is a path or a name on the hub: what begins as a path has to be there.
+# Options whose value is a path or a name on the hub. A value that begins like a path must exist.
 PLACES = ("tokenizer", "hf_config_path", "tool_parser_plugin", "reasoning_parser_plugin")
-# Of which any file counts that is there, wherever it lies and however it is called.
+# Options whose value counts if it is an existing file, whatever its place and name.
 FILES = ("chat_template", *PLACES)
 _PATH = re.compile(r"/|\.[A-Za-z]\w*$")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_]\w*)?")
-_WHOLE = 64 << 20  # larger files: their size, their first and their last MiB
+_WHOLE = 64 << 20  # bytes; of larger files: size, first and last MiB
 _END = 1 << 20
 
 
 @dataclass(frozen=True)
 class Named:
-    """kind: options or variables. key: dotted, below it. text: as written. path: what is there."""
+    """A file or folder that an option or a variable names.
+
+    Attributes:
+        kind: "options" or "variables".
+        key: the dotted key, starting with the name of the option or variable.
+        text: the value as written.
+        path: the file or folder.
+    """
 
     kind: str
     key: str
@@ -54,8 +62,10 @@ def named(
     neutral: Collection[str] = (),
     root: Path = paths.ROOT,
 ) -> list[Named]:
-    """What options and variables name that is there. neutral: options that change no answer. root:
-    where the server runs."""
+    """Return the existing files and folders that options and variables name.
+
+    neutral: options that cannot change an answer. root: the directory in which the server runs.
+    """
     code = [root, *(Path(f) for f in variables.get("PYTHONPATH", "").split(os.pathsep) if f)]
     found = []
     for option, value in sorted(options.items()):
@@ -67,7 +77,7 @@ def named(
                 if path:
                     found.append(Named("options", key, text, path))
     for name, value in sorted(variables.items()):
-        # A variable's folder is a cache or an output as good as always.
+        # A folder that a variable names is nearly always a cache or an output.
         path = None if re.search("LOG|CACHE", name) else _there(str(value), root, folders=False)
         if path:
             found.append(Named("variables", name, str(value), path))
@@ -75,7 +85,7 @@ def named(
 
 
 def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
-    """Does anything look like a path, whether it is there or not?"""
+    """Return whether any value looks like a path, whether or not it exists."""
     if any(options.get(option) for option in FILES):
         return True
     strings = (text for each in (options, variables) for _, text in _strings("", dict(each)))
@@ -85,7 +95,7 @@ def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
 
 
 def _strings(key: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every string in a value with its dotted key; JSON in a string is looked into."""
+    """Yield (dotted key, string) for every string in a value. JSON in a string is decoded."""
     if isinstance(value, str) and value[:1] in ("{", "["):
         try:
             value = json.loads(value)
@@ -112,7 +122,7 @@ def _there(text: str, root: Path, *, folders: bool = True) -> Path | None:
     inside = path.relative_to(root).parts[:1] if path.is_relative_to(root) else ()
     if any(path.is_relative_to(place) for place in SYSTEM) or set(inside) & set(GENERATED):
         return None
-    if os.path.isfile(path):  # noqa: PTH113 - False, too, for a name that is too long
+    if os.path.isfile(path):  # noqa: PTH113 - also False for a name that is too long
         return path
     if folders and os.path.isdir(path) and any((path / name).is_file() for name in MARKS):  # noqa: PTH112
         return path
@@ -120,7 +130,7 @@ def _there(text: str, root: Path, *, folders: bool = True) -> Path | None:
 
 
 def _module(text: str, folders: list[Path]) -> Path | None:
-    """The file of a class that is named as Python imports it: package.module.Class."""
+    """Return the file of a class that is named as Python imports it: package.module.Class."""
     if not _MODULE.fullmatch(text) or not ("." in text or ":" in text):
         return None
     parts = text.partition(":")[0].split(".")
@@ -133,7 +143,7 @@ def _module(text: str, folders: list[Path]) -> Path | None:
 
 
 def digest(path: Path) -> str:
-    """What a file or a folder holds."""
+    """Return a hash of the content of a file or folder."""
     if path.is_dir():
         return hashing.content_of(path)
     told = path.stat()
@@ -153,8 +163,10 @@ def _file(path: Path, size: int, age: int) -> str:
 
 
 def meaning(found: Collection[Named]) -> dict[str, dict[str, str]]:
-    """Of a server's meaning: option_files and variable_files, key → digest; each only where there
-    is one."""
+    """Return the digests for a server's meaning: option_files and variable_files, key → digest.
+
+    Either is left out if it would be empty.
+    """
     out: dict[str, dict[str, str]] = {}
     for each in found:
         kind = {"options": "option_files", "variables": "variable_files"}[each.kind]
@@ -163,7 +175,7 @@ def meaning(found: Collection[Named]) -> dict[str, dict[str, str]]:
 
 
 def inputs(found: Collection[Named]) -> Iterator[Path]:
-    """What a plan is made from: the files, of folders each file and folder."""
+    """Yield the inputs of a plan: the files, and each folder with all files and folders in it."""
     for each in found:
         yield each.path
         if each.path.is_dir():
@@ -173,8 +185,10 @@ def inputs(found: Collection[Named]) -> Iterator[Path]:
 
 
 def refuse_changed(spec: Mapping[str, Any]) -> None:
-    """Raises Failure if what a server's options name has changed since it was planned: the results
-    would say that they are of what it was then."""
+    """Raise Failure if a file that a server's options name has changed since the plan was made.
+
+    Otherwise results would claim to be made from the planned content.
+    """
     planned = spec.get("meaning") or {}
     if not {"option_files", "variable_files"} & planned.keys():
         return
@@ -194,7 +208,10 @@ def refuse_changed(spec: Mapping[str, Any]) -> None:
 
 
 def text_of(meant: Mapping[str, Any], kind: str, key: str) -> str:
-    """What was written under a key of option_files or variable_files. meant: a result's spec."""
+    """Return the value written for a key of option_files or variable_files, "" if unknown.
+
+    meant: a result's spec.
+    """
     value: Any = meant.get({"option_files": "options", "variable_files": "variables"}[kind])
     rest = key
     while rest:
@@ -207,7 +224,7 @@ def text_of(meant: Mapping[str, Any], kind: str, key: str) -> str:
             head, _, rest = rest.partition(".")
             value = value[int(head)] if head.isdecimal() and int(head) < len(value) else None
             continue
-        # A key may hold a dot itself: the longest that there is.
+        # A key may contain a dot: take the longest that exists.
         names = [rest[: m.start()] for m in re.finditer(r"\.|$", rest)] if rest else []
         known = [n for n in names if isinstance(value, Mapping) and n in value]
         if not known:

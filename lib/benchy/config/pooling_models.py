@@ -1,8 +1,9 @@
-"""Models that generate no text: encoders, embedders, classifiers, reward models.
+"""Recognizes models that generate no text: encoders, embedders, classifiers, reward models.
 
-vLLM serves them with its pooling runner, which has no /v1/completions. Architectures as in vLLM's
-model_executor/models/registry.py and config/model.py (_SUFFIX_TO_DEFAULTS), 0.6 to 0.32: only those
-that no release generates with. Others end the same way, and are told after the server's start.
+vLLM serves them with its pooling runner, which has no /v1/completions. The architectures are those
+in vLLM's model_executor/models/registry.py and config/model.py (_SUFFIX_TO_DEFAULTS), 0.6 to 0.32,
+that no release generates text with. Other models whose names end the same way are recognized after
+the server starts.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ _SUFFIXES = (
     "ForTextEncoding", "ForMaskedLM", "ForRewardModeling", "ForRewardModel",
     "ForProcessRewardModel", "EmbeddingModel",
 )  # fmt: skip
-# Options with which a person has said how the model is to be read.
+# Options with which the user says how to load the model.
 SAID = frozenset({"runner", "task", "convert", "hf_overrides", "hf_config_path", "model_impl"})
 
 
 def architecture(folder: Path) -> str:
-    """The architecture of a model's directory if it certainly generates no text, else ""."""
+    """Return the architecture of a model's directory if it certainly generates no text, else ""."""
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError):
@@ -42,7 +43,7 @@ def architecture(folder: Path) -> str:
 
 
 def served(log: str) -> bool:
-    """Does an engine's log say that it serves a pooling model? vLLM 0.9 to 0.32."""
+    """Return whether an engine's log (vLLM 0.9 to 0.32) says that it serves a pooling model."""
     if "Resolved `--runner auto` to `--runner pooling`" in log:
         return True
     tasks = re.findall(r"[Ss]upported[_ ]tasks: \[([^\]]*)\]", log)

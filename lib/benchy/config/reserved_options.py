@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-# What benchy sets itself. A key on a command line could be read by everybody on the machine, and
-# a socket or certificate would move the server away from where its identity is proved.
+# Option → what to do instead. Every user of the machine could read an API key on a command line,
+# and a socket or certificate would move the server away from where benchy proves its identity.
 OURS = {
     "model": "write model.name",
     "served_model_name": "benchy names the model after the file",
@@ -18,7 +18,7 @@ OURS = {
     "headless": "leave it out, benchy needs the server's HTTP side",
     "root_path": "leave it out, benchy needs the server's plain paths",
 }
-# Keys of the provider that benchy itself acts on; the others are options of the engine.
+# Keys of the provider that benchy uses itself; all others are options of the engine.
 OWN = frozenset(
     {
         "engine", "engine_env", "vllm_version", "transformers_version", "extra_packages", "python",

@@ -1,9 +1,11 @@
-"""What may stand in each configuration file: the one place where a key, its type, its default and
-its meaning are written. docs/schema/*.json and docs/configuration.md are made from it.
+"""The keys of each configuration file, with type, default and meaning.
 
-A field says with `affects` whether a change of it can change an answer. "yes" re-runs results,
-"no" never does, "lock" does where it changes what is installed. Engine options that are not
-fields here are taken to affect answers, unless their engine's file calls them neutral.
+docs/schema/*.json and docs/configuration.md are generated from it (schema_docs.py); the docstrings
+of the classes are part of them.
+
+`affects` says whether a change of a field can change an answer: "yes" re-runs results, "no" never
+does, "lock" does if the change alters what is installed. Engine options that are not fields here
+count as "yes", unless their engine's file lists them under `neutral`.
 """
 
 from __future__ import annotations
@@ -34,19 +36,21 @@ from benchy.config.field_types import (
 def key(
     default: Any, about: str, affects: Literal["yes", "no", "lock"] = "yes", **more: Any
 ) -> Any:
-    """A documented field. default: ... for one that must be given."""
+    """Return a documented field. A required field has the default `...`."""
     return Field(default, description=about, json_schema_extra={"affects": affects}, **more)
 
 
 class Strict(BaseModel):
-    """Unknown keys are mistakes, values are taken as written, nothing changes afterwards."""
+    """A frozen model that refuses unknown keys and does not convert values."""
 
     model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class Provider(Strict):
-    """How models are served: engine, memory, parallelism. Flat; any option of the vLLM release
-    may stand beside the keys below, with _ for -."""
+    """How models are served: engine, memory, parallelism.
+
+    One flat mapping: the keys below and any option of the vLLM release, with _ for -.
+    """
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
@@ -118,7 +122,7 @@ class Provider(Strict):
 
 
 class ModelFacts(Strict):
-    """Which model."""
+    """The model."""
 
     name: Annotated[str, Field(pattern=r"^[^\s-](.*\S)?$")] = key(
         ..., "its name on the hub (org/name), or a directory"
@@ -132,7 +136,7 @@ class ModelFacts(Strict):
 
 
 class ModelVllm(Strict):
-    """How it is served."""
+    """How the model is served."""
 
     provider_config: Name = key(
         "vllm_single_card", "a provider, configs/providers/NAME.yaml", "yes"
@@ -143,7 +147,7 @@ class ModelVllm(Strict):
 
 
 class Resources(Strict):
-    """What a launcher asks for beside GPUs, whose number comes from the parallel sizes."""
+    """What a launcher requests besides GPUs. The number of GPUs comes from the parallel sizes."""
 
     partition: Word | None = key(None, "partition", "no")
     account: Word | None = key(None, "account that is charged", "no")
@@ -173,9 +177,11 @@ class Resources(Strict):
 
 
 class Build(Strict):
-    """What a launcher asks for to build an environment (BUILD_ON=slurm), over what all models ask
-    for. Never taken over from those: memory and GPUs; with a `partition` here, all but account and
-    cpus."""
+    """What a launcher requests to build an environment (BUILD_ON=slurm).
+
+    Absent keys come from what it requests for all models, except memory and GPUs. With a
+    `partition` here, only account and cpus do.
+    """
 
     partition: Word | None = key(None, "partition", "no")
     account: Word | None = key(None, "account that is charged", "no")
@@ -188,7 +194,7 @@ class Build(Strict):
 
 
 class Slurm(Resources):
-    """What a launcher asks for beside GPUs, for all models, and for builds."""
+    """What a launcher requests besides GPUs, for all models and for builds."""
 
     build: Build = key(Build(), "what builds ask for", "no")
 
@@ -226,7 +232,7 @@ class TaskDefaults(Strict):
 
 
 class TaskOutput(Strict):
-    """Where the harness's own files go."""
+    """Where the harness writes its own files."""
 
     subdirectory: Name = key("harness", "folder beside results.json", "no")
 
@@ -263,7 +269,7 @@ class Task(Strict):
 
 
 class Repair(Strict):
-    """What mends the environments of a range of releases."""
+    """Changes that make the environments of a range of releases work."""
 
     versions: Specifier = key(..., "releases that it mends", "lock")
     overrides: list[Requirement] = key([], "requirements that replace what anybody asks", "lock")
@@ -276,7 +282,7 @@ class Repair(Strict):
 
 
 class Gone(Strict):
-    """Options that the engine's newer releases no longer have, and what to write instead."""
+    """Options that newer releases of the engine no longer have, and their replacements."""
 
     options: list[Annotated[str, Field(pattern=field_types.OPTION)]] = key(
         ..., "the options", "no", min_length=1
@@ -290,7 +296,7 @@ class Gone(Strict):
 
 
 class Unsupported(Strict):
-    """Options with which the answers would not be those that a result says they are."""
+    """Options with which the answers would not be what the result says they are."""
 
     options: list[Annotated[str, Field(pattern=field_types.OPTION)]] = key(
         ..., "the options", "no", min_length=1
@@ -300,14 +306,14 @@ class Unsupported(Strict):
     use: str = key(..., "what to do instead", "no")
 
     def refuses(self, value: Any) -> bool:
-        """Is this value of one of the options refused?"""
+        """Return whether this value of one of the options is refused."""
         if self.values:
             return any(value == each and type(value) is type(each) for each in self.values)
         return value is not None and value is not False and value != []
 
 
 class Engine(Strict):
-    """A program that comes in releases: an engine (vLLM) or a harness (lm-evaluation-harness)."""
+    """A program with releases: an engine (vLLM) or a harness (lm-evaluation-harness)."""
 
     kind: Literal["engine", "harness"] = key("engine", "which of the two", "lock")
     title: str = key("", "its name in messages; absent: the package's", "no")
@@ -361,15 +367,18 @@ class Engine(Strict):
     repairs: list[Repair] = key([], "what mends ranges of releases", "lock")
 
     def gone_options(self) -> dict[str, Gone]:
-        """What is said of each option that is gone."""
+        """Return option → its entry in `gone`."""
         return {option: each for each in self.gone for option in each.options}
 
 
 class Launcher(Strict):
-    """How a command is run elsewhere, how that is asked about and called off. Each word is a Jinja
-    template; one that comes out empty is left away. They know `model`, `gpus`, `nodes` (1, or how
-    many the model runs over), `gpus_per_node` (of this job), `comment` (marks the job as this
-    run's, ends in the model's name), `user` and the other keys of `slurm` and `resources`."""
+    """How to run a command elsewhere, query its state and cancel it.
+
+    Each word is a Jinja template; a word that renders empty is left out. Templates can use `model`,
+    `gpus`, `nodes` (1, or the number of nodes that the model runs on), `gpus_per_node` (of this
+    job), `comment` (identifies the job as part of this run; ends with the model's name), `user`,
+    and the other keys of `slurm` and `resources`.
+    """
 
     command: list[str] = key(..., "goes before the command; ends when that has ended", "no")
     environment: Variables = key({}, "variables of the command", "no")
@@ -412,7 +421,7 @@ class Logging(Strict):
 
 
 class Group(Strict):
-    """A category of the leaderboard: the mean, in percent, over its tasks."""
+    """A category of the leaderboard. Its score is the mean of its tasks, in percent."""
 
     tasks: (
         Annotated[list[Name], Field(min_length=1)]
@@ -422,12 +431,12 @@ class Group(Strict):
 
     @property
     def weights(self) -> dict[str, float]:
-        """Task → weight."""
+        """Return task → weight."""
         return dict(self.tasks) if isinstance(self.tasks, dict) else dict.fromkeys(self.tasks, 1.0)
 
 
 class Leaderboard(Strict):
-    """How results are shown together; changes no result."""
+    """How results are shown together. Changes no result."""
 
     groups: dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], Group] = key(
         {}, "categories, each with its tasks", "no"
@@ -435,7 +444,7 @@ class Leaderboard(Strict):
 
 
 class Settings(Strict):
-    """configs/config.yaml: what holds for all models."""
+    """configs/config.yaml: settings for all models."""
 
     paths: dict[str, str] = key({}, "hf_cache: where the hub's files are kept", "no")
     evaluation: Evaluation = key(Evaluation(), "how tasks are run")
@@ -449,7 +458,7 @@ class Settings(Strict):
 
 @cache
 def neutral() -> frozenset[str]:
-    """Keys of the provider that never change an answer."""
+    """Return the keys of the provider that never change an answer."""
     fields = Provider.model_fields.items()
     more = {name: info.json_schema_extra for name, info in fields}
     return frozenset(n for n, m in more.items() if isinstance(m, dict) and m["affects"] == "no")

@@ -1,8 +1,8 @@
-"""Writes what lib/benchy/config/schema.py and knobtable.py say for editors and for readers.
+"""Generates editor schemas and reference pages from config/schema.py and core/knob_table.py.
 
-docs/schema/<kind>.schema.json completes and checks the files in an editor (each shipped file names
-its own in its first line); docs/configuration.md and docs/knobs.md are the reference. `--check`
-fails if they are not what the two say now.
+docs/schema/<kind>.schema.json completes and checks configuration files in an editor (each shipped
+file names its schema in its first line). docs/configuration.md and docs/knobs.md are the reference.
+`bin/schema` writes them; `bin/schema --check` fails if they are out of date.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ RERUNS = {"yes": "yes", "no": "no", "lock": "if the lock changes"}
 
 
 def json_schema(kind: str) -> str:
-    """The JSON Schema (draft 2020-12) of one kind of file."""
+    """Return the JSON Schema (draft 2020-12) of one kind of file."""
     document = schema.FILES[kind].model_json_schema()
     return (
         json.dumps(
@@ -40,7 +40,7 @@ def json_schema(kind: str) -> str:
 
 
 def reference() -> str:
-    """docs/configuration.md: each key with its type, default and effect."""
+    """Return docs/configuration.md: each key with its type, default and effect."""
     lines = [
         "# Configuration reference",
         "",

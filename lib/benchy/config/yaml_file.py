@@ -1,9 +1,9 @@
 """A YAML file as plain data plus the line of each key.
 
-PyYAML's safe composer reads the text; what a configuration has no use for is refused with its
-line: duplicate keys (YAML keeps the last in silence), tags, keys that are no text, tabs, more than
-one document, alias bombs, what refers to itself, NUL characters. Numbers keep the text that was
-written, because 0.10 read as a number is 0.1 and no release.
+PyYAML's safe composer reads the text. Whatever a configuration has no use for is refused with its
+line: duplicate keys (YAML silently keeps the last), tags, keys that are not text, tabs, a second
+document, alias bombs, self-references, NUL characters. Numbers keep their text as written, because
+0.10 read as a number is 0.1, which is not the same release.
 """
 
 from __future__ import annotations
@@ -20,22 +20,29 @@ from benchy.core.errors import ConfigError, Mistake
 
 try:
     from yaml import CSafeLoader as Loader
-except ImportError:  # PyYAML without libyaml: five times slower, the same answers
+except ImportError:  # PyYAML without libyaml: five times slower, same result
     from yaml import SafeLoader as Loader  # type: ignore[assignment]
 
-# A config is a page of text. Aliases may repeat a part of it, not blow it up.
+# A config is a page of text. Aliases may repeat a part of it, but not multiply it.
 MAX_BYTES = 1 << 20
 MAX_NODES = 20_000
 MAX_DEPTH = 50
-MAX_BITS = 1024  # of a whole number: Python writes none of more than 4,300 digits
+MAX_BITS = 1024  # of an integer: Python prints none of more than 4,300 digits
 
 Key = tuple[str | int, ...]
 
 
 @dataclass
 class Document:
-    """One file. data: its mapping ({} if it has none); lines: path of a key → 1-based line;
-    written: path of a number → its text as written; sha256: of a file's bytes."""
+    """One file.
+
+    Attributes:
+        file: its name in messages.
+        data: its mapping, {} if it has none.
+        lines: path of a key → 1-based line.
+        written: path of a number → its text as written.
+        sha256: hash of the file's bytes.
+    """
 
     file: str
     data: dict[str, Any] = field(default_factory=dict)
@@ -44,7 +51,7 @@ class Document:
     sha256: str = ""
 
     def line(self, key: Key) -> int:
-        """The line of a key, or of the nearest one above it that has a line; 0 for none."""
+        """Return the line of a key, or of the nearest key above it that has one; 0 if none has."""
         while key and key not in self.lines:
             key = key[:-1]
         return self.lines.get(key, 0)
@@ -58,9 +65,9 @@ def dotted(key: Key) -> str:
 
 
 def read(path: Path, name: str | None = None) -> Document:
-    """The document in a file; raises ConfigError with all that is wrong with its form.
+    """Return the document in a file. Raise ConfigError with everything wrong with its form.
 
-    name: what to call the file in messages, if not by its path.
+    name: the file's name in messages; its path by default.
     """
     name = name or str(path)
     try:
@@ -85,7 +92,7 @@ def read(path: Path, name: str | None = None) -> Document:
 
 
 def parse(text: str, name: str) -> Document:
-    """The document in a text; see read."""
+    """Return the document in a text. Raise ConfigError as `read` does."""
     try:
         _check_depth(text, name)
         root = yaml.compose(text, Loader=Loader)
@@ -93,7 +100,7 @@ def parse(text: str, name: str) -> Document:
         raise ConfigError([_syntax(error, text, name)]) from None
     except yaml.YAMLError as error:
         raise ConfigError([Mistake(name, 0, "", str(error).splitlines()[0])]) from None
-    except UnicodeEncodeError:  # a knob's bytes that are no UTF-8
+    except UnicodeEncodeError:  # a knob with bytes that are not UTF-8
         raise ConfigError([Mistake(name, 0, "", "is not UTF-8")]) from None
     document = Document(name)
     if root is None:
@@ -112,9 +119,11 @@ def parse(text: str, name: str) -> Document:
 
 
 def _check_depth(text: str, name: str) -> None:
-    """Raises ConfigError where a text is nested deeper than MAX_DEPTH: libyaml's composer recurses
-    without a bound, and ends the process. Each level needs one of five characters, so that a page
-    of configuration is not parsed twice for it."""
+    """Raise ConfigError if a text is nested deeper than MAX_DEPTH.
+
+    libyaml's composer recurses without a limit and would crash the process. Each level needs one of
+    five characters; counting these first saves parsing most files twice.
+    """
     if sum(map(text.count, "[{-:?")) <= 4 * MAX_DEPTH:
         return
     depth = 0
@@ -146,7 +155,7 @@ class _Builder:
         self.document = document
         self.mistakes: list[Mistake] = []
         self.nodes = 0
-        self.open: set[int] = set()  # the nodes of which the inside is being read
+        self.open: set[int] = set()  # nodes whose content is being read
         self.constructor = Loader("")
 
     def wrong(self, node: yaml.Node, key: Key, what: str, hint: str = "") -> None:
@@ -226,14 +235,14 @@ class _Builder:
 
     def scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
         self.document.lines.setdefault(key, node.start_mark.line + 1)
-        if "\0" in node.value:  # no path, argument or variable can hold one
+        if "\0" in node.value:  # no path, argument or variable can contain one
             self.wrong(node, key, "has a NUL character in it", "leave it away")
             return None
         if node.tag.endswith((":timestamp", ":value")):
-            return node.value  # a date is a text here: 2026-09-05
+            return node.value  # a date such as 2026-09-05 stays text
         try:
             if node.tag.endswith((":map", ":seq")):
-                raise KeyError  # `!!map a`: what PyYAML would make an empty mapping of
+                raise KeyError  # `!!map a`: PyYAML would return an empty mapping
             value = self.constructor.construct_object(node)
         except (KeyError, IndexError):  # `!!bool x`, `!!int ''`
             kind = node.tag.rpartition(":")[2]

@@ -1,1 +1,1 @@
-"""From the configuration to rules and specs; what is stale, and why."""
+"""From the configuration to rules and specs; what is stale and why."""

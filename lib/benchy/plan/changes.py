@@ -1,7 +1,7 @@
-"""What changed, in words: two values of one field, and the files that a result was made from.
+"""Describes changes in words: two values of a field, or the files that a result was made from.
 
-Files are told by name and by when they were edited, never by their digests: nobody compares those
-by eye. The commit of a git checkout is told.
+Files are described by name and by the time of their last edit, not by digests, which nobody
+compares by eye. A git checkout is described by its commit.
 """
 
 from __future__ import annotations
@@ -13,13 +13,13 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-MOST = 60  # characters of a value
-LEAD = 12  # of a long text, before what differs
-COMMIT = re.compile(r"([0-9a-f]{40})(\+[0-9a-f]{12})?")  # content.content_of a git checkout
+MOST = 60  # characters shown of a value
+LEAD = 12  # characters shown before the difference in a long text
+COMMIT = re.compile(r"([0-9a-f]{40})(\+[0-9a-f]{12})?")  # hashing.content_of for a git checkout
 
 
 def values(old: Any, new: Any) -> str:
-    """`old → new` as JSON, cut to what differs where that is long."""
+    """Return `old → new` as JSON, cut to the differing part if it is long."""
     one, two = text(old), text(new)
     if len(one) > MOST or len(two) > MOST:
         if isinstance(old, list) and isinstance(new, list):
@@ -33,7 +33,7 @@ def values(old: Any, new: Any) -> str:
 
 
 def items(old: Sequence[Any], new: Sequence[Any]) -> str:
-    """What of two long lists differs."""
+    """Return the differences between two long lists."""
     gone = [f"- {cut(text(each))}" for each in old if each not in new]
     more = [f"+ {cut(text(each))}" for each in new if each not in old]
     return ", ".join([*gone, *more]) or "the same, in another order or number"
@@ -52,12 +52,12 @@ def cut(words: str) -> str:
 
 
 def happened(old: Any, new: Any) -> str:
-    """Of a file that either spec has a digest of."""
+    """Describe a change of a file from its old and new digest, of which one may be missing."""
     return "changed" if old and new else "is there now" if new else "is there no more"
 
 
 def file(path: Path, old: Any, new: Any) -> str:
-    """Of a file that is read at its place: with when it was edited."""
+    """Describe a change of a file on this disk, with the time of its last edit."""
     return f"{path} {happened(old, new)}{edited(path) if new else ''}"
 
 
@@ -70,7 +70,7 @@ def edited(path: Path) -> str:
 
 
 def content(old: Any, new: Any) -> str:
-    """Of a folder that either spec has the content of (content.content_of)."""
+    """Describe a change of a folder from its old and new content (hashing.content_of)."""
     before, after = (COMMIT.fullmatch(str(each or "")) for each in (old, new))
     if before and after:
         return f"{commit(before)} → {commit(after)}"
@@ -82,7 +82,7 @@ def commit(found: re.Match[str]) -> str:
 
 
 def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
-    """Of two mappings the entries that differ, as texts."""
+    """Return the entries that differ between two mappings, each side as text."""
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
 
     def words(each: Mapping[str, Any]) -> str:
@@ -92,7 +92,7 @@ def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, st
 
 
 def of_files(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
-    """Of the files of two results, name → digest: those that differ, by name."""
+    """Return the names of the files that differ between two results, given name → digest."""
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
     both = [key for key in keys if key in one and key in two]
     mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (two, one))

@@ -1,5 +1,6 @@
-"""The spec of an environment: what a release of an engine, its repairs and a model's own wishes
-come to. Pure: configuration in, a dictionary out (build/specs/env/<env>.json).
+"""Makes the spec of an environment: a release, its repairs, and a model's own settings.
+
+Pure: configuration in, a dictionary out, which the plan writes to build/specs/env/<env>.json.
 """
 
 from __future__ import annotations
@@ -23,20 +24,29 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True)
 class Surroundings:
-    """What the plan takes from outside the configuration, each a question asked at most once."""
+    """Facts from outside the configuration.
+
+    Attributes:
+        root: benchy's root directory.
+        main_version: returns the release in uv.lock, or None; called only when needed.
+        failures: environment → the marker of its failed build.
+        fallback: whether another environment may serve in place of a failed one.
+    """
 
     root: Path
     main_version: Callable[[], str | None]
-    failures: dict[str, Spec]  # environment → its marker
+    failures: dict[str, Spec]
     fallback: bool = True
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a package comes from if it is no release of an index.
+    """Where a package comes from if it is not a release on an index.
 
-    url: as a requirement names it after its @. tag: its part of the environment's name.
-    checkout: a file or folder of this machine and a hash of its content.
+    Attributes:
+        url: as a requirement has it after the @.
+        tag: its part of the environment's name.
+        checkout: a file or folder on this machine, with a hash of its content.
     """
 
     url: str
@@ -44,7 +54,7 @@ class Source:
     checkout: Spec | None = None
 
 
-wheel_sha256 = cache(sha256)  # half a second for vLLM's; many models may name the same
+wheel_sha256 = cache(sha256)  # vLLM's wheel takes half a second; many models may share it
 
 
 def git_source(url: str) -> Source:
@@ -52,14 +62,17 @@ def git_source(url: str) -> Source:
 
 
 def path_source(path: Path) -> Source:
-    """A checkout. Its changes are a reason to install it anew, not another environment."""
+    """Return a checkout as source. If it changes, it is reinstalled in the same environment."""
     checkout = {"path": str(path), "content": content_of(path)}
     return Source(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
 
 
 def engine_source(text: str, root: Path) -> Source:
-    """engine_source of a config. A wheel of this machine is what it holds: another content under
-    the same path is another environment."""
+    """Return the source for `engine_source` of a config.
+
+    A local wheel is identified by its content: other content at the same path is another
+    environment.
+    """
     if text.startswith("git+"):
         return git_source(text.removeprefix("git+"))
     wheel = merge.local_wheel(text, root)
@@ -80,10 +93,14 @@ def environment_spec(
     elsewhere: Source | None = None,
     extra: tuple[str, ...] = (),
 ) -> Spec:
-    """The spec of an environment that holds one release; what varies it makes its name longer.
+    """Return the spec of an environment for one release; each variation makes its name longer.
 
-    version: None for a package from elsewhere that may be any release. source: the file (and line)
-    that asks for it.
+    Args:
+        version: None for a package from elsewhere that may be any release.
+        serving: the model's provider settings; None for a harness or an unvaried environment.
+        source: the file (and line) that requests the environment.
+        elsewhere: where the package comes from if it is not a release on an index.
+        extra: more requirements.
     """
     repairs = [r for r in engine.repairs if version and merge.repair_holds(r, version)]
     transformers = serving.transformers_version if serving else None
@@ -94,7 +111,7 @@ def environment_spec(
         | {f"{name} ; python_version < '3'" for name in drop}
     )
     if transformers:
-        # An override, because many releases pin transformers below what their models need.
+        # An override, because many releases pin a transformers older than their models need.
         overrides.append(f"transformers=={transformers}")
     python = [p for p in (engine.python, *(r.python for r in repairs)) if p]
     if serving and serving.python:
@@ -109,7 +126,7 @@ def environment_spec(
     cutoff = (serving.cutoff if serving else None) or engine.cutoff
     torch_backend = (serving.torch_backend if serving else None) or engine.torch_backend
     index = (serving.index if serving else []) or engine.index
-    # Every requirement that isn't the release itself comes after it: errors name the first.
+    # The release itself comes first, because errors name the first requirement.
     asked_for = (
         f"{engine.package} @ {elsewhere.url}" if elsewhere else f"{engine.package}=={version}"
     )
@@ -126,7 +143,7 @@ def environment_spec(
         "overrides": overrides,
         "constraints": sorted({c for r in repairs for c in r.constraints}),
         "python": ",".join(python) or None,
-        # What comes from elsewhere and may be any release has no day.
+        # A package from elsewhere that may be any release has no release date.
         "cutoff": "none" if cutoff == "release" and version is None else cutoff,
         "slack_days": engine.slack_days,
         "torch_backend": torch_backend,
@@ -150,8 +167,11 @@ def _name(
     elsewhere: Source | None,
     packages: list[str],
 ) -> str:
-    """A directory's name: the engine, the release, and a hash of all that a config makes unusual,
-    so that no two sets of packages share it."""
+    """Return the name of an environment's directory.
+
+    It contains the engine, the release, and a hash of everything unusual in the config, so that
+    different sets of packages never share a directory.
+    """
     transformers = serving.transformers_version if serving else None
     name = f"{engine_name}_{elsewhere.tag if elsewhere else slug(version or '')}"
     if transformers:
@@ -167,7 +187,7 @@ def _name(
         varied("torch_backend"),
         varied("cutoff"),
     ]
-    # A slug cannot tell 0.8.5+1 from 0.8.5.1, and a source's tag says nothing of the release.
+    # 0.8.5+1 and 0.8.5.1 have the same slug, and a source's tag does not contain the release.
     unclear = [v for v in (version, transformers) if v and re.search(r"[+!]", v)]
     unclear += [version] if elsewhere and version else []
     more = [serving.index if serving else [], unclear]
@@ -177,10 +197,11 @@ def _name(
 
 
 def stored(spec: Spec, root: Path) -> Spec:
-    """The spec as it is kept in build/specs/env: what Make compares to know that a lock is old.
+    """Return the spec as kept in build/specs/env, by which Make detects that a lock is old.
 
-    Without its source, because another line number is no reason to resolve again; with the content
-    of the shared lock, because another one is. (Its age would say less: a checkout changes it.)
+    It lacks `source`, because another line number is no reason to resolve again. It includes the
+    content of the shared lock, because other content is one; the lock's age would not do, since a
+    git checkout changes it.
     """
     kept = {key: value for key, value in spec.items() if key != "source"}
     shared = root / paths.shared_lock(spec["env"])
@@ -188,7 +209,7 @@ def stored(spec: Spec, root: Path) -> Spec:
 
 
 def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
-    """The environment that a model asks for."""
+    """Return the environment that a model requests. Raise UsageError if there is no release."""
     serving = model.serving
     varied = bool(
         serving.transformers_version
@@ -215,8 +236,10 @@ def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
 
 
 def main_environment(model: ModelConfig, around: Surroundings) -> Spec:
-    """What serves a model that names no release: .venv for the engine that uv.lock holds, the
-    default release's environment for any other."""
+    """Return the environment for a model that names no release.
+
+    This is .venv for the engine in uv.lock, and the default release's environment for any other.
+    """
     engine = model.engine
     if not engine.main:
         assert engine.default_version is not None  # reader.check_references

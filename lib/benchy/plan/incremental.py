@@ -22,10 +22,10 @@ from benchy.plan.plan import Plan, Spec
 def expand_kept(
     base: loader.ConfigLoader, around: Surroundings, limit: int | None, directory: Path
 ) -> tuple[Plan, Callable[[], None]]:
-    """The plan of all configs, of which those that have not changed since the last plan in this
-    directory are taken from there; and what keeps this one, to be called once it is saved.
+    """Return the plan of all configs, and a function that keeps it for the next plan.
 
-    Raises ConfigError with all mistakes of all files.
+    Configs that have not changed since the last plan in this directory are taken from there. Call
+    the function once the plan is saved. Raise ConfigError with all mistakes in all files.
     """
     files = base.files()
     if base.reader.mistakes:
@@ -48,7 +48,7 @@ def expand_kept(
         document = base.reader.read(path)
         with contextlib.suppress(OSError):
             if fresh.get(name) != path.read_bytes():
-                fresh.pop(name, None)  # edited just now: what was read may be either
+                fresh.pop(name, None)  # edited meanwhile: the document may be of either text
         if not document:
             continue
         if found := memory.alike(document):
@@ -79,7 +79,7 @@ def expand_kept(
 
 
 def _servers(plan: Plan) -> Iterator[Spec]:
-    """The servers of a plan; of models that were taken from the plan before, what it wrote."""
+    """Yield the plan's server specs; for models taken from the last plan, the specs on disk."""
     yield from plan.servers.values()
     for model in sorted(plan.models.keys() - plan.servers.keys()):
         with contextlib.suppress(OSError, ValueError):
@@ -87,7 +87,7 @@ def _servers(plan: Plan) -> Iterator[Spec]:
 
 
 def _asks_the_machine(model: ModelConfig) -> bool:
-    """Does what it comes to depend on files that are no part of the configuration?"""
+    """Return whether a model's plan depends on files outside the configuration."""
     if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
         return True
     return option_files.paths_in({**model.defaults, **model.options}, model.variables)
@@ -102,9 +102,11 @@ def _recall(
     around: Surroundings,
     digests: Mapping[str, str] | None = None,
 ) -> bool:
-    """Take what a config came to into the plan; False if its tasks mean something else now. moved:
-    "file:line" of each of its lines that is another now → as it is now. digests: of its file, where
-    its text is another now."""
+    """Add the kept entry of a config to the plan; return False if one of its tasks has changed.
+
+    moved: "file:line" in the kept entry → where that line is now. digests: digest of the config's
+    file, if its text has changed.
+    """
     for task, meant in entry["tasks"].items():
         planner.add_task(plan, task, config, around)
         if plan.meant(task) != meant:
@@ -150,8 +152,11 @@ def _remember(
 
 @contextlib.contextmanager
 def alone(writes: bool) -> Iterator[bool]:
-    """One process at a time makes a plan. Whether it may change what is there: not while a run is
-    under way, which goes by the specs that all plans share, unless it is a run's itself."""
+    """Let only one process at a time make a plan. Yield whether it may change existing specs.
+
+    It may not while a run is under way, which uses the specs that all plans share, unless it is
+    part of that run.
+    """
     if not writes or paths.apart():
         yield True
         return
@@ -161,8 +166,10 @@ def alone(writes: bool) -> Iterator[bool]:
 
 @contextlib.contextmanager
 def uncollected() -> Iterator[None]:
-    """Without the garbage collector: a plan is a hundred thousand small objects, all of them in use
-    until it ends."""
+    """Disable the garbage collector.
+
+    A plan is a hundred thousand small objects, all of them in use until it ends.
+    """
     was = gc.isenabled()
     gc.disable()
     try:
@@ -181,7 +188,7 @@ def renew(directory: Path) -> None:
 
 
 def refresh(directory: Path, base: loader.ConfigLoader, mine: bool) -> None:
-    """Write the plan of all configs. mine: as in alone()."""
+    """Write the plan of all configs. mine: the value that alone() yields."""
     plan, keep = expand_kept(
         base, planner.surroundings(), planner.limit_knob(base.settings), directory
     )

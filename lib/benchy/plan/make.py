@@ -1,4 +1,4 @@
-"""Make's graph of what configs ask for: the questions put to it, and what is asked for of it.
+"""Queries Make's graph of the configured results, and runs its goals.
 
 mk/graph.mk answers; nothing here decides what is stale.
 """
@@ -21,15 +21,15 @@ from typing import Any
 from benchy.core.errors import Failure
 from benchy.display.messages import say
 
-# What Make adds to a mistake in a config: that it stops, and that there are no rules.
+# Lines that Make adds to a mistake in a config: it stops, and it has no rules.
 MAKES = re.compile(r"^(make(\[\d+\])?: \*\*\* |mk/graph\.mk:\d+: ).*\n?", re.M)
 
 
 @contextmanager
 def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
-    """While a child works, what would end us ends it, and we wait for it to clean up.
+    """While a child runs, pass signals that would end this process to it and let it clean up.
 
-    TERM whatever came: make hands TERM on to its recipes, and INT only to itself.
+    Always send TERM: make passes TERM on to its recipes, but keeps INT to itself.
     """
 
     def hand_on(number: int, frame: object) -> None:
@@ -46,44 +46,51 @@ def passing_signals(child: subprocess.Popen[Any]) -> Iterator[None]:
 
 def call(command: Sequence[str], env: dict[str, str] | None = None) -> int:
     """Run a command to its end, whatever signal comes. Keeps make's job server reachable."""
-    sys.stdout.flush()  # what was printed comes before what the command prints
+    sys.stdout.flush()  # print what is buffered before the command prints
     child = subprocess.Popen(command, env=env, close_fds=False)
     with passing_signals(child):
         return child.wait()
 
 
 def alone() -> dict[str, str]:
-    """The environment for a make that is nobody's sub-make."""
+    """Return the environment variables for a make that is not a sub-make."""
     return {k: v for k, v in os.environ.items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")}
 
 
 @dataclass(frozen=True)
 class Graph:
-    """Make's graph for one plan. directory: where the plan lies; one: it is of a single config."""
+    """Make's graph for one plan.
+
+    directory: where the plan is. one: whether it is the plan of a single config. told: mistakes
+    already reported.
+    """
 
     directory: str
     one: bool = False
     told: set[str] = field(default_factory=set, compare=False)
 
     def command(self, *words: str, frozen: bool = False) -> list[str]:
-        """How Make is called for goals. frozen: by the plan as it lies there."""
+        """Return the command that calls Make for goals.
+
+        frozen: use the existing plan, even if it is out of date.
+        """
         scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
         scope += ["frozen=1"] if frozen else []
         if os.environ.get("V") not in ("1", "2"):
-            scope.append("-s")  # else make says of each target that it is up to date
+            scope.append("-s")  # otherwise make reports each target that is up to date
         return ["make", "-f", "mk/graph.mk", "--no-print-directory", *scope, *words]
 
     def make(self, *words: str) -> int:
         return call(self.command(*words))
 
     def plan(self) -> dict[str, Any]:
-        """Bring the plan up to date and read it; ends the program where the configs are wrong.
+        """Bring the plan up to date and return it. Exit if the configs have mistakes.
 
-        What mk/results.mk has just asked Make is not asked again.
+        BENCHY_PLAN carries what mk/results.mk has just asked Make, which is not asked again.
         """
         rules = Path(self.directory, "rules.mk")
         if rules.exists() and rules.stat().st_mtime > time.time() + 1:
-            rules.unlink()  # the clock was ahead: no edit of today would be younger
+            rules.unlink()  # the clock was ahead: new edits would look older
         known = os.environ.pop("BENCHY_PLAN", "")
         if known == "1" and self.directory == "build":
             return self.read()
@@ -97,18 +104,19 @@ class Graph:
         return self.read()
 
     def again(self) -> dict[str, Any]:
-        """The plan brought up to date in the middle of a run; as it was, where the configs are
-        wrong just now."""
+        """Bring the plan up to date during a run and return it.
+
+        If the configs have mistakes now, report them and return the existing plan.
+        """
         if (done := self.renew(tell=False)) and done.returncode:
             self._tell(done.stderr)
         return self.read()
 
     def renew(self, tell: bool = True) -> subprocess.CompletedProcess[str] | None:
-        """Bring the plan up to date: how bin/plan ended, None where it was. tell: what it says
-        goes to stderr.
+        """Bring the plan up to date; return how bin/plan ended, None if nothing was to do.
 
-        Make only says whether the plan is old: where it called bin/plan itself, it would add lines
-        of its own to every mistake.
+        Make only says whether the plan is old. If it called bin/plan itself, it would add lines of
+        its own to every mistake. tell: pass bin/plan's messages on to stderr.
         """
         if not self._ask(self.command("look=1", "planned")).returncode:
             return None
@@ -120,12 +128,12 @@ class Graph:
         return subprocess.run(command, env=env, stdout=subprocess.DEVNULL, text=True)
 
     def knobs(self) -> str:
-        """The knobs of this plan as mk/command.mk spells them, which compares."""
+        """Return the knobs of this plan, spelled as in mk/command.mk, which compares them."""
         shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.one else [])]
         return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
 
     def _tell(self, mistakes: str) -> None:
-        """Once: each model's turn asks again."""
+        """Report mistakes, only once: every model asks again."""
         if not self.told:
             say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
             print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
@@ -139,17 +147,19 @@ class Graph:
             env=alone() if env is None else env,
             capture_output=True,
             text=True,
-            start_new_session=True,  # Ctrl-C is told to us, and no broken answer
+            start_new_session=True,  # Ctrl-C reaches only this process and breaks no answer
         )
 
     def read(self) -> dict[str, Any]:
-        """The plan as it lies there."""
+        """Return the existing plan."""
         found: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
         return found
 
     def stale(self, targets: Sequence[str]) -> list[str]:
-        """Those of the targets, and of what they are made from, that Make would build. Where the
-        configs are wrong just now, by the plan as it lies there. Raises Failure."""
+        """Return the targets, and the files that they depend on, that Make would build.
+
+        If the configs have mistakes now, use the existing plan. Raise Failure if Make fails.
+        """
         if not targets:
             return []
         words = ("-n", "question=1", *targets)

@@ -1,7 +1,7 @@
-"""Writes build/rules.mk: a dumb file of explicit rules, one for each file that benchy builds.
+"""Writes makefile syntax, for build/rules.mk: explicit rules, one for each file that benchy builds.
 
-All names that stand in it are validated (names.NAME), so nothing is escaped here; what is not a
-validated name lies in the spec files. Ninja's ninja_syntax is the model: a handful of methods.
+All names in it are validated (names.NAME), so nothing is escaped here; anything else is in the spec
+files. Modeled on Ninja's ninja_syntax: a handful of methods.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ class Writer:
         self.out.write("\n")
 
     def variable(self, name: str, values: Iterable[str]) -> None:
-        """name := values. One line: appending model by model is quadratic in Make (FACTS)."""
+        """Write `name := values` on one line. Appending model by model is quadratic in Make."""
         self.out.write(" ".join([name, ":=", *values]) + "\n")
 
     def phony(self, targets: Iterable[str]) -> None:
@@ -38,10 +38,12 @@ class Writer:
         after: Sequence[str] = (),
         touch: bool = False,
     ) -> None:
-        """One explicit rule. recipe: (tag, command), shown as `TAG  target` and run as command.
+        """Write one explicit rule.
 
-        after: built first, but no reason to rebuild.
-        touch: the command may find nothing to do; the target is up to date all the same.
+        Args:
+            recipe: (tag, command), shown as `TAG  target` and run as command.
+            after: order-only prerequisites: built first, but no reason to rebuild.
+            touch: touch the target afterwards, because the command may find nothing to do.
         """
         line = " ".join([f"{target}:", *inputs, *(["|", *after] if after else [])])
         self.out.write(line + "\n")

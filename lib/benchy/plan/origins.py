@@ -1,8 +1,9 @@
-"""Where each field of a result's spec was written: a dotted field → "file:line", and "" → the file
-that tells it where no line does (a default, or a key that was taken out).
+"""Finds where each field of a result's spec was written: dotted field → "file:line".
 
-Kept in the specs of servers and tasks as `where`, not in the result's own: another line number is
-no reason to run anything again. bin/why reads it.
+The key "" is the file that decides a field without a line (a default, or a deleted key).
+
+The specs of servers and tasks keep this as `where`. A result's spec does not, because another line
+number is no reason to run anything again. bin/why reads it.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from benchy.config.yaml_file import Document, dotted
 if TYPE_CHECKING:  # reads the schema
     from benchy.config.configuration import Configuration, ModelConfig
 
-# What decides which environment serves, or runs the harness, besides the release.
+# Keys besides the release that decide which environment serves or runs the harness.
 ENVIRONMENT = (
     "transformers_version", "extra_packages", "python", "torch_backend", "cutoff", "index",
     "engine_source",
@@ -24,7 +25,7 @@ HARNESS = ("harness_version", "lm_eval_git", "lm_eval_path", "extra_packages", "
 
 
 def of_model(model: ModelConfig, config: Configuration) -> dict[str, str]:
-    """Of the fields that a model decides."""
+    """Return the places of the fields that a model's files decide."""
     own = config.documents.get(model.file, Document(model.file))
     engine = config.documents.get(f"configs/engines/{model.engine_name}.yaml", Document(""))
     asked = [model.origin[key] for key in ENVIRONMENT if key in model.origin]
@@ -54,7 +55,7 @@ def of_model(model: ModelConfig, config: Configuration) -> dict[str, str]:
 
 
 def of_task(name: str, config: Configuration) -> dict[str, str]:
-    """Of the fields below `task`, which a task's file decides."""
+    """Return the places of the fields below `task`, which the task's file decides."""
     file = f"configs/tasks/{name}.yaml"
     own = config.documents.get(file, Document(file))
     found = {dotted(key): f"{file}:{line}" for key, line in own.lines.items()} | {"": file}
@@ -65,20 +66,22 @@ def of_task(name: str, config: Configuration) -> dict[str, str]:
 
 
 def at(document: Document, *key: str | int) -> str:
-    """file:line of a key, "" where it is not written."""
+    """Return file:line of a key, "" if it is not written there."""
     return f"{document.file}:{document.lines[key]}" if key in document.lines else ""
 
 
 def place(where: Mapping[str, str], field: str) -> str:
-    """Of the field, or of the nearest one above it."""
+    """Return the place of a field, or of the nearest field above it."""
     while field and field not in where:
         field = field.rpartition(".")[0]
     return where.get(field, "")
 
 
 def last(found: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, object, object]]:
-    """Changes of fields with what follows from others left out, and what may follow at the end: a
-    person reads first what was edited."""
+    """Yield changes of fields, with the edited fields first.
+
+    Leave out changes that follow from others, and yield those that may follow at the end.
+    """
     changes = list(found)
     fields = {field for field, _, _ in changes}
     late = []

@@ -1,4 +1,4 @@
-"""A plan: what would be built, as specs by the names that their files are kept under."""
+"""A plan: what would be built, as specs."""
 
 from __future__ import annotations
 
@@ -14,31 +14,42 @@ Spec = dict[str, Any]
 
 @dataclass
 class Plan:
-    """What would be built. Keys are the names that the spec files are kept under."""
+    """What would be built. Keys are the names under which the spec files are kept.
+
+    Attributes:
+        neutral: model → options that cannot change an answer.
+        sources: model → environment → the place that requests it.
+        rules: model → its rules, once they are made.
+        build: what builds request from a launcher.
+        digests: task → hash of its spec, once computed.
+    """
 
     environments: dict[str, Spec] = field(default_factory=dict)
     servers: dict[str, Spec] = field(default_factory=dict)
     tasks: dict[str, Spec] = field(default_factory=dict)
     results: dict[tuple[str, str], Spec] = field(default_factory=dict)
     models: dict[str, Spec] = field(default_factory=dict)
-    neutral: dict[str, set[str]] = field(default_factory=dict)  # model → options that say nothing
-    sources: dict[str, dict[str, str]] = field(default_factory=dict)  # model → environment → where
-    rules: dict[str, str] = field(default_factory=dict)  # model → its rules, once they are made
+    neutral: dict[str, set[str]] = field(default_factory=dict)
+    sources: dict[str, dict[str, str]] = field(default_factory=dict)
+    rules: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     launcher: str = "local"
-    build: Spec = field(default_factory=dict)  # what builds ask a launcher for
+    build: Spec = field(default_factory=dict)
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     task_folders: dict[str, Folder] = field(default_factory=dict)
 
     def meant(self, task: str) -> str:
-        """A hash of all that a task comes to."""
+        """Return a hash of a task's whole spec."""
         if task not in self.digests:
             self.digests[task] = digest(self.tasks[task])
         return self.digests[task]
 
     def add(self, spec: Spec) -> None:
-        """Take an environment; the last guard against two sets of packages in one directory."""
+        """Add an environment.
+
+        Raise UsageError if its name belongs to another set of packages already: a last safeguard.
+        """
         there = self.environments.setdefault(spec["env"], spec)
         if any(spec.get(key) != there.get(key) for key in {*spec, *there} - _places(spec)):
             raise UsageError(
@@ -49,6 +60,8 @@ class Plan:
 
 
 def _places(spec: Spec) -> set[str]:
-    """Keys of an environment's spec that only say who asks for it and where it lies: the name of
-    one that comes from a wheel of this machine says what the wheel holds."""
+    """Return the keys of an environment's spec that only say who requests it and where it is.
+
+    The name of an environment from a local wheel or checkout identifies what it was installed from.
+    """
     return {"source", "requirements", "checkout"} if spec.get("checkout") else {"source"}

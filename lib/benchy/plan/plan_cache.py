@@ -1,9 +1,9 @@
-"""What each config came to at the last plan, so that the next one expands only what was edited.
+"""Keeps what the last plan made of each config, so that the next one expands only edited configs.
 
-DIR/kept.json holds, by a config's file, the hash of its text, its models' entries in plan.json,
-their rules, and size and age of the specs that were written for them. All of it counts only for the
-same base: everything else that a plan is made from, this program included. A file that is missing,
-damaged or from elsewhere is as good as none.
+DIR/kept.json holds for each config's file the hash of its text, its models' entries in plan.json,
+their rules, and the size and age of the specs written for them. It is valid only for the same base:
+everything else that a plan is made from, including benchy's code. A file that is missing, damaged
+or has another base is ignored.
 """
 
 from __future__ import annotations
@@ -23,8 +23,10 @@ Entry = dict[str, Any]
 
 
 def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
-    """A hash of all that a model depends on besides its own file. files: whose text counts, and of
-    folders the name; facts: anything else, as JSON."""
+    """Return a hash of everything that a model depends on besides its own file.
+
+    files: files count by path and content, folders by path. facts: anything else, as JSON.
+    """
     found = hashlib.sha256(hashing.digest([sys.version, *facts]).encode())
     for path in sorted(set(files)):
         found.update(f"\0{path}\0".encode())
@@ -34,28 +36,31 @@ def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
 
 
 def signature(path: str) -> list[int] | None:
-    """Age and size of a file; None where there is none."""
+    """Return [age in ns, size in bytes] of a file, None if there is no such file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - of six thousand
+        found = os.stat(path)  # noqa: PTH116 - faster, for six thousand files
     except OSError:
         return None
     return [found.st_mtime_ns, found.st_size]
 
 
 def unchanged(entry: Entry) -> bool:
-    """Are the specs that were written still the same?"""
+    """Return whether the specs written for an entry are still the same."""
     return all(signature(path) == was for path, was in entry["specs"].items())
 
 
 def meaning(document: Document) -> str:
-    """A hash of what a config says, but not of where."""
+    """Return a hash of what a config says, regardless of its line numbers."""
     written = [[*key, text] for key, text in document.written.items()]
     facts = [document.data, written, list(document.lines)]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
 
 
 class Kept:
-    """entries: by a config's file. environments: specs by name, of all entries."""
+    """The content of kept.json.
+
+    entries: by a config's file. environments: specs by name, for all entries.
+    """
 
     def __init__(self, path: Path, base: str) -> None:
         self.path, self.base = path, base
@@ -69,16 +74,18 @@ class Kept:
             pass
 
     def get(self, file: str, text: bytes) -> Entry | None:
-        """What a config came to, if its text and the specs that were written are still the same."""
+        """Return the entry of a config if its text and its specs are still the same, else None."""
         entry = self.entries.get(file)
         if not entry or entry["sha256"] != hashlib.sha256(text).hexdigest():
             return None
         return entry if unchanged(entry) else None
 
     def alike(self, document: Document) -> tuple[Entry, dict[str, str]] | None:
-        """What a config came to whose text is another and says the same: comments, blank lines, the
-        form. And of the lines that moved, "file:line" before → now; None too where a line's keys
-        are on several now."""
+        """Return the entry of a config whose text changed but says the same, and its moved lines.
+
+        Such changes are comments, blank lines and layout. The lines are "file:line" before → now.
+        Return None also if keys that shared a line are on several lines now.
+        """
         entry = self.entries.get(document.file)
         if not entry or entry["meaning"] != meaning(document) or not unchanged(entry):
             return None
@@ -92,7 +99,7 @@ class Kept:
     def put(
         self, text: bytes, document: Document, specs: Iterable[str], entry: Mapping[str, Any]
     ) -> None:
-        """Note what a config came to, once its specs are written."""
+        """Record the entry of a config, once its specs are written."""
         self.entries[document.file] = {
             **entry,
             "sha256": hashlib.sha256(text).hexdigest(),
@@ -102,7 +109,7 @@ class Kept:
         }
 
     def save(self, files: Iterable[str], environments: Mapping[str, dict[str, Any]]) -> None:
-        """Write it, without the configs that are no more."""
+        """Write kept.json without the configs that no longer exist."""
         there = set(files)
         found = {
             "base": self.base,

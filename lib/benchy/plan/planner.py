@@ -1,9 +1,9 @@
 """Expands the configuration into rules and spec files: what would be built, from what.
 
 Reads configs/, uv.lock and the markers of environments that could not be built
-(venvs/.failed/*.json). Writes, below build/: rules.mk (always), plan.json (what the other commands
-need to know of it) and specs/… (each only if it changed, because Make takes a newer spec as a
-reason to build). Fast, offline and idempotent: `make -n` runs it too.
+(venvs/.failed/*.json). Writes below build/: rules.mk (always), plan.json (read by the other
+commands) and specs/… (each only if it changed, because Make rebuilds whatever has a newer spec).
+Fast, offline and idempotent: `make -n` runs it too.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from benchy.plan.plan import Plan, Spec
 def expand(
     config: Configuration, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
 ) -> Plan:
-    """The plan of a configuration.
+    """Return the plan of a configuration.
 
-    limit: requests a task, None for all. extra: tasks planned for every model besides its own.
+    limit: requests per task, None for all. extra: tasks planned for every model besides its own.
     """
     plan = empty(config, limit)
     for name in sorted({t for m in config.models for t in m.tasks} | set(extra)):
@@ -46,7 +46,7 @@ def expand(
 
 
 def empty(config: Configuration, limit: int | None) -> Plan:
-    """A plan of nothing yet."""
+    """Return a plan without models and tasks."""
     build = config.settings.slurm.build.model_dump(exclude_unset=True)
     return Plan(limit=limit, launcher=config.settings.launcher, build=build)
 
@@ -64,7 +64,7 @@ def add_model(
     around: Surroundings,
     extra: tuple[str, ...] = (),
 ) -> None:
-    """Its server, its results and their environments; its tasks are there already."""
+    """Add a model's server, results and environments. Its tasks must have been added."""
     asked = environment_of(model, around)
     serving, fallback = asked, None
     if around.fallback and failed_to_build(asked, around):
@@ -99,14 +99,17 @@ def add_model(
 
 
 def failed_to_build(asked: Spec, around: Surroundings) -> bool:
-    """Whether another environment may serve instead. Not where the configuration asks for something
-    that does not exist: a score of another release would hide the mistake."""
+    """Return whether the requested environment could not be built, so another may serve.
+
+    Return False if the configuration requests something that does not exist: a score of another
+    release would hide the mistake.
+    """
     failure = around.failures.get(asked["env"])
     return failure is not None and failure.get("kind") != FailureKind.NO_SUCH_RELEASE
 
 
 def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
-    """The plan with its inputs: relative, so that a copy of the checkout looks at its own files."""
+    """Add the inputs, with relative paths, so that a copy of the checkout uses its own files."""
     inside = f"{root}/"
     plan.inputs += [str(p).removeprefix(inside) for p in inputs]
     plan.inputs += shared_locks(plan, root)
@@ -116,7 +119,7 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
 def checked(
     base: loader.ConfigLoader, files: Sequence[Path], around: Surroundings
 ) -> Configuration:
-    """The configuration with the models of these files. Raises ConfigError, with all mistakes."""
+    """Return the configuration with the models in these files. Raise ConfigError."""
     models = [model for path in files for model in base.models(path)]
     with all_mistakes(base, around, (_server(model, base, around) for model in models)):
         return base.configuration(models)
@@ -126,14 +129,17 @@ def checked(
 def all_mistakes(
     base: loader.ConfigLoader, around: Surroundings, servers: Iterable[Spec]
 ) -> Iterator[None]:
-    """Where the files have mistakes, add those that their releases see in the options: of these
-    servers, and of the models with mistakes. A person mends them in one go."""
+    """If the files have mistakes, add those that releases find in the options.
+
+    Checks the options of these servers and of the models with mistakes, so that a user can fix
+    everything in one go.
+    """
     try:
         yield
     except ConfigError as error:
         found = list(servers)
         for model in base.flawed:
-            with contextlib.suppress(ConfigError, OSError):  # its mistakes may stand in the way
+            with contextlib.suppress(ConfigError, OSError):  # its mistakes may prevent this
                 found.append(_server(model, base, around))
         told = {(one.file, one.line, one.key) for one in error.mistakes}
         more = [
@@ -149,7 +155,7 @@ def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings)
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:
-    """The locks that are shared for the plan's environments, and where new ones would appear."""
+    """Return the shared locks of the plan's environments, and the folder where new ones appear."""
     locks = [p for p in map(paths.shared_lock, plan.environments) if (root / p).is_file()]
     folder = paths.CONFIGS / "locks"
     place = folder if (root / folder).is_dir() else folder.parent
@@ -157,10 +163,10 @@ def shared_locks(plan: Plan, root: Path) -> list[str]:
 
 
 def locked_main_version(root: Path) -> str | None:
-    """The vllm that uv.lock holds for this Python; None if it holds none.
+    """Return the vllm release that uv.lock holds for this Python, None if there is none.
 
     uv.lock has one [[package]] for each release that some Python gets; the newest Pythons get the
-    newest (pyproject.toml).
+    newest release (pyproject.toml).
     """
     found = re.findall(
         r'^\[\[package\]\]\nname = "vllm"\nversion = "([^"]+)"',
@@ -174,13 +180,13 @@ def locked_main_version(root: Path) -> str | None:
 
 
 def failures() -> dict[str, Spec]:
-    """The markers of environments that could not be built, by environment."""
+    """Return environment → marker for the environments that could not be built."""
     out = {}
     for path in sorted(paths.FAILED.glob("*.json")):
         try:
             out[path.stem] = json.loads(path.read_text())
         except (OSError, ValueError):
-            continue  # being written, or removed just now
+            continue  # being written or removed right now
     return out
 
 
@@ -203,8 +209,11 @@ def limit_knob(settings: schema.Settings | None) -> int | None:
 
 
 def saved(plan: Plan, directory: Path, mine: bool) -> bool:
-    """Write the plan, and whether it was: not where a run goes by what it would change. Raises
-    Failure where there is then none."""
+    """Write the plan unless it would change specs of a run; return whether it was written.
+
+    Raise Failure if it is not written and there is no earlier plan. mine: the value that
+    incremental.alone() yields.
+    """
     if mine or writer.adds(plan):
         writer.save(plan, directory)
         return True

@@ -1,8 +1,7 @@
-"""What the last plans say of results that are there: which of them Make would make anew, and which
-of them no config asks for.
+"""Finds which existing results are stale or no longer requested, according to the last plans.
 
-Nothing is planned here: a plan depends on the knobs of whoever makes it (SET, LIMIT), and a report
-at the end of a run must not change what the run itself goes by. Reads build/**/plan.json.
+Nothing is planned here: a plan depends on the caller's knobs (SET, LIMIT), and a report at the end
+of a run must not change the plan that the run uses. Reads build/**/plan.json.
 """
 
 from __future__ import annotations
@@ -18,8 +17,10 @@ from benchy.plan.make import Graph
 
 
 def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
-    """Whether Make would make a result anew, for each result of the last plan with its limit;
-    nothing where there is none."""
+    """Return whether Make would rebuild a result, for each result of the last plan for its limit.
+
+    Limits without a plan contribute nothing.
+    """
     known: dict[Path, bool] = {}
     for limit in sorted(set(limits), key=lambda n: n or 0):
         graph = Graph("/".join(filter(None, ["build", paths.limit_dir(limit)])))
@@ -41,9 +42,11 @@ def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
 
 
 def asked() -> set[tuple[str, str]] | None:
-    """(model, task) of all that a config asks for, whatever the limit; None where configs/ were
-    never planned. The youngest plan of all configs tells: with another limit it is another one. A
-    config that lies elsewhere counts while its file is there, by its last plan."""
+    """Return (model, task) for everything that a config requests, whatever the limit.
+
+    Return None if configs/ was never planned. The youngest plan of all configs decides, of whatever
+    limit. A config outside of configs/ counts by its last plan as long as its file exists.
+    """
     everything = _youngest()
     if everything is None:
         return None
@@ -57,7 +60,7 @@ def asked() -> set[tuple[str, str]] | None:
 
 
 def _youngest() -> dict[str, Any] | None:
-    """Of the plans of all configs, the one that was made last: rules.mk is written each time."""
+    """Return the newest plan of all configs, by the age of rules.mk, which every plan rewrites."""
     made: list[tuple[int, dict[str, Any]]] = []
     for path in (paths.BUILD / "plan.json", *paths.BUILD.glob("limit-*/plan.json")):
         if plan := _read(path):

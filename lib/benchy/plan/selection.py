@@ -1,6 +1,6 @@
-"""The knobs that say which plan, models and tasks are meant; make exports them.
+"""The knobs that select the plan, models and tasks. make exports them.
 
-bin/knobs: checks make's command line before a goal is begun (mk/knobs.mk).
+Used by bin/knobs, which checks make's command line before a goal starts (mk/knobs.mk).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchy.core import names, paths
 from benchy.core.errors import Mistake, UsageError
 from benchy.plan.make import Graph
 
-# What anybody may hand to the programs below Make on its command line, besides benchy's knobs.
+# Variables besides benchy's knobs that Make's command line may pass to the programs it runs.
 PASSED = re.compile(
     r"(BENCHY|CUDA|CUBLAS|NVIDIA|NCCL|GLOO|HIP|ROCM|ROCR|HF|HUGGING_FACE|HUGGINGFACE|TRANSFORMERS"
     r"|TOKENIZERS|DATASETS|TIKTOKEN|VLLM|FLASHINFER|TORCH|PYTORCH|TRITON|OMP|MKL|KMP|RAY|LD|UV|PIP"
@@ -30,13 +30,13 @@ PASSED = re.compile(
 
 
 def limit_directory() -> str:
-    """The folder of a plan with LIMIT: its rules have other targets. Checked by bin/plan."""
+    """Return the subfolder for a plan with LIMIT, whose targets differ. bin/plan checks LIMIT."""
     text = os.environ.get("LIMIT", "")
     return f"/limit-{text}" if re.fullmatch(r"[1-9][0-9]{0,8}", text) else ""
 
 
 def config_file(given: str) -> Path:
-    """The file that CONFIG names. Raises UsageError where there is none."""
+    """Return the file that CONFIG names. Raise UsageError if it is not a model's file."""
     path = Path(os.environ.get("BENCHY_CWD", "."), given).absolute()
     if not path.is_file():
         files = (p for p in Path("configs").glob("**/*.yaml") if p.parts[1] not in names.NO_MODELS)
@@ -72,8 +72,8 @@ def graph_for(verb: str) -> Graph:
 def mistakes(
     given: Sequence[str], goals: Sequence[str], environ: Mapping[str, str] = os.environ
 ) -> list[Mistake]:
-    """What is wrong with the knobs of a command line. given: their names."""
-    from benchy.core import knob_table  # noqa: PLC0415 - for who reads no table
+    """Return mistakes in the knobs of a command line. given: the names of the knobs."""
+    from benchy.core import knob_table  # noqa: PLC0415 - only needed here
 
     table, found = knob_table.KNOBS, []
     everywhere = [name for name, knob in table.items() if knob_table.ANY in knob.goals]
@@ -101,14 +101,14 @@ def mistakes(
 
 
 def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
-    """What is wrong with words of a command line that are no goal. known: the goals."""
+    """Return mistakes for words of a command line that are not goals. known: the goals."""
     found = []
     for word in words:
         hint = "make help lists the goals"
         if word.endswith((".yaml", ".yml")) or Path(word).is_file():
             hint = f"write make eval CONFIG={word}"
         elif places := {p.parent for p in Path("configs").glob(f"**/{glob.escape(word)}.yaml")}:
-            # A folder below configs/tasks holds files of the harness.
+            # Folders below configs/tasks contain files of the harness.
             if any(p.parts[1:2] not in [(name,) for name in names.NO_MODELS] for p in places):
                 hint = f"write make results MODELS={word}"
             elif Path("configs/tasks") in places:
@@ -120,7 +120,7 @@ def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
 
 
 def no_target(target: str) -> UsageError:
-    """A file below results/ or venvs/ that is named as a goal and that no config asks for."""
+    """Return the error for a goal below results/ or venvs/ that no config requests."""
     rules = Path("build/rules.mk").read_text()
     folder, _, rest = target.partition("/")
     tail = re.compile(r"/results\.json$|/\.stamp$|\.lock$")
@@ -133,11 +133,11 @@ def no_target(target: str) -> UsageError:
 
 @dataclass(frozen=True)
 class Selection:
-    """Which results are asked for: the models, and of each the tasks."""
+    """The selected models and tasks of a plan."""
 
     plan: dict[str, Any]
     models: tuple[str, ...]
-    tasks: tuple[str, ...]  # empty: each model's own
+    tasks: tuple[str, ...]  # empty: each model's own tasks
 
     def targets(self, model: str) -> list[str]:
         return [
@@ -151,7 +151,10 @@ class Selection:
 
 
 def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> Selection:
-    """The models and tasks that MODELS and TASKS name; without them all but the quickstart."""
+    """Return the models and tasks that MODELS and TASKS name. Raise UsageError.
+
+    Without MODELS, select every model but the quickstart.
+    """
     known = sorted(plan["models"])
     models = [m for m in known if m != names.QUICKSTART] if not globs else []
     for pattern in globs:

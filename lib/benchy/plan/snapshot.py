@@ -1,8 +1,8 @@
-"""A plan beside that of a run under way: what the files say now, for who only looks.
+"""A plan of the current files beside a run under way, for commands that only read.
 
-A run goes by its own plan and by the specs that all plans share; one made with other knobs, or from
-a config that is just being edited, is none of its business. So the specs are copied to
-build/beside/specs, with their ages, and the plan is made there.
+A run uses its own plan and the specs that all plans share. A plan made with other knobs, or from a
+config that is being edited, must not affect it. So the specs are copied to build/beside/specs, with
+their ages, and the plan is made there.
 """
 
 from __future__ import annotations
@@ -19,12 +19,14 @@ FOLDER = paths.BUILD / "beside"
 
 
 def plan(graph: Graph) -> Graph:
-    """The same plan, made now in FOLDER; from here on this process goes by its specs. Ends the
-    program where the configs are wrong."""
+    """Make the plan again in FOLDER and return its graph.
+
+    This process uses that plan's specs from then on. Exit if the configs have mistakes.
+    """
     specs = FOLDER / "specs"
     with files.locked(paths.RUN / "beside"):
         if not paths.apart() and paths.SPECS.is_dir():
-            # A file that is being replaced meanwhile is written by the plan.
+            # The plan writes any file that is replaced during the copy.
             with contextlib.suppress(shutil.Error):
                 shutil.copytree(
                     paths.SPECS, specs, ignore=shutil.ignore_patterns(".*"), dirs_exist_ok=True
@@ -32,7 +34,7 @@ def plan(graph: Graph) -> Graph:
         os.environ["BENCHY_SPECS"] = str(specs)
         paths.SPECS = specs
         beside = Graph(str(FOLDER / Path(graph.directory).relative_to(paths.BUILD)), graph.one)
-        # What was copied just now is of the run's plan, whatever was planned here before.
+        # The copied specs are the run's, so an earlier plan in FOLDER does not match them.
         Path(beside.directory, "rules.mk").unlink(missing_ok=True)
         beside.plan()
     return beside

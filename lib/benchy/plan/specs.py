@@ -1,7 +1,7 @@
-"""What the plan says of each server, task and result: the contents of build/specs/.
+"""Makes the specs of servers, tasks and results: the contents of build/specs/.
 
-A result's spec is everything that can change an answer, and nothing else; a server's and a task's
-say how they are run.
+A result's spec is everything that can change an answer, and nothing else. The specs of servers and
+tasks say how to run them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchy.plan import origins, task_files
 from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
 from benchy.plan.plan import Plan, Spec
 
-TINY = Path("build/models/tiny")  # the model that benchy makes itself
+TINY = Path("build/models/tiny")  # the model that benchy generates
 
 
 def _identity(model: ModelConfig) -> Spec:
@@ -37,8 +37,10 @@ def server(
     config: Configuration,
     neutral: Collection[str],
 ) -> Spec:
-    """How a server is run. neutral: options that cannot change an answer. `meaning` is what can:
-    each result's spec begins with it, so that a server that was started for another is found out.
+    """Return how to run a server. neutral: options that cannot change an answer.
+
+    `meaning` is everything that can change an answer. Each result's spec starts with it, so a
+    server that was started for another meaning is detected.
     """
     serving, engine = model.serving, model.engine
     wanted = resources(model, config)
@@ -86,7 +88,7 @@ def server(
 def _inputs_of_model(
     model: ModelConfig, config: Configuration, neutral: Collection[str]
 ) -> dict[str, str]:
-    """The files that decide how a model is served, each with its digest as it was read."""
+    """Return the files that decide how a model is served, each with its digest when read."""
     files = [
         model.file, f"configs/providers/{model.provider}.yaml", "configs/config.yaml",
         *_engine_files(model.engine_name, model.engine),
@@ -107,17 +109,17 @@ def _digests(files: Iterable[str], config: Configuration) -> dict[str, str]:
 
 
 def shown(path: Path) -> str:
-    """A path relative to the root where it lies below it."""
+    """Return a path relative to the root if it is below it."""
     return str(path).removeprefix(f"{paths.ROOT}/")
 
 
 def named_files(model: ModelConfig, neutral: Collection[str]) -> list[option_files.Named]:
-    """The files and folders that can change an answer, as the model's options name them."""
+    """Return the files and folders that the model names and that can change an answer."""
     return option_files.named({**model.defaults, **model.options}, model.variables, neutral)
 
 
 def _meaning(model: ModelConfig, server: Spec, neutral: Collection[str]) -> Spec:
-    """Of a server, everything that can change an answer, and nothing else."""
+    """Return everything about a server that can change an answer, and nothing else."""
     written = {**model.defaults, **model.options}.items()
     local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
     if server["make"]:
@@ -136,13 +138,13 @@ def _meaning(model: ModelConfig, server: Spec, neutral: Collection[str]) -> Spec
 
 
 def resources(model: ModelConfig, config: Configuration) -> Spec:
-    """What a launcher is told of it: config.yaml's `slurm`, and over it the model's own."""
+    """Return what to request from a launcher: `slurm` of config.yaml, then the model's own keys."""
     own = model.resources.model_dump(exclude_unset=True)
     return {**config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
 
 
 def _nodes(model: ModelConfig, wanted: Mapping[str, Any]) -> Spec | None:
-    """How a server is run over several nodes, where a launcher has them; None for one node."""
+    """Return how to run a server on several nodes of a launcher, None for one node."""
     each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
     count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
     if count < 2:
@@ -151,7 +153,7 @@ def _nodes(model: ModelConfig, wanted: Mapping[str, Any]) -> Spec | None:
 
 
 def _gone(model: ModelConfig) -> list[Spec]:
-    """Of the engine's options that are gone, those that this model's options have to do with."""
+    """Return the engine's removed options that concern this model's options."""
     gone = model.engine.gone_options()
     named = set(model.options)
     named |= {use for option in named & gone.keys() for use in gone[option].use}
@@ -164,7 +166,7 @@ def _gone(model: ModelConfig) -> list[Spec]:
 
 
 def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
-    """How a task is run, and the environment of its harness."""
+    """Return how to run a task, and the environment of its harness. Raise UsageError."""
     task = config.tasks[name]
     source = f"configs/tasks/{name}.yaml"
     engine = config.engines[task.harness]
@@ -223,9 +225,11 @@ def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> 
 def _task_files(
     names: list[str], folder: str | None, source: str, root: Path, plan: Plan
 ) -> tuple[dict[str, str], dict[str, str]]:
-    """The files that a task of the harness is made of, each with its digest: those in its folder by
-    their names there, and the others. What the plan depends on is added to its inputs: any file of
-    the folder may become a part of the task."""
+    """Return the files of a harness task with their digests: those in its folder, and others.
+
+    Files in the folder are named relative to it. Add the plan's inputs: any file of the folder may
+    become a part of the task.
+    """
     below = root / folder if folder else None
     inputs: list[str] = []
     if below and folder not in plan.task_folders:
@@ -253,10 +257,10 @@ def _task_files(
 
 
 def shown_at(path: Path, root: Path) -> str:
-    """A path relative to a root where it lies below it."""
+    """Return a path relative to a root if it is below it."""
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 def result(server: Spec, task: Spec, limit: int | None) -> Spec:
-    """Everything that can change an answer, and nothing else: its bytes are what Make compares."""
+    """Return everything that can change an answer, and nothing else. Make compares its bytes."""
     return {**server["meaning"], "task": task["meaning"], "limit": limit}

@@ -1,8 +1,8 @@
 """bin/why: what makes a result stale.
 
-Compares the result spec as it is planned now with the one that the result was made from (kept
-beside it as spec.json), field by field, and the locks of both environments with the packages that
-it was made with (packages.json). Where a field was written, the specs of server and task say.
+Compares field by field the planned spec of a result with the one that it was made from (spec.json
+beside it), and the locks of both environments with the packages that it was made with
+(packages.json). The specs of server and task say where a field was written.
 """
 
 from __future__ import annotations
@@ -23,29 +23,31 @@ from benchy.environments.lock_file import Package
 from benchy.plan import changes, origins, snapshot
 from benchy.plan.make import Graph
 
-MOST = 5  # packages of a lock that are named
+MOST = 5  # changed packages that are listed
 
 
 def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, Any]]:
-    """(dotted field, old value, new value) of each leaf that differs."""
+    """Yield (dotted field, old value, new value) for each leaf that differs."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in sorted({*old, *new}):
             below = f"{at}.{key}" if at else key
-            # Where the whole of it came or went, each file that it names is told.
+            # If the mapping itself was added or removed, report each file in it.
             other: dict[str, Any] | None = (
                 {} if below in ("option_files", "variable_files", "task.files_elsewhere") else None
             )
             yield from differences(old.get(key, other), new.get(key, other), below)
     elif None in (old, new) and (whole := old or new) and isinstance(whole, dict):
-        # Each leaf of what came or went: a whole mapping in one line is read by nobody.
+        # Report each leaf: a whole mapping on one line is unreadable.
         yield from differences(old or {}, new or {}, at)
     elif old != new:
         yield at, old, new
 
 
 def reasons(target: Path) -> list[str]:
-    """Why a result is stale, one line a reason, what was edited first; [] if it is not. Failure if
-    it can't be known."""
+    """Return why a result is stale, one line per reason, edits first; [] if it is not stale.
+
+    Raise Failure if no configuration requests the result.
+    """
     limit, model, task = parts(target)
     spec_path = paths.result_spec(model, task, limit)
     if not spec_path.exists():
@@ -56,7 +58,7 @@ def reasons(target: Path) -> list[str]:
     try:
         made = json.loads(target.with_name("spec.json").read_text())
     except (OSError, ValueError):
-        made = now  # made before spec.json was kept, or moved: only the ages can tell
+        made = now  # no spec.json (old or moved result): compare only ages
     found = [change(model, now, *each) for each in origins.last(differences(made, now))]
     for part, of in (("engine", "environment"), ("task", "harness_environment")):
         if made[part][of] == now[part][of]:
@@ -67,7 +69,7 @@ def reasons(target: Path) -> list[str]:
 
 
 def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> str:
-    """The line of one field: both values, and where it was written."""
+    """Return the line for one field: both values, and where it was written."""
     kind, _, key = field.partition(".")
     if kind in ("option_files", "variable_files"):
         text = option_files.text_of(now, kind, key)
@@ -90,7 +92,7 @@ def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> s
 
 
 def unasked(target: Path) -> Failure:
-    """What is told of a result that is in no plan."""
+    """Return the error for a result that no plan contains."""
     hint = "`make plan` lists what would be built"
     if target.exists():
         hint = "`make gc` lists what nothing asks for, and removes it"
@@ -98,7 +100,7 @@ def unasked(target: Path) -> Failure:
 
 
 def packages(target: Path, part: str, env: str) -> Iterator[str]:
-    """What of the lock of an environment makes a result stale. part: engine or harness."""
+    """Yield how the lock of an environment makes a result stale. part: engine or harness."""
     lock, spec = paths.lock(env), paths.env_spec(env)
     if not lock.exists():
         yield f"{lock} is not resolved yet"
@@ -117,13 +119,13 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
 
 
 def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
-    """What a result was made with; None where nobody kept it."""
+    """Return the packages that a result was made with, None if unknown."""
     try:
         kept = json.loads(target.with_name("packages.json").read_text())[part]
         return [Package(name, version) for name, version in kept.items()]
     except (OSError, ValueError, KeyError):
         pass
-    try:  # made by an older benchy: the environment may still be the one that it was made in
+    try:  # made by an older benchy: its environment may still exist unchanged
         made = json.loads(target.read_text())[part]["lock_sha256"]
     except (OSError, ValueError, KeyError):
         return None
@@ -134,13 +136,13 @@ def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
 
 
 def made(target: Path) -> str:
-    """When a result was made."""
+    """Return when a result was made."""
     when = datetime.fromtimestamp(target.stat().st_mtime)
     return when.strftime("%Y-%m-%d %H:%M")
 
 
 def written(model: str, spec: dict[str, Any], field: str) -> str:
-    """Where the value of a field was written, for the end of a line; "" where that is not known."""
+    """Return where a field was written, as the end of a line; "" if unknown."""
     part, _, rest = field.partition(".")
     task = task_spec(spec)
     server = json.loads(paths.server_spec(model).read_text())
@@ -154,13 +156,13 @@ def written(model: str, spec: dict[str, Any], field: str) -> str:
 
 
 def task_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """How the task of a result is run, as it is planned now."""
+    """Return the current spec of a result's task. spec: the result's."""
     found: dict[str, Any] = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
     return found
 
 
 def parts(target: Path) -> tuple[int | None, str, str]:
-    """results/[limit-N/]MODEL/TASK/results.json → (N, MODEL, TASK). Raises UsageError."""
+    """Convert results/[limit-N/]MODEL/TASK/results.json to (N, MODEL, TASK). Raise UsageError."""
     words = target.parts
     limit = None
     if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
@@ -171,7 +173,7 @@ def parts(target: Path) -> tuple[int | None, str, str]:
 
 
 def example(target: Path) -> str:
-    """A result of the plan: of what was typed, if that names a model or a task of it."""
+    """Return a result of the plan that shares the most path components with what was typed."""
     try:
         models = Graph("build").read()["models"]
     except (OSError, ValueError):
@@ -183,7 +185,7 @@ def example(target: Path) -> str:
 
 
 def named(text: str) -> Path:
-    """A result as Make names it, whether a person gave its path, an absolute one, or its folder."""
+    """Return a result's path as Make names it, given that path, an absolute one, or its folder."""
     path = Path(text)
     if path.is_absolute():
         for root in (paths.ROOT, Path.cwd()):
@@ -194,8 +196,10 @@ def named(text: str) -> Path:
 
 
 def look(graph: Graph) -> Graph:
-    """The graph with its plan up to date: one beside it while somebody runs, who must not get one
-    of our knobs."""
+    """Return the graph with its plan up to date.
+
+    While a run is under way, plan separately, because the run must not use this process's knobs.
+    """
     if any(activity.runs()):
         return snapshot.plan(graph)
     graph.plan()
@@ -203,11 +207,13 @@ def look(graph: Graph) -> Graph:
 
 
 def asked(limit: int | None, model: str, task: str) -> bool:
-    """Is there a configuration that asks for this result? Its specs are then up to date, but those
-    of a single file that lies elsewhere, which are as `make eval` left them."""
+    """Return whether a configuration requests this result, after updating its specs.
+
+    The specs for a single file outside of configs/ stay as `make eval` left them.
+    """
     graph = Graph("build")
     try:
-        default = graph.read()["limit"]  # of config.yaml, maybe
+        default = graph.read()["limit"]  # may come from config.yaml
     except (OSError, ValueError):
         default = None
     if limit != default or os.environ.get("LIMIT"):

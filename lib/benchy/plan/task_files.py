@@ -1,13 +1,14 @@
-"""The files that a task of the harness is made of, found by following the harness's own files.
+"""Finds the files that a harness task is made of, by following the harness's own files.
 
-From a task's name to the YAML files of `include_path` that define it, their `include`s, the members
-of groups and tags, data files, and the Python modules of `!function` with what they import. YAML
-counts by its meaning: a comment or another order of keys is no change. Pure Python; the harness is
-not asked. As in lm_eval/tasks/_index.py, _yaml_loader.py and _factory.py (0.4.13).
+Starts at a task's name and follows the YAML files of `include_path` that define it, their
+`include`s, the members of groups and tags, data files, and the Python modules of `!function` with
+their imports. YAML counts by its meaning: a comment or another order of keys is no change. Pure
+Python; the harness is not run. Follows lm_eval/tasks/_index.py, _yaml_loader.py and _factory.py
+(0.4.13).
 
-Where a name is not defined in the folder, the harness's own tasks may refer to any that is: then
-every definition of the folder counts. Where Python code may open files by itself, or a task has
-images or sound, every file of the folder does.
+If a name is not defined in the folder, one of the harness's own tasks may refer to any task that
+is, so every definition in the folder counts. If Python code may open files itself, or a task has
+images, audio or video, every file in the folder counts.
 """
 
 from __future__ import annotations
@@ -26,9 +27,9 @@ from benchy.config import option_files
 from benchy.core import hashing, paths
 
 SKIPPED = frozenset({"__pycache__", ".ipynb_checkpoints"})
-MOST_NODES = 200_000  # of a YAML file; one with more (aliases of aliases) counts by its bytes
-# What Python code opens files with: modules, names, and attributes that begin so. What only reads
-# text (`json.loads`) is none.
+MOST_NODES = 200_000  # of a YAML file; one with more (nested aliases) counts by its bytes
+# What Python code opens files with: modules, names, and attributes with these prefixes. Functions
+# that only read text (`json.loads`) are excluded.
 MODULES = frozenset(
     {
         "builtins", "codecs", "fileinput", "fsspec", "glob", "importlib", "io", "linecache", "mmap",
@@ -44,7 +45,7 @@ MEDIA = ("doc_to_image", "doc_to_audio", "doc_to_video")
 
 @dataclass(frozen=True)
 class _Function:
-    """`!function module.name`: folder is that of the file in which it stands."""
+    """`!function module.name`. folder: the folder of the file that contains it."""
 
     text: str
     folder: Path
@@ -52,7 +53,7 @@ class _Function:
 
 @dataclass(frozen=True)
 class _Definition:
-    """One YAML file with its includes merged. parts: it and all files that it includes."""
+    """One YAML file with its includes merged. parts: the file and all that it includes."""
 
     config: dict[Any, Any]
     parts: tuple[Path, ...]
@@ -70,7 +71,7 @@ _Loader.add_constructor("!function", _function)
 
 
 def _load(path: Path) -> Any:
-    """Raises OSError, ValueError, yaml.YAMLError, RecursionError."""
+    """Read a YAML file. Raise OSError, ValueError, yaml.YAMLError or RecursionError."""
     loader = _Loader(path.read_bytes())
     loader.folder = path.parent
     try:
@@ -81,9 +82,14 @@ def _load(path: Path) -> Any:
 
 @dataclass
 class Followed:
-    """What a task is made of. yaml: files of the harness's configuration. files: others. whole:
-    folders of which every file belongs to it, since what its code opens can't be told. known: YAML
-    files that were read on the way."""
+    """The files that a task is made of.
+
+    Attributes:
+        yaml: YAML files of the harness's configuration.
+        files: other files.
+        whole: folders of which every file counts, because it is unknown what their code opens.
+        known: YAML files that were read on the way.
+    """
 
     yaml: set[Path] = field(default_factory=set)
     files: set[Path] = field(default_factory=set)
@@ -91,8 +97,11 @@ class Followed:
     known: set[Path] = field(default_factory=set)
 
     def digests(self) -> dict[Path, str]:
-        """Of every file: of YAML its meaning, of any other its bytes (of a large one, its size and
-        both ends). Raises OSError."""
+        """Return file → digest. Raise OSError.
+
+        The digest of YAML is that of its meaning; of any other file, that of its bytes, or of size
+        and both ends if it is large.
+        """
         below = {path for folder in self.whole for path in files_below(folder)}
         yaml_files = self.yaml | (self.known & below)
         found = {path: meaning(path) for path in yaml_files}
@@ -101,8 +110,10 @@ class Followed:
 
 
 class Folder:
-    """The tasks that the YAML files of one folder define; None for no folder. root: where the
-    harness is run, and relative data files are looked for."""
+    """The tasks that the YAML files of one folder define. Without a folder it is empty.
+
+    root: the directory in which the harness runs, to which data files are relative.
+    """
 
     def __init__(self, folder: Path | None, root: Path) -> None:
         self.folder, self.root = folder, root
@@ -116,7 +127,7 @@ class Folder:
 
     def _index(self, path: Path, found: _Definition) -> None:
         config = found.config
-        # A list of tasks is a group's: they are looked up by their own names.
+        # A list of tasks belongs to a group; its tasks are found by their own names.
         own = None if isinstance(config.get("task"), list) else config.get("task")
         listed = [
             one.get("task") for one in _list(config.get("task_list")) if isinstance(one, dict)
@@ -126,7 +137,7 @@ class Folder:
 
     def definition(self, path: Path) -> _Definition | None:
         if path not in self.definitions:
-            self.definitions[path] = None  # a file that includes itself can't be read
+            self.definitions[path] = None  # a file that includes itself cannot be read
             self.definitions[path] = self._read(path)
         return self.definitions[path]
 
@@ -151,7 +162,7 @@ class Folder:
         return _Definition(merged, tuple(parts))
 
     def follow(self, names: Iterable[str]) -> Followed:
-        """All that the tasks, groups, tags and paths of YAML files named here are made of."""
+        """Return everything that these tasks, groups, tags and YAML files are made of."""
         walk = _Walk(self)
         for name in names:
             if set(name) & set("*?["):
@@ -165,7 +176,7 @@ class Folder:
 
 
 class _Walk:
-    """One task's way through the files of a folder."""
+    """Collects the files of one task from a folder."""
 
     def __init__(self, folder: Folder) -> None:
         self.of = folder
@@ -173,7 +184,7 @@ class _Walk:
         self.seen: set[str | Path] = set()
 
     def name(self, name: str) -> None:
-        """A task, group or tag, a pattern of these, or the path of a YAML file."""
+        """Follow a task, a group or a tag by name, or a YAML file by path."""
         if name in self.seen:
             return
         self.seen.add(name)
@@ -192,7 +203,7 @@ class _Walk:
             self.all()
 
     def all(self) -> None:
-        """Every definition of the folder, and the YAML files that can't be read."""
+        """Follow every definition in the folder, and add the YAML files that cannot be read."""
         for path in self.of.indexed:
             if self.of.definition(path):
                 self.defined(path)
@@ -200,7 +211,7 @@ class _Walk:
                 self.found.yaml.add(path)
 
     def defined(self, path: Path) -> None:
-        """What a YAML file defines."""
+        """Follow what a YAML file defines."""
         if path in self.seen:
             return
         self.seen.add(path)
@@ -213,7 +224,7 @@ class _Walk:
         self.config(known.config, path.parent)
 
     def config(self, config: dict[Any, Any], folder: Path) -> None:
-        """A task or a group. folder: of the file in which it stands."""
+        """Follow a task or a group. folder: the folder of the file that contains it."""
         if any(config.get(key) for key in MEDIA) or config.get("use_prompt"):
             self.found.whole.add(self.of.folder or folder)
         for member in (*_list(config.get("task")), *_list(config.get("task_list"))):
@@ -231,7 +242,7 @@ class _Walk:
             self.found.files.update(_matched(self.of.root, data.get("data_dir"), each))
 
     def member(self, member: Any, folder: Path) -> None:
-        """Of a group: a name, a name with overrides, a group inside it, or a whole task."""
+        """Follow a group's member: a name, a name with overrides, a nested group, or a task."""
         if isinstance(member, str):
             self.name(member)
         elif isinstance(member, dict):
@@ -242,14 +253,14 @@ class _Walk:
             self.config(member, folder)
 
     def text(self, text: str, folder: Path) -> None:
-        """A string that is the path of a file, seen from where the harness runs or its own file."""
+        """Add a string that is the path of a file, relative to root or to its own file."""
         if option_files.looks_like_path(text):
             for base in (self.of.root, folder):
                 if file := _file(base, text):
                     self.found.files.add(file)
 
     def module(self, dotted: str, folder: Path) -> None:
-        """A Python module beside a file or where the harness runs; else it is of an environment."""
+        """Follow a Python module in a folder or in root; others belong to an environment."""
         if not dotted:
             return
         relative = dotted.replace(".", "/")
@@ -260,7 +271,7 @@ class _Walk:
                     return
 
     def python(self, file: Path) -> None:
-        """The code of a module and of what it imports."""
+        """Follow the code of a module and of its imports."""
         if file in self.seen:
             return
         self.seen.add(file)
@@ -282,21 +293,23 @@ class _Walk:
 
 
 def hashes(task: Mapping[str, Any], folder: str | None, root: Path) -> dict[str, str]:
-    """Name → sha256 of each file that a task is made of. task: its part of a result's spec. folder:
-    its include_path."""
+    """Return name → sha256 of each file that a task is made of.
+
+    task: the task's part of a result's spec. folder: its include_path.
+    """
     named = {name: root / (folder or "") / name for name in task["files"]}
     named |= {name: root / paths.home(name) for name in task.get("files_elsewhere", ())}
     return {name: option_files.digest(path) for name, path in named.items() if path.is_file()}
 
 
 def content_of(task: Mapping[str, Any]) -> str:
-    """A digest of what all files of a task say; "" for none."""
+    """Return a digest of the content of all files of a task, "" if it has none."""
     found = [task["files"], task.get("files_elsewhere", {})]
     return hashing.digest(found) if any(found) else ""
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
-    """Modules that may be imported; of `from a import b` both a and a.b."""
+    """Yield modules that may be imported; for `from a import b` both a and a.b."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (each.name for each in node.names)
@@ -307,7 +320,7 @@ def _imported(tree: ast.Module) -> Iterator[str]:
 
 
 def _opens(tree: ast.Module) -> bool:
-    """Whether code has what it takes to open files."""
+    """Return whether code uses anything that can open files."""
     if any(module.split(".")[0] in MODULES for module in _imported(tree)):
         return True
     for node in ast.walk(tree):
@@ -328,7 +341,7 @@ def _list(value: Any) -> list[Any]:
 
 
 def _leaves(value: Any) -> Iterator[Any]:
-    """Everything that is no dict and no list. An alias that holds itself ends at MOST_NODES."""
+    """Yield every value that is no dict or list. MOST_NODES bounds an alias of itself."""
     waiting, left = [value], MOST_NODES
     while waiting and left:
         left -= 1
@@ -347,12 +360,14 @@ def _strings(value: Any) -> Iterator[str]:
 
 def _file(base: Path, text: str) -> Path | None:
     path = Path(os.path.normpath(base / paths.home(text)))
-    return path if os.path.isfile(path) else None  # noqa: PTH113 - False for a name too long
+    return path if os.path.isfile(path) else None  # noqa: PTH113 - also False for a name that is too long
 
 
 def _files_of_dataset(root: Path, text: str) -> list[Path]:
-    """Of a local folder, which is read before a dataset of that name on the hub. None of one that
-    holds the project, or that the operating system has put there."""
+    """Return the files of a local folder, which takes precedence over a dataset on the hub.
+
+    Return none for a folder that contains the project or belongs to the operating system.
+    """
     path = Path("/", os.path.normpath(root / paths.home(text)).lstrip("/"))
     if not text or not os.path.isdir(path) or root.is_relative_to(path):  # noqa: PTH112
         return []
@@ -361,7 +376,7 @@ def _files_of_dataset(root: Path, text: str) -> list[Path]:
 
 
 def _matched(root: Path, data_dir: Any, text: str) -> Iterator[Path]:
-    """The files of one of `data_files`: a path or a pattern."""
+    """Yield the files that match one entry of `data_files`: a path or a pattern."""
     if "://" in text:
         return
     for base in (root, *([root / data_dir] if isinstance(data_dir, str) else [])):
@@ -382,7 +397,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 def meaning(path: Path) -> str:
-    """A digest of what a YAML file says; of its bytes where it is none. Raises OSError."""
+    """Return a digest of a YAML file's meaning, or of its bytes if unreadable. Raise OSError."""
     try:
         return hashing.digest(_plain(_load(path)))
     except (ValueError, TypeError, yaml.YAMLError, RecursionError):
@@ -390,8 +405,10 @@ def meaning(path: Path) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """YAML's values as JSON has them. Raises ValueError for more than MOST_NODES of them: aliases
-    of aliases."""
+    """Return YAML values as JSON has them.
+
+    Raise ValueError for more than MOST_NODES values, which aliases of aliases can make.
+    """
     left = MOST_NODES
 
     def plain(each: Any) -> Any:

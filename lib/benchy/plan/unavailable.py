@@ -1,7 +1,7 @@
-"""Where the configuration asks for something that does not exist: file, line and key.
+"""Finds where the configuration requests something that does not exist: file, line and key.
 
-Reads configs/ anew, since specs of environments do not say who asks: another line number is no
-reason to resolve again. Only for messages, so it may take a second.
+Reads configs/ again, because the specs of environments do not say who requests them: another line
+number is no reason to resolve again. Used only for messages, so it may take a second.
 """
 
 from __future__ import annotations
@@ -24,8 +24,10 @@ from benchy.plan.plan import Plan
 
 
 def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mistake]:
-    """A mistake for each place that asks for what is missing. knob: what on the command line named
-    the environment; reported where no file asks for it."""
+    """Return a mistake for each place that requests something missing.
+
+    knob: what on the command line named the environment; reported if no file requests it.
+    """
     found: list[Mistake] = []
     with contextlib.suppress(ConfigError, OSError):
         found = list(_places(spec, missing))
@@ -63,7 +65,7 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
 def _of_model(
     model: ModelConfig, requirement: str, spec: Spec, base: loader.ConfigLoader
 ) -> Mistake:
-    """The place in a model's files, with no words yet."""
+    """Return the place in a model's files, as a Mistake without text."""
     serving = model.serving
     key, item = "", -1
     if requirement == spec.requirements[0]:

@@ -1,4 +1,4 @@
-"""Writes a plan: rules.mk, plan.json and the spec files, each only if it changed."""
+"""Writes a plan: rules.mk always, plan.json and the spec files only if they changed."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ CODE = "lib/benchy/*/*.py"
 
 
 def made_from(plan: Plan) -> set[str]:
-    """What rules.mk is made from, besides CODE."""
+    """Return the inputs of rules.mk, besides CODE."""
     return {*plan.inputs, "uv.lock", str(paths.FAILED)}
 
 
 def makefile(plan: Plan, directory: str) -> str:
-    """The text of rules.mk for a plan that lies in a directory of build/."""
+    """Return the text of rules.mk for a plan in a directory below build/."""
     w = Writer()
     w.comment(
         "Made by bin/plan from configs/; edits are lost. What `run` does stands\n"
@@ -70,8 +70,8 @@ def makefile(plan: Plan, directory: str) -> str:
     w.phony(f"environment/{e}" for e in sorted(plan.environments))
     w.blank()
     w.comment("What this file is made from; one that vanished is a reason to make it again.")
-    # What Make would read otherwise (spaces, $, #, =) stands as a pattern, for which it looks at
-    # the files: an edit of one is seen, whatever its name.
+    # Characters that are special to Make (spaces, $, #, =) become a pattern, which Make expands to
+    # the files, so it sees an edit whatever the file's name.
     shown = sorted(
         {re.sub(r"[^\w./+@,~-]+", "*", name, flags=re.ASCII) for name in made_from(plan)} | {CODE}
     )
@@ -82,7 +82,7 @@ def makefile(plan: Plan, directory: str) -> str:
 
 
 def model_rules(plan: Plan, model: str) -> str:
-    """The rules of one model's results."""
+    """Return the rules of one model's results."""
     w, server = Writer(), plan.servers[model]
     without = server["fallback"]
     note = f" (fallback: {without['environment']} could not be built)" if without else ""
@@ -99,18 +99,24 @@ def model_rules(plan: Plan, model: str) -> str:
 
 
 def outdate_others(directory: Path) -> None:
-    """Plans share their specs: where SET, say, has changed one for `make eval`, the plan of `make
-    results` has to look again, or it would go on with what was meant for that one run."""
+    """Make the plans in other directories out of date, because all plans share their specs.
+
+    If SET, for example, changes a spec for `make eval`, the plan of `make results` must be made
+    again. Otherwise it would use what was meant for that one run.
+    """
     for pattern in ("rules.mk", "limit-*/rules.mk", "eval/*/rules.mk", "eval/*/limit-*/rules.mk"):
         for rules in paths.BUILD.glob(pattern):
             if rules.parent != directory:
                 with contextlib.suppress(OSError):
-                    os.utime(rules, (10, 10))  # older than anything; 0 means something to Make
+                    os.utime(rules, (10, 10))  # older than any file; 0 is special to Make
 
 
 def result_texts(plan: Plan) -> Iterator[tuple[tuple[str, str], str]]:
-    """canonical() of each result's spec. A model's results differ in the task alone, and a task is
-    the same for all models: each is encoded once."""
+    """Yield canonical() of each result's spec.
+
+    Results of a model differ only in the task, and a task is the same for all models, so each is
+    encoded once.
+    """
     tasks = {name: canonical(spec["meaning"]).rstrip().replace("\n", "\n ")
              for name, spec in plan.tasks.items()}  # fmt: skip
     frames: dict[str, list[str]] = {}
@@ -128,13 +134,15 @@ def settle(
     neutral: Collection[str] = (),
     folder: Path | None = None,
 ) -> None:
-    """Give a spec that was written anew the age of a result that was made from the same meaning.
+    """Give a newly written spec the age of a result that was made from the same meaning.
 
-    Specs are compared by age, and build/ may be thrown away: the result says in spec_sha256 what
-    it was made from, so that nothing is run again because a folder was cleaned. neutral: options
-    that cannot change an answer; one that became so since is no reason either. folder: the task's
-    include_path. An older benchy took all files in it for the task's; a result that it made from
-    what is there now is up to date.
+    Make compares specs by age, and build/ may be deleted. The result's spec_sha256 says what it was
+    made from, so cleaning a folder re-runs nothing.
+
+    Args:
+        neutral: options that cannot change an answer, even if they could when the result was made.
+        folder: the task's include_path. An older benchy counted all files in it as the task's; a
+            result that it made from the current files is up to date.
     """
     try:
         made_from = json.loads(result.read_text())["spec_sha256"]
@@ -153,11 +161,11 @@ def settle(
         elif spec.stat().st_mtime_ns <= age:  # the clock was ahead when the result was made
             os.utime(spec, ns=(age + 1_000_000, age + 1_000_000))
     except (OSError, ValueError, KeyError, TypeError):
-        pass  # no result, or a damaged one: the spec is new
+        pass  # no result, or a damaged one: the spec stays new
 
 
 def _bytes_of(folder: Path) -> dict[str, str]:
-    """Name → sha256 of each file below a folder."""
+    """Return name → sha256 of each file below a folder."""
     files = (path for path in folder.rglob("*") if path.is_file())
     return {
         str(path.relative_to(folder)): sha256(path)
@@ -167,7 +175,7 @@ def _bytes_of(folder: Path) -> dict[str, str]:
 
 
 def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
-    """The specs of a plan that are not of its results."""
+    """Yield the specs of a plan except those of its results."""
     for env, spec in plan.environments.items():
         yield paths.env_spec(env), canonical(environment_specs.stored(spec, paths.ROOT))
     for model, spec in plan.servers.items():
@@ -180,7 +188,7 @@ def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
 
 
 def adds(plan: Plan) -> bool:
-    """Does a plan change no spec that is there already?"""
+    """Return whether a plan changes no existing spec."""
     results = (
         (paths.result_spec(model, task, plan.limit), text)
         for (model, task), text in result_texts(plan)
@@ -193,7 +201,7 @@ def adds(plan: Plan) -> bool:
 
 
 def save(plan: Plan, directory: Path) -> None:
-    """Write specs, plan.json and, last, rules.mk."""
+    """Write the specs, plan.json and, last, rules.mk."""
     replaced = False
 
     def put(path: Path, text: str) -> bool:
@@ -231,9 +239,9 @@ def save(plan: Plan, directory: Path) -> None:
     }
     write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
     rules = directory / "rules.mk"
-    # Always: its age tells when the configuration was last read.
+    # Always write it: its age is the time at which the configuration was last read.
     temporary_files.write(rules, makefile(plan, str(directory)))
-    # Else Make would make it anew for ever.
+    # Otherwise Make would rebuild it every time.
     not_older(rules, [*map(Path, made_from(plan)), *paths.ROOT.glob(CODE)])
-    if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares: other knobs, another plan
+    if "BENCHY_KNOBS" in os.environ:  # mk/graph.mk compares them: other knobs, another plan
         write(directory / "knobs", os.environ["BENCHY_KNOBS"] + "\n")
