@@ -217,7 +217,8 @@ def loopback_host(spec: Spec) -> bool:
 def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
     """Return the variables to record in server.json, without secrets.
 
-    These are the variables that the config sets, and inherited ones that can change an answer.
+    These are the variables that the config sets, and those that `environment_variables.noted`
+    selects.
     """
     own = set(spec.get("variables") or {})
     return {
