@@ -1,4 +1,4 @@
-"""The address of an engine server."""
+"""Address and HTTP client of an engine server."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ def take(spec: Spec) -> tuple[leases.Lease, list[str]]:
 
 
 def parent_check() -> Any:
-    """Return a function that raises Stopped once the parent process has ended."""
+    """Return a function that raises Stopped if Make started us and our parent has ended."""
     before = os.getppid()
 
     def check() -> None:
