@@ -1,1 +1,1 @@
-"""Launchers, their queues of jobs, servers over several nodes."""
+"""Launchers, their job queues, servers over several nodes."""

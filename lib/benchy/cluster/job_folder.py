@@ -1,8 +1,9 @@
-"""What a process in a launcher's job keeps on its node: leases of the job's own, and what a server
-tells its tasks. Folders in the node's own place for temporary files, removed at the end.
+"""Directories of a launcher's job on its node: the leases of the job, and the data of its server.
 
-Leases are for those who share a machine unasked. Where a launcher gives each job devices of its
-own (`leases: job` of its file), two jobs on one node must not wait for each other.
+They are among the node's temporary files and are removed at the end.
+
+Leases protect processes that share a machine without a scheduler. A launcher with `leases: job` in
+its file gives each job its own devices, so two jobs on one node must not wait for each other.
 """
 
 from __future__ import annotations
@@ -14,12 +15,12 @@ from pathlib import Path
 
 from benchy.core import temporary_files
 
-LEASES = "BENCHY_OWN_LEASES"  # of a job: set if it has leases of its own
+LEASES = "BENCHY_OWN_LEASES"  # set in a job that has its own leases
 
 
 @contextmanager
 def leased(model: str) -> Iterator[None]:
-    """While inside, leases are the job's own, where its launcher says so."""
+    """Keep leases in a directory of the job, if its launcher's file has `leases: job`."""
     if not os.environ.pop(LEASES, ""):
         yield
         return
@@ -30,6 +31,6 @@ def leased(model: str) -> Iterator[None]:
 
 @contextmanager
 def made(model: str) -> Iterator[Path]:
-    """A folder, gone afterwards."""
+    """Create a temporary directory and remove it at exit."""
     with temporary_files.folder(model) as folder:
         yield folder

@@ -1,8 +1,8 @@
-"""The jobs of a launcher: which there are, what became of them, how they are called off.
+"""The jobs of a launcher: lists them, finds out how they ended, and cancels them.
 
-A job is told from others by its comment, which names checkout, host and process of the run that it
-belongs to, and the model: so a run finds its own, and leftovers of runs that are dead. One question
-every few seconds serves all jobs of a run, those that end as well.
+The comment of a job names the checkout, the host and the process of its run, and the model. By it,
+a run finds its own jobs and the leftovers of dead runs. One query every few seconds covers all jobs
+of a run, ended ones included.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from benchy.core.errors import Failure
 from benchy.display import activity
 from benchy.display.messages import say
 
-if TYPE_CHECKING:  # reads pydantic
+if TYPE_CHECKING:  # imports pydantic
     from benchy.config import schema
 
-POLL = 3.0  # seconds between two questions about the queue
-PATIENCE = 60.0  # seconds for an answer
-ENDING = 600.0  # seconds for a job to be over once its command has ended: epilogs, a queue away
-UNKNOWN = "UNKNOWN"  # state of a job of which the queue tells no more
+POLL = 3.0  # seconds between queries
+PATIENCE = 60.0  # seconds until a query times out
+ENDING = 600.0  # seconds a job may outlast its command: epilogs, a queue that is down
+UNKNOWN = "UNKNOWN"  # state of a job that the queue no longer lists
 
 
 @dataclass(frozen=True)
 class Job:
-    """One row of the queue. run: of its comment, all but the model."""
+    """One row of the queue. `run` is the comment without the model."""
 
     id: str
     state: str
@@ -46,35 +46,38 @@ class Job:
 
     @property
     def number(self) -> int:
-        """Of its id; later jobs have higher ones."""
+        """The number in its id. Later jobs have higher numbers."""
         digits = re.match(r"\d+", self.id)
         return int(digits[0]) if digits else 0
 
     @property
     def words(self) -> str:
-        """For who waits for it."""
+        """The job's id, state and reason, for messages about waiting."""
         why = f" ({self.reason})" if self.reason not in ("", "None") else ""
         return f"job {self.id}: {self.state}{why}"
 
     @property
     def whole(self) -> str:
-        """With its node."""
+        """The same with the job's node."""
         return f"{self.words} on {self.node}" if self.node else self.words
 
 
 def checkout() -> str:
-    """Marks the jobs of this checkout."""
+    """Return the part of a job's comment that identifies this checkout."""
     return hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
 
 
 def own_mark() -> str:
-    """Marks the jobs of this process."""
+    """Return the comment prefix that identifies the jobs of this process."""
     pid = os.getpid()
     return f"benchy:{checkout()}:{activity.host()}:{pid}.{activity.ticks(pid)}"
 
 
 class Commands(Protocol):
-    """What a queue needs of its launcher: the file's templates, and the mark of this run's jobs."""
+    """The part of a launcher that a queue needs.
+
+    `mark` is the comment prefix of this run's jobs, `says` the launcher's file.
+    """
 
     mark: str
 
@@ -82,14 +85,22 @@ class Commands(Protocol):
     def says(self) -> schema.Launcher: ...
 
     def filled(self, templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
-        """The words of a command line, templates filled in."""
+        """Return a command line from templates."""
 
 
 @dataclass
 class Queue:
-    """jobs: model → its newest job, as the queue had it last; over: numbers of jobs whose end was
-    dealt with; strays: ids of those that were called off because their command had ended. answers:
-    how often the queue has answered. refused: who waits until there is room for one more job."""
+    """The queue of a launcher.
+
+    Attributes:
+        launcher: The launcher.
+        jobs: Model → its newest job, as last reported by the queue.
+        over: Numbers of jobs whose end has been handled.
+        strays: Ids of jobs cancelled because their command had ended.
+        answers: How many queries have succeeded.
+        refused: Waiters for room in the queue for one more job.
+        looked: Set after each query.
+    """
 
     launcher: Commands
     jobs: dict[str, Job] = field(default_factory=dict)
@@ -99,15 +110,18 @@ class Queue:
     refused: list[asyncio.Future[None]] = field(default_factory=list)
     looked: asyncio.Event = field(default_factory=asyncio.Event)
 
-    # --- questions ----------------------------------------------------------------------------
+    # --- queries ------------------------------------------------------------------------------
 
     def ask(self) -> list[Job]:
-        """The queue now. Raises Failure if it can't be had."""
+        """Query the queue and return benchy's jobs. Raises Failure if the query fails."""
         return self.parse(self.answer(self.launcher.says.queue))
 
     def answer(self, templates: Sequence[str], job: str = "") -> str:
-        """What a command about the queue, or one job of it, prints; "" if there is no command.
-        Raises Failure."""
+        """Run a command about the queue, or about one job of it, and return its output.
+
+        Returns "" if the launcher has no such command. Raises Failure if it fails or takes too
+        long.
+        """
         words = self.launcher.filled(templates, {"id": job, "user": getpass.getuser()})
         if not words:
             return ""
@@ -122,7 +136,7 @@ class Queue:
         return done.stdout
 
     def parse(self, text: str) -> list[Job]:
-        """The jobs of benchy in what `queue` printed; other rows are others' jobs."""
+        """Return benchy's jobs in the output of `queue`. Ignores all other rows."""
         found = []
         for line in text.splitlines():
             cells = line.strip().split("|", 4)
@@ -134,11 +148,10 @@ class Queue:
         return found
 
     async def look(self) -> None:
-        """Ask once, and wake who waits for an answer. A queue that does not answer is asked
-        again."""
+        """Query the queue once and wake all waiters. A failed query changes no jobs."""
         with contextlib.suppress(Failure):
             rows = await asyncio.to_thread(self.ask)
-            # In the order of their numbers: of a model that was tried again the newest counts.
+            # Sorted by number, so that the newest job of a retried model counts.
             mine = sorted(
                 (j for j in rows if j.run == self.launcher.mark and j.number not in self.over),
                 key=lambda job: job.number,
@@ -151,21 +164,24 @@ class Queue:
         self.looked = asyncio.Event()
 
     async def watch(self) -> None:
-        """Ask for ever."""
+        """Query the queue forever."""
         while True:
             await self.look()
             await asyncio.sleep(POLL)
 
-    # --- what becomes of a job ----------------------------------------------------------------
+    # --- the end of a job ---------------------------------------------------------------------
 
     def running(self, model: str) -> bool:
         job = self.jobs.get(model)
         return bool(job and job.state in self.launcher.says.running) or not self.launcher.says.queue
 
     async def ended(self, model: str) -> Job | None:
-        """What became of the job of a model whose command has ended; None if the queue has never
-        told of one. Waits for the watch: a job may be on its way out for minutes, and the queue be
-        away. One that goes on without its command, which somebody killed, is called off."""
+        """Return the last state of a model's job after its command has ended.
+
+        Returns None if the queue never reported a job. Waits for `watch`, since a job may take
+        minutes to end and the queue may be down for a while. Cancels a job that continues although
+        its command was killed.
+        """
         says, first = self.launcher.says, self.answers
         end = time.monotonic() + ENDING
         while says.queue and (left := end - time.monotonic()) > 0:
@@ -174,7 +190,7 @@ class Queue:
                 return await asyncio.to_thread(self.past, job)
             if job and job.state in says.ended:
                 return job
-            # The first answer may be of a moment before the command's end.
+            # The first answer may be older than the end of the command.
             if not job and since >= 2:
                 return None
             live = job and since >= 3 and job.state not in says.ending
@@ -187,7 +203,10 @@ class Queue:
         return replace(found, state=UNKNOWN) if found else None
 
     def past(self, job: Job) -> Job:
-        """A job that the queue has forgotten, by its launcher's records where there are some."""
+        """Return the final state of a job that the queue no longer lists.
+
+        It comes from the launcher's records. Without a record, the state stays UNKNOWN.
+        """
         with contextlib.suppress(Failure):
             for line in self.answer(self.launcher.says.past, job.id).splitlines():
                 cells = line.strip().split("|")
@@ -198,15 +217,18 @@ class Queue:
         return replace(job, reason="")
 
     def forget(self, model: str) -> None:
-        """A model's job is over: the next one counts. There is room for one that was refused."""
+        """Drop the finished job of a model, and let one waiter submit the next job."""
         if job := self.jobs.pop(model, None):
             self.over.add(job.number)
         if self.refused:
             self.refused.pop(0).set_result(None)
 
     async def room(self, seconds: float) -> None:
-        """Wait before a job that was refused is asked for again: for the end of one of ours, as a
-        site may limit how many stand in the queue; where there is none, so many seconds."""
+        """Wait before a refused job is submitted again.
+
+        A site may limit the number of jobs in its queue, so this waits until one of this run's jobs
+        ends. If there is none, it waits `seconds`.
+        """
         if not self.living():
             await asyncio.sleep(seconds)
             return
@@ -221,15 +243,18 @@ class Queue:
                 self.refused.remove(ticket)
 
     def living(self) -> bool:
-        """Does a job of this run stand in the queue?"""
+        """Return whether a job of this run is in the queue and has not ended."""
         over = {*self.launcher.says.ended, *self.launcher.says.ending, UNKNOWN}
         return any(job.state not in over for job in self.jobs.values())
 
-    # --- what has to go -----------------------------------------------------------------------
+    # --- cleanup ------------------------------------------------------------------------------
 
     def finish(self) -> None:
-        """At the end of a run, however it came: call off what is left of it. Its commands have
-        ended, but not each of them may have been able to take its job along."""
+        """Cancel the remaining jobs of this run.
+
+        Called at the end of a run, however it ended. The commands have ended by then, but some may
+        not have been able to cancel their jobs.
+        """
         try:
             rows = self.ask()
         except Failure as failure:
@@ -242,8 +267,10 @@ class Queue:
                 self.call_off(job, "left by this run")
 
     def sweep(self) -> list[Job]:
-        """Call off the jobs of this checkout's runs that are dead; which. Nobody else's are
-        touched."""
+        """Cancel the jobs of dead runs of this checkout, and return them.
+
+        Never touches other jobs. Raises Failure if the query fails.
+        """
         says = self.launcher.says
         gone = [
             job for job in self.ask()
@@ -254,8 +281,11 @@ class Queue:
         return gone
 
     def left(self, job: Job) -> bool:
-        """Is a job's run dead? One of this host has no process; one of another host, whose
-        processes can't be seen from here, has left its note on the board alone for long."""
+        """Return whether the run of a job is dead.
+
+        A run of this host is dead if its process is gone. The processes of another host are not
+        visible here, so its run is dead if its note on the board has not been renewed for long.
+        """
         _, whose, host, process = job.run.split(":")
         pid, _, ticks = process.partition(".")
         if whose != checkout() or not pid.isdecimal() or not ticks.isdecimal():
@@ -265,7 +295,7 @@ class Queue:
         return str(activity.ticks(int(pid))) != ticks
 
     def call_off(self, job: Job, why: str) -> None:
-        """Tells of it, and if it can't be done."""
+        """Cancel a job, and report that or the error."""
         if not self.launcher.says.cancel:
             return
         what = f"job {job.id} of {job.model}"

@@ -1,7 +1,7 @@
-"""Where servers run, if not here: a launcher puts each model's server and tasks into one job.
+"""Launchers run servers elsewhere: each model's server and its tasks are one job.
 
-configs/launchers/NAME.yaml says how a command is run there, how jobs are asked about and called
-off; nothing here knows Slurm. The jobs themselves are in jobqueue.py.
+configs/launchers/NAME.yaml defines the commands that run, query and cancel jobs. Nothing in this
+module is specific to Slurm. The jobs themselves are in job_queue.py.
 """
 
 from __future__ import annotations
@@ -26,13 +26,19 @@ from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.environments import node_copies
 
-LAUNCHED = "BENCHY_LAUNCHED"  # of a command that runs in a job: the launcher's name
+LAUNCHED = "BENCHY_LAUNCHED"  # set in a job: the name of its launcher
 
 
 @dataclass
 class Launcher:
-    """name: of its file, and what it says. mark: how the comments of this run's jobs begin. queue:
-    those jobs."""
+    """A launcher.
+
+    Attributes:
+        name: Name of its file.
+        says: Content of its file.
+        mark: Comment prefix of this run's jobs.
+        queue: The jobs of this run.
+    """
 
     name: str
     says: schema.Launcher
@@ -43,23 +49,26 @@ class Launcher:
         self.queue = Queue(self)
 
     def command(self, model: str, spec: Mapping[str, Any], words: Sequence[str]) -> list[str]:
-        """What runs `words` there, for a server spec."""
+        """Return the command line that runs `words` in a job for a server spec."""
         known = self.facts(model, spec)
         extra = known["extra"] or []
         return [*self.filled(self.says.command, known), *extra, *words]
 
     def scratch(self, spec: Mapping[str, Any]) -> str:
-        """The folder on a node's own disk for environments; "" for none."""
+        """Return the directory for environments on the node's own disk, or "" for none."""
         return os.environ.get("NODE_SCRATCH") or spec.get("resources", {}).get("scratch") or ""
 
     def environ(
         self, model: str, spec: Mapping[str, Any], environments: Sequence[str] = ()
     ) -> dict[str, str]:
-        """Variables of the command besides the run's own. environments: those that it needs."""
+        """Return the variables of the command in addition to those of the run.
+
+        `environments` are the names of the environments that the command needs.
+        """
         known = self.facts(model, spec)
         given = {name: self.word(text, known) for name, text in self.says.environment.items()}
         if spec.get("nodes"):
-            # Each start has a file of its own: what an earlier one left says nothing.
+            # Each start has its own file, so leftovers of an earlier start do not matter.
             name = f"{model}-{secrets.token_hex(4)}.json"
             given |= {multi_node.MEETING: str(paths.RUN / "nodes" / name)}
             given |= {multi_node.RANK: self.says.rank or ""}
@@ -70,8 +79,10 @@ class Launcher:
         return {**given, LAUNCHED: self.name}
 
     def outside(self, environment: Mapping[str, str]) -> dict[str, str]:
-        """An environment without what tells of a job that this process itself may be in: the
-        launcher's programs would take it for theirs."""
+        """Return an environment without the variables of a job that this process may itself run in.
+
+        The launcher's programs would apply them to the new job.
+        """
 
         def named(name: str, patterns: Sequence[str]) -> bool:
             return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
@@ -84,7 +95,7 @@ class Launcher:
         }
 
     def facts(self, model: str, spec: Mapping[str, Any]) -> dict[str, Any]:
-        """What a template knows."""
+        """Return the variables for the templates of the launcher's file."""
         asked = schema.Resources(**spec.get("resources", {})).model_dump()
         gpus = int(spec.get("gpus") or 0)
         count = spec["nodes"]["count"] if spec.get("nodes") else 1
@@ -104,7 +115,7 @@ class Launcher:
 
     def word(self, text: str, known: Mapping[str, Any]) -> str:
         try:
-            environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - words, no HTML
+            environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - not HTML
             return environment.from_string(text).render(known)
         except jinja2.TemplateError as error:
             raise UsageError(
@@ -114,7 +125,10 @@ class Launcher:
 
 
 def load(name: str) -> Launcher:
-    """A launcher by its name. Raises UsageError, ConfigError; Failure if its program is missing."""
+    """Load a launcher by name.
+
+    Raises UsageError if there is none, and ConfigError if its file has errors.
+    """
     folder = paths.CONFIGS / "launchers"
     path = folder / f"{name}.yaml"
     if not names.good(name) or not path.is_file():
@@ -124,7 +138,10 @@ def load(name: str) -> Launcher:
 
 
 def begun(name: str) -> Launcher:
-    """A launcher made ready for a run: leftovers of earlier runs are called off."""
+    """Load a launcher for a run and cancel leftovers of earlier runs.
+
+    Raises Failure if the launcher does not work on this machine.
+    """
     launcher = load(name)
     try:
         launcher.queue.sweep()

@@ -1,11 +1,13 @@
-"""A server over several nodes of one job, by the engine's own means.
+"""Runs a server over several nodes of one job, with the engine's own support for that.
 
-Every node runs bin/serve. The first starts the server, and says in a file that all nodes see where
-it is; the others start what the engine wants there, join it, and end when the file goes. Its name,
-run/nodes/MODEL-TOKEN.json, is chosen by who started the job (launcher.py); its content is
-{"address", "port"}. It is opened again at each look: NFS asks the server of a file that is opened,
-and may keep for a minute what it knew of one that is not. The status of the node that ended first,
-or failed first, is in MODEL-TOKEN.end.
+Every node runs bin/serve. The first node starts the server and writes its address to a file that
+all nodes see. The others start the engine's part for their node, join the server, and end when the
+file is removed. The file is run/nodes/MODEL-TOKEN.json with {"address", "port"}; the process that
+started the job chooses its name (launcher.py).
+
+Each look opens the file again: NFS asks its server about a file on open, and may otherwise use
+attributes that are up to a minute old. MODEL-TOKEN.end holds the status of the node that ended, or
+failed, first.
 """
 
 from __future__ import annotations
@@ -26,20 +28,23 @@ from benchy.core.errors import ConfigError, Failure, Mistake
 from benchy.engines import option_check
 
 Spec = Mapping[str, Any]
-MEETING, RANK = "BENCHY_MEETING", "BENCHY_RANK"  # of a job: the file, the variable with the rank
-LOOK = 0.5  # seconds between two looks for the file
+MEETING, RANK = (
+    "BENCHY_MEETING",
+    "BENCHY_RANK",
+)  # set in a job: the file; the name of the rank variable
+LOOK = 0.5  # seconds between looks at the file
 
 
 @dataclass(frozen=True)
 class Node:
-    """One node of a job of several. rank: from 0, which is the first."""
+    """One node of a job with several. `rank` counts from 0, the first node."""
 
     rank: int
     meeting: Path
 
     @contextmanager
     def meet(self, port: int) -> Iterator[str]:
-        """On the first node: the others find it while inside. Gives its address."""
+        """Publish this node as the first one, and yield its address. Removes the file at exit."""
         address = own_address()
         self.meeting.parent.mkdir(parents=True, exist_ok=True)
         temporary_files.write(self.meeting, json.dumps({"address": address, "port": port}))
@@ -49,9 +54,12 @@ class Node:
             self.meeting.unlink(missing_ok=True)
 
     def tell(self, status: int) -> int:
-        """At this node's end, with which status; gives it. What a launcher makes of several nodes'
-        statuses says nothing: the others are ended with the one that fails first. So the first to
-        tell is heard, and a node that just follows the end of the first tells nothing."""
+        """Record the exit status of this node, and return it.
+
+        A launcher's own status of several nodes is useless, because it ends all nodes once one
+        fails. So only the first recorded status counts, and a node that ends because the first one
+        did records none.
+        """
         if status or not self.rank:
             with contextlib.suppress(OSError):
                 self.meeting.parent.mkdir(parents=True, exist_ok=True)
@@ -60,7 +68,7 @@ class Node:
         return status
 
     def first(self) -> tuple[str, int] | None:
-        """Address and port of the first node; None before it is there, and after it has ended."""
+        """Return address and port of the first node, or None before its start and after its end."""
         try:
             told = json.loads(self.meeting.read_text())
         except (OSError, ValueError):
@@ -68,7 +76,10 @@ class Node:
         return str(told["address"]), int(told["port"])
 
     def find(self, seconds: float) -> tuple[str, int]:
-        """Wait for the first node. Raises Failure."""
+        """Wait for the first node and return its address and port.
+
+        Raises Failure after `seconds`.
+        """
         end = time.monotonic() + seconds
         while not (found := self.first()):
             if time.monotonic() > end:
@@ -80,13 +91,15 @@ class Node:
         return found
 
     def arguments(self, over: Mapping[str, Any], address: str, port: int) -> list[str]:
-        """The engine's arguments that make it one of several. over: `nodes` of the server spec;
-        address, port: of the first node."""
+        """Return the engine's arguments for joining the server.
+
+        `over` is `nodes` of the server spec; `address` and `port` are those of the first node.
+        """
         known = {"nodes": over["count"], "rank": self.rank, "address": address, "port": port}
         return words(over["words"], known)
 
     def over(self, seconds: float) -> bool:
-        """Does the first node's server end within so many seconds?"""
+        """Return whether the server of the first node ends within `seconds`."""
         end = time.monotonic() + seconds
         while self.first():
             if time.monotonic() > end:
@@ -96,16 +109,21 @@ class Node:
 
 
 def forget(environment: Mapping[str, str]) -> None:
-    """Remove the files of a job that has ended: its nodes' word, and the one of which a first node
-    that was killed took no care. environment: the job's."""
+    """Remove the files of a job that has ended.
+
+    These are the recorded status, and the address file if the first node was killed. `environment`
+    is that of the job.
+    """
     if meeting := environment.get(MEETING):
         for path in (Path(meeting), _end(Path(meeting))):
             path.unlink(missing_ok=True)
 
 
 def told(environment: Mapping[str, str]) -> int | None:
-    """With which status a job over several nodes has ended, by their own word; None if none gave
-    it, as when they were killed, or where a job has one node."""
+    """Return the status that the nodes of a job recorded.
+
+    Returns None if they recorded none: they were killed, or the job has one node.
+    """
     if meeting := environment.get(MEETING):
         with contextlib.suppress(OSError, ValueError):
             return int(_end(Path(meeting)).read_text())
@@ -117,7 +135,10 @@ def _end(meeting: Path) -> Path:
 
 
 def here() -> Node | None:
-    """This node, where a job has several. Raises Failure if it does not say which one it is."""
+    """Return this node if its job has several, else None.
+
+    Raises Failure if the rank of this node is not known.
+    """
     if not (meeting := os.environ.get(MEETING)):
         return None
     variable = os.environ.get(RANK, "")
@@ -131,30 +152,33 @@ def here() -> Node | None:
 
 
 def words(templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
-    """Arguments from an engine's `nodes` or `follower`."""
-    import jinja2  # noqa: PLC0415 - a process that waits for a device stays small
+    """Return the arguments from the templates of an engine's `nodes` or `follower`."""
+    import jinja2  # noqa: PLC0415 - saves memory while waiting for a device
 
-    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - words, no HTML
+    environment = jinja2.Environment(undefined=jinja2.StrictUndefined, autoescape=False)  # noqa: S701 - not HTML
     return [environment.from_string(text).render(known) for text in templates]
 
 
 def own_address() -> str:
-    """The address by which the other nodes reach this one: what its host name means, or, where
-    that means this machine alone (Debian's 127.0.1.1), that of the default route."""
+    """Return the address at which other nodes reach this one.
+
+    This is the address of the host name. If that is a loopback address (Debian's 127.0.1.1), it is
+    the address of the default route.
+    """
     with contextlib.suppress(OSError):
         for *_, place in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET):
             if not str(place[0]).startswith("127."):
                 return str(place[0])
     with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(("192.0.2.1", 9))  # nothing is sent; the address is for documentation
+        probe.connect(("192.0.2.1", 9))  # sends nothing; a documentation address
         return str(probe.getsockname()[0])
     return "127.0.0.1"
 
 
 def refuse(specs: Iterable[Spec], launcher: str, counts: bool) -> None:
-    """Raises ConfigError with what keeps servers from running over the nodes that they want.
+    """Raise ConfigError if servers cannot run over the number of nodes they need.
 
-    counts: does the launcher's file name the variable that counts them?
+    `counts` says whether the launcher's file names the variable with the rank of a node.
     """
     known, found = option_check.Known(), []
     for spec in specs:

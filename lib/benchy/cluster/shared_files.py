@@ -1,7 +1,7 @@
-"""Files that another machine has just written, on a file system that both see.
+"""Waits for files that another machine writes on a shared file system.
 
-NFS keeps for up to a minute (acdirmax) what it knew of a directory, and with it that a file was not
-there. Opening a directory, or a file, has it ask the server again (close-to-open consistency).
+NFS caches directory contents for up to a minute (acdirmax), including that a file does not exist.
+Opening a directory or a file makes it ask the server again (close-to-open consistency).
 """
 
 from __future__ import annotations
@@ -13,21 +13,24 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-PATIENCE = 60.0  # seconds that a file may take
-PAUSE = 1.0  # seconds between two looks
+PATIENCE = 60.0  # seconds that a file may take to appear
+PAUSE = 1.0  # seconds between looks
 
 Marks = Mapping[Path, tuple[int, int] | None]
 
 
 def look(path: Path) -> None:
-    """Have the file system ask anew for a file, and for each directory on the way to it."""
+    """Make the file system ask its server again about a file and all its parent directories."""
     for each in (*reversed(path.parents), path):
         with contextlib.suppress(OSError):
             os.close(os.open(each, os.O_RDONLY | os.O_NONBLOCK))
 
 
 def marks(files: Iterable[Path]) -> Marks:
-    """What tells of each file that it was made anew; None for one that is not there."""
+    """Return the inode and modification time of each file, which change when it is written anew.
+
+    The value of a missing file is None.
+    """
     found: dict[Path, tuple[int, int] | None] = {}
     for path in files:
         found[path] = None
@@ -38,14 +41,16 @@ def marks(files: Iterable[Path]) -> Marks:
 
 
 def changed(before: Marks) -> bool:
-    """Is each of the files another one than it was?"""
+    """Return whether every file exists and differs from `before`."""
     now = marks(before)
     return all(now[path] and now[path] != mark for path, mark in before.items())
 
 
 async def awaited(files: Iterable[Path], there: Callable[[], bool], seconds: float) -> bool:
-    """Look at files until they are there, at least once, and for so many seconds; whether they
-    are."""
+    """Look at files until `there` returns true, and return whether it did.
+
+    Looks at least once, and for at most `seconds`.
+    """
     files, end = list(files), time.monotonic() + seconds
     while True:
         for path in files:

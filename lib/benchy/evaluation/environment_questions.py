@@ -1,4 +1,4 @@
-"""Questions to a built environment's own Python, whose answers are kept."""
+"""Runs scripts with the Python of a built environment and caches their answers."""
 
 from __future__ import annotations
 
@@ -15,14 +15,17 @@ from benchy.core import files, hashing, paths
 Spec = Mapping[str, Any]
 Facts = dict[str, Any]
 FOLDER = paths.BUILD / "preflight"
-SECONDS = 600  # for one question; the index of all tasks takes 20 s where nothing else runs
-# Files of a model that are no part of its tokenizer, by their size.
+SECONDS = 600  # for one question; the index of all tasks takes 20 s on an idle machine
+# Larger files of a model are not part of its tokenizer.
 WEIGHTS = 64 << 20
 
 
 @dataclass(frozen=True)
 class Question:
-    """What harness_facts.py is asked: which of its parts, with which words; path: of the answer."""
+    """A question to a script such as harness_facts.py.
+
+    `kind` and `what` are the script's arguments; `path` is the file that caches the answer.
+    """
 
     kind: str
     what: Spec
@@ -30,7 +33,7 @@ class Question:
 
 
 def small_files(folder: Path) -> list[list[str]]:
-    """Name and hash of the small files of a local model; [] for one on the hub."""
+    """Return [name, hash] of each small file of a local model, or [] for a model on the hub."""
     if not folder.is_dir():
         return []
     files = (p for p in sorted(folder.iterdir()) if p.is_file() and p.stat().st_size < WEIGHTS)
@@ -38,13 +41,22 @@ def small_files(folder: Path) -> list[list[str]]:
 
 
 def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | None) -> Facts:
-    """A script's answer, kept. {} where there is none. env: its environment; None: run nothing."""
+    """Return a script's answer, from the cache if it is there.
+
+    Returns {} if there is none. Answers that report errors or unknown names are not cached.
+
+    Args:
+        python: The environment's Python.
+        script: The script to run.
+        question: Its arguments, and the path of the cached answer.
+        env: Environment variables of the script; None reads only the cache.
+    """
     path = question.path
     if env is None and not path.is_file():
         return {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # of several models with these tasks one asks
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process asks for all models with these tasks
         try:
             kept: Facts = json.loads(path.read_bytes())
             return kept
@@ -64,7 +76,7 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
 
 
 def has_tokenizer(folder: Path) -> bool:
-    """Whether a local model has files of a tokenizer; True for one on the hub."""
+    """Return whether a local model has tokenizer files. True for a model on the hub."""
     if not folder.is_dir():
         return True
     patterns = ("tokenizer*", "vocab*", "*.model", "*tekken*", "spiece*")

@@ -1,12 +1,12 @@
-"""bin/eval: one task on one model, from a running server to results/<model>/<task>/results.json.
+"""bin/eval: runs one task on one running server and writes results/<model>/<task>/results.json.
 
 Reads build/specs/result/[limit-N/]<model>/<task>.json, build/specs/task/<task>.json, and what
-bin/serve put into the environment (BENCHY_URL, BENCHY_KEY, BENCHY_RUN/server.json); without a
-server it starts itself again under bin/serve. Writes the result and logs/eval/<model>/<task>.log.
+bin/serve provides (BENCHY_URL, BENCHY_KEY, BENCHY_RUN/server.json). Without a server, it restarts
+itself under bin/serve. Writes the result and logs/eval/<model>/<task>.log.
 
-The result's directory only ever holds a whole result: the harness writes aside, its files (whose
-names carry the time, so that no two runs' are alike) are moved in, results.json is renamed last,
-and only then are the files of an older result removed.
+The result's directory always holds a complete result. The harness writes to a temporary directory;
+its files are moved in (their names contain the time, so they never clash), results.json is renamed
+last, and then the files of the previous result are removed.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ TAG = "EVAL"
 
 
 def evaluate(job: Job, step: Step) -> None:
-    """Make the result. Raises Failure, ConfigError; then nothing at the target has changed."""
+    """Make the result. Raises Failure or ConfigError, and then leaves the target unchanged."""
     check_server(job)
     check_endpoint(job)
     check_environment(job)
     hub = tokens.of(job.server["spec"])
-    base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # for a gated tokenizer
+    base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # a tokenizer may be gated
     if wrong := _preflight(job, base):
         raise ConfigError(wrong)
     check_tokenizer(job, base)
@@ -90,14 +90,16 @@ def evaluate(job: Job, step: Step) -> None:
 
 
 def _cache(job: Job) -> Path | None:
-    """The directory of what an interrupted run of this result left, made if there is none. What
-    was left by this task under another spec goes."""
+    """Return the directory that keeps the answers of an interrupted run, created if missing.
+
+    Deletes leftovers from other specs of this task. Returns None if answers are sampled.
+    """
     if harness.samples_answers(job.spec):
         return None
     made_by = [
         health.lock_sha256(job.server["environment"]) or "",
         *provenance.made_by(job.spec["task"]["harness_environment"]),
-        hashing.sha256(harness.WRAPPER),  # prompts and answers go through its corrections
+        hashing.sha256(harness.WRAPPER),  # it corrects prompts and answers
         job.server["version"],
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)
@@ -114,8 +116,10 @@ def _preflight(job: Job, base: Mapping[str, str]) -> list[Mistake]:
 
 
 def check_environment(job: Job) -> None:
-    """Stop if somebody has changed the harness since its environment was built: the next make
-    builds it anew. Raises Failure."""
+    """Raise Failure if the harness's files were edited after its environment was built.
+
+    Marks the environment as broken, so that the next make rebuilds it.
+    """
     name = job.spec["task"]["harness_environment"]
     if why := health.edited(name):
         health.condemn(name, why)
@@ -123,10 +127,9 @@ def check_environment(job: Job) -> None:
 
 
 def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
-    """Stop unless the server and the harness tokenize the probe texts alike, to the last id. Raises
-    ConfigError."""
+    """Raise ConfigError unless server and harness tokenize the probe texts to the same ids."""
     if job.spec["chat"]:
-        return  # the server tokenizes, after its chat template
+        return  # the server applies its chat template and tokenizes
     if preflight.needs_tokenizer(job.spec):
         env = harness.environment(job.spec, job.run, job.server["spec"], None, base)
         ours = preflight.tokenizer_facts(job.spec, job.endpoint.commit, env)
@@ -173,7 +176,7 @@ def _run(
                 [preflight.chat_mistake(job.server["spec"], job.task, named)]
             ) from ended
         if cache and any("sqlite3." in line for line in lines):
-            shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run begins afresh
+            shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run starts over
         hint = (
             "Something else killed it; out of memory? (dmesg, free -h)\n"
             if ended.status == -signal.SIGKILL
@@ -193,11 +196,11 @@ def _run(
 
 
 def _check_end(job: Job, cache: Path | None) -> None:
-    """That the server is still what it was before the task. Raises Failure."""
+    """Raise Failure if the server is not the one that answered before the task."""
     try:
         check_endpoint(job)
     except Another:
-        if cache:  # whose answers they are, nobody knows
+        if cache:  # another server may have given these answers
             shutil.rmtree(cache, ignore_errors=True)
         raise
     except Failure:

@@ -1,9 +1,9 @@
-"""lm-evaluation-harness: how it is called and what it leaves behind.
+"""Builds the command line and the environment of lm-evaluation-harness.
 
-Reads: a result spec and a task spec (as the plan wrote them), the endpoint that bin/serve gave.
-Writes: nothing; the harness itself writes into the directory that its command names.
-Facts about its options were read in the source of lm_eval 0.4.13 (lm_eval/models/api_models.py,
-openai_completions.py, _cli/run.py, _cli/utils.py).
+Reads a result spec and a task spec (as written by the plan) and the endpoint from bin/serve. Writes
+nothing; the harness writes to the directory that its command names. The facts about its options are
+from the source of lm_eval 0.4.13 (lm_eval/models/api_models.py, openai_completions.py, _cli/run.py,
+_cli/utils.py).
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ from benchy.process import environment_variables
 
 Spec = Mapping[str, Any]
 
-# The harness tries a request that fails three times in all, with pauses of 1 to 10 s: a server that
-# is gone ends a task within a minute, a hung one within three request_timeouts.
+# The harness tries a request up to three times, with pauses of 1 to 10 s. So a task ends within a
+# minute if its server is gone, and within three request_timeouts if its server hangs.
 MAX_RETRIES = 3
 WRAPPER = paths.SCRIPTS / "harness_wrapper.py"
 PREVIEW = paths.SCRIPTS / "harness_preview.py"
@@ -30,9 +30,15 @@ PREVIEW = paths.SCRIPTS / "harness_preview.py"
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server to ask. url: without a path. served_model: the name it answers to.
-    max_model_len: tokens of prompt and answer together. max_num_seqs: requests that it works on
-    together, None if unknown. commit: of the hub's files that it serves, None if unknown."""
+    """A server to send requests to.
+
+    Attributes:
+        url: URL without a path.
+        served_model: Name of the model in requests.
+        max_model_len: Tokens of prompt and answer together.
+        max_num_seqs: Requests that the server handles at once; None if not known.
+        commit: Commit of the hub's files that it serves; None if not known.
+    """
 
     url: str
     served_model: str
@@ -42,18 +48,18 @@ class Endpoint:
 
 
 def max_length(spec: Spec, endpoint: Endpoint) -> int:
-    """Tokens that the harness may fill: the task's own number, never more than the server's."""
+    """Return the task's max_length in tokens, or the server's if that is unset or smaller."""
     asked = spec["task"].get("max_length")
     return min(int(asked), endpoint.max_model_len) if asked else endpoint.max_model_len
 
 
 def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
-    """The harness's --model_args for this result."""
+    """Return the harness's --model_args for this result."""
     asked = spec["task"]
     args: dict[str, Any] = {
         "model": endpoint.served_model,
         "base_url": endpoint.url + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
-        # More would wait in the server, at the cost of their time limit.
+        # More requests would wait in the server while their timeout runs.
         "num_concurrent": min(task["num_concurrent"] or 1, endpoint.max_num_seqs or 1 << 20),
         "max_length": max_length(spec, endpoint),
         "max_retries": MAX_RETRIES,
@@ -62,7 +68,7 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     }
     if spec["chat"]:
         return args  # the server applies its chat template; no tokenizer is needed here
-    # "auto" may switch to the server's tokenizer by what it finds there, so one is always named.
+    # "auto" may switch to the server's tokenizer, so the backend is always explicit.
     backend = asked["tokenizer_backend"] or "huggingface"
     args["tokenizer_backend"] = backend
     if backend == "huggingface":
@@ -71,10 +77,10 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
             args["revision"] = revision
         if spec["options"].get("trust_remote_code"):
             args["trust_remote_code"] = True
-    # Token ids, made as the model's tokenizer makes them by itself. Sent as text, the server adds
-    # the beginning-of-sequence token that the harness did not count, and the last token of the
-    # prompt is taken for the answer's first: with such a tokenizer every log-likelihood is then
-    # off. In this form the numbers are those of the harness's own in-process backend.
+    # Send token ids, with the special tokens that the tokenizer adds by default. If prompts are
+    # sent as text, a server may add a beginning-of-sequence token that the harness does not count.
+    # The harness then takes the prompt's last token for the answer's first, and every
+    # log-likelihood is wrong. With ids, the numbers equal those of its in-process backend.
     by_ids = backend in ("huggingface", "remote")
     args["tokenized_requests"] = by_ids
     if by_ids:
@@ -83,7 +89,10 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
 
 
 def tokenizer(spec: Spec, endpoint: Endpoint) -> tuple[str, str | None]:
-    """What the server tokenizes with, and its revision: its option `tokenizer`, else the model."""
+    """Return the server's tokenizer and its revision.
+
+    This is the engine's option `tokenizer`, or else the model.
+    """
     options = spec["options"]
     if named := options.get("tokenizer"):
         return str(paths.home(str(named))), options.get("tokenizer_revision")
@@ -92,7 +101,10 @@ def tokenizer(spec: Spec, endpoint: Endpoint) -> tuple[str, str | None]:
 
 
 def python(spec: Spec) -> str:
-    """The Python of the harness's environment. Not resolved: a symlink followed would leave it."""
+    """Return the Python of the harness's environment.
+
+    Symlinks are not resolved, since their target is outside the environment.
+    """
     folder = node_copies.folder(spec["task"]["harness_environment"])
     return str((folder / "bin" / "python").absolute())
 
@@ -104,9 +116,15 @@ def settings(
     server: tuple[str, int],
     guardian: int,
 ) -> dict[str, Any]:
-    """What harness_wrapper.py reads. facts: the file that it appends to; request_fields: the names
-    that a request to the server may have, None if not known; server: its address and port;
-    guardian: the pid of the one whose descendants may answer there."""
+    """Return the settings for harness_wrapper.py.
+
+    Args:
+        spec: The result spec.
+        facts: File to append facts to.
+        request_fields: Fields that a request to the server may have; None if not known.
+        server: Address and port of the server.
+        guardian: Pid of the guardian. Only its descendants may answer.
+    """
     return {
         "facts": str(facts.absolute()),
         "gen_kwargs": spec["task"]["gen_kwargs"],
@@ -125,9 +143,17 @@ def command(
     settings: Path,
     script: Path = WRAPPER,
 ) -> list[str]:
-    """The harness's command line. output: the directory that it writes; cache: that of
-    what an interrupted run left, or None; settings: of the script, the wrapper or PREVIEW. Maps are
-    passed as JSON; no shell sees them."""
+    """Return the command line of the harness. Maps are passed as JSON, without a shell.
+
+    Args:
+        spec: The result spec.
+        task: The task spec.
+        endpoint: The server.
+        output: Directory for the harness's files.
+        cache: Directory of what an interrupted run left, or None.
+        settings: File with the settings of the script.
+        script: WRAPPER or PREVIEW.
+    """
     asked = spec["task"]
     out = [
         python(spec),
@@ -167,8 +193,11 @@ def command(
 def environment(
     spec: Spec, task: Spec, server: Spec, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
-    """The harness's environment: base with the endpoint's key as OPENAI_API_KEY, which
-    local-completions reads. server: the server spec (for its hf_cache)."""
+    """Return the environment variables of the harness.
+
+    They are `base` with the server's key as OPENAI_API_KEY, which local-completions reads. `server`
+    is the server spec, whose hf_cache is used.
+    """
     env = environment_variables.for_harness(base)
     env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
     env["PYTHONUNBUFFERED"] = "1"
@@ -176,23 +205,25 @@ def environment(
     if server.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(server["hf_cache"]).absolute())
     if cache:
-        # Prepared prompts are cached by the task's name alone: shared, an edited task would be
-        # asked in its old form.
+        # The harness caches prompts by task name alone. A shared cache would return the old
+        # prompts of an edited task.
         env["LM_HARNESS_CACHE_PATH"] = str((cache / "prompts").absolute())
     if task["offline"] or knobs.on("OFFLINE", base):
         env["HF_HUB_OFFLINE"] = env["HF_DATASETS_OFFLINE"] = "1"
     if spec["task"]["trust_remote_code"]:
-        # Lets `datasets` older than 4 run a data set's loading script. The harness's own
-        # --trust_remote_code would trust the code in the model's repository as well.
+        # Lets `datasets` before 4 run the loading script of a dataset. The harness's own
+        # --trust_remote_code would also trust code in the model's repository.
         env["HF_DATASETS_TRUST_REMOTE_CODE"] = "1"
     return env
 
 
 def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[str]) -> str:
-    """What the answers of an interrupted run are kept under. One directory for each (spec, locks,
-    arguments): a database shared by two models has answered one's requests with the other's
-    outputs (lm-evaluation-harness issues 2715, 4063). made_by: hashes of the locks and the release
-    that answers."""
+    """Return the name of the directory for the answers of an interrupted run.
+
+    Each combination of spec, locks and arguments has its own: a database shared by two models has
+    answered requests of one with outputs of the other (lm-evaluation-harness issues 2715, 4063).
+    `made_by` lists the hashes of the locks and the release that answers.
+    """
     same = {k: v for k, v in args.items() if k not in ("base_url", "num_concurrent", "timeout")}
     digest = hashlib.sha256(spec_bytes)
     digest.update(dumps(same).encode())
@@ -201,7 +232,7 @@ def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[s
 
 
 def samples_answers(spec: Spec) -> bool:
-    """Whether the spec asks for sampled answers, whose repeats must not come from a cache."""
+    """Return whether the spec requests sampled answers, which must not be repeated from a cache."""
     kwargs = spec["task"]["gen_kwargs"]
     return bool(kwargs.get("do_sample") or kwargs.get("temperature"))
 

@@ -1,6 +1,6 @@
-"""What lm-evaluation-harness leaves behind: its results and samples files, its log.
+"""Reads the output of lm-evaluation-harness: its results file, its samples files, and its log.
 
-Formats as lm_eval 0.4.13 writes them (lm_eval/result_schema.py, loggers/evaluation_tracker.py).
+The formats are those of lm_eval 0.4.13 (lm_eval/result_schema.py, loggers/evaluation_tracker.py).
 """
 
 from __future__ import annotations
@@ -23,10 +23,17 @@ CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 
 @dataclass(frozen=True)
 class Output:
-    """What the harness left. data: its results file; files: everything, relative to `directory`;
-    requests: how many the model was asked, None where samples were not logged; samples: documents
-    logged for each task; answers: for each task, texts given as answers, and how many of these are
-    empty or blank; hashes: for each task, the harness's hash of each document."""
+    """The output of the harness.
+
+    Attributes:
+        directory: Directory of the files.
+        data: Content of the results file.
+        files: All files, relative to `directory`.
+        requests: Number of requests to the model; None if samples were not logged.
+        samples: Task → documents logged.
+        answers: Task → (generated texts, how many of them are empty or blank).
+        hashes: Task → the harness's hash of each document.
+    """
 
     directory: Path
     data: dict[str, Any]
@@ -38,7 +45,10 @@ class Output:
 
 
 def read_output(directory: Path, log: Path) -> Output:
-    """Raises Failure if the one results file is missing or damaged."""
+    """Read the output of the harness.
+
+    Raises Failure if there is not exactly one results file, or if a file is damaged.
+    """
     found = sorted(directory.rglob("results_*.json"))
     if len(found) != 1:
         raise Failure(
@@ -82,8 +92,14 @@ def read_output(directory: Path, log: Path) -> Output:
 
 @dataclass
 class _Counted:
-    """A samples file. requests: document → how many it took; answers: texts, and empty ones;
-    wrong: log-likelihoods that are none."""
+    """The counts of a samples file.
+
+    Attributes:
+        requests: Document → number of its requests.
+        answers: Generated texts, and how many of them are empty or blank.
+        hashes: The harness's hash of each document.
+        wrong: Number of invalid log-likelihoods.
+    """
 
     requests: dict[Any, int]
     answers: tuple[int, int]
@@ -92,7 +108,7 @@ class _Counted:
 
 
 def _count(path: Path) -> _Counted:
-    """What a samples file holds; a document has one line for each filter."""
+    """Count the content of a samples file. A document has one line for each filter."""
     seen: dict[Any, int] = {}
     hashes: list[str] = []
     texts = empty = wrong = 0
@@ -118,16 +134,27 @@ def _count(path: Path) -> _Counted:
 
 
 def _likely(value: Any) -> bool:
-    """Is this a log-likelihood, as a number or as the harness writes one? Each of its tokens may
-    have been rounded up."""
+    """Return whether a value is a log-likelihood, as a number or in the harness's text form.
+
+    Values up to 1 pass, since the log-probability of each token may have been rounded up.
+    """
     number = float(value)
     return math.isfinite(number) and number < 1
 
 
 def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:
-    """Documents evaluated for each task, as n-samples says. Raises Failure if they are fewer than
-    the task has (or than the limit), or others than those logged. logging: whether samples were
-    to be logged; the harness only warns when it could not."""
+    """Return the number of documents evaluated for each task, from n-samples.
+
+    Args:
+        output: Output of the harness.
+        limit: Limit of documents for each task, or None.
+        logging: Whether samples were to be logged. If that fails, the harness only warns.
+        log: Path of the log, for errors.
+
+    Raises:
+        Failure: The number differs from that of the task (or the limit), or from that of the logged
+            documents.
+    """
     counts: dict[str, int] = {}
     for task, count in output.data["n-samples"].items():
         whole, effective = int(count["original"]), int(count["effective"])
@@ -146,8 +173,10 @@ def check_counts(output: Output, limit: int | None, logging: bool, log: Path) ->
 
 
 def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Metric]]:
-    """The metrics of the named tasks or groups; a group without any is left out. Raises ValueError,
-    naming task and metric."""
+    """Return the metrics of the named tasks or groups, without groups that have none.
+
+    Raises ValueError that names the task and the metric.
+    """
     found: dict[str, dict[str, Metric]] = {}
     for name in names:
         entry = data.get("results", {}).get(name) or data.get("groups", {}).get(name) or {}
@@ -167,7 +196,7 @@ _NOISE = re.compile(
     r'^\s*(File "|\^+$|~+)|^\s{2,}|retrying\.$|PyTorch was not found|^The above exception|'
     r"^During handling of the above"
 )
-# lm_eval/utils.py, setup_logging; its source may be something else's: (INFO:lm_eval: …)
+# lm_eval/utils.py, setup_logging; or the format of another logger (INFO:lm_eval: …)
 _LEVEL = re.compile(
     r"^(?:\d{4}-\d\d-\d\d:\d\d:\d\d:\d\d )?(?P<level>DEBUG|INFO|WARNING|ERROR|CRITICAL)\b"
     r"(?: +\[[^\]]*\] ?|:[\w.]+: ?)"
@@ -178,20 +207,20 @@ _REFUSED = re.compile(
     r"(?P<text>.{0,20000}?)\. Retrying\.\.\.$",
     re.DOTALL | re.MULTILINE,
 )
-# What aiohttp and requests raise for a status that is no success.
+# The exceptions of aiohttp and requests for an error status.
 _STATUS = re.compile(r"ClientResponseError: (\d{3}),|HTTPError: (\d{3}) (?:Client|Server) Error")
 
 
 def progress(line: str) -> tuple[str, int, int] | None:
-    """(stage, done, all) of one of tqdm's lines, None for any other line."""
+    """Return (stage, done, total) of a tqdm line, or None for any other line."""
     return progress_bars.place(line)
 
 
 def telling(text: str, count: int = 8) -> list[str]:
-    """The last few lines of a log that say what went wrong, each once, shortened.
+    """Return the last lines of a log that explain a failure, shortened and without repeats.
 
-    Where the harness ended because the server answered with an error status, that is what the
-    server said of it: the exception itself holds the status alone.
+    If the harness ended because of an error status from the server, these are the server's error
+    messages, since the exception contains only the status.
     """
     lines = [progress_bars.split(line.rstrip())[1].rstrip() for line in text.splitlines()]
     lines = [line for line in lines if line]
@@ -214,8 +243,10 @@ def _tells(line: str) -> bool:
 
 
 def _refusals(text: str, status: str) -> list[str]:
-    """What the server said when it answered with this status: each reason once, the last one at the
-    end. Reasons that differ in numbers alone are one."""
+    """Return the server's error messages for this status, each once, the latest last.
+
+    Messages that differ only in numbers count as one.
+    """
     found: dict[str, str] = {}
     for match in _REFUSED.finditer(text):
         if match["status"] in (status, None) and (reason := _reason(match["text"])):
@@ -226,8 +257,10 @@ def _refusals(text: str, status: str) -> list[str]:
 
 
 def _reason(text: str) -> str:
-    """The words of an error document (OpenAI's: {"error": {"message": …}}, or FastAPI's); other
-    text as it is, in one line."""
+    """Return the message of an error document, or any other text on one line.
+
+    Knows the formats of OpenAI ({"error": {"message": …}}) and of FastAPI.
+    """
     with contextlib.suppress(ValueError):
         said = json.loads(text)
         for key in ("error", "message", "detail"):
@@ -238,12 +271,12 @@ def _reason(text: str) -> str:
 
 
 def telling_of(log: Path) -> list[str]:
-    """telling() of a log file; nothing if there is none."""
+    """Return `telling` of a log file, or [] if there is none."""
     return telling(tail(log))
 
 
 def tail(log: Path) -> str:
-    """The last 200 kB of a log; "" if there is none."""
+    """Return the last 200 kB of a log, or "" if there is none."""
     try:
         with log.open("rb") as file:
             file.seek(0, 2)

@@ -1,8 +1,8 @@
-"""One result to make: what was planned for it, and the server that was started for it.
+"""The input of one result: its specs and the server that was started for it.
 
-Proves that the two belong together before a task starts: the server answers to our key, it runs
-the release and the environment that the result's spec names, it serves that model, with the options
-that can change an answer.
+Proves before a task starts that spec and server match: the server answers to our key, runs the
+release and the environment in the result's spec, serves its model, and has the options that can
+change an answer.
 """
 
 from __future__ import annotations
@@ -25,8 +25,19 @@ from benchy.serving import http_client, known_failures, peer_check, server
 
 @dataclass(frozen=True)
 class Job:
-    """spec_bytes: the result spec as it lies on the disk, spec: what it says; run: the task spec;
-    server: bin/serve's server.json; url, key: of the server."""
+    """One result to make.
+
+    Attributes:
+        model: Name of the model in benchy.
+        task: Name of the task in benchy.
+        limit: Limit of documents for each task, or None.
+        spec_bytes: The result spec as it is on disk.
+        spec: The result spec, parsed.
+        run: The task spec.
+        server: server.json of bin/serve.
+        url: URL of the server.
+        key: API key of the server.
+    """
 
     model: str
     task: str
@@ -52,12 +63,12 @@ class Job:
 
     @property
     def cache(self) -> Path:
-        """What interrupted runs left; gone as soon as the result is whole."""
+        """Directory of what interrupted runs left. Removed once the result is complete."""
         return paths.BUILD / "cache" / "eval" / paths.limit_dir(self.limit) / self.model / self.task
 
     @property
     def locks(self) -> list[Path]:
-        """Of the environments that the result is made with."""
+        """The locks of the environments that make the result."""
         harness = self.spec["task"]["harness_environment"]
         return [paths.lock(self.server["environment"]), paths.lock(harness)]
 
@@ -78,7 +89,7 @@ class Job:
 
 
 def load(model: str, task: str, limit: int | None) -> Job:
-    """The job from the spec files and the environment that bin/serve sets. Raises Failure."""
+    """Load a job from its spec files and the variables of bin/serve. Raises Failure."""
     spec_bytes = read(paths.result_spec(model, task, limit))
     return Job(
         model,
@@ -117,11 +128,13 @@ def _parse(text: bytes, path: Path) -> Spec:
 
 
 def check_server(job: Job) -> None:
-    """That the server was started for this very result: a config that was edited since would
-    otherwise be believed. Raises Failure with each difference."""
+    """Raise Failure unless the server was started for this result, listing each difference.
+
+    The config may have been edited since the server's start.
+    """
     spec, server = job.spec, job.server
     asked: Spec = server["spec"]
-    parts = {*asked["meaning"], *spec} - {"task", "limit"}  # some are only where they matter
+    parts = {*asked["meaning"], *spec} - {"task", "limit"}  # some keys exist only where they matter
     wanted = {"config": job.model, **{key: spec[key] for key in parts if key in spec}}
     found = {"config": server["model"], **asked["meaning"]}
     wrong = list(differences(wanted, found))
@@ -139,7 +152,7 @@ def check_server(job: Job) -> None:
 def differences(
     wanted: Mapping[str, Any], found: Mapping[str, Any], above: str = ""
 ) -> Iterator[str]:
-    """A line for each key, of nested ones too, whose values differ."""
+    """Yield a line for each key, nested ones included, whose values differ."""
     for key in sorted({*wanted, *found}):
         ours, theirs = wanted.get(key), found.get(key)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
@@ -149,11 +162,11 @@ def differences(
 
 
 class Another(Failure):
-    """Not the server that was started for this result answers, or not any longer."""
+    """The server that answers is not, or no longer, the one for this result."""
 
 
 class Answered(Exception):
-    """A server answered with another status than 200."""
+    """A server answered with a status other than 200."""
 
     def __init__(self, path: str, status: int, answer: object) -> None:
         super().__init__(f"{path} answers {status}: {server.message(answer)}")
@@ -161,7 +174,10 @@ class Answered(Exception):
 
 
 def check_endpoint(job: Job) -> None:
-    """That it answers, takes our key, and serves the model and release it was started with."""
+    """Raise Failure unless the server accepts our key and still serves its model and release.
+
+    Raises Another if it serves another model or release.
+    """
     where = f"the server of {job.model} at {job.url}"
     try:
         version = server.known_as(_ask(job, "/version"))
@@ -183,7 +199,7 @@ def check_endpoint(job: Job) -> None:
 
 
 def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
-    """The JSON of GET path, or of POST with a body. Raises client.FAILED, Answered."""
+    """Return the JSON of GET `path`, or of POST if there is a body. Raises FAILED, Answered."""
     status, answer = asker(job).ask(path, body, timeout=60)
     if status != 200:
         raise Answered(path, status, answer)
@@ -191,15 +207,17 @@ def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
 
 
 def asker(job: Job) -> http_client.Client:
-    """The client of the job's server, which has to be a process under its guardian."""
+    """Return a client of the job's server, which accepts only descendants of its guardian."""
     url, guard = urllib.parse.urlsplit(job.url), int(job.server["guardian"])
     ours = peer_check.Ours(lambda: guardian.descendants(guard))
     return http_client.Client(url.hostname or "", url.port or 80, job.key, ours)
 
 
 def request_fields(job: Job) -> list[str] | None:
-    """The names that a request to this server may have, by its own description (/openapi.json);
-    None where it has none. Raises Failure where it is silent."""
+    """Return the fields that a request to this server may have, from its /openapi.json.
+
+    Returns None if the server does not describe them. Raises Failure if it does not answer.
+    """
     name = "ChatCompletionRequest" if job.spec["chat"] else "CompletionRequest"
     try:
         found = _ask(job, "/openapi.json")["components"]["schemas"][name]["properties"]
@@ -213,20 +231,28 @@ def request_fields(job: Job) -> list[str] | None:
 
 
 def _silent(job: Job, path: str, error: Exception) -> Failure:
-    """What was to be asked before the first request is not known, which is no answer to it."""
+    """Return the failure for a server that does not answer a question before the first request.
+
+    A missing answer must not be taken as a negative one.
+    """
     what = f"the server of {job.model} did not answer {path}"
     return Failure(what, "run it again", job.server_log, [http_client.shown(error, 300)])
 
 
 def _silent_by(error: Answered) -> bool:
-    """Does the status say that the server has no time, or send us on? That it has no such path, or
-    not for this model, is an answer."""
+    """Return whether a status is no answer: the server is overloaded, or redirects.
+
+    A status that says that the path is missing, or not supported for this model, is an answer.
+    """
     return error.status < 400 or error.status in (429, 502, 503, 504)
 
 
 def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
-    """The token ids of a text by the server; None where it has no /tokenize. special: add the
-    special tokens that its tokenizer adds. Raises Failure where it is silent."""
+    """Return the server's token ids of a text, or None if it has no /tokenize.
+
+    With `special`, includes the special tokens that its tokenizer adds. Raises Failure if the
+    server does not answer.
+    """
     body = {
         "model": job.server["served_model"], "prompt": text, "add_special_tokens": special
     }  # fmt: skip
@@ -241,7 +267,7 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 
 
 def check_alive(job: Job) -> None:
-    """Raises Failure if the server's first process is gone: no request will be answered."""
+    """Raise Failure if the first process of the server has ended."""
     pid = job.server.get("pid")
     if not pid or process_info.alive(int(pid)):
         return

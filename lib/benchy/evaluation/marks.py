@@ -1,7 +1,7 @@
-"""Marks of one result: what a reader must know before believing its score.
+"""Marks of one result: what a reader must know before trusting its score.
 
-Derived from the result alone (its checks, its shots, its metrics). Marks that come from comparing
-results with each other or with the configs are in entries.py.
+They depend on the result alone (its checks, its shots, its metrics). Marks that compare results
+with each other or with the configs are in scored_result.py.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _PART = re.compile(r"mean of \d+ of \d+ tasks")
 
 
 class MarkKind(Enum):
-    """What a mark says, for the code that decides by it."""
+    """The meaning of a mark, for code that depends on it."""
 
     FALLBACK = "answered by another release than the requested one"
     UNCHECKED = "made by an older benchy, which did not check prompts and answers"
@@ -39,7 +39,7 @@ class MarkKind(Enum):
 
 
 class Mark(str):
-    """The words of a mark. kind: what it says; brief: the words for a table's cell."""
+    """The text of a mark. `kind` is its meaning, `brief` the text for a table cell."""
 
     __slots__ = ("brief", "kind")
 
@@ -56,8 +56,10 @@ class Mark(str):
 
 
 def of_checks(checks: Mapping[str, Checks]) -> list[Mark]:
-    """The marks of prompts and answers, summed over the subtasks. Counts that are zero or unknown
-    give none; a total covers only the subtasks whose count is known."""
+    """Return the marks of prompts and answers, summed over the subtasks.
+
+    Counts that are zero or unknown give no mark. A total covers only subtasks with a known count.
+    """
     found = []
     for kind, name, words, hint in (
         (MarkKind.TRUNCATED, "truncated", "prompts truncated", ""),
@@ -89,12 +91,12 @@ def _empty(checks: Mapping[str, Checks]) -> list[Mark]:
 
 
 def all_empty(checks: Checks) -> bool:
-    """Did the model give no answer at all to this subtask?"""
+    """Return whether the model gave only empty answers to this subtask."""
     return 0 < _answers(checks) <= _no_text(checks)
 
 
 def _answers(checks: Checks) -> int:
-    # Where samples are not logged, only the answers without any text are known: one for a prompt.
+    # Without logged samples, only the answers without text are known: one for each prompt.
     return checks.answers or (checks.prompts if checks.null else 0)
 
 
@@ -103,11 +105,12 @@ def _no_text(checks: Checks) -> int:
 
 
 def of_shots(task: Task, spec: Path) -> list[Mark]:
-    """The mark of a requested num_fewshot that not every subtask obeyed. Where nothing was
-    requested, subtasks use what each of them defines, and there is no mark.
+    """Return the mark for a requested num_fewshot that not every subtask used.
 
-    spec: spec.json beside the result, which has the requested number; without it, subtasks with
-    different numbers are marked."""
+    If nothing was requested, each subtask uses its own number, and there is no mark. `spec` is the
+    spec.json beside the result, which holds the requested number. If it is missing, subtasks with
+    different numbers are marked.
+    """
     if task.num_fewshot is not None or not task.shots:
         return []
     used = sorted(set(task.shots.values()))
@@ -127,7 +130,7 @@ def of_shots(task: Task, spec: Path) -> list[Mark]:
 
 
 def no_metric(result: Result, metric: str) -> Mark:
-    """The mark of a result that has no number for the metric that its task file names."""
+    """Return the mark of a result without a number for the metric that its task file names."""
     found = [*result.groups.values(), *result.metrics.values()]
     names = list(dict.fromkeys(key.removesuffix(",none") for one in found for key in one))
     more = f", and {len(names) - METRICS} more" if len(names) > METRICS else ""
@@ -136,10 +139,10 @@ def no_metric(result: Result, metric: str) -> Mark:
 
 
 def part(score: Score) -> Mark | None:
-    """The mark "mean of 3 of 6 tasks" where only some subtasks have the metric."""
+    """Return the mark "mean of 3 of 6 tasks" if only some subtasks have the metric."""
     return Mark(MarkKind.PARTIAL, score.of) if _PART.fullmatch(score.of) else None
 
 
 def limit(requests: int) -> Mark:
-    """The mark of a result over the first requests of each subtask."""
+    """Return the mark of a result over the first `requests` requests of each subtask."""
     return Mark(MarkKind.LIMIT, f"limit {requests}")

@@ -1,9 +1,9 @@
-"""What can be found wrong with a model's own files before a device is taken: a folder that holds no
-model or only an adapter, a missing tokenizer, a chat template that is missing or broken.
+"""Checks a model's files before a device is taken.
 
-Looks at a local directory, and at the hub's files once bin/fetch has them. The chat template is
-loaded in the engine's environment (template_facts.py), once; the answer is kept as those of
-preflight.py are.
+Finds a directory without a model or with only an adapter, a missing tokenizer, and a chat template
+that is missing or broken. Reads a local directory, or the hub's files once bin/fetch has downloaded
+them. template_facts.py loads the chat template in the engine's environment; its answer is cached as
+those of preflight.py are.
 """
 
 from __future__ import annotations
@@ -24,15 +24,23 @@ from benchy.serving import preparation
 
 Spec = Mapping[str, Any]
 SCRIPT = paths.SCRIPTS / "template_facts.py"
-# A folder with one of these is a model's: Hugging Face's, Mistral's, llama.cpp's.
+# A model's directory has one of these: Hugging Face's, Mistral's, llama.cpp's.
 MODELS = ("config.json", "params.json", "*.gguf")
-MODES = (None, "auto", "hf", "slow")  # of tokenizer_mode, by which transformers loads it
+MODES = (
+    None,
+    "auto",
+    "hf",
+    "slow",
+)  # values of tokenizer_mode with which transformers loads the tokenizer
 OWN_TOKENIZERS = ("*tekken*", "tokenizer.model.v*", "*.gguf", "tok*.tok.json")
 
 
 def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
-    """Everything wrong with a model's files. server: its spec. env: of what runs in the engine's
-    environment; None to go by what was found out before."""
+    """Return everything wrong with a model's files.
+
+    `server` is its server spec. `env` are the variables for a script in the engine's environment;
+    None uses only cached answers.
+    """
     folder = files_of(server)
     if folder is None or server.get("make"):
         return []
@@ -43,7 +51,7 @@ def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
 
 
 def passed(server: Spec) -> bool:
-    """Whether a model's files were found without a mistake before. Runs nothing."""
+    """Return whether a model's files have passed these checks before. Runs nothing."""
     folder = files_of(server)
     if mistakes(server, None):
         return False
@@ -53,7 +61,7 @@ def passed(server: Spec) -> bool:
 
 
 def files_of(server: Spec) -> Path | None:
-    """The folder of a model's files; None where they are not here yet."""
+    """Return the directory of a model's files, or None if they are not on this machine."""
     if server.get("path"):
         path = Path(server["path"])
         return path if path.is_dir() else None
@@ -84,7 +92,7 @@ def _folder(server: Spec, folder: Path) -> list[Mistake]:
 
 
 def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
-    """What a chat endpoint needs besides: a tokenizer, and a template."""
+    """Return what is wrong for a chat endpoint, which needs a tokenizer and a chat template."""
     options = server["options"]
     if options.get("tokenizer_mode") not in MODES or options.get("skip_tokenizer_init"):
         return []
@@ -112,8 +120,10 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
 
 
 def _asks(server: Spec, folder: Path) -> bool:
-    """Whether the engine's environment is asked about the chat template: not of tokenizers that
-    transformers does not load, and not before the environment is built."""
+    """Return whether to run a script about the chat template in the engine's environment.
+
+    Not for tokenizers that transformers does not load, and not before the environment is built.
+    """
     if server["options"].get("tokenizer_mode") not in MODES:
         return False
     own = any(any(folder.glob(name)) for name in OWN_TOKENIZERS)
@@ -139,8 +149,10 @@ def _question(server: Spec, folder: Path) -> environment_questions.Question:
 
 
 def template(server: Spec) -> tuple[str | None, str]:
-    """The chat template that the server is given (None: the model's own), and where it is from: the
-    option chat_template is a file, or the template itself, as vLLM reads it."""
+    """Return the server's chat template (None for the model's own) and its source.
+
+    As in vLLM, the option chat_template is a file or the template itself.
+    """
     named = server["options"].get("chat_template")
     if not named:
         return None, "the model's"
@@ -151,7 +163,7 @@ def template(server: Spec) -> tuple[str | None, str]:
 
 
 def _wrong(server: Spec, key: str, what: str, hint: str) -> Mistake:
-    """A mistake in a model's file. key: of it, or an option."""
+    """Return a mistake in a model's config. `key` is a key of the config or an option."""
     field = {"use_chat_completions": "chat", "chat_template": "options.chat_template"}.get(key, key)
     where = origins.place(server.get("where") or {}, field)
     file, _, line = where.partition(", ")[0].rpartition(":")

@@ -1,9 +1,8 @@
-"""What a finished task did, held against what was requested, and what was seen of its prompts and
-answers.
+"""Compares a finished task with its spec, and counts problems in its prompts and answers.
 
-Reads the harness's results and samples files, and the facts that harness_wrapper.py wrote. A
-difference between the spec and what the harness says it did is a failure: a result never carries a
-label that is not true.
+Reads the harness's results and samples files, and the facts that harness_wrapper.py wrote. If the
+harness did something other than the spec requests, the task fails: a result never carries a wrong
+label.
 """
 
 from __future__ import annotations
@@ -23,11 +22,18 @@ from benchy.scripts import harness_wrapper
 
 @dataclass
 class Facts:
-    """What the wrapper observed; see harness_wrapper.py. client: whether it observed anything.
-    truncated: task → documents; leaked: task → hashes of documents whose few-shot examples include
-    themselves; null, blank: task → answers. examples: tasks of which the few-shot examples were
-    looked at. sent: each distinct request, without its prompt. refused: why
-    the task was not evaluated."""
+    """The observations of harness_wrapper.py.
+
+    Attributes:
+        client: Whether it observed anything.
+        truncated: Task → documents whose prompts were truncated.
+        leaked: Task → hashes of documents that are among their own few-shot examples.
+        null: Task → answers for which the server gave no text.
+        blank: Task → answers of only white space.
+        examples: Tasks whose few-shot examples were observed.
+        sent: Each distinct request, without its prompt.
+        refused: Why the task was not evaluated.
+    """
 
     client: bool = False
     truncated: dict[str, set[Any]] = field(default_factory=lambda: defaultdict(set))
@@ -40,14 +46,14 @@ class Facts:
 
 
 def read_facts(path: Path) -> Facts:
-    """The facts in a file; a line that was cut off by a kill is left out."""
+    """Read the facts of a file. Skips a line that was cut off by a kill."""
     found, seen = Facts(), set[str]()
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return found
     for line in lines:
-        if line in seen:  # an interrupted run may have written it before
+        if line in seen:  # written by an interrupted run before
             continue
         seen.add(line)
         try:
@@ -71,7 +77,7 @@ def read_facts(path: Path) -> Facts:
 
 
 def forget_refusals(path: Path) -> None:
-    """Remove from the facts of an interrupted run why it was refused: that is asked anew."""
+    """Remove refusals of an interrupted run from its facts, since they are checked again."""
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
     except OSError:
@@ -80,7 +86,7 @@ def forget_refusals(path: Path) -> None:
 
 
 def of(output: Output, facts: Facts) -> dict[str, Checks]:
-    """Subtask → what was seen of its prompts and answers."""
+    """Return subtask → the counts of its prompts and answers."""
     found = {}
     for task, count in output.data["n-samples"].items():
         config = output.data.get("configs", {}).get(task) or {}
@@ -92,7 +98,7 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
             answers, empty = prompts, facts.null[task] + facts.blank[task]
         leaked: int | None = None
         if facts.client and (not shots or task in facts.examples):
-            # Of a task with a limit, prompts may have been made of more documents than were asked.
+            # With a limit, prompts may have been built for more documents than were evaluated.
             hashes = facts.leaked[task]
             if logged is not None:
                 leaked = sum(h in hashes for h in logged)
@@ -110,20 +116,19 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
 
 
 def shots(output: Output) -> dict[str, int]:
-    """Subtask → the number of few-shot examples that the harness says it used."""
+    """Return subtask → the number of few-shot examples that the harness reports."""
     said = output.data.get("n-shot") or {}
     return {t: int(said[t]) for t in output.data["n-samples"] if isinstance(said.get(t), int)}
 
 
 def requested_shots(spec: Spec, used: Mapping[str, int]) -> int | None:
-    """The number of few-shot examples that a result may name: the requested one, where each subtask
-    obeyed."""
+    """Return the requested num_fewshot, or None if a subtask used another number."""
     asked: int | None = spec["task"]["num_fewshot"]
     return asked if all(count == asked for count in used.values()) else None
 
 
 def differences(spec: Spec, output: Output) -> list[str]:
-    """What the harness says it did that the spec does not ask for, a line each."""
+    """Return a line for each thing that the harness did and the spec does not request."""
     asked, data = spec["task"], output.data
     configs = data.get("configs") or {}
     out = []
@@ -150,7 +155,7 @@ def differences(spec: Spec, output: Output) -> list[str]:
 
 
 def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
-    """Requested generation arguments that are not among those that the harness says it used."""
+    """Return a line for each requested generation argument that the harness did not use."""
     if not ours:
         return []
     used = harness_wrapper.normalized("", dict(given), {})

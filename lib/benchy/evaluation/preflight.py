@@ -1,10 +1,10 @@
-"""What can be found wrong with a task on a model before a device is taken: from the harness's own
-files, and from what its environment makes of the model's tokenizer.
+"""Checks a task on a model before a device is taken.
 
-Runs harness_facts.py in the harness's environment, once for each set of tasks and each tokenizer;
-its answers are kept in build/preflight/KEY.json, where KEY is a hash of all that they depend on.
-No error is kept, nor a name that is not known: the hub may have been out of reach.
-`bin/fetch MODEL TASK…` asks before a lease, bin/eval once more before its first request.
+Uses the harness's own files, and the model's tokenizer as loaded in the harness's environment. Runs
+harness_facts.py there, once for each set of tasks and for each tokenizer. Its answers are cached in
+build/preflight/KEY.json, where KEY is a hash of everything that they depend on. Errors and unknown
+names are not cached: the hub may have been unreachable. `bin/fetch MODEL TASK…` runs these checks
+before it takes a lease, bin/eval again before its first request.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchy.plan import origins
 from benchy.scripts import harness_wrapper
 
 SCRIPT = paths.SCRIPTS / "harness_facts.py"
-# Where two tokenizers differ, if they do: special tokens by name, spaces, accents, emoji, digits.
+# Texts on which tokenizers differ: named special tokens, spaces, accents, emoji, digits.
 PROBE = (
     "Hello world",
     " leading,  two  spaces\tand a tab ",
@@ -35,7 +35,7 @@ PROBE = (
     "<|im_start|>user\nHi<|im_end|>\n<|im_start|>assistant\n",
     "<s>[INST] Hi [/INST]</s>",
 )
-# Errors of the hub's client, which transformers passes on as OSError.
+# Errors of the hub's client. transformers raises them as OSError.
 UNREACHED = ("OSError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError",
              "SSLError", "LocalEntryNotFoundError", "HfHubHTTPError", "GatedRepoError")  # fmt: skip
 
@@ -48,9 +48,16 @@ def mistakes(
     base: Mapping[str, str],
     files: bool = True,
 ) -> list[Mistake]:
-    """Everything wrong with a task on a model. server, spec, how: the specs of the server, the
-    result and the task. commit: of the hub's files that are served, None if not known. base: the
-    environment of the harness, before ours. files: the model's can be had."""
+    """Return everything wrong with a task on a model.
+
+    Args:
+        server: The server spec.
+        spec: The result spec.
+        how: The task spec.
+        commit: Commit of the hub's files that are served; None if not known.
+        base: Environment variables to build the harness's from.
+        files: Whether the model's files are available.
+    """
     env = harness.environment(spec, how, server, None, base)
     found = task_mistakes(server, spec, how, task_facts(spec, how, env))
     if not found and files and needs_tokenizer(spec):
@@ -60,13 +67,13 @@ def mistakes(
 
 
 def needs_tokenizer(spec: Spec) -> bool:
-    """Whether the harness itself loads a tokenizer."""
+    """Return whether the harness itself loads a tokenizer."""
     backend = spec["task"]["tokenizer_backend"] or "huggingface"
     return not spec["chat"] and backend in ("huggingface", "tiktoken")
 
 
 def _question(spec: Spec, kind: str, what: Spec, more: Any) -> Question:
-    """more: what the answer depends on besides."""
+    """Return a question. `more` is what the answer depends on besides the question."""
     env = spec["task"]["harness_environment"]
     made_from = [hashing.sha256(SCRIPT), env, *provenance.made_by(env), kind, what, more]
     return Question(
@@ -95,25 +102,25 @@ def _tokenizer_question(spec: Spec, commit: str | None) -> Question:
 
 
 def task_facts(spec: Spec, how: Spec, env: Mapping[str, str]) -> Facts:
-    """What the harness's files say of a task; {} where it can't tell. See harness_facts.py."""
+    """Return the facts of a task from harness_facts.py, or {} if it gives none."""
     return environment_questions.ask(harness.python(spec), SCRIPT, _task_question(spec, how), env)
 
 
 def tokenizer_facts(spec: Spec, commit: str | None, env: Mapping[str, str]) -> Facts:
-    """What the harness's environment makes of the tokenizer; {} where it can't tell."""
+    """Return the facts of the tokenizer from harness_facts.py, or {} if it gives none."""
     return environment_questions.ask(
         harness.python(spec), SCRIPT, _tokenizer_question(spec, commit), env
     )
 
 
 def _lock(env: str) -> Path:
-    """The lock that an environment was built from."""
+    """Return the lock that an environment was built from."""
     inside = paths.env_dir(env) / "lock"
     return inside if inside.exists() else paths.lock(env)
 
 
 def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mistake]:
-    """What the harness's files tell of a task."""
+    """Return what is wrong with a task according to the harness's files."""
     asked, name = spec["task"], how["name"]
     tasks: dict[str, Facts] = facts.get("tasks") or {}
     release = f"in {asked['harness_environment']}"
@@ -138,7 +145,7 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
         for file in (f for f in each["data_files"] if not Path(f).exists()):
             wrong("task_name", f"{task}: its data file {file} is missing", "correct data_files")
         for what, hint in (_NEEDS[need] for need in each["needs"]):
-            # The chat endpoint takes images; the harness sends no audio to either.
+            # The chat endpoint takes images. The harness sends audio to neither endpoint.
             if not (what == _NEEDS["images"][0] and server["chat"]):
                 wrong("task_name", f"{task} {what}", hint)
         if each["repeats"] != 1:
@@ -185,7 +192,10 @@ _NEEDS = {
 def _generation_mistakes(
     server: Spec, spec: Spec, how: Spec, known: Mapping[str, Facts]
 ) -> list[Mistake]:
-    """Generation arguments that would not arrive, and answers that leave no room for prompts."""
+    """Return the mistakes in generation arguments.
+
+    These are arguments that would not reach the server, and answers so long that no prompt fits.
+    """
     ours = spec["task"]["gen_kwargs"]
     found = {}
     for task, each in known.items():
@@ -213,8 +223,11 @@ def _generation_mistakes(
 
 
 def request_options(engine: str) -> list[str]:
-    """The names that a request to some release of an engine may have; [] if not known."""
-    from benchy.config import loader  # noqa: PLC0415 - reads the schema, for who has such an argument
+    """Return the fields that a request may have in some release of an engine.
+
+    Returns [] if they are not known.
+    """
+    from benchy.config import loader  # noqa: PLC0415 - imports the schema, which is rarely needed
 
     found = loader.load_engines(paths.ROOT).get(engine)
     return found.request_options if found else []
@@ -240,7 +253,7 @@ def _metric_mistakes(
 def tokenizer_mistakes(
     server: Spec, spec: Spec, how: Spec, commit: str | None, facts: Facts
 ) -> list[Mistake]:
-    """What is wrong with a tokenizer that the harness can't load."""
+    """Return the mistake that keeps the harness from loading the tokenizer, if any."""
     if "error" not in facts:
         return []
     name, _ = harness.tokenizer(spec, harness.Endpoint("", "", 0, commit=commit))
@@ -263,8 +276,10 @@ def tokenizer_mistakes(
 
 
 def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) -> Mistake:
-    """Two tokenizers that are not one. ours: the harness's ids of a probe text, theirs: the
-    server's."""
+    """Return the mistake for two tokenizers that differ.
+
+    `ours` are the harness's ids of the probe text, `theirs` the server's.
+    """
     most = min(len(ours), len(theirs))
     at = next((n for n in range(most) if ours[n] != theirs[n]), most)
     shown = " and ".join(str(ids[max(0, at - 1) : at + 4]) for ids in (ours, theirs))
@@ -280,13 +295,13 @@ def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) 
 
 
 def ends_prompts(how: Spec, token: int) -> Mistake:
-    """A server that ends prompts sent as text with a token of its own."""
+    """Return the mistake for a server that appends a token to prompts sent as text."""
     what = f"the server's tokenizer ends each prompt with token {token}: answers would follow it"
     return mistake(how, "tokenizer_backend", what, "write huggingface, which sends token ids")
 
 
 def mistake(how: Spec, key: str, what: str, hint: str) -> Mistake:
-    """A mistake in a task's file, at a key of it."""
+    """Return a mistake at a key of a task's file."""
     where = origins.place(how.get("where") or {}, key) if key else ""
     file, _, line = where.rpartition(":")
     if not line.isdecimal():
@@ -318,9 +333,19 @@ def of_tasks(
     token: str,
     files: bool = True,
 ) -> dict[str, list[Mistake]]:
-    """Task → what is wrong with it on a model, for those that have something wrong. token: of the
-    hub, "" for none. files: the model's can be had. Raises OSError, ValueError where a spec can't
-    be read."""
+    """Return the mistakes of each task of a model that has any.
+
+    Args:
+        server: The server spec.
+        tasks: Names of the tasks.
+        limit: Limit of documents for each task, or None.
+        commit: Commit of the hub's files that are served; None if not known.
+        token: Token of the hub, "" for none.
+        files: Whether the model's files are available.
+
+    Raises:
+        OSError, ValueError: A spec cannot be read.
+    """
     base = dict(os.environ) | ({"HF_TOKEN": token} if token else {})
     of_model = model_checks.mistakes(server, base)
     found = {}
@@ -339,7 +364,7 @@ def _specs(model: str, task: str, limit: int | None) -> tuple[dict[str, Any], di
 
 
 def passed(server: Spec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
-    """Whether these tasks were found without a mistake before. Runs nothing."""
+    """Return whether these tasks have passed these checks before. Runs nothing."""
     if not model_checks.passed(server):
         return False
     try:

@@ -1,10 +1,11 @@
-"""bin/preview: the first prompts of a task on a model, as its server will get them.
+"""bin/preview: the first prompts of a task on a model, as its server will receive them.
 
-Runs the harness's own command line in its environment up to its requests, and sends them to nobody
-(harness_preview.py); previewtext.py shows them. Needs no server, no device and no plan on the disk.
-Of a model it needs the tokenizer alone: its directory's, or the hub's, of which transformers
-fetches the small files and no weights.
-Reads configs/, run/fetched/; writes logs/preview/MODEL/TASK.log and what preflight.py keeps.
+Runs the harness's own command line in its environment and stops before the requests are sent
+(harness_preview.py). preview_text.py formats the output. Needs no server, no device and no plan on
+disk. Of the model, it needs only the tokenizer, from its directory or from the hub; transformers
+downloads the small files and no weights.
+
+Reads configs/ and run/fetched/. Writes logs/preview/MODEL/TASK.log and the cache of preflight.py.
 """
 
 from __future__ import annotations
@@ -37,12 +38,14 @@ from benchy.serving import preparation
 
 TAG = "PREVIEW"
 MOST = 3  # documents of each subtask
-UNKNOWN = 1 << 30  # tokens of a context that nobody knows
+UNKNOWN = 1 << 30  # tokens, for a context of unknown length
 
 
 def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
-    """The specs of the server, the result and the task, as bin/plan would write them; the
-    environment of the harness is built if it is not there. Raises ConfigError, Failure."""
+    """Return the specs of the server, the result and the task, as bin/plan writes them.
+
+    Builds the environment of the harness if it is missing. Raises ConfigError, Failure.
+    """
     if not given:
         hint = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
         raise UsageError("is missing", hint, "CONFIG")
@@ -71,8 +74,10 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
 
 
 def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
-    """What previewtext.lines shows, and --format json prints: harness_preview.py's answer and what
-    it stands for. Raises ConfigError, Failure."""
+    """Return the preview: the output of harness_preview.py and the settings that it depends on.
+
+    `preview_text.lines` formats it; `--format json` prints it. Raises ConfigError, Failure.
+    """
     make_model(server)
     base = dict(os.environ)
     if token := tokens.of(server):
@@ -114,7 +119,7 @@ def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
 def asked(
     server: Spec, spec: Spec, how: Spec, endpoint: harness.Endpoint, base: Mapping[str, str]
 ) -> dict[str, Any]:
-    """harness_preview.py's answer. Raises ConfigError, Failure."""
+    """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
     env = harness.environment(spec, how, server, None, base)
     title = f"{server['model']}/{how['name']}"
     log = paths.LOGS / "preview" / server["model"] / f"{how['name']}.log"
@@ -164,7 +169,7 @@ def _settings(
     name, revision = harness.tokenizer(spec, endpoint)
     fields = request_fields(server)
     return {
-        **harness.settings(spec, facts, fields, ("", 0), 0),  # no server: nothing is sent
+        **harness.settings(spec, facts, fields, ("", 0), 0),  # no server, since nothing is sent
         "preview": str(out),
         "tokenizer": {
             "name": name,
@@ -177,25 +182,33 @@ def _settings(
 
 
 def request_fields(server: Spec) -> list[str] | None:
-    """The names that a request may have, which a run asks its server; None if not known."""
+    """Return the fields that a request may have, or None if they are not known.
+
+    A run gets them from its server.
+    """
     known = preflight.request_options(server["engine"])
-    return [*known, "continue_final_message"] if known else None  # what benchy itself adds to chats
+    return [*known, "continue_final_message"] if known else None  # benchy adds it to chats
 
 
 def make_model(server: Spec) -> None:
-    """The model's directory is made if it is ours to make; any other is there, by the plan. Raises
-    Failure."""
+    """Make the directory of the tiny model if it is missing. Raises Failure.
+
+    The plan has already checked any other directory.
+    """
     path = server["path"]
     if server["make"] == "tiny" and not Path(path, "config.json").exists():
         tiny = str(paths.SCRIPTS / "tiny_model.py")
         made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
-        # Another process may have been at it.
+        # Another process may have made it meanwhile.
         if not made and not Path(path, "config.json").exists():
             raise Failure(f"{server['model']}: {path} could not be made")
 
 
 def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
-    """Tokens of prompt and answer together, None if not known, and who says so."""
+    """Return the tokens of prompt and answer together, and the source of that number.
+
+    The number is None if it is not known.
+    """
     asked = server["options"].get("max_model_len")
     if isinstance(asked, int):
         return asked, "the configuration"
@@ -210,7 +223,10 @@ def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
 
 
 def readable(text: str) -> int | None:
-    """A number of tokens as vLLM reads it (human_readable_int): 32k is 32,000, 32K is 32,768."""
+    """Return a number of tokens in vLLM's notation, or None if it is not one.
+
+    32k is 32,000 and 32K is 32,768, as in vLLM's human_readable_int.
+    """
     units = {"k": 10**3, "m": 10**6, "g": 10**9, "K": 2**10, "M": 2**20, "G": 2**30}
     number, unit = (text[:-1], text[-1:]) if text[-1:] in units else (text, "")
     try:
@@ -225,7 +241,7 @@ def _at_once(server: Spec) -> int | None:
 
 
 def remarks(server: Spec, spec: Spec) -> list[str]:
-    """What the server does that is not shown here."""
+    """Return notes on what the server does and the preview does not show."""
     found = []
     if server["options"].get("tokenizer_mode") == "mistral":
         found.append("the server encodes with mistral_common (tokenizer_mode: mistral); here "

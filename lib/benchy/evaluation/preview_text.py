@@ -1,4 +1,4 @@
-"""A preview as text: what preview.of returns, for a person to read."""
+"""Formats a preview, as returned by preview.of, as text."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from itertools import groupby
 from typing import Any
 
 BAR = "  │ "
-ENDS = 3  # tokens that are named at either end
+ENDS = 3  # tokens shown at each end of a prompt
 SHOWN = ("max_tokens", "temperature", "stop")
 
 
 def lines(found: Mapping[str, Any]) -> Iterator[str]:
-    """All lines of a preview."""
+    """Yield all lines of a preview."""
     by = {"client": "as token ids", "server": "as text"}
     prompts = found["prompts"]
     how = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
@@ -83,7 +83,7 @@ def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> I
 
 
 def _prompt(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
-    """A prompt, or its first tokens."""
+    """Yield the lines of a prompt, or of its first `until` tokens."""
     if sent.get("messages"):
         yield "  turns:"
         for turn in sent["messages"]:
@@ -101,8 +101,10 @@ def _prompt(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
 
 
 def _boxed(text: str, first: str, bar: str) -> Iterator[str]:
-    """Each line behind a bar; ⏎ at the end of a text that ends in a line break, · for a space at
-    the end of a line, which nobody would see."""
+    """Yield each line of a text behind a bar.
+
+    A final line break is shown as ⏎, and each space at the end of a line as ·.
+    """
     rows = text.split("\n")
     for n, row in enumerate(rows):
         bare = row.rstrip(" ")
@@ -112,7 +114,7 @@ def _boxed(text: str, first: str, bar: str) -> Iterator[str]:
 
 
 def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
-    """Which of a prompt's tokens are special, and its first and last tokens."""
+    """Yield the special tokens of a prompt, and its first and last tokens."""
     tokens, special = sent["tokens"], sent["special"]
     if tokens is None:
         return
@@ -152,7 +154,7 @@ def _room(
 
 
 def _choices(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
-    """The choices of a document: what they have in common once, then each."""
+    """Yield the choices of a document: their common prompt once, then each choice."""
     shown: Any = None
     for entry in group:
         for sent in entry["sent"]:

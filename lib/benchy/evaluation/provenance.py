@@ -1,4 +1,4 @@
-"""What produced a result, as far as files on this machine can tell: hashes, revisions, commits."""
+"""What produced a result, from files on this machine: hashes, revisions, commits."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from benchy.evaluation.result import Git
 from benchy.hub import local_cache
 
 _MIB = 1 << 20
-_AT_ONCE = 500  # paths in one call of git
-# Weights are tens of GB: reading them whole would cost minutes for each result.
+_AT_ONCE = 500  # paths for one git command
+# Weights are tens of GB. Reading all of them would take minutes for each result.
 _WHOLE = 64 * _MIB
 
 
 def sha256(path: Path) -> str | None:
-    """Of a file's bytes, None if there is no such file."""
+    """Return the sha256 of a file, or None if it cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -29,14 +29,19 @@ def sha256(path: Path) -> str | None:
 
 
 def made_by(env: str) -> list[str]:
-    """Of an environment's locks, with their headers: in those stands what a folder held that it
-    was built from, a checkout of the harness, say, which changes no package's release."""
+    """Return the hashes of an environment's locks, headers included.
+
+    A header names the content of a directory that the environment was built from, such as a
+    checkout of the harness, which changes no package's release.
+    """
     return [sha256(path) or "" for path in (paths.env_dir(env) / "lock", paths.lock(env))]
 
 
 def digest(directory: Path) -> str:
-    """sha256 over the names, sizes and bytes of a model's files, hidden ones left out; of a file
-    over 64 MiB its first and last MiB. Raises OSError."""
+    """Return the sha256 over the names, sizes and bytes of a model's files.
+
+    Skips hidden files. Of a file over 64 MiB, it reads the first and the last MiB. Raises OSError.
+    """
     found = hashlib.sha256()
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         name = path.relative_to(directory)
@@ -57,9 +62,11 @@ def digest(directory: Path) -> str:
 def revision_used(
     name: str, revision: str | None, hf_cache: str | None, env: Mapping[str, str]
 ) -> str | None:
-    """The commit of the snapshot in the hub cache that `revision` (default "main") stands for;
-    None if the cache does not say. Layout: models--ORG--NAME/refs/REVISION holds the commit.
-    hf_cache: where the server keeps the hub's files (HF_HUB_CACHE), None for the default."""
+    """Return the commit of `revision` (default "main") in the hub cache, or None if it has none.
+
+    The file models--ORG--NAME/refs/REVISION in the cache holds the commit. `hf_cache` is the
+    server's directory for the hub's files (HF_HUB_CACHE); None is the default.
+    """
     repo = local_cache.hub_cache(hf_cache, env) / local_cache.folder_name(name)
     asked = revision or "main"
     try:
@@ -70,8 +77,11 @@ def revision_used(
 
 
 def git(files: Iterable[str] = ()) -> Git:
-    """benchy's own commit; None, None outside a checkout. files: those that decided a result, as
-    paths relative to the root; the commit has to hold each of them for the result to be clean."""
+    """Return the state of benchy's checkout: `Git(None, None)` outside a checkout.
+
+    `files` are those that decided a result, as paths relative to the root. The result is clean only
+    if the commit contains each of them.
+    """
 
     def ask(*args: str) -> list[str] | None:
         try:
@@ -101,23 +111,28 @@ def git(files: Iterable[str] = ()) -> Git:
 
 
 def inputs(server: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
-    """sha256 of each file that decided a result, as the plan read it. server, task: their specs."""
+    """Return the sha256 of each file that decided a result, as read by the plan.
+
+    `server` and `task` are the specs.
+    """
     return dict(sorted({**server.get("inputs", {}), **task.get("inputs", {})}.items()))
 
 
 def deciding(
     server: Mapping[str, Any], task: Mapping[str, Any], meaning: Mapping[str, Any]
 ) -> Iterator[str]:
-    """The paths of all files that decided a result: those of `inputs`, and those that the task is
-    made of. meaning: the task's part of the result's spec. Folders (a tokenizer, a draft model) are
-    no configuration, as the model is none."""
+    """Yield the paths of all files that decided a result: those of `inputs`, and those of the task.
+
+    `meaning` is the task's part of the result spec. Directories (a tokenizer, a draft model) are
+    left out: like the model, they are not configuration.
+    """
     yield from (each for each in inputs(server, task) if not (paths.ROOT / each).is_dir())
     yield from (f"{task['include_path']}/{name}" for name in meaning["files"])
     yield from meaning.get("files_elsewhere", ())
 
 
 def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[str]:
-    """arguments with each of the secrets, and what follows --api-key, replaced by ***."""
+    """Return the arguments with each secret, and the value of --api-key, replaced by ***."""
     out: list[str] = []
     hidden = False
     for argument in arguments:
@@ -132,5 +147,5 @@ def without_secrets(arguments: Sequence[str], secrets: Sequence[str]) -> list[st
 
 
 def public(variables: Mapping[str, Any]) -> dict[str, str]:
-    """variables as text, the values of those named like a secret replaced by ***."""
+    """Return variables as text, with *** for the value of each name that looks like a secret."""
     return {k: "***" if names.secret(k) else str(v) for k, v in variables.items()}

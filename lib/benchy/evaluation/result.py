@@ -1,8 +1,8 @@
 """The result document: results/<model>/<task>/results.json.
 
-One frozen dataclass for each part; the file is their JSON, keys sorted. Whoever holds only this
-file can tell exactly what produced it. A field is None where it is not known, never guessed.
-Reading ignores keys that it does not know, and refuses what lacks one or has a wrong type.
+Each part is a frozen dataclass; the file is their JSON with sorted keys. The file alone tells
+exactly what produced it. A field that is not known is None, never a guess. The reader ignores
+unknown keys, and rejects a file with a missing key or a wrong type.
 """
 
 from __future__ import annotations
@@ -26,10 +26,19 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Model:
-    """config: the model's name in benchy; name: what was served (a hub name), or path: a local
-    directory. revision: what was asked for; revision_used: the commit of the hub's snapshot in the
-    cache; digest: of the local directory's files (see provenance.digest). parameters, dtype (of
-    the weights), license: what its files say (see modelcard.ModelCard)."""
+    """The model of a result.
+
+    Attributes:
+        config: Name of the model in benchy.
+        name: Name of the model on the hub, as served.
+        path: Local directory, if the model is one.
+        revision: Requested revision.
+        revision_used: Commit of the snapshot in the hub cache.
+        digest: Digest of the local directory's files (see provenance.digest).
+        parameters: Number of parameters, from the model's files (see model_card.ModelCard).
+        dtype: dtype of the weights, from the model's files.
+        license: License, from the model's files.
+    """
 
     config: str
     name: str
@@ -44,10 +53,18 @@ class Model:
 
 @dataclass(frozen=True)
 class Engine:
-    """asked: the release that the configuration names (None: the main environment's,
-    or whatever release a source of one's own is).
-    answered: what /version said. lock_sha256: of the environment's lock. dtype: what the engine
-    computed in, by its own log."""
+    """The engine of a result.
+
+    Attributes:
+        name: Name of the engine in benchy.
+        package: Name of its package.
+        asked: Requested release. None stands for that of the main environment, or of a source that
+            is not a release.
+        answered: Release reported by /version.
+        environment: Name of its environment.
+        lock_sha256: Hash of the environment's lock.
+        dtype: dtype of the computation, from the engine's log.
+    """
 
     name: str
     package: str
@@ -60,7 +77,7 @@ class Engine:
 
 @dataclass(frozen=True)
 class FallbackReason:
-    """The environment that should have been used, its release, and why it could not be built."""
+    """The requested environment, its release, and the error that prevented its build."""
 
     environment: str
     version: str | None
@@ -77,11 +94,21 @@ class Harness:
 
 @dataclass(frozen=True)
 class Task:
-    """name: in benchy; task_name: in the harness; versions: of each task and group there.
-    num_fewshot: as requested, None where nothing was requested or not every subtask obeyed; shots:
-    the number that each subtask of the harness used. gen_kwargs: as requested ({}: each task's
-    own); files: sha256 of each file that it is made of; content: a digest of what these say, "" for
-    none, None in results of an older benchy, whose files are all those of its folder."""
+    """The task of a result.
+
+    Attributes:
+        name: Name of the task in benchy.
+        task_name: Names of its tasks in the harness.
+        versions: Version of each task and group of the harness.
+        num_fewshot: Requested number of examples. None if none was requested or a subtask used
+            another.
+        gen_kwargs: Requested generation arguments; {} if each task uses its own.
+        max_length: Maximum tokens of prompt and answer together.
+        files: sha256 of each file of the task.
+        shots: Number of examples that each subtask of the harness used.
+        content: Digest of the content of these files, "" for no files. None in results of an older
+            benchy, where `files` are all files of the task's directory.
+    """
 
     name: str
     task_name: list[str]
@@ -96,7 +123,14 @@ class Task:
 
 @dataclass(frozen=True)
 class Times:
-    """start, end: of the harness, ISO 8601, UTC. Seconds; server_ready: from start to ready."""
+    """The times of a result.
+
+    Attributes:
+        server_ready_seconds: Seconds from the server's start until it was ready.
+        start: Start of the harness, ISO 8601, UTC.
+        end: End of the harness, ISO 8601, UTC.
+        seconds: Seconds from start to end.
+    """
 
     server_ready_seconds: float | None
     start: str
@@ -106,8 +140,11 @@ class Times:
 
 @dataclass(frozen=True)
 class Counts:
-    """samples: documents evaluated, for each task of the harness. requests: what the model was
-    asked, None if samples were not logged."""
+    """The counts of a result.
+
+    `samples` is the number of documents evaluated for each task of the harness. `requests` is the
+    number of requests to the model, or None if samples were not logged.
+    """
 
     samples: dict[str, int]
     requests: int | None
@@ -115,13 +152,15 @@ class Counts:
 
 @dataclass(frozen=True)
 class Checks:
-    """What was seen of the prompts and answers of one subtask of the harness. A number is None
-    where it is not known.
+    """Counts of the prompts and answers of one subtask of the harness, None where not known.
 
-    prompts: documents asked. truncated: prompts of which the left end was cut off to fit the
-    context. leaked: few-shot prompts that hold their own question with its answer. answers:
-    generated texts; empty: of these, empty or blank ones; null: of these, ones for which the
-    server gave no text at all.
+    Attributes:
+        prompts: Documents evaluated.
+        truncated: Prompts whose left end was cut off to fit the context.
+        leaked: Few-shot prompts that contain their own question and its answer.
+        answers: Generated texts.
+        empty: Empty or blank texts among them.
+        null: Answers among them for which the server returned no text.
     """
 
     prompts: int
@@ -134,9 +173,14 @@ class Checks:
 
 @dataclass(frozen=True)
 class Git:
-    """benchy's own checkout; None where it is none. dirty: tracked files differ from the commit, or
-    one of the files that decided this result is not in it. untracked: those files: they are new,
-    ignored, or outside the checkout."""
+    """The state of benchy's checkout. `commit` and `dirty` are None outside a checkout.
+
+    Attributes:
+        commit: The commit.
+        dirty: Whether tracked files differ from the commit, or it lacks a file that decided the
+            result.
+        untracked: The files that it lacks: new, ignored, or outside the checkout.
+    """
 
     commit: str | None
     dirty: bool | None
@@ -145,7 +189,7 @@ class Git:
 
 @dataclass(frozen=True)
 class Metric:
-    """stderr: None where the harness gives none."""
+    """A metric. `stderr` is None if the harness reports none."""
 
     value: float
     stderr: float | None
@@ -154,8 +198,15 @@ class Metric:
 
 @dataclass(frozen=True)
 class Score:
-    """The one number for a table. of: how it was made, in words ("benchy_smoke", or "mean of 6
-    tasks"); metric: the harness's name with its filter ("acc,none")."""
+    """The number that a table shows for a result.
+
+    Attributes:
+        of: How it was computed, such as "benchy_smoke" or "mean of 6 tasks".
+        metric: The harness's name with its filter, such as "acc,none".
+        value: The number.
+        stderr: Its standard error, or None.
+        higher_is_better: Whether higher is better, or None if not known.
+    """
 
     of: str
     metric: str
@@ -166,13 +217,23 @@ class Score:
 
 @dataclass(frozen=True)
 class Result:
-    """schema: 1. options, variables: those that can change an answer. arguments: the server's whole
-    command line, without secrets. gpus: their indices, or "cpu"; on the first of `nodes` nodes.
-    harness_output: files beside this one, as the harness wrote them. spec_sha256: of the result
-    spec's bytes. source: the config's file, relative to the checkout where it lies in it; set: what
-    SET said over it, without secrets. metrics, groups: task or group → "metric,filter" → numbers.
-    checks: subtask → what was seen of its prompts and answers. inputs: sha256 of each configuration
-    file that decided the result, by its path. benchy: its version.
+    """A result document. Lists only fields that need an explanation.
+
+    Attributes:
+        schema: 1.
+        gpus: Indices of the GPUs on the first of `nodes` nodes, or "cpu".
+        arguments: The server's command line, without secrets.
+        options: Options of the engine that can change an answer.
+        variables: Environment variables that can change an answer.
+        spec_sha256: Hash of the result spec's bytes.
+        harness_output: The harness's files, relative to this file.
+        metrics: Task → "metric,filter" → numbers.
+        groups: Group → "metric,filter" → numbers.
+        source: File of the config, relative to the checkout if it is inside.
+        set: Overrides of the config by SET, without secrets.
+        checks: Subtask → counts of its prompts and answers.
+        inputs: Path → sha256 of each configuration file that decided the result.
+        benchy: Version of benchy.
     """
 
     schema: int
@@ -207,13 +268,13 @@ class Result:
 
 @cache
 def _adapter() -> TypeAdapter[Result]:
-    from pydantic import TypeAdapter  # noqa: PLC0415 - a third of the start of who reads none
+    from pydantic import TypeAdapter  # noqa: PLC0415 - slow; many commands read no results
 
     return TypeAdapter(Result)
 
 
 def read(path: Path) -> Result:
-    """Raises Failure, naming the file and what is wrong with it."""
+    """Read a result file. Raises Failure that names the file and what is wrong with it."""
     try:
         return _adapter().validate_json(path.read_bytes(), strict=True)
     except OSError as error:
@@ -228,13 +289,13 @@ def read(path: Path) -> Result:
 
 
 def dump(result: Result) -> str:
-    """The file's text. Raises ValueError on a number that JSON does not have (NaN)."""
+    """Return the text of the file. Raises ValueError for a number that JSON lacks (NaN)."""
     text = json.dumps(asdict(result), sort_keys=True, indent=2, ensure_ascii=False, allow_nan=False)
     return text + "\n"
 
 
 def write(result: Result, path: Path) -> None:
-    """Write path in one rename; its bytes are on the disk before its name is."""
+    """Write `path` atomically. Its content reaches the disk before it is renamed."""
     temporary_files.write(path, dump(result), sync=True)
 
 
@@ -242,9 +303,12 @@ _ABOUT = ("alias", "name", "sample_len", "sample_count", "samples")
 
 
 def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str, Metric]:
-    """The metrics of one task or group in the harness's "results". better: its entry in
-    "higher_is_better". Keys are "metric,filter"; "metric_stderr,filter" belongs to them.
-    Raises ValueError, naming the metric, on a value that is no finite number."""
+    """Return the metrics of one task or group in the harness's "results".
+
+    `better` is its entry in "higher_is_better". The keys are "metric,filter", with the standard
+    error in "metric_stderr,filter". Raises ValueError that names the metric if a value is not a
+    finite number.
+    """
     found: dict[str, Metric] = {}
     for key, value in entry.items():
         metric, _, chosen = key.partition(",")
@@ -254,7 +318,7 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
             raise ValueError(f"{key} is {value!r}, which is no number")
         if not math.isfinite(value):
             raise ValueError(f"{key} is {value}")
-        # "N/A" where the harness has no way to estimate it, NaN over a single sample.
+        # The harness gives "N/A" if it cannot estimate it, and NaN for a single sample.
         stderr = entry.get(f"{metric}_stderr,{chosen}")
         known = isinstance(stderr, (int, float)) and math.isfinite(stderr)
         found[key] = Metric(float(value), float(stderr) if known else None, better.get(metric))  # type: ignore[arg-type]
@@ -264,12 +328,19 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
 def main_score(
     asked: list[str], metrics: dict[str, dict[str, Metric]], groups: dict[str, dict[str, Metric]]
 ) -> Score:
-    """The number that stands for a task in a table. asked: the harness's names in the order of
-    the task file; metrics: in the harness's order.
+    """Return the number that stands for a task in a table.
 
-    One name that has metrics of its own: its first. Otherwise the mean, each task counting once, of
-    the first metric if all tasks share it, else of the accuracy of those that have one: numbers of
-    different kinds are never mixed. Raises ValueError if there is no metric at all.
+    If one name was requested and has metrics, this is its first metric. Otherwise it is a mean in
+    which each task counts once: of the first metric if all tasks share it, else of the accuracy of
+    the tasks that have one. Different metrics are never mixed.
+
+    Args:
+        asked: Names in the harness, in the order of the task file.
+        metrics: Metrics of each task, in the harness's order.
+        groups: Metrics of each group.
+
+    Raises:
+        ValueError: There is no metric.
     """
     if len(asked) == 1 and (own := groups.get(asked[0]) or metrics.get(asked[0])):
         key, first = next(iter(own.items()))

@@ -1,4 +1,4 @@
-"""Writes a result document from the harness's output."""
+"""Makes a result document from the harness's output and publishes it."""
 
 from __future__ import annotations
 
@@ -30,9 +30,20 @@ def make_result(
     end: datetime,
     hidden: Sequence[str] = (),
 ) -> document.Result:
-    """The result document. seen: what the wrapper of the harness observed. hidden: secrets, which
-    it does not show. Raises Failure on a metric that is missing or no finite number, on fewer
-    documents than the task has, and where the harness did something else than the spec says."""
+    """Return the result document.
+
+    Args:
+        job: The job.
+        left: Output of the harness.
+        seen: Observations of the harness's wrapper.
+        start: Start of the harness.
+        end: End of the harness.
+        hidden: Secrets to leave out of the document.
+
+    Raises:
+        Failure: A metric is missing or not finite, the number of documents is wrong, or the harness
+            did something other than the spec requests.
+    """
     spec, server, data = job.spec, job.server, left.data
     samples = harness_output.check_counts(left, spec["limit"], job.run["log_samples"], job.log)
     if wrong := output_checks.differences(spec, left):
@@ -121,7 +132,7 @@ def make_result(
 
 
 def _model(job: Job) -> document.Model:
-    """Which model answered, and what its files say of it."""
+    """Return the model that answered, with facts from its files."""
     asked, server = job.spec["model"], job.server
     path, name, cache = asked["path"], asked["name"], server["spec"].get("hf_cache")
     used = None
@@ -145,14 +156,14 @@ def _model(job: Job) -> document.Model:
 
 
 def publish(job: Job, made: document.Result, left: harness_output.Output) -> None:
-    """Move the harness's files in, then results.json, then drop what belonged to an older one."""
+    """Move the harness's files in, write results.json, then delete files of an older result."""
     directory = job.target.parent
     inside = directory / job.run["subdirectory"]
     for file in left.files:
         (inside / file).parent.mkdir(parents=True, exist_ok=True)
         (left.directory / file).replace(inside / file)
-    # What it was made from, field by field and package by package: bin/why compares with it. Killed
-    # in between, a result may lack them, but never has another's beside it.
+    # bin/why compares with these fields and packages. If this process is killed in between, the
+    # result may lack the two files, but never has those of another result.
     envs = {
         "engine": job.server["environment"],
         "harness": job.spec["task"]["harness_environment"],

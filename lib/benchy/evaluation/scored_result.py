@@ -1,4 +1,4 @@
-"""One result with the number that stands for it, and its marks."""
+"""A result with its score and its marks."""
 
 from __future__ import annotations
 
@@ -14,16 +14,23 @@ from benchy.evaluation.result import Result, Score
 
 STALE = Mark(MarkKind.STALE, "stale")
 UNASKED = Mark(MarkKind.UNREQUESTED, "no config asks for it")
-# Its prompts and answers were not looked at.
+# Its prompts and answers were not checked.
 UNCHECKED = Mark(MarkKind.UNCHECKED, "unchecked: of an older benchy")
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One result and where it lies. chosen: the metric that its task file names (`metric`), None
-    for the first. stale: Make would make it anew; None where that is not known. unasked: no config
-    asks for it. kind: results of a task with one number measured the same; 0 is what most have.
-    unlike: (what, its own, what most have) of each fact that sets another kind apart."""
+    """A result and its place on disk.
+
+    Attributes:
+        path: Path of results.json.
+        result: The result.
+        chosen: Metric that its task file names (`metric`); None for the first.
+        stale: Whether Make would make it again; None if not known.
+        unasked: Whether no config requests it.
+        kind: Results of a task with the same number were measured in the same way; most have 0.
+        unlike: (name, own value, value of most) of each fact by which its kind differs.
+    """
 
     path: Path
     result: Result
@@ -43,12 +50,12 @@ class Entry:
 
     @cached_property
     def score(self) -> Score | None:
-        """The number for a table, by the chosen metric; None if the result does not have it."""
+        """The number for a table, by the chosen metric. None if the result does not have it."""
         return self.result.score if self.chosen is None else score_by(self.result, self.chosen)
 
     @cached_property
     def doubts(self) -> list[Mark]:
-        """Reasons not to believe the number; other results have no part in them."""
+        """Reasons to doubt the number that do not depend on other results."""
         none = [] if self.score or not self.chosen else [marks.no_metric(self.result, self.metric)]
         shots = marks.of_shots(self.result.task, self.path.parent / "spec.json")
         return none + marks.of_checks(self.result.checks) + shots
@@ -60,12 +67,12 @@ class Entry:
 
     @property
     def own(self) -> list[Mark]:
-        """The marks that follow from the result alone."""
+        """The marks that depend on the result alone."""
         return ([self.part] if self.part else []) + self.doubts
 
     @property
     def marks(self) -> list[Mark]:
-        """What a reader must know before comparing the number."""
+        """All marks: what a reader must know before comparing the number."""
         found = []
         if self.result.fallback:
             engine = self.result.engine
@@ -85,8 +92,10 @@ class Entry:
 
     @property
     def brief(self) -> list[Mark]:
-        """Those marks that are of this result alone and not of its model; a table's cell shows
-        their `brief`."""
+        """The marks of this result alone, without those of its model.
+
+        A table cell shows their `brief`.
+        """
         found = [UNASKED] if self.unasked else []
         if self.unlike:
             words = f"other {', '.join(what for what, _, _ in self.unlike)}"
@@ -95,26 +104,28 @@ class Entry:
 
     @property
     def value(self) -> str:
-        """0.3056 ± 0.0790; "-" for no number."""
+        """The score as text: 0.3056 ± 0.0790, or "-" for none."""
         score = self.score
         return "-" if score is None else scores.with_error(score.value, score.stderr, score.metric)
 
     @property
     def metric(self) -> str:
-        """Its name without ",none"; where the result does not have it, as the task file has it."""
+        """The metric's name without ",none". If the result lacks it, the name in the task file."""
         return scores.short(self.score.metric if self.score else self.chosen or "")
 
     @property
     def said(self) -> str:
-        """The number with its own marks on one line: acc 0.0000 (6 of 6 answers empty)."""
+        """The score with its own marks on one line: acc 0.0000 (6 of 6 answers empty)."""
         if self.score is None:
             return "; ".join(self.own)
         return f"{self.metric} {self.value}" + (f" ({'; '.join(self.own)})" if self.own else "")
 
 
 def score_by(result: Result, metric: str) -> Score | None:
-    """The score by a metric, "acc_norm" or with its filter "exact_match,strict-match"; made as
-    result.main_score makes it. None if no subtask has it."""
+    """Return the score by a metric, computed as result.main_score does. None if no subtask has it.
+
+    `metric` is a name ("acc_norm"), or a name with a filter ("exact_match,strict-match").
+    """
 
     def key_in(found: Mapping[str, document.Metric]) -> str | None:
         return next((k for k in found if metric in (k, k.split(",")[0])), None)
@@ -127,7 +138,7 @@ def score_by(result: Result, metric: str) -> Score | None:
     keys = [key for found in result.metrics.values() if (key := key_in(found))]
     if not keys:
         return None
-    # A subtask without the metric has no part in the mean, but counts in "mean of 3 of 6 tasks".
+    # A subtask without the metric is not in the mean, but counts in "mean of 3 of 6 tasks".
     parts = {
         name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
         for name, found in result.metrics.items()

@@ -1,8 +1,8 @@
-"""How scores are written: one form for pages, tables, comparisons and the terminal.
+"""Formats scores for pages, tables, comparisons and the terminal.
 
-The form is the harness's own: a share of 1 stays a share (0.1500), a metric that the harness gives
-in percent stays in percent (chrf 45.21), and what is on no scale (perplexity) stays as it is. JSON
-and CSV hold the numbers themselves.
+The format is the harness's own: a fraction stays a fraction (0.1500), a metric in percent stays in
+percent (chrf 45.21), and a number without a scale (perplexity) is unchanged. JSON and CSV contain
+the numbers themselves.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-# Metrics that the harness gives in percent; all others are shares from 0 to 1, or on no scale at
-# all. lm_eval/api/metrics.py (sacrebleu's three), tasks/squadv2 and tasks/truthfulqa (0.4.13).
+# Metrics that the harness reports in percent. All others are fractions from 0 to 1, or have no
+# scale. From lm_eval/api/metrics.py (sacrebleu's three), tasks/squadv2, tasks/truthfulqa (0.4.13).
 PERCENT = frozenset(
     {
         "bleu", "chrf", "ter", "exact", "best_exact", "best_f1", "HasAns_exact", "HasAns_f1",
@@ -20,27 +20,29 @@ PERCENT = frozenset(
     }
 )  # fmt: skip
 UNBOUNDED = re.compile(r"perplexity|bits_per|likelihood|loss")
-LARGE = 1e6  # from here on with an exponent
+LARGE = 1e6  # numbers from here on have an exponent
 
 
 def short(metric: str) -> str:
-    """A metric's name without the filter of most: "acc,none" is acc."""
+    """Return a metric's name without the most common filter: "acc,none" is acc."""
     return metric.removesuffix(",none")
 
 
 def _base(metric: str) -> str:
-    """Its name without any filter."""
+    """Return a metric's name without its filter."""
     return metric.partition(",")[0]
 
 
 def in_percent(metric: str) -> bool:
-    """Does the harness give this metric in percent? metric: with or without its filter."""
+    """Return whether the harness reports this metric in percent. The filter is optional."""
     return _base(metric) in PERCENT
 
 
 def factor(metric: str, values: Iterable[float]) -> float | None:
-    """What values of a metric are multiplied by to lie between 0 and 1; None where they are on no
-    such scale."""
+    """Return the factor that scales values of a metric to between 0 and 1.
+
+    Returns None if the metric has no such scale.
+    """
     if UNBOUNDED.search(_base(metric)):
         return None
     if in_percent(metric):
@@ -49,11 +51,15 @@ def factor(metric: str, values: Iterable[float]) -> float | None:
 
 
 def number(value: float, metric: str, *, beside: Iterable[float] = (), sign: bool = False) -> str:
-    """A score as every page and table writes it: 0.1500, 45.21. Four decimals below 10, else two;
-    always two in percent.
+    """Return a score as text: 0.1500, 45.21.
 
-    beside: numbers of the same metric that stand next to it and have as many decimals (a standard
-    error has those of its score). sign: a difference, with its sign.
+    It has four decimals below 10, otherwise two; always two in percent.
+
+    Args:
+        value: The score.
+        metric: Its metric.
+        beside: Numbers next to it that get the same number of decimals, such as its standard error.
+        sign: Whether to add the sign, for a difference.
     """
     largest = max(abs(value), *map(abs, beside), 0.0)
     plus = "+" if sign else ""
@@ -64,16 +70,16 @@ def number(value: float, metric: str, *, beside: Iterable[float] = (), sign: boo
 
 
 def error(stderr: float, value: float, metric: str) -> str:
-    """The standard error of a score, with as many decimals: 0.0790."""
+    """Return the standard error of a score as text, with the score's number of decimals: 0.0790."""
     return number(stderr, metric, beside=(value,))
 
 
 def with_error(value: float, stderr: float | None, metric: str) -> str:
-    """0.3056 ± 0.0790; without an error where it is not known."""
+    """Return a score with its standard error if that is known: 0.3056 ± 0.0790."""
     text = number(value, metric)
     return text if stderr is None else f"{text} ± {error(stderr, value, metric)}"
 
 
 def of_sample(value: float, metric: str) -> str:
-    """The number of one sample: right and wrong are 1 and 0, others as scores are."""
+    """Return the score of one sample: 1 for right, 0 for wrong, other numbers as `number` does."""
     return f"{value:.0f}" if value in (0, 1) else number(value, metric)

@@ -1,7 +1,7 @@
-"""The tasks there are: those of configs/tasks, and what each harness knows by its own index.
+"""Lists the available tasks: those of configs/tasks, and those in the index of each harness.
 
-harness_index.py lists them in the harness's environment (10 s); its answers are kept in
-build/tasks/KEY.json, where KEY is a hash of all that they depend on.
+harness_index.py lists the latter in the harness's environment (10 s). Its answers are cached in
+build/tasks/KEY.json, where KEY is a hash of everything that they depend on.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from benchy.plan import environment_specs, planner
 from benchy.plan.plan import Spec
 from benchy.process import environment_variables
 
-Row = Mapping[str, Any]  # harness_index.py says what it holds
+Row = Mapping[str, Any]  # see harness_index.py
 
 FOLDER = paths.BUILD / "tasks"
 SCRIPT = paths.SCRIPTS / "harness_index.py"
 SECONDS = 600
-# What of a row a search looks at.
+# The keys of a row that a search covers.
 SEARCHED = ("name", "tags", "dataset", "family", "language", "description", "output", "needs")
 
 
 @dataclass(frozen=True)
 class Harness:
-    """A release of a harness, and what it brings. environment: the one that was asked."""
+    """A release of a harness and its tasks. `environment` is where its index was read."""
 
     name: str
     environment: str
@@ -44,8 +44,19 @@ class Harness:
 
 @dataclass(frozen=True)
 class Own:
-    """A task of configs/tasks. names: of the harness's tasks and groups that it asks for; shots:
-    examples in the prompt, those of its own file, else of the harness's; count: harness tasks."""
+    """A task of configs/tasks.
+
+    Attributes:
+        name: Name of the task.
+        names: Tasks and groups of the harness that it requests.
+        description: Its description.
+        shots: Numbers of examples in the prompt, from its own file or else from the harness.
+        output: Output types of its harness tasks.
+        dataset: Datasets of its harness tasks.
+        needs: What its harness tasks need besides text.
+        count: Number of its harness tasks.
+        unknown: Requested names that the harness does not know.
+    """
 
     name: str
     names: list[str]
@@ -61,8 +72,11 @@ class Own:
 def environments(
     found: configuration.Configuration,
 ) -> tuple[dict[str, Spec], dict[str, Spec], dict[str, str]]:
-    """(the spec of each task, of each environment of a harness, environment → the one whose index
-    stands for it: of one release, one that is built where there is one)."""
+    """Return the task specs, the specs of the harness environments, and which environment to ask.
+
+    The last maps each environment to one of the same release whose index stands for it, if possible
+    one that is built.
+    """
     made = planner.empty(found, None)
     around = planner.surroundings()
     for name, engine in sorted(found.engines.items()):
@@ -76,7 +90,7 @@ def environments(
     for name in sorted(found.tasks):
         planner.add_task(made, name, found, around)
     first: dict[str, str] = {}
-    # What is built goes before what is not, and an environment with nothing besides before others.
+    # Prefer built environments, then those without extra packages.
     for env in sorted(made.environments, key=lambda e: (not health.well(e), len(e), e)):
         spec = made.environments[env]
         first.setdefault(hashing.digest([spec["name"], spec["requirements"][0]]), env)
@@ -88,7 +102,7 @@ def environments(
 
 
 def ready(env: str, spec: Spec) -> None:
-    """Build an environment if it is not there. Raises Failure."""
+    """Build an environment if it is missing. Raises Failure."""
     if health.well(env):
         return
     files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
@@ -102,7 +116,7 @@ def ready(env: str, spec: Spec) -> None:
 
 
 def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, Any]]:
-    """The rows of a harness's own tasks, or of a folder's. Raises Failure."""
+    """Return the rows of the harness's own tasks, or of those in a directory. Raises Failure."""
     contents = hashing.content_of(paths.ROOT / folder) if folder else None
     path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
     try:
@@ -132,12 +146,12 @@ def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, An
 
 
 def _made_by(env: str) -> list[str]:
-    """What an environment's index depends on."""
+    """Return what an environment's index depends on."""
     return [hashing.sha256(SCRIPT), env, *provenance.made_by(env)]
 
 
 def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row], list[str]]:
-    """(the tasks below these names, the names that nobody knows), each once."""
+    """Return the tasks below these names and the unknown names, each once."""
     found: dict[str, Row] = {}
     seen: set[str] = set()
     unknown = []
@@ -165,7 +179,7 @@ def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row],
 
 
 def own(name: str, how: Spec, by_name: Mapping[str, Row]) -> Own:
-    """What is known of a task of configs/tasks. how: its spec."""
+    """Return a task of configs/tasks. `how` is its spec."""
     meaning = how["meaning"]
     names = meaning["task_name"]
     below, unknown = leaves(names, by_name)
@@ -186,8 +200,10 @@ def own(name: str, how: Spec, by_name: Mapping[str, Row]) -> Own:
 
 
 def all_of(found: configuration.Configuration) -> tuple[list[Own], list[Harness]]:
-    """The tasks of configs/tasks, and the harnesses that they and the defaults need. Raises
-    Failure."""
+    """Return the tasks of configs/tasks, and the harnesses of these tasks and of the defaults.
+
+    Raises Failure.
+    """
     tasks, specs, stands = environments(found)
     harnesses: dict[str, Harness] = {}
     for env in sorted(set(stands.values())):
@@ -215,7 +231,10 @@ def _texts(row: Row) -> Iterator[str]:
 
 
 def matches(row: Row, words: Sequence[str]) -> bool:
-    """Whether each word is in some text of a row, or, with * or ?, is a pattern of one."""
+    """Return whether each word is in some text of a row.
+
+    A word with *, ? or [ is a pattern for a whole text.
+    """
     texts = list(_texts(row))
 
     def one(word: str) -> bool:

@@ -1,1 +1,1 @@
-"""One engine server: preparation, start, proof, log, known failures."""
+"""One engine server: preparation, start, proof of identity, log, known failures."""

@@ -1,4 +1,4 @@
-"""The address of an engine server."""
+"""Address and HTTP client of an engine server."""
 
 from __future__ import annotations
 
@@ -14,9 +14,15 @@ from benchy.serving import http_client, peer_check
 
 @dataclass(frozen=True)
 class Endpoint:
-    """Where a server answers. host: what it listens on; address: what we connect to. guardian: the
-    pid of the one whose descendants may answer. pinned: is the port the one that its config
-    names?"""
+    """The address of a server.
+
+    Attributes:
+        host: Address that the server listens on.
+        port: Port that the server listens on.
+        key: API key of the server.
+        guardian: Pid of the guardian. Only its descendants may answer.
+        pinned: Whether the config sets the port.
+    """
 
     host: str
     port: int
@@ -26,7 +32,7 @@ class Endpoint:
 
     @property
     def address(self) -> str:
-        # By a name a stranger might be reached, who listens on the other of its two addresses.
+        # A name can resolve to two addresses, and a stranger may listen on the other one.
         known = {"0.0.0.0": "127.0.0.1", "::": "::1", "": "127.0.0.1", "localhost": "127.0.0.1"}  # noqa: S104
         return known.get(self.host, self.host)
 
@@ -41,12 +47,12 @@ class Endpoint:
         return http_client.Client(self.address, self.port, self.key, ours)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> tuple[int, Any]:
-        """Client.ask."""
+        """Send a request to this server. See `Client.ask`."""
         return self.client.ask(path, body, **how)
 
 
 def loopback(host: str) -> bool:
-    """Does a server that listens on host stay on this machine?"""
+    """Return whether a server that listens on `host` is reachable only from this machine."""
     try:
         return host == "localhost" or ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""What an engine's log says of its start."""
+"""Reads the stages of a start, and the dtype, from the log of an engine."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import re
 import time
 from pathlib import Path
 
-# What the engine's log says when a stage begins: vLLM 0.6 to 0.32.
+# The messages that begin a stage in vLLM 0.6 to 0.32.
 STAGES = (
     ("engine", r"Initializing an? (?:V\d )?LLM engine|Initializing a V1 LLM engine"),
     ("weights", r"Starting to load model|Loading (?:model )?weights|Loading safetensors"),
@@ -18,16 +18,16 @@ STAGES = (
 
 
 class Log:
-    """The engine's log, read as it grows; knows which stage the engine is in."""
+    """The log of an engine, read as it grows. Tracks the stage of the engine's start."""
 
     def __init__(self, path: Path, begun: float) -> None:
         self.path, self.begun = path, begun
         self.at = 0
         self.stage = "start"
-        self.times: dict[str, float] = {}  # stage → seconds after the start at which it began
+        self.times: dict[str, float] = {}  # stage → seconds from start to its beginning
 
     def read(self) -> bool:
-        """Read what is new; has another stage begun?"""
+        """Read the new part of the log and return whether another stage has begun."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self.at)
@@ -45,7 +45,7 @@ class Log:
         return self.stage != before
 
     def text(self) -> str:
-        """All of it, of a very long one the end."""
+        """Return the text of the log, or its last 4 MiB if it is longer."""
         try:
             with self.path.open("rb") as file:
                 file.seek(max(0, self.path.stat().st_size - (4 << 20)))
@@ -55,7 +55,10 @@ class Log:
 
 
 def dtype(log: str) -> str | None:
-    """What the weights are computed in, by the line with which vLLM 0.6 to 0.32 begin ("…LLM
-    engine (v0.10.2) with config: …, dtype=torch.bfloat16, …"); None if it is not there."""
+    """Return the dtype that the engine computes in, or None if the log does not name it.
+
+    The first line of vLLM 0.6 to 0.32 names it: "…LLM engine (v0.10.2) with config: …,
+    dtype=torch.bfloat16, …".
+    """
     found = re.search(r"LLM engine .{0,8000}?\bdtype=(?:torch\.)?(\w+)", log)
     return found[1] if found else None

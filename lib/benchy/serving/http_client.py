@@ -1,8 +1,8 @@
-"""The HTTP client with which benchy asks an engine.
+"""The HTTP client for engine servers.
 
-An engine may be broken or hostile, and a port may be a stranger's. So each connection is proved
-before its first byte (peer.py), redirects are not followed, no proxy is asked, and an answer is
-bounded in time and size whatever it does.
+An engine may be broken or hostile, and a stranger may listen on its port. The client proves the
+peer of each connection before it sends the first byte (peer_check.py). It follows no redirects,
+uses no proxy, and limits the time and the size of every response.
 """
 
 from __future__ import annotations
@@ -19,14 +19,16 @@ from typing import Any
 from benchy.core.errors import printable
 from benchy.serving import peer_check
 
-LARGEST = 8 << 20  # bytes of an answer; the description of vLLM 0.32's interface is 0.4 MB
-SHOWN = 200  # characters of an answer that a message shows
+LARGEST = 8 << 20  # bytes of a response; /openapi.json of vLLM 0.32 has 0.4 MB
+SHOWN = 200  # characters of a response that a message shows
 FAILED = (OSError, http.client.HTTPException)  # what ask() raises
 
 
 class Connection(http.client.HTTPConnection):
-    """Proved before it is used. wire: its socket, which the answer keeps when the base class has
-    forgotten it."""
+    """A connection that proves its peer before use.
+
+    `wire` is its socket. The base class drops its reference while a response still reads from it.
+    """
 
     wire: socket.socket | None = None
 
@@ -46,7 +48,14 @@ class Connection(http.client.HTTPConnection):
 
 @dataclass(frozen=True)
 class Client:
-    """One server. address: numeric; ours: the processes that may answer there."""
+    """A client of one server.
+
+    Attributes:
+        address: Numeric address of the server.
+        port: Port of the server.
+        key: API key, sent with each request.
+        ours: The processes that may answer.
+    """
 
     address: str
     port: int
@@ -61,10 +70,19 @@ class Client:
         key: str | None = None,
         timeout: float = 10,
     ) -> tuple[int, Any]:
-        """Status and JSON (text if it is none) of GET path, or of POST with a body.
+        """Send GET `path`, or POST if there is a body.
 
-        key: instead of ours; "" for none. timeout: seconds for all of it. Raises FAILED: among them
-        peer.Unproved, if not ours answers.
+        Args:
+            path: Path of the URL.
+            body: JSON object to post.
+            key: Replaces the client's API key; "" sends none.
+            timeout: Seconds for the whole exchange.
+
+        Returns:
+            The status and the parsed JSON, or the text if the response is not JSON.
+
+        Raises:
+            FAILED: The request failed. Includes `peer_check.Unproved`: another process answers.
         """
         key = self.key if key is None else key
         headers = {"Authorization": f"Bearer {key}"} if key else {}
@@ -75,10 +93,10 @@ class Client:
         late = threading.Event()
 
         def cut() -> None:
-            """Of an answer that drips, each byte is in time, and the last one never comes."""
+            """Shut the connection down. A socket's timeout restarts with each byte it receives."""
             late.set()
             if connection.wire:
-                with contextlib.suppress(OSError):  # over just now
+                with contextlib.suppress(OSError):  # already closed
                     connection.wire.shutdown(socket.SHUT_RDWR)
 
         timer = threading.Timer(timeout, cut)
@@ -109,11 +127,10 @@ def _parsed(data: bytes) -> Any:
     text = data.decode(errors="replace")
     try:
         return json.loads(text) if text else None
-    except (ValueError, RecursionError):  # cut, no JSON, or nested beyond all use
+    except (ValueError, RecursionError):  # truncated, not JSON, or nested too deeply
         return text
 
 
 def shown(answer: object, most: int = SHOWN) -> str:
-    """What an engine said, as a message may show it: short, in one line, with nothing that moves a
-    terminal."""
+    """Return part of a response for a message: short, on one line, without control characters."""
     return printable(str(answer)[: most + 1])[:most]

@@ -1,7 +1,7 @@
-"""What a failed engine's log means, in words, and what to do about it.
+"""Explains the log of a failed engine: what happened and what to do about it.
 
-The patterns are messages that vLLM, torch, transformers and huggingface_hub print, from vLLM 0.6 to
-0.32; the comments name where they were read.
+The patterns are messages of vLLM (0.6 to 0.32), torch, transformers and huggingface_hub. Comments
+name the issue or the source file that a message comes from.
 """
 
 from __future__ import annotations
@@ -16,10 +16,18 @@ from benchy.environments import model_support
 
 @dataclass(frozen=True)
 class Known:
-    """One known failure. what and hint may use the pattern's named groups. page: number of its
-    section in docs/problems.md, which is never given anew. warned: its words may be a warning's,
-    before an exception that speaks of the device. loose: its words say little where another
-    exception came of it. silent: it explains an end that no exception explains."""
+    """A known failure.
+
+    Attributes:
+        pattern: Regular expression to search for in the log.
+        what: What happened. May use the named groups of the pattern.
+        hint: What to do. May use the named groups of the pattern.
+        page: Number of its section in docs/problems.md. Numbers are never reused.
+        warned: If an exception mentions the device, search the whole log, warnings included.
+        loose: The pattern is weak evidence. Skip exceptions whose handling raised another one.
+        silent: Applies only to logs without an exception.
+        kind: Kind of the failure, for code that depends on it.
+    """
 
     pattern: str
     what: str
@@ -36,15 +44,20 @@ class Known:
 
 
 class Explanation(NamedTuple):
-    """what: happened, one clause. hint: what to do, and where more is said. kind: for code that
-    decides by it."""
+    """The explanation of a failure.
+
+    Attributes:
+        what: What happened, one clause.
+        hint: What to do, and where to read more.
+        kind: Kind of the failure, for code that depends on it.
+    """
 
     what: str
     hint: str
     kind: FailureKind = FailureKind.OTHER
 
 
-# The first that matches the log wins: causes come before what they cause.
+# The first match wins, so causes come before their effects.
 KNOWN = (
     Known(
         r"No space left on device|OSError: \[Errno 28\]|Disk quota exceeded|"
@@ -53,7 +66,7 @@ KNOWN = (
         "free some space where the model cache, the logs and /dev/shm lie, and start again",
         page=1,
     ),
-    # vLLM 0.6.0 to 0.9 (issues 2418, 10517); from 0.9: issue 27508; 0.32 says it alike.
+    # vLLM 0.6.0 to 0.9: issues 2418, 10517. From 0.9: issue 27508, unchanged in 0.32.
     Known(
         r"max seq len \((?P<want>\d+)\) is larger than the maximum number of tokens that can be "
         r"stored in KV cache \((?P<have>\d+)\)",
@@ -225,7 +238,7 @@ KNOWN = (
         r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
         r"(?:does not appear to have a file named (?P<file>\S+)|"
         r"Cannot find any model weights|Can't load (?:the )?(?:configuration|tokenizer|model))|"
-        # Of other files (nvcc, ninja, a library) this says nothing of the model.
+        # Limited to model files: the missing file may also be nvcc, ninja or a library.
         r"No such file or directory: \S*\.(?:safetensors|bin|pth?|gguf|json|model|tiktoken)\b|"
         r"Cannot find any model weights with|HFValidationError|SafetensorError|"
         r"MetadataIncompleteBuffer|EntryNotFoundError|No config file found|"
@@ -284,14 +297,14 @@ _EXCEPTION = re.compile(
     r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt|Expired|Refused)\b[:(]?"
     r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
 )
-_REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn, one a request
-# Lines that tell no failure, in vLLM's format and in uvicorn's.
+_REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn logs one for each request
+# Lines that report no failure, in the formats of vLLM and uvicorn.
 _CALM = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:DEBUG|INFO|WARNING)\b")
 _ERROR = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:ERROR|CRITICAL)\b")
 _AFTER = re.compile(
     r"Traceback|  File |Process |INFO:|The above exception|During handling|.*failed to start\.$"
 )
-# What one process says because another has ended.
+# Messages of a process about the end of another one.
 _NOISE = re.compile(
     r"See (?:root cause above|stack trace)|Engine core initialization failed|"
     r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError|"
@@ -303,18 +316,21 @@ _DEVICE = re.compile(r"CUDA|NVIDIA|GPU|[Dd]evice")
 
 @dataclass
 class _Raised:
-    """An exception in a log. lines: its name and message. handled: another was raised while this
-    one was handled."""
+    """An exception in a log.
+
+    `lines` are its name and message. `handled` says whether another exception was raised while this
+    one was handled.
+    """
 
     lines: list[str]
     handled: bool = False
 
 
 def explain(log: str) -> Explanation | None:
-    """What the text of an engine's log means; None if it isn't known.
+    """Return the explanation of an engine's log, or None if the failure is not known.
 
-    The cause is an exception or an error that the log holds. What is merely logged or warned of
-    does not count, and that a process died explains only an end without an exception.
+    The cause is an exception or an error in the log; other messages and warnings do not count. The
+    death of a process is the explanation only if the log has no exception.
     """
     raised = _exceptions(log)
     lines = [line for line in log.splitlines() if not _CALM.match(line)]
@@ -322,7 +338,7 @@ def explain(log: str) -> Explanation | None:
         errors = [_PREFIX.sub("", line) for line in lines if _ERROR.match(line)]
         said = {line for each in raised for line in each.lines}
         errors = [line for line in errors if line not in said and not _NOISE.search(line)]
-        # Frames and source of a traceback are indented.
+        # Indented lines are the frames and the source of a traceback.
         causes = [line for line in errors if line and not line.startswith((" ", "Traceback"))]
         causes += ["\n".join(each.lines) for each in raised if not each.handled]
         before = ["\n".join(each.lines) for each in raised if each.handled]
@@ -356,10 +372,10 @@ def _words(known: Known, match: re.Match[str]) -> Explanation:
 
 
 def telling_lines(log: str, n: int = 12) -> list[str]:
-    """Up to n lines of the log that say why: the exceptions, else its last ones.
+    """Return up to `n` lines that show the cause: the log's exceptions, or else its last lines.
 
-    Prefixes with process and time go, repeats go, and so do the exceptions that only say that some
-    other process had one.
+    Removes prefixes with process and time, repeated lines, and exceptions that only report an
+    exception of another process.
     """
     telling: list[str] = []
     for each in _exceptions(log):
@@ -373,19 +389,22 @@ def telling_lines(log: str, n: int = 12) -> list[str]:
 
 
 def _lines(log: str) -> list[tuple[str, str]]:
-    """(process and level, what it says) of each line but requests and empty ones."""
+    """Return (process and level, message) of each line, without requests and empty lines."""
     found = []
     for each in log.splitlines():
         line = each.rstrip()
         rest = _PREFIX.sub("", line)
         if rest and not _REQUEST.match(line):
-            # Without the time: a message goes on only where process and level stay.
+            # Leave the time out: a message continues while process and level stay the same.
             found.append((re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)]), rest))
     return found
 
 
 def _exceptions(log: str) -> list[_Raised]:
-    """The exceptions of a log in its order, without those that only tell of another process."""
+    """Return the exceptions of a log in order.
+
+    Leaves out exceptions that only report the failure of another process.
+    """
     lines = _lines(log)
     found: list[_Raised] = []
     inside = set()  # processes in the middle of a traceback
@@ -403,7 +422,7 @@ def _exceptions(log: str) -> list[_Raised]:
             inside.discard(whose)
         if not (ends or _EXCEPTION.search(line)) or _CALM.match(whose + line):
             continue
-        # An exception's message may go on; a traceback, a log line or another exception ends it.
+        # A message may have more lines. A traceback, log line or other exception ends it.
         block = [line]
         for then, more in lines[at + 1 : at + 9]:
             if then != whose or _EXCEPTION.search(more) or _AFTER.match(more):

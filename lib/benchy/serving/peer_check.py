@@ -1,17 +1,18 @@
-"""Who is at the other end of a connection: the server of this run, or a stranger.
+"""Proves that the peer of a connection is the server of this run and not a stranger.
 
-A port that was free a moment ago may be anybody's: while an engine starts, another user can bind
-it, listen, and let go again. So each new connection is proved between connect() and its first byte.
-The kernel knows the socket at the other end by its two addresses and ports, which nobody can share
-as long as ours is open; its inode is held by the process that accepted the connection, and that has
-to be a descendant of our guardian. Before it is accepted the inode is 0; then the proof waits, as
-the answer would.
+A port that was free a moment ago can belong to anybody: while an engine starts, another user can
+bind it, listen on it, and release it. So each new connection is proved after connect() and before
+its first byte. The kernel identifies the peer's socket by its two addresses and ports, which no
+other socket can have while ours is open. The process that accepted the connection holds the inode
+of that socket, and has to be a descendant of our guardian. The inode is 0 until the connection is
+accepted; the proof waits for that, as the response would.
 
-The kernel is asked through sock_diag(7), 0.01 ms; where that is not to be had its tables are read
-(/proc/net/tcp, /proc/net/tcp6), 5 ms and more. This works where both ends are in one network
-namespace of one machine, as benchy starts them. What can't be seen is refused: see Unseen.
+The check asks the kernel through sock_diag(7), which takes 0.01 ms. If sock_diag is not available,
+it reads /proc/net/tcp and /proc/net/tcp6, which takes 5 ms or more. It requires both ends to be in
+one network namespace of one machine, where benchy starts them. A peer that cannot be identified is
+refused (`Unseen`).
 
-Standard library only: harness_wrapper.py loads this file in the harness's own environment.
+Uses only the standard library: harness_wrapper.py loads this file in the harness's environment.
 """
 
 from __future__ import annotations
@@ -33,42 +34,42 @@ from typing import Any
 TABLES = {4: "/proc/net/tcp", 6: "/proc/net/tcp6"}
 DIAG, BY_FAMILY, REQUEST = 4, 20, 1  # linux/netlink.h, linux/sock_diag.h
 ESTABLISHED, SYN_RECEIVED, LISTEN = b"01", b"03", b"0A"  # linux/tcp_states.h
-WAIT = 300.0  # seconds until a connection is accepted, where the caller names no time
-PATIENCE = 0.05  # seconds for accepting it before the listener is looked at
-MISSES = 20  # looks at a table that changes while it is read, before what it lacks is not there
+WAIT = 300.0  # default seconds until a connection has to be accepted
+PATIENCE = 0.05  # seconds to wait for the accept before the listener is checked
+MISSES = 20  # failed lookups before a socket counts as missing; tables change during a read
 SENDING = ("send", "sendall", "sendmsg", "sendto")
 
 
 class Unproved(ConnectionError):
-    """The other end of a connection is not proved to be ours. Nothing was sent."""
+    """The peer of a connection is not proved to be ours. Nothing was sent."""
 
     def __init__(self, what: str) -> None:
-        super().__init__(errno.ECONNREFUSED, what)  # aiohttp tells an error by these two
+        super().__init__(errno.ECONNREFUSED, what)  # aiohttp reports an error by these two
 
     def __str__(self) -> str:
         return str(self.strerror)
 
 
 class Stranger(Unproved):
-    """Somebody else's process is at the other end."""
+    """The peer is a process that does not belong to this run."""
 
 
 class Unseen(Unproved):
-    """The kernel's tables do not show who is at the other end."""
+    """The kernel does not show which process the peer is."""
 
 
 class Ours:
-    """The processes that may answer. pids: gives those alive at the moment."""
+    """The processes that may answer. `pids` returns those that are alive."""
 
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
         self.pids = pids
-        self.last: tuple[int, bytes] | None = None  # pid and start of the one that was found last
-        self.closed: set[int] = set()  # pids whose files we might not see at the last look
+        self.last: tuple[int, bytes] | None = None  # pid and start time of the last match
+        self.closed: set[int] = set()  # pids with unreadable files in the last search
 
     def hold(self, inodes: Collection[bytes]) -> bool:
-        """Does one of them hold one of these sockets?"""
+        """Return whether one of the processes holds one of these sockets."""
         wanted = {f"socket:[{inode.decode()}]" for inode in inodes}
-        # Once a descendant, always one; the pid may be another process's by now.
+        # A descendant stays one. The start time shows whether the pid was reused.
         if self.last and _begun(self.last[0]) == self.last[1] and self._has(self.last[0], wanted):
             return True
         self.closed.clear()
@@ -81,19 +82,19 @@ class Ours:
     def _has(self, pid: int, wanted: Collection[str]) -> bool:
         folder = f"/proc/{pid}/fd"
         try:
-            for name in os.listdir(folder):  # noqa: PTH208 - strings, thousands of times
+            for name in os.listdir(folder):  # noqa: PTH208 - called thousands of times, needs only strings
                 with contextlib.suppress(FileNotFoundError):
                     if os.readlink(f"{folder}/{name}") in wanted:  # noqa: PTH115
                         return True
         except PermissionError:
             self.closed.add(pid)
         except OSError:
-            pass  # it has ended
+            pass  # the process has ended
         return False
 
 
 def _begun(pid: int) -> bytes:
-    """When a process began, in the kernel's clock ticks; b"" if it is gone."""
+    """Return the start time of a process in clock ticks, or b"" if the process is gone."""
     try:
         with open(f"/proc/{pid}/stat", "rb") as file:  # noqa: PTH123
             return file.read().rpartition(b")")[2].split()[19]
@@ -102,14 +103,19 @@ def _begun(pid: int) -> bytes:
 
 
 def numeric(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
-    """An address of getpeername(); one of IPv4 in the clothes of IPv6 is IPv4. Raises ValueError
-    for a name."""
+    """Return an address from getpeername(), with IPv4-mapped IPv6 addresses as IPv4.
+
+    Raises ValueError for a host name.
+    """
     found = ipaddress.ip_address(address.partition("%")[0])
     return getattr(found, "ipv4_mapped", None) or found
 
 
 def _written(address: str, port: int) -> dict[int, bytes]:
-    """Address and port as the tables write them. A socket of IPv6 may carry IPv4."""
+    """Return IP version → address and port in the format of that version's kernel table.
+
+    An IPv4 address has both entries, since an IPv6 socket can carry IPv4.
+    """
     here = numeric(address)
     forms = {here.version: here.packed}
     if here.version == 4:
@@ -125,7 +131,10 @@ def _written(address: str, port: int) -> dict[int, bytes]:
 
 
 def _table(version: int) -> bytes:
-    """Raises Unseen if it can't be read, but for tcp6, which a kernel may lack."""
+    """Return the kernel's table of TCP sockets.
+
+    Raises Unseen if the table cannot be read. An unreadable tcp6 is empty: a kernel may lack IPv6.
+    """
     try:
         with open(TABLES[version], "rb") as file:  # noqa: PTH123
             return file.read()
@@ -136,8 +145,11 @@ def _table(version: int) -> bytes:
 
 
 def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes, bytes] | None:
-    """entry() by sock_diag(7), one message each way (linux/inet_diag.h: inet_diag_req_v2,
-    inet_diag_msg). None also where the kernel can't be asked so."""
+    """Return what `entry` returns, from sock_diag(7) with one message each way.
+
+    Returns None if there is no such socket or the kernel does not support the request. Formats:
+    inet_diag_req_v2 and inet_diag_msg in linux/inet_diag.h.
+    """
     here, there = numeric(local[0]), numeric(remote[0])
     ports = struct.pack("!HH", local[1], remote[1])
     ends = ports + here.packed.ljust(16, b"\0") + there.packed.ljust(16, b"\0")
@@ -154,7 +166,7 @@ def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, b
             told, (sender, _) = kernel.recvfrom(8192)
     except OSError:
         return None
-    # Of ends that nobody has, the kernel names the listener.
+    # If no socket has these ends, the kernel returns the listener.
     if sender or struct.unpack_from("=H", told, 4)[0] != BY_FAMILY or told[20:24] != ports:
         return None
     uid, inode = struct.unpack_from("=II", told, 80)
@@ -162,9 +174,12 @@ def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, b
 
 
 def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes, bytes] | None:
-    """State, uid and inode of the socket with these ends, None if there is none. Raises Unseen."""
+    """Return the state, uid and inode of the socket with these ends, or None if there is none.
+
+    Raises Unseen if the kernel's tables cannot be read.
+    """
     found = diagnosed(local, remote)
-    if found or diagnosed(remote, local):  # which is ours, and there
+    if found or diagnosed(remote, local):  # our own socket: sock_diag works
         return found
     ends = _written(*remote)
     for version, end in _written(*local).items():
@@ -177,7 +192,7 @@ def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes
 
 
 def listening(address: str, port: int) -> dict[bytes, int]:
-    """The sockets that take connections to this address: inode → uid of the owner."""
+    """Return the sockets that accept connections to this address: inode → uid of the owner."""
     found = {}
     ends = {end for place in (address, "0.0.0.0", "::") for end in _written(place, port).values()}  # noqa: S104
     for version in TABLES:
@@ -189,10 +204,20 @@ def listening(address: str, port: int) -> dict[bytes, int]:
 
 
 def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
-    """The pauses, in seconds, between two looks at who is at the other end; over once that is
-    proved to be ours. Raises Unproved, ConnectionError, TimeoutError after so many seconds."""
+    """Yield the seconds to wait before the next look at the peer, until it is proved to be ours.
+
+    Args:
+        sock: A connected socket.
+        ours: The processes that may answer.
+        seconds: Time limit.
+
+    Raises:
+        Unproved: The peer is not ours, or cannot be identified.
+        ConnectionError: Nobody listens on the port, or the peer closed the connection.
+        TimeoutError: The connection was not accepted within the time limit.
+    """
     here, there = sock.getsockname()[:2], sock.getpeername()[:2]
-    if here == there:  # the kernel gave us the very port, and TCP lets a socket meet itself
+    if here == there:  # TCP allows self-connect, and we got this port
         raise ConnectionRefusedError(f"nobody listens on port {there[1]}")
     begun = time.monotonic()
     end, pause, missing, ask = begun + seconds, 0.0001, 0, begun + PATIENCE
@@ -211,7 +236,7 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
             missing += 1
             if missing >= MISSES:
                 raise _missing(here, there)
-        elif now > ask:  # in the queue of whom?
+        elif now > ask:  # not accepted yet: check the listener
             ask = now + 1
             queues = listening(*there)
             if queues and not ours.hold(queues):
@@ -235,14 +260,16 @@ def _missing(here: tuple[str, int], there: tuple[str, int]) -> Unseen:
 
 
 def prove(sock: socket.socket, ours: Ours, seconds: float | None = None) -> None:
-    """Return once the other end of a connected socket is proved to be ours; see steps()."""
+    """Return once the peer of a connected socket is proved to be ours. Raises as `steps` does."""
     for pause in steps(sock, ours, WAIT if seconds is None else seconds):
         time.sleep(pause)
 
 
 def watch_sockets(address: str, port: int, ours: Ours) -> None:
-    """From now on no socket of this process, of asyncio's either, sends anything to address:port
-    before the other end is proved. What they raise is an OSError, as of a failed connection."""
+    """Patch this process so that no socket sends to address:port before its peer is proved.
+
+    Covers asyncio's sockets too. The patched calls raise an OSError, as a failed connection does.
+    """
     target = numeric(address)
     unproved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
     kind: Any = socket.socket

@@ -1,7 +1,8 @@
-"""All of a server that can be had, and found wrong, before a device is taken: its spec, its
-environment, its arguments, its model. Builds what is missing.
+"""Prepares and checks everything about a server that needs no device.
 
-Imports little: a process that waits for a device holds this and no more.
+Covers the server spec, the environment, the arguments and the model. Builds what is missing.
+
+Imports little, because a process that waits for a device keeps these modules in memory.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ Spec = dict[str, Any]
 
 @dataclass(frozen=True)
 class Place:
-    """The environment of a server. folder: relative to the root."""
+    """The environment of a server. `folder` is relative to the root."""
 
     name: str
     folder: Path
@@ -40,7 +41,7 @@ class Place:
         return str((self.folder / "bin/python").absolute())
 
     def json(self, name: str) -> dict[str, Any]:
-        """A JSON file in it, {} if there is none."""
+        """Return a JSON file of the environment, or {} if it is missing or damaged."""
         try:
             found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
@@ -49,7 +50,7 @@ class Place:
 
 
 def read_spec(model: str) -> Spec:
-    """The model's server spec. Raises UsageError."""
+    """Return the server spec of a model. Raises UsageError if there is none."""
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
@@ -58,15 +59,15 @@ def read_spec(model: str) -> Spec:
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
     over = spec.pop("nodes", None)
     if os.environ.get("BENCHY_LAUNCHED"):
-        spec["cuda_devices"] = None  # which GPUs, the launcher has decided
-        spec["port"] = None  # two jobs may share a node, and see no lease of each other
+        spec["cuda_devices"] = None  # the launcher chooses the GPUs
+        spec["port"] = None  # jobs on one node do not see each other's leases
         if over:
-            spec.update(nodes=over, gpus=spec["gpus"] // over["count"])  # those of this node
+            spec.update(nodes=over, gpus=spec["gpus"] // over["count"])  # of this node
     return spec
 
 
 def refuse_unfit(spec: Spec) -> None:
-    """Raises Failure if this machine can't run the server, naming models that it can run."""
+    """Raise Failure if the server does not fit this machine. The hint lists models that do."""
     reason = gpu.fits(spec)
     if not reason:
         return
@@ -81,8 +82,16 @@ def refuse_unfit(spec: Spec) -> None:
 
 
 def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) -> Place:
-    """The environment that serves spec, built if it isn't there. closely: look at its files, too.
-    Raises Failure."""
+    """Return the environment of a server. Builds it if it is missing.
+
+    Args:
+        spec: The server spec.
+        signals: Signals of this command.
+        closely: Also check its files for edits, and rebuild it if there are any.
+
+    Raises:
+        Failure: The environment cannot be built.
+    """
     name = spec["environment"]
     place = Place(name, paths.env_dir(name))
     if closely and health.well(name) and (why := health.edited(name)):
@@ -100,8 +109,11 @@ def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) ->
 
 
 def engine_arguments(spec: Spec, place: Place, *, tell: bool = False) -> list[str]:
-    """The options as arguments of the release in place. tell: say which of them it does not heed.
-    Raises ConfigError."""
+    """Return the options of a spec as arguments of the release in `place`.
+
+    With `tell`, prints a warning for each option that the release ignores. Raises ConfigError for
+    options that the release does not take, and Failure if flags.json is missing or damaged.
+    """
     version = spec.get("version") or place.json("check.json").get("version", "")
     flags = place.json("flags.json")
     if not flags:
@@ -125,7 +137,10 @@ def engine_arguments(spec: Spec, place: Place, *, tell: bool = False) -> list[st
 
 
 def commit(spec: Spec) -> str | None:
-    """The commit of the weights that bin/fetch has made ready; None where it did not."""
+    """Return the commit of the weights that bin/fetch downloaded.
+
+    Returns None if it downloaded none for this name and revision, or if the model is a directory.
+    """
     path = paths.RUN / "fetched" / f"{spec['model']}.json"
     try:
         told = json.loads(path.read_text(encoding="utf-8"))
@@ -136,7 +151,11 @@ def commit(spec: Spec) -> str | None:
 
 
 def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
-    """What is served: a directory, made if it is ours to make, or a name on the hub."""
+    """Return what the server loads: a directory, or a name on the hub.
+
+    Makes the directory of the tiny model if it is missing. Raises Failure if that fails, and
+    ConfigError if there is no such directory.
+    """
     path = spec.get("path")
     if not path:
         return str(spec["name"])
@@ -158,7 +177,13 @@ def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
 
 
 def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
-    """The engine's environment variables. devices: what it may use; [] for a CPU."""
+    """Return the environment variables of the engine.
+
+    Args:
+        spec: The server spec.
+        key: API key of the server.
+        devices: Devices for CUDA_VISIBLE_DEVICES; empty on a CPU.
+    """
     env = environment_variables.for_engine(os.environ)
     env.setdefault("VLLM_NO_USAGE_STATS", "1")
     if spec.get("nodes"):
@@ -166,7 +191,7 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
 
         env.setdefault("VLLM_HOST_IP", multi_node.own_address())
     elif loopback_host(spec):
-        # Its processes talk to each other over this address; unset, they listen on the network.
+        # The engine's processes connect over this address. Unset, they listen on the network.
         env.setdefault("VLLM_HOST_IP", "127.0.0.1")
     if spec.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
@@ -174,7 +199,7 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
         env.setdefault(name, str(value))
     env.update({name: str(value) for name, value in (spec.get("variables") or {}).items()})
     if spec["device"] == "gpu":
-        # Indices as nvidia-smi counts: vLLM before 0.9 can't read UUIDs here.
+        # Indices in nvidia-smi's order: vLLM before 0.9 cannot read UUIDs here.
         env.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(devices))
     if hub := tokens.of(spec):
         env["HF_TOKEN"] = hub
@@ -183,14 +208,18 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
 
 
 def loopback_host(spec: Spec) -> bool:
-    """Does the server stay on this machine?"""
+    """Return whether the server listens only on this machine."""
     from benchy.serving import endpoint  # noqa: PLC0415
 
     return endpoint.loopback(spec["host"])
 
 
 def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
-    """The variables that go into server.json: those set for it, and inherited ones that matter."""
+    """Return the variables to record in server.json, without secrets.
+
+    These are the variables that the config sets, and those that `environment_variables.noted`
+    selects.
+    """
     own = set(spec.get("variables") or {})
     return {
         name: value
@@ -201,7 +230,7 @@ def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Plan:
-    """All that is known before a device is taken."""
+    """Everything about a server that is known before it takes a device."""
 
     spec: Spec
     place: Place
@@ -213,33 +242,46 @@ class Plan:
         return str(self.spec["name"])
 
     def argv(self, host: str, port: int) -> list[str]:
-        """The engine's whole command line."""
+        """Return the full command line of the engine."""
         fixed = ["--model", self.model, "--served-model-name", self.served]
         where = ["--host", host, "--port", str(port)]
         return [self.place.python, *self.spec["command"], *fixed, *where, *self.arguments]
 
     def at_once(self) -> int | None:
-        """Requests that the engine works on together, as far as the options or the release say."""
+        """Return how many requests the engine handles at once, or None if that is not known.
+
+        Taken from the option max_num_seqs, or else from the default of the release.
+        """
         asked = self.spec["options"].get("max_num_seqs")
         about = self.place.json("flags.json").get("--max-num-seqs") or {}
         found = asked or about.get("default")
         return found if isinstance(found, int) and found > 0 else None
 
     def expected(self) -> str | None:
-        """The release that has to answer."""
+        """Return the release that the server has to report."""
         return self.spec.get("version") or self.place.json("check.json").get("version")
 
 
 def known(model: str) -> Plan:
-    """What is known of a model whose environment is there, without its arguments."""
+    """Return the plan of a model without building its environment. It has no arguments."""
     spec = read_spec(model)
     place = Place(spec["environment"], paths.env_dir(spec["environment"]))
     return Plan(spec, place, str(spec.get("path") or spec["name"]), [])
 
 
 def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
-    """Everything that can be wrong before a GPU is taken. served_here: by this process; a login
-    node has no GPU and fetches all the same. Raises ConfigError, Failure."""
+    """Prepare a server and raise every error that can be found before it takes a GPU.
+
+    Args:
+        model: Name of the model.
+        signals: Signals of this command.
+        served_here: Whether this process will serve the model. A login node, which has no GPU, only
+            fetches.
+
+    Raises:
+        ConfigError: The configuration does not suit the release, or the model is missing.
+        Failure: The environment cannot be built, or the server does not fit this machine.
+    """
     spec = read_spec(model)
     if served_here:
         refuse_unfit(spec)

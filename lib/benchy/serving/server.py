@@ -1,6 +1,7 @@
-"""One engine server: started under a guardian, waited for, proved to be ours, asked a question.
+"""One engine server: start, wait until ready, proof of identity, test requests.
 
-Everything here talks HTTP to one address with a key of its own (client.py).
+The server is started under a guardian. All requests go to one address with its own key
+(http_client.py).
 """
 
 from __future__ import annotations
@@ -25,12 +26,16 @@ from benchy.serving.http_client import shown
 
 PROMPT = "El agua es clara. A água é clara."
 COMPLETIONS = "/v1/completions"
-ROUNDING = 0.001  # how far above 0 a log-probability may be
-RETRY_PORT = 3  # starts with another port, when somebody took the one that was free
+ROUNDING = 0.001  # tolerance of a log-probability above 0
+RETRY_PORT = 3  # attempts, each on another port, if another process takes the free one first
 
 
 class Server:
-    """A running engine. guardian: whose child it is; title: how lines name it."""
+    """A running engine.
+
+    `guardian` is its parent process, `title` its name in messages, and `served` the model name in
+    requests.
+    """
 
     def __init__(
         self, endpoint: Endpoint, log: Path, guardian: guardian.Guard, title: str, served: str
@@ -41,7 +46,7 @@ class Server:
         self.pid = 0
 
     def start(self, argv: Sequence[str], env: Mapping[str, str]) -> None:
-        """Start the engine. Raises Failure if the program can't be run."""
+        """Start the engine. Raises Failure if the program cannot be run."""
         self.begun = self.log.begun = time.monotonic()
         try:
             self.pid = self.guardian.start("server", argv, env, str(self.log.path))
@@ -49,7 +54,7 @@ class Server:
             raise Failure(f"{self.title}: the engine can't be started: {error}") from None
 
     def failure(self, what: str, hint: str = "", kind: type[Failure] = Failure) -> Failure:
-        """What happened, in words, with the log's telling lines."""
+        """Return a failure of type `kind` that explains the log and quotes its main lines."""
         text = self.log.text()
         known = known_failures.explain(text)
         if not known and (full := disk_space.full(self.log.path)):
@@ -66,7 +71,10 @@ class Server:
         )
 
     def check_alive(self, what: str, kind: type[Failure] = Failure) -> None:
-        """Raises Failure if the server's first process has ended. what: the moment, for words."""
+        """Raise a failure of type `kind` if the server's first process has ended.
+
+        `what` says for the message when that was.
+        """
         if "server" in self.guardian.ended:
             status = self.guardian.ended["server"]
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
@@ -75,7 +83,10 @@ class Server:
             raise self.failure(f"the server ended {how} {what}", hint, kind)
 
     def wait_ready(self, timeout: float, step: Step) -> float:
-        """Wait until /health answers; seconds since the start. Raises Failure."""
+        """Wait until /health answers and return the seconds since the start.
+
+        Raises Failure if the server ends, if another process answers, or after `timeout` seconds.
+        """
         while True:
             self.guardian.wait(0.25)
             seconds = time.monotonic() - self.begun
@@ -98,9 +109,14 @@ class Server:
         return round(time.monotonic() - self.begun, 1)
 
     def identity(self, expected: str | None) -> tuple[str, int]:
-        """Prove that what answers is ours. Returns release answered and max_model_len.
+        """Prove that the requested server answers, and return its release and its max_model_len.
 
-        expected: the release it has to be, None if any is right. Raises Failure.
+        Args:
+            expected: The release that it has to report; None accepts any.
+
+        Raises:
+            Failure: The release or the model is another one, the context is not a valid number, or
+                the server answers without its key.
         """
         version = known_as(self.json("/version"))
         if expected and not versions.same_public(version, expected):
@@ -134,7 +150,7 @@ class Server:
         return version, length
 
     def not_ours(self, error: peer_check.Unproved) -> Failure:
-        """What to tell where somebody else answers, or where that can't be seen."""
+        """Return the failure for a port on which another, or an unknown, process answers."""
         port = self.endpoint.port
         if isinstance(error, peer_check.Unseen):
             hint = "run it as one user, in one container, with /proc of that container"
@@ -149,11 +165,11 @@ class Server:
         )  # fmt: skip
 
     def status(self, path: str) -> int:
-        """The status of GET path without a key. Raises Failure."""
+        """Return the status of GET `path` without a key. Raises Failure."""
         return self.asked(path, key="")[0]
 
     def asked(self, path: str, **more: Any) -> tuple[int, Any]:
-        """Client.ask, but raises Failure where nothing comes."""
+        """Call `Client.ask` with a timeout of 30 s. Raises Failure if the request fails."""
         try:
             return self.endpoint.ask(path, timeout=30, **more)
         except peer_check.Unproved as error:
@@ -162,14 +178,14 @@ class Server:
             raise self.failure(f"{path} does not answer ({shown(error)})") from None
 
     def json(self, path: str) -> Any:
-        """GET path; Failure if the answer isn't 200."""
+        """Return the JSON of GET `path`. Raises Failure if the status is not 200."""
         status, answer = self.asked(path)
         if status != 200:
             raise self.failure(f"{path} answers {status}: {shown(answer)}")
         return answer
 
     def post(self, path: str, body: Mapping[str, Any]) -> Any:
-        """POST body; Failure if the answer isn't 200."""
+        """Return the JSON of POST `body`. Raises Failure if the status is not 200."""
         try:
             status, answer = self.endpoint.ask(path, body, timeout=300)
         except peer_check.Unproved as error:
@@ -185,9 +201,9 @@ class Server:
         return answer
 
     def refuse_pooling(self, answer: Any) -> None:
-        """Raises Failure if a model without /v1/completions is one that generates no text."""
+        """Raise Failure if /v1/completions is missing because the model is a pooling model."""
         known = pooling_models.served(self.log.text())
-        # FastAPI's own word where a path has no handler; an unknown model is told otherwise.
+        # FastAPI answers this for a path without a handler. An unknown model gets another text.
         if known or answer == {"detail": "Not Found"} or "not support Completions" in str(answer):
             raise Failure(
                 f"{self.title}: the server has no {COMPLETIONS}: {self.served} is "
@@ -198,8 +214,10 @@ class Server:
             )
 
     def scored(self) -> list[float]:
-        """Log-probabilities of a fixed sentence, as loglikelihood tasks ask for them. Raises
-        Failure unless all of them are finite numbers."""
+        """Return the log-probabilities of a fixed sentence, requested as loglikelihood tasks do.
+
+        Raises Failure unless all of them are finite and at most 0 (with a tolerance for rounding).
+        """
         body = {"model": self.served, "prompt": PROMPT, "max_tokens": 1, "temperature": 0}
         answer = self.post(COMPLETIONS, {**body, "echo": True, "logprobs": 1})
         try:
@@ -214,8 +232,11 @@ class Server:
         return [float(number) for number in numbers]
 
     def said(self, chat: bool) -> str:
-        """The answer to one chat or completion request. Raises Failure where the chat endpoint
-        hands the model a turn's bare text: what is scored then is no chat."""
+        """Return the answer to one chat or completion request.
+
+        Raises Failure if the response is malformed, or if the chat endpoint passes a turn to the
+        model as plain text: the scores would not be those of a chat.
+        """
         body: dict[str, Any] = {"model": self.served, "max_tokens": 16, "temperature": 0}
         path = COMPLETIONS
         answer = plain = self.post(path, {**body, "prompt": PROMPT})
@@ -236,8 +257,10 @@ class Server:
         return str(told.get("content") or told.get("reasoning_content") or "")
 
     def watch(self, name: str, step: Step) -> int:
-        """Wait for the end of process `name`; its status. Raises Died if the server ends first or
-        says three times that its engine is dead."""
+        """Wait until process `name` ends and return its status.
+
+        Raises Died if the server ends first, or if three checks in a row find its engine dead.
+        """
         sick, looked = 0, time.monotonic()
         while name not in self.guardian.wait(1):
             self.check_alive("in the middle of the run", Died)
@@ -247,7 +270,7 @@ class Server:
                 sick = sick + 1 if self.dead() else 0
                 if sick == 3:
                     raise self.failure("the engine is dead, though its process lives", kind=Died)
-        # A task fails because its server has died; that is the cause to tell, so give it a moment.
+        # A task may fail because its server is dying. Wait for that, to report it as the cause.
         if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
             self.guardian.wait(2)
         if self.guardian.ended[name]:
@@ -255,7 +278,10 @@ class Server:
         return self.guardian.ended[name]
 
     def dead(self) -> bool:
-        """Does the server say that it can't work any more? Busy is not dead."""
+        """Return whether /health fails with a server error or does not connect.
+
+        A timeout means that the server is busy, not that it is dead.
+        """
         try:
             return self.endpoint.ask("/health", timeout=5)[0] >= 500
         except TimeoutError:
@@ -265,13 +291,13 @@ class Server:
 
 
 def known_as(answer: Any) -> str:
-    """The release in an answer of /version, "" if there is none."""
+    """Return the release in a response of /version, or "" if it has none."""
     version = answer.get("version") if isinstance(answer, dict) else None
     return shown(version, 60) if isinstance(version, str) else ""
 
 
 def served(answer: Any) -> dict[str, Any]:
-    """The models in an answer of /v1/models: name → its max_model_len, whatever that is."""
+    """Return the models in a response of /v1/models: name → max_model_len, not validated."""
     data = answer.get("data") if isinstance(answer, dict) else None
     return {
         model["id"]: model.get("max_model_len")
@@ -281,13 +307,13 @@ def served(answer: Any) -> dict[str, Any]:
 
 
 def logprob(value: object) -> bool:
-    """Is this the logarithm of a probability? One of 1 may be rounded up."""
+    """Return whether a value is a log-probability. One of probability 1 may be rounded up."""
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return number and math.isfinite(value) and value <= ROUNDING  # type: ignore[arg-type,operator]
 
 
 def message(answer: Any) -> str:
-    """The words of an error that the server answered."""
+    """Return the error message in a response of the server."""
     if isinstance(answer, dict):
         inner = answer.get("error", answer)
         answer = inner.get("message", inner) if isinstance(inner, dict) else inner

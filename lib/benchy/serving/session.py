@@ -1,12 +1,13 @@
-"""bin/serve: one model's server, a command beside it, and nothing left behind.
+"""bin/serve: starts a model's server, runs a command beside it, and stops everything.
 
     bin/serve MODEL -- COMMAND…     COMMAND finds the server in BENCHY_URL, BENCHY_KEY,
                                     BENCHY_SERVED_MODEL
-    bin/serve MODEL --test          start it, ask it, show the answers, stop it
+    bin/serve MODEL --test          start the server, query it, print the answers, stop it
 
-Reads build/specs/server/MODEL.json and the environment that it names; writes
-logs/serve/MODEL.log (the one before stays as .log.1) and run/.MODEL~HOST~PID-…/server.json. Status:
-COMMAND's; 1 if the server can't be had or dies; 2 for a mistake; 128 + the signal's number.
+Reads build/specs/server/MODEL.json and the environment that it names. Writes
+logs/serve/MODEL.log (the previous log becomes .log.1) and run/.MODEL~HOST~PID-…/server.json. Exit
+status: that of COMMAND; 1 if the server cannot be started or dies; 2 for a configuration error;
+128 + N for signal N.
 """
 
 from __future__ import annotations
@@ -39,7 +40,10 @@ TAG = "SERVE"
 
 
 def take(spec: Spec) -> tuple[leases.Lease, list[str]]:
-    """The lease, ours already or waited for, and its devices as CUDA_VISIBLE_DEVICES names them."""
+    """Return the lease and its devices in the form of CUDA_VISIBLE_DEVICES.
+
+    Uses the lease that the parent process passed on, or waits for a new one.
+    """
     if found := allocation.handed(spec):
         return found
 
@@ -52,7 +56,7 @@ def take(spec: Spec) -> tuple[leases.Lease, list[str]]:
 
 
 def parent_check() -> Any:
-    """A function that raises Stopped once the process that started us has ended."""
+    """Return a function that raises Stopped if Make started us and our parent has ended."""
     before = os.getppid()
 
     def check() -> None:
@@ -63,7 +67,7 @@ def parent_check() -> Any:
 
 
 def new_log(model: str) -> Path:
-    """A fresh logs/serve/MODEL.log, mode 0600; the one before is kept as .log.1."""
+    """Create logs/serve/MODEL.log with mode 0600. The previous log becomes .log.1."""
     path = paths.LOGS / "serve" / f"{model}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
@@ -74,8 +78,11 @@ def new_log(model: str) -> Path:
 
 @contextmanager
 def run_directory(model: str) -> Iterator[Path]:
-    """A folder of run/, mode 0700; gone afterwards, and so are those of runs that were killed. In a
-    launcher's job it is of the node's own."""
+    """Create a directory of run/ with mode 0700 and remove it at exit.
+
+    Also removes directories of killed runs. In a launcher's job, the directory is among the node's
+    own temporary files.
+    """
     if os.environ.get("BENCHY_LAUNCHED"):
         with job_folder.made(model) as folder:
             yield folder
@@ -92,11 +99,14 @@ def run_directory(model: str) -> Iterator[Path]:
 def serve(
     plan: Plan, command: Sequence[str], signals: Signals, step: Step, node: multi_node.Node | None
 ) -> int:
-    """Take the devices, start the server, run command (none: test it), stop everything. node: this
-    one, the first of several."""
+    """Take the devices, start the server, run `command`, stop everything.
+
+    Without a command, tests the server. `node` is this node, the first of a job with several; None
+    otherwise. Returns the exit status.
+    """
     spec = plan.spec
     held, cards = take(spec)
-    from benchy.devices import ports  # noqa: PLC0415 - after the wait: a waiter stays small
+    from benchy.devices import ports  # noqa: PLC0415 - after the wait, to save memory
     from benchy.serving import endpoint  # noqa: PLC0415
     from benchy.serving import server as servers  # noqa: PLC0415
 
@@ -104,7 +114,7 @@ def serve(
         say("WARNING", f"{spec['model']} listens on {spec['host']}: others can reach it")
     try:
         for attempt in range(servers.RETRY_PORT):
-            # The guardian holds the environment too: a rebuild waits until its last process ended.
+            # The guardian holds the environment too, so a rebuild waits for its last process.
             with (
                 settled(plan, signals) as use,
                 ports.taken(spec, allocation.owner(spec), allocation.desk()) as port,
@@ -132,8 +142,10 @@ def serve(
 
 @contextmanager
 def settled(plan: Plan, signals: Signals) -> Iterator[int]:
-    """While inside, the environment stays as it is; gives the descriptor that sees to it. Builds
-    the environment again if it went while we waited for a device."""
+    """Protect the environment from being replaced, and yield the descriptor of that lock.
+
+    Rebuilds the environment first if it was removed during the wait for a device.
+    """
     while True:
         with usage_locks.used(plan.place.name) as descriptor:
             if health.well(plan.place.name):
@@ -144,8 +156,10 @@ def settled(plan: Plan, signals: Signals) -> Iterator[int]:
 
 @contextmanager
 def joined(plan: Plan, node: multi_node.Node | None) -> Iterator[list[str]]:
-    """While inside, the other nodes of the job serve with this one; gives the engine's arguments
-    for that, none where there is one node."""
+    """Let the other nodes of the job join this server, and yield the engine's arguments for that.
+
+    Yields no arguments if the job has one node.
+    """
     if not node:
         yield []
         return
@@ -164,8 +178,10 @@ def attend(
     step: Step,
     more: Sequence[str] = (),
 ) -> int:
-    """From the start of one server to the end of command. Returns command's status. more: arguments
-    of the engine besides the plan's."""
+    """Start one server, check it, run `command`, and return its exit status.
+
+    `more` are arguments of the engine besides those of the plan.
+    """
     from benchy.serving import engine_log  # noqa: PLC0415 - as in serve()
 
     spec = plan.spec
@@ -231,16 +247,17 @@ def attend(
 
 
 def lock_sha256(name: str) -> str | None:
-    """The hash of the lock that the environment was built from."""
+    """Return the hash of the lock that the environment was built from."""
     from benchy.environments import health  # noqa: PLC0415
 
     return health.lock_sha256(name)
 
 
 def command_environment(end: Any, plan: Plan, run: Path) -> dict[str, str]:
-    """The variables of COMMAND: ours, where the server is, and no proxy on the way to it.
+    """Return the environment variables of COMMAND: ours, the server's, and no proxy to the server.
 
-    BENCHY_MODEL is benchy's name of the model (its config's); a request names BENCHY_SERVED_MODEL.
+    BENCHY_MODEL is the model's name in benchy (that of its config). BENCHY_SERVED_MODEL is the name
+    for requests.
     """
     no_proxy = ",".join(filter(None, [os.environ.get("NO_PROXY"), end.address, "localhost"]))
     return {

@@ -1,5 +1,7 @@
-"""What bin/serve does on the nodes of a job after the first: run the engine's part there, until the
-first node's server ends."""
+"""Runs bin/serve on the nodes of a job after the first.
+
+Runs this node's part of the engine until the server on the first node ends.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +14,15 @@ from benchy.serving import engine_log, known_failures
 from benchy.serving.preparation import Plan, environment
 from benchy.serving.session import TAG, new_log, settled, take
 
-NOTICED = 3.0  # seconds by which the engine here may know of the first node's end before we do
+NOTICED = 3.0  # seconds by which the engine may notice the first node's end before benchy does
 
 
 def follow(plan: Plan, node: Node, signals: Signals) -> int:
-    """Serve with the first node. 0 once that has ended; raises Failure, and Died if the engine here
-    ends before."""
+    """Run this node's part of the server, and return 0 once the server on the first node has ended.
+
+    Raises Failure if there is no first node or the engine cannot be started, and Died if the engine
+    here ends first.
+    """
     spec = plan.spec
     held, cards = take(spec)
     log = new_log(f"{spec['model']}.node{node.rank}")
