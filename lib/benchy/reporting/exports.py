@@ -153,7 +153,7 @@ def _in_brackets(marks: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """Escape a text for a Markdown table, where < starts a tag, [ a link or an image, and ` code."""
+    """Escape text for a Markdown table, where < starts a tag, [ a link or an image, and ` code."""
     for what, by in (("\n", " "), ("\r", " ")):
         text = text.replace(what, by)
     text = visible(text)
