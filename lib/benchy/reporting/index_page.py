@@ -276,7 +276,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
 
 
 def _engine(release: str) -> tuple[str, str, str]:
-    """Split "vllm 0.8.0.dev1+gabc" into package, release and the suffix of a development release."""
+    """Split "vllm 0.8.0.dev1+gabc" into package, release and development suffix."""
     package, _, version = release.rpartition(" ")
     match = re.match(r"[\d.]*\d(?:rc\d+|[ab]\d+|\.post\d+)?", version)
     plain = match[0] if match else version

@@ -32,8 +32,8 @@ DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
 
 @dataclass(frozen=True)
 class Settings:
-    """What configs/ says of the leaderboard. metrics: task → its main metric, for those that name
-    one; about: task → its description."""
+    """What configs/ says of the leaderboard. metrics: the main metric of each task that names name
+    one; about: task → the description of each task."""
 
     groups: dict[str, schema.Group] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
@@ -45,7 +45,7 @@ def settings() -> Settings:
     config.yaml and the task files."""
     if not paths.CONFIGS.is_dir():
         return Settings()
-    from benchy.config import loader  # noqa: PLC0415 - importing it is slow, and not every caller needs it
+    from benchy.config import loader  # noqa: PLC0415 - importing it is slow; some callers skip it
 
     config, tasks = loader.load_leaderboard(Path())
     return Settings(

@@ -103,7 +103,7 @@ def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
 
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
-    """Return the text of a model's page. parts: the number of script files with samples, by task."""
+    """Return the text of a model's page. parts: the number of its samples' script files by task."""
     here = index_page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
     cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]

@@ -14,8 +14,8 @@ def standing(numbers: Sequence[tuple[float, float | None]], better: int) -> list
 
     Two numbers differ if their difference is significant at 95 % by their standard errors, treated
     as independent measurements. Samples are not read, so `make compare`, which pairs them, can
-    distinguish numbers that are tied here. A number without a standard error is tied only with an
-    equal number, and prevents any other number from being the best. A single number has no mark.
+    distinguish numbers that are tied here. A number without a standard error can only be tied with
+    an equal one, and beside it no number is the best. A single number has no mark.
 
     Args:
         numbers: (value, standard error or None) of each number.
