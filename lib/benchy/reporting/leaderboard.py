@@ -32,8 +32,8 @@ DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
 
 @dataclass(frozen=True)
 class Settings:
-    """What configs/ says of the leaderboard. metrics: the main metric of each task that names name
-    one; about: task → the description of each task."""
+    """The settings of the leaderboard in configs/. metrics: the main metric of each task that names
+    one; about: the description of each task."""
 
     groups: dict[str, schema.Group] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)

@@ -84,7 +84,7 @@ def right_or_wrong(a: Sequence[float], b: Sequence[float]) -> Verdict:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """Return the exact two-sided p-value of flips going both ways equally often."""
+    """Return the exact two-sided p-value of McNemar's test: do flips go both ways equally often?"""
     flips, fewer = gained + lost, min(gained, lost)
     if not flips:
         return 1.0
