@@ -1,11 +1,10 @@
-"""Makes uv and .venv on a machine that has Python and a package index, and nothing else.
+"""Install uv and .venv on a machine that has only Python and a package index.
 
-Standard library only, because it runs before anything is installed. `bootstrap.py [GROUP]` adds a
-dependency group of pyproject.toml (`dev`).
+It uses only the standard library, because it runs before anything is installed. `bootstrap.py
+[GROUP]` adds a dependency group of pyproject.toml (`dev`).
 
-What is installed is uv.lock's, by hash, but from the index that this machine's pip settings name:
-`uv sync` would go to the addresses that the lock records, which a machine behind a mirror can't
-reach.
+It installs the packages of uv.lock, by hash, from the index that this machine's pip settings name.
+`uv sync` would use the addresses in the lock, which a machine behind a mirror cannot reach.
 """
 
 from __future__ import annotations
@@ -25,19 +24,19 @@ import urllib.request
 import zipfile
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I excludes the script's directory
 
 from benchy.cli import entry as entry_command
 from benchy.core.errors import Failure
 from benchy.environments import link_mode, pip_settings, private_indexes, uv_settings
 
 ROOT = Path(__file__).resolve().parent.parent
-UV_MINIMUM = (0, 9)  # pyproject.toml says so too: [tool.uv] required-version
+UV_MINIMUM = (0, 9)  # as in pyproject.toml: [tool.uv] required-version
 UV_REQUIREMENT = "uv>=0.9"
 
 
 def uv_version(uv: str) -> tuple[int, ...] | None:
-    """The version of a uv executable, e.g. (0, 13, 9); None if it does not run."""
+    """Return the version of a uv executable, e.g. (0, 13, 9); None if it does not run."""
     try:
         out = subprocess.run([uv, "--version"], capture_output=True, text=True, timeout=30)
     except (OSError, subprocess.TimeoutExpired):
@@ -57,7 +56,11 @@ def find_uv() -> str | None:
 
 
 def install_uv() -> str:
-    """Put uv into .uv/, with this Python's pip, or, where it has none, straight from the index."""
+    """Install uv into .uv/ and return its path.
+
+    Use this Python's pip, or download from the index if there is no pip. Raise Failure if neither
+    works.
+    """
     print("  UV      installing uv into .uv", file=sys.stderr, flush=True)
     aside = ROOT / ".uv.new"
     shutil.rmtree(aside, ignore_errors=True)
@@ -85,10 +88,10 @@ def install_uv() -> str:
 
 
 def download_uv(target: Path) -> None:
-    """Unpack uv's wheel into target/bin: it holds one program and needs no installer.
+    """Unpack uv's wheel into target/bin, for a Python without pip and ensurepip, as on Debian.
 
-    The index is the one of pip's settings, asked in its JSON form (PEP 691). For a Python without
-    pip and ensurepip, as Debian ships it.
+    The wheel contains a single program and needs no installer. The index is that of pip's settings,
+    read as JSON (PEP 691). Raise Failure if it has no fitting wheel, or if the hash is wrong.
     """
     index = uv_settings.variables(os.environ).get("UV_DEFAULT_INDEX") or default_index()
     url = index.rstrip("/") + "/uv/"
@@ -132,7 +135,8 @@ def download_uv(target: Path) -> None:
 
 
 def default_index() -> str:
-    """The index that uv.lock records: the one place in the tree where an index is named."""
+    """Return the index that uv.lock records; no other file of the repository names an index. Raise
+    Failure if it records none."""
     for line in (ROOT / "uv.lock").read_text().splitlines():
         if line.startswith('source = { registry = "'):
             return line.split('"')[1]
@@ -141,7 +145,7 @@ def default_index() -> str:
 
 def uv_run(uv: str, *args: str) -> None:
     env = {**uv_settings.variables(os.environ), **link_mode.forced(os.environ)}
-    # The lock has every version and hash already: a cutoff of the machine could only hide them.
+    # The lock has every version and hash, so a cutoff set on the machine could only hide them.
     env.pop("UV_EXCLUDE_NEWER", None)
     more = pip_settings.uv_arguments(os.environ) if args[0] == "pip" else []
     with private_indexes.project((), env) as (_, settled):
@@ -193,7 +197,7 @@ def make_venv(uv: str, group: str | None) -> None:
         "--output-file",
         str(wanted),
     )
-    # install, not sync: the newest vLLM lies in the same environment once a config needs it.
+    # install, not sync: once a config needs it, the newest vLLM is in the same environment.
     uv_run(
         uv,
         "pip",
@@ -217,7 +221,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     (ROOT / "build").mkdir(exist_ok=True)
     with (ROOT / "build" / ".bootstrap").open("w") as guard:
-        fcntl.flock(guard, fcntl.LOCK_EX)  # two makes at once: the second finds it done
+        fcntl.flock(guard, fcntl.LOCK_EX)  # of two makes at once, the second finds it done
         done = ROOT / ".venv" / (".tools" if args.group is None else f".{args.group}")
         inputs = [ROOT / "uv.lock", ROOT / "pyproject.toml"]
         if done.exists() and all(done.stat().st_mtime >= f.stat().st_mtime for f in inputs):

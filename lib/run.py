@@ -1,13 +1,14 @@
-"""The one entry of bin/*: `python -I lib/run.py VERB ARG…` runs lib/benchy/cli/<verb>.py with the
-root as its working directory. bin/<verb> are shell lines, so that -h answers before anything is
-installed.
+"""Entry point of bin/*: `python -I lib/run.py VERB ARG…` runs lib/benchy/cli/<verb>.py.
+
+The working directory of the command is benchy's root. bin/<verb> are shell scripts, so that -h
+works before anything is installed.
 """
 
 from __future__ import annotations
 
-import _signal  # type: ignore[import-not-found]  # the C half: `signal` itself takes milliseconds to read
+import _signal  # type: ignore[import-not-found]  # the C part: importing `signal` takes milliseconds
 
-# Ctrl-C while this is still being read ends it at once, with no traceback.
+# Ctrl-C during the imports below ends the process at once, without a traceback.
 if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
     _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
 
@@ -18,7 +19,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I leaves a script's folder out
+sys.path.insert(0, str(Path(__file__).resolve().parent))  # -I excludes the script's directory
 
 from benchy.cli import entry as entry_command
 from benchy.core import paths
@@ -29,12 +30,12 @@ REPAIRED = "BENCHY_REPAIRED"
 
 def main() -> int:
     verb, argv = sys.argv[1], sys.argv[2:]
-    # Paths that a person typed are meant from where they stand.
+    # Paths on the command line are relative to the caller's directory.
     os.environ.setdefault("BENCHY_CWD", str(Path.cwd()))
     os.chdir(paths.ROOT)
     sys.argv[0] = f"bin/{verb}"
     if "MAKELEVEL" in os.environ:
-        # Make can be killed without a chance to stop its recipes.
+        # Make can be killed before it stops its recipes.
         guardian.die_with_parent(signal.SIGTERM)
     try:
         module = importlib.import_module("benchy.cli." + verb.replace("-", "_"))
@@ -46,8 +47,11 @@ def main() -> int:
 
 
 def repaired(error: ImportError) -> int:
-    """Install .venv anew, once, and run the same command: its packages do not load, as where they
-    were links into a cache of uv's that is gone. Raises an error that is benchy's own."""
+    """Reinstall .venv once, and run the same command again.
+
+    This is for packages in .venv that cannot be imported, for example because they were links into
+    a uv cache that was deleted. An import error of benchy's own modules is raised.
+    """
     if (error.name or "benchy").partition(".")[0] == "benchy":
         raise error
     if os.environ.get(REPAIRED):
@@ -62,7 +66,7 @@ def repaired(error: ImportError) -> int:
     launch = str(paths.ROOT / "lib" / "launch")
     os.environ[REPAIRED] = "1"
     os.chdir(os.environ["BENCHY_CWD"])
-    os.execv(launch, [launch, *sys.argv[1:]])  # noqa: S606 - the same program, anew
+    os.execv(launch, [launch, *sys.argv[1:]])  # noqa: S606 - restarts this program
 
 
 if __name__ == "__main__":

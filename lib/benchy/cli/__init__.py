@@ -1,1 +1,1 @@
-"""One thin module a command of bin/: argparse, then a call."""
+"""The commands of bin/, one thin module each: argparse, then a call."""

@@ -16,7 +16,13 @@ from benchy.reporting.comparison import Row, Side
 
 
 def main(argv: list[str]) -> int:
-    """bin/compare A B; status 2 where they are unlike. Raises ConfigError, Failure."""
+    """Run `bin/compare A B`.
+
+    Raises:
+        UsageError: A knob is wrong, or A or B has no results.
+        ConfigError: A and B are not comparable, and ANYWAY is off.
+        Failure: A result is damaged, or A and B have no metric in common.
+    """
     parser = argparse.ArgumentParser(
         prog="bin/compare", description="Two models on the same samples: difference or noise?"
     )

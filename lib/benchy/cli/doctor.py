@@ -12,7 +12,7 @@ from benchy.maintenance import doctor
 
 
 def main(argv: list[str]) -> int:
-    """bin/doctor [--format json]; 1 if something is wrong."""
+    """Run `bin/doctor [--format json]`, and return 1 if a check reports an error."""
     parser = argparse.ArgumentParser(
         prog="bin/doctor", description="what this machine lacks, with the fix for each"
     )
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
             if one.hint:
                 print(f"         {printable(one.hint)}")
     if args.format == "json":
-        # Scripts read the hint by its older name.
+        # Scripts read the hint under its former name.
         rows = [{"mend" if k == "hint" else k: v for k, v in asdict(f).items()} for f in found]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
     return int(any(one.state == doctor.ERROR for one in found))

@@ -1,4 +1,4 @@
-"""Calls a command's main() and turns what it raises into messages and an exit status."""
+"""The call of a command's main(), which turns exceptions into messages and an exit status."""
 
 from __future__ import annotations
 
@@ -12,13 +12,15 @@ from benchy.display import messages
 
 
 def _raise_later(lost: sys.UnraisableHookArgs) -> None:
-    """Python drops what a signal's handler raises within a destructor, so that a Ctrl-C would be
-    gone: it is raised again, when the destructor is over."""
+    """Raise an exception again that a signal handler raised within a destructor.
+
+    Python drops such an exception, so a Ctrl-C would be lost. It is raised after the destructor.
+    """
     error = lost.exc_value
     if error is None or isinstance(error, Exception):
         sys.__unraisablehook__(lost)
         return
-    import signal  # noqa: PLC0415 - milliseconds of every command, for one in a million
+    import signal  # noqa: PLC0415 - costs milliseconds, and is almost never needed
 
     def again(signum: int, frame: object) -> None:
         raise error
@@ -28,7 +30,8 @@ def _raise_later(lost: sys.UnraisableHookArgs) -> None:
 
 
 def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
-    """Call main(argv) and turn what it raises into messages and an exit status."""
+    """Call main(argv), turn its exceptions into messages, and return the exit status. argv: None
+    takes the command line's."""
     sys.unraisablehook = _raise_later
     try:
         return main(sys.argv[1:] if argv is None else argv)
@@ -40,7 +43,7 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
         print(f"{messages.colour('failed:', '31')} {error}", file=sys.stderr)
         return Died.STATUS if isinstance(error, Died) else 1
     except UnicodeEncodeError as error:
-        # A knob or a file's name holds bytes that are no text; a config's are told when it is read.
+        # A knob or a file name has bytes that are not text. Those of a config fail when it is read.
         near = error.object[max(0, error.start - 30) : error.end + 10]
         print(f"{messages.colour('error:', '31')} {near!a} is not UTF-8", file=sys.stderr)
         print("  write names and knobs in UTF-8", file=sys.stderr)
@@ -48,10 +51,10 @@ def run(main: Callable[[list[str]], int], argv: list[str] | None = None) -> int:
     except BrokenPipeError:
         return 1
     except OSError as error:
-        # A full or read-only disk, a missing right, too many open files.
+        # For example a full or read-only disk, a missing permission, too many open files.
         print(f"{messages.colour('failed:', '31')} {errors.of_system(error)}", file=sys.stderr)
         if os.environ.get("V") in ("1", "2"):
-            import traceback  # noqa: PLC0415 - milliseconds of every command, for one that fails
+            import traceback  # noqa: PLC0415 - costs milliseconds, and only failures need it
 
             traceback.print_exc()
         else:

@@ -24,7 +24,7 @@ from benchy.process.signals import end_once
 
 
 def main(argv: list[str]) -> int:
-    """bin/eval [--limit N] MODEL TASK. Raises ConfigError and Failure."""
+    """Run `bin/eval [--limit N] MODEL TASK`. Raise ConfigError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/eval",
         description="Evaluate one task on one model; write results/MODEL/TASK/results.json.",
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
     if not os.environ.get("BENCHY_URL"):
         serve = ["bin/serve", args.model, "--", "bin/eval", *argv]
         os.execv(serve[0], serve)  # noqa: S606
-    # Between bin/serve and us stands make, which may be killed without a word to us.
+    # make runs between bin/serve and this process, and can be killed without notice.
     runner.die_with_parent()
     end_once()
     job = load(args.model, args.task, args.limit)
@@ -58,8 +58,11 @@ def main(argv: list[str]) -> int:
 
 @contextmanager
 def _only_one(job: Job) -> Iterator[float | None]:
-    """Let one process at a time make this result; yields when we began to wait (time.time()), or
-    None if nobody else was at it."""
+    """Let one process at a time make this result.
+
+    Yield the time at which the wait for another process began (time.time()), or None without a
+    wait.
+    """
     path = paths.RUN / f"eval-{paths.limit_dir(job.limit) or 'whole'}-{job.model}-{job.task}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)

@@ -12,7 +12,7 @@ from benchy.serving import preparation
 
 
 def main(argv: list[str]) -> int:
-    """bin/fetch MODEL."""
+    """Run `bin/fetch MODEL [TASK…]`."""
     parser = argparse.ArgumentParser(
         prog="bin/fetch",
         description="Make all ready that a model's server needs: its environment, its weights.",

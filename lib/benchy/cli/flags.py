@@ -39,7 +39,9 @@ def diff(name: str, made: schema.Engine, one: str, two: str, form: str) -> int:
 
 
 def table(name: str, made: schema.Engine, folder: Path) -> int:
-    """Fold a folder of flags into docs/options.json, and say what the engine's file misses."""
+    """Merge a folder of flags into docs/options.json, and print the removed options that the
+    engine's file does not mention. Raise UsageError if a file is not the flags of a release, or if
+    there is none."""
     seen = {}
     for path in sorted(folder.glob("*.json")):
         try:

@@ -38,7 +38,7 @@ def main(argv: list[str]) -> int:
                 else:
                     waste.path.unlink()
             except OSError as error:
-                error.filename = str(waste.path)  # else the bare name of a file in it
+                error.filename = str(waste.path)  # otherwise only the name of a file in it
                 raise
         say("REMOVED", f"{len(found)}, {total}")
     return 0

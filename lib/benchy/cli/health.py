@@ -12,7 +12,7 @@ def main(argv: list[str]) -> int:
         return 0 if argv[0] in ("-h", "--help") else 2
     for env in health.built():
         if health.flaw(env):
-            # Under the builder's lock, and once more: one that is being replaced looks broken.
+            # Check again under the builder's lock: an environment being replaced looks broken.
             with usage_locks.held(env):
                 if paths.stamp(env).exists() and (why := health.flaw(env)):
                     health.condemn(env, why)

@@ -9,8 +9,11 @@ from benchy.plan import selection
 
 
 def main(argv: list[str]) -> int:
-    """bin/knobs [TARGET]: BENCHY_GIVEN, BENCHY_GOALS and BENCHY_UNKNOWN are words of make's command
-    line, BENCHY_KNOWN are its goals. Raises ConfigError."""
+    """Run `bin/knobs [TARGET]`. Raise ConfigError with the mistakes of make's command line.
+
+    Its words are in BENCHY_GIVEN (knobs), BENCHY_GOALS and BENCHY_UNKNOWN; make's goals are in
+    BENCHY_KNOWN. TARGET is a file below results/ or venvs/ that no config requests.
+    """
     if argv:
         raise selection.no_target(argv[0])
 

@@ -18,7 +18,13 @@ from benchy.maintenance import scaffold
 
 
 def main(argv: list[str]) -> int:
-    """bin/new MODEL [--name NAME] [--provider NAME] [--tasks "A B"]. Raises UsageError, Failure."""
+    """Run `bin/new MODEL [--name NAME] [--provider NAME] [--tasks "A B"]`.
+
+    Raises:
+        UsageError: An argument is wrong, or the model has a config already.
+        ConfigError: The new config is not valid; it is deleted again.
+        Failure: The files of a local model cannot be read.
+    """
     parser = argparse.ArgumentParser(
         prog="bin/new", description="Write a config for a model, with what its files tell."
     )

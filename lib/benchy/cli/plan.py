@@ -27,9 +27,9 @@ def main(argv: list[str]) -> int:
 
 
 def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
-    """Make or show the plan that the command line asks for. mine: as in alone()."""
+    """Make or show the plan that the command line requests. mine: see incremental.alone()."""
     if args.show and knobs.on("CHECK"):
-        from benchy.run import plan_check  # noqa: PLC0415 - it imports what a plan has no need of
+        from benchy.run import plan_check  # noqa: PLC0415 - it imports what a plan does not need
 
         return plan_check.run()
     only = None

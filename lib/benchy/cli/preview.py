@@ -12,7 +12,7 @@ from benchy.evaluation import preview, preview_text
 
 
 def main(argv: list[str]) -> int:
-    """bin/preview [CONFIG [TASK]]. Raises ConfigError, Failure."""
+    """Run `bin/preview [CONFIG [TASK]]`. Raise ConfigError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/preview",
         description="Show the first prompts of a task on a model, as its server will get them.",

@@ -15,7 +15,7 @@ from benchy.reporting import publish
 
 
 def main(argv: list[str]) -> int:
-    """bin/publish REPOSITORY. Raises UsageError, Failure."""
+    """Run `bin/publish REPOSITORY`. Raise UsageError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/publish", description="Upload the leaderboard to a dataset repository on the hub."
     )

@@ -17,7 +17,8 @@ from benchy.reporting.leaderboard import chosen, whole
 
 
 def main(argv: list[str]) -> int:
-    """bin/report, or bin/report --table [--limit N] MODEL…; 1 if a file was damaged."""
+    """Run `bin/report`, or `bin/report --table [--limit N] MODEL…`. Return 1 if a result is
+    damaged."""
     parser = argparse.ArgumentParser(prog="bin/report", description="Make the leaderboard.")
     parser.add_argument("--table", action="store_true", help="print a table of MODEL… instead")
     parser.add_argument("--limit", type=int, help="with --table: the results over N items each")
@@ -33,7 +34,7 @@ def main(argv: list[str]) -> int:
         exports.write(board, [str(d).splitlines()[0] for d in damaged])
         for mistake in mistakes:
             print(f"the leaderboard is without its groups and metrics: {mistake}", file=sys.stderr)
-        # What is wrong is told every time.
+        # None makes the next report run in any case, so that it reports the mistakes again.
         freshness.note(None if damaged or mistakes else made_from)
         say(exports.TAG, f"{paths.RESULTS / 'index.html'}  ({len(board.entries)} results)")
     else:
@@ -41,7 +42,7 @@ def main(argv: list[str]) -> int:
         if entries:
             entries, mistakes = chosen(entries)
             entries = [replace(e, stale=str(e.path) in args.stale) for e in entries]
-            print(table(entries))  # its cells are printable
+            print(table(entries))  # printable: table() escapes its cells
             for mistake in mistakes:
                 print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)
     for what in damaged:
@@ -50,7 +51,7 @@ def main(argv: list[str]) -> int:
 
 
 def table(entries: Sequence[Entry]) -> str:
-    """Aligned columns; numbers under numbers."""
+    """Return the results as a text table with aligned columns."""
     head = ("model", "task", "metric", "score", "result")
     rows = [
         [

@@ -21,7 +21,10 @@ from benchy.serving.preparation import prepare
 
 
 def main(argv: list[str]) -> int:
-    """bin/serve."""
+    """Run `bin/serve MODEL -- COMMAND…` or `bin/serve MODEL --test`.
+
+    Raise UsageError unless exactly one of COMMAND and --test is given.
+    """
     at = argv.index("--") if "--" in argv else len(argv)
     command = argv[at + 1 :]
     parser = argparse.ArgumentParser(
@@ -42,15 +45,16 @@ def main(argv: list[str]) -> int:
     signals.install()
     node = multi_node.here()
     with job_folder.leased(options.model):
-        if node:  # its word for who started the job, whatever is raised
+        if node:  # entry.run() gives a status to report for every exception
             return node.tell(entry.run(lambda _: work(options.model, command, signals, node), []))
         return work(options.model, command, signals, node)
 
 
 def work(model: str, command: Sequence[str], signals: Signals, node: multi_node.Node | None) -> int:
-    """All of bin/serve on this node. Returns its status."""
+    """Serve on this node and return the exit status. node: this node of a job over several nodes;
+    None for a single machine. Raise Died if the guardian is lost."""
     try:
-        if node and node.rank:  # the first tells the board
+        if node and node.rank:  # only the first node reports its activity
             from benchy.serving import worker_node  # noqa: PLC0415 - builds on this module
 
             return worker_node.follow(prepare(model, signals), node, signals)

@@ -19,7 +19,8 @@ from benchy.run.status import Cell, Status
 
 
 def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
-    """What a terminal has room for: the models at which something happens come first."""
+    """Return what fits on a terminal, in at most `lines` lines. Running models come first, then
+    failed, waiting, stale, missing and done ones."""
     order = (
         status_module.RUNNING,
         status_module.FAILED,
@@ -43,7 +44,7 @@ def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
 
 
 def watch(status: Status) -> int:
-    """Until Ctrl-C."""
+    """Show the status until Ctrl-C."""
     try:
         while True:
             size = shutil.get_terminal_size()
@@ -56,7 +57,7 @@ def watch(status: Status) -> int:
 
 
 def main(argv: list[str]) -> int:
-    """bin/status [--format json | --watch]; which results, the knobs say. Raises UsageError."""
+    """Run `bin/status [--format json | --watch]`; knobs select the results. Raise UsageError."""
     parser = argparse.ArgumentParser(
         prog="bin/status",
         description="What each result is at. The knobs MODELS, TASKS, LIMIT and CONFIG choose.",

@@ -48,7 +48,7 @@ def main(argv: list[str]) -> int:
             f"{args.disk:g} GB are too few",
             f"an environment and its cache take up to {2 * survey.LARGEST_GB:g}", "--disk",
         )  # fmt: skip
-    for left in paths.VENVS.glob(f"{survey.PREFIX}*"):  # of a survey that was killed
+    for left in paths.VENVS.glob(f"{survey.PREFIX}*"):  # left by a killed survey
         if left.is_dir():
             builder.remove(left.name)
     package = engine.package.partition("[")[0]
@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
     for version in found:
         row = survey.survey(args.engine, engine, version, args.disk if version in deep else None)
         say("", f"{version}: {survey.told(row)}")
-    # What was surveyed elsewhere or before a `make clean` stays until it is surveyed anew.
+    # Keep rows from other machines or from before a `make clean` until they are surveyed again.
     known = survey_report.read(args.engine)
     for path in (survey.FOLDER / args.engine).glob("*.json"):
         known[path.stem] = survey.renewed(known.get(path.stem, {}), files.read_json(path))

@@ -1,7 +1,7 @@
-"""bin/tasks: the tasks of configs/tasks, and those that the harness knows.
+"""bin/tasks: list the tasks of configs/tasks and of the harness.
 
-With SEARCH only those that match, each with its output type, shots, data set and tags; without, the
-harness's are counted by the folder that they lie in. tasklist.py finds them.
+With SEARCH, it lists the tasks that match, with output type, shots, data set and tags. Without, it
+counts the harness's tasks by folder. task_list.py finds the tasks.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ MOST = 60  # characters of a cell
 
 
 def main(argv: list[str]) -> int:
-    """bin/tasks [SEARCH]. Raises ConfigError, Failure."""
+    """Run `bin/tasks [SEARCH]`. Raise ConfigError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/tasks", description="The tasks of configs/tasks, and those of the harness."
     )
@@ -68,7 +68,7 @@ def main(argv: list[str]) -> int:
 
 
 def _row(own: Own) -> dict[str, Any]:
-    """What a search looks at in one of ours."""
+    """Return the fields of one of our tasks that a search covers."""
     return {**asdict(own), "tags": own.names}
 
 
@@ -156,7 +156,8 @@ def _families(found: Harness) -> Iterator[str]:
 
 
 def columns(words: Sequence[str]) -> Iterator[str]:
-    """Words in columns, down first, as wide as the terminal or 100 characters."""
+    """Yield lines with the words in columns, filled downward, for the width of the terminal (100
+    characters if unknown)."""
     wide = max(map(len, words), default=0) + 2
     across = max(1, shutil.get_terminal_size((100, 24)).columns // wide)
     down = -(-len(words) // across)
@@ -165,11 +166,11 @@ def columns(words: Sequence[str]) -> Iterator[str]:
 
 
 def table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
-    """Lines with the cells under each other; long cells are cut, but the first is not."""
+    """Yield the lines of an aligned table. Long cells are cut, except in the first column."""
     cells = [list(head)]
     for name, *rest in rows:
         cells.append([name, *(t if len(t) <= MOST else t[: MOST - 1] + "…" for t in rest)])
-    # Columns with nothing in them say nothing.
+    # Empty columns are left out.
     used = [n for n in range(len(head)) if any(row[n] for row in cells[1:])]
     wide = [max(len(row[n]) for row in cells) for n in range(len(head))]
     for row in cells:

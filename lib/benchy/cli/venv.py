@@ -1,4 +1,4 @@
-"""bin/venv: locks, builds, checks, lists and removes environments."""
+"""bin/venv: lock, build, check, list and remove environments."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def main(argv: list[str]) -> int:
         return 0
     if options.verb == "pack":
         if not health.stamp(env):
-            Spec.read(env)  # raises where there is nothing to build either
+            Spec.read(env)  # raises if nothing can be built either
         node_copies.pack(env)
         return 0
     if options.verb == "info":
@@ -89,7 +89,7 @@ def main(argv: list[str]) -> int:
     try:
         return _work(options, spec)
     except release_date.NoSuchRelease as error:
-        from benchy.plan import unavailable  # noqa: PLC0415 - reads the whole schema
+        from benchy.plan import unavailable  # noqa: PLC0415 - imports the whole schema
 
         wrong = ConfigError(
             unavailable.mistakes(spec, error.missing, "VERSION" if options.version else "")
@@ -102,7 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 def _work(options: argparse.Namespace, spec: Spec) -> int:
-    """lock, check or create."""
+    """Run the verb lock, check or create, and return the exit status."""
     env = spec.env
     with Step("VENV", env, "environment", env, activity.BUILDING):
         if options.verb == "lock":
@@ -118,7 +118,13 @@ def _work(options: argparse.Namespace, spec: Spec) -> int:
 
 
 def relock(spec: Spec, fresh: bool, share: bool) -> None:
-    """Resolve if need be. fresh: in any case, and print what it came to, package by package."""
+    """Resolve the lock if needed.
+
+    Args:
+        spec: The environment.
+        fresh: Resolve in any case, and print the packages that changed.
+        share: Also write the lock to configs/locks.
+    """
     path = paths.lock(spec.env)
     before = lock_file.packages(path)
     changed = builder.ensure_lock(spec, fresh)
@@ -137,7 +143,14 @@ def relock(spec: Spec, fresh: bool, share: bool) -> None:
 
 
 def create(spec: Spec, soft: bool, anew: bool = False) -> int:
-    """Build. soft: for `make results`, where a failed environment is no end but a fallback."""
+    """Build an environment if needed.
+
+    Args:
+        spec: The environment.
+        soft: Print a failure and return 0, for `make results`, which then uses a fallback. A
+            release that does not exist is raised all the same.
+        anew: Build in any case.
+    """
     try:
         if builder.create(spec, anew):
             builder.say_built(spec)
@@ -149,10 +162,10 @@ def create(spec: Spec, soft: bool, anew: bool = False) -> int:
 
 
 def inspect(spec: Spec) -> str:
-    """Look at a built environment as closely as can be; the version found.
+    """Run every check on a built environment, and return the version that it has.
 
-    What is no longer as it was built loses its stamp, so that the next run builds it anew. Raises
-    Failure.
+    An environment that differs from what was built loses its stamp, so that the next run rebuilds
+    it. Raise Failure if it differs or a check fails.
     """
     folder, log = paths.env_dir(spec.env), resolver.log_path(spec.env)
     why, hint = health.flaw(spec.env) or audit.against_lock(spec, log), ""
@@ -167,9 +180,9 @@ def inspect(spec: Spec) -> str:
 
 
 def _named(options: argparse.Namespace) -> str:
-    """The environment meant by ENV, or by --version and --engine; its spec is written if need be.
+    """Return the environment that ENV names, or --version, --engine and --cutoff.
 
-    Raises UsageError, ConfigError.
+    The spec of an environment that is not named by ENV is written. Raise UsageError or ConfigError.
     """
     if options.env and (options.version or options.engine or options.cutoff):
         raise UsageError("ENV and --version name two environments", "give one of them")
@@ -181,9 +194,12 @@ def _named(options: argparse.Namespace) -> str:
 
 
 def _of_version(version: str, engine_name: str, cutoff: str) -> str:
-    """The environment of a release of an engine as of a cutoff ("": the engine's own); its spec is
-    written for it."""
-    # pydantic takes a quarter of a second to load, so only where it is needed.
+    """Return the environment of a release of an engine as of a cutoff, and write its spec.
+
+    Each argument may be "": then the engine's default release, the main engine and the engine's own
+    cutoff apply. The main engine without a release gives the main environment, and writes nothing.
+    """
+    # Importing pydantic takes a quarter of a second, so these imports are here.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
     from benchy.config import loader, schema  # noqa: PLC0415
@@ -233,15 +249,15 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
 
 
 def prune(really: bool) -> int:
-    """Show the orphans, ask, and remove them; what killed builds left goes unasked.
+    """Show the orphans, ask, and remove them. Leftovers of killed builds are removed unasked.
 
-    really: without asking. Without a plan everything would be an orphan: UsageError.
+    really: do not ask. Raise UsageError without a plan, because everything would be an orphan.
     """
     if not inventory.plan():
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
     builder.sweep()
     needed = inventory.users()
-    for plan in activity_check.plans():  # of runs that began before the configs changed
+    for plan in activity_check.plans():  # runs that began before a config changed
         needed |= {env: ["a run under way"] for env in plan["environments"]}
     rows = [inventory.row(env, needed) for env in inventory.names()]
     orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]

@@ -1,4 +1,4 @@
-"""bin/why: what makes a result stale."""
+"""bin/why: explain why a result is stale."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from benchy.plan.selection import graph_for, select
 
 
 def main(argv: list[str]) -> int:
-    """bin/why [TARGET]; without one, MODELS, TASKS, LIMIT and CONFIG choose. Raises UsageError,
-    Failure."""
+    """Run `bin/why [TARGET]`; without TARGET, the knobs MODELS, TASKS, LIMIT and CONFIG select the
+    results. Raise UsageError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/why",
         description="What makes a result stale. Without TARGET: all that is stale, of what the "

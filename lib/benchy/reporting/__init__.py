@@ -1,1 +1,1 @@
-"""Results read, compared, ranked, drawn and published."""
+"""Reading, comparison, ranking, pages and publication of results."""

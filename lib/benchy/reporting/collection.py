@@ -1,4 +1,4 @@
-"""The results that there are, each with the number that stands for it and its marks.
+"""All results on disk, each with its score and its marks.
 
 Reads results/[limit-N/]<model>/<task>/results.json.
 """
@@ -16,8 +16,16 @@ from benchy.evaluation.scored_result import Entry
 def collect(
     models: Sequence[str] | None = None, limit: int | None = None, limited: bool | None = None
 ) -> tuple[list[Entry], list[Failure]]:
-    """All results, by limit (whole ones first), model and task, and what is wrong with the others.
-    models: only these. limited: True only those with this limit, False only whole ones."""
+    """Read results, sorted by limit (those without one first), model and task.
+
+    Args:
+        models: Read only the results of these models.
+        limit: The limit that `limited=True` selects.
+        limited: True reads only results with `limit`, False only those without a limit.
+
+    Returns:
+        The results, and a failure for each damaged or misplaced file.
+    """
     entries, damaged = [], []
     for path, its_limit in sorted(result_files.files(), key=lambda f: (f[1] or 0, f[0])):
         model = path.parent.parent.name

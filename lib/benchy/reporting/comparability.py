@@ -1,4 +1,4 @@
-"""What makes the numbers of two results different things, whichever model they are of."""
+"""Facts that must be equal for the numbers of two results to be comparable."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ LIMIT, SHOTS, FILES = "limit", "num_fewshot of the subtasks", "task files"
 
 
 def facts(result: Result) -> dict[str, Any]:
-    """What has to be equal, by its name in words."""
+    """Return the facts that must be equal, by a readable name."""
     task = result.task
     return {
         LIMIT: result.limit,
@@ -30,10 +30,10 @@ def facts(result: Result) -> dict[str, Any]:
 
 
 def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
-    """(what, a's, b's) of each fact that is unlike, as texts."""
+    """Return (name, value of a, value of b) for each fact that differs, as texts."""
     one, two = facts(a), facts(b)
     unlike = [what for what, x in one.items() if x != two[what]]
-    # Older results do not have the shots; another num_fewshot says the same in fewer words.
+    # Older results do not record the shots. If num_fewshot differs, the shots add nothing.
     if SHOTS in unlike and (not (one[SHOTS] and two[SHOTS]) or "num_fewshot" in unlike):
         unlike.remove(SHOTS)
     if FILES in unlike and same_files(a, b):
@@ -43,7 +43,8 @@ def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
 
 
 def told(what: str, one: Any, two: Any) -> tuple[str, str]:
-    """Two values of one fact, as texts: of mappings what differs, of files their names."""
+    """Return two values of one fact as texts: of mappings the entries that differ, of task files
+    the names of those that differ."""
     if isinstance(one, dict) and isinstance(two, dict):
         words = changes.of_files if what == FILES else changes.of_mappings
         return words(one, two)
@@ -51,8 +52,11 @@ def told(what: str, one: Any, two: Any) -> tuple[str, str]:
 
 
 def same_files(a: Result, b: Result) -> bool:
-    """Whether two results are of tasks that are made of the same files, by what these say. An older
-    benchy has noted the bytes of every file in the task's folder: those that both name count."""
+    """Return whether the tasks of two results consist of files with the same content.
+
+    An older benchy recorded a digest of every file in the task's folder instead. Then only the
+    files that both results name are compared.
+    """
     one, two = a.task, b.task
     if one.content is not None and two.content is not None:
         return one.content == two.content
@@ -65,9 +69,14 @@ def brief(value: Any) -> str:
 
 
 def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:
-    """Sorts the results of one task by what was measured, the limit aside: for each the number of
-    its kind, and for each kind one of its results. Kind 0 is what most are of (whole ones, if there
-    are any; of kinds with as many results, the one with the newest)."""
+    """Group the results of one task into kinds: same facts, ignoring the limit.
+
+    Kind 0 has the most results; among equals, it has the newest result. Only results without a
+    limit count, if there are any.
+
+    Returns:
+        The number of the kind of each result, and one example result of each kind.
+    """
     keys = _keys(results)
     groups: dict[tuple[str, str], list[Result]] = {}
     for key, result in zip(keys, results, strict=True):
@@ -84,8 +93,11 @@ def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:
 
 
 def _keys(results: Sequence[Result]) -> list[tuple[str, str]]:
-    """The facts of each result and its shots, as texts. A result that does not have the shots
-    counts as most that are alike otherwise."""
+    """Return (facts, shots) of each result, as JSON texts.
+
+    A result of an older benchy gets the missing parts from newer ones: the files from a result with
+    the same files, the shots from most results whose other facts are equal.
+    """
     known: dict[str, list[str]] = {}
     alike, shots = [], []
     newer = [result for result in results if result.task.content is not None]

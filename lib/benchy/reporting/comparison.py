@@ -1,8 +1,8 @@
-"""bin/compare A B: the same tasks on two models, or on one under two releases, sample by sample.
+"""bin/compare A B: compare two models, or one model on two releases, sample by sample.
 
-Reads results/<A>/<task>/results.json and <B>'s, and the samples that the harness logged beside
-them. A and B: a model (`name`, `name@cell`), one with a limit (`limit-10/name`), or a directory
-that holds tasks, such as a copy kept elsewhere. Writes nothing.
+A and B are each a model (`name`, `name@cell`), a model with a limit (`limit-10/name`), or a
+directory of tasks, such as a copy of results. Reads <task>/results.json of both, and the samples
+that the harness logged in the same directories. Writes nothing.
 """
 
 from __future__ import annotations
@@ -27,8 +27,14 @@ from benchy.reporting.paired_tests import Verdict
 
 @dataclass(frozen=True)
 class Side:
-    """One result and where it lies. stale: Make would make it anew; None where it is not known.
-    chosen: the metric that the task's file names; None for the first."""
+    """One result of a comparison.
+
+    Attributes:
+        directory: The directory of its results.json.
+        result: The content of results.json.
+        stale: Whether Make would rebuild it; None if unknown.
+        chosen: The metric that the task's file names; None for the first metric.
+    """
 
     directory: Path
     result: Result
@@ -48,7 +54,8 @@ class Side:
 
 @dataclass(frozen=True)
 class Sample:
-    """doc: a hash of the document. value: by the metric compared."""
+    """One logged sample. doc: a hash of its document; value: its number for the compared metric;
+    whole: everything that the harness logged of it."""
 
     doc: str
     value: float
@@ -57,10 +64,22 @@ class Sample:
 
 @dataclass(frozen=True)
 class Row:
-    """One metric of one task or group of the harness. label: as a reader knows it, by the task file
-    of ours, of which two may name one task of the harness. parts: the tasks whose samples it is
-    over. p: with the number of rows allowed for. gained, lost: ids of samples that B has better,
-    and A; so too in the verdict, where less is better."""
+    """The comparison of one metric of one task or group of the harness.
+
+    Attributes:
+        task: The name in the harness.
+        metric: "metric,filter".
+        a: The value of A.
+        b: The value of B.
+        verdict: The statistics. If lower is better, its gained and lost follow `gained` and `lost`.
+        better: Whether higher is better; None if unknown.
+        parts: The harness tasks whose samples the row covers.
+        gained: IDs of the samples on which B is better.
+        lost: IDs of the samples on which A is better.
+        p: The p-value, adjusted for the number of rows.
+        label: The name for a reader. It has the task file's name, since two task files may name
+            the same harness task.
+    """
 
     task: str
     metric: str
@@ -76,7 +95,7 @@ class Row:
 
     @property
     def word(self) -> str:
-        """Who is better, in a word."""
+        """Which side is better, or why this is unknown, in two words at most."""
         if self.verdict.difference == 0 and not self.verdict.gained + self.verdict.lost:
             return "same"
         if self.verdict.few and self.verdict.n < paired_tests.FEWEST:
@@ -90,7 +109,10 @@ class Row:
 
 
 def directory(name: str, knob: str) -> Path:
-    """Where the results of A or B lie. Raises UsageError."""
+    """Return the directory with the results of A or B. Raise UsageError if there is none.
+
+    name: the value of the knob. knob: "A" or "B", for the message.
+    """
     known = sorted({str(p.parent.parent.relative_to(paths.RESULTS)) for p in _all()})
     if not name:
         if len(known) < 2:
@@ -112,7 +134,12 @@ def _all() -> Iterator[Path]:
 
 
 def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]]:
-    """The tasks that both have. Raises UsageError, Failure."""
+    """Return the results of each task that both directories have, or only of `tasks`.
+
+    Raises:
+        UsageError: One of `tasks` is not in both directories, or they have no task in common.
+        Failure: A result is damaged.
+    """
     common = {p.parent.name for p in a.glob("*/results.json")}
     common &= {p.parent.name for p in b.glob("*/results.json")}
     for task in tasks:
@@ -134,13 +161,13 @@ def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]
 
 
 def by(sides: tuple[Side, Side], metric: str | None) -> tuple[Side, Side]:
-    """The same with the metric that the task's file names."""
+    """Return both sides with the metric that the task's file names."""
     a, b = sides
     return replace(a, chosen=metric), replace(b, chosen=metric)
 
 
 def cannot(a: Side, b: Side) -> str:
-    """Why a task gives no row, in words."""
+    """Return the reason why a task has no row."""
     for name, side in (("A", a), ("B", b)):
         if side.entry.score is None:
             return f"{name} {side.entry.doubts[0]}"
@@ -148,7 +175,7 @@ def cannot(a: Side, b: Side) -> str:
 
 
 def warnings(both: Mapping[str, tuple[Side, Side]]) -> list[str]:
-    """The marks of the results, one line for each: "B: smoke: 6 of 6 answers empty"."""
+    """Return a line for each mark of the results, such as "B: smoke: 6 of 6 answers empty"."""
     found: dict[tuple[str, str], list[str]] = {}
     for task, pair in both.items():
         for name, side in zip("AB", pair, strict=True):
@@ -162,18 +189,20 @@ def read(where: Path) -> Side:
 
 
 def aged(side: Side, old: Mapping[Path, bool]) -> Side:
-    """With whether it is stale."""
+    """Return the side with `stale` set. old: whether each result is stale, by path."""
     return replace(side, stale=old.get(side.directory / "results.json"))
 
 
 def unlike(a: Result, b: Result) -> list[str]:
-    """What of two results makes their numbers different things, in words."""
+    """Return the differences that make the numbers of two results incomparable, as texts."""
     return [f"{what}: {x} and {y}" for what, x, y in comparability.differences(a, b)]
 
 
 def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
-    """The samples of these tasks of the harness by id, as far as they have a number for the metric
-    "metric,filter"; {} where none were logged."""
+    """Return the logged samples of these harness tasks by id; {} if none were logged.
+
+    Samples without a number for `key` ("metric,filter") are left out.
+    """
     metric, _, chosen = key.partition(",")
     found = {}
     for name, path in samples.files(side.directory, side.result):
@@ -193,9 +222,12 @@ def _hash(value: Any) -> str:
 
 
 def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
-    """Of one task of benchy's: a row for each task of the harness in it, and their mean where the
-    score is one; a single row where the score is over all their samples. What is unlike in their
-    documents is added to `wrong`. No row where the two have no metric in common (see `cannot`)."""
+    """Return the rows of one benchy task.
+
+    A score over all samples of a group gives a single row. Otherwise each harness task has a row,
+    and several are followed by a row with their mean. Without a common metric there is no row (see
+    `cannot`). Differences between the documents of A and B are appended to `wrong`.
+    """
     chosen = a.entry.score
     if chosen is None or b.entry.score is None:
         return []
@@ -224,7 +256,16 @@ def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
 
 
 def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list[str]) -> Row:
-    """parts: the tasks of the harness whose samples it is over."""
+    """Return the row of one task or group of the harness.
+
+    Args:
+        a: A's result.
+        b: B's result.
+        task: The task or group of the harness.
+        parts: The harness tasks whose samples the row covers.
+        key: "metric,filter".
+        wrong: Differences between the documents of A and B are appended here.
+    """
     one = {**a.result.groups, **a.result.metrics}[task][key]
     two = {**b.result.groups, **b.result.metrics}[task][key]
     ours, theirs = logged(a, parts, key), logged(b, parts, key)
@@ -235,7 +276,7 @@ def row(a: Side, b: Side, task: str, parts: Sequence[str], key: str, wrong: list
     x, y = [ours[i].value for i in common], [theirs[i].value for i in common]
     n = sum(a.result.counts.samples.get(part, 0) for part in parts)
     if not common or (not others and not (_is_mean(x, one.value) and _is_mean(y, two.value))):
-        # Not logged, or a metric of the whole (BLEU, perplexity) and not a mean over samples.
+        # Samples are not logged, or the metric (BLEU, perplexity) is not a mean over samples.
         verdict = paired_tests.unpaired(one.value, two.value, one.stderr, two.stderr, n)
         return Row(task, key, one.value, two.value, verdict, one.higher_is_better)
     if all(value in (0.0, 1.0) for value in (*x, *y)):
@@ -257,8 +298,8 @@ def _is_mean(values: Sequence[float], told: float) -> bool:
 
 
 def adjusted(found: Sequence[Row]) -> list[Row]:
-    """With p-values that allow for how many rows there are. A mean is no test more: it is of the
-    same samples."""
+    """Return the rows with p-values adjusted for the number of rows. A row with a mean does not
+    count as another test, because it covers the same samples."""
     single = [r for r in found if r.verdict.test != "combined"]
     ps = iter(paired_tests.holm([r.verdict.p for r in single]))
     return [

@@ -1,4 +1,4 @@
-"""How a comparison is told: the table, what a reader must know besides, samples side by side."""
+"""The text output of a comparison: the table, notes on it, and samples side by side."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchy.reporting import paired_tests, samples
 if TYPE_CHECKING:
     from benchy.reporting.comparison import Row, Sample, Side
 
-SHOWN = 10  # ids of flipped samples that are named
-EMPTY = "(empty)"  # as on the samples' page
-WIDE = 600  # characters of a flipped sample's prompt
+SHOWN = 10  # IDs of flipped samples in a note
+EMPTY = "(empty)"  # as on the model's page
+WIDE = 600  # characters of a flipped sample's prompt, target and answers
 
 
 def titles(both: Mapping[str, tuple[Side, Side]], which: int) -> dict[str, list[str]]:
-    """Of A (0) or B (1): each title, with the tasks that it is true of."""
+    """Return the titles of A (which=0) or B (which=1), each with the tasks it applies to."""
     found: dict[str, list[str]] = {}
     for task, pair in both.items():
         found.setdefault(pair[which].title, []).append(task)
@@ -56,7 +56,7 @@ def table(found: Sequence[Row]) -> Iterator[str]:
 
 
 def notes(found: Sequence[Row]) -> Iterator[str]:
-    """What a reader has to know besides."""
+    """Yield notes that qualify the rows, one line each."""
     for r in found:
         v = r.verdict
         if r.word == "noise" and v.least:
@@ -89,8 +89,8 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
 def flipped(
     row: Row, ours: Mapping[str, Sample], theirs: Mapping[str, Sample], count: int
 ) -> Iterator[str]:
-    """Up to `count` samples each way, with prompt, what was expected and both answers. ours,
-    theirs: the row's samples of A, of B."""
+    """Yield the text of up to `count` flipped samples in each direction: the prompt, the expected
+    answer and both answers. ours, theirs: the row's samples of A and of B."""
     for ids in (row.gained, row.lost):
         for i in ids[:count]:
             one = samples.shown(row.task, ours[i].whole)
@@ -105,7 +105,7 @@ def flipped(
 
 
 def both_ends(prompt: str) -> str:
-    """A long prompt's beginning, and more of its end."""
+    """Shorten a long prompt to its beginning and a longer part of its end."""
     if len(prompt) <= WIDE:
         return prompt
     return f"{prompt[: WIDE // 4]} … {prompt[-(WIDE - WIDE // 4) :]}"

@@ -1,8 +1,8 @@
-"""bin/report: all results in one place.
+"""bin/report: write all results to the files of the leaderboard.
 
 Reads what leaderboard.py reads. Writes results/leaderboard.{json,csv,md} (one entry for each
 result, then one for each group's mean), results/index.html and a page for each model. `--table`
-prints a small table on stdout instead and writes nothing. A damaged file is named and left out.
+prints a small table on stdout instead and writes nothing. Damaged files are reported and left out.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from benchy.reporting import index_page, model_page, model_traits
 from benchy.reporting.leaderboard import Board, Mean
 
 TAG = "REPORT"
-BOM = "\ufeff"  # without it, Excel takes UTF-8 for the code page of the machine
+BOM = "\ufeff"  # without it, Excel reads UTF-8 as the code page of the machine
 
 
 def write(board: Board, notes: Sequence[str] = ()) -> None:
-    """All files, each in one rename; the pages of models that are as they were stay."""
+    """Write all files, each in one rename. Pages of unchanged models are not rewritten."""
     paths.RESULTS.mkdir(exist_ok=True)
     model_page.write(board)
     now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
@@ -42,7 +42,7 @@ def write(board: Board, notes: Sequence[str] = ()) -> None:
 
 
 def flat(entry: Entry) -> dict[str, Any]:
-    """A result as one row of plain values."""
+    """Return a result as one row of plain values."""
     r, score = entry.result, entry.score
     return {
         "model": entry.model,
@@ -71,7 +71,7 @@ def flat(entry: Entry) -> dict[str, Any]:
 
 
 def flat_all(board: Board) -> list[dict[str, Any]]:
-    """Every result, then the means: their task is None, their `group` is named."""
+    """Return a row for each result, then one for each mean, which has a `group` and no `task`."""
     rows = [flat(e) for e in board.entries]
     names = dict.fromkeys(rows[0]) if rows else {}
     for row in board.rows:
@@ -83,7 +83,7 @@ def flat_all(board: Board) -> list[dict[str, Any]]:
                         "model": row.model,
                         "name": row.name,
                         "limit": row.limit,
-                        "metric": "percent",  # as programs have read it from the first
+                        "metric": "percent",  # programs rely on this name
                         "value": 100 * mean.value,
                         "stderr": None if mean.stderr is None else 100 * mean.stderr,
                         "higher_is_better": True,
@@ -102,7 +102,8 @@ def as_json(board: Board) -> str:
 
 
 def as_csv(board: Board) -> str:
-    """Numbers stay numbers; a text that a spreadsheet would take for a formula begins with '."""
+    """Return the rows as CSV. Numbers stay numbers. Text that a spreadsheet would treat as a
+    formula gets the prefix '."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     rows = flat_all(board)
@@ -115,7 +116,7 @@ def as_csv(board: Board) -> str:
 def _plain(value: Any) -> Any:
     if not isinstance(value, str):
         return value
-    shown = printable(value)  # who looks at the file with cat is on a terminal
+    shown = printable(value)  # the file may be printed on a terminal, by cat for example
     return f"'{shown}" if value.lstrip()[:1] in ("=", "+", "-", "@") else shown
 
 
@@ -152,7 +153,7 @@ def _in_brackets(marks: Sequence[str]) -> str:
 
 
 def _cell(text: str) -> str:
-    """A text in a table of Markdown, where < would begin a tag, [ a link or an image and ` code."""
+    """Escape text for a Markdown table, where < starts a tag, [ a link or an image, and ` code."""
     for what, by in (("\n", " "), ("\r", " ")):
         text = text.replace(what, by)
     text = visible(text)

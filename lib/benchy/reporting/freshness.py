@@ -1,8 +1,8 @@
-"""Whether the leaderboard as it lies there says what there is to say, so that a run which made
-nothing does not read thousands of results to write the same pages again.
+"""A check whether the leaderboard on disk is up to date.
 
-build/reported holds a hash of all that the last report was made from; while one is made, and after
-one that was killed, there is none. `make report` makes it in any case.
+It saves a run that made nothing from reading thousands of results to write the same pages again.
+build/reported holds a hash of everything that the last report was made from. The file is absent
+while a report is being made and after one was killed. `make report` always makes a new report.
 """
 
 from __future__ import annotations
@@ -20,9 +20,12 @@ FILES = ("leaderboard.json", "leaderboard.csv", "leaderboard.md", "index.html")
 
 
 def signature() -> str:
-    """A hash of what a report is made from: the results, which of them are stale or asked for by no
-    config, what configs/ say of the leaderboard, and the code. What only benchy writes counts by
-    age and size, as Make has it."""
+    """Return a hash of everything that a report is made from.
+
+    These are the results, which of them are stale, which ones the configs request, the settings of
+    the leaderboard in configs/, and the code. Results and code count by modification time and size,
+    and settings by content.
+    """
     there = sorted((str(path), limit or 0) for path, limit in result_files.files())
     old = result_status.stale({limit or None for _, limit in there})
     code = sorted([*paths.CODE.glob("*/*.py"), *paths.CODE.glob("*/templates/*")])
@@ -40,14 +43,14 @@ def signature() -> str:
 
 def _age(path: str | Path) -> tuple[int, int]:
     try:
-        found = os.stat(path)  # noqa: PTH116 - of thousands
+        found = os.stat(path)  # noqa: PTH116 - called for thousands of files
     except OSError:
         return 0, 0
     return found.st_mtime_ns, found.st_size
 
 
 def current() -> bool:
-    """Would a report now come to what lies there?"""
+    """Return whether a new report would equal the one on disk."""
     try:
         return all((paths.RESULTS / name).exists() for name in FILES) and (
             NOTE.read_text() == signature()
@@ -57,12 +60,14 @@ def current() -> bool:
 
 
 def begin() -> None:
-    """A report is being made: there is no note until it is whole."""
+    """Delete the note when a report starts; a new one is written when the report is complete."""
     NOTE.unlink(missing_ok=True)
 
 
 def note(made_from: str | None) -> None:
-    """Note what a report was made from: the signature from before it was. None: it is to be made
-    anew in any case."""
+    """Write the note of a complete report.
+
+    made_from: the signature from before the report. None makes the next report run in any case.
+    """
     if NOTE.parent.is_dir():
         files.write(NOTE, made_from or "anew")

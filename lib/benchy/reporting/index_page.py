@@ -1,9 +1,9 @@
-"""The leaderboard as a page, results/index.html, and what modelpage.py shares with it.
+"""The leaderboard page, results/index.html, and functions that model_page.py shares.
 
-Every page is one file that works from the disk with no network: style and script stand in it and
-are the only ones that its Content-Security-Policy lets run, by their hashes. A model's page also
-loads script files with samples (see samples.py) that lie beside it. Texts from outside reach the
-pages through Jinja2's escaping or as JSON data that the script sets as text.
+Every page is one file that works from disk without a network. It contains its style and script;
+its Content-Security-Policy allows only these, by hash. A model's page also loads script files with
+samples from its own directory (see samples.py). External text reaches the pages through Jinja2's
+escaping, or as JSON data that the script sets as text.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ from benchy.reporting.ranking import standing
 TEMPLATES = Path(__file__).parent / "templates"
 
 
-# Up to how many columns, and the page on which they are printed (templates/page.css): all columns
-# stand beside each other, and a viewer scales a page to the paper that there is.
+# (maximum number of columns, printed page in templates/page.css). A page is wide enough to print
+# all columns side by side; a viewer scales it to the available paper.
 PAPERS = ((10, ""), (26, "many"), (50, "broad"))
 
 
 @dataclass(frozen=True)
 class Bar:
-    """Percent of the width: the score, and one standard error to each side (None: unknown)."""
+    """A bar, in percent of the width. low, high: one standard error below and above the score;
+    None if unknown."""
 
     width: float
     low: float | None
@@ -48,10 +49,21 @@ class Bar:
 
 @dataclass(frozen=True)
 class Cell:
-    """A number of the table. value, stderr: as compared; text, error: as read; value is None where
-    the result does not have the metric. note: where its metric is another than its column's. marks:
-    of this result alone. kind: numbers of other kinds are measured otherwise; "" for most.
-    standing: see standing.py."""
+    """A number of the table.
+
+    Attributes:
+        value: The number for comparisons; None if the result does not have the metric.
+        stderr: Its standard error; None if unknown.
+        text: The number as displayed.
+        error: The standard error as displayed.
+        bar: The bar; None if the metric has no scale.
+        href: The link to the result on the model's page.
+        group: Whether the number is a group's mean.
+        note: The metric, if it is not the column's.
+        marks: The marks of this result alone.
+        kind: Numbers of different kinds are measured in different ways; "" is the common kind.
+        standing: BEST, TIED or "" (see ranking.py).
+    """
 
     value: float | None
     stderr: float | None
@@ -82,7 +94,7 @@ def _templates() -> jinja2.Environment:
 
 @cache
 def _source(name: str) -> tuple[Any, str]:
-    """A file of templates/ to stand in a page as it is, and its hash for the policy."""
+    """Return a file of templates/, marked as safe to include, and its hash for the policy."""
     text = (TEMPLATES / name).read_text(encoding="utf-8")
     sha = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
     return _templates().filters["safe"](text), f"sha256-{sha}"
@@ -96,12 +108,12 @@ def render(template: str, script: str, /, **values: Any) -> str:
 
 
 def folder(model: str, limit: int | None) -> Path:
-    """Where a model's page and results lie."""
+    """Return the directory of a model's page and results."""
     return paths.RESULTS / paths.limit_dir(limit) / model
 
 
 def breakable(name: str) -> Any:
-    """A name that may break after its dashes and underscores, for a template."""
+    """Return a name as markup that can wrap after `_`, `,`, `+` and `-` (a template filter)."""
     return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,+-])(?=\w)", visible(name))))
 
 
@@ -115,13 +127,15 @@ def _bar(share: float, stderr: float | None) -> Bar:
 
 
 def _round(value: float | None) -> float | None:
-    """A number for a script, which needs no more than six digits of it."""
+    """Round a number to six significant digits, which is enough for the script."""
     return None if value is None else float(f"{value:.6g}")
 
 
 def cell(entry: Entry, column: Column, href: str = "") -> Cell:
-    """A result in its column, with a bar where that is on a scale, drawn as it is measured (where
-    less is better, a short bar is the good one)."""
+    """Return the cell of a result in its column, with a bar if the metric has a scale.
+
+    The bar shows the measured value: if lower is better, a shorter bar is better.
+    """
     score, kind = entry.score, str(entry.kind or "")
     marks = tuple(mark.brief for mark in entry.brief if mark != column.part)
     if score is None:
@@ -157,8 +171,11 @@ def _mean(mean: Mean) -> Cell:
 
 
 def _sorted(board: Board) -> list[Row]:
-    """As the page opens: by the first group's mean, the best first, then those that have none;
-    limited ones, which compare with nothing, at the end."""
+    """Return the rows in the page's initial order.
+
+    The best mean of the first group comes first, and rows without that mean follow. Rows with a
+    limit come last, because their numbers do not compare with the others.
+    """
 
     def key(row: Row) -> tuple[bool, float]:
         first = row.means[0] if row.means else None
@@ -168,7 +185,7 @@ def _sorted(board: Board) -> list[Row]:
 
 
 def _cells(board: Board, row: Row) -> list[Cell | None]:
-    """Of a row: the groups' means, then the tasks."""
+    """Return the cells of a row: the groups' means, then the tasks."""
     here = quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
     cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
     for entry, column in zip(row.cells, board.columns, strict=True):
@@ -181,7 +198,7 @@ def _cells(board: Board, row: Row) -> list[Cell | None]:
 
 
 def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) -> None:
-    """Mark each column's best. Only unmarked numbers of one metric compare with each other."""
+    """Mark the best numbers of each column. Only unmarked numbers of the column's metric count."""
     better = [1] * len(board.groups) + [column.better for column in board.columns]
     for n, direction in enumerate(better):
         fair = [
@@ -197,7 +214,8 @@ def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) ->
 
 
 def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
-    """The text of results/index.html. notes: what a reader must be told first."""
+    """Return the text of results/index.html. now: the time of the report; notes: messages that the
+    page shows first."""
     ordered = _sorted(board)
     table = [_cells(board, row) for row in ordered]
     _stand(board, ordered, table)
@@ -258,7 +276,7 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
 
 
 def _engine(release: str) -> tuple[str, str, str]:
-    """(package, release, what a development release has behind it) of "vllm 0.8.0.dev1+gabc"."""
+    """Split "vllm 0.8.0.dev1+gabc" into package, release and development suffix."""
     package, _, version = release.rpartition(" ")
     match = re.match(r"[\d.]*\d(?:rc\d+|[ab]\d+|\.post\d+)?", version)
     plain = match[0] if match else version
@@ -266,7 +284,7 @@ def _engine(release: str) -> tuple[str, str, str]:
 
 
 def _kinds(row: Row) -> str:
-    """What the page's boxes show and hide a row by."""
+    """Return the words by which the page's checkboxes show and hide a row."""
     found = {
         "fallback": row.fallback,
         "limited": row.limit is not None,
@@ -278,5 +296,5 @@ def _kinds(row: Row) -> str:
 
 def put(path: Path, text: str) -> None:
     """Write a file in one rename."""
-    # A lone half of a surrogate pair has no UTF-8; it is shown as its escape.
+    # A lone surrogate cannot be encoded as UTF-8, so it is written as its escape.
     temporary_files.write(path, text, errors="backslashreplace")

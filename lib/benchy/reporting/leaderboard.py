@@ -1,8 +1,8 @@
-"""What a leaderboard says: every result in its row and column, groups of tasks and their means.
-No page and no file format here; report.py reads this.
+"""The content of the leaderboard: results by row and column, groups of tasks, and their means.
 
-Reads of configs/ only config.yaml (groups) and tasks/*.yaml (a task's main metric).
-docs/leaderboard.md says how numbers come about.
+Reads the results, and from configs/ only config.yaml (groups) and tasks/*.yaml (a task's main
+metric and description). exports.py writes the content as pages and files. docs/leaderboard.md
+explains how the numbers are computed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from benchy.plan import result_status
 from benchy.reporting import comparability
 from benchy.reporting.collection import collect
 
-if TYPE_CHECKING:  # reads pydantic
+if TYPE_CHECKING:  # it imports pydantic, which is slow
     from benchy.config import schema
 
 UNLIKE = Mark(MarkKind.UNLIKE_RESULTS, "of unlike results")
@@ -32,8 +32,8 @@ DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
 
 @dataclass(frozen=True)
 class Settings:
-    """What configs/ says of the leaderboard. metrics: task → its main metric, for those that name
-    one; about: task → its description."""
+    """The settings of the leaderboard in configs/. metrics: the main metric of each task that names
+    one; about: the description of each task."""
 
     groups: dict[str, schema.Group] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
@@ -41,10 +41,11 @@ class Settings:
 
 
 def settings() -> Settings:
-    """Raises ConfigError with the mistakes of config.yaml and of the task files."""
+    """Read the settings; they are empty without configs/. Raise ConfigError with the mistakes in
+    config.yaml and the task files."""
     if not paths.CONFIGS.is_dir():
         return Settings()
-    from benchy.config import loader  # noqa: PLC0415 - importing it is slow, and not every caller needs it
+    from benchy.config import loader  # noqa: PLC0415 - importing it is slow; some callers skip it
 
     config, tasks = loader.load_leaderboard(Path())
     return Settings(
@@ -55,8 +56,10 @@ def settings() -> Settings:
 
 
 def settings_or_none() -> tuple[Settings, list[str]]:
-    """The settings, and the mistakes of the configs in words. With a mistake, the settings are
-    empty: every task then has its first metric."""
+    """Return the settings, and the mistakes of the configs as texts.
+
+    With a mistake the settings are empty, and every task uses its first metric.
+    """
     try:
         return settings(), []
     except ConfigError as error:
@@ -64,17 +67,24 @@ def settings_or_none() -> tuple[Settings, list[str]]:
 
 
 def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
-    """The entries by the metrics that their task files name; the mistakes of the configs."""
+    """Return the entries with the metrics that their task files name, and the mistakes of the
+    configs as texts."""
     said, mistakes = settings_or_none()
     return [replace(e, chosen=said.metrics.get(e.task)) for e in entries], mistakes
 
 
 @dataclass(frozen=True)
 class Column:
-    """A task of the table. metric: what most of its results are measured by, without ",none".
-    factor: what a value is multiplied by to lie between 0 and 1; None if it can't be.
-    better: 1 higher, -1 lower, 0 unknown. part: "mean of 3 of 6 tasks" where that is what most of
-    its results are."""
+    """A task of the table.
+
+    Attributes:
+        task: The name of the task.
+        metric: The metric of most of its results, without ",none".
+        factor: The factor that scales a value to 0 … 1; None if the metric has no such scale.
+        better: 1 if higher is better, -1 if lower is better, 0 if unknown.
+        about: The description of the task.
+        part: "mean of 3 of 6 tasks", if most of its results are such a mean.
+    """
 
     task: str
     metric: str
@@ -84,8 +94,11 @@ class Column:
     part: str = ""
 
     def share(self, score: Score | None) -> float | None:
-        """0 … 1, more is better; None if there is no score, or if its metric is on no such scale
-        or is another one."""
+        """Scale a score to 0 … 1, where higher is better.
+
+        Return None if there is no score, if its metric is not the column's, or if the metric has no
+        such scale or direction.
+        """
         if score is None or self.factor is None or not self.better:
             return None
         if scores.short(score.metric) != self.metric:
@@ -96,9 +109,14 @@ class Column:
 
 @dataclass(frozen=True)
 class Mean:
-    """A group's mean for one model, 0 … 1, and its standard error (None where one is missing).
-    kinds: of its results, () where all are of kind 0. doubted: one of its results has a mark of its
-    own that others in its column do not have."""
+    """A group's mean for one model.
+
+    Attributes:
+        value: The mean, 0 … 1.
+        stderr: Its standard error; None if a result has none.
+        kinds: The kinds of its results; () if all are of kind 0.
+        doubted: Whether one of its results has a mark of its own that its column does not have.
+    """
 
     value: float
     stderr: float | None
@@ -107,13 +125,14 @@ class Mean:
 
     @property
     def marks(self) -> list[Mark]:
-        """What a reader must know before comparing it."""
+        """What a reader must know before comparing the mean."""
         return [UNLIKE] * bool(self.kinds) + [DOUBTED] * self.doubted
 
 
 @dataclass(frozen=True)
 class Row:
-    """One model (and limit), its results in the order of the columns, its means in the groups'."""
+    """The results of one model and limit. cells: in the order of the columns; means: in the order
+    of the groups; None where there is none."""
 
     model: str
     name: str
@@ -126,19 +145,19 @@ class Row:
 
     @property
     def unasked(self) -> bool:
-        """No config asks for any of it."""
+        """Whether no config requests any of its results."""
         return all(e.unasked for e in self.cells if e)
 
     @property
     def marks(self) -> list[Mark]:
-        """What a reader must know before comparing its numbers."""
+        """What a reader must know before comparing the row's numbers."""
         found = [Mark(MarkKind.FALLBACK, self.fallback)] if self.fallback else []
         if self.limit is not None:
             found.append(marks.limit(self.limit))
         return found + [STALE] * self.stale + [UNASKED] * self.unasked
 
     def brief(self, entry: Entry, column: Column) -> list[str]:
-        """The marks of one of its results that neither the row nor the column has, in brief."""
+        """Return the short marks of a result that neither its row nor its column has."""
         return [
             mark.brief
             for mark in entry.brief
@@ -147,7 +166,7 @@ class Row:
 
     @property
     def fair(self) -> bool:
-        """May one of its numbers be a column's best?"""
+        """Whether one of its numbers can be the best of a column."""
         return not self.marks
 
 
@@ -160,12 +179,13 @@ class Board:
 
 
 def fallbacks(entries: Iterable[Entry]) -> list[Mark]:
-    """The marks of those that another release answered than the requested one."""
+    """Return the marks of results that another release than the requested one answered."""
     return [mark for e in entries for mark in e.marks if mark.kind is MarkKind.FALLBACK]
 
 
 def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
-    """entries: all results of the task. Those without a score do not count, unless none has one."""
+    """Return the column of a task. entries: all its results. Those without a score do not count,
+    unless no result has one."""
     scored = [(e, e.score) for e in entries if e.score]
     if not scored:
         return Column(task, entries[0].metric, None, 0, about)
@@ -183,8 +203,11 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
 def mean(
     group: schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
 ) -> Mean | None:
-    """The weighted mean of a group's tasks, 0 … 1; None unless all of them are there, asked for
-    and on a scale. The standard error takes the tasks' errors for independent."""
+    """Return the weighted mean of a group's tasks, 0 … 1. mine: one model's results by task.
+
+    Return None unless each task has a result that a config requests, on the scale of its column.
+    The standard error treats the errors of the tasks as independent.
+    """
     total = value = square = 0.0
     errors, kinds, doubted = True, [], False
     for task, weight in group.weights.items():
@@ -206,7 +229,7 @@ def mean(
 
 
 def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
-    """The entries with their kinds, and what sets them apart."""
+    """Return the entries with their kinds, and with the facts that distinguish them from kind 0."""
     of_task: dict[str, list[int]] = {}
     for n, e in enumerate(entries):
         of_task.setdefault(e.task, []).append(n)
@@ -226,7 +249,7 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
 
 
 def board(entries: Sequence[Entry], said: Settings) -> Board:
-    """The table: one row for each model and limit, whole results first."""
+    """Return the table: one row for each model and limit, results without a limit first."""
     entries = _told_apart(entries)
     of_task: dict[str, list[Entry]] = {}
     found: dict[tuple[int, str], dict[str, Entry]] = {}
@@ -257,8 +280,8 @@ def board(entries: Sequence[Entry], said: Settings) -> Board:
 
 
 def whole(said: Settings | None = None) -> tuple[Board, list[Failure], list[str]]:
-    """Everything there is: the board, damaged results, and mistakes of the configs in words (the
-    leaderboard is then made without what they say)."""
+    """Return the board of all results, the damaged results, and the mistakes of the configs as
+    texts. With a mistake, the board is made without the settings of the configs."""
     mistakes: list[str] = []
     if said is None:
         said, mistakes = settings_or_none()

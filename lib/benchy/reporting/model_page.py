@@ -1,5 +1,8 @@
-"""A model's page, results/[limit-N/]<model>/index.html: its numbers, what produced them, how they
-are made again, and its samples, which lie in script files beside it (samples.py)."""
+"""A model's page, results/[limit-N/]<model>/index.html.
+
+It shows the model's numbers, what produced them, the commands that reproduce them, and its samples,
+which are in script files in the directories of its results (samples.py).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from benchy.reporting.leaderboard import Board, Row
 
 
 def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Everything of results.json that is known, but the numbers: one dotted name a line."""
+    """Yield the known facts of results.json except the numbers, as (dotted name, text)."""
 
     def walk(name: str, value: object) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
@@ -60,7 +63,7 @@ def _times(entry: Entry) -> list[tuple[str, str]]:
 
 
 def _prompts(entry: Entry) -> list[tuple[str, str]]:
-    """How the model was asked, as far as that is known."""
+    """Return how the model was prompted (shots, chat endpoint), as far as known."""
     used = model_traits.shots([entry.result])
     shots = [] if used is None else ["1 shot" if used == 1 else f"{used} shots"]
     return [("Prompts", ", ".join([*shots, "chat endpoint"] if entry.result.chat else shots))][
@@ -90,7 +93,7 @@ def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
 
 
 def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
-    """What was seen of each subtask's prompts and answers; "" for what is not known."""
+    """Return the counts of each subtask's prompts and answers; "" for an unknown count."""
     found = []
     for name, c in entry.result.checks.items():
         answers = [c.answers, c.empty, c.null] if c.answers else [None] * 3
@@ -100,7 +103,7 @@ def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
 
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
-    """The text of a model's page. parts: task → how many script files hold its samples."""
+    """Return the text of a model's page. parts: the number of its samples' script files by task."""
     here = index_page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
     cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]
@@ -155,7 +158,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 
 @cache
 def _version() -> str:
-    """Changes with whatever decides how pages look."""
+    """Return a hash of all code and templates that determine how pages look."""
     found = hashlib.sha256()
     modules = (
         index_page,
@@ -176,7 +179,7 @@ def _version() -> str:
 
 
 def _key(row: Row, board: Board) -> str:
-    """Changes with whatever a model's page shows."""
+    """Return a hash that changes with everything that a model's page shows."""
     found = hashlib.sha256(_version().encode())
     for entry, column in zip(row.cells, board.columns, strict=True):
         if entry:
@@ -188,8 +191,10 @@ def _key(row: Row, board: Board) -> str:
 
 
 def write(board: Board) -> int:
-    """Bring the models' pages up to date; how many were written. A page whose key still fits is
-    only looked at, so that one new result among many costs one page."""
+    """Bring the models' pages up to date, and return how many were written.
+
+    A page with the current key is not rewritten, so one new result rewrites one page.
+    """
     written = 0
     for row in board.rows:
         path = index_page.folder(row.model, row.limit) / "index.html"

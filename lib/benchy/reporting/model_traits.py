@@ -1,5 +1,8 @@
-"""What a result says of its model and its prompts that a reader sorts and filters by: the number of
-shots, chat or not, dtype, parameters, license. Columns of the page, fields of CSV and JSON."""
+"""Traits of a result's model and prompts, by which a reader sorts and filters.
+
+They are the number of shots, chat or not, dtype, parameters and license. The page has them as
+columns, and CSV and JSON have them as fields.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,15 @@ from benchy.evaluation.result import Result
 
 @dataclass(frozen=True)
 class Trait:
-    """A cell of such a column. value: what it sorts by, where that is a number; more: beside it."""
+    """A cell of a trait's column. value: the number to sort by, if there is one; more: additional
+    text."""
 
     text: str = ""
     value: int | None = None
     more: str = ""
 
 
-# Title, whether it is a number, and what it is in words.
+# (title, whether it is a number, description)
 COLUMNS = (
     ("Shots", True, "examples in each prompt, as the harness used them"),
     ("Chat", False, "asked through the chat endpoint"),
@@ -29,7 +33,7 @@ COLUMNS = (
 
 
 def shots(results: Sequence[Result]) -> int | str | None:
-    """How many examples were in a prompt: a number, "0 to 5" where it differs, None if unknown."""
+    """Return the number of examples in a prompt; "0 to 5" if it differs, None if unknown."""
     used: set[int] = set()
     for result in results:
         asked = result.task.num_fewshot
@@ -40,7 +44,7 @@ def shots(results: Sequence[Result]) -> int | str | None:
 
 
 def count(parameters: int) -> str:
-    """135M, 1.54B"""
+    """Format a number of parameters, such as 135M or 1.54B."""
     for size, unit in ((1e12, "T"), (1e9, "B"), (1e6, "M"), (1e3, "k")):
         if parameters >= size:
             return f"{parameters / size:.3g}{unit}"
@@ -48,7 +52,7 @@ def count(parameters: int) -> str:
 
 
 def of(results: Sequence[Result]) -> list[Trait]:
-    """One for each of COLUMNS, of all results of a model; empty where none of them says."""
+    """Return a trait for each of COLUMNS, from all results of a model; empty if unknown."""
     used = shots(results)
     chat = {result.chat for result in results}
     computed = _distinct(result.engine.dtype for result in results)
@@ -69,7 +73,8 @@ def _distinct(texts: Iterable[str | None]) -> str:
 
 
 def flat(result: Result) -> dict[str, int | str | bool | None]:
-    """The fields of one result for CSV and JSON. dtype: what the engine computed in."""
+    """Return the traits of one result as fields of CSV and JSON. dtype: what the engine computed
+    in."""
     return {
         "shots": shots([result]),
         "chat": result.chat,

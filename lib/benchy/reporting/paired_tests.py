@@ -1,11 +1,14 @@
-"""Is a difference between two models on the same samples more than noise? Pure statistics.
+"""Statistics: whether a difference between two models on the same samples is more than noise.
 
-Where each sample is right or wrong: McNemar's test, exact, and the interval of Agresti and Min
-(Statistics in Medicine 24, 2005), which keeps its 95 % for few samples too. For other numbers: sign
-flips, exact where few samples differ, and a bootstrap over the pairs. A bootstrap alone takes few
-samples for all there is: of three, its 95 % interval holds the truth three times out of four. So it
-is widened as Student's t is, and the p-value comes from the flips, which are right for any number.
-tests/unit/reporting/test_paired_tests.py holds all of it to SciPy.
+If each sample is right or wrong, the test is McNemar's exact test. The interval is that of Agresti
+and Min (Statistics in Medicine 24, 2005), which keeps its 95 % coverage for few samples.
+
+For other numbers, the test flips signs, exactly if few samples differ, and the interval is a
+bootstrap over the pairs. A bootstrap alone is too narrow for few samples: with three, its 95 %
+interval contains the true value three times out of four. It is therefore widened like Student's t.
+The p-value comes from the sign flips, which are valid for any number of samples.
+
+tests/unit/reporting/test_paired_tests.py compares all of this with SciPy.
 """
 
 from __future__ import annotations
@@ -19,23 +22,33 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 
-LEVEL = 0.05  # p-values from which on a difference counts as noise
-FEWEST = 6  # samples that must differ: all of five go one way by chance in 2 of 32 times
-Z = 1.959963984540054  # of 95 %, two-sided
-POWER = Z + 0.8416212335729143  # … and of finding a difference four times out of five
-DRAWS = 20_000_000  # single draws of a bootstrap: some two seconds
-MOST, LEAST = 10_000, 1_000  # resamples, and ways to flip
-EXACT = 30  # samples that differ, of which all ways to flip them are looked at
-NORMAL = 20_000  # samples (of a test: that differ) from which on the mean is as good as normal
+LEVEL = 0.05  # a difference with this p-value or more is noise
+FEWEST = 6  # samples that must differ: five all go one way by chance in 2 of 32 cases
+Z = 1.959963984540054  # normal quantile for 95 %, two-sided
+POWER = Z + 0.8416212335729143  # … plus the quantile for a power of 80 %
+DRAWS = 20_000_000  # single draws of a bootstrap: about two seconds
+MOST, LEAST = 10_000, 1_000  # limits of the number of resamples and of random sign flips
+EXACT = 30  # up to this many differing samples, all sign flips are enumerated
+NORMAL = 20_000  # samples (in a test: differing ones) from which the mean counts as normal
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """difference: B - A. low, high: its 95 % interval, which holds 0 where p says noise and only
-    there; None where nothing is known of the spread. p: of no difference at all; None for no test.
-    least: the difference that as many samples would show four times out of five; None where that is
-    more than there can be, or not known. gained, lost: samples of which B has more, A has more.
-    test: its name."""
+    """The result of a comparison.
+
+    Attributes:
+        n: The number of samples.
+        difference: B - A.
+        low: The lower end of the 95 % interval of the difference; None if the spread is unknown.
+            The interval contains 0 exactly if p says noise.
+        high: The upper end.
+        p: The p-value of the hypothesis that there is no difference; None without a test.
+        least: The difference that this many samples would show four times out of five; None if it
+            is larger than possible, or unknown.
+        gained: The number of samples on which B has more.
+        lost: The number of samples on which A has more.
+        test: The name of the test.
+    """
 
     n: int
     difference: float
@@ -49,16 +62,17 @@ class Verdict:
 
     @property
     def few(self) -> bool:
-        """Do so few samples differ that no test could ever tell?"""
+        """Whether so few samples differ that no test could show a difference."""
         return self.test in ("McNemar", "bootstrap") and 0 < self.gained + self.lost < FEWEST
 
 
 def right_or_wrong(a: Sequence[float], b: Sequence[float]) -> Verdict:
-    """a, b: 0 or 1 of each sample, in the same order; at least one."""
+    """Compare samples that are right or wrong. a, b: 0 or 1 for each sample, in the same order; at
+    least one sample."""
     n = len(a)
     gained = sum(y > x for x, y in zip(a, b, strict=True))
     lost = sum(x > y for x, y in zip(a, b, strict=True))
-    # One half to each cell of the four.
+    # Agresti and Min add one half to each of the four cells.
     more, less, all_ = gained + 0.5, lost + 0.5, n + 2.0
     middle = (more - less) / all_
     half = Z * math.sqrt((more + less) - (more - less) ** 2 / all_) / all_
@@ -70,11 +84,11 @@ def right_or_wrong(a: Sequence[float], b: Sequence[float]) -> Verdict:
 
 
 def mcnemar(gained: int, lost: int) -> float:
-    """The two-sided p-value that flips go one way as often as the other; exact."""
+    """Return the exact two-sided p-value of McNemar's test: do flips go both ways equally often?"""
     flips, fewer = gained + lost, min(gained, lost)
     if not flips:
         return 1.0
-    # Logarithms: 2**-flips is 0.0 from some thousand flips on.
+    # Logarithms, because 2**-flips is 0.0 from about a thousand flips.
     logs = [
         math.lgamma(flips + 1) - math.lgamma(k + 1) - math.lgamma(flips - k + 1)
         for k in range(fewer + 1)
@@ -83,8 +97,8 @@ def mcnemar(gained: int, lost: int) -> float:
 
 
 def numbers(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Verdict:
-    """a, b: a number of each sample, in the same order; at least one. The same numbers give the
-    same verdict."""
+    """Compare samples with any numbers. a, b: a number for each sample, in the same order; at least
+    one sample. The same numbers and seed give the same verdict."""
     differences = [y - x for x, y in zip(a, b, strict=True)]
     n, mean = len(differences), math.fsum(differences) / len(differences)
     gained, lost = sum(d > 0 for d in differences), sum(d < 0 for d in differences)
@@ -92,7 +106,7 @@ def numbers(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Verdict:
         return Verdict(n, mean, None, None, 1.0, None, gained, lost, "bootstrap")
     error = statistics.stdev(differences) / math.sqrt(n)
     size = max(map(abs, (*a, *b)))
-    # All alike, but for rounding: 0.3 - 0.2 and 0.2 - 0.1 are not the same to a computer.
+    # All differences are equal up to rounding: as floats, 0.3 - 0.2 and 0.2 - 0.1 differ.
     if error <= 1e-9 * size:
         half = unseen(n) * (abs(mean) if gained + lost else size)
         low, high = (mean - half, mean + half) if half else (None, None)
@@ -116,22 +130,24 @@ def numbers(a: Sequence[float], b: Sequence[float], seed: int = 0) -> Verdict:
 
 
 def sign_flips(differences: Sequence[float], seed: int = 0) -> float:
-    """The two-sided p-value that A and B might as well have changed places in each sample: of all
-    ways to give the differences a sign, the share that lies as far from 0. Exact up to EXACT of
-    them that are not 0; above, of some ways drawn at random."""
+    """Return the two-sided p-value of the hypothesis that A and B are interchangeable.
+
+    It is the share of all sign assignments to the differences whose sum is at least as far from 0.
+    It is exact for up to EXACT nonzero differences, and estimated from random assignments above.
+    """
     moved = [d for d in differences if d]
     if not moved:
         return 1.0
     size = math.fsum(map(abs, moved))
-    far = abs(math.fsum(moved)) - 1e-12 * size  # sums in another order are rounded otherwise
+    far = abs(math.fsum(moved)) - 1e-12 * size  # a sum in another order rounds differently
     if len(moved) <= EXACT:
-        # The sums of one half, sorted, beside each sum of the other: 2**15 looks, not 2**30 sums.
-        # Those that lie as far below are the mirror images.
+        # Look up each sum of one half in the sorted sums of the other: 2**15 lookups instead of
+        # 2**30 sums. The sums as far below 0 are mirror images, hence the factor 2.
         middle = len(moved) // 2
         one, two = signed(moved[:middle]), sorted(signed(moved[middle:]))
         above = sum(len(two) - bisect.bisect_left(two, far - way) for way in one)
         return min(1.0, 2 * above / (len(one) * len(two)))
-    # Eight at a time: a random byte looks up what its eight signs come to.
+    # Eight differences at a time: a random byte is the index of the sum with its eight signs.
     padded = [*moved, *[0.0] * (-len(moved) % 8)]
     tables = [signed(padded[at : at + 8]) for at in range(0, len(padded), 8)]
     dice = random.Random(seed)  # noqa: S311
@@ -141,7 +157,7 @@ def sign_flips(differences: Sequence[float], seed: int = 0) -> float:
 
 
 def signed(numbers: Sequence[float], start: float = 0.0) -> list[float]:
-    """`start` and each of the numbers with either sign: all the sums."""
+    """Return all sums of `start` and the numbers, each number with either sign."""
     sums = [start]
     for number in numbers:
         sums = [s + number for s in sums] + [s - number for s in sums]
@@ -149,9 +165,11 @@ def signed(numbers: Sequence[float], start: float = 0.0) -> list[float]:
 
 
 def agreeing(difference: float, low: float, high: float, p: float) -> tuple[float, float]:
-    """The interval, holding 0 where p says noise and only there. Where the two disagree, the end
-    next to 0 is the one that p itself gives (Miettinen, American Journal of Epidemiology 103, 1976:
-    limits based on a test)."""
+    """Return the interval, adjusted to contain 0 exactly if p says noise.
+
+    If the two disagree, the end next to 0 is replaced by the test-based limit that follows from p
+    (Miettinen, American Journal of Epidemiology 103, 1976).
+    """
     if (low <= 0 <= high) == (p >= LEVEL):
         return low, high
     near = difference * (1 + Z / statistics.NormalDist().inv_cdf(p / 2))
@@ -159,15 +177,17 @@ def agreeing(difference: float, low: float, high: float, p: float) -> tuple[floa
 
 
 def unseen(n: int) -> float:
-    """The share of all samples that may be otherwise where n of n are alike: the upper end of
-    Clopper and Pearson's 95 % interval for none of n."""
+    """Return the share of all samples that may differ if n of n are alike: the upper end of Clopper
+    and Pearson's 95 % interval for 0 of n."""
     return 1 - math.pow(0.025, 1 / n)
 
 
 @cache
 def student(share: float, degrees: int) -> float:
-    """The quantile of Student's t with a whole number of degrees of freedom, for shares from one
-    half on; Abramowitz and Stegun 26.7.3 and 26.7.4, turned round by halving."""
+    """Return a quantile of Student's t. share: 0.5 or more; degrees: of freedom, a whole number.
+
+    It inverts Abramowitz and Stegun 26.7.3 and 26.7.4 by bisection.
+    """
 
     def below(t: float) -> float:
         angle = math.atan(t / math.sqrt(degrees))
@@ -189,20 +209,20 @@ def student(share: float, degrees: int) -> float:
 
 
 def resampled(differences: Sequence[float], seed: int) -> list[float]:
-    """Means of as many samples drawn with replacement."""
+    """Return the means of bootstrap resamples, each as large as `differences`."""
     n = len(differences)
     dice = random.Random(seed)  # noqa: S311
     return [math.fsum(dice.choices(differences, k=n)) / n for _ in range(draws(n))]
 
 
 def draws(n: int) -> int:
-    """How often to draw n samples."""
+    """Return the number of resamples of n samples."""
     return max(LEAST, min(MOST, DRAWS // n))
 
 
 def unpaired(a: float, b: float, error_a: float | None, error_b: float | None, n: int) -> Verdict:
-    """From two means and their standard errors alone: the pairing, which makes differences show
-    sooner, is not known."""
+    """Compare two means over n samples by their standard errors alone. This shows only larger
+    differences than a paired test does."""
     if error_a is None or error_b is None or not error_a + error_b:
         return Verdict(n, b - a, None, None, None, None, 0, 0, "none")
     error = math.hypot(error_a, error_b)
@@ -214,8 +234,8 @@ def unpaired(a: float, b: float, error_a: float | None, error_b: float | None, n
 
 
 def together(verdicts: Sequence[Verdict]) -> Verdict:
-    """The mean of several tasks' differences, each task counting once: their errors, taken from
-    the intervals, add up as those of independent numbers."""
+    """Return the verdict on the mean of several tasks' differences, with equal weights. The errors
+    come from the intervals, and are treated as independent."""
     k = len(verdicts)
     difference = math.fsum(v.difference for v in verdicts) / k
     halves = [
@@ -231,14 +251,14 @@ def together(verdicts: Sequence[Verdict]) -> Verdict:
 
 
 def two_sided(difference: float, error: float) -> float:
-    """The p-value of a normal difference with this standard error."""
+    """Return the two-sided p-value of a normal difference with this standard error."""
     if not error:
         return 1.0 if not difference else 0.0
     return math.erfc(abs(difference) / error / math.sqrt(2))
 
 
 def quantile(values: Sequence[float], share: float) -> float:
-    """Of sorted values, by linear interpolation."""
+    """Return a quantile of sorted values by linear interpolation. share: 0 … 1."""
     at = share * (len(values) - 1)
     low = math.floor(at)
     high = min(low + 1, len(values) - 1)
@@ -246,8 +266,8 @@ def quantile(values: Sequence[float], share: float) -> float:
 
 
 def holm(ps: Sequence[float | None]) -> list[float | None]:
-    """p-values with the number of tests allowed for (Holm 1979): that one of twenty tasks shows a
-    difference by chance is to be expected."""
+    """Return p-values adjusted for the number of tests (Holm 1979): with twenty tasks, one is
+    expected to show a difference by chance. None stays None and is not counted."""
     known = sorted((p, at) for at, p in enumerate(ps) if p is not None)
     out: list[float | None] = [None] * len(ps)
     highest = 0.0

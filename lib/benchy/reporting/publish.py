@@ -1,9 +1,10 @@
-"""bin/publish: the leaderboard and the results, to a dataset repository on the hub.
+"""bin/publish: upload the leaderboard and the results to a dataset repository on the hub.
 
-Shows what would be uploaded; with YES=1 the hub's own client uploads it, in an environment of
-benchy's that has it. Reads results/; logs/publish.log has what the client says. What a harness
-logged of single requests (prompts, answers) goes along only with SAMPLES=1: a test set may not be
-ours to give away. Without it the models' pages are made anew, with no samples to ask for.
+Shows what would be uploaded. With YES=1 the hub's own client uploads it, from an environment of
+benchy that has the client. Reads results/; writes the client's output to logs/publish.log.
+
+The requests that a harness logged (prompts, answers) are uploaded only with SAMPLES=1, because a
+test set may not be ours to publish. Without it, the models' pages are rendered without samples.
 """
 
 from __future__ import annotations
@@ -40,7 +41,8 @@ tags:
 
 
 def files(samples: bool) -> dict[str, Path]:
-    """Name in the repository → file. Raises Failure without a leaderboard or any result."""
+    """Return the files to upload, by their names in the repository. samples: include the logged
+    requests. Raise Failure if there is no leaderboard or no result."""
     if not (paths.RESULTS / "leaderboard.md").is_file():
         raise Failure("there is no leaderboard yet", "make results, or make report")
     found = {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
@@ -60,8 +62,11 @@ def _chosen(samples: bool) -> Iterator[Path]:
 
 
 def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
-    """The same, with pages of the models that have no samples, written below `aside`. A page of a
-    model that has no result any more is left out: the leaderboard leads to none."""
+    """Return the files with the models' pages replaced by pages without samples.
+
+    The new pages are written below `aside`. A page of a model without results is left out, because
+    the leaderboard does not link to it.
+    """
     whole, _, _ = leaderboard.whole()
     pages = {}
     for row in whole.rows:
@@ -75,7 +80,8 @@ def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
 
 
 def client() -> Path:
-    """The Python of the environment with the newest client of the hub. Raises Failure."""
+    """Return the Python of the environment with the newest hub client. Raise Failure if no
+    environment has one."""
     found: list[tuple[Version, Path]] = []
     for env in health.built():
         folder = paths.env_dir(env)
@@ -93,7 +99,17 @@ def client() -> Path:
 
 
 def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: bool) -> str:
-    """The repository's URL. Raises Failure."""
+    """Upload the chosen files and return the repository's URL.
+
+    Args:
+        repository: "org/name".
+        private: Whether a new repository is private.
+        chosen: The files by their names in the repository.
+        samples: Whether the models' pages keep their samples.
+
+    Raises:
+        Failure: No environment has the hub's client, or the client fails.
+    """
     LOG.parent.mkdir(parents=True, exist_ok=True)
     with temporary_files.folder("publish") as aside:
         card = aside / "README.md"
@@ -120,8 +136,11 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: 
 
 
 def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
-    """Status and lines of the upload. On a terminal the client's own bars are seen while it works,
-    else they are left out; how many files are there is told as it goes on."""
+    """Run the upload, and return its exit status and output lines. asked: its input, a JSON file.
+
+    The client shows progress bars only on a terminal. The number of uploaded files is printed in
+    any case.
+    """
     env = environment_variables.for_engine(os.environ)
     env |= {"HF_HUB_DISABLE_TELEMETRY": "1"}
     seen = sys.stderr.isatty()

@@ -1,4 +1,4 @@
-"""Which numbers of a column are the best, as far as their standard errors can tell."""
+"""The best numbers of a column, as far as standard errors can distinguish them."""
 
 from __future__ import annotations
 
@@ -10,13 +10,16 @@ BEST, TIED = "best", "tied"
 
 
 def standing(numbers: Sequence[tuple[float, float | None]], better: int) -> list[str]:
-    """For each (value, standard error): BEST, TIED (not apart from the best), or "".
+    """Return BEST, TIED (not distinguishable from the best) or "" for each number.
 
-    better: 1 higher, -1 lower; 0 gives no mark. A number is apart from the best if their difference
-    is more than noise by the two errors alone, at 95 %, as of independent measurements: samples are
-    not read, so `make compare`, which pairs them, may tell apart what is tied here. Without an
-    error nothing can be told: such a number is never tied, and beside it there is no best. One
-    number alone has no mark.
+    Two numbers differ if their difference is significant at 95 % by their standard errors, treated
+    as independent measurements. Samples are not read, so `make compare`, which pairs them, can
+    distinguish numbers that are tied here. A number without a standard error can only be tied with
+    an equal one, and beside it no number is the best. A single number has no mark.
+
+    Args:
+        numbers: (value, standard error or None) of each number.
+        better: 1 if higher is better, -1 if lower is better; 0 gives no marks.
     """
     out = [""] * len(numbers)
     if len(numbers) < 2 or not better:

@@ -1,4 +1,4 @@
-"""The commands that make a result again, from what the result says of itself."""
+"""The commands that reproduce a result, from the facts that it records."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from benchy.evaluation.result import Result
 
 
 def commands(result: Result) -> str:
-    """One a line, as they are typed in benchy's checkout. A result that does not say which file
-    asked for it (of an older benchy) is made by its model's name."""
+    """Return the commands, one per line, to run in benchy's checkout.
+
+    A result of an older benchy does not record its config file; its command uses the model's name.
+    """
     model, task, limit = result.model.config, result.task.name, result.limit
     lines = []
     if result.git.commit:

@@ -1,10 +1,10 @@
-"""The samples of a result, for its page: script files that a page from the disk can load.
+"""The samples of a result as script files, which a page opened from disk can load.
 
-Reads the harness's samples_<task>_<time>.jsonl beside a result. Writes samples-<n>.js into the
-result's directory: each calls `samples(…)` with a part of them, so that a page shows the first ones
-while the rest comes, and a page that nobody opens costs nothing. (A page from file:// may run a
-script that lies beside it; it may not fetch data.) A very long text has its beginning and its end
-there, and is whole in a file of its own, samples-<n>-<m>.js, which is loaded on demand.
+Reads the harness's samples_<task>_<time>.jsonl in a result's directory, and writes samples-<n>.js
+there. Each script calls `samples(…)` with a part of the samples, so that a page shows the first
+ones while it loads the rest. (A page from file:// can run a script from its directory, but cannot
+fetch data.) A long text is shortened to its beginning and end; the full text is in a separate file,
+samples-<n>-<m>.js, which is loaded on demand.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from benchy.core import temporary_files
 from benchy.evaluation import scores
 from benchy.evaluation.result import Result, Score
 
-PART = 400_000  # characters in a part, about; some 200 samples of a usual task
-LONG = 8_000  # characters of a text that a part holds:
-HEAD = 5_000  # so many of its beginning, the others of its end
+PART = 400_000  # approximate characters in a part: about 200 samples of a typical task
+LONG = 8_000  # maximum characters of a text in a part:
+HEAD = 5_000  # this many of its beginning, the rest of its end
 FIELDS = ("prompt", "turns", "target", "answer", "raw", "choices")
 _FILE = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*\.jsonl")
 
 
 def files(directory: Path, result: Result) -> list[tuple[str, Path]]:
-    """(task of the harness, its samples file), sorted."""
+    """Return (harness task, its samples file), sorted."""
     found = []
     for name in result.harness_output:
         match = _FILE.fullmatch(Path(name).name)
@@ -37,7 +37,7 @@ def files(directory: Path, result: Result) -> list[tuple[str, Path]]:
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:
-    """The samples of a file; a line that is no JSON object is left out."""
+    """Yield the samples of a file. Lines that are not JSON objects are skipped."""
     with path.open(encoding="utf-8", errors="replace") as lines:
         for line in lines:
             try:
@@ -49,13 +49,13 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def yes_or_no(path: Path, by: Score) -> bool:
-    """Is the metric of this score 0 or 1 in all samples of a file that are of its filter?"""
+    """Return whether a score's metric is 0 or 1 in all samples of a file that have its filter."""
     of_it = [right(sample, by) for sample in read(path) if _filter(sample) == _asked(by)[1]]
     return bool(of_it) and -1 not in of_it
 
 
 def right(sample: dict[str, Any], by: Score | None) -> int:
-    """1 right, 0 wrong by the metric of this score; -1 where it says neither."""
+    """Return 1 if a sample is right by a score's metric, 0 if wrong, -1 if neither."""
     if by is None or _filter(sample) != _asked(by)[1]:
         return -1
     value = sample.get(_asked(by)[0])
@@ -74,11 +74,19 @@ def _filter(sample: dict[str, Any]) -> object:
 
 
 def shown(task: str, sample: dict[str, Any], by: Score | None = None) -> dict[str, Any]:
-    """What a page shows of a sample. by: what tells right from wrong, None for nothing. ok: 1
-    right, 0 wrong, -1 neither; turns: (role, text) of a chat, whose prompt has them one after
-    another; target, answer, raw: a text, or a list of them where there are several; choices: [text,
-    log-likelihood] of multiple choice. empty: those of answer and raw that hold no text; absent
-    where both hold some."""
+    """Return what a page shows of a sample.
+
+    Args:
+        task: The harness task.
+        sample: The sample as the harness logged it.
+        by: The score whose metric says right or wrong; None for neither.
+
+    Returns:
+        Among others these keys. ok: 1 right, 0 wrong, -1 neither. turns: [role, text] of a chat,
+        which `prompt` has as one text. target, answer, raw: a text, or a list of several texts.
+        choices: [text, log-likelihood] of multiple choice. empty: those of answer and raw that have
+        no text; absent if there are none.
+    """
     calls = sample.get("arguments")
     values = list(calls.values()) if isinstance(calls, dict) else list(calls or [])
     arguments = [list(v.values()) if isinstance(v, dict) else v for v in values]
@@ -125,8 +133,10 @@ def text(value: object) -> str:
 
 
 def several(value: object) -> str | list[str]:
-    """An answer as text: "" where there is none, or where the server gave none (null). A list of
-    texts where a sample was asked several times, or where several answers are right."""
+    """Return an answer as text, or as a list if there are several answers or several right ones.
+
+    An absent answer, or null from the server, is "".
+    """
     while isinstance(value, list) and len(value) == 1:
         value = value[0]
     if value is None or value == []:
@@ -137,7 +147,7 @@ def several(value: object) -> str | list[str]:
 
 
 def joined(value: str | list[str]) -> str:
-    """Several answers as one text, each with its number; "" if none holds any."""
+    """Join several answers into one numbered text; "" if no answer has text."""
     if isinstance(value, str):
         return value if value.strip() else ""
     if not any(one.strip() for one in value):
@@ -146,8 +156,10 @@ def joined(value: str | list[str]) -> str:
 
 
 def chat(value: object) -> list[tuple[str, str]]:
-    """(role, text) of a chat's turns; [] for a prompt that is none. The harness logs a chat as JSON
-    in a list of its own (JsonChatStr, lm_eval/models/api_models.py)."""
+    """Return (role, text) of a chat's turns; [] if the prompt is not a chat.
+
+    The harness logs a chat as JSON within a list (JsonChatStr, lm_eval/models/api_models.py).
+    """
     while isinstance(value, list) and len(value) == 1 and not isinstance(value[0], dict):
         value = value[0]
     if isinstance(value, str) and value.lstrip()[:1] == "[":
@@ -163,8 +175,8 @@ def chat(value: object) -> list[tuple[str, str]]:
 
 
 def _content(turn: dict[str, Any]) -> str:
-    """The text of a turn: its parts, one a line; what is no text (an image) by its type; what else
-    it says (tool calls) as JSON."""
+    """Return the text of a turn, one part per line. A part without text (an image) is shown by its
+    type, and other fields (tool calls) as JSON."""
     content = turn.get("content")
     parts = []
     for part in content if isinstance(content, list) else [content]:
@@ -179,14 +191,16 @@ def _content(turn: dict[str, Any]) -> str:
 
 
 def prompt_text(value: object) -> str:
-    """A prompt as text; a chat's turns, one after another."""
+    """Return a prompt as text; the turns of a chat follow each other."""
     turns = chat(value)
     return "\n\n".join(f"[{role}] {said}" for role, said in turns) if turns else text(value)
 
 
 def _cut(value: Any, room: int = LONG) -> Any:
-    """A text, or a list of them, with about `room` characters at most: a long text becomes {"head",
-    "tail", "size"}; in a long list, {"left": n} is in the place of those left out."""
+    """Shorten a text, or a list of texts, to about `room` characters.
+
+    A long text becomes {"head", "tail", "size"}. In a long list, {"left": n} replaces n items.
+    """
     if isinstance(value, list) and _size(value) > room:
         return _cut_list(value, room)
     if not isinstance(value, str) or len(value) <= room:
@@ -196,11 +210,11 @@ def _cut(value: Any, room: int = LONG) -> Any:
 
 
 def _cut_list(value: list[Any], room: int) -> list[Any]:
-    """Its first and its last ones, more of the first."""
+    """Shorten a list to its first and last items, with more of the first."""
     each = [_cut(one, max(400, room // 4)) for one in value]
     if len(each) == 1:
         return each
-    begin, end = 1, len(each) - 1  # what lies between is left out
+    begin, end = 1, len(each) - 1  # items begin … end - 1 are left out
     taken = _size(each[0]) + _size(each[-1])
     while begin < end:
         in_front = 2 * begin <= 3 * (len(each) - end)
@@ -213,7 +227,7 @@ def _cut_list(value: list[Any], room: int) -> list[Any]:
 
 
 def _size(value: Any) -> int:
-    """Characters of text in it."""
+    """Return the number of characters of text in a value."""
     if isinstance(value, str):
         return len(value)
     if isinstance(value, dict):
@@ -229,9 +243,15 @@ def _number(value: object) -> float | None:
 
 
 def write(directory: Path, result: Result, key: str, score: Score | None) -> int:
-    """Bring the script files of a result up to date; how many parts there are. score: the number
-    for the table, by whose metric samples are right or wrong; None for neither. key: changes with
-    all else that they are made of; the first part carries it and is written last."""
+    """Bring the script files of a result up to date, and return the number of parts.
+
+    Args:
+        directory: The directory of the result.
+        result: The result.
+        key: A text that changes with everything else that the files are made from. It is in the
+            first part, which is written last.
+        score: The score whose metric says right or wrong; None for neither.
+    """
     head = f"// {key} {score.metric} {score.higher_is_better}\n" if score else f"// {key}\n"
     first = directory / "samples-1.js"
     try:
@@ -265,7 +285,7 @@ def write(directory: Path, result: Result, key: str, score: Score | None) -> int
         for sample in read(path):
             one = shown(task, sample, by)
             if "turns" in one:
-                del one["prompt"]  # the same once more
+                del one["prompt"]  # the turns have the same text
             whole = {name: one[name] for name in FIELDS if name in one}
             short = {name: _cut(value) for name, value in whole.items()}
             long = {name: value for name, value in whole.items() if short[name] != value}
@@ -285,10 +305,10 @@ def write(directory: Path, result: Result, key: str, score: Score | None) -> int
 
 
 def script(value: object) -> str:
-    """JSON that is also JavaScript."""
+    """Return a value as JSON that is also JavaScript."""
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=True)
 
 
 def _put(path: Path, body: str) -> None:
-    # Half a surrogate pair, which JSON may carry and UTF-8 may not, becomes its escape again.
+    # JSON can contain a lone surrogate, which UTF-8 cannot encode. It is written as its escape.
     temporary_files.write(path, body, errors="backslashreplace")
