@@ -298,9 +298,8 @@ def test(graph: Graph, selection: Selection) -> int:
     option_check.refuse(server_spec(model) for model in selection.models)
     specs = {m: server_spec(m) for m in selection.models}
     there = launcher_for(selection.plan, specs)
-    builds_of(
-        selection.plan, there, specs
-    )  # reports a wrong BUILD_ON even if nothing is to be built
+    # Reports a wrong BUILD_ON even if nothing is to be built.
+    builds_of(selection.plan, there, specs)
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     plan, tried = selection.plan, list[str]()
