@@ -46,8 +46,8 @@ define newline
 
 endef
 
-# planned: updates the plan. It does not let Make call bin/plan (mk/graph.mk), as Make would add lines
-# of its own below errors in the configs. made: makes one file of the plan, which `goal` names.
+# planned: updates the plan. It does not let Make call bin/plan (mk/graph.mk), as Make would add
+# lines of its own below errors in the configs. made: makes one file of the plan, which `goal` names.
 planned = { $(MAKE) -q -f mk/graph.mk look=1 planned 2>/dev/null || bin/plan; }
 made = grep -qF -- "$$goal: " build/rules.mk || exec bin/knobs "$$goal"; \
 	$(MAKE) -f mk/graph.mk frozen=1 "$$goal"

@@ -235,7 +235,7 @@ def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | 
 
 
 def renewed(old: Row, new: Row) -> Row:
-    """Return the new row; if it has no build and resolves like the old one, with the old build."""
+    """Return the new row. If it has no build and resolves like the old row, copy the old build."""
     same = old.get("benchy") == new["benchy"]
     return {**new, "deep": old["deep"]} if same and "deep" in old and "deep" not in new else new
 

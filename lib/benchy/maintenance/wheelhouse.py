@@ -189,7 +189,10 @@ def wanted(globs: Sequence[str]) -> list[str]:
 
 
 def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
-    """Collect the files of benchy and each environment. Raises Failure at the end for failures."""
+    """Collect the files of benchy and of each environment.
+
+    Raises Failure at the end if an environment could not be collected.
+    """
     wheelhouse.folder.mkdir(parents=True, exist_ok=True)
     wheelhouse.look()
     _, here = next(interpreters.pythons(None, LOG))

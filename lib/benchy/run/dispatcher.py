@@ -431,7 +431,7 @@ def tied(parent: int) -> None:
 
 
 async def uncancelled(waiting: Awaitable[int]) -> None:
-    """Wait even if cancelled: a child that was sent TERM must be waited for."""
+    """Wait even if canceled: a child that was sent TERM must be waited for."""
     task = asyncio.ensure_future(waiting)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

@@ -48,7 +48,10 @@ def took(results: Sequence[str]) -> float | None:
 
 
 def weight(spec: Mapping[str, Any]) -> int | None:
-    """Return the size of a model's weights in bytes, None if they are not on this machine."""
+    """Return the size of a model's weights in bytes, None if they are not on this machine.
+
+    spec: the spec of its server.
+    """
     if spec.get("path"):
         folder = Path(spec["path"])
     else:
@@ -69,9 +72,8 @@ def expectations(
 ) -> dict[str, float]:
     """Return each model's expected seconds: known, by its weights, or those of the longest."""
     paces = [s / w for name, s in known.items() if s and (w := weights.get(name))]
-    pace = (
-        statistics.median(paces) if paces else 1e-7
-    )  # seconds for each byte: 10 GB take a quarter of an hour
+    # Seconds for each byte; by default 10 GB take a quarter of an hour.
+    pace = statistics.median(paces) if paces else 1e-7
     found = {}
     for name, seconds in known.items():
         size = weights.get(name)
