@@ -7,8 +7,8 @@ include mk/command.mk
 dir ?= build
 look ?=
 
-# frozen: use the existing plan, even if configs were edited since. A run builds with the plan that
-# it started from, so that a half-edited config stops no model.
+# frozen: use the existing plan, even if configs were edited since. A run builds each target with the
+# plan that requested it, so that a half-edited config stops no model.
 ifndef frozen
 ifneq ($(file <$(dir)/knobs),$(knobs))
 $(dir)/rules.mk: changed_knobs

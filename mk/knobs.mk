@@ -1,7 +1,7 @@
 # Checks the command line: an unknown goal, a misspelled knob, or a knob that the goal does not take
 # ends make before anything starts. Included first, as command.mk overrides the knobs and with it
-# their origin. Costs nothing if there is nothing to check. A sub-make checks nothing: its variables
-# come from the make above it.
+# their origin. Costs nothing if there is nothing to check. A sub-make does not check its variables,
+# which come from the make above it.
 
 goals := help version bootstrap eval results fetch new tasks preview plan report compare publish status \
 	watch why doctor gc venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
