@@ -1,5 +1,5 @@
-# benchy: settings, includes, and nothing else. What runs stands in mk/, one file per concern;
-# what would be built stands in build/rules.mk, which bin/plan writes from configs/.
+# benchy: only settings and includes. The goals are in mk/, one file per concern; the rules of what
+# would be built are in build/rules.mk, which bin/plan writes from configs/.
 # `make` alone prints help.
 
 ifeq ($(filter 4.3% 4.4% 4.5% 4.6% 4.7% 4.8% 4.9% 5.%,$(MAKE_VERSION)),)

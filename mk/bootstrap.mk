@@ -1,5 +1,5 @@
-# uv and .venv: what benchy itself runs on. bin/bootstrap does it; lib/launch does the same for who
-# calls bin/* without make.
+# uv and .venv, which benchy itself runs on. bin/bootstrap makes them; lib/launch calls it for
+# callers of bin/* without make.
 
 tools := .venv/.tools
 dev := .venv/.dev
@@ -10,7 +10,7 @@ $(tools): uv.lock pyproject.toml
 $(dev): uv.lock pyproject.toml $(tools)
 	@bin/bootstrap dev
 
-# By hand, for a machine whose uv went away since.
+# For manual use, if uv was removed from the machine.
 .PHONY: bootstrap
 bootstrap:
 	@rm -f $(tools)

@@ -1,13 +1,13 @@
-# Environments: one directory for each set of packages. bin/venv does the work.
+# Environments: one directory for each set of packages. bin/venv builds and manages them.
 
-# Which environment: a knob's text reaches the shell as a variable, never as part of a command.
+# Selects the environment. The text of a knob reaches the shell as a variable, never as code.
 which = --version "$$VERSION" $(if $(ENGINE),--engine "$$ENGINE") \
 	$(if $(CUTOFF),--cutoff "$$CUTOFF")
 
 .PHONY: venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
 	flags-diff wheelhouse
 
-# On a terminal bin/run has Make build them, and shows what each is at; elsewhere with BUILD_ON, too.
+# On a terminal or with BUILD_ON, bin/run has Make build them and shows the progress of each.
 venvs: $(tools)
 	@bin/health
 	+@$(MAKE) -q -f mk/graph.mk look=1 environments 2>/dev/null || $(planned); \
@@ -53,7 +53,7 @@ wheelhouse: $(tools)
 	@bin/wheelhouse $(if $(DIR),--dir "$$DIR")
 
 # DEEP=1 builds every release of the range, DEEP=some the last of each minor release and both ends
-# of every repair's range. It goes on where it was stopped.
+# of every repair's range. An interrupted survey resumes.
 survey: $(tools)
 	@bin/survey $(if $(ENGINE),--engine "$$ENGINE") $(if $(FROM),--from "$$FROM") \
 	$(if $(TO),--to "$$TO") $(if $(DISK),--disk "$$DISK")

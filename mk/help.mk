@@ -1,4 +1,4 @@
-# Each include adds its own lines: help is a double-colon goal.
+# help is a double-colon goal, so that each makefile adds its own lines.
 
 .PHONY: help version
 

@@ -1,7 +1,7 @@
-# The command line: a goal that does not exist, a knob that is misspelt or that the goal does not take,
-# stop it before anything is begun. Included first, for the knobs' origin: command.mk makes texts of
-# them. With nothing to check it costs nothing. What a Make above this one was given comes the same
-# way, and is its own business.
+# Checks the command line: an unknown goal, a misspelled knob, or a knob that the goal does not take
+# ends make before anything starts. Included first, as command.mk overrides the knobs and with it
+# their origin. Costs nothing if there is nothing to check. A sub-make does not check its variables,
+# which come from the make above it.
 
 goals := help version bootstrap eval results fetch new tasks preview plan report compare publish status \
 	watch why doctor gc venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
@@ -17,14 +17,14 @@ ifneq ($(if $(given)$(unknown),$(asked)),)
 .known-knobs: export BENCHY_GOALS := $(asked)
 .known-knobs:
 	+@bin/knobs
-# Every goal that does something needs one of these. The goals themselves can't be named here: Make
-# would read what a person typed as a rule.
+# Every goal that does something depends on one of these. The goals themselves cannot be named here:
+# Make would parse what the user typed as a rule.
 .venv/.tools .venv/.dev: | .known-knobs
 endif
 ifneq ($(unknown),)
 export BENCHY_UNKNOWN := $(unknown)
 export BENCHY_KNOWN := $(goals)
-# Without a recipe of its own this one would be for it, too.
+# local.mk needs a recipe of its own, or .DEFAULT would apply to it, too.
 local.mk: ;
 .DEFAULT: ; +@bin/knobs
 endif

@@ -1,15 +1,16 @@
-# Results: the goals that evaluate. bin/run leads through the steps (what is stale, which
-# environments, which servers); every question about staleness goes to mk/graph.mk.
+# Results: the goals that evaluate. bin/run runs the pipeline (stale results, environments,
+# servers); mk/graph.mk decides what is stale.
 
 .PHONY: eval results fetch new tasks preview plan report compare publish status watch why doctor gc
 
 eval: $(tools)
 	+@exec bin/run eval
 
-# With nothing to do, one question to Make answers, and no Python starts. Its status also tells
-# bin/run whether the plan is old: 1 says that results are stale by a plan that is not. A plan of the
-# future (the clock was ahead) is older than no edit: it is made again. /proc/$$ is of now.
-# A note of this host's run: it goes on now, or it was killed, and bin/run cleans up after it.
+# If nothing is to be done, one query to Make is enough, and no Python starts. Its status also tells
+# bin/run whether the plan is out of date: 1 means that the plan is current and results are stale.
+# A plan with a date in the future (the clock was ahead) would look newer than every edit, so it is
+# made again; /proc/$$ has the current time. If the board has a note of a run on this host, the run
+# is under way, or it was killed and bin/run cleans up after it.
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
 	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; \
@@ -24,7 +25,7 @@ results: $(tools)
 fetch: $(tools)
 	+@exec bin/run fetch
 
-# One file by its name, as with any make.
+# Makes one file by its name, as in any makefile.
 results/%: export goal = $@
 results/%: $(tools) FORCE
 	+@$(planned); $(made)
@@ -41,7 +42,7 @@ preview: $(tools)
 plan: $(tools)
 	@bin/plan $(if $(CONFIG),--config "$$CONFIG") --show "$${FORMAT:-text}"
 
-# With mistakes in the configs, staleness is told by the last plan.
+# If the configs have errors, the last plan decides what is stale.
 report: $(tools)
 	+@$(planned) || echo '  REPORT  by the last plan' >&2
 	@bin/report
@@ -49,7 +50,7 @@ report: $(tools)
 compare: $(tools)
 	@bin/compare $(if $(FORMAT),--format "$$FORMAT")
 
-# A report takes its time: whether REPO can be a repository is asked first.
+# A report is slow, so whether REPO can be a repository is checked first.
 publish: $(tools)
 	@bin/publish --check
 	@$(MAKE) report

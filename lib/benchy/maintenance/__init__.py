@@ -1,1 +1,1 @@
-"""What looks after a checkout: doctor, garbage, survey, wheelhouse, scaffold."""
+"""Maintenance of a checkout: doctor, garbage collection, survey, wheelhouse, scaffolding."""

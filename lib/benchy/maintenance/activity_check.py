@@ -1,6 +1,6 @@
-"""bin/idle: is anything under way in this checkout? Asked before a goal removes what a run uses.
+"""bin/idle: check that nothing is under way in this checkout before a goal removes files in use.
 
-Reads the board alone. Needs no package, so that a damaged .venv can be cleaned away.
+Reads only the board. Needs no package, so that a damaged .venv can be removed.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from benchy.display import activity
 
 
 def refuse(goal: str) -> None:
-    """Raises Failure where something is under way, and OSError where another user's files are in
-    the way. goal: what can't be done meanwhile."""
+    """Raise Failure if anything is under way, OSError if a folder to remove is not writable.
+
+    goal: the goal that wants to remove files, "" for none.
+    """
     for path in (paths.BUILD, paths.RUN, paths.LOGS) if goal else ():
         if path.exists() and not os.access(path, os.W_OK):
             read_only = os.statvfs(path).f_flag & os.ST_RDONLY
@@ -37,7 +39,7 @@ def refuse(goal: str) -> None:
 
 
 def under_way() -> Iterator[str]:
-    """Each run of this checkout, on whichever host, and what works without one, in words."""
+    """Describe each run of this checkout, on any host, and each activity outside a run."""
     runs = list(activity.runs())
     for run in runs:
         since = time.strftime("%H:%M", time.localtime(run.began))
@@ -49,7 +51,7 @@ def under_way() -> Iterator[str]:
 
 
 def plans() -> Iterator[dict[str, Any]]:
-    """The plans that the runs under way go by."""
+    """Yield the plans of the runs under way."""
     for run in activity.runs():
         with contextlib.suppress(OSError, ValueError):
             found: dict[str, Any] = json.loads(
@@ -59,7 +61,7 @@ def plans() -> Iterator[dict[str, Any]]:
 
 
 def at_work() -> Iterator[tuple[str, str]]:
-    """(model, task) of what is under way, with a run or without; task: "" for a server."""
+    """Yield (model, task) of each activity, in a run or not. task is "" for a server."""
     for note in activity.notes():
         if note.kind in ("model", "task") and note.state != activity.FAILED:
             words = [word for word in note.name.split("/") if not word.startswith("limit-")]

@@ -1,7 +1,8 @@
-"""bin/doctor: what this machine lacks, with the fix for each.
+"""bin/doctor: report what this machine lacks, with the fix for each.
 
-One line a finding: OK, warning or error; `--format json` for programs. Exit status 1 if there is an
-error. Asks the index and the hub, a few seconds each at most (OFFLINE=1: not at all).
+Prints one line for each finding (OK, warning or error), or JSON with `--format json`. The exit
+status is 1 if there is an error. Queries the package index and the hub, for at most a few seconds
+each; not at all with OFFLINE=1.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ CUDA = re.compile(r"nvidia-cuda-runtime(?:-cu\d+)?")
 
 @dataclass(frozen=True)
 class Finding:
-    """state: OK, warning or error. hint: "" where nothing is to be done."""
+    """One finding. state: OK, WARNING or ERROR. hint: the fix, "" if there is nothing to do."""
 
     about: str
     state: str
@@ -66,7 +67,7 @@ def programs() -> Iterator[Finding]:
 
 
 def said(command: list[str], seconds: float = 20) -> str:
-    """A program's stdout, "" if it can't be run."""
+    """Return a program's stdout, "" if it cannot be run within `seconds`."""
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, errors="replace", timeout=seconds
@@ -95,7 +96,7 @@ def disk() -> Iterator[Finding]:
 
 
 def links(cache: Path) -> Finding:
-    """Whether environments can share files with uv's cache: tried, not concluded."""
+    """Test with a hard link whether environments can share files with uv's cache."""
     place = existing(paths.VENVS)
     try:
         with tempfile.NamedTemporaryFile(dir=existing(cache), prefix="benchy-") as file:
@@ -135,7 +136,7 @@ def cards() -> Iterator[Finding]:
 
 
 def cuda() -> Iterator[Finding]:
-    """What the driver can against what the environments' torch was built for, by their locks."""
+    """Compare the CUDA release of the driver with those in the environments' locks."""
     match = re.search(r"CUDA Version: *(\d+)\.(\d+)", said(["nvidia-smi"]))
     if not match:
         return

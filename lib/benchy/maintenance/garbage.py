@@ -1,9 +1,9 @@
-"""bin/gc: what nothing refers to any more: results, interrupted work, logs and specs of models and
-tasks that left the configs. Lists it, asks, removes it.
+"""bin/gc: list files that no config refers to, ask, and delete them: results, interrupted work,
+logs and specs of models and tasks that were removed from the configs.
 
-Reads build/plan.json and the plans of single files (build/eval/*/plan.json), results/ (with
-where a config outside of configs/ lies), build/, run/ and logs/. Results are never removed but by
-this. Environments: bin/venv prune.
+Reads build/plan.json, the plans of single files (build/eval/*/plan.json), build/, run/, logs/ and
+results/, where results name their config if it is outside of configs/. Nothing else deletes
+results. For environments, see bin/venv prune.
 """
 
 from __future__ import annotations
@@ -23,23 +23,25 @@ from benchy.maintenance import activity_check
 
 @dataclass(frozen=True, order=True)
 class Waste:
-    """One file or folder that nothing refers to, and why it is thought so."""
+    """A file or directory that nothing refers to, and the reason."""
 
     path: Path
     why: str
 
     @property
     def size(self) -> int:
-        """Bytes on the disk."""
+        """Size on disk in bytes."""
         if self.path.is_dir() and not self.path.is_symlink():
             return inventory.measure(self.path).all
         return self.path.lstat().st_blocks * 512
 
 
 def planned() -> dict[str, set[str]]:
-    """Model → its tasks, in the last plan of configs/, in those of single files that are still
-    there, and in those of runs under way. UsageError where nothing was planned: everything would be
-    waste."""
+    """Return the tasks of each model in the last plan of configs/, in the plans of single files
+    that still exist, and in the plans of runs under way.
+
+    Raises UsageError if there is no plan: everything would count as waste.
+    """
     found: dict[str, set[str]] = {}
     for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
         try:
@@ -49,7 +51,7 @@ def planned() -> dict[str, set[str]]:
         for model, facts in models.items():
             if path.parent == paths.BUILD or Path(facts["source"]).exists():
                 found.setdefault(model, set()).update(facts["tasks"])
-    # What a run goes by that began before the configs changed, and what is at work without one.
+    # The plans of runs that began before the configs changed, and activity outside a run.
     for plan in activity_check.plans():
         for model, facts in plan["models"].items():
             found.setdefault(model, set()).update(facts["tasks"])
@@ -74,8 +76,8 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
 
 
 def outside(results: Path) -> bool:
-    """Do results come from a config outside of configs/ that is still there? Its plan may be gone
-    with build/."""
+    """Return whether results come from an existing config outside of configs/. Its plan may have
+    been deleted with build/."""
     for path in results.glob("*/results.json"):
         with contextlib.suppress(OSError, ValueError):
             source = json.loads(path.read_text(encoding="utf-8")).get("source")
@@ -85,7 +87,7 @@ def outside(results: Path) -> bool:
 
 
 def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
-    """What runs left outside of results/."""
+    """Yield leftovers of runs outside of results/."""
     for top in (paths.BUILD / "cache/eval", paths.LOGS / "eval", paths.SPECS / "result"):
         for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
             for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):

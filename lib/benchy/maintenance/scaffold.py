@@ -1,8 +1,8 @@
-"""bin/new MODEL: a config for a model, with what its files tell and why.
+"""bin/new MODEL: write a config for a model from the model's files, with the reason for each line.
 
-Reads the model's small files (modelfacts.py), the provider, this machine's GPUs. Its tasks are
-those of TASKS; without, a terminal is asked, and elsewhere it is the quick one. Writes
-configs/single_card/NAME.yaml, never over a file that is there.
+Reads the model's small files (model_info.py), the provider and this machine's GPUs. The tasks are
+those of TASKS; without TASKS it asks on a terminal, and elsewhere takes QUICK. Writes
+configs/single_card/NAME.yaml and never overwrites a file.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from benchy.environments import model_support
 from benchy.hub.model_info import Facts
 
 FOLDER = paths.CONFIGS / "single_card"
-QUICK = "smoke"  # the task that a new model gets where nobody says another: it takes seconds
-SHARE = 0.8  # of the GPUs' memory that weights may fill; the rest is for the KV cache
+QUICK = "smoke"  # the default task of a new model: it takes seconds
+SHARE = 0.8  # share of GPU memory that weights may fill; the rest is for the KV cache
 
 
 @dataclass(frozen=True)
 class Line:
-    """key: value, with the reason behind it; key "" for a remark alone."""
+    """A line `key: value` with its reason in a comment. key: "" for a comment alone."""
 
     key: str
     value: object
@@ -35,7 +35,7 @@ class Line:
 
 
 def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) -> Iterator[Line]:
-    """What goes below `overrides`."""
+    """Yield the lines below `overrides`."""
     context, wanted = facts.context, provider.get("max_model_len")
     if context and isinstance(wanted, int) and context < wanted:
         yield Line("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
@@ -67,8 +67,11 @@ def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) ->
 
 
 def split(facts: Facts, each: int, most: int) -> int:
-    """Over how many GPUs of so many bytes each the weights go: a power of two that divides the
-    attention heads; 1 if they fit on one, or if nothing fits."""
+    """Return over how many GPUs to split the weights: a power of two that divides the number of
+    attention heads; 1 if they fit on one GPU, or if nothing fits.
+
+    each: bytes of memory of each GPU. most: number of GPUs.
+    """
     assert facts.weights
     number = 1
     while number <= most:
@@ -86,7 +89,7 @@ Tasks = Mapping[str, schema.Task]
 
 
 def tasks_of(given: str, known: Tasks) -> list[str]:
-    """The tasks of the config. given: their names, "" for none; then a terminal is asked. Raises
+    """Return the tasks of the config. given: their names; if "", ask on a terminal. Raises
     UsageError."""
     if given.split():
         return checked(given.split(), known)
@@ -99,7 +102,7 @@ def tasks_of(given: str, known: Tasks) -> list[str]:
 
 
 def checked(words: Sequence[str], known: Tasks) -> list[str]:
-    """The words, each once. Raises UsageError for one that is no task."""
+    """Return the words without duplicates. Raises UsageError if a word is not a task."""
     for word in words:
         if word not in known:
             near = names.near(word, known)
@@ -110,7 +113,7 @@ def checked(words: Sequence[str], known: Tasks) -> list[str]:
 
 
 def ask(known: Tasks, usual: list[str]) -> list[str]:
-    """What a person at the terminal answers; usual: what an empty line means."""
+    """Ask for tasks on the terminal. usual: the tasks for an empty line. Raises UsageError."""
     print("\n".join(described(known, known)), file=sys.stderr)
     print("  make tasks lists those of the harness, for a task of your own", file=sys.stderr)
     while True:
@@ -126,7 +129,7 @@ def ask(known: Tasks, usual: list[str]) -> list[str]:
 
 
 def described(some: Iterable[str], known: Tasks) -> list[str]:
-    """A line for each task."""
+    """Return a line with the description of each task in `some`."""
     wide = max(map(len, known), default=0) + 2
     return [f"  {name.ljust(wide)}{known[name].description}".rstrip() for name in sorted(some)]
 
@@ -139,7 +142,16 @@ def text(
     found: list[Line],
     tasks: Sequence[str],
 ) -> str:
-    """The file's text. facts: None where nothing could be had, and why."""
+    """Return the text of the config.
+
+    Args:
+        model: The model's name.
+        facts: What the model's files say, None if they could not be read.
+        why: The reason why they could not be read.
+        provider: The provider's name.
+        found: The lines below `overrides`.
+        tasks: The tasks' names.
+    """
     out = ["# yaml-language-server: $schema=../../docs/schema/model.schema.json"]
     if facts is None:
         out.append(f"# Written without a look at its files: {why}.")
@@ -164,6 +176,6 @@ def text(
 
 
 def proposed(name: str, taken: Collection[str] = ()) -> str:
-    """A name that a config can have, near to one that it can't have."""
+    """Return a valid config name similar to `name` that is not in `taken`."""
     fit = re.sub(r"[^A-Za-z0-9._+-]+", "-", name).lstrip("._+-")[: names.MOST - 4] or "model"
     return next(n for n in (fit, *(f"{fit}-{i}" for i in range(2, 999))) if n not in taken)

@@ -1,10 +1,10 @@
-"""bin/survey: does each release of an engine still resolve, install and work?
+"""bin/survey: check whether each release of an engine still resolves, installs and works.
 
-Writes docs/releases.json and docs/releases.md (releasetable.py), and as it goes
-build/survey/<engine>/<release>.json, so that a survey that was stopped goes on where it was, and
-build/survey/flags/<engine>/<release>.json, the options of each release that was built. What is
-built lies in venvs/survey_… and is removed again, one at a time; what is downloaded lies in
-build/survey/cache, apart from the person's own cache, which every torch there was would fill.
+Writes docs/releases.json and docs/releases.md (survey_report.py). During the survey it writes
+build/survey/<engine>/<release>.json, so that an interrupted survey resumes, and
+build/survey/flags/<engine>/<release>.json, the options of each release that was built. Builds one
+environment at a time in venvs/survey_… and removes it again. Downloads go to build/survey/cache, as
+every release of torch would fill the user's own cache.
 """
 
 from __future__ import annotations
@@ -42,16 +42,17 @@ from benchy.plan import environment_specs
 FOLDER = paths.BUILD / "survey"
 CACHE = FOLDER / "cache"
 FLAGS = FOLDER / "flags"
-PREFIX, WITHOUT = "survey_", "_without"  # around the name of the environment surveyed
+PREFIX, WITHOUT = "survey_", "_without"  # around the name of the surveyed environment
 NOTED = ("torch", "transformers", "numpy")
-LARGEST_GB = 12.0  # an environment of vLLM with CUDA, byte code included (measured: 7 to 11)
-FORMAT = 1  # raised when the same release would be surveyed in another way
+LARGEST_GB = 12.0  # a vLLM environment with CUDA and byte code (measured: 7 to 11)
+FORMAT = 1  # increment it when the method of the survey changes
 
 Row = dict[str, Any]
 
 
 def releases(package: str, since: Version, until: Version | None, log: Path) -> list[str]:
-    """The releases on the index, oldest first; no pre-releases. uv is asked for ever lower ones."""
+    """Return the releases on the index, oldest first, without pre-releases. Queries uv repeatedly
+    for the newest release below the previous one."""
     _, python = next(interpreters.pythons(None, log))
     out: list[str] = []
     bound = f"<={until}" if until else ""
@@ -64,8 +65,8 @@ def releases(package: str, since: Version, until: Version | None, log: Path) -> 
 
 
 def chosen(found: Sequence[str], engine: schema.Engine) -> set[str]:
-    """The releases that a survey with DEEP=some builds: the last of each minor release, and both
-    ends of each repair's range."""
+    """Return the releases that a survey with DEEP=some builds: the last of each minor release, both
+    ends of each repair's range, and the first of all."""
     minors = {Version(v).release[:2]: v for v in found}
     ends = set[str]()
     for repair in engine.repairs:
@@ -75,7 +76,7 @@ def chosen(found: Sequence[str], engine: schema.Engine) -> set[str]:
 
 
 def pinned(lock: str) -> dict[str, str]:
-    """Name → version of each line `name==version` in a lock."""
+    """Return the version of each package in the lines `name==version` of a lock."""
     return dict(re.findall(r"^([A-Za-z0-9._-]+)==([^\s;\\]+)", lock, re.M))
 
 
@@ -85,8 +86,8 @@ def noted(lock: str) -> dict[str, str]:
 
 
 def plain(spec: environment_spec.Spec, log: Path) -> Row:
-    """What `uv pip install package==release` would get today, on the Python that benchy chose or,
-    if it chose none, the first at hand."""
+    """Return what `uv pip install package==release` would get today, on the Python that benchy
+    chose or, if it chose none, the first one available."""
     _, python = next(interpreters.pythons(spec.python, log))
     arguments = ["compile", "-", "--no-header", "--no-annotate", "--python", python]
     pin = f"{spec.package}=={spec.version}"
@@ -97,14 +98,15 @@ def plain(spec: environment_spec.Spec, log: Path) -> Row:
 
 
 def reason(lines: Sequence[str]) -> str:
-    """uv's account of a failed resolution in one line: its last "Because …"; else the first."""
+    """Return uv's reason for a failed resolution in one line: the last "Because …", else the
+    first line."""
     text = " ".join(re.sub(r"^[^A-Za-z]+", "", line) for line in lines)
     because = re.search(r"(Because .+?)(?: hint:|$)", text)
     return (because[1] if because else text)[:300].strip()
 
 
 def without(spec: environment_spec.Spec, repair: schema.Repair) -> environment_spec.Spec:
-    """The spec as it would be had the engine's file no such repair."""
+    """Return the spec without a repair of the engine's file."""
     drops = {f"{name} ; python_version < '3'" for name in repair.drop}
     return replace(
         spec,
@@ -115,7 +117,7 @@ def without(spec: environment_spec.Spec, repair: schema.Repair) -> environment_s
 
 
 def resolved(spec: environment_spec.Spec) -> Row:
-    """benchy's way. The lock stays for who builds from it."""
+    """Resolve the spec with benchy's rules. The lock stays for a build."""
     try:
         resolver.lock(spec, fresh=True)
     except Failure as error:
@@ -129,7 +131,10 @@ def resolved(spec: environment_spec.Spec) -> Row:
 
 @contextlib.contextmanager
 def own_cache(disk: float) -> Iterator[None]:
-    """uv with the survey's cache, emptied first where another environment might not fit beside."""
+    """Make uv use the survey's cache; empty it first if another environment might not fit.
+
+    disk: GB that the environment and the cache may take.
+    """
     used = inventory.measure(CACHE).all / 1e9 if CACHE.is_dir() else 0.0
     if used + LARGEST_GB > disk:
         shutil.rmtree(CACHE)
@@ -144,7 +149,7 @@ def own_cache(disk: float) -> Iterator[None]:
 
 
 def built(engine_name: str, spec: environment_spec.Spec, disk: float) -> Row:
-    """Build it from its lock, check it, measure it, remove it."""
+    """Build an environment from its lock, check it, measure it and remove it."""
     folder = paths.env_dir(spec.env)
     try:
         with own_cache(disk):
@@ -171,11 +176,12 @@ def built(engine_name: str, spec: environment_spec.Spec, disk: float) -> Row:
 def unneeded(
     engine_name: str, engine: schema.Engine, spec: environment_spec.Spec, disk: float | None
 ) -> list[str]:
-    """The reasons of those repairs without which the release works as well, as far as is known.
+    """Return the reasons of those repairs that a release does not need, as far as is known.
 
-    A repair is for what resolves no longer, or for what does not work; so where it resolves without
-    it, only a build can tell (disk: GB, None where nothing may be built). Bounds on Python are not
-    asked about: it takes a Python outside of them.
+    A repair fixes a release that does not resolve, or one that does not work. If the release
+    resolves to other packages without the repair, only a build can decide. Bounds on Python are not
+    checked, as that would need a Python outside of them. disk: GB that builds may take, None to
+    build nothing.
     """
     out = []
     for repair in engine.repairs:
@@ -198,14 +204,14 @@ def _same(one: environment_spec.Spec, other: environment_spec.Spec) -> bool:
 
 
 def _forget(spec: environment_spec.Spec) -> None:
-    """Leave nothing of a surveyed environment."""
+    """Delete the lock and markers of a surveyed environment."""
     paths.lock(spec.env).unlink(missing_ok=True)
     paths.failed(spec.env).unlink(missing_ok=True)
     (paths.VENVS / ".locks" / spec.env).unlink(missing_ok=True)
 
 
 def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | None) -> Row:
-    """One release. disk: GB that building may take, None for resolving alone."""
+    """Survey one release and return its row. disk: GB for builds, None to only resolve."""
     data = environment_specs.environment_spec(engine_name, engine, version, None, "the survey")
     spec = replace(environment_spec.Spec.of(data), env=PREFIX + data["env"])
     log = resolver.log_path(spec.env)
@@ -229,13 +235,13 @@ def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | 
 
 
 def renewed(old: Row, new: Row) -> Row:
-    """A row in place of another. What was built from the same resolution need not be again."""
+    """Return the new row. If it has no build and resolves like the old row, copy the old build."""
     same = old.get("benchy") == new["benchy"]
     return {**new, "deep": old["deep"]} if same and "deep" in old and "deep" not in new else new
 
 
 def told(row: Row) -> str:
-    """A row in one line, for who waits."""
+    """Describe a row in one line, for progress messages."""
     deep = row.get("deep")
     if not row["benchy"]["resolves"]:
         return f"does not resolve: {row['benchy']['why']}"

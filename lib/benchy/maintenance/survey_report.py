@@ -1,5 +1,6 @@
-"""The survey's account: docs/releases.json, what was found, and docs/releases.md, the same for a
-person. For an engine other than the main one: docs/releases-<engine>.*.
+"""Report of a survey: docs/releases.json with the rows, and docs/releases.md for people.
+
+Engines other than the main one have docs/releases-<engine>.*.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ NO = "does not resolve"
 
 
 def summary(package: str, rows: Sequence[Row]) -> str:
-    """What the rows say, in a few sentences."""
+    """Summarize the rows in a few sentences."""
     resolving = [r for r in rows if r["benchy"]["resolves"]]
     plain = [r for r in rows if r["plain"]["resolves"]]
     deep = [r for r in rows if "deep" in r]
@@ -41,7 +42,7 @@ def _packages(part: Row) -> list[str]:
 
 
 def table(rows: Sequence[Row]) -> str:
-    """One line a release, as Markdown."""
+    """Return a Markdown table with a line for each release."""
     head = (
         "release", "cutoff", "Python", "transformers", "torch", "numpy", "plain transformers",
         "plain torch", "repairs", "built", "size",
@@ -65,7 +66,7 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def reasons(rows: Sequence[Row]) -> str:
-    """Why releases do not resolve or work, which repairs hold, and which have become needless."""
+    """List why releases do not resolve or work, and which repairs are no longer needed."""
     out: list[str] = []
     for row in rows:
         ours, deep = row["benchy"], row.get("deep", {"works": True})
@@ -79,7 +80,7 @@ def reasons(rows: Sequence[Row]) -> str:
 
 
 def repairs(rows: Sequence[Row]) -> str:
-    """Each repair with the releases that it holds for."""
+    """List each repair with the releases that it applies to."""
     held: dict[str, list[str]] = {}
     for row in rows:
         for why in row["benchy"].get("repairs", []):
@@ -92,7 +93,7 @@ def repairs(rows: Sequence[Row]) -> str:
 
 
 def page(engine: str, package: str, rows: Sequence[Row]) -> str:
-    """docs/releases.md"""
+    """Return the text of docs/releases.md."""
     parts = [
         f"# Releases of {package}",
         f"Made by `make survey{'' if engine == 'vllm' else f' ENGINE={engine}'} DEEP=…`; "
@@ -115,7 +116,7 @@ def file_of(engine: str) -> Path:
 
 
 def read(engine: str) -> dict[str, Row]:
-    """The rows of the last account, by release; {} if there is none."""
+    """Return the rows of the last report by release, {} if there is none."""
     try:
         rows: list[Row] = json.loads(file_of(engine).read_text(encoding="utf-8"))
     except (OSError, ValueError):

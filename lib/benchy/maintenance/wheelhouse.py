@@ -1,12 +1,12 @@
-"""bin/wheelhouse: every file that the locks name, in one folder: for a machine with no network, and
-against the day on which an index deletes them.
+"""bin/wheelhouse: collect every file that the locks name in one folder, for machines without a
+network and in case an index deletes files.
 
-Reads the locks of all environments that the last plan needs (resolved first where there is none),
-uv.lock for benchy's own packages, and the index, through pip. Writes below DIR (wheelhouse/): the
-files, local builds such as torch 2.13.0+cpu apart in local-cpu/ (they would be preferred to the
-plain ones), and locks/<env>.lock. What is there with the right hash is not fetched again.
+Reads the locks of all environments that the last plan needs (missing locks are resolved first),
+uv.lock for benchy's own packages, and the index, through pip. Writes to DIR (wheelhouse/): the
+files and locks/<env>.lock. Local builds such as torch 2.13.0+cpu go to local-cpu/, as installers
+would prefer them to the plain builds. Files with the right hash are not fetched again.
 
-OFFLINE=1 installs from wheelhouse/, WHEELHOUSE=DIR from another one (see pipconf.py).
+OFFLINE=1 installs from wheelhouse/, WHEELHOUSE=DIR from another folder (see pip_settings.py).
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ from benchy.environments.lock_file import Package
 
 SUMS = ".sums.json"  # file → [size, mtime in ns, sha256]: hashing 10 GB takes a minute
 LOG = paths.LOGS / "wheelhouse.log"
-BUILD_DEFAULT = ("setuptools", "wheel")  # PEP 518: what a project that says nothing is built with
+BUILD_DEFAULT = ("setuptools", "wheel")  # PEP 518: build requirements of a project that names none
 
 
 @dataclass
 class Wheelhouse:
-    """The folder, and the SHA-256 of each file in it."""
+    """The folder, and the file of each SHA-256. sums: digest → path in the folder."""
 
     folder: Path
     sums: dict[str, str] = field(default_factory=dict)
 
     def look(self) -> None:
-        """Know every file that is there; what was looked at before is not read again."""
+        """Hash every file in the folder; files that did not change are not read again."""
         book = self.folder / SUMS
         known: dict[str, Any] = files.read_json(book)
         now = {}
@@ -69,7 +69,7 @@ class Wheelhouse:
         return None
 
     def keep(self, files: Iterable[Path]) -> None:
-        """Move downloaded files in; a local build goes into the folder of its label."""
+        """Move downloaded files into the folder, local builds into the folder of their label."""
         for file in files:
             label = re.match(r"[^-]+-[^-+]+\+([A-Za-z]+[A-Za-z0-9.]*)", file.name)
             folder = self.folder / f"local-{label[1]}" if label else self.folder
@@ -79,7 +79,7 @@ class Wheelhouse:
 
 
 def sha256(path: Path) -> str:
-    """Of a file of any size. (hashlib.file_digest came with Python 3.11.)"""
+    """Return the SHA-256 of a file of any size. (hashlib.file_digest needs Python 3.11.)"""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):
@@ -88,7 +88,7 @@ def sha256(path: Path) -> str:
 
 
 def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], label: str) -> None:
-    """Have pip fetch files for that Python. pip, because uv has no such command. Failure."""
+    """Fetch files for a Python with pip, as uv has no download command. Raises Failure."""
     wheelhouse.folder.mkdir(parents=True, exist_ok=True)
     folder = temporary_files.aside(wheelhouse.folder / "fetching")  # on the same file system
     folder.mkdir()
@@ -111,9 +111,20 @@ def fetch(
     label: str,
     index: Sequence[str] = (),
 ) -> int:
-    """The files of those packages that are not there yet; how many were fetched.
+    """Fetch the missing files of packages, and the build requirements of source distributions.
 
-    index: own indexes, as a config names them. Their order is of no matter: hashes decide.
+    Args:
+        wheelhouse: Receives the files.
+        packages: The packages of a lock.
+        python: The interpreter to fetch for.
+        label: Name for messages.
+        index: Additional indexes of a config. Their order does not matter, as hashes decide.
+
+    Returns:
+        How many packages were fetched.
+
+    Raises:
+        Failure: A file could not be fetched.
     """
     missing = [p for p in packages if p.hashes and not p.elsewhere and not wheelhouse.has(p)]
     if missing:
@@ -131,7 +142,7 @@ def fetch(
 
 
 def build_needs(file: Path | None) -> list[str]:
-    """What a source distribution asks for to be built, PEP 518; [] for a wheel."""
+    """Return the build requirements of a source distribution (PEP 518), [] for a wheel."""
     if file is None or not file.name.endswith(".tar.gz"):
         return []
     with tarfile.open(file) as archive:
@@ -149,7 +160,7 @@ def build_needs(file: Path | None) -> list[str]:
 
 
 def own_packages() -> list[Package]:
-    """benchy's own, from uv.lock."""
+    """Return benchy's own packages from uv.lock. Raises Failure."""
     wanted = ["--frozen", "--no-default-groups", "--no-emit-project", "--no-header"]
     done = uv.run(["export", *wanted, "--offline", "--project", str(paths.ROOT)], LOG)
     if done.status:
@@ -161,7 +172,10 @@ def own_packages() -> list[Package]:
 
 
 def wanted(globs: Sequence[str]) -> list[str]:
-    """The environments of the models that MODELS names; without it, of all. Raises UsageError."""
+    """Return the environments of the models that match `globs`; without globs, all of them.
+
+    Raises UsageError if there is no plan, or no model matches.
+    """
     planned: dict[str, Any] = inventory.plan().get("environments", {})
     if not planned:
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
@@ -175,7 +189,10 @@ def wanted(globs: Sequence[str]) -> list[str]:
 
 
 def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
-    """Everything, environment by environment. Raises Failure where one can't be had, at the end."""
+    """Collect the files of benchy and of each environment.
+
+    Raises Failure at the end if an environment could not be collected.
+    """
     wheelhouse.folder.mkdir(parents=True, exist_ok=True)
     wheelhouse.look()
     _, here = next(interpreters.pythons(None, LOG))
@@ -197,7 +214,7 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
             print(error)
             continue
         for package in packages:
-            if package.elsewhere or not package.hashes:  # uv takes a URL from nowhere else
+            if package.elsewhere or not package.hashes:  # uv fetches a URL only from there
                 say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
         target = wheelhouse.folder / "locks" / f"{env}.lock"
         files.replace(target, paths.lock(env).read_text(encoding="utf-8"))

@@ -1,1 +1,1 @@
-"""A run: what is stale, in which order, who waits for what; status and summary."""
+"""A run of many models: scheduling, dispatch, cluster jobs, status and summary."""

@@ -1,4 +1,4 @@
-"""What a run's models wait for, how long they waited, and how long devices were theirs."""
+"""Record what the models of a run wait for, how long they wait, and their device time."""
 
 from __future__ import annotations
 
@@ -13,9 +13,18 @@ RUN = "other runs"
 
 @dataclass
 class Tally:
-    """waiting: model → (kind, what for, in words). waited: kind → seconds, over all models. used:
-    seconds times devices. served: models whose turn came. reasons: why a model failed. plan: the
-    folder of the run's plan."""
+    """Waiting times, device time and failures of one run.
+
+    Attributes:
+        began: Start of the run, in seconds since the epoch.
+        waiting: For each waiting model, the kind of resource and a description of it.
+        waited: For each kind of resource, the seconds that all models together waited.
+        used: Device-seconds: seconds times devices.
+        served: Models that received devices.
+        reasons: For each failed model, the reason and the path of the log ("" for none).
+        changed: Whether `waiting` changed since the board was last written.
+        plan: Directory of the run's plan.
+    """
 
     began: float = field(default_factory=time.time)
     waiting: dict[str, tuple[str, str]] = field(default_factory=dict)
@@ -28,7 +37,7 @@ class Tally:
 
     @contextmanager
     def wait(self, model: str, kind: str, what: str) -> Iterator[None]:
-        """While inside, a model waits."""
+        """Count the time inside as waiting time of a model."""
         self.waiting[model], self.changed = (kind, what), True
         since = time.monotonic()
         try:
@@ -40,7 +49,7 @@ class Tally:
 
     @contextmanager
     def serve(self, model: str, count: int) -> Iterator[None]:
-        """While inside, a model has `count` devices."""
+        """Count the time inside as device time of a model that holds `count` devices."""
         since = time.monotonic()
         self.served.add(model)
         try:
@@ -50,5 +59,5 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since the run began."""
+        """Seconds since the run began."""
         return time.time() - self.began

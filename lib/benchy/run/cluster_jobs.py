@@ -1,8 +1,7 @@
-"""Models and builds as jobs of a launcher: started, watched, repeated where that helps.
+"""Run models and builds as jobs of a launcher: start, watch and repeat them.
 
-What was made counts by its files alone, never by a status. A job that ended without them is
-repeated where its end says nothing of what ran in it: a node that went, a place that was taken
-away.
+Only files count as success, never an exit status. A job that ends without its files is repeated if
+the cause is not the program in it: a node that failed, or an allocation that was revoked.
 """
 
 from __future__ import annotations
@@ -28,19 +27,21 @@ if TYPE_CHECKING:
     from benchy.cluster.launcher import Launcher
     from benchy.run.questions import Questions
 
-PAUSE = 3.0  # seconds before a job that was refused is asked for again; thrice as long each time
+PAUSE = 3.0  # seconds before a refused job is submitted again; tripled with each try
 TERMINATED = 128 + signal.SIGTERM
-# What builds ask for as models do, unless they have a partition of their own; of memory and GPUs
-# they take what they get.
+# Resources that builds request if all models agree on them: SHARED, or ANYWHERE if builds have a
+# partition of their own. Builds never request the memory or GPUs of models.
 SHARED = ("partition", "account", "qos", "time", "cpus", "constraint", "extra")
 ANYWHERE = ("account", "cpus")
 
 
 @dataclass(frozen=True)
 class End:
-    """Of a job that did not do all that it was to. job: what became of it, None if none came of it.
-    again: whether another one may do it. telling: whether the job's state says more than what ran
-    in it has said itself."""
+    """The end of a job that left work undone.
+
+    job: the job in its last state, None if the command never became a job. again: whether another
+    job may succeed. telling: whether the job's state explains more than the program's own messages.
+    """
 
     job: Job | None
     again: bool
@@ -52,7 +53,7 @@ class End:
 
 
 class Run(Protocol):
-    """What jobs need of the run that they belong to: the members of Dispatcher by these names."""
+    """The members of Dispatcher that jobs use."""
 
     ask: Questions
     models: Mapping[str, Any]
@@ -74,7 +75,11 @@ class Run(Protocol):
 
 
 async def launched(run: Run, name: str, launcher: Launcher) -> None:
-    """A model's results by a launcher."""
+    """Make a model's stale results with a launcher, in at most 1 + `retries` jobs.
+
+    If results are still stale at the end, the model is in `run.failed`, and its reason is in the
+    tally unless the program reported one itself.
+    """
     spec, facts = run.specs[name], run.models[name]
     environments = [facts["environment"], *facts["harnesses"]]
     if launcher.scratch(spec):
@@ -96,7 +101,8 @@ async def launched(run: Run, name: str, launcher: Launcher) -> None:
             told = multi_node.told(given)
         finally:
             multi_node.forget(given)
-        # Of several nodes one says how it went: who is ended with it has a status of its own.
+        # With several nodes, one node reports the outcome; the nodes that are terminated with it
+        # end with other statuses.
         alone = not spec.get("nodes") or told is not None
         status = status if told is None else told
         patience = 0.0 if status else shared_files.PATIENCE
@@ -105,7 +111,7 @@ async def launched(run: Run, name: str, launcher: Launcher) -> None:
         )
         if not (stale := await run.stale(name)):
             launcher.queue.forget(name)
-            return  # whatever the status: one whose node has gone may end with 0, too
+            return  # whatever the status: a job whose node failed may even end with 0
         run.failed.add(name)
         end = await ending(name, launcher, status, alone)
         if not end.again:
@@ -124,7 +130,7 @@ async def launched(run: Run, name: str, launcher: Launcher) -> None:
 async def served(
     run: Run, name: str, launcher: Launcher, argv: Sequence[str], given: Mapping[str, str]
 ) -> int:
-    """Run a model's job to its end; the status of its command."""
+    """Run a model's job to its end and return the exit status of its command."""
     queue, count = launcher.queue, int(run.specs[name].get("gpus") or 0)
     command = asyncio.ensure_future(run.command(argv, given))
     try:
@@ -142,34 +148,47 @@ async def served(
 
 
 async def ending(name: str, launcher: Launcher, status: int, alone: bool = True) -> End:
-    """What became of a job whose command has ended with this status and left something to do.
-    alone: whether that is the status of what ran in it, not of who was ended along with it."""
+    """Determine how a job ended whose command left work undone, and whether to repeat it.
+
+    status: exit status of the command. alone: whether this is the status of the program itself, not
+    of a process that was terminated along with it.
+    """
     queue, says = launcher.queue, launcher.says
     job = await queue.ended(name)
     stray = bool(job and job.id in queue.strays)
     queue.forget(name)
     if job:
         say("JOB", f"{name}: {job.whole}")
-    # Its state says that it ended by itself, so its status says how: 143 if it was asked to end,
-    # and not by us, who would not be here.
+    # If the state leaves the reason to the program, the status gives it: 143 means that something
+    # sent it TERM. This run did not, as it would no longer be here.
     itself = not job or job.state in says.by_itself
     asked = itself and (status == TERMINATED or (not alone and status > 128))
     lost = job is None if says.queue else False
     again = bool(job and (job.state in says.again or job.state == UNKNOWN or stray))
-    # Below 0 its command was killed here, which may have called its job off.
+    # Below 0: the command was killed on this machine, which may have canceled its job.
     again = again or asked or lost or status == Died.STATUS or status < 0
     return End(job, again, not itself or lost)
 
 
 async def delayed(launcher: Launcher, end: End, tries: int) -> None:
-    """Wait until another try makes sense."""
+    """Wait for room in the queue before the next try, if the last one never became a job."""
     if not end.job and launcher.says.queue:
         await launcher.queue.room(PAUSE * 3 ** (tries - 1))
 
 
 async def built(run: Run, launcher: Launcher, target: str, env: str, argv: Sequence[str]) -> int:
-    """Something of an environment by a launcher: its lock, or all of it; a status as Make's would
-    be."""
+    """Build an environment's lock, or the whole environment, with a launcher.
+
+    Args:
+        run: The run that needs the target.
+        launcher: The launcher of the job.
+        target: The lock file, or a target of the whole environment.
+        env: The environment's name.
+        argv: The command that builds the target.
+
+    Returns:
+        An exit status as Make returns it: 0 if the files are there.
+    """
     locks = target == str(paths.lock(env))
     files = [paths.lock(env)] if locks else [paths.stamp(env), paths.failed(env)]
     failed = shared_files.marks([paths.failed(env)])
@@ -177,7 +196,8 @@ async def built(run: Run, launcher: Launcher, target: str, env: str, argv: Seque
     words = launcher.command(name, {"resources": run.builds or {}}, argv)
 
     def there() -> bool:
-        """One that could not be built leaves a marker, and another one serves."""
+        """Return whether the target is done. A new failure marker counts for an environment:
+        another environment then serves instead."""
         if locks or status:
             return status == 0 and files[0].exists()
         return health.well(env) or shared_files.changed(failed)
@@ -199,7 +219,7 @@ async def built(run: Run, launcher: Launcher, target: str, env: str, argv: Seque
 
 
 async def packed(run: Run, environments: Sequence[str]) -> None:
-    """Archives of environments, each once in a run. One that can't be had is told, and no end."""
+    """Pack environments into archives, each once per run. A failure does not stop the run."""
     for env in environments:
         target = f"pack/{env}"
         if target not in run.once:
@@ -208,7 +228,7 @@ async def packed(run: Run, environments: Sequence[str]) -> None:
 
 
 def tell(run: Run, name: str, launcher: Launcher) -> None:
-    """On the board: what the queue says of a model's job."""
+    """Update a waiting model's entry on the board with the state of its job."""
     if (found := launcher.queue.jobs.get(name)) and name in run.tally.waiting:
         kind, before = run.tally.waiting[name]
         if before != found.words:
@@ -216,7 +236,7 @@ def tell(run: Run, name: str, launcher: Launcher) -> None:
 
 
 def standing(launcher: Launcher | None) -> dict[str, str]:
-    """Model → its job, in words, of those that are not over."""
+    """Return a description of each model's job, for the jobs that are not over."""
     if not launcher:
         return {}
     over = launcher.says.ended
@@ -225,8 +245,8 @@ def standing(launcher: Launcher | None) -> dict[str, str]:
 
 
 def building(specs: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any]) -> Mapping[str, Any]:
-    """What builds ask a launcher for: what all models do, and over it what config.yaml says for
-    them."""
+    """Return the resources that builds request: those on which all models agree, overridden by
+    `asked`, the resources that config.yaml sets for builds."""
     each: list[Mapping[str, Any]] = [s.get("resources") or {} for s in specs.values()]
     keys = ANYWHERE if "partition" in asked else SHARED
     first = each[0] if each else {}

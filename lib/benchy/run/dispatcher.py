@@ -1,14 +1,15 @@
-"""Takes the models of one run through their stages, each with a bound of its own and none in the
-way of another: environments, weights, a lease, the server with its tasks.
+"""Take the models of one run through their stages: environments, weights, a lease, the server with
+its tasks. Each stage has its own limit, and no model blocks another.
 
-A model that waits is an entry in a table here, and holds no process and no job. Make builds each
-environment, says which results are stale, and makes them; this says when.
+A waiting model is an entry in a table here; it holds no process and no job. Make builds the
+environments, decides which results are stale, and makes them; this module decides when.
 
-- `-j` bounds how many models are served at once. Environments and weights go ahead of them: at most
-  as many at once, and no more than VENV_JOBS and FETCH_JOBS. Models whose environments are there
-  come first, so that none waits for another's.
-- The models stand in line for devices in the order of order.py (lease.Line), and only as many as
-  may be served: who may not start keeps no device from others.
+- `-j` limits how many models are served at once. Environments are built and weights are downloaded
+  ahead of that: at most `-j` at once, and no more than VENV_JOBS and FETCH_JOBS. Models whose
+  environments are ready go first, so that none of them waits for another model's environment.
+- The models wait in line for devices (waiting_line.Line), in the order of schedule.py. The line
+  holds only as many models as `-j` lets be served: a model that may not start yet keeps no device
+  from others.
 """
 
 from __future__ import annotations
@@ -37,20 +38,33 @@ from benchy.run import accounting, cluster_jobs, model_lock
 from benchy.run.accounting import Tally
 from benchy.run.questions import Questions
 
-if TYPE_CHECKING:  # reads the schema and Jinja: a tenth of a second, for who needs it
+if TYPE_CHECKING:  # imports the schema and Jinja, which takes 0.1 s
     from benchy.cluster.launcher import Launcher
 
-PIN = 0.5  # seconds between two looks at whether the board is still right
+PIN = 0.5  # seconds between checks whether the board is up to date
 
 
 @dataclass
 class Dispatcher:
-    """One run. models: of the plan. needs: what each model needs of devices. jobs: -j, None for no
-    bound. environ: of the commands. locks: lock files that have to be resolved, and stamps of
-    environments that have to be built. results: of each model those that were stale just now.
-    screen: where commands write, None for our own stderr. launcher: who runs servers, None for this
-    machine; specs: of the servers that it runs; builds: what builds ask it for, None for builds
-    here. lost: environment → what became of its job."""
+    """One run.
+
+    Attributes:
+        ask: Callbacks that query Make.
+        models: The models of the plan.
+        needs: The devices that each model needs.
+        jobs: The limit of -j, None for no limit.
+        environ: The environment variables of commands.
+        locks: Lock files to resolve and stamps of environments to build.
+        results: The results of each model that were stale when the run began.
+        fetch_only: Whether to stop before the lease.
+        failed: Models and environments that failed.
+        tally: Waiting times, device time and failures.
+        screen: Where commands write, None for stderr of this process.
+        launcher: Runs the servers, None for this machine.
+        specs: The specs of the servers that the launcher runs.
+        builds: The resources that builds request from the launcher, None to build here.
+        lost: For each environment whose job failed, how the job ended.
+    """
 
     ask: Questions
     models: Mapping[str, Any]
@@ -85,8 +99,8 @@ class Dispatcher:
     # --- a run ------------------------------------------------------------------------------
 
     async def run(self, order: Sequence[str], environments: Sequence[str] = ()) -> None:
-        """Take these models through, in this order, and build these environments. Which of them
-        failed stands in `failed`."""
+        """Run these models, in this order, and build these environments. Failures are added to
+        `failed`."""
         self.rank = {name: at for at, name in enumerate(order)}
         self.begun = time.monotonic()
         loop = asyncio.get_running_loop()
@@ -98,7 +112,7 @@ class Dispatcher:
         ):
             if self.line.watch.descriptor >= 0:
                 loop.add_reader(self.line.watch.descriptor, self.heard)
-            # Those that lack nothing look at their environments before any is built.
+            # Models that lack no environment check theirs before any build starts.
             ready = sorted(order, key=lambda name: bool(self.missing(name)))
             models = [asyncio.ensure_future(self.guarded(name)) for name in ready]
             models += [asyncio.ensure_future(self.built(env)) for env in environments]
@@ -118,7 +132,7 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def signals(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """A signal ends the run and waits for what it started; a second one makes that hurry."""
+        """End the run at a signal and wait for its children; a second one sends them TERM again."""
         main = asyncio.current_task()
         self.came = 0
         ignored = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN  # nohup
@@ -144,7 +158,7 @@ class Dispatcher:
 
     @contextlib.contextmanager
     def pinned(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
-        """While inside, the board says which models wait for what."""
+        """Keep the board up to date with what each model waits for."""
 
         def pin() -> None:
             self.pinning = loop.call_later(PIN, pin)
@@ -164,20 +178,20 @@ class Dispatcher:
             self.pinning.cancel()
 
     async def guarded(self, name: str) -> None:
-        """A model's way; what goes wrong on it ends it alone."""
+        """Run one model. An error is printed and recorded, and ends only this model."""
         try:
             await self.model(name)
-        except Exception as error:  # whatever it is, the other models have days to go
+        except Exception as error:  # any error: the other models may run for days
             self.failed.add(name)
             told = of_system(error) if isinstance(error, OSError) and error.errno else error
             text = str(told) or type(error).__name__
             self.tally.reasons[name] = (text.splitlines()[0], getattr(error, "log", ""))
             print(text if isinstance(error, ConfigError) else f"failed: {text}", file=sys.stderr)
             if not isinstance(error, ConfigError | Failure | OSError):
-                traceback.print_exc()  # a defect of benchy's own
+                traceback.print_exc()  # a bug in benchy
 
     async def model(self, name: str) -> None:
-        """All stages of one model."""
+        """Take one model through all stages. Raise Failure if an environment cannot be built."""
         asked = self.missing(name)
         locks = [str(paths.lock(e)) for e in self.environments(name)]
         due = [lock for lock in locks if lock in self.locks]
@@ -188,7 +202,7 @@ class Dispatcher:
         if broken or due:
             await self.replan()
         if due and not retry and not broken and not await self.stale(name):
-            return  # the lock came out as it was
+            return  # the new lock is identical
         facts = self.models[name]
         for env in dict.fromkeys([facts["asked"], *facts["harnesses"]]):
             settled = str(paths.stamp(env)) not in self.locks and health.well(env) and not due
@@ -221,7 +235,7 @@ class Dispatcher:
     # --- stages -----------------------------------------------------------------------------
 
     def environments(self, name: str) -> list[str]:
-        """Those that a model needs as it is planned now, the one asked for first."""
+        """Return a model's environments in the current plan, the requested one first."""
         facts = self.models[name]
         return list(dict.fromkeys([facts["asked"], facts["environment"], *facts["harnesses"]]))
 
@@ -229,8 +243,8 @@ class Dispatcher:
         return [e for e in self.environments(name) if not health.well(e)]
 
     async def build(self, target: str, name: str) -> int:
-        """Have Make build a lock or an environment, once in a run, for a model that waits for it.
-        Its exit status."""
+        """Have Make build a lock or an environment for a model that waits for it, once per run.
+        Return Make's exit status."""
 
         env = target.rpartition("/")[2].removesuffix(".lock")
         if target not in self.once:
@@ -239,15 +253,15 @@ class Dispatcher:
             return await asyncio.shield(self.once[target])
 
     async def built(self, env: str) -> None:
-        """An environment that is asked for by itself."""
+        """Build an environment that was requested without a model."""
         status = await self.make(str(paths.stamp(env)), env)
-        if not status and not health.well(env):  # changed by hand: its stamp is as good as ever
+        if not status and not health.well(env):  # changed by hand: its stamp still looks current
             status = await self.make(f"environment/{env}", env)
         if status or not health.well(env):
             self.failed.add(env)
 
     async def make(self, target: str, env: str) -> int:
-        """Have Make build something of an environment, here or as a job. Its exit status."""
+        """Have Make build a target of an environment, here or as a job. Return the exit status."""
         async with self.builders:
             argv = self.ask.command(target)
             if self.launcher and self.builds is not None:
@@ -255,13 +269,15 @@ class Dispatcher:
             return await self.command(argv)
 
     def seconds(self) -> float:
-        """Since the run began."""
+        """Return the seconds since the run began."""
         return time.monotonic() - self.begun
 
     async def replan(self) -> None:
-        """Plan again: an environment that failed, or could be built at last, changes the plan. Of a
-        model whose config went meanwhile, what was known stays; Make will know none of its
-        results."""
+        """Update the plan, which changes if an environment fails or succeeds after a failure.
+
+        A model whose config was removed during the run keeps its old facts; Make has no rule for
+        its results.
+        """
         async with self.planning:
             self.models = {**self.models, **await asyncio.to_thread(self.ask.plan)}
 
@@ -269,7 +285,7 @@ class Dispatcher:
         return await asyncio.to_thread(self.ask.stale, name)
 
     async def served(self, name: str) -> None:
-        """A lease, and the stale results of a model beside its server; or a job with all that."""
+        """Make a model's stale results, on this machine or as a job. Wait if another run has it."""
 
         @contextlib.contextmanager
         def another() -> Iterator[None]:
@@ -281,11 +297,11 @@ class Dispatcher:
             if waited:
                 self.results.pop(name, None)
                 if not await self.stale(name):
-                    return  # that run has made them
+                    return  # the other run made them
             await self.placed(name)
 
     async def placed(self, name: str) -> None:
-        """As `served`, for a model whose turn it is."""
+        """Do the work of `served` while this run holds the model's lock."""
         if self.launcher:
             async with self.places:
                 await cluster_jobs.launched(self, name, self.launcher)
@@ -298,7 +314,7 @@ class Dispatcher:
             await self.beside(name, held)
 
     async def beside(self, name: str, held: leases.Lease) -> None:
-        """The results of a model that has its lease, which ends with them."""
+        """Make the stale results of a model beside its server, then release its lease."""
         try:
             stale = self.results.pop(name, None) if self.seconds() < 2 else None
             if stale is None:  # another run may have made them while this one waited
@@ -313,7 +329,7 @@ class Dispatcher:
                     self.failed.add(name)
                 if status != Died.STATUS or not again:
                     return
-                # What was answered is kept (the harness's cache): the second does what is left.
+                # The harness's cache keeps the answers: the second server runs only what is left.
                 stale = await self.stale(name)
                 say("AGAIN", f"{name}: its server died; started once more for {len(stale)} tasks")
                 self.failed.discard(name)
@@ -325,9 +341,11 @@ class Dispatcher:
     async def command(
         self, argv: Sequence[str], more: Mapping[str, str] | None = None, keep: Sequence[int] = ()
     ) -> int:
-        """Run a command to its end, and end it if this run ends. Its exit status.
+        """Run a command and return its exit status. Terminate it if this run ends.
 
-        A session of its own: Ctrl-C at a terminal reaches us alone, and we ask it to end once.
+        The command has a session of its own: Ctrl-C at a terminal reaches only this process, which
+        sends the command TERM once. more: additional environment variables. keep: file descriptors
+        that the command inherits.
         """
         parent = os.getpid()
         child = await asyncio.create_subprocess_exec(
@@ -353,7 +371,7 @@ class Dispatcher:
     # --- the line for devices ---------------------------------------------------------------
 
     async def lease(self, name: str) -> leases.Lease:
-        """Wait for a model's devices, and for its place among those that -j lets be served."""
+        """Wait for a model's devices and for a free place under -j, and return the lease."""
         self.waiting[name] = asyncio.get_running_loop().create_future()
         try:
             self.look()
@@ -366,7 +384,7 @@ class Dispatcher:
             self.look()
 
     def look(self) -> None:
-        """Give what can be had to those whose turn it is; say when to look again."""
+        """Grant the available devices to the models next in line, and schedule the next look."""
         while True:
             room = (self.jobs or 1 << 30) - self.serving
             names = [name for name in self.waiting if not self.waiting[name].done()]
@@ -386,14 +404,14 @@ class Dispatcher:
         if names:
             now = asyncio.get_running_loop().time()
             due = [at - now for at in self.line.watch.again if at > now]
-            # Without inotify (the user's instances are used up) it polls.
+            # Poll if there is no inotify, as when the user has no instances left.
             most = self.line.pause() if self.line.watch.descriptor >= 0 else 5.0
             pause = min([most, *due])
             self.timer = asyncio.get_running_loop().call_later(pause, self.look)
 
 
 def unbuilt(model: str, env: str, why: str = "") -> Failure:
-    """The error of a model whose environment is not there."""
+    """Return the error of a model whose environment could not be built. why: added to it."""
     marker = failure_of(env)
     if marker.get("kind") == FailureKind.NO_SUCH_RELEASE:
         hint = "fix the configuration and run it again; another release never serves instead"
@@ -406,14 +424,14 @@ def unbuilt(model: str, env: str, why: str = "") -> Failure:
 
 
 def tied(parent: int) -> None:
-    """In a child: end when the run ends, however."""
+    """Make a child process end with the run, however the run ends. Called in the child."""
     guardian.die_with_parent(signal.SIGTERM)
     if os.getppid() != parent:
         os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def uncancelled(waiting: Awaitable[int]) -> None:
-    """Wait in any case: who is asked to end has to be waited for."""
+    """Wait even if canceled: a child that was sent TERM must be waited for."""
     task = asyncio.ensure_future(waiting)
     while not task.done():
         with contextlib.suppress(asyncio.CancelledError):

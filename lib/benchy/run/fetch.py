@@ -1,10 +1,10 @@
-"""bin/fetch: all that a model's server needs and that takes no device: environment, weights; and
-whether its tasks can run on it (preflight.py).
+"""bin/fetch: prepare everything that a model's server needs except a device: environment, weights,
+and a check that its tasks can run on it (preflight.py).
 
-Weights on the hub are fetched by the hub's own client, in the environment of the model (hub.py),
-into the hub's cache; what is there is not fetched again, and what broke off goes on. A directory is
-used in place. Writes logs/fetch/MODEL.log, and run/fetched/MODEL.json with the commit that the
-revision stood for: the server is started with that one, whatever happens on the hub meanwhile.
+The hub's own client, in the environment of the model (download_snapshot.py), downloads weights into
+the hub's cache. It skips files that are there and resumes interrupted downloads. A local directory
+is used in place. Writes logs/fetch/MODEL.log, and run/fetched/MODEL.json with the commit that the
+revision resolved to: the server starts with that commit even if the hub changes in the meantime.
 """
 
 from __future__ import annotations
@@ -29,12 +29,15 @@ from benchy.serving import preparation
 
 TAG = "FETCH"
 HUB = paths.SCRIPTS / "download_snapshot.py"
-NO_CLIENT = 3  # hub.py's status where the environment has no client of the hub
+NO_CLIENT = 3  # status of download_snapshot.py if the environment has no hub client
 
 
 def check(spec: Mapping[str, Any], tasks: Sequence[str], limit: int | None) -> None:
-    """Report what is wrong with these tasks on the model. Raises ConfigError where none of them is
-    left; the others are evaluated all the same."""
+    """Print what is wrong with these tasks on the model; tasks without an error are evaluated.
+
+    limit: requests for each task. Raises ConfigError if every task has an error, Failure if a spec
+    cannot be read.
+    """
     commit = preparation.commit(dict(spec))
     try:
         wrong = preflight.of_tasks(spec, tasks, limit, commit, tokens.of(spec))
@@ -48,7 +51,7 @@ def check(spec: Mapping[str, Any], tasks: Sequence[str], limit: int | None) -> N
 
 
 def weights(plan: preparation.Plan, step: Step) -> None:
-    """Fetch the model's files, if they are not there. Raises Failure."""
+    """Download the model's files unless they are there. Raises Failure."""
     spec, model = plan.spec, plan.spec["model"]
     log = paths.LOGS / "fetch" / f"{model}.log"
     asked = {"name": spec["name"], "revision": spec.get("revision")}
@@ -65,7 +68,7 @@ def weights(plan: preparation.Plan, step: Step) -> None:
         )
     except runner.Ended as ended:
         if ended.status == NO_CLIENT:
-            return  # an engine that fetches by other means
+            return  # an engine that downloads by other means
         lines = log.read_text(errors="replace").splitlines()
         told = [line[8:] for line in lines if line.startswith("benchy: ")]
         what = told[0] if told else f"the hub's client {ended.words()}"
@@ -76,19 +79,19 @@ def weights(plan: preparation.Plan, step: Step) -> None:
     note = json.loads(found[-1])
     if note["new"]:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
-    path = note_path(model)  # prepare.commit reads it
+    path = note_path(model)  # preparation.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True)
     temporary_files.write(path, text, mode=0o600)
 
 
 def there(spec: Mapping[str, Any]) -> bool:
-    """Is there nothing to fetch? So where a directory is used in place, and where the very commit
-    that the config names was fetched into this cache and is still whole."""
+    """Return whether there is nothing to fetch: the model is a local directory, or the config names
+    a commit that was fetched into this cache and is still complete."""
     if spec.get("path"):
         return True
     if not re.fullmatch(r"[0-9a-f]{40}", spec.get("revision") or ""):
-        return False  # the hub has to say what a branch stands for today
+        return False  # only the hub knows the current commit of a branch
     try:
         note = json.loads(note_path(spec["model"]).read_text())
         asked = (spec["name"], spec["revision"], cache(spec))
@@ -101,7 +104,7 @@ def there(spec: Mapping[str, Any]) -> bool:
 
 
 def cache(spec: Mapping[str, Any]) -> list[str | None]:
-    """What decides where the hub's client keeps its files."""
+    """Return the settings that decide where the hub's client keeps its files."""
     names = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
     return [spec.get("hf_cache"), *(os.environ.get(name) for name in names)]
 
@@ -111,7 +114,7 @@ def note_path(model: str) -> Path:
 
 
 def environment(spec: preparation.Spec) -> dict[str, str]:
-    """Of the hub's client: the caller's, with the model's cache and token."""
+    """Return the caller's environment variables with the model's cache and token."""
     env = environment_variables.for_engine(os.environ)
     if spec.get("hf_cache"):
         env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
@@ -124,6 +127,6 @@ def environment(spec: preparation.Spec) -> dict[str, str]:
 
 
 def progress(line: str) -> tuple[str, int, int] | None:
-    """(stage, done, all) of a line of the client, None for other lines."""
+    """Return (stage, done, total) from a progress line of the client, None for other lines."""
     match = re.match(r"(Fetching) \d+ files.*\| *(\d+)/(\d+) ", line)
     return (match[1], int(match[2]), int(match[3])) if match else None

@@ -1,8 +1,8 @@
-"""One run of this checkout at a time is at a model: a second one would hold devices while its tasks
-wait for the first's to be done.
+"""Let only one run of this checkout work on a model: a second one would hold devices while its
+tasks wait for those of the first.
 
-The lock (flock on run/turn-MODEL.lock) goes with the process that has it; nothing that it starts
-inherits it.
+The lock is an flock on run/turn-MODEL.lock. It ends with the process that holds it, and child
+processes do not inherit it.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from contextlib import AbstractContextManager, asynccontextmanager
 
 from benchy.core import paths
 
-PAUSE = 1.0  # seconds between two tries
+PAUSE = 1.0  # seconds between tries
 
 
 @asynccontextmanager
 async def taken(
     model: str, waiting: Callable[[], AbstractContextManager[None]]
 ) -> AsyncIterator[bool]:
-    """While inside, the model is this run's; gives whether another run was at it just before.
-    waiting: what is entered while that one is."""
+    """Hold the model's lock; yields whether another run held it first. waiting: makes the context
+    that is entered while this run waits."""
     paths.RUN.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(paths.RUN / f"turn-{model}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as lock:
@@ -37,7 +37,7 @@ async def taken(
 
 
 def had(descriptor: int) -> bool:
-    """Take the lock if nobody has it; whether it is ours."""
+    """Take the lock if it is free, and return whether this process holds it."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return True

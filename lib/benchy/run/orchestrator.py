@@ -1,11 +1,12 @@
-"""Leads through a run: what is stale, which environments it needs, one server for each model.
+"""Run the pipeline: find stale results, build environments, start one server for each model.
 
-Make answers every question about staleness (mk/graph.mk); this asks them in the right order:
+Make decides what is stale (mk/graph.mk); this module asks in the right order:
 
-1. plan; refuse options that a release does not have; which results are stale?  None: done.
-2. refuse the models that can't run on this machine, before anything is built for them
-3. the others, longest expected first, each on its way (dispatch.py): its locks and environments,
-   its weights, a lease, then one server for all its results that are stale by then
+1. Update the plan, reject options that a release does not have, and list the stale results. Stop
+   if there are none.
+2. Reject models that do not fit this machine, before anything is built for them.
+3. Take the other models, longest expected first, through their stages (dispatcher.py): locks and
+   environments, weights, a lease, then one server for all results of the model that are stale then.
 
 `make fetch` stops before the lease.
 """
@@ -52,8 +53,8 @@ from benchy.run.pipeline import (
 
 
 def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]:
-    """The models that can run on this machine; the others are told, with what can run here, and
-    tallied."""
+    """Return the models that fit this machine. Print a message for the others, with what can run
+    here, and add them to the tally."""
     fit = []
     for model in models:
         reason = gpu.fits(server_spec(model))
@@ -110,17 +111,17 @@ def run(verb: str) -> int:
             selection = after(graph, selection, tally)
     except Stopped as signal:
         stopped = signal.signum
-    temporary_files.sweep_all()  # of tasks that something else killed
+    temporary_files.sweep_all()  # left by tasks that were killed from outside
     asked = set(selection.all())
-    gone = set(stale) - asked  # with the configs that asked for them
+    gone = set(stale) - asked  # their configs were removed during the run
     due = {t for t in graph.stale(selection.all()) if t in asked} | gone
     made = {target for target in stale if written(target) not in (None, before[target])}
-    # What was made and is stale all the same was edited meanwhile: it did not fail.
+    # A result that was made and is stale again did not fail: its files were edited meanwhile.
     left, anew = sorted(due - made), sorted(due & made - gone)
     if not stopped:
         show(verb, selection, due)
     status = 128 + stopped if stopped else ending(left, refused, selection.plan)
-    # A lock that was resolved anew and came out the same makes nothing stale after all.
+    # Results of a lock that was resolved again and came out identical stay up to date.
     kept = len(asked - due - made)
     told = summary.seen(left, tally) if stopped else left
     failed = summary.failures(told, selection.plan["models"], tally)
@@ -143,8 +144,8 @@ def run(verb: str) -> int:
 
 
 def ending(left: Sequence[str], refused: int, plan: Mapping[str, Any]) -> int:
-    """The exit status of a run: 2 where nothing but mistakes in the configuration is left, 1 where
-    anything else failed."""
+    """Return the exit status of a run: 0 if nothing is left, 2 if only configuration errors are
+    left, 1 otherwise. refused: how many models do not fit this machine."""
     if not left and not refused:
         return 0
     models = [plan["models"].get(model, {}) for model in {model_of(target) for target in left}]
@@ -152,14 +153,14 @@ def ending(left: Sequence[str], refused: int, plan: Mapping[str, Any]) -> int:
 
 
 def mistaken(facts: Mapping[str, Any]) -> bool:
-    """Whether a model of the plan asks for a release that does not exist."""
+    """Return whether a model of the plan requests a release that does not exist."""
     envs = [facts["asked"], *facts["harnesses"]] if facts else []
     markers = [failure_of(env) for env in envs if not health.well(env)]
     return any(marker.get("kind") == FailureKind.NO_SUCH_RELEASE for marker in markers)
 
 
 def written(target: str) -> tuple[int, int] | None:
-    """What tells one writing of a result from the next; None while there is none."""
+    """Return a result's inode and mtime, which change when it is rewritten; None if absent."""
     try:
         found = Path(target).stat()
     except FileNotFoundError:
@@ -168,8 +169,8 @@ def written(target: str) -> tuple[int, int] | None:
 
 
 def after(graph: Graph, selection: Selection, tally: Tally) -> Selection:
-    """What was selected, by the plan as it is after a run. Models whose config went meanwhile are
-    tallied."""
+    """Return the selection under the plan after a run. Add models whose config was removed
+    meanwhile to the tally."""
     plan = graph.again()
     for model in set(selection.models) - plan["models"].keys():
         tally.reasons[model] = (GONE, "")
@@ -178,14 +179,17 @@ def after(graph: Graph, selection: Selection, tally: Tally) -> Selection:
 
 
 def pool() -> tuple[int, str]:
-    """How many devices this machine has for us, and what one is called."""
+    """Return how many devices this machine has for the run, and the noun for one."""
     if cards := gpu.gpus():
         return len(cards), "GPU"
     return knobs.count("CPU_SLOTS", 1), "CPU slot"
 
 
 def fetch_all() -> int:
-    """make fetch: environments and weights of the models that MODELS names, and no more."""
+    """Prepare environments and weights of the models that MODELS names (make fetch).
+
+    Return the exit status.
+    """
     graph = graph_for("results")
     selection = select(graph.plan(), knob("MODELS"), [])
     if not selection.models:
@@ -206,8 +210,8 @@ def fetch_all() -> int:
 
 
 def build_all() -> int:
-    """make venvs on a terminal, or with BUILD_ON: every environment that some config needs, with a
-    live line each."""
+    """Build every environment that a config needs, with a live line for each (make venvs on a
+    terminal, or with BUILD_ON). Return the exit status."""
     graph = graph_for("results")
     if set("nqt") & set(flags()):
         return graph.make("environments")
@@ -225,7 +229,7 @@ def build_all() -> int:
 
 
 def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]:
-    """Build these environments, here or where BUILD_ON says; those that failed. Raises Stopped."""
+    """Build environments, here or where BUILD_ON says. Return the failed ones; raise Stopped."""
     if not due:
         return set()
     tally = Tally(plan=graph.directory)
@@ -250,18 +254,18 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
 
 
 def environments(selection: Selection) -> set[str]:
-    """Those that the selected models ask for."""
+    """Return the environments that the selected models request."""
     facts = [selection.plan["models"][model] for model in selection.models]
     return {env for each in facts for env in (each["asked"], *each["harnesses"])}
 
 
 def retried(selection: Selection) -> list[str]:
-    """Models whose environment could not be built last time: it is tried again."""
+    """Return the models whose environment could not be built last time, to try it again."""
     return [m for m in selection.models if selection.plan["models"][m]["fallback"]]
 
 
 def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -> int:
-    """What make -n shows: the commands that would run."""
+    """Print the commands that would run, for `make -n`."""
     shown: set[str] = set()
     for model in models:
         facts = selection.plan["models"][model]
@@ -275,8 +279,8 @@ def preview(selection: Selection, models: Sequence[str], stale: Sequence[str]) -
 
 
 def show(verb: str, selection: Selection, due: Collection[str] = ()) -> None:
-    """The scores, and the leaderboard brought up to date. due: results that are still to be made;
-    older ones that are there are marked."""
+    """Print the scores and update the leaderboard. due: results that are still to be made; if an
+    older one is there, it is marked."""
     if verb == "eval" or len(selection.models) <= 20:
         old = [f"--stale={target}" for target in sorted(due) if Path(target).exists()]
         call(["bin/report", "--table", *limit_option(selection), *old, *selection.models])
@@ -290,15 +294,16 @@ def limit_option(selection: Selection) -> list[str]:
 
 
 def test(graph: Graph, selection: Selection) -> int:
-    """TEST=1: prove that each model's server starts and answers."""
+    """Prove that each model's server starts and answers (TEST=1). Return the exit status."""
     option_check.refuse(server_spec(model) for model in selection.models)
     specs = {m: server_spec(m) for m in selection.models}
     there = launcher_for(selection.plan, specs)
-    builds_of(selection.plan, there, specs)  # a wrong BUILD_ON is told, whatever is there
+    # Reports a wrong BUILD_ON even if nothing is to be built.
+    builds_of(selection.plan, there, specs)
     fit = list(selection.models) if there else refuse_unfit(selection.models)
     status = 0 if len(fit) == len(selection.models) else 1
     plan, tried = selection.plan, list[str]()
-    for part in ("asked", "environment"):  # where the first can't be had, another may serve
+    for part in ("asked", "environment"):  # if the requested one cannot be built, another may serve
         envs = sorted({plan["models"][model][part] for model in fit})
         stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
         due = [e for e in envs if str(paths.stamp(e)) in stale or not health.well(e)]

@@ -1,5 +1,5 @@
-"""What a run's dispatcher is given: what its models need and in which order they go, the questions
-that it puts to Make, who runs servers and builds, and how many at once."""
+"""Set up the dispatcher of a run: what its models need, their order, the callbacks that query Make,
+where servers and builds run, and how many run at once."""
 
 from __future__ import annotations
 
@@ -42,8 +42,22 @@ def dispatch_all(
     tally: Tally,
     fetch_only: bool = False,
 ) -> set[str]:
-    """Take the models through their stages; those that failed. stale: every stale target. What
-    they wait for is tallied. Raises Stopped."""
+    """Take models through their stages.
+
+    Args:
+        graph: Make's graph for the plan.
+        selection: The requested results.
+        names: The models to run.
+        stale: Every stale target.
+        tally: Records what the models wait for.
+        fetch_only: Whether to stop before the lease.
+
+    Returns:
+        The models that failed.
+
+    Raises:
+        Stopped: A signal ended the run.
+    """
     specs = {name: server_spec(name) for name in names}
     there = launcher_for(selection.plan, specs)
     needs = (
@@ -72,7 +86,7 @@ def dispatch_all(
         except Failure:
             if name in graph.read()["models"]:
                 raise
-            raise Failure(f"{name}: {GONE}") from None  # so Make knows no rule for its results
+            raise Failure(f"{name}: {GONE}") from None  # Make has no rule for its results
 
     def serving(name: str, targets: Sequence[str]) -> list[str]:
         say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")
@@ -108,7 +122,7 @@ def dispatch_all(
 
 
 def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> None:
-    """A run to its end. Raises Stopped."""
+    """Run the dispatcher to its end. Raises Stopped if a signal ends it."""
     try:
         asyncio.run(run.run(order, envs))
     except asyncio.CancelledError:
@@ -116,8 +130,11 @@ def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] 
 
 
 def needed(specs: Mapping[str, Any], tally: Tally) -> dict[str, allocation.Need]:
-    """What each of these servers needs of this machine. Those that can't have it, for want of a GPU
-    that no stranger uses, are told and tallied. Raises UsageError for a knob."""
+    """Return the devices of this machine that each server needs.
+
+    A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
+    and an entry in the tally. Raises UsageError for a wrong knob.
+    """
     cards = gpu.gpus()
     skipped, found = allocation.left_out(cards), {}
     for name, spec in specs.items():
@@ -135,17 +152,19 @@ def server_spec(model: str) -> dict[str, Any]:
 
 
 def launcher_of(plan: Mapping[str, Any]) -> str:
-    """The launcher's name: of the knob LAUNCHER, else of config.yaml; "" for this machine."""
+    """Return the launcher's name from LAUNCHER, else from config.yaml; "" for this machine."""
     name = os.environ.get("LAUNCHER") or str(plan.get("launcher") or "local")
     return "" if name == "local" else name
 
 
 def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher | None:
-    """The launcher of these servers, ready; None for this machine. Raises UsageError, Failure,
-    ConfigError."""
+    """Return the launcher of these servers, ready for use; None for this machine.
+
+    Raises UsageError, Failure, ConfigError.
+    """
     if not (name := launcher_of(plan)):
         return None
-    from benchy.cluster import launcher, multi_node  # noqa: PLC0415 - reads the schema, for who needs it
+    from benchy.cluster import launcher, multi_node  # noqa: PLC0415 - imports the schema
 
     there = launcher.begun(name)
     multi_node.refuse(specs.values(), name, bool(there.says.rank))
@@ -155,8 +174,8 @@ def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher 
 def builds_of(
     plan: Mapping[str, Any], there: Launcher | None, specs: Mapping[str, Mapping[str, Any]]
 ) -> Mapping[str, Any] | None:
-    """What builds ask the launcher for, as BUILD_ON=slurm (which stands for any launcher) wants
-    them there; None for builds here. Raises UsageError."""
+    """Return the resources that builds request from the launcher if BUILD_ON=slurm, which means any
+    launcher; None to build here. Raises UsageError for a wrong BUILD_ON."""
     where = os.environ.get("BUILD_ON") or "login"
     knob_table.KNOBS["BUILD_ON"].check("BUILD_ON", where)
     if where == "login":
@@ -170,12 +189,12 @@ def builds_of(
 
 
 def environment_of(there: Launcher | None) -> dict[str, str]:
-    """The environment of a run's commands."""
+    """Return the environment variables of a run's commands."""
     return there.outside(alone()) if there else alone()
 
 
 def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
-    """How far a run is, in words."""
+    """Describe the progress of a run in one line."""
     made = sum(
         Path(target).is_file() and Path(target).stat().st_mtime >= tally.began
         for model in tally.served
@@ -190,9 +209,9 @@ def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> st
 
 
 def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: bool) -> list[str]:
-    """The command that makes a model ready to be served and checks the tasks of these results;
-    [] where there is nothing to do."""
-    from benchy.evaluation import preflight  # noqa: PLC0415 - what a run with nothing to do has no need of
+    """Return the command that prepares a model for serving and checks the tasks of these results;
+    [] if there is nothing to do."""
+    from benchy.evaluation import preflight  # noqa: PLC0415 - a run with nothing to do skips the import
 
     spec, tasks = server_spec(name), [target.split("/")[-2] for target in targets]
     ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, preparation.commit(spec))
@@ -202,7 +221,7 @@ def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: b
 
 
 def task_jobs(model: str, targets: Sequence[str]) -> int:
-    """How many of a model's tasks run at once: TASK_JOBS, and no more than its engine works on."""
+    """Return how many of a model's tasks run at once: TASK_JOBS, capped by the engine."""
     plan = preparation.known(model)
     most = plan.at_once() or 1 << 20
     tasks = [json.loads(paths.task_spec(t.split("/")[-2]).read_text()) for t in targets]
@@ -211,5 +230,5 @@ def task_jobs(model: str, targets: Sequence[str]) -> int:
 
 
 def model_of(target: str) -> str:
-    """results/[limit-n/]MODEL/TASK/results.json → MODEL"""
+    """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
     return target.split("/")[-3]

@@ -1,8 +1,9 @@
-"""make plan CHECK=1: whether the planned results can be made, before anything is served.
+"""Check whether the planned results can be made, before anything is served (make plan CHECK=1).
 
-For each model and task what bin/fetch asks before a lease (options of the release, preflight.py,
-modelchecks.py), and all mistakes at once. Harness environments that are missing are built: they are
-small, and know the tasks. Engines' are not, and no weights are fetched: what needs them is told.
+For each model and task, runs the checks of bin/fetch before a lease: options of the release,
+preflight.py, model_checks.py. Reports all errors at once. Builds missing harness environments,
+which are small and know the tasks. Builds no engine environments and fetches no weights; prints
+which checks need them.
 """
 
 from __future__ import annotations
@@ -32,7 +33,10 @@ FILES = "files that make fetch gets"
 
 
 def run() -> int:
-    """Check what CONFIG, MODELS, TASKS and LIMIT choose. Raises ConfigError, Failure."""
+    """Check the results that CONFIG, MODELS, TASKS and LIMIT select, and return the exit status.
+
+    Raises ConfigError for the errors found, Failure if a spec cannot be read.
+    """
     single = bool(os.environ.get("CONFIG"))
     graph = look(graph_for("eval" if single else "results"))
     plan = graph.read()
@@ -65,7 +69,7 @@ def run() -> int:
 
 
 def _of(models: Sequence[str]) -> str:
-    """Models in words; "" for none."""
+    """Format up to three names after a colon, with the number of others; "" for none."""
     named = [model for model in models if model]
     more = f" and {len(named) - 3} more" if len(named) > 3 else ""
     return f": {', '.join(named[:3])}{more}" if named else ""
@@ -74,7 +78,7 @@ def _of(models: Sequence[str]) -> str:
 def of_model(
     server: dict[str, Any], tasks: Sequence[str], plan: Mapping[str, Any], unbuilt: set[str]
 ) -> list[Mistake]:
-    """What is wrong with these tasks on a model. Raises Failure where a spec can't be read."""
+    """Return the errors of these tasks on a model. Raises Failure if a spec cannot be read."""
     say(TAG, f"{server['model']}: {', '.join(tasks)}")
     if set(plan["models"][server["model"]]["harnesses"]) & unbuilt:
         return []
@@ -87,14 +91,14 @@ def of_model(
 
 
 def reachable(server: Mapping[str, Any]) -> bool:
-    """Whether the small files of a model, its tokenizer, are here or can be asked for."""
+    """Return whether a model's small files (its tokenizer) are here or can be downloaded."""
     if server.get("path"):
         return Path(server["path"]).is_dir()
     return model_checks.files_of(server) is not None or not (access.asked_not_to())
 
 
 def left_for_later(server: Mapping[str, Any]) -> list[str]:
-    """What of a model is found out only when it is made ready."""
+    """Return what can be checked only once the model is prepared for serving."""
     found = []
     if not server.get("path") and model_checks.files_of(server) is None:
         found.append(FILES)
@@ -104,7 +108,7 @@ def left_for_later(server: Mapping[str, Any]) -> list[str]:
 
 
 def build(graph: Graph, envs: Sequence[str]) -> set[str]:
-    """Build those harness environments that are missing; the ones that could not be."""
+    """Build the missing harness environments, and return those that could not be built."""
     missing = [env for env in envs if not health.well(env)]
     if missing:
         call(graph.command(*(str(paths.stamp(env)) for env in missing), frozen=True))

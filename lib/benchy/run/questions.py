@@ -9,11 +9,14 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Questions:
-    """What is asked of Make; each answer is that of the moment.
+    """Callbacks that query Make.
 
-    plan: brings the plan up to date and gives its models. stale: of a model's results those that
-    Make would build. command: how Make is called for targets. fetching: the command that makes a
-    model ready to be served, [] if it is. serving: the one that makes its results beside a server.
+    Attributes:
+        plan: Updates the plan and returns its models.
+        stale: Returns the results of a model that Make would build.
+        command: Returns the Make command for a target.
+        fetching: Returns the command that prepares a model for serving, [] if it is ready.
+        serving: Returns the command that makes results of a model beside its server.
     """
 
     plan: Callable[[], Mapping[str, Any]]

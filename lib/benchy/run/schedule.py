@@ -1,8 +1,8 @@
-"""In which order a run's models go to the devices, so that the last one is not the only busy one.
+"""Order the models of a run so that the devices finish at about the same time.
 
-How long a model takes is known from its earlier results; else from its weights, where they are on
-this machine, at the pace of those models of which both are known. One of which nothing is known
-goes early: started last, a long one would be waited for alone.
+The expected time of a model comes from its earlier results; otherwise from the size of its weights,
+if they are on this machine, at the median pace of the models for which both are known. A model
+about which nothing is known starts early: started last, it could keep the run waiting alone.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import Any
 
 from benchy.hub import local_cache
 
-TRIES = 20_000  # models times orders that are tried: some 0.3 s
+TRIES = 20_000  # models times orders to try: about 0.3 s
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
 @dataclass(frozen=True)
 class Item:
-    """A model: the seconds it is expected to take, on `count` devices of its pool."""
+    """A model with its expected time in seconds, on `count` devices of its pool."""
 
     name: str
     seconds: float
@@ -34,8 +34,8 @@ class Item:
 
 
 def took(results: Sequence[str]) -> float | None:
-    """Seconds that these results took when they were made last, the start of their server
-    included; those that were never made count as the others' mean. None if none was made."""
+    """Return the seconds that these results took last time, including the start of their server.
+    Results that were never made count as the mean of the others. None if none was made."""
     spent, ready = [], 0.0
     for path in results:
         try:
@@ -48,7 +48,10 @@ def took(results: Sequence[str]) -> float | None:
 
 
 def weight(spec: Mapping[str, Any]) -> int | None:
-    """Bytes of a model's weights, None if they are not on this machine. spec: the server's."""
+    """Return the size of a model's weights in bytes, None if they are not on this machine.
+
+    spec: the spec of its server.
+    """
     if spec.get("path"):
         folder = Path(spec["path"])
     else:
@@ -67,9 +70,10 @@ def weight(spec: Mapping[str, Any]) -> int | None:
 def expectations(
     known: Mapping[str, float | None], weights: Mapping[str, int | None]
 ) -> dict[str, float]:
-    """Seconds for each model: known, or by its weights, or as long as the longest."""
+    """Return each model's expected seconds: known, by its weights, or those of the longest."""
     paces = [s / w for name, s in known.items() if s and (w := weights.get(name))]
-    pace = statistics.median(paces) if paces else 1e-7  # 10 GB: a quarter of an hour
+    # Seconds for each byte; by default 10 GB take a quarter of an hour.
+    pace = statistics.median(paces) if paces else 1e-7
     found = {}
     for name, seconds in known.items():
         size = weights.get(name)
@@ -79,10 +83,11 @@ def expectations(
 
 
 def best(items: Sequence[Item], at_once: int | None = None) -> list[str]:
-    """The names in the order in which they should go: the longest first, or the widest, whichever
-    has all over sooner, mended by moving one here and there as long as that gains time.
+    """Return the names of the models in the order in which to start them.
 
-    at_once: models under way together, None for no bound. The same items give the same order.
+    Takes the best of three orders (by time, by number of devices, by their product), then moves
+    single models at random and keeps each move that ends the run earlier. The same items give the
+    same order. at_once: how many models run together, None for no limit.
     """
     ways = (
         lambda i: (-i.seconds, i.name),
@@ -105,14 +110,14 @@ def best(items: Sequence[Item], at_once: int | None = None) -> list[str]:
 
 
 def least(items: Sequence[Item]) -> float:
-    """No order has all over sooner than this: all the work on all the devices, or the longest."""
+    """Return a lower bound of `lasts`: the work spread over all devices, or the longest item."""
     devices = {device for item in items for device in item.pool}
     work = sum(item.seconds * item.count for item in items)
     return max([item.seconds for item in items] + [work / max(1, len(devices))])
 
 
 def lasts(order: Sequence[Item], at_once: int | None = None) -> float:
-    """Seconds until all are over, if they are served in this order by the rules of leases.py."""
+    """Return the seconds until all models end if leases.py serves them in this order."""
     waiting = list(order)
     free = {device for item in order for device in item.pool}
     under_way: list[tuple[float, str, tuple[str, ...]]] = []
@@ -133,7 +138,7 @@ def lasts(order: Sequence[Item], at_once: int | None = None) -> float:
                 later.append(item)
         waiting = later
         if not under_way:
-            return float("inf")  # one wants more than there is
+            return float("inf")  # an item needs more devices than there are
         if waiting:
             now, _, back = heapq.heappop(under_way)
             free |= set(back)

@@ -1,8 +1,8 @@
-"""bin/status: what each result of the configs is at: done, running, waiting, stale, failed.
+"""bin/status: show the state of each result: done, running, waiting, stale, failed or missing.
 
-Asks Make what is stale, reads the board (board.py), the results, and why environments failed.
-Writes nothing, and tells or asks nothing of a run: it may be called at any time, from any terminal.
-`--watch` shows it anew every few seconds until Ctrl-C.
+Asks Make what is stale; reads the board (activity.py), the results, and why environments failed.
+Writes nothing and does not contact a run, so it can be called at any time from any terminal.
+`--watch` refreshes it every few seconds until Ctrl-C.
 """
 
 from __future__ import annotations
@@ -33,16 +33,29 @@ from benchy.reporting.leaderboard import chosen
 DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
     "done", "running", "waiting", "stale", "failed", "missing",
 )  # fmt: skip
-PAUSE = 2.0  # seconds between two looks at the board
-ASKED = 30.0  # seconds after which Make is asked again what is stale
+PAUSE = 2.0  # seconds between looks at the board
+ASKED = 30.0  # seconds until Make is queried again for stale results
 COLOURS = {DONE: "32", RUNNING: "36", WAITING: "33", STALE: "35", FAILED: "31"}
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One result. state: one of those above. score: in words, of the result that is there, stale
-    or not. marks: of that result; doubts: those of them that are reasons not to believe the score.
-    text: of the stage, what is waited for, why it is stale or failed."""
+    """The state of one result.
+
+    Attributes:
+        model: The model's name.
+        task: The task's name.
+        state: DONE, RUNNING, WAITING, STALE, FAILED or MISSING.
+        score: The score and metric of the existing result, stale or not.
+        marks: The marks of that result.
+        text: The stage, what the model waits for, or why the result is stale or failed.
+        log: Path of a failure's log.
+        done: Finished part of the stage.
+        total: Size of the stage, 0 if unknown.
+        seconds_left: Estimated seconds until the stage ends, None if unknown.
+        job: Description of the launcher's job.
+        doubts: The marks that are reasons not to trust the score.
+    """
 
     model: str
     task: str
@@ -54,12 +67,12 @@ class Cell:
     done: int = 0
     total: int = 0
     seconds_left: float | None = None
-    job: str = ""  # of a launcher, in words
+    job: str = ""
     doubts: tuple[Mark, ...] = ()
 
     @property
     def brief(self) -> str:
-        """In a table."""
+        """The text of the cell in a table."""
         if self.state == DONE:
             mark = "*" if any(mark.kind is MarkKind.FALLBACK for mark in self.marks) else ""
             score = self.score if self.score.startswith("no ") else self.score.partition(" ")[0]
@@ -72,7 +85,7 @@ class Cell:
 
 @dataclass
 class Status:
-    """What was last asked of Make, and what has been seen since."""
+    """What Make and the results said when last queried."""
 
     graph: Graph
     globs: Sequence[str]
@@ -84,7 +97,7 @@ class Status:
     entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
 
     def ask(self) -> None:
-        """Ask Make, and read the results. Raises Failure, UsageError."""
+        """Query Make and read the results. Raises Failure, UsageError."""
         graph = self.planned()
         plan, globs = graph.read(), ["*"] if graph.one else self.globs
         self.selection = select(plan, globs, self.tasks)
@@ -103,11 +116,14 @@ class Status:
         self.entries = {(entry.model, entry.task): entry for entry in found}
 
     def planned(self) -> Graph:
-        """The graph with a plan: made anew where nobody runs. Else the plan as it lies there, or
-        the one that a run goes by, which in a fresh checkout is the only one; or one beside it.
-        Raises Failure."""
-        # A plan depends on the knobs of whoever makes it: a run must not get one of ours.
-        if paths.apart():  # for good: what this process plans stays beside
+        """Return the graph with a readable plan.
+
+        Updates the plan if no run is under way. Otherwise takes the existing plan, or the plan of a
+        run, which is the only one in a fresh checkout, or makes a separate snapshot. Raises Failure
+        if there is no plan.
+        """
+        # A plan depends on the caller's knobs, so this process must not replace that of a run.
+        if paths.apart():  # this process already plans in a snapshot of its own
             return snapshot.plan(self.graph)
         runs = list(activity.runs())
         if not runs and (done := self.graph.renew()) and done.returncode:
@@ -122,7 +138,7 @@ class Status:
         return snapshot.plan(self.graph)
 
     def cells(self) -> list[Cell]:
-        """Of every result that was selected, in the plan's order."""
+        """Return the cell of every selected result, in the plan's order."""
         if time.time() - self.asked > ASKED:
             self.ask()
         limit = self.selection.plan["limit"]
@@ -153,8 +169,18 @@ class Status:
         waits: str | None,
         job: str = "",
     ) -> Cell:
-        """own, of_model: notes of the task and of its model. waits: what the model waits for. job:
-        of a launcher, that is not over."""
+        """Return the cell of one result.
+
+        Args:
+            model: The model's name.
+            task: The task's name.
+            target: The result's path.
+            facts: The model's entry in the plan.
+            own: The task's note on the board.
+            of_model: The model's note on the board.
+            waits: What the model waits for, None if it does not wait.
+            job: Description of the launcher's job for the model, "" if none is under way.
+        """
         entry = self.entries.get((model, task))
         score = scored(entry) if entry else ""
         marks = tuple(entry.marks) if entry else ()
@@ -190,12 +216,12 @@ class Status:
 
 
 def scored(entry: Entry) -> str:
-    """The score in words: 0.3056 ± 0.0790 acc."""
+    """Format the score of an entry: `0.3056 ± 0.0790 acc`."""
     return f"{entry.value} {entry.metric}" if entry.score else f"no {entry.metric}"
 
 
 def said(note: activity.Note, now: float, job: str = "") -> str:
-    """What a note says, and on which machine, if not on this one; by its job, if it has one."""
+    """Describe a note, with its job if there is one, else its machine if not this one."""
     where = f", on {note.host}" if note.host != activity.host() else ""
     where = f"; {job}" if job else where
     return f"{progress.words(note, now)}{where}"
@@ -206,8 +232,8 @@ def first(reasons: Sequence[str]) -> str:
 
 
 def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
-    """A row for each model, a column for each task; a line for each model where that is wider than
-    `width`."""
+    """Yield a table with a row for each model and a column for each task. If it is wider than
+    `width` characters, yield a line for each model instead."""
     rows: dict[str, dict[str, Cell]] = {}
     for cell in cells:
         rows.setdefault(cell.model, {})[cell.task] = cell
@@ -242,7 +268,7 @@ def painted(text: str, state: str) -> str:
 
 
 def details(cells: Sequence[Cell]) -> Iterator[str]:
-    """What the table has no room for, and the sums."""
+    """Yield the details that do not fit the table, and the totals."""
     for cell in cells:
         if cell.state == RUNNING:
             yield f"running  {cell.model}/{cell.task}: {cell.text}"
@@ -281,7 +307,7 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
 
 
 def sums(cells: Sequence[Cell]) -> str:
-    """How many are at what, and since when who works on it."""
+    """Return the number of results in each state, and the runs under way with their start."""
     counts = Counter(cell.state for cell in cells)
     states = (DONE, RUNNING, WAITING, STALE, FAILED, MISSING)
     words = [f"{counts[state]} {state}" for state in states if counts[state] or state == DONE]
@@ -293,7 +319,7 @@ def sums(cells: Sequence[Cell]) -> str:
 
 
 def data(cells: Sequence[Cell]) -> dict[str, Any]:
-    """As FORMAT=json gives it."""
+    """Return the content of FORMAT=json."""
     counts = Counter(cell.state for cell in cells)
     runs = [
         asdict(run) | {"waiting": dict(run.waiting), "jobs": dict(run.jobs)}

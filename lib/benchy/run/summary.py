@@ -1,4 +1,7 @@
-"""The last words of a run: what was made, what failed and why, what it cost; and who is told."""
+"""Report the end of a run: what was made, what failed and why, and what it cost.
+
+Writes run/summary.json and passes the summary to the command in NOTIFY.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +29,7 @@ PATH = paths.RUN / "summary.json"
 
 @dataclass(frozen=True)
 class Failed:
-    """A result that was not made. what: why, one line; log: where more stands, "" for nowhere."""
+    """A result that was not made. what: the reason in one line; log: its path, "" for none."""
 
     target: str
     what: str
@@ -35,10 +38,21 @@ class Failed:
 
 @dataclass(frozen=True)
 class Summary:
-    """made, kept: results made now, and up to date before. devices: how many there are of them,
-    and what one is called. status: the run's exit status. left: results that were not tried, as a
-    signal ended the run; its number, 0 for none, is `stopped`. anew: results that were made, and
-    are stale again by an edit of meanwhile."""
+    """The outcome of a run.
+
+    Attributes:
+        verb: The verb of `bin/run`.
+        status: The exit status.
+        made: Number of results made.
+        kept: Number of results that were up to date.
+        failed: Results that were not made, with reasons.
+        tally: Waiting times and device time.
+        devices: Number of devices.
+        device: The noun for one device.
+        left: Number of results that were not tried because a signal ended the run.
+        stopped: Number of that signal, 0 for none.
+        anew: Results that were made, and are stale again because of an edit during the run.
+    """
 
     verb: str
     status: int
@@ -53,7 +67,7 @@ class Summary:
     anew: tuple[str, ...] = ()
 
     def head(self) -> str:
-        """How many of what, in how long."""
+        """Return the counts and the duration in one line."""
         counts = [f"{self.made} made", f"{self.kept} up to date"]
         if self.failed:
             counts.append(f"{len(self.failed)} failed")
@@ -65,7 +79,7 @@ class Summary:
         return f"{self.verb}: {', '.join(counts)} {how} {span(self.tally.seconds)}"
 
     def cost(self) -> str:
-        """Hours of devices, and of waiting; "" where no model was served."""
+        """Return the device hours and the waiting times, "" if no model was served."""
         if not self.tally.served:
             return ""
         most = self.devices * self.tally.seconds
@@ -77,7 +91,7 @@ class Summary:
         return words
 
     def lines(self) -> list[str]:
-        """All but the head. What failed for one reason stands together, the reason below it."""
+        """Return the lines besides the head. Failures with one reason are grouped above it."""
         lines: list[str] = []
         for (what, log), group in groupby(self.failed, key=lambda f: (f.what, f.log)):
             lines += [f"  {'FAILED':<7} {failed.target}" for failed in group]
@@ -88,7 +102,7 @@ class Summary:
         return [*lines, *([f"  {'COST':<7} {cost}"] if cost else [])]
 
     def data(self) -> dict[str, Any]:
-        """As run/summary.json has it."""
+        """Return the content of run/summary.json."""
         return {
             "verb": self.verb,
             "status": self.status,
@@ -106,8 +120,11 @@ class Summary:
 
 
 def failures(targets: Sequence[str], models: Mapping[str, Any], tally: Tally) -> list[Failed]:
-    """Why each of these results was not made; "" where nothing tells. models: of the plan. What
-    this run has seen comes before what an earlier one left on the board."""
+    """Return why each of these results was not made, "" if unknown.
+
+    Failures of this run take precedence over those that an earlier run left on the board. models:
+    the models of the plan.
+    """
     pinned = {
         (note.kind, note.name): note for note in activity.notes() if note.state == activity.FAILED
     }
@@ -129,7 +146,7 @@ def failures(targets: Sequence[str], models: Mapping[str, Any], tally: Tally) ->
 
 
 def seen(targets: Sequence[str], tally: Tally) -> list[str]:
-    """Of results that a run has not made when it was stopped, those that had failed before."""
+    """Return which of these results failed during the run, before it was stopped."""
     failed = {
         note.name
         for note in activity.notes()
@@ -145,7 +162,7 @@ def seen(targets: Sequence[str], tally: Tally) -> list[str]:
 
 
 def tell(summary: Summary) -> None:
-    """Print it, keep it in run/summary.json, and hand it to the command of the knob NOTIFY."""
+    """Print the summary, write run/summary.json, and pass it to the command in NOTIFY."""
     for line in summary.lines():
         print(line, file=sys.stderr)
     print(summary.head(), flush=True)
@@ -156,11 +173,10 @@ def tell(summary: Summary) -> None:
 
 
 def notify(command: str, summary: Summary) -> None:
-    """Call a person's own command with the summary on its stdin. What goes wrong is told, and no
-    more."""
+    """Run the user's command with the summary on its stdin. A failure is only printed."""
     env = {**os.environ, "BENCHY_STATUS": str(summary.status), "BENCHY_SUMMARY": str(PATH)}
     try:
-        done = subprocess.run(  # the knob is a shell's command line, as any in a Makefile
+        done = subprocess.run(  # the knob is a shell command line
             ["bash", "-c", command],
             input="\n".join([summary.head(), *summary.lines()]) + "\n",
             env=env, text=True, stdout=sys.stderr, timeout=NOTIFY_SECONDS,
