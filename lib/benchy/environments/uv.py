@@ -56,10 +56,10 @@ def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True)
 
     It contains the variables that may reach uv (process/environment_variables.py), and the
     machine's pip settings where its uv settings have no value. `private_indexes.project` passes the
-    uv.toml files.
+    settings of uv.toml files.
 
     local_torch: False skips folders of wheels with a local build of torch, such as 2.13.0+cpu. That
-    satisfies torch==2.13.0 and is preferred, so a CUDA build of vLLM would get a torch without CUDA.
+    satisfies torch==2.13.0 and is preferred, so vLLM for CUDA would get a torch without CUDA.
     """
     out = uv_settings.variables(environ) | link_mode.forced(environ)
     if not local_torch and out.get("UV_FIND_LINKS"):
