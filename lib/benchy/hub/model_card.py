@@ -154,7 +154,7 @@ def _whole(shape: Any) -> bool:
 
 
 def _header(path: Path) -> dict[str, Any] | None:
-    """Return the header of a safetensors file (8 bytes of length, then JSON); None if unreadable."""
+    """Return the header of a safetensors file: 8 bytes of length, then JSON. None if invalid."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
