@@ -114,7 +114,7 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
         if not isinstance(value, bool):
             raise BadOption(f"{value!r} is not true or false", "write true or false")
         if action in release_flags.TWO_SIDED:
-            if negated:  # `no_x` is only the flag's negation
+            if negated:  # the negation of a flag, not a flag itself
                 option, value = option.removeprefix("no_"), not value
             return [
                 release_flags.flag_of(option if value else release_flags.contrary(option, action))

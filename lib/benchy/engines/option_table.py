@@ -41,7 +41,7 @@ def releases(tables: Tables, engine: str) -> list[str]:
 
 
 def flags(tables: Tables, engine: str, release: str) -> dict[str, About]:
-    """Return the flags of a release in the form of flags.json; {} for a release not in the table."""
+    """Return the flags of a release as flags.json has them; {} if the table lacks it."""
     known = releases(tables, engine)
     if release not in known:
         return {}

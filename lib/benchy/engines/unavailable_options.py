@@ -43,8 +43,8 @@ def text_alone(release: Release) -> dict[str, Any]:
     """Return the options that make a release serve only the text part of a model; {} if none do.
 
     Up to vLLM 0.10, a limit for images stops a text model from starting ("`limit_mm_per_prompt` is
-    only supported for multimodal models"). It is not passed there, because a provider file serves
-    both kinds of models.
+    only supported for multimodal models"). So it is not passed there: a provider file serves both
+    kinds of models.
     """
     if release.has("language_model_only"):
         return {"language_model_only": True}
@@ -56,8 +56,8 @@ def text_alone(release: Release) -> dict[str, Any]:
 def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     """Return option → message for options that a release ignores.
 
-    This is not a mistake, because one provider file serves many releases, but it is reported so
-    that nobody assumes the option took effect.
+    This is not a mistake, because one provider file serves many releases. The message keeps users
+    from assuming that the option takes effect.
     """
     asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
     if not asked or text_alone(release):

@@ -1,6 +1,7 @@
 """Check an environment by running a probe with its own Python.
 
-Reads and writes check.json and flags.json in the environment's folder, and its log.
+Reads check.json in the environment's folder, which the probe writes together with flags.json.
+Writes the environment's log.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ def check(spec: Spec, folder: Path) -> str:
     environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))
     with temporary_files.folder("check") as place:
         model, question = place / "tiny", place / "spec.json"
-        tiny_model.make(model)
+        tiny_model.make(model)  # removed together with its folder
         asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
         question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
         (folder / "check.json").unlink(missing_ok=True)

@@ -111,7 +111,7 @@ def ask(
     python: Path,
     options: Sequence[str],
 ) -> Need | None:
-    """Ask uv how much disk space installing a lock needs; takes about 0.6 s.
+    """Ask uv how much disk space installing a lock needs, which takes 0.6 s.
 
     Args:
         run: `uv.run` with the settings of the installation.

@@ -39,19 +39,8 @@ class Size:
 class Row:
     """One environment in a list.
 
-    Attributes:
-        env: The environment's name.
-        asked: The release that the spec or the plan names.
-        found: The release that is installed.
-        state: One of STATES.
-        users: The models that need it.
-        size: Bytes on the disk.
-        alone: Bytes that removing it frees.
-        python: Its Python release.
-        age: Seconds since it was built.
-        cutoff: The cutoff of its lock.
-        repairs: The repairs in its spec.
-        why: Why it is failed or broken; "" otherwise.
+    asked: the requested release. found: the installed release. state: one of STATES. users: the
+    models and tasks that need it. size, alone: bytes, as in Size. age: seconds since it was built.
     """
 
     env: str

@@ -264,17 +264,8 @@ def _compile(
 ) -> tuple[logged_program.Done, list[str]]:
     """Resolve a spec with uv.
 
-    Args:
-        spec: The spec.
-        python: Path of the interpreter to resolve for.
-        cutoff: The cutoff, None for none.
-        binary: uv's options about source distributions.
-        log: Where uv's output goes.
-        exceptions: Packages with a cutoff of their own.
-        talk: Collects uv's output of all attempts.
-
-    Returns:
-        (uv's answer, the options to repeat when installing from it).
+    Returns (uv's answer, the options to repeat when installing from it). talk: if given, collects
+    uv's output of all attempts.
     """
     fixed = ["--torch-backend", spec.torch_backend] if spec.torch_backend else []
     backends = [[], fixed] if spec.torch_backend == "cpu" else [fixed]

@@ -52,8 +52,8 @@ class Facts:
     def context(self) -> int | None:
         """The model's context length in tokens; None if not known.
 
-        It is the value from which vLLM derives max_model_len: the smallest of these keys
-        (config.py, _get_and_verify_max_len).
+        vLLM derives max_model_len from it. It is the smallest of these keys, as in vLLM's
+        config.py, _get_and_verify_max_len.
         """
         keys = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
                 "model_max_length", "max_sequence_length", "max_seq_length")  # fmt: skip
