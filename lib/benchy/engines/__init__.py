@@ -1,1 +1,1 @@
-"""What the options of each engine release are."""
+"""The options of each engine release."""

@@ -1,8 +1,9 @@
-"""From options in YAML to the arguments of one engine release, known by its own parser.
+"""Convert options in YAML to command-line arguments of one engine release.
 
-flags.json of an environment is what its release's argument parser says of itself:
-{"--max-model-len": {"name", "type", "nargs", "default", "choices", "action", "help"}}. An option
-is the flag's name without `--`, with _ for -; on top of those come benchy's own provider keys.
+The flags come from flags.json of an environment, which describes the release's own argument parser:
+{"--max-model-len": {"name", "type", "nargs", "default", "choices", "action", "help"}}. An option is
+the name of a flag without `--`, with _ for -. benchy's own provider keys are options too. Reads and
+writes no files.
 """
 
 from __future__ import annotations
@@ -28,10 +29,17 @@ def arguments(
     defaults: Mapping[str, Any] | None = None,
     written: Written | None = None,
 ) -> list[str]:
-    """The arguments that give these options to this release, in the order of their names.
+    """Return the arguments that pass options to a release, sorted by option.
 
-    options: what people wrote, `None` for not passed; defaults: the engine file's, below them, of
-    which those that the release lacks are left out. Raises ConfigError with all mistakes.
+    Args:
+        options: The configured options; None means that the option is not passed.
+        release: The engine release.
+        defaults: The engine file's options, overridden by `options`. Those that the release lacks
+            are left out.
+        written: Where the options were written, for error messages.
+
+    Raises:
+        ConfigError: With every mistake found.
     """
     said = {
         option
@@ -70,7 +78,10 @@ def arguments(
 def _own_keys(
     options: Mapping[str, Any], release: Release, mistake: Callable[[str, BadOption], None]
 ) -> dict[str, Any]:
-    """options with benchy's own provider keys turned into the release's options."""
+    """Return the options with benchy's own provider keys replaced by options of the release.
+
+    mistake: called with each key that cannot be replaced.
+    """
     wanted = dict(options)
     memory = wanted.pop("kv_cache_memory", None)
     if memory and not release.has("kv_cache_memory_bytes"):
@@ -88,7 +99,7 @@ def _own_keys(
 
 
 def _words(option: str, value: Any, release: Release) -> list[str]:
-    """The arguments for one option. Raises BadOption."""
+    """Return the arguments for one option. Raises BadOption."""
     negated = release_flags.flag_of(option) not in release.flags
     flag = release_flags.flag_of(option)
     about = release.flags[release_flags.flag_of(option.removeprefix("no_")) if negated else flag]
@@ -103,7 +114,7 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
         if not isinstance(value, bool):
             raise BadOption(f"{value!r} is not true or false", "write true or false")
         if action in release_flags.TWO_SIDED:
-            if negated:  # an option that only the flag's parser would name so
+            if negated:  # the negation of a flag, not a flag itself
                 option, value = option.removeprefix("no_"), not value
             return [
                 release_flags.flag_of(option if value else release_flags.contrary(option, action))
@@ -136,7 +147,10 @@ def _words(option: str, value: Any, release: Release) -> list[str]:
 
 
 def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str]:
-    """true or false for a flag that has no boolean action."""
+    """Return the arguments that pass a boolean to a flag without a boolean action.
+
+    Raises BadOption.
+    """
     if about.get("type") == "bool":  # argparse's bool("False") is true; only bool("") is not
         return [f"{flag}=True" if value else f"{flag}="]
     choices = [str(choice) for choice in about.get("choices") or ()]
@@ -152,7 +166,10 @@ def _boolean_value(flag: str, value: bool, about: Mapping[str, Any]) -> list[str
 def _list_words(
     flag: str, values: Sequence[Any], about: Mapping[str, Any], action: str
 ) -> list[str]:
-    """A list: repeated flag, several words, or JSON, as the flag takes it."""
+    """Return the arguments for a list: a repeated flag, several words, or JSON.
+
+    Raises BadOption.
+    """
     nargs = about.get("nargs")
     if action in ("_AppendAction", "_ExtendAction") and nargs is None:
         return [f"{flag}={_scalar(value, about)}" for value in values]
@@ -176,7 +193,7 @@ def _list_words(
 
 
 def _refuse_structure(value: Any, about: Mapping[str, Any]) -> None:
-    """A mapping or list where the flag takes one number or one of its choices. Raises BadOption."""
+    """Raise BadOption if the flag takes a number or a choice, not a mapping or list."""
     choices = [str(choice) for choice in about.get("choices") or ()]
     if choices or _number(about):
         hint = f"write one of {', '.join(choices)}" if choices else f"write a {_kind(about)}"
@@ -184,7 +201,10 @@ def _refuse_structure(value: Any, about: Mapping[str, Any]) -> None:
 
 
 def _scalar(value: Any, about: Mapping[str, Any]) -> str:
-    """A string or number for the flag. Raises BadOption where it breaks its choices or type."""
+    """Return a value as text for the flag.
+
+    Raises BadOption if the value does not fit the flag's choices or type, or has a line break.
+    """
     text = str(value)
     choices = [str(choice) for choice in about.get("choices") or ()]
     if choices and text not in choices:
@@ -204,12 +224,12 @@ def _scalar(value: Any, about: Mapping[str, Any]) -> str:
     return text
 
 
-# vLLM's human_readable_int: 32k is 32,000 and 32K is 32,768; since 0.14 max_model_len: auto, too.
+# vLLM's human_readable_int: 32k is 32,000, 32K is 32,768. Since 0.14, max_model_len may be auto.
 _READABLE = "human_readable_int"
 _EXAMPLES = {_READABLE: "4096, 32k or 32K", _READABLE + "_or_auto": "4096, 32k, 32K or auto"}
 
 
-# Types of flags that read JSON, and what they want of it.
+# Types of flags that parse JSON, and what they expect.
 _STRUCTURES = {"loads": "JSON", "parse_dataclass": "mapping"}
 
 
@@ -222,7 +242,7 @@ def _is_json(value: Any, kind: str) -> bool:
 
 
 def _number(about: Mapping[str, Any]) -> str:
-    """The type of a flag that takes a number; "" for any other."""
+    """Return the type of a flag that takes a number; "" for other flags."""
     kind = str(about.get("type"))
     return kind if kind in ("int", "float", *_EXAMPLES) else ""
 
@@ -249,8 +269,10 @@ def _json(value: Any) -> str:
 
 
 def _literal(value: Any) -> str:
-    """A value as vLLM up to 0.8.5 reads compilation_config: as Python writes it, not as JSON, which
-    is the same but for true, false and null."""
+    """Return a value as a Python literal, which vLLM up to 0.8.5 expects for compilation_config.
+
+    It is JSON unless the value contains true, false or null.
+    """
     text = _json(value)
     try:
         ast.literal_eval(text)

@@ -1,9 +1,9 @@
-"""Are the options of every model those of the release that it pins? Told before anything starts.
+"""Check each model's options against the release that it pins, before anything starts.
 
-Reads what is known of a release: flags.json of its environment where that is built, else
-docs/options.json where that has the very release, else which options were gone by then (`gone` in
-the engine's file). What none of them knows is told once the environment is there, by bin/serve,
-in the same words and before it takes a device.
+Reads flags.json of the release's environment if that is built, else docs/options.json if it has the
+release, else the list of removed options (`gone` in the engine's file). Mistakes that these do not
+reveal are reported by bin/serve, in the same words, when the environment is built and before it
+takes a device. Writes nothing.
 """
 
 from __future__ import annotations
@@ -19,34 +19,34 @@ from benchy.core.errors import ConfigError, Mistake
 from benchy.engines import command_line, option_table, release_flags, unavailable_options
 from benchy.environments import lock_file
 
-Spec = Mapping[str, Any]  # of a server: build/specs/server/MODEL.json
-SHOWN = 3  # models that are named where many share a mistake
+Spec = Mapping[str, Any]  # a server's spec, build/specs/server/MODEL.json
+SHOWN = 3  # maximum number of models named in a shared mistake
 
 
 def release(spec: Spec, version: str, flags: release_flags.Flags) -> release_flags.Release:
-    """The release that serves a model, for messages and for its arguments."""
+    """Return the release that serves a model, for messages and for its arguments."""
 
     def came(option: str) -> str:
-        tables = option_table.read(option_table.FILE)  # read when there is a mistake to explain
+        tables = option_table.read(option_table.FILE)  # only read to explain a mistake
         return option_table.came(tables, spec["engine"], version, release_flags.flag_of(option))
 
     return release_flags.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"], came)
 
 
 def arguments(spec: Spec, of: release_flags.Release) -> list[str]:
-    """The model's options as arguments of a release. Raises ConfigError."""
+    """Return the model's options as arguments of a release. Raises ConfigError."""
     return command_line.arguments(
         spec["options"], of, defaults=spec.get("defaults") or {}, written=written(spec)
     )
 
 
 def written(spec: Spec) -> release_flags.Written:
-    """Where the options of a server were written."""
+    """Return where the options of a server were written."""
     return release_flags.Written(spec["source"], spec["origin"], spec["keys"])
 
 
 class Known:
-    """The flags of releases, each read once."""
+    """The flags of releases, cached."""
 
     def __init__(self, root: Path = Path()) -> None:
         self.root = root
@@ -55,7 +55,7 @@ class Known:
         self._released: dict[tuple[str, str], release_flags.Flags] = {}
 
     def built(self, env: str) -> tuple[str, release_flags.Flags]:
-        """(release found, flags) of a built environment; ("", {}) where there is none."""
+        """Return (installed release, flags) of an environment; ("", {}) if it is not built."""
         if env not in self._built:
             folder = self.root / paths.env_dir(env)
             there = (self.root / paths.stamp(env)).exists()
@@ -64,12 +64,15 @@ class Known:
         return self._built[env]
 
     def current(self, env: str) -> bool:
-        """Is it built from the lock that is there? A git revision may have moved on since."""
+        """Return whether an environment is built from its current lock.
+
+        A git revision may have moved since the build.
+        """
         said = _json(self.root / paths.stamp(env))
         return bool(said) and said.get("lock") == lock_file.digest(self.root / paths.lock(env))
 
     def released(self, engine_name: str, version: str) -> release_flags.Flags:
-        """The flags of a release of an engine by the table that is kept; {} if it has them not."""
+        """Return the flags of an engine's release from docs/options.json; {} if it lacks them."""
         if self._tables is None:
             self._tables = option_table.read(self.root / option_table.FILE)
         key = engine_name, version
@@ -80,11 +83,11 @@ class Known:
     def flags(
         self, engine_name: str, env: str, version: str | None
     ) -> tuple[str, release_flags.Flags]:
-        """(release, flags) that an environment has or will have; flags are {} if unknown."""
+        """Return (release, flags) that an environment has or will have; {} for unknown flags."""
         found, flags = self.built(env)
         if flags and (versions.matches(version, found) if version else self.current(env)):
             return found, flags
-        # Packages of one's own may bring choices that the release alone does not have.
+        # Extra packages may add choices that the release alone does not have.
         if version and env in (paths.MAIN, paths.env_name(engine_name, version)):
             return version, self.released(engine_name, version)
         return version or "", {}
@@ -99,10 +102,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def mistakes(specs: Iterable[Spec], known: Known) -> list[Mistake]:
-    """Every option, of every server, that its release lacks or would not take.
+    """Return every option of every server that its release lacks or would not accept.
 
-    A model that the main environment serves for want of its own is asked about its own: that the
-    fallback may lack an option of it stops that model alone, when it starts.
+    A model that falls back to the main environment is checked against its own release. If the
+    fallback lacks an option, only that model stops, when it starts.
     """
     found: dict[Mistake, list[Spec]] = {}
     for spec in specs:
@@ -126,7 +129,7 @@ def _of_one(spec: Spec, version: str, flags: release_flags.Flags) -> list[Mistak
 
 
 def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
-    """A mistake in a file that many models share, with their names."""
+    """Return a mistake, with the models' names if it is in a file that they share."""
     if all(spec["source"] == mistake.file for spec in specs):
         return mistake
     names = [spec["model"] for spec in specs]
@@ -135,6 +138,6 @@ def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
 
 
 def refuse(specs: Iterable[Spec]) -> None:
-    """Raises ConfigError with all mistakes, in the working directory's environments."""
+    """Raise ConfigError with all mistakes, if any, for environments in the working directory."""
     if found := mistakes(specs, Known()):
         raise ConfigError(found)

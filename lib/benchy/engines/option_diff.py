@@ -1,10 +1,10 @@
-"""bin/flags: what the options of an engine's releases are.
+"""bin/flags: compare the options of an engine's releases.
 
-    bin/flags diff A B [--engine E] [--format json]  what B adds, lacks and takes otherwise
-    bin/flags table FOLDER [--engine E]              FOLDER/<release>.json into docs/options.json
+    bin/flags diff A B [--engine E] [--format json]  what B adds, removes and changes
+    bin/flags table FOLDER [--engine E]              add FOLDER/<release>.json to docs/options.json
 
-Reads flags.json of environments that are built, docs/options.json for releases that are not, and
-the engine's file for what does the work of an option that went.
+Reads flags.json of built environments, docs/options.json for other releases, and the engine's file
+for the replacements of removed options. This module writes nothing.
 """
 
 from __future__ import annotations
@@ -21,12 +21,15 @@ from benchy.core import paths, versions
 from benchy.core.errors import UsageError
 from benchy.engines import option_check, option_table, release_flags
 
-Change = tuple[Any, Any]  # what it was, what it is; None for none
+Change = tuple[Any, Any]  # (before, after); None for no value
 
 
 @dataclass(frozen=True)
 class Difference:
-    """From one release to another, by option. removed: what does its work there (or why none)."""
+    """The difference between two releases, by option.
+
+    removed: the replacement and the reason, from the engine's file, or None.
+    """
 
     added: dict[str, option_table.About]
     removed: dict[str, schema.Gone | None]
@@ -59,7 +62,7 @@ def _facts(about: Mapping[str, Any]) -> option_table.About:
 
 
 def told(found: Difference, after: release_flags.Flags) -> str:
-    """The difference as text."""
+    """Return a difference as text."""
     width = max(map(len, [*found.added, *found.removed, *found.changed, ""])) + 2
     lines = []
     if found.removed:
@@ -78,7 +81,7 @@ def told(found: Difference, after: release_flags.Flags) -> str:
 
 
 def instead(gone: schema.Gone | None, after: release_flags.Flags) -> str:
-    """What a person does about an option that is gone."""
+    """Return what to do about a removed option; "" if the engine's file does not say."""
     if gone is None:
         return ""
     use = " or ".join(each for each in gone.use if release_flags.flag_of(each) in after)
@@ -86,7 +89,7 @@ def instead(gone: schema.Gone | None, after: release_flags.Flags) -> str:
 
 
 def shape(about: Mapping[str, Any]) -> str:
-    """What an option takes: "int = 16", "true/false = false", "auto|fp8 = auto"."""
+    """Return an option's type and default: "int = 16", "true/false = false", "auto|fp8 = auto"."""
     action = str(about.get("action"))
     kind = "|".join(map(str, about["choices"])) if about.get("choices") else about.get("type")
     if action in release_flags.TWO_SIDED or "True" in action or "StoreBoolean" in action:
@@ -111,7 +114,7 @@ def short(value: Any) -> str:
 def flags_of(
     name: str, made: schema.Engine, version: str, known: option_check.Known
 ) -> release_flags.Flags:
-    """A release's flags. Raises UsageError where nobody knows them."""
+    """Return the flags of a release. Raises UsageError if they are not known."""
     try:
         version = versions.canonical(version)
     except ValueError:
@@ -128,7 +131,7 @@ def flags_of(
 
 
 def unsaid(made: option_table.Table, of: schema.Engine) -> list[str]:
-    """What an engine's `gone` and the table of its options say differently."""
+    """Return one line for each contradiction between an engine's `gone` and its option table."""
     releases = made["releases"]
     gone = of.gone_options()
     out = []

@@ -1,9 +1,9 @@
-"""docs/options.json: which options each release of an engine has, as bin/survey saw them.
+"""Read and write docs/options.json, the options of each engine release that bin/survey found.
 
-{"vllm": {"releases": [oldest, …, newest], "options": {"--task": [{"first", "last", "action",
-"type", "nargs", "default", "choices"}, …]}}}. An entry holds for those of the releases from first
-to last in which the option was the same; what is null is left out. No help texts: with them it
-would be a file of megabytes.
+The format is {"vllm": {"releases": [oldest, …, newest], "options": {"--task": [{"first", "last",
+"action", "type", "nargs", "default", "choices"}, …]}}}. An entry describes an option for the listed
+releases from first to last, in which it is the same. Null values are left out, and so are help
+texts, which would add megabytes.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from packaging.version import InvalidVersion, Version
 from benchy.core import files
 
 FILE = Path("docs/options.json")
-FACTS = ("action", "type", "nargs", "default", "choices")  # of what flags.json says of an option
+FACTS = ("action", "type", "nargs", "default", "choices")  # the keys taken from flags.json
 
 About = dict[str, Any]
 Flags = Mapping[str, Mapping[str, Any]]
@@ -28,7 +28,7 @@ Tables = dict[str, Table]
 
 
 def read(path: Path) -> Tables:
-    """Engine → table; {} if there is no file. Raises ValueError."""
+    """Read engine → table; {} if there is no file. Raises ValueError if it is not JSON."""
     try:
         found: Tables = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
@@ -41,7 +41,7 @@ def releases(tables: Tables, engine: str) -> list[str]:
 
 
 def flags(tables: Tables, engine: str, release: str) -> dict[str, About]:
-    """The flags of a release, as flags.json has them; {} if the table does not have the release."""
+    """Return the flags of a release as flags.json has them; {} if the table lacks it."""
     known = releases(tables, engine)
     if release not in known:
         return {}
@@ -55,7 +55,7 @@ def flags(tables: Tables, engine: str, release: str) -> dict[str, About]:
 
 
 def came(tables: Tables, engine: str, release: str, flag: str) -> str:
-    """The first release of the table with an option, where it is newer than this one; else ""."""
+    """Return the first release with an option, if it is newer than `release`; else ""."""
     entries = tables.get(engine, {}).get("options", {}).get(flag)
     first = str(entries[0]["first"]) if entries else ""
     try:
@@ -65,14 +65,14 @@ def came(tables: Tables, engine: str, release: str, flag: str) -> str:
 
 
 def fold(seen: Mapping[str, Flags]) -> Table:
-    """The table of an engine from release → flags."""
+    """Build the table of an engine from release → flags."""
     known = sorted(seen, key=Version)
     names: Iterable[str] = sorted({flag for each in seen.values() for flag in each})
     return {"releases": known, "options": {flag: _entries(flag, known, seen) for flag in names}}
 
 
 def _entries(flag: str, known: list[str], seen: Mapping[str, Flags]) -> list[About]:
-    """One option's entries, one for each run of releases in which it is the same."""
+    """Return an option's entries: one for each run of releases in which it is the same."""
 
     def facts(release: str) -> str:
         about = seen[release].get(flag)
@@ -88,13 +88,13 @@ def _entries(flag: str, known: list[str], seen: Mapping[str, Flags]) -> list[Abo
 
 
 def with_seen(tables: Tables, engine: str, seen: Mapping[str, Flags]) -> Tables:
-    """The tables with more releases of an engine; one that is there already is seen anew."""
+    """Return the tables with releases of an engine added or replaced."""
     before = {each: flags(tables, engine, each) for each in releases(tables, engine)}
     return {**tables, engine: fold({**before, **seen})}
 
 
 def text(tables: Tables) -> str:
-    """The file: an entry to a line, so that a difference can be read."""
+    """Return the text of the file, with one entry per line for readable diffs."""
     out = []
     for engine, table in sorted(tables.items()):
         lines = [
@@ -111,5 +111,5 @@ def text(tables: Tables) -> str:
 
 
 def write(path: Path, tables: Tables) -> bool:
-    """Whether it changed."""
+    """Write the file if its text changed, and return whether it did."""
     return files.write(path, text(tables))

@@ -1,4 +1,7 @@
-"""One release of an engine: the flags of its parser, and options as flags."""
+"""The flags of one engine release, and the conversion between options and flags.
+
+Reads flags.json of an environment; writes nothing.
+"""
 
 from __future__ import annotations
 
@@ -13,16 +16,21 @@ from benchy.core.errors import Mistake
 
 Flags = Mapping[str, Mapping[str, Any]]
 MODALITIES = ("image", "audio", "video")
-# --x and --no-x; since vLLM 0.33 --enable-x and --disable-x where the name begins so.
+# Actions of flags with a negation: --x and --no-x; since vLLM 0.33 also --enable-x and --disable-x.
 TWO_SIDED = ("BooleanOptionalAction", "EnableDisableAction")
 
 
 @dataclass(frozen=True)
 class Release:
-    """One engine release: its name in messages ("vLLM 0.8.0"), its parser's flags, and of the
-    engine's options that are gone those that matter here ({"option", "since", "back", "use",
-    "why"}).
-    came: the first release that is known to have an option, "" if none is."""
+    """One engine release.
+
+    Attributes:
+        name: Its name in messages ("vLLM 0.8.0").
+        flags: The flags of its parser.
+        gone: The relevant removed options of the engine, as {"option", "since", "back", "use",
+            "why"}.
+        came: Returns the first newer release that has an option; "" if none is known.
+    """
 
     name: str
     flags: Flags
@@ -30,33 +38,33 @@ class Release:
     came: Callable[[str], str] = lambda option: ""
 
     def has(self, option: str) -> bool:
-        """Does it have this option?"""
+        """Return whether the release has an option, also as a negation."""
         return flag_of(option) in self.flags or self.negated(option)
 
     def negated(self, option: str) -> bool:
-        """Is option the `no_` side of a flag that has two sides?"""
+        """Return whether an option is the `no_` form of a flag with a negation."""
         positive = self.flags.get(flag_of(option.removeprefix("no_")), {})
         return option.startswith("no_") and positive.get("action") in TWO_SIDED
 
 
 def read_flags(path: Path) -> dict[str, dict[str, Any]]:
-    """An environment's flags.json. Raises OSError, ValueError."""
+    """Read an environment's flags.json. Raises OSError, ValueError."""
     flags: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
     return flags
 
 
 def flag_of(option: str) -> str:
-    """`max_model_len` → `--max-model-len`."""
+    """Return the flag of an option: `max_model_len` → `--max-model-len`."""
     return "--" + option.replace("_", "-")
 
 
 def option_of(flag: str) -> str:
-    """`--max-model-len` → `max_model_len`."""
+    """Return the option of a flag: `--max-model-len` → `max_model_len`."""
     return flag.removeprefix("--").replace("-", "_")
 
 
 def swapped(option: str) -> str:
-    """`enable_x` → `disable_x`, and back; "" for any other."""
+    """Convert `enable_x` to `disable_x` and back; "" for other options."""
     for one, other in (("enable_", "disable_"), ("disable_", "enable_")):
         if option.startswith(one):
             return other + option.removeprefix(one)
@@ -64,7 +72,10 @@ def swapped(option: str) -> str:
 
 
 def contrary(option: str, action: str) -> str:
-    """The option of a flag with two sides that says the contrary."""
+    """Return the negated option of a flag with a negation: `x` ↔ `no_x`, `enable_x` ↔ `disable_x`.
+
+    action: the flag's action, which decides between the two forms.
+    """
     if action == "EnableDisableAction" and (other := swapped(option)):
         return other
     return option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
@@ -72,8 +83,11 @@ def contrary(option: str, action: str) -> str:
 
 @dataclass(frozen=True)
 class Written:
-    """Where options were written. source: the file that is named where `origin` does not know the
-    option's own place, "file:line"; keys: the dotted key of an option, where it is another."""
+    """Where options were written.
+
+    origin: option → "file:line". source: the file to name for options not in `origin`. keys: option
+    → dotted key, for options whose key is not their name.
+    """
 
     source: str = ""
     origin: Mapping[str, str] = field(default_factory=dict)
@@ -86,7 +100,7 @@ class Written:
 
 
 class BadOption(Exception):
-    """A value that the flag does not take: what is wrong, what to write instead."""
+    """An option or value that a release does not accept: what is wrong, and a hint."""
 
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
@@ -94,5 +108,5 @@ class BadOption(Exception):
 
 
 def own_options(flags: Iterable[str]) -> list[str]:
-    """Every option that a release's flags give, for messages and completion."""
+    """Return the options of a release's flags, without those that benchy sets itself."""
     return sorted({option_of(flag) for flag in flags} - set(reserved_options.OURS) - {"help"})

@@ -1,4 +1,4 @@
-"""Options that a release does not have, has no more, or does not heed."""
+"""Find options that a release lacks, has removed or ignores. Reads and writes nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchy.engines.release_flags import BadOption, Release, Written
 def removed(
     options: Mapping[str, Any], version: str, release: Release, written: Written
 ) -> list[Mistake]:
-    """The options that a release cannot have, known without its flags: they were gone before."""
+    """Return the mistakes for options that were removed by a release, without its flags."""
     out = []
     for option, value in sorted(options.items()):
         gone = _gone(option, release)
@@ -32,7 +32,7 @@ def removed(
 
 
 def lost(gone: Mapping[str, Any], version: str) -> bool:
-    """Is an option of the engine gone in this release, and not yet back?"""
+    """Return whether an option was removed by this release and is not back yet."""
     back = gone.get("back")
     return versions.reached(version, gone["since"]) and not (
         back and versions.reached(version, back)
@@ -40,10 +40,11 @@ def lost(gone: Mapping[str, Any], version: str) -> bool:
 
 
 def text_alone(release: Release) -> dict[str, Any]:
-    """The options by which a release serves the text part of a model alone, {} if it has none.
+    """Return the options that make a release serve only the text part of a model; {} if none do.
 
-    Up to 0.10 a limit for images stops a text model's start ("`limit_mm_per_prompt` is only
-    supported for multimodal models"), and a provider file serves both kinds: not passed there.
+    Up to vLLM 0.10, a limit for images stops a text model from starting ("`limit_mm_per_prompt` is
+    only supported for multimodal models"). So it is not passed there: a provider file serves both
+    kinds of models.
     """
     if release.has("language_model_only"):
         return {"language_model_only": True}
@@ -53,8 +54,11 @@ def text_alone(release: Release) -> dict[str, Any]:
 
 
 def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
-    """Option → what to say of it: a release can do nothing about it. That is no mistake, since a
-    provider serves models of many releases; but nobody should believe that it was obeyed."""
+    """Return option → message for options that a release ignores.
+
+    This is not a mistake, because one provider file serves many releases. The message keeps users
+    from assuming that the option takes effect.
+    """
     asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
     if not asked or text_alone(release):
         return {}
@@ -66,7 +70,7 @@ def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
 
 
 def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOption:
-    """What to say of an option that is gone. use: what does its work in that release."""
+    """Return the error for a removed option. use: its replacements in that release."""
     what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
     why = str(gone["why"])
     if not use:
@@ -76,7 +80,7 @@ def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOptio
 
 
 def lacking(option: str, release: Release) -> BadOption:
-    """What to say of an option that the release lacks."""
+    """Return the error for an option that the release lacks."""
     gone = _gone(option, release)
     if gone:
         return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
@@ -90,7 +94,7 @@ def lacking(option: str, release: Release) -> BadOption:
         return BadOption(what, f"its work is done by {names} there")
     if came:
         return BadOption(what, "leave it out, or take a newer release")
-    from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, for who has a mistake
+    from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, only for a mistake
 
     if hint := misplaced_keys.home(option):
         return BadOption(what, hint)

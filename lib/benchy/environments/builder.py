@@ -1,10 +1,18 @@
-"""Builds environments: aside, checked, renamed, stamped last; so that what is there is whole.
+"""Build environments in a temporary folder, check them, rename them, and write the stamp last.
 
-Reads build/specs/env/<env>.json and venvs/<env>.lock (resolve makes it). Writes, in this order:
-venvs/.building/<env>-<pid>/ (uv venv, uv pip sync, byte code, check.json and flags.json by
-probe.py, the lock's copy), one rename to venvs/<env>/, and .stamp in it. logs/venv/<env>.log tells
-all; venvs/.failed/<env>.json says that and why it could not be built, until it can. Killed at any
-moment, the next run begins anew and sweeps what is left.
+An environment with a stamp is therefore complete. If a build is killed at any point, the next run
+starts over and removes the leftovers.
+
+Reads build/specs/env/<env>.json and venvs/<env>.lock (written by `resolver`). Writes, in this
+order:
+
+1. venvs/.building/<env>-<pid>/: uv venv, uv pip sync, byte code, check.json and flags.json by
+   scripts/probe_environment.py, a copy of the lock
+2. venvs/<env>/, by one rename
+3. venvs/<env>/.stamp
+
+logs/venv/<env>.log has the output of every step. venvs/.failed/<env>.json records why a build
+failed, until one succeeds.
 """
 
 from __future__ import annotations
@@ -42,17 +50,20 @@ from benchy.environments.environment_spec import Spec
 from benchy.process import logged_program
 
 BUILDING = paths.VENVS / ".building"
-JOBS = 2  # builders at once where VENV_JOBS says nothing
+JOBS = 2  # concurrent builders if VENV_JOBS is not set
 
 
 def whole(env: str) -> bool:
-    """Built from the lock that is there now, and nobody has laid hands on it since."""
+    """Return whether an environment was built from its current lock and not changed since."""
     locked = lock_file.digest(paths.lock(env))
     return health.well(env) and health.stamp(env).get("lock") == locked
 
 
 def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
-    """Resolve if what is asked for has changed; True if the lock changed. Raises Failure."""
+    """Resolve an environment if its spec changed, or if `fresh`; return whether the lock changed.
+
+    Raises Failure.
+    """
     with usage_locks.held(spec.env), failures.recorded(spec, "lock"):
         changed = resolver.lock(spec, fresh)
         resolver.settle(spec)
@@ -62,15 +73,15 @@ def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
 
 
 def create(spec: Spec, anew: bool = False) -> bool:
-    """Build the environment if it is not whole, or in any case; True if it was built.
+    """Build an environment if it is not whole, or if `anew`; return whether it was built.
 
-    Waits for who runs from the old one, and for a builder's slot. Raises Failure.
+    Waits until no process runs from the old environment, and for a builder slot. Raises Failure.
     """
     ensure_lock(spec)
     while True:
         with usage_locks.held(spec.env), failures.recorded(spec, "install") as stage:
             if whole(spec.env) and not anew:
-                paths.stamp(spec.env).touch()  # the lock may be younger with the same words in it
+                paths.stamp(spec.env).touch()  # the lock may be newer with the same content
                 paths.failed(spec.env).unlink(missing_ok=True)
                 return False
             with usage_locks.unused(spec.env) as free:
@@ -88,7 +99,11 @@ def create(spec: Spec, anew: bool = False) -> bool:
 
 @contextlib.contextmanager
 def slot(env: str) -> Iterator[None]:
-    """One of the places for builders on this machine (VENV_JOBS): a disk and a network bear few."""
+    """Hold one of this machine's builder slots; waits for one.
+
+    VENV_JOBS limits the number of slots, because builders share a disk and a network. Raises
+    UsageError if it is not a positive number.
+    """
     text = os.environ.get("VENV_JOBS") or str(JOBS)
     if not text.isdecimal() or not int(text):
         raise UsageError(f"VENV_JOBS={text} is no number of builders", "write 1 or more")
@@ -111,8 +126,11 @@ def slot(env: str) -> Iterator[None]:
 
 
 def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
-    """A new environment, beside the old one until it is whole. edited: files of the old one were
-    changed, perhaps those of uv's cache with them."""
+    """Build a new environment in a temporary folder, then replace the old one.
+
+    stage: called with the name of the next stage. edited: whether files of the old environment
+    were changed by hand; uv's cache may share these files. Raises Failure.
+    """
     start = time.monotonic()
     log, env, lock = resolver.log_path(spec.env), spec.env, paths.lock(spec.env)
     said = lock_file.header(lock)
@@ -121,7 +139,7 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
         python = _python(said.get("python"), log)
-        # Relocatable: the scripts in bin find their Python beside them, whatever the folder's name.
+        # Relocatable: the scripts in bin/ must find their Python after the folder is renamed.
         making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
         done = uv.run([*making, "--no-project"], log)
         if done.status:
@@ -153,7 +171,7 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
 
 
 def _check_files(spec: Spec, folder: Path) -> None:
-    """Raises Failure if a fresh environment has files that its wheels did not bring."""
+    """Raise Failure if files of a fresh environment differ from those of its wheels."""
     from benchy.environments import audit  # noqa: PLC0415 - builds on this module
 
     if files := audit.against_records(folder):
@@ -166,8 +184,10 @@ def _check_files(spec: Spec, folder: Path) -> None:
 
 
 def _fill(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
-    """The main environment: .venv holds benchy's own packages already, so it is filled in place.
-    edited: see _build."""
+    """Install the main environment in place, because .venv already holds benchy's own packages.
+
+    stage, edited: as in `_build`. Raises Failure.
+    """
     start = time.monotonic()
     log, lock, folder = resolver.log_path(spec.env), paths.lock(spec.env), paths.env_dir(spec.env)
     python = folder / "bin" / "python"
@@ -192,7 +212,10 @@ def _fill(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
 def _install(
     spec: Spec, verb: Sequence[str], python: Path, options: Sequence[str]
 ) -> logged_program.Done:
-    """Have uv install a lock, byte code and all, where the disk has room for it."""
+    """Install a lock with uv and compile its byte code, after checking the free disk space.
+
+    Raises Failure if the disk is too small.
+    """
     log, lock = resolver.log_path(spec.env), paths.lock(spec.env)
     words = [*verb, "--python", str(python), *options]
     run = functools.partial(uv.run, local_torch=spec.local_torch, index=spec.index)
@@ -205,8 +228,11 @@ def _install(
 
 
 def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None:
-    """start: time.monotonic() of the beginning; checked: seconds of it that the check took."""
-    # benchy's own packages lie in .venv too, and come and go with its dependency groups.
+    """Write the stamp of a new environment.
+
+    start: time.monotonic() at the start of the build; checked: seconds that the check took.
+    """
+    # .venv also holds benchy's own packages, which change with its dependency groups.
     names = lock_file.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
     locked = {health.normal(package.name) for package in names}
     said = {
@@ -222,7 +248,10 @@ def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None
 
 
 def _python(minor: str | None, log: Path) -> str:
-    """The interpreter of the minor release that a lock was resolved for."""
+    """Return the path of an interpreter of the minor release that a lock was resolved for.
+
+    Raises Failure if there is none.
+    """
     for _, path in interpreters.pythons(minor, log):
         return path
     raise Failure(
@@ -231,24 +260,28 @@ def _python(minor: str | None, log: Path) -> str:
 
 
 def unfinished() -> Iterator[tuple[str, Path, bool]]:
-    """(environment, folder, whether its builder still works) of what builders have in the works, or
-    left."""
+    """Yield (environment, folder, whether its builder is alive) for each temporary build folder."""
     for path in BUILDING.glob("*"):
         if match := re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name):
             yield match[1], path, process_info.alive(int(match[2]))
 
 
 def sweep(env: str | None = None) -> None:
-    """Remove what builders left. Of one environment: whose lock the caller holds, so whoever began
-    is dead. Of all: those whose process is gone."""
+    """Remove leftover build folders.
+
+    With `env`, remove all of that environment: the caller holds its lock, so no other builder of
+    it is alive. Without, remove those whose builder is dead.
+    """
     for whose, path, works in unfinished():
         if env == whose or (env is None and not works):
             shutil.rmtree(path, ignore_errors=True)
 
 
 def remove(env: str) -> bool:
-    """Remove a built environment and its marker, not its lock; False if there was none. Waits for
-    who runs from it."""
+    """Remove a built environment and its failure marker, but not its lock.
+
+    Waits until no process runs from it. Returns False if there was no environment.
+    """
     while True:
         with usage_locks.held(env), usage_locks.unused(env) as free:
             if free:
@@ -257,12 +290,13 @@ def remove(env: str) -> bool:
 
 
 def take_away(env: str) -> bool:
-    """As remove(), for who holds both locks of the environment."""
+    """Do the work of `remove`; the caller holds both usage locks of the environment."""
     paths.failed(env).unlink(missing_ok=True)
     node_copies.forget(env)
     folder = paths.env_dir(env)
     if env == paths.MAIN:
-        # benchy itself runs from it: only what uv.lock has besides goes, at the next bootstrap.
+        # benchy itself runs from .venv, so only its stamp is removed. The next bootstrap removes
+        # the packages that are not benchy's own.
         there = paths.stamp(env).exists()
         paths.stamp(env).unlink(missing_ok=True)
         return there

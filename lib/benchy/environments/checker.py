@@ -1,4 +1,8 @@
-"""Checks an environment from the inside."""
+"""Check an environment by running a probe with its own Python.
+
+Reads check.json in the environment's folder, which the probe writes together with flags.json.
+Writes the environment's log.
+"""
 
 from __future__ import annotations
 
@@ -22,18 +26,19 @@ def check_result(env: str) -> dict[str, Any]:
 
 
 def check(spec: Spec, folder: Path) -> str:
-    """Probe the environment in `folder`, which gets check.json and flags.json; the version found.
+    """Probe the environment in `folder` and return the version that the probe found.
 
-    Raises Failure with the step that failed and the package that is likely to blame.
+    Writes check.json and flags.json to `folder`. Raises Failure with the step that failed and the
+    package that raised the error.
     """
     log = resolver.log_path(spec.env)
     environ = environment_variables.for_engine(uv.variables())
-    # The person's own cache of models must be neither needed nor touched, nor be reported home.
+    # The check must not need or change the user's model cache, and must not send usage statistics.
     environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_OFFLINE="1", VLLM_NO_USAGE_STATS="1")
     environ.update(DO_NOT_TRACK="1", VLLM_LOGGING_LEVEL="WARNING", **dict(spec.variables))
     with temporary_files.folder("check") as place:
         model, question = place / "tiny", place / "spec.json"
-        tiny_model.make(model)  # in a folder that is swept as a whole
+        tiny_model.make(model)  # removed together with its folder
         asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
         question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
         (folder / "check.json").unlink(missing_ok=True)

@@ -1,11 +1,11 @@
-"""How much disk an environment will take, asked of uv and the index before anything is downloaded.
+"""Estimate the disk space that an environment needs, before anything is downloaded.
 
-Reads uv's plan (what is not in its cache yet) and the sizes of wheels that the index tells (PEP
-700). Writes nothing but venvs/.copied, the note that it was said that wheels can't be shared.
+Reads uv's plan (which wheels are not in its cache) and the sizes of wheels from the index (PEP
+700). Writes only venvs/.copied, which records that the note about copied wheels was printed.
 
-A wheel's unpacked size is told nowhere, so it is estimated from the compressed one. Measured on
-what `du` says of six built environments (vLLM 0.6.6.post1, 0.8.0, 0.10.2, 0.13.0, 0.25.1 for GPUs,
-0.32.0 for CPUs; byte code included), these factors are 9 % low to 6 % high.
+No index reports the unpacked size of a wheel, so it is estimated from the compressed size.
+Compared with `du` of six built environments (vLLM 0.6.6.post1, 0.8.0, 0.10.2, 0.13.0, 0.25.1 for
+GPUs, 0.32.0 for CPUs; with byte code), the estimates are between 9 % too low and 6 % too high.
 """
 
 from __future__ import annotations
@@ -23,19 +23,22 @@ from benchy.display.messages import say
 from benchy.environments import uv
 from benchy.process import logged_program
 
-UNPACKED = 3.7  # times the compressed size: Python and libraries for the CPU, with byte code
-UNPACKED_CUDA = 1.7  # times: NVIDIA's libraries and a torch that uses them
-FULL = 64 << 10  # bytes; with less a file system has no room for a line
-PLENTY = 30 * 10**9  # bytes: well over two of the largest environments that were seen
-BYTE_CODE = 0.5  # times: what of UNPACKED is byte code, which is never shared
+UNPACKED = 3.7  # times the compressed size: Python and CPU libraries, with byte code
+UNPACKED_CUDA = 1.7  # times the compressed size: NVIDIA's libraries and a torch that uses them
+FULL = 64 << 10  # bytes; with less free, a file system is full
+PLENTY = 30 * 10**9  # bytes; well over twice the largest environment measured
+BYTE_CODE = 0.5  # times the compressed size: byte code within UNPACKED, never shared
 UNCACHED = re.compile(r"Identified uncached distribution: (\S+?)(?:==| @ )")
 COPIED = paths.VENVS / ".copied"
 
 
 @dataclass(frozen=True)
 class Need:
-    """Bytes that are needed where environments lie, and in uv's cache if that is another file
-    system (else 0: one copy serves both)."""
+    """Disk space that an environment needs.
+
+    here: bytes in venvs/. there: bytes in uv's cache; 0 if files are linked, because one copy
+    serves both. cache: the path of uv's cache.
+    """
 
     here: int
     there: int
@@ -43,12 +46,14 @@ class Need:
 
 
 def sizes(pylock: str) -> dict[str, int]:
-    """Name → bytes of the wheel, from a pylock.toml as uv writes it; of several the largest. What
-    has no size there and is no file here is left out."""
+    """Return name → bytes of the largest wheel of each package in uv's pylock.toml.
+
+    Packages with neither a size nor a local file are left out.
+    """
     found: dict[str, int] = {}
     for package in pylock.split("[[packages]]")[1:]:
         name = re.search(r'^name = "([^"]+)"', package, re.M)
-        # A list for wheels; an archive (a wheel by URL) and an sdist are tables of their own.
+        # Wheels are a list; an archive (a wheel by URL) and an sdist are separate tables.
         _, _, wheels = package.partition("wheels = ")
         told = [int(size) for size in re.findall(r"\bsize = (\d+)", wheels or package)]
         for url in re.findall(r'\b(?:url|path) = "([^"]+)"', wheels) if not told else ():
@@ -61,7 +66,11 @@ def sizes(pylock: str) -> dict[str, int]:
 
 
 def estimate(wheels: dict[str, int], uncached: set[str], linked: bool) -> Need:
-    """What an environment of these wheels (name → compressed bytes) will take."""
+    """Return the disk space that an environment of these wheels needs.
+
+    wheels: name → compressed bytes; uncached: names that uv's cache lacks; linked: whether uv links
+    files from its cache.
+    """
     cuda = any(name.startswith("nvidia-") for name in wheels)
 
     def unpacked(name: str, size: int) -> float:
@@ -76,18 +85,20 @@ def estimate(wheels: dict[str, int], uncached: set[str], linked: bool) -> Need:
 
 
 def linkable(cache: Path, folder: Path) -> bool:
-    """Whether files of uv's cache can have a second name in folder: one file system."""
+    """Return whether uv's cache and an existing folder are on one file system, for hard links."""
     return existing(cache).stat().st_dev == folder.stat().st_dev
 
 
 def existing(path: Path) -> Path:
-    """The path, or the nearest folder above it that is there."""
+    """Return the path itself if it exists, else its nearest existing parent."""
     return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
 
 
 def full(path: Path) -> tuple[str, str] | None:
-    """Of the disk that a log is on, which then tells nothing: what is wrong, and what to do; None
-    where there is room."""
+    """Return (error, hint) if the disk of a log is full, else None.
+
+    A full disk leaves no explanation in the log itself.
+    """
     if shutil.disk_usage(existing(path)).free >= FULL:
         return None
     return f"the disk is full: {path.parent}", f"free some space (df -h {path.parent}), then again"
@@ -100,14 +111,21 @@ def ask(
     python: Path,
     options: Sequence[str],
 ) -> Need | None:
-    """What it takes to install a lock; None where uv can't tell, where all is cached and linked,
-    or where there is so much room that it need not be known (asking takes 0.6 s).
+    """Ask uv how much disk space installing a lock needs, which takes 0.6 s.
 
-    run: uv.run as it will install; installing: its words after `uv pip`; options: those of them
-    that say how the lock was made.
+    Args:
+        run: `uv.run` with the settings of the installation.
+        lock: The lock to install.
+        installing: The arguments of the installation, after `uv pip`.
+        python: The interpreter to install for.
+        options: Those of the arguments that say how the lock was made.
+
+    Returns:
+        The disk space, or None if no check is needed: uv cannot report it, all wheels are cached
+        and linked, or more than PLENTY bytes are free.
     """
     with temporary_files.folder("disk") as folder:
-        log = folder / "log"  # uv's debugging talk is too much for the environment's own log
+        log = folder / "log"  # uv's debug output is too long for the environment's own log
         cache = Path(uv.run(["cache", "dir"], log).stdout.strip())
         if all(shutil.disk_usage(existing(p)).free > PLENTY for p in (paths.VENVS, cache)):
             return None
@@ -128,7 +146,7 @@ def ask(
 
 
 def check(env: str, need: Need | None, log: Path) -> None:
-    """Raises Failure if there is less room than needed."""
+    """Raise Failure if less disk space is free than needed."""
     if need is None:
         return
     there = (need.there, need.cache, f" in uv's cache, {need.cache}")
@@ -148,7 +166,10 @@ def gigabytes(size: float) -> str:
 
 
 def tell_copied(talk: Sequence[str]) -> None:
-    """Say, once for all environments, that uv could not link from its cache. talk: what uv said."""
+    """Print a note if uv could not link files from its cache, once for all environments.
+
+    talk: uv's output.
+    """
     if COPIED.exists() or not any("Failed to hardlink files" in line for line in talk):
         return
     say("NOTE", "wheels are copied, not linked: each environment takes its full size on the disk")

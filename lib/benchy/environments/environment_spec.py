@@ -1,4 +1,4 @@
-"""The spec of an environment."""
+"""The spec of an environment. Reads build/specs/env/<env>.json; writes nothing."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from typing import Any
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
 
-FORMAT = 1  # raised when the same inputs are resolved in another way
-# Markers are decided while resolving, so a lock fits machines of one kind.
+FORMAT = 1  # incremented when benchy resolves the same inputs differently
+# Environment markers are evaluated while resolving, so a lock fits only one platform.
 PLATFORM = f"{sys.platform}-{platform.machine()}"
 
 
 @dataclass(frozen=True)
 class Spec:
-    """build/specs/env/<env>.json, as bin/plan writes it."""
+    """The content of build/specs/env/<env>.json, written by bin/plan."""
 
     env: str
     kind: str
@@ -35,12 +35,15 @@ class Spec:
     torch_backend: str | None = None
     variables: tuple[tuple[str, str], ...] = ()
     module: str = "vllm"
-    checkout: str = ""  # a hash of the tree or the wheel that a requirement's path names
+    checkout: str = ""  # hash of the source tree or wheel that a requirement names by path
     index: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, env: str) -> Spec:
-        """Raises UsageError where there is no such spec."""
+        """Read the spec of an environment.
+
+        Without a spec, the main environment gets a default. Raises UsageError for any other.
+        """
         path = paths.env_spec(env)
         try:
             data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -52,7 +55,7 @@ class Spec:
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Spec:
-        """Of what envspec.environment_spec gives."""
+        """Return the spec for a mapping from `plan.environment_specs.environment_spec`."""
         known_keys = {field.name for field in fields(cls)}
         data = {key: value for key, value in data.items() if key in known_keys}
         for key in ("requirements", "overrides", "constraints", "index"):
@@ -63,18 +66,18 @@ class Spec:
 
     @property
     def local_torch(self) -> bool:
-        """Whether the machine's own build of torch, if it has one, is the right one."""
+        """Whether the environment may use the machine's own build of torch."""
         return self.kind == "harness" or self.torch_backend == "cpu"
 
     @property
     def built(self) -> bool:
-        """Whether the package itself is built here, from a git revision or a checkout."""
+        """Whether the package is built from source, from a git revision or a checkout."""
         first = self.requirements[0]
         return " @ " in first and not first.partition("#")[0].partition("?")[0].endswith(".whl")
 
     @property
     def inputs(self) -> str:
-        """Hash of all that a resolution depends on."""
+        """The SHA-256 of everything that a resolution depends on."""
         keep = ("requirements", "overrides", "constraints", "python", "cutoff", "slack_days")
         data = {key: value for key, value in asdict(self).items() if key in keep}
         data |= {"torch_backend": self.torch_backend, "format": FORMAT, "checkout": self.checkout}
@@ -86,7 +89,7 @@ class Spec:
 
 
 def _known(env: str) -> str:
-    """What to do about an environment that has no spec."""
+    """Return a hint for an environment that has no spec."""
     known = sorted(p.stem for p in paths.env_spec(env).parent.glob("*.json"))
     if paths.env_dir(env).is_dir():
         return "bin/plan writes its spec, if a config asks for it; else make prune-venvs removes it"
@@ -97,7 +100,7 @@ def _known(env: str) -> str:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of a file, "" where there is none."""
+    """Return the SHA-256 of a file; "" if it does not exist."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except FileNotFoundError:

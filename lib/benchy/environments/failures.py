@@ -1,4 +1,4 @@
-"""Markers of failed builds in venvs/.failed."""
+"""Read and write the markers of failed builds, venvs/.failed/<env>.json."""
 
 from __future__ import annotations
 
@@ -16,18 +16,21 @@ from benchy.environments.environment_spec import Spec
 
 
 def failure_of(env: str) -> dict[str, Any]:
-    """The marker of an environment that could not be built, {} if it was never tried or is well."""
+    """Return the failure marker of an environment; {} if its last build did not fail."""
     return files.read_json(paths.failed(env))
 
 
 @contextlib.contextmanager
 def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
-    """Leave a marker if what is done inside fails; give a function that names the next stage."""
+    """Write a failure marker if the block raises Failure or the disk is full.
+
+    Yields a function that sets the name of the current stage. A full disk is raised as a Failure.
+    """
     now = [stage]
     try:
         yield now.append
     except Failure as error:
-        with contextlib.suppress(OSError):  # where the disk is full, the message must still come
+        with contextlib.suppress(OSError):  # on a full disk, the original error must still appear
             _mark(spec, now[-1], error)
         raise
     except OSError as error:

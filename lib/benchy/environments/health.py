@@ -1,10 +1,10 @@
-"""Is an environment still what its stamp says? The cheap questions, asked before every use.
+"""Cheap checks, before every use, that an environment is still what its stamp says.
 
-    bin/health        takes away the stamps of those that are not, so that Make builds them anew
+    bin/health        removes the stamps of broken environments, so that Make rebuilds them
 
-Reads venvs/*/.stamp and looks at each environment's directory: some 0.3 ms for one, no process
-started (bin/venv check asks uv as well). Writes venvs/<env>/.broken with the reason, in place of
-the stamp. Imports little: `make venvs` runs it every time.
+Reads venvs/*/.stamp and each environment's directory: about 0.3 ms per environment, without
+starting a process (bin/venv check also asks uv). Replaces the stamp of a broken environment with
+venvs/<env>/.broken, which holds the reason. Imports little, because every `make venvs` runs it.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ from benchy.core import paths
 from benchy.display.messages import say
 from benchy.environments import link_mode, lock_file
 
-EDITED = "its files were changed by hand"  # how the words of `edited` begin
-SHOWN = 3  # distributions that a reason names
+EDITED = "its files were changed by hand"  # start of the text that `edited` returns
+SHOWN = 3  # maximum number of names in a reason
 
 
 def distributions(folder: Path) -> list[str]:
-    """What is installed, as the names of its .dist-info directories without that ending, sorted."""
+    """Return the installed distributions ("name-version", from .dist-info directories), sorted."""
     found = []
     for place in (folder / "lib").glob("python3*/site-packages"):
         found += [name[:-10] for name in os.listdir(place) if name.endswith(".dist-info")]  # noqa: PTH208
@@ -39,8 +39,11 @@ def distributions(folder: Path) -> list[str]:
 
 
 def seal(folder: Path, locked: Collection[str] = ()) -> dict[str, Any]:
-    """What a stamp keeps of a directory for `flaw` to compare. locked: normalized names to which
-    the distributions are limited, where others may come and go; () for all."""
+    """Return the facts about a directory that a stamp records and `flaw` compares.
+
+    locked: normalized names of the distributions to record, for an environment whose other
+    distributions may change; () records all.
+    """
     names = distributions(folder)
     if locked:
         names = [name for name in names if normal(name.partition("-")[0]) in locked]
@@ -49,12 +52,12 @@ def seal(folder: Path, locked: Collection[str] = ()) -> dict[str, Any]:
 
 
 def normal(name: str) -> str:
-    """A distribution's name as indexes compare it (PEP 503)."""
+    """Return the normalized name of a distribution (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def stamp(env: str) -> dict[str, Any]:
-    """What .stamp says, {} if there is none."""
+    """Return the content of .stamp; {} if there is none."""
     with contextlib.suppress(OSError, ValueError):
         found = json.loads(paths.stamp(env).read_bytes())
         if isinstance(found, dict):
@@ -63,9 +66,9 @@ def stamp(env: str) -> dict[str, Any]:
 
 
 def flaw(env: str) -> str:
-    """Why an environment is not what was built; "" if it is, or if there is none.
+    """Return why an environment is not what was built; "" if it is, or if there is none.
 
-    A stamp of before seals were kept is asked for its Python alone.
+    For old stamps, which record no inode, path or distributions, only the Python is checked.
     """
     said, folder = stamp(env), paths.env_dir(env)
     if not said:
@@ -78,7 +81,7 @@ def flaw(env: str) -> str:
         return f"its Python, {target}, is gone"
     if "inode" not in said:
         return ""
-    # A directory that was moved keeps its inode, and one that was restored its path.
+    # A moved directory keeps its inode, a restored one its path; a copy keeps neither.
     if said["inode"] != folder.stat().st_ino and said["path"] != str(folder.resolve()):
         return f"it was copied from {said['path']}"
     if why := changed(said["distributions"], distributions(folder), env == paths.MAIN):
@@ -89,12 +92,12 @@ def flaw(env: str) -> str:
 
 
 def edited(env: str) -> str:
-    """Which files were changed since the environment was built, in words; "" if none was.
+    """Return a text that names files changed since the environment was built; "" if none was.
 
-    Of the files that its wheels name those are read that are younger than its stamp says it is, or
-    of another size: 0.3 s for 34,000 files, so this is asked before a server or a task starts. A
-    file whose age was set back by hand is not found; `bin/venv check` reads them all. Bundles of
-    certificates are not looked at: machines add their own to certifi's.
+    Runs before a server or a task starts. Of the files in the wheels' RECORDs, it reads only those
+    that are newer than the stamp's time or have another size: 0.3 s for 34,000 files. It misses a
+    changed file whose modification time was set back; `bin/venv check` reads every file. Skips
+    byte code and .pem files: machines add their own certificates to certifi's bundle.
     """
     said, folder = stamp(env), paths.env_dir(env)
     if not said.get("when"):
@@ -132,15 +135,15 @@ def _as_recorded(path: Path, recorded: str) -> bool:
 
 
 def listed(words: Sequence[str]) -> str:
-    """Some of the words, and how many more there are."""
+    """Join the first SHOWN words, followed by the number of the others."""
     more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
     return " ".join(words[:SHOWN]) + more
 
 
 def changed(then: Collection[str], now: Collection[str], others: bool = False) -> str:
-    """What differs between two lists of distributions, in words; "" if nothing does.
+    """Return a text that says how two lists of distributions differ; "" if they do not.
 
-    others: more may be there now.
+    others: ignore distributions that are only in `now`.
     """
     gone = sorted(set(then) - set(now))
     more = [] if others else sorted(set(now) - set(then))
@@ -151,31 +154,34 @@ def changed(then: Collection[str], now: Collection[str], others: bool = False) -
 
 
 def well(env: str) -> bool:
-    """Built, and nothing wrong at first sight."""
+    """Return whether an environment is built and `flaw` finds nothing."""
     return paths.stamp(env).exists() and not flaw(env)
 
 
 def condemn(env: str, why: str) -> None:
-    """Take the stamp away, keeping the reason: the next make builds the environment anew."""
+    """Remove an environment's stamp and record the reason, so that the next make rebuilds it."""
     say("BROKEN", f"{env}: {why}")
     (paths.env_dir(env) / ".broken").write_text(why + "\n", encoding="utf-8")
     paths.stamp(env).unlink(missing_ok=True)
 
 
 def built() -> list[str]:
-    """The environments that have a stamp."""
+    """Return the environments that have a stamp, sorted."""
     names = [path.parent.name for path in paths.VENVS.glob("[!.]*/.stamp")]
     return sorted([*names, *([paths.MAIN] if paths.stamp(paths.MAIN).exists() else [])])
 
 
 def lock_sha256(env: str) -> str | None:
-    """Of the lock that an environment was built from: the copy inside it, else venvs/<env>.lock."""
+    """Return the digest of the lock that an environment was built from; None without a lock.
+
+    Reads the copy inside the environment, else venvs/<env>.lock.
+    """
     inside = lock_file.digest(paths.env_dir(env) / "lock")
     return inside or lock_file.digest(paths.lock(env)) or None
 
 
 def packages(env: str) -> dict[str, str]:
-    """Name → release (or URL) of each package of the lock that an environment was built from."""
+    """Return name → release or URL of each package in the lock of a built environment."""
     inside = paths.env_dir(env) / "lock"
     lock = inside if inside.exists() else paths.lock(env)
     return {package.name: package.version for package in lock_file.packages(lock)}

@@ -1,4 +1,4 @@
-"""Whether the package index answers."""
+"""Check whether the package index answers. Asks the index through uv; writes only the log."""
 
 from __future__ import annotations
 
@@ -16,8 +16,11 @@ PROBE = "packaging"  # a package that every index has
 
 @dataclass(frozen=True)
 class Index:
-    """version: the newest release of PROBE; "" if the index did not answer, and why. dated: whether
-    it tells upload times."""
+    """What the package index answered.
+
+    version: the newest release of PROBE, or "" if the index did not answer. dated: whether the
+    index reports upload times. why: the reason if it did not answer.
+    """
 
     version: str
     dated: bool
@@ -25,18 +28,18 @@ class Index:
 
 
 def log() -> Path:
-    """Where uv's talk goes: nowhere in a checkout that can only be read, which is looked at all the
-    same."""
+    """Return the log for uv's output: /dev/null in a read-only checkout."""
     path = paths.LOGS / "doctor.log"
     there = next(one for one in (path, *path.absolute().parents) if one.exists())
     return path if os.access(there, os.W_OK) else Path(os.devnull)
 
 
 def index() -> Index:
-    """What uv gets from the index that it would install from."""
+    """Look up PROBE, with uv, in the index that uv would install from."""
     ask = release_date.Asking(sys.executable, log(), ["--no-cache"])
     try:
-        # First files with a time alone, as resolving does: a folder of wheels has none.
+        # As in resolving, first consider only files with an upload time. A folder of wheels
+        # has none.
         done = ask(PROBE, *release_date.DATED_ONLY)
         if not release_date.upload_times(done.stdout):
             done = ask(PROBE)

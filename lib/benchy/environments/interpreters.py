@@ -1,6 +1,6 @@
-"""Pythons for environments: those of this machine, and those that uv may download.
+"""Find Python interpreters for environments: installed ones, and ones that uv can download.
 
-Asks uv; writes nothing but the log, and what `uv python install` writes.
+Asks uv. Writes only the log and what `uv python install` writes.
 """
 
 from __future__ import annotations
@@ -17,14 +17,15 @@ from packaging.version import InvalidVersion, Version
 from benchy.core.errors import UsageError
 from benchy.environments import uv
 
-DOWNLOADABLE = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9")  # most likely to fit first
+DOWNLOADABLE = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9")  # most likely to fit, first
 
 
 def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
-    """(version, path of the interpreter), best first, one per minor release.
+    """Yield (version, interpreter path), best first, one per minor release.
 
-    wanted: a specifier (">=3.9,<3.13"), a release ("3.11") or None. First the Python that runs this
-    (its machine's wheels fit it), then the newest installed; last those that uv can download.
+    The order is: the running Python (the machine's wheels fit it), installed ones from the newest,
+    then those that uv can download. wanted: a specifier (">=3.9,<3.13"), a release ("3.11") or
+    None. Raises UsageError if `wanted` is neither.
     """
     try:
         plain_release = wanted and wanted[0] not in "<>=!~"
@@ -35,7 +36,7 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
     base = Path(sys.base_prefix) / "bin" / f"python{own}"
     running = ".".join(map(str, sys.version_info[:3]))
     if base.exists() and fits.contains(running, prereleases=True):
-        yield running, str(base)  # before others are asked for: that takes half a second
+        yield running, str(base)  # before asking uv for others, which takes half a second
     installed: dict[str, tuple[str, str]] = {}
     done = uv.run(["python", "list", "--only-installed", "--output-format", "json"], log)
     for item in json.loads(done.stdout or "[]"):

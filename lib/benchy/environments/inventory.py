@@ -1,7 +1,7 @@
-"""What environments there are: those that configs need, those that are built, those that are both.
+"""List the environments that configs need and those that are built.
 
-Reads build/plan.json (who needs what), build/specs/env, venvs/ and .venv. Writes build/sizes.json:
-measuring a large environment takes half a second, so a size is kept until something moves it.
+Reads build/plan.json (which models need which environments), build/specs/env, venvs/ and .venv.
+Writes build/sizes.json, a cache of sizes: measuring a large environment takes half a second.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ STATES = ("ready", "stale", "missing", "failed", "orphan", "broken")
 
 @dataclass(frozen=True)
 class Size:
-    """Bytes on the disk; alone: of files that no other name shares, so what removing it frees."""
+    """Disk use of an environment.
+
+    all: bytes in total. alone: bytes of files without other hard links, which removing it frees.
+    """
 
     all: int
     alone: int
@@ -34,7 +37,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Row:
-    """One environment as a list shows it. age: seconds since it was built; users: models, tasks."""
+    """One environment in a list.
+
+    asked: the requested release. found: the installed release. state: one of STATES. users: the
+    models and tasks that need it. size, alone: bytes, as in Size. age: seconds since it was built.
+    """
 
     env: str
     asked: str | None
@@ -54,7 +61,7 @@ PLAN_FIRST = "bin/plan reads the configs and writes it down; then run this again
 
 
 def plan() -> dict[str, Any]:
-    """build/plan.json, {} if nothing was planned yet."""
+    """Return build/plan.json; {} if it does not exist or cannot be read."""
     try:
         found: dict[str, Any] = json.loads((paths.BUILD / "plan.json").read_text(encoding="utf-8"))
         return found
@@ -63,7 +70,7 @@ def plan() -> dict[str, Any]:
 
 
 def users() -> dict[str, list[str]]:
-    """Environment → the models and tasks that need it, sorted."""
+    """Return environment → the models that need it for their servers or tasks, sorted."""
     out: dict[str, set[str]] = {}
     for model, facts in plan().get("models", {}).items():
         for env in (facts["asked"], facts["environment"]):
@@ -74,7 +81,7 @@ def users() -> dict[str, list[str]]:
 
 
 def names() -> list[str]:
-    """Every environment that is needed, built, locked or failed."""
+    """Return every environment that is needed, built, locked or failed, sorted."""
     built = [p.name for p in paths.VENVS.glob("*") if p.is_dir() and not p.name.startswith(".")]
     failed = [path.stem for path in paths.FAILED.glob("*.json")]
     main = [paths.MAIN] if paths.stamp(paths.MAIN).exists() else []
@@ -82,7 +89,10 @@ def names() -> list[str]:
 
 
 def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
-    """All about one environment, with its sizes or without."""
+    """Return the row of one environment.
+
+    needed: the result of `users`; sizes: whether to measure its disk use.
+    """
     planned = plan().get("environments", {})
     said, folder = health.stamp(env), paths.env_dir(env)
     there = bool(said) or (folder.is_dir() and env != paths.MAIN)
@@ -126,7 +136,7 @@ def _spec(env: str) -> environment_spec.Spec | None:
 
 
 def _moved(env: str, spec: environment_spec.Spec | None) -> bool:
-    """Whether what is asked for is no longer what was resolved."""
+    """Return whether the spec changed since the lock was resolved."""
     return spec is not None and lock_file.header(paths.lock(env)).get("inputs") != spec.inputs
 
 
@@ -137,10 +147,10 @@ def _age(env: str) -> float:
 
 
 def measured(env: str) -> Size:
-    """The disk use of an environment, from build/sizes.json while that holds.
+    """Return the disk use of an environment, from build/sizes.json if that is up to date.
 
-    What is alone in an environment depends on the others and on uv's cache as well: names of a file
-    come and go with them. So all of their ages are part of what a kept size is valid for.
+    `Size.alone` also depends on the other environments and on uv's cache, because they add and
+    remove hard links. So the cache key contains the modification times of all of them.
     """
     archive = uv_cache() / "archive-v0"
     moved = [archive.stat().st_mtime_ns if archive.exists() else 0]
@@ -152,26 +162,32 @@ def measured(env: str) -> Size:
         size = measure(folder)
         kept = {name: known for name, known in kept.items() if paths.env_dir(name).is_dir()}
         kept[env] = {"key": key, "all": size.all, "alone": size.alone}
-        with contextlib.suppress(OSError):  # of a checkout that can only be read
+        with contextlib.suppress(OSError):  # a read-only checkout
             files.replace(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
     return Size(kept[env]["all"], kept[env]["alone"])
 
 
 def uv_cache(environ: Mapping[str, str] = os.environ) -> Path:
-    """uv's cache directory (uv's documentation, "Caching"), without asking uv: 20 ms."""
+    """Return uv's cache directory (uv's documentation, "Caching").
+
+    Asking uv would take 20 ms.
+    """
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache"
     return Path(environ.get("UV_CACHE_DIR") or Path(base) / "uv")
 
 
 def measure(folder: Path) -> Size:
-    """Disk use. uv hard-links from its cache, so much of an environment may cost nothing."""
+    """Measure the disk use of a folder.
+
+    uv hard-links files from its cache, so much of an environment may take no extra space.
+    """
     total = alone = 0
     left = [os.fspath(folder)]
     while left:
         try:
             entries = list(os.scandir(left.pop()))
         except OSError:
-            continue  # removed meanwhile
+            continue  # removed in the meantime
         for entry in entries:
             try:
                 about = entry.stat(follow_symlinks=False)

@@ -1,7 +1,8 @@
-"""How uv puts files into environments: never as symbolic links into its cache.
+"""Keep uv from linking files into environments symbolically.
 
-Such an environment breaks when the cache is cleaned or moved. Reads UV_LINK_MODE and the uv.toml
-files of the user and the machine. Standard library only: the bootstrap needs it too.
+An environment of symbolic links breaks when uv's cache is cleaned or moved. Reads UV_LINK_MODE and
+the uv.toml files of the user and the machine. Uses only the standard library, because the
+bootstrap imports it.
 """
 
 from __future__ import annotations
@@ -18,16 +19,16 @@ SAID = (
 
 
 def forced(environ: Mapping[str, str]) -> dict[str, str]:
-    """The variables that make uv copy where it is set to use symbolic links; {} where it is not."""
+    """Return variables that make uv copy files if it is set to symbolic links; {} otherwise."""
     mode = environ.get("UV_LINK_MODE") or uv_settings.settings(environ).get("link-mode")
     return {"UV_LINK_MODE": "copy"} if mode == "symlink" else {}
 
 
 def broken(folder: Path, mixed: bool = False) -> list[str]:
-    """The distributions of an environment whose files were such links and are gone, sorted.
+    """Return the distributions of an environment whose files are dangling symbolic links, sorted.
 
-    mixed: it was filled in several steps, so each distribution is looked at; else one look is
-    enough where the first is no link.
+    mixed: the environment was installed in several steps, so every distribution is checked.
+    Otherwise the search stops at the first distribution that is not linked.
     """
     found: list[str] = []
     for place in (folder / "lib").glob("python3*/site-packages"):

@@ -1,8 +1,8 @@
-"""A lock as a file: what it installs, what it says of itself, what differs between two of them.
+"""Format, parse, verify and compare lock files.
 
-A lock is a requirements file with hashes. Its first line is a comment of JSON that says what it
-was resolved from and how. Nothing in it names a machine's paths, an index or a day of locking, so
-it can be committed (configs/locks/<env>.lock) and be the same wherever it is made.
+A lock is a requirements file with hashes. Its first line, the header, is a JSON comment that
+records what it was resolved from and how. A lock names no local path, index or locking date, so
+it can be committed (configs/locks/<env>.lock) and is the same wherever it is made.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 from typing import Any
 
 HEADER = "# benchy: "
-# `name==1.0 \`, `name @ URL`, with a marker maybe; hashes follow on lines of their own.
+# `name==1.0 \` or `name @ URL`, with an optional marker; hashes follow on separate lines.
 PINNED = re.compile(r"^(?P<name>[A-Za-z0-9][\w.-]*)(\[[^\]]*\])?\s*(==\s*|@\s*)(?P<what>[^\s;\\]+)")
 HASH_LINE = re.compile(r"\s+--hash=\w+:[0-9a-f]+(\s*\\)?")
-SEAL = "seal"  # of the header: a hash of everything else
+SEAL = "seal"  # header key: a hash of the rest of the lock
 HASH = re.compile(r"--hash=(\S+)")
 
 
 @dataclass(frozen=True)
 class Package:
-    """One line of a lock. version: a release, or the URL that it is installed from."""
+    """One package of a lock. version: a release, or the URL that it is installed from."""
 
     name: str
     version: str
@@ -34,7 +34,7 @@ class Package:
 
     @property
     def elsewhere(self) -> bool:
-        """Whether it is installed from a URL instead of an index."""
+        """Whether the package is installed from a URL instead of an index."""
         return "://" in self.version
 
     def __str__(self) -> str:
@@ -42,8 +42,11 @@ class Package:
 
 
 def text(said: Mapping[str, object], resolved: str) -> str:
-    """A lock's text. said: its header; resolved: uv's requirements, of which only the packages and
-    their hashes are kept: a uv.toml of the machine can make uv print its indexes among them."""
+    """Return the text of a lock, with a seal.
+
+    said: its header. resolved: uv's requirements, of which only packages and hashes are kept,
+    because a uv.toml of the machine can make uv print its indexes as well.
+    """
     lines = [line.rstrip() for line in resolved.splitlines() if line.strip()]
     foreign = re.compile(r"\s*(#|-(?!-hash=))")
     kept = [line for line in lines if not foreign.match(line)]
@@ -53,16 +56,16 @@ def text(said: Mapping[str, object], resolved: str) -> str:
 
 
 def _seal(said: Mapping[str, object], body: str) -> str:
-    """Hash of a lock without its seal."""
+    """Return the SHA-256 of a lock without its seal."""
     plain = {key: value for key, value in said.items() if key != SEAL}
     return hashlib.sha256(f"{json.dumps(plain, sort_keys=True)}\n{body}".encode()).hexdigest()
 
 
 def flaw(path: Path) -> str:
-    """Why a lock is not what benchy made, in words; "" where it is, or where there is none.
+    """Return why a lock is not what benchy wrote; "" if it is, or if there is none.
 
-    Its seal finds what happens to files: edits, merges, half copies. It is no signature. Locks of
-    before there were seals are held against the form alone.
+    The seal detects accidents: edits, merges, incomplete copies. It is not a signature. Of older
+    locks, which have no seal, only the format is checked.
     """
     try:
         content = path.read_text(encoding="utf-8")
@@ -83,7 +86,7 @@ def flaw(path: Path) -> str:
 
 
 def header(path: Path) -> dict[str, Any]:
-    """What a lock says of itself; {} where there is no lock of ours."""
+    """Return the header of a lock; {} if there is no lock with a header."""
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines()[:5]:
             if line.startswith(HEADER):
@@ -93,8 +96,11 @@ def header(path: Path) -> dict[str, Any]:
 
 
 def digest(path: Path) -> str:
-    """SHA-256 of what a lock installs, "" where there is none. Its header says how it came about:
-    a repair that changes no package changes no digest."""
+    """Return the SHA-256 of a lock without its header; "" if there is no lock.
+
+    The header only records how the lock was made, so a repair that changes no package does not
+    change the digest.
+    """
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
     except FileNotFoundError:
@@ -105,7 +111,7 @@ def digest(path: Path) -> str:
 
 
 def packages(path: Path) -> list[Package]:
-    """What a lock installs, in its order; [] where there is none."""
+    """Return the packages of a lock, in its order; [] if there is no lock."""
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
@@ -123,7 +129,7 @@ def packages(path: Path) -> list[Package]:
 
 
 def differences(old: list[Package], new: list[Package]) -> Iterator[str]:
-    """One line for each package that was added, removed, or is another; sorted by name."""
+    """Yield one line for each package that was added, removed or changed, sorted by name."""
     before, after = ({package.name: package for package in lock} for lock in (old, new))
     for name in sorted({*before, *after}):
         was, is_ = before.get(name), after.get(name)

@@ -1,7 +1,7 @@
-"""Which releases know a model's architecture, by the environments that are built here.
+"""Find the built environments whose vLLM supports a model's architecture.
 
-Reads vLLM's own registry in each, model_executor/models/registry.py (since 0.5; __init__.py lists
-them up to 0.6), as text: nothing is imported.
+Reads vLLM's registry in each environment, model_executor/models/registry.py (since 0.5; up to 0.6
+__init__.py lists the models), as text, without importing it. Writes nothing.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ PLACES = ("registry.py", "__init__.py")
 
 
 def known_by(architecture: str) -> list[str]:
-    """The environments whose vLLM lists an architecture ("LlamaForCausalLM"), sorted."""
+    """Return the environments whose vLLM lists an architecture ("LlamaForCausalLM"), sorted."""
     wanted = re.compile(rf"""["']{re.escape(architecture)}["']""")
     found = []
     for env in health.built():
@@ -28,8 +28,11 @@ def known_by(architecture: str) -> list[str]:
 
 
 def advice(words: str) -> str:
-    """A line that names those environments, "" if there are none. words: what an engine said in its
-    list of architectures ("'LlamaForCausalLM'")."""
+    """Return a line that names the environments that support an architecture; "" if none does.
+
+    words: the architectures in an engine's error message ("'LlamaForCausalLM'"), of which only the
+    first is looked up.
+    """
     named = re.findall(r"\w{3,}", words)
     known = known_by(named[0]) if named else []
     return f"of what is built here, {', '.join(known)} know it" if known else ""

@@ -1,10 +1,10 @@
-"""Environments on a node's own disk, where a network file system opens files slowly.
+"""Copy environments to a node's local disk if the network file system opens files slowly.
 
-An import of vLLM opens tens of thousands of files; one archive is read in a row. So `bin/venv pack`
-writes venvs/.packed/ENV/KEY.tar once, before the jobs, and the first job on a node unpacks it to
-NODE_SCRATCH/benchy-UID/CHECKOUT/ENV/KEY. KEY is of the stamp, so of one build. A Python finds its
-packages by where it lies, so a copy works where it is. An environment that can't be had there
-serves from where it was built, and that is told.
+Importing vLLM opens tens of thousands of files; an archive is read sequentially. `bin/venv pack`
+writes venvs/.packed/ENV/KEY.tar once, before the jobs start. The first job on a node unpacks it to
+NODE_SCRATCH/benchy-UID/CHECKOUT/ENV/KEY. KEY is a hash of the stamp, so it identifies one build. A
+copy works in its new folder, because Python locates its packages relative to itself. If an
+environment cannot be copied, a warning is printed and the original is used.
 """
 
 from __future__ import annotations
@@ -24,18 +24,22 @@ from benchy.display.messages import say
 from benchy.environments import usage_locks
 from benchy.process.signals import Signals, run_quietly
 
-SCRATCH, NAMED = "BENCHY_SCRATCH", "BENCHY_SCRATCH_ENVIRONMENTS"  # of a job: where, and which
+# Variables of a job: the folder to copy to, and the environments to copy.
+SCRATCH, NAMED = "BENCHY_SCRATCH", "BENCHY_SCRATCH_ENVIRONMENTS"
 PACKED = paths.VENVS / ".packed"
-_held: list[IO[str]] = []  # locks of the copies that we use, until we end
+_held: list[IO[str]] = []  # locks of the copies in use, held until this process ends
 
 
 def key(env: str) -> str:
-    """Of the build that is there. Raises OSError if there is none."""
+    """Return the key of an environment's current build. Raises OSError if there is none."""
     return hashlib.sha256(paths.stamp(env).read_bytes()).hexdigest()[:12]
 
 
 def pack(env: str) -> Path:
-    """The archive of an environment, made if there is none of this build. Raises Failure."""
+    """Return the archive of an environment's current build, writing it if it does not exist.
+
+    Raises Failure if the environment is not built or tar fails.
+    """
     with usage_locks.used(env):
         try:
             target = PACKED / env / f"{key(env)}.tar"
@@ -61,20 +65,25 @@ def forget(env: str) -> None:
 
 
 def folder(env: str) -> Path:
-    """Where an environment serves from here: its copy on this node, held until this process ends,
-    or where it was built."""
+    """Return the folder to run an environment from: its copy on this node, else the original.
+
+    The copy stays locked against removal until this process ends.
+    """
     if os.environ.get(SCRATCH):
         try:
             copy = _place() / env / key(env)
             if _hold(copy):
                 return copy
         except (OSError, Failure):
-            pass  # bring() has told why
+            pass  # bring() has already printed the reason
     return paths.env_dir(env)
 
 
 def bring(signals: Signals) -> None:
-    """Unpack the environments of this job on this node, each unless it is there."""
+    """Unpack the environments of this job on this node, except those already there.
+
+    Prints a warning for each that cannot be unpacked.
+    """
     for env in os.environ.get(NAMED, "").split() if os.environ.get(SCRATCH) else ():
         try:
             _unpack(env, signals)
@@ -84,7 +93,7 @@ def bring(signals: Signals) -> None:
 
 
 def _place() -> Path:
-    """This checkout's folder on this node's disk. Raises Failure, OSError."""
+    """Return this checkout's folder on this node's disk. Raises Failure, OSError."""
     written = os.environ[SCRATCH]
     base = Path(os.path.expandvars(written)).expanduser()
     if "$" in str(base) or not base.is_absolute():
@@ -102,7 +111,7 @@ def _lock(copy: Path) -> IO[str]:
 
 
 def _hold(copy: Path) -> bool:
-    """Use a copy from now on; False if there is none, or it is being removed."""
+    """Lock a copy for use; return False if there is none or it is being removed."""
     if not copy.exists():
         return False
     file = _lock(copy)
@@ -116,18 +125,18 @@ def _hold(copy: Path) -> bool:
 
 
 def _unpack(env: str, signals: Signals) -> None:
-    """Raises Failure, OSError."""
+    """Unpack the archive of an environment on this node. Raises Failure, OSError."""
     copy = _place() / env / key(env)
     archive = (PACKED / env / f"{copy.name}.tar").absolute()
     copy.parent.mkdir(parents=True, exist_ok=True)
     with _lock(copy) as file:
         if (copy / ".stamp").exists():
             return
-        fcntl.flock(file, fcntl.LOCK_EX)  # another job on this node may be at it
+        fcntl.flock(file, fcntl.LOCK_EX)  # another job on this node may be unpacking it
         if (copy / ".stamp").exists():
             return
         _remove_others(copy)
-        shutil.rmtree(copy, ignore_errors=True)  # what a node's own clean-up has left of it
+        shutil.rmtree(copy, ignore_errors=True)  # remains after the node's own clean-up
         size, free = archive.stat().st_size, shutil.disk_usage(copy.parent).free
         if free < 1.1 * size:
             raise Failure(f"{copy.parent} has {free >> 20} MiB left, {size >> 20} are needed")
@@ -145,7 +154,7 @@ def _unpack(env: str, signals: Signals) -> None:
 
 
 def _remove_others(copy: Path) -> None:
-    """Copies of earlier builds of this environment that nobody uses."""
+    """Remove unused copies of earlier builds of this environment."""
     for other in copy.parent.iterdir():
         if other.name.startswith(".") or other == copy:
             continue

@@ -1,8 +1,10 @@
-"""Exact pins that a person writes (transformers_version, `==` in extra_packages), and the cutoff.
+"""Resolve exact pins of a configuration that are newer than the cutoff.
 
-A release is resolved as of its own day. A pin that came out later cannot be met then, so it is
-exempt from the cutoff: first the pin alone, then whatever of its own needs uv reports as missing.
-Each exception ends at the pin's own day plus the slack, so that the lock stays the same on any day.
+Exact pins are transformers_version and `==` in extra_packages. A release is resolved as of its
+release day, when a newer pin does not exist yet. Such a pin is exempt from the cutoff: first the
+pin alone, then those of its dependencies that uv reports as missing. Each exception ends at the
+pin's release day plus the slack, so the lock does not depend on the day of locking. Asks the index
+through uv; writes only the log.
 """
 
 from __future__ import annotations
@@ -20,9 +22,9 @@ if TYPE_CHECKING:
     from benchy.environments.environment_spec import Spec
 
 EXACT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*={2,3}\s*([^\s,;*]+)\s*(?:;.*)?")
-ROUNDS = 12  # each adds packages to the exceptions, or ends the search
+ROUNDS = 12  # each round adds packages to the exceptions or ends the search
 
-Exceptions = Mapping[str, str]  # package → the time up to which its files are seen
+Exceptions = Mapping[str, str]  # package → its own cutoff, UTC
 
 
 @dataclass(frozen=True)
@@ -39,8 +41,11 @@ class Pin:
 
 
 def written(spec: Spec) -> list[str]:
-    """The requirements that the configuration names: the release, packages beside it, and
-    transformers_version. Overrides of repairs are not among them."""
+    """Return the requirements that a configuration names.
+
+    These are the release, extra packages and transformers_version, but not the overrides of
+    repairs.
+    """
     beside = [r for r in spec.requirements[1:] if r != "transformers"]
     pinned = [o for o in spec.overrides if o.startswith("transformers==")]
     return [
@@ -51,9 +56,9 @@ def written(spec: Spec) -> list[str]:
 
 
 def younger(spec: Spec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
-    """The exact pins beside the release itself that came out after the cutoff.
+    """Return the exact pins, without the release itself, that were released after the cutoff.
 
-    Pins that the machine's own cutoff hides are left out: that one is there for safety.
+    Pins after the machine's own cutoff are left out, because that cutoff is a safety measure.
     """
     now = datetime.now(timezone.utc)
     limit = release_date.moment(cutoff, now)
@@ -72,7 +77,7 @@ def younger(spec: Spec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
 
 
 def options(exceptions: Exceptions) -> list[str]:
-    """The exceptions as uv's options."""
+    """Return the exceptions as options of uv."""
     pairs = [f"{name}={day}" for name, day in sorted(exceptions.items())]
     return [word for pair in pairs for word in ("--exclude-newer-package", pair)]
 
@@ -83,9 +88,13 @@ def search(
     ask: release_date.Asking,
     attempt: Callable[[Exceptions], Sequence[str] | None],
 ) -> Exceptions | None:
-    """The smallest set of exceptions found with which the pins resolve; None if none does.
+    """Search for a small set of exceptions with which the pins resolve; None if there is none.
 
-    attempt: resolves with exceptions; None if that works, else what uv said.
+    Args:
+        young: The pins that are newer than the cutoff.
+        slack_days: Days that each exception adds to a pin's release day.
+        ask: Asks uv about single requirements.
+        attempt: Resolves with exceptions; returns None on success, else uv's output.
     """
     slack = timedelta(days=slack_days)
     exceptions = {pin.name: release_date.stamp(pin.day + slack) for pin in young}
@@ -107,7 +116,7 @@ def search(
 
 
 def _blamed(name: str, talk: Iterable[str]) -> bool:
-    """Whether uv says that it sees too few releases of a package."""
+    """Return whether uv reports that it sees too few releases of a package."""
     spelled = "[-_.]".join(map(re.escape, name.split("-")))
     said = re.compile(
         rf"(`|only |only the following versions of |no versions? of ){spelled}"

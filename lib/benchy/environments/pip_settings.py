@@ -1,9 +1,9 @@
-"""A machine's pip settings, said again in uv's words.
+"""Translate a machine's pip settings into settings of uv.
 
-People, images and clusters tell pip where their mirror, their wheels and their certificates are; uv
-reads none of that. Reads PIP_* variables and pip's configuration files, writes nothing. Order and
-names are those of pip's documentation, "Configuration": global files, user files, site file, the
-file that PIP_CONFIG_FILE names, then variables; and section [install] before [global].
+Users, images and clusters configure mirrors, wheels and certificates for pip, and uv ignores pip's
+settings. Reads PIP_* variables and pip's configuration files; writes nothing. Order and names are
+those of pip's documentation, "Configuration", weakest first: global files, user files, the site
+file, the file that PIP_CONFIG_FILE names, then variables. Section [install] overrides [global].
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from benchy.core import knobs
 from benchy.core.paths import ROOT
 
 SECTIONS = ("global", "install")
-# Settings that say where packages come from and how to reach it. The others say how or where pip
-# installs, or what it refuses to do; they mean the person's own environments.
+# Settings that say where packages come from and how to reach that place. The others say how or
+# where pip installs, or what it refuses; they are meant for the user's own environments.
 SOURCES = frozenset({
     "index-url", "extra-index-url", "no-index", "find-links", "trusted-host", "cert", "client-cert",
     "proxy", "timeout", "default-timeout", "retries", "resume-retries", "keyring-provider",
@@ -29,7 +29,7 @@ SOURCES = frozenset({
 
 
 def config_files(environ: Mapping[str, str]) -> list[Path]:
-    """The files that pip would read, weakest first, whether they exist or not."""
+    """Return the files that pip would read, weakest first, whether they exist or not."""
     named = environ.get("PIP_CONFIG_FILE")
     if named == os.devnull:  # pip's documented way to say "no files at all"
         return []
@@ -39,16 +39,17 @@ def config_files(environ: Mapping[str, str]) -> list[Path]:
     if not (named and Path(named).exists()):
         config_home = Path(environ.get("XDG_CONFIG_HOME") or home / ".config")
         files += [home / ".pip" / "pip.conf", config_home / "pip" / "pip.conf"]
-    # benchy's own .venv has no pip.conf: the one that a person edits belongs to its base Python.
+    # benchy's own .venv has no pip.conf; users edit the one of its base Python.
     files += [Path(prefix) / "pip.conf" for prefix in dict.fromkeys((sys.base_prefix, sys.prefix))]
     return [*files, Path(named)] if named else files
 
 
 def pip_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> dict[str, str]:
-    """{"find-links": "…"}: every pip setting with its strongest value, empty values left out.
+    """Return every pip setting with its strongest value ({"find-links": "…"}), without empty ones.
 
-    A file that cannot be read or parsed is passed over: pip itself tells of that, and a broken file
-    of another tool is no reason to refuse work.
+    Skips files that cannot be read or parsed: pip itself reports them, and another tool's broken
+    file is no reason to stop. With a wheelhouse, adds its folders to find-links and sets no-index.
+    files: as in `uv_variables`.
     """
     sections: dict[str, dict[str, str]] = {name: {} for name in SECTIONS}
     for file in config_files(environ) if files is None else files:
@@ -74,10 +75,10 @@ def pip_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None
 def pip_variables(
     environ: Mapping[str, str], files: Iterable[Path] | None = None
 ) -> dict[str, str]:
-    """The whole environment for a pip of ours: the machine's sources, and no other setting of pip.
+    """Return the complete environment for benchy's own calls of pip.
 
-    PIP_USER, PIP_REQUIRE_VIRTUALENV or `target` in a pip.conf would make it refuse, or install
-    elsewhere.
+    Of pip's settings it has only SOURCES. Others, such as PIP_USER, PIP_REQUIRE_VIRTUALENV or
+    `target` in a pip.conf, would make pip refuse or install elsewhere. files: as in `uv_variables`.
     """
     out = {name: value for name, value in environ.items() if not name.startswith("PIP_")}
     out["PIP_CONFIG_FILE"] = os.devnull
@@ -88,13 +89,19 @@ def pip_variables(
 
 
 def offline(environ: Mapping[str, str] = os.environ) -> bool:
-    """OFFLINE=1: nothing is asked of a network. Raises UsageError for neither on nor off."""
+    """Return whether OFFLINE=1 forbids network access.
+
+    Raises UsageError if its value means neither on nor off.
+    """
     return knobs.on("OFFLINE", environ)
 
 
 def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
-    """The folder that `make wheelhouse` filled, where it is to be installed from instead of an
-    index: the one that WHEELHOUSE names, or wheelhouse/ when OFFLINE=1."""
+    """Return the wheelhouse to install from instead of an index; None to use the index.
+
+    It is the folder that WHEELHOUSE names, or wheelhouse/ if that exists and OFFLINE=1. `make
+    wheelhouse` fills it.
+    """
     named = environ.get("WHEELHOUSE", "")
     if named:
         return (ROOT / Path(named).expanduser()).resolve()
@@ -103,17 +110,18 @@ def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
 
 
 def folders(house: Path) -> list[Path]:
-    """A wheelhouse's folders of files: itself, and one for each kind of local build (local-cpu)."""
+    """Return a wheelhouse's folders: itself, and one per kind of local build (local-cpu)."""
     return [house, *sorted(path for path in house.glob("local-*") if path.is_dir())]
 
 
 def uv_variables(
     environ: Mapping[str, str], files: Iterable[Path] | None = None, cwd: Path | None = None
 ) -> dict[str, str]:
-    """The variables that make uv do what pip would do; those already in `environ` are left alone.
+    """Return the variables that make uv behave as pip would, without those set in `environ`.
 
-    files: pip's configuration files, weakest first (default: where pip looks). cwd: what relative
-    paths are relative to (default: the working directory, as in pip).
+    files: pip's configuration files, weakest first (default: those that pip reads). cwd: the base
+    of relative paths (default: the working directory, as in pip). UV_FIND_LINKS is returned even
+    if it is set, to add a wheelhouse to it.
     """
     pip = pip_settings(environ, files)
     base = cwd or Path.cwd()
@@ -128,10 +136,10 @@ def uv_variables(
         extra = [_index(word, base) for word in pip.get("extra-index-url", "").split()]
         offer("UV_INDEX", " ".join(extra), "UV_EXTRA_INDEX_URL")
         if "UV_INDEX" in out:
-            # uv stops at the first index that knows a name; pip takes the best of all of them.
+            # uv stops at the first index that has a package; pip takes the best release of all.
             offer("UV_INDEX_STRATEGY", "unsafe-best-match")
     links = (_link(word, base) for word in pip.get("find-links", "").split())
-    # uv separates by commas where pip separates by white space.
+    # uv separates links by commas, pip by white space.
     offer("UV_FIND_LINKS", ",".join(link for link in links if link))
     house = wheelhouse(environ)
     if house and environ.get("UV_FIND_LINKS"):
@@ -149,7 +157,7 @@ def uv_variables(
 
 
 def uv_arguments(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> list[str]:
-    """What has no variable in uv: --no-index, for the `uv pip` commands."""
+    """Return --no-index for `uv pip` if pip's settings have it; uv has no variable for it."""
     return ["--no-index"] if _true(pip_settings(environ, files).get("no-index", "")) else []
 
 
@@ -167,7 +175,7 @@ def _keyring(pip: Mapping[str, str]) -> bool:
 
 
 def _seconds(value: str) -> str:
-    """pip takes a float, uv only whole seconds."""
+    """Convert a timeout of pip (a float) to whole seconds for uv; "" if it is not a number."""
     try:
         return str(max(1, round(float(value)))) if value else ""
     except (ValueError, OverflowError):
@@ -179,16 +187,17 @@ def _path(value: str, base: Path) -> str:
 
 
 def _index(value: str, base: Path) -> str:
-    """A directory becomes a file URL: uv would take a bare word for the name of an index."""
+    """Return an index as a URL, because uv takes a bare word for the name of an index."""
     if not value or "://" in value:
         return value
     return (base / Path(value).expanduser()).resolve().as_uri()
 
 
 def _link(value: str, base: Path) -> str:
-    """One place of wheels as uv takes it, or "" where there is none.
+    """Return one place of find-links in uv's form; "" for a path that does not exist.
 
-    pip passes over a folder that does not exist; uv stops. A comma can only be said in a URL.
+    pip skips a missing folder; uv stops. A path with a comma becomes a URL, because uv separates
+    places by commas.
     """
     url = urlsplit(value)
     if url.scheme in ("http", "https"):

@@ -1,14 +1,14 @@
-"""Package indexes that a configuration names, before those of the machine.
+"""Put the package indexes that a configuration names before those of the machine.
 
-uv takes what may be said of a single index only from a uv.toml, so one is written for each run,
-with what holds of the machine's own (uvconf.py); uv reads no other. Own indexes hold what somebody
-chose to put there, mostly builds of their own: no cutoff holds for them. Most of them tell no
-upload times either, and uv would pass over every file.
+uv accepts settings of a single index only in a uv.toml. So a temporary one is written for each uv
+command, together with the machine's own uv settings that apply (uv_settings.py); uv reads no other.
+The cutoff does not apply to private indexes: their files, mostly local builds, are there on
+purpose. Most of these indexes also report no upload times, so uv would skip every file.
 
-uv's rule for several indexes holds: the first that knows a name gives all of its releases, so that
-nobody can put a newer one of the same name elsewhere. Where pip's settings name extra indexes, of
-which pip takes the best, that rule would hide what is in the later ones: there uv goes on to them
-if the first has nothing that fits (unsafe-first-match).
+uv's rule for several indexes applies: all releases of a package come from the first index that has
+it, so nobody can publish a newer one of the same name elsewhere. pip instead takes the best release
+of all indexes. If the machine's settings name extra indexes, uv therefore continues with them if
+the first has no fitting release (unsafe-first-match).
 """
 
 from __future__ import annotations
@@ -25,7 +25,8 @@ from benchy.environments import uv_settings
 from benchy.process import environment_variables
 
 NAMED = re.compile(r"^([A-Za-z0-9_-]+)=(.+)$")
-# Extra indexes, which have to come after one's own: what is in a variable comes before a uv.toml.
+# Variables come before uv.toml in uv, so these indexes are moved to the uv.toml, after the
+# private ones.
 EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
 
 
@@ -33,11 +34,11 @@ EXTRA = ("UV_INDEX", "UV_EXTRA_INDEX_URL")
 def project(
     own: Sequence[str], environ: Mapping[str, str]
 ) -> Iterator[tuple[Path, dict[str, str]]]:
-    """(what to give uv as --project, its environment variables) while a uv command runs.
+    """Provide (the folder for uv's --project, its environment variables) for one uv command.
 
-    own: URLs or NAME=URL, the first is asked first. environ: the variables that uv would have had;
-    those that name its configuration files are followed here. With neither own indexes nor
-    settings nothing is written. Raises UsageError.
+    own: private indexes as URL or NAME=URL, in order of priority. environ: uv's variables; those
+    that name its configuration files are evaluated here and removed. Writes nothing if there are
+    neither private indexes nor settings. Raises UsageError.
     """
     settled = {
         name: value for name, value in environ.items() if name not in environment_variables.UV_FILES
@@ -55,16 +56,16 @@ def project(
         tables = [*(_table(word, own=True) for word in own), *(_table(word) for word in machine)]
     with temporary_files.folder("index") as folder:
         path = folder / "uv.toml"
-        path.touch(mode=0o600)  # the machine's indexes may carry passwords
+        path.touch(mode=0o600)  # index URLs may contain passwords
         path.write_text(uv_settings.written(said, tables), encoding="utf-8")
         yield folder, settled | {"UV_CONFIG_FILE": str(path)}
 
 
 def _table(word: str, own: bool = False) -> str:
-    """One index as uv.toml has it. JSON's strings are TOML's."""
+    """Return one index as a table of uv.toml. A JSON string is also a TOML string."""
     named = NAMED.match(word)
     url = named[2] if named else word
-    if "://" not in url:  # a path, relative to where the person is
+    if "://" not in url:  # a path, relative to the working directory
         url = Path(url).expanduser().absolute().as_uri()
     lines = ["[[index]]", f"url = {json.dumps(url)}"]
     lines += [f"name = {json.dumps(named[1])}"] if named else []

@@ -1,8 +1,8 @@
-"""One release of one package: whether the index has it for a Python, and the day it came out.
+"""Find out whether the index has a release for a Python, and when it was released.
 
-uv is asked, not the index: a resolution of the one pin alone, printed as pylock.toml (PEP 751),
-carries the upload times of its files, and uv knows the machine's index, certificates, netrc,
-keyring and cache. About 0.2 s. Reads the index, writes nothing but the log.
+Asks uv instead of the index, because uv knows the machine's index, certificates, netrc, keyring and
+cache. It resolves the single pin and prints it as pylock.toml (PEP 751), which contains the upload
+times of its files. A query takes about 0.2 s. Reads the index; writes only the log.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from benchy.core.errors import Failure, FailureKind
 from benchy.environments import pip_settings, uv
 from benchy.process import logged_program
 
-# With any cutoff, uv passes over files of indexes that tell no upload time (a warning each); so a
-# cutoff in the far future picks the files that can answer.
+# With any cutoff, uv skips files without an upload time (with a warning each). A cutoff in the far
+# future therefore selects the files that have one.
 DATED_ONLY = ("--exclude-newer", "2999-01-01T00:00:00Z")
 NO_PACKAGE = re.compile(r"was not found in the (package registry|provided)")
 UNKNOWN = re.compile(rf"there is no version of|only \S+ is available|{NO_PACKAGE.pattern}")
-# An index that refuses to answer says nothing about what it has.
+# A refusal of the index does not prove that a package is missing.
 REFUSED = re.compile(
     r"could not be queried|lack of valid authentication|40[137] (Unauth|Forb|Proxy)"
 )
@@ -38,20 +38,26 @@ NO_REVISION = re.compile(
 
 @dataclass(frozen=True)
 class Release:
-    """uploaded: the latest upload time among the files fit for the Python asked; UTC."""
+    """A release of a package.
+
+    uploaded: the latest upload time (UTC) among its files that fit the given Python.
+    """
 
     package: str
     version: str
     uploaded: datetime
 
     def cutoff(self, slack_days: int) -> str:
-        """RFC 3339: what `--exclude-newer` takes."""
+        """Return the upload time plus the slack, in RFC 3339, for `--exclude-newer`."""
         return stamp(self.uploaded + timedelta(days=slack_days))
 
 
 @dataclass(frozen=True)
 class Missing:
-    """A requirement that no index can meet. requirement: as the spec of the environment has it."""
+    """A requirement that no index can meet, with an error and a hint.
+
+    requirement: as written in the spec of the environment.
+    """
 
     requirement: str
     what: str
@@ -59,9 +65,9 @@ class Missing:
 
 
 class NoSuchRelease(Failure):
-    """The configuration names something that does not exist: a mistake, not a failed build.
+    """An error in the configuration: it names something that does not exist.
 
-    The marker in venvs/.failed has its kind, and bin/plan plans no fallback for it.
+    The marker in venvs/.failed records its kind, so bin/plan plans no fallback for it.
     """
 
     def __init__(self, missing: Sequence[Missing], log: Path) -> None:
@@ -74,8 +80,14 @@ class NoSuchRelease(Failure):
 
 @dataclass(frozen=True)
 class Asking:
-    """Whom to ask. python: path of the interpreter to install for; options: of uv; index: package
-    indexes that come before the machine's."""
+    """Queries to uv for one Python.
+
+    Attributes:
+        python: Path of the interpreter to install for.
+        log: Where uv's output goes.
+        options: Options of uv.
+        index: Package indexes that come before the machine's.
+    """
 
     python: str
     log: Path
@@ -83,14 +95,16 @@ class Asking:
     index: Sequence[str] = ()
 
     def __call__(self, requirement: str, *more: str) -> logged_program.Done:
-        """uv's answer to one requirement alone, as a pylock.toml."""
+        """Resolve a single requirement without its dependencies, to a pylock.toml on stdout."""
         arguments = ["compile", "-", "--no-deps", "--no-header", "--format", "pylock.toml"]
         words = uv.pip([*arguments, "--python", self.python, *self.options, *more])
         return uv.run(words, self.log, stdin=requirement, index=self.index)
 
     def closure(self, requirement: str, until: str) -> list[str]:
-        """The packages that a requirement needs as of a time, itself left out; [] if it does not
-        resolve."""
+        """Return all dependencies of a requirement with the cutoff `until`, without itself.
+
+        Returns [] if it does not resolve.
+        """
         arguments = ["compile", "-", "--no-header", "--no-annotate", "--exclude-newer", until]
         words = uv.pip([*arguments, "--python", self.python, *self.options])
         done = uv.run(words, self.log, stdin=requirement, index=self.index)
@@ -102,10 +116,10 @@ class Asking:
 def find(
     package: str, version: str, version_of_python: str, ask: Asking
 ) -> Release | logged_program.Done:
-    """The release as that Python may install it, or how uv refused: try another Python.
+    """Find a release for a Python.
 
-    Raises Failure where no Python would help: no such release or package, no upload times, no
-    network.
+    Returns the release, or uv's refusal if another Python may work. Raises Failure if no Python
+    would help: there is no such release or package, no upload times or no network.
     """
     pin = f"{package}=={version}"
     done = ask(pin, *DATED_ONLY)
@@ -133,10 +147,10 @@ def find(
 
 
 def unmet(missing: Sequence[Missing], log: Path) -> Failure:
-    """The error for requirements that cannot be met: a mistake where an index has said so.
+    """Return the error for requirements that cannot be met.
 
-    Without a network, a folder of wheels or uv's cache answered instead, and the release may well
-    exist elsewhere: an ordinary Failure.
+    It is a NoSuchRelease if an index said so. Offline or with a wheelhouse it is an ordinary
+    Failure, because uv's cache or a folder of wheels answered, and the release may exist elsewhere.
     """
     if pip_settings.offline() or pip_settings.wheelhouse():
         return Failure(missing[0].what, missing[0].hint, log, page=31)
@@ -144,18 +158,24 @@ def unmet(missing: Sequence[Missing], log: Path) -> Failure:
 
 
 def missing(requirements: Sequence[str], ask: Asking) -> list[Missing]:
-    """Those of the requirements that do not exist. An index that does not answer proves nothing."""
+    """Return those of the requirements that do not exist.
+
+    A requirement counts as missing only if the index answered.
+    """
     found = []
     for requirement in requirements:
         if TORCH_BUILD.match(requirement):
-            continue  # PyTorch's own index has it, or a folder of the machine: P35 says more
-        if ask(requirement, *DATED_ONLY).status:  # no cutoff of the machine hides it there
+            continue  # in PyTorch's own index or a local folder, see P35
+        if ask(requirement, *DATED_ONLY).status:  # replaces the machine's cutoff
             found.append(absence(requirement, ask, ask(requirement)))
     return [each for each in found if each]
 
 
 def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing | None:
-    """Why a requirement cannot be met, if it does not exist. done: uv's answer to it alone."""
+    """Return why a requirement does not exist; None if it exists or the index did not say.
+
+    done: uv's answer to this requirement alone.
+    """
     said = "\n".join(done.talk)
     if not done.status or REFUSED.search(said):
         return None
@@ -173,7 +193,7 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
     if done.offline or not UNKNOWN.search(said):
         return None
     alone = said if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
-    if NO_PACKAGE.search(alone):  # of a name with extras uv only says that there is no version
+    if NO_PACKAGE.search(alone):  # for a name with extras, uv only reports a missing version
         return Missing(requirement, f"the index has no package named {package}", "check the name")
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
     if exact is None:
@@ -186,11 +206,12 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
 
 
 def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_program.Done | None:
-    """How a Python that a release says it can't have is refused; None if it says no such thing.
+    """Return a refusal if a release's Python requirement excludes this Python; else None.
 
-    uv obeys the lower bound and passes over the upper one: it would put a release that says <3.13
-    on 3.13. Asked for a Python that is surely too old, it cites both. 3.0 fits no wheel that begins
-    at cp38, so 3.8 is asked for too; a release whose wheels are for single Pythons needs no bound.
+    uv respects the lower bound but ignores the upper one: it would install a release that requires
+    <3.13 on 3.13. Its error for a Python that is too old cites both bounds, so it is asked for 3.0,
+    and for 3.8 because 3.0 fits no wheel that starts at cp38. A release whose wheels are for single
+    Pythons needs no such bound.
     """
     for old in ("3.0", "3.8"):
         said = "\n".join(ask(requirement, "--python-version", old).talk)
@@ -206,7 +227,7 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
 
 
 def nearest(package: str, version: str, ask: Asking) -> list[str]:
-    """The releases next to a version that does not exist, the lower first."""
+    """Return the releases just below and just above a version that does not exist."""
     found = [
         newest(f"{package}<{version}", ask),
         newest(f"{package}>{version}", ask, "--resolution", "lowest"),
@@ -215,13 +236,19 @@ def nearest(package: str, version: str, ask: Asking) -> list[str]:
 
 
 def newest(requirement: str, ask: Asking, *options: str) -> str | None:
-    """The newest release that meets a requirement for that Python; None if none does."""
+    """Return the newest release that meets a requirement; None if none does.
+
+    options: of uv, such as `--resolution lowest` for the oldest.
+    """
     found = re.search(r'^version = "(.+)"', ask(requirement, *options).stdout, re.M)
     return found[1] if found else None
 
 
 def upload_times(pylock: str) -> list[datetime]:
-    """Every upload time in a pylock.toml. (Python 3.10 has no TOML reader; one key needs none.)"""
+    """Return every upload time in a pylock.toml.
+
+    Uses a regular expression, because Python 3.10 has no TOML parser.
+    """
     found = re.findall(r"\bupload-time = ([0-9T:.-]+)Z", pylock)
     return [datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in found]
 
@@ -231,7 +258,10 @@ def stamp(moment: datetime) -> str:
 
 
 def moment(text: str, now: datetime) -> datetime | None:
-    """A cutoff as pip and uv write it: a day, a time, `P7D`, `7 days`. None: cannot be read."""
+    """Parse a cutoff as pip and uv write it: a day, a time, `P7D`, `7 days`.
+
+    Durations count back from `now`. Returns None if it cannot be parsed.
+    """
     ago = re.fullmatch(r"P?T?\s*(\d+)\s*(h|d|w)[a-z]*(?:\s+ago)?", text.strip(), re.I)
     if ago:
         hours = {"h": 1, "d": 24, "w": 168}[ago[2].lower()]
@@ -244,9 +274,10 @@ def moment(text: str, now: datetime) -> datetime | None:
 
 
 def earlier(cutoff: str | None, machine: str | None, now: datetime) -> str | None:
-    """The cutoff to resolve with: a release's own, unless the machine's (pip's, uv's) is earlier.
+    """Return the cutoff to resolve with: the earlier of the release's and the machine's.
 
-    A command-line cutoff would override the machine's, and that one is there for safety.
+    The release's cutoff, as an option, would override that of the machine's pip or uv settings,
+    which is a safety measure.
     """
     if not machine:
         return cutoff

@@ -1,8 +1,8 @@
-"""What goes into an environment: its spec, resolved to a lock with hashes (lockfile.py).
+"""Resolve the spec of an environment to a lock with hashes (lock_file.py).
 
-Reads build/specs/env/<env>.json, uv.lock and configs/locks/<env>.lock, a lock that is shared; that
-one is taken as it is where it was made from the same inputs. Writes venvs/<env>.lock (only if it
-changed), logs/venv/<env>.log and, when a lock is renewed, the shared one.
+Reads build/specs/env/<env>.json, uv.lock and the shared lock configs/locks/<env>.lock, which is
+used unchanged if it was made from the same inputs. Writes venvs/<env>.lock (only if it changed),
+logs/venv/<env>.log and, when a lock is renewed, the shared lock.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from benchy.environments import (
 from benchy.environments.environment_spec import Spec
 from benchy.process import logged_program
 
-TRIES = 3  # Pythons on which a resolution is tried: each costs seconds, and old ones never help
-# What uv takes from the PyTorch index with --torch-backend. That index tells no upload times, so
-# these are exempt from the cutoff; the engine pins torch to the digit anyway.
+TRIES = 3  # maximum number of Pythons to try; each takes seconds, and old ones never help
+# The packages that uv takes from the PyTorch index with --torch-backend. That index reports no
+# upload times, so they are exempt from the cutoff; the engine pins an exact torch anyway.
 FROM_TORCH_INDEX = ("torch", "torchvision", "torchaudio", "triton", "pytorch-triton")
 
 
@@ -43,11 +43,11 @@ def log_path(env: str) -> Path:
 
 
 def lock(spec: Spec, fresh: bool = False) -> bool:
-    """Write venvs/<env>.lock; True if it changed.
+    """Write venvs/<env>.lock and return whether its packages changed.
 
-    The same inputs leave a lock as it is, with no look at an index: that is what a lock is for. A
-    shared lock of the same inputs comes first, so that a team has one set of packages.
-    fresh: resolve anew all the same, and renew the shared lock if there is one. Raises Failure.
+    If the inputs are the same, the lock stays and no index is asked. A shared lock of the same
+    inputs takes precedence, so that a team has one set of packages. fresh: resolve again in any
+    case, and renew the shared lock if there is one for this platform. Raises Failure.
     """
     path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
     text = None if fresh else shared_locks.shared_text(spec)
@@ -63,17 +63,17 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     before = path.stat() if path.exists() else None
     installed = lock_file.digest(path)
     files.replace(path, text)
-    if before and lock_file.digest(path) == installed:  # only its header is another
+    if before and lock_file.digest(path) == installed:  # only the header changed
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
         return False
     return True
 
 
 def settle(spec: Spec) -> None:
-    """Make the spec older than the lock that it came to.
+    """Set the modification time of a spec to just before that of its lock.
 
-    Make compares ages. A spec that changed but resolves to the same packages must not make the
-    lock new, since results hang on it; so the spec takes the age of what it has not changed.
+    Make compares modification times. If a changed spec resolves to the same packages, the lock
+    keeps its time, because results depend on it; so the spec must become older than the lock.
     """
     path, lock_ = paths.env_spec(spec.env), paths.lock(spec.env)
     if path.exists() and path.stat().st_mtime_ns >= lock_.stat().st_mtime_ns:
@@ -92,7 +92,10 @@ def _text(spec: Spec, requirements: str, **said: object) -> str:
 
 
 def _export(spec: Spec) -> str:
-    """The main environment's lock, out of uv.lock; no network, under a second."""
+    """Return the main environment's lock, exported from uv.lock without network access.
+
+    Takes less than a second. Raises Failure.
+    """
     wanted = ["--frozen", "--extra", "vllm", "--no-dev", "--no-emit-project"]
     quiet = ["--no-header", "--no-annotate", "--offline", "--project", str(paths.ROOT)]
     done = uv.run(["export", *wanted, *quiet], log_path(spec.env))
@@ -103,7 +106,10 @@ def _export(spec: Spec) -> str:
 
 
 def _resolve(spec: Spec) -> str:
-    """Try the fitting Pythons in turn; the first on which it resolves is the lock's."""
+    """Return the lock for the first Python on which a spec resolves.
+
+    Tries up to TRIES Pythons that fit the spec. Raises Failure.
+    """
     log, refusals = log_path(spec.env), list[tuple[str, logged_program.Done]]()
     if kept := uv_settings.kept_from_locks(os.environ):
         what = ", ".join(kept)
@@ -115,7 +121,7 @@ def _resolve(spec: Spec) -> str:
         ask = release_date.Asking(python, log, binary, spec.index)
         try:
             as_of = _as_of(spec, version, ask)
-        except release_date.NoSuchRelease as error:  # what else is not there is reported with it
+        except release_date.NoSuchRelease as error:  # report all missing requirements
             missing = [*error.missing, *release_date.missing(pins.written(spec)[1:], ask)]
             raise release_date.NoSuchRelease(missing, log) from None
         if isinstance(as_of, logged_program.Done):
@@ -164,7 +170,7 @@ def _resolve(spec: Spec) -> str:
     on = ", ".join(version for version, _ in refusals)
     what = f"{spec.env} cannot be resolved on Python {on}"
     hint = "a repair in the engine's file under configs/engines can replace or drop what is gone"
-    # The first Python was the most fitting one: its reason is the one to tell.
+    # The first Python fits best, so its error is the one to report.
     told, page = refusals[0][1], 30
     if young:
         verb = "are" if len(young) > 1 else "is"
@@ -179,8 +185,13 @@ def _resolve(spec: Spec) -> str:
 def _beyond(
     spec: Spec, cutoff: str, young: Sequence[pins.Pin], ask: release_date.Asking
 ) -> tuple[logged_program.Done, list[str], pins.Exceptions] | str:
-    """How it resolves with young pins exempt from the cutoff, and the exceptions; a hint where it
-    does not. The exceptions of the lock that is there come first: the same question, the same lock.
+    """Resolve with pins that are newer than the cutoff exempt from it.
+
+    The exceptions of the existing lock are tried first, so that the same requirements give the
+    same lock.
+
+    Returns:
+        (uv's answer, options, exceptions), or a hint if it does not resolve.
     """
     came: dict[str, tuple[logged_program.Done, list[str]]] = {}
 
@@ -207,7 +218,7 @@ def _beyond(
 
 
 def _tell_yanked(spec: Spec, done: logged_program.Done) -> None:
-    """A yanked release exists: an exact pin installs it (PEP 592), and one line says so."""
+    """Print a warning for each yanked release; an exact pin installs it (PEP 592)."""
     for line in done.talk:
         if found := re.search(r"`(\S+)` is yanked(.*)", line):
             say("WARNING", f"{spec.env}: {found[1]} is yanked{found[2]}")
@@ -216,10 +227,10 @@ def _tell_yanked(spec: Spec, done: logged_program.Done) -> None:
 def _as_of(
     spec: Spec, version: str, ask: release_date.Asking
 ) -> tuple[str | None, str | None] | logged_program.Done:
-    """(cutoff, the release's day) for a Python, or how uv refused the release on that Python.
+    """Return (cutoff, upload time of the release) for a Python, or uv's refusal on that Python.
 
-    The day and the fitness are taken from the lock that is there, if it knows them: a second
-    resolution asks no index for them, and a file that is added to a release later moves no day.
+    If the existing lock or the shared one records the upload time for this Python, the index is
+    not asked, so files added to a release later do not move its cutoff. Raises Failure.
     """
     if spec.cutoff != "release" or spec.version is None:
         refusal = None if spec.built else release_date.unfit(spec.requirements[0], version, ask)
@@ -251,8 +262,11 @@ def _compile(
     exceptions: pins.Exceptions = MappingProxyType({}),
     talk: list[str] | None = None,
 ) -> tuple[logged_program.Done, list[str]]:
-    """uv's answer, and the options that installing from it needs again. talk: takes what uv said,
-    over all of its tries."""
+    """Resolve a spec with uv.
+
+    Returns (uv's answer, the options to repeat when installing from it). talk: if given, collects
+    uv's output of all attempts.
+    """
     fixed = ["--torch-backend", spec.torch_backend] if spec.torch_backend else []
     backends = [[], fixed] if spec.torch_backend == "cpu" else [fixed]
     first: logged_program.Done | None = None
@@ -282,7 +296,7 @@ def _compile(
             talk += done.talk
         if first is None:
             first = done
-        # A torch from the ordinary index is the CUDA build, 3 GB of it: keep looking.
+        # The torch of the default index is the CUDA build (3 GB), so try the next backend.
         torch = re.search(r"^torch==(\S+)", done.stdout, re.M)
         if done.status == 0 and (backend or len(backends) == 1 or not torch or "+cpu" in torch[1]):
             return done, options
@@ -295,7 +309,9 @@ def _exempt() -> list[str]:
 
 
 def _same_machine(said: Mapping[str, Any]) -> bool:
-    """Whether a lock with this header was made with the machine's cutoff of now. One that was
-    "7 days" and holds no longer makes no lock old."""
+    """Return whether a lock with this header fits the machine's current cutoff.
+
+    Cutoffs are compared as written, so a relative one ("7 days") does not outdate a lock.
+    """
     then, now = said.get("machine_cutoff"), uv_options.machine_cutoff()
     return then == now if then else not uv_options.holding(said.get("cutoff"))

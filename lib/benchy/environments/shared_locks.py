@@ -1,4 +1,7 @@
-"""Locks that are committed in configs/locks."""
+"""Read and write the shared locks, which are committed in configs/locks.
+
+Also reads the locks of a wheelhouse.
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,14 @@ from benchy.environments.environment_spec import Spec
 
 
 def shared_text(spec: Spec) -> str | None:
-    """The shared lock's text, if it is what would be resolved here; None if there is none.
+    """Return the text of a shared lock that was made from the same inputs; None if there is none.
 
-    One that was made from something else is told and passed over. Taking it would install what
-    nobody asks for any more; stopping would stop every model whenever a repair in an engine's file
-    is new. Results name the lock that they were made with, so nothing is hidden by going on.
+    A lock of other inputs is skipped with a warning. Using it would install outdated packages, and
+    an error would stop every model whenever an engine's file gets a new repair. Results record
+    their lock, so the substitution stays visible.
     """
     wheels = pip_settings.wheelhouse()
-    if wheels:  # it has the files of its own locks
+    if wheels:  # a wheelhouse contains the files of its own locks
         path = wheels / "locks" / f"{spec.env}.lock"
         if wrong := lock_file.flaw(path):
             say("WARNING", f"{path} {wrong}: it is passed over")
@@ -47,9 +50,9 @@ def shared_text(spec: Spec) -> str | None:
 
 
 def share(spec: Spec, text: str | None = None) -> None:
-    """Write configs/locks/<env>.lock, to be committed. text: the lock, None for the one in venvs/.
+    """Write configs/locks/<env>.lock, to be committed. text: the lock; None: the one in venvs/.
 
-    Raises UsageError where others could do nothing with it.
+    Raises UsageError for the main environment and for a lock that names a local file.
     """
     if spec.kind == "main":
         raise UsageError(

@@ -1,5 +1,6 @@
-"""What is known of environments, as tables, lines and JSON for people and scripts: `make list-envs`
-and `make env-info`. Reads what inventory reads, and logs/venv; writes stdout.
+"""Show environments as tables, lines or JSON, for `make list-envs` and `make env-info`.
+
+Reads what `inventory` reads, and logs/venv. Writes to stdout; `list` reports problems on stderr.
 """
 
 from __future__ import annotations
@@ -72,10 +73,13 @@ def _ago(seconds: float | None) -> str:
 
 
 def show_info(env: str, as_json: bool) -> int:
-    """All that is known of one environment. UsageError if nothing is."""
+    """Print everything known about one environment.
+
+    Raises UsageError if there is no such environment.
+    """
     row = inventory.row(env, inventory.users())
     if row.state == "ready":
-        with contextlib.suppress(Failure):  # where uv can't tell, what is known is shown
+        with contextlib.suppress(Failure):  # if uv cannot compare, show the rest
             if why := audit.against_lock(environment_spec.Spec.read(env), resolver.log_path(env)):
                 row = replace(row, state="broken", why=why)
     lock = paths.lock(env)
@@ -108,7 +112,7 @@ def show_info(env: str, as_json: bool) -> int:
 
 
 def _shared(env: str) -> str | None:
-    """The committed lock, and whether it is the one in use; None where there is none."""
+    """Return the path of the shared lock, with a note if it differs; None if there is none."""
     path = paths.shared_lock(env)
     if not path.exists():
         return None
@@ -117,7 +121,7 @@ def _shared(env: str) -> str | None:
 
 
 def _lines(key: str, value: Any) -> list[str]:
-    """One fact as text; nothing for what is empty."""
+    """Return the lines of one fact; [] if it is empty."""
     if value in (None, "", [], (), {}):
         return []
     if key in ("size", "alone"):
@@ -126,7 +130,7 @@ def _lines(key: str, value: Any) -> list[str]:
         return [_ago(value)]
     if key == "failure":
         return [f"{value['stage']}: {value['what']}", *value.get("lines", [])]
-    if key == "packages":  # compact: a hundred and fifty of them, and hashes for FORMAT=json
+    if key == "packages":  # about 150 packages; only FORMAT=json shows their hashes
         names = " ".join(str(lock_file.Package(p["name"], p["version"])) for p in value)
         return [
             f"{len(value)}",

@@ -1,10 +1,10 @@
-"""Who is at an environment: one builder, or any number of users, never both.
+"""Lock environments: either one builder or any number of users, never both.
 
-Reads and writes nothing but locks (flock) in venvs/.locks: ENV for whoever resolves or builds it,
-ENV.use for whoever runs from it (shared) or replaces it (exclusive). The kernel drops a lock with
-the last process that has its descriptor; all are close-on-exec, so what runs from an environment
-holds none itself. Nobody waits for users while it holds a builder's lock: a user's own make may ask
-for that.
+Reads and writes only locks (flock) in venvs/.locks. A process that resolves or builds an
+environment locks ENV. One that runs from it locks ENV.use (shared); one that replaces it does so
+exclusively. The kernel releases a lock when the last process with its descriptor ends. Descriptors
+are close-on-exec, so the programs that run from an environment hold no lock themselves. No process
+waits for users while it holds the builder's lock, because a user's own make may need that lock.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ def _open(name: str) -> IO[str]:
 
 
 def _lock(file: IO[str], kind: int, waiting: str) -> None:
-    """Take a lock; say once for what it waits, if it does."""
+    """Take a lock; print `waiting` once if another process holds it."""
     try:
         fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -35,7 +35,7 @@ def _lock(file: IO[str], kind: int, waiting: str) -> None:
 
 @contextmanager
 def held(env: str) -> Iterator[None]:
-    """One builder per environment at a time; the second waits. A dead one holds nothing."""
+    """Hold the builder's lock of an environment; waits while another process holds it."""
     with _open(env) as file:
         _lock(file, fcntl.LOCK_EX, f"{env}: another make is at it")
         yield
@@ -43,8 +43,10 @@ def held(env: str) -> Iterator[None]:
 
 @contextmanager
 def used(env: str) -> Iterator[int]:
-    """While inside, nobody replaces or removes the environment. Gives the descriptor that sees to
-    it: a guardian that gets it as well keeps the environment past our death."""
+    """Prevent other processes from replacing or removing the environment.
+
+    Yields the lock's descriptor. A guardian that inherits it keeps the lock when this process dies.
+    """
     with _open(f"{env}.use") as file:
         _lock(file, fcntl.LOCK_SH, f"{env} is being built")
         yield file.fileno()
@@ -52,7 +54,7 @@ def used(env: str) -> Iterator[int]:
 
 @contextmanager
 def unused(env: str) -> Iterator[bool]:
-    """True inside if nobody runs from the environment; nobody begins to before this is left."""
+    """Yield whether no process runs from the environment; if so, none can start in the block."""
     with _open(f"{env}.use") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -64,8 +66,10 @@ def unused(env: str) -> Iterator[bool]:
 
 @contextmanager
 def free(env: str) -> Iterator[bool]:
-    """True inside if nobody builds the environment and nobody runs from it; nobody begins to before
-    this is left. Waits for nobody."""
+    """Yield whether no process builds or runs from the environment; if so, none can start to.
+
+    Never waits.
+    """
     with _open(env) as builder, _open(f"{env}.use") as users:
         try:
             for file in (builder, users):
@@ -77,6 +81,6 @@ def free(env: str) -> Iterator[bool]:
 
 
 def wait_unused(env: str) -> None:
-    """Return once nobody runs from the environment. Not to be called inside `held`."""
+    """Wait until no process runs from the environment. Do not call this inside `held`."""
     with _open(f"{env}.use") as file:
         _lock(file, fcntl.LOCK_EX, f"{env}: a server or a task runs from it")

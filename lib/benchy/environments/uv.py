@@ -1,7 +1,7 @@
-"""Runs uv: found once, told the machine's pip settings, its talk kept in a log.
+"""Find and run uv, with the machine's pip settings and its output in a log.
 
-Reads the variables UV (a path to uv) and OFFLINE (1: no network). Writes only the log it is given.
-On a terminal the newest line of uv's progress is shown in place; elsewhere a line a minute.
+Reads the variables UV (a path to uv) and OFFLINE (1: no network). Writes only the given log. On a
+terminal, the latest line of uv's progress is shown in place; elsewhere one line per minute.
 """
 
 from __future__ import annotations
@@ -19,11 +19,14 @@ from benchy.environments import link_mode, pip_settings, private_indexes, uv_set
 from benchy.process import logged_program
 from benchy.process.logged_program import Done
 
-UNSOLVED = 1  # uv's status where requirements cannot be met; 2 is for all that goes wrong besides
+UNSOLVED = 1  # uv's status if requirements cannot be met; 2 is for all other errors
 
 
 def find(environ: Mapping[str, str] = os.environ) -> Path:
-    """uv: the variable UV, the project's own, or the PATH's. UsageError where there is none."""
+    """Return the path of uv: from the variable UV, .uv/bin/uv, or the PATH.
+
+    Raises UsageError if there is none.
+    """
     named = environ.get("UV")
     if named:
         found = shutil.which(named, path=environ.get("PATH"))
@@ -40,7 +43,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
 
 
 def word() -> str:
-    """uv as a person types it in the checkout: its name, if the PATH has it."""
+    """Return how a user calls uv from the checkout: "uv" or ".uv/bin/uv"."""
     own = ROOT / ".uv" / "bin" / "uv"
     return ".uv/bin/uv" if not shutil.which("uv") and own.exists() else "uv"
 
@@ -49,18 +52,21 @@ offline = pip_settings.offline
 
 
 def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True) -> dict[str, str]:
-    """The whole environment for uv: of this one what may reach it (inherited.py), with the
-    machine's pip settings where its uv settings say nothing; ownindex.project hands it their files.
+    """Return the complete environment for uv.
 
-    local_torch: False passes over folders of wheels with a torch such as 2.13.0+cpu. It satisfies
-    torch==2.13.0 and is preferred to it, so a CUDA build of vLLM would get a torch without CUDA.
+    It contains the variables that may reach uv (process/environment_variables.py), and the
+    machine's pip settings where its uv settings have no value. `private_indexes.project` passes the
+    settings of uv.toml files.
+
+    local_torch: False skips folders of wheels with a local build of torch, such as 2.13.0+cpu. That
+    satisfies torch==2.13.0 and is preferred, so vLLM for CUDA would get a torch without CUDA.
     """
     out = uv_settings.variables(environ) | link_mode.forced(environ)
     if not local_torch and out.get("UV_FIND_LINKS"):
         links = out["UV_FIND_LINKS"].split(",")
         links = [link for link in links if not any(Path(link).glob("torch-*+*.whl"))]
         out["UV_FIND_LINKS"] = ",".join(links)
-    # uv finds interpreters on the PATH only, and pyenv's shims stand for one release at a time.
+    # uv finds interpreters only on the PATH, and pyenv's shims expose only one release at a time.
     pyenv = Path(out.get("PYENV_ROOT") or Path.home() / ".pyenv") / "versions"
     folders = [out.get("PATH", ""), *(str(path) for path in sorted(pyenv.glob("*/bin")))]
     out["PATH"] = os.pathsep.join(folder for folder in folders if folder)
@@ -68,7 +74,7 @@ def variables(environ: Mapping[str, str] = os.environ, local_torch: bool = True)
 
 
 def pip(arguments: Sequence[str]) -> list[str]:
-    """A `uv pip` command line, for `run`."""
+    """Return the arguments of a `uv pip` command, for `run`."""
     return ["pip", *arguments, *pip_settings.uv_arguments(os.environ)]
 
 
@@ -80,29 +86,38 @@ def run(
     local_torch: bool = True,
     index: Sequence[str] = (),
 ) -> Done:
-    """Run uv to its end; never raises for a failing uv. label: of the stage that its progress is
-    shown as ("": none).
+    """Run uv and wait for it. A failing uv raises nothing; its status is in the result.
 
-    index: package indexes that come before the machine's, for `uv pip`.
+    Args:
+        arguments: uv's arguments.
+        log: Where uv's output goes.
+        label: Name of the stage in the progress display; "" shows no progress.
+        stdin: Text for uv's stdin.
+        local_torch: As in `variables`.
+        index: Package indexes that come before the machine's, for `uv pip`.
     """
     command = [str(find()), *(["--offline"] if offline() else []), *arguments]
     environ = variables(local_torch=local_torch)
     with private_indexes.project(index, environ) as (folder, settled):
-        if arguments[0] == "pip":  # no pyproject.toml of ours may colour a resolution
+        if arguments[0] == "pip":  # benchy's pyproject.toml must not affect it
             command += ["--project", str(folder)]
         return logged_program.run_program(command, log, label, stdin, settled)
 
 
 def room() -> str:
-    """What is free where environments lie, in words. uv's cache and the place of temporary files
-    may be other disks: uv names the file."""
+    """Return a text with the free disk space of venvs/.
+
+    uv's cache and temporary files may be on other disks; uv's own error names the file.
+    """
     free = shutil.disk_usage(paths.VENVS if paths.VENVS.exists() else ROOT).free / 2**30
     return f"{free:.1f} GiB free in {paths.VENVS}"
 
 
 def failure(done: Done, what: str, log: Path, hint: str = "", page: int = 0) -> Failure:
-    """The Failure that a program's end means: full disk, no network, a signal, or `what`, of which
-    page tells more."""
+    """Return the Failure for a program that failed: full disk, no network, a signal, or `what`.
+
+    what: the error message. hint: what to do. page: the entry in docs/problems.md for `what`.
+    """
     told = done.telling()
     if done.disk_full:
         return Failure(

@@ -1,14 +1,14 @@
-"""uv's own configuration files, without what would change a lock unseen.
+"""Apply uv's own configuration files, without the settings that would silently change a lock.
 
-People and images name their mirrors, wheels and certificates in uv.toml, in the home directory or
-in /etc; those hold. Constraints, overrides, pre-releases and the like would choose other packages
-with no word in the lock; those do not. So uv reads none of the files itself: it is handed what
-holds, as a file of benchy's. Files and their order are those of uv's documentation,
-"Configuration files". Nothing is taken from a uv.toml or pyproject.toml of a folder above: they
-belong to a project.
+Users and images configure mirrors, wheels and certificates in uv.toml, in the home directory or in
+/etc; these settings apply. Constraints, overrides, pre-releases and the like would choose other
+packages without a trace in the lock; they are ignored. So uv does not read the files itself: benchy
+passes it a file with the settings that apply. Files and their order are those of uv's
+documentation, "Configuration files". A uv.toml or pyproject.toml in a parent folder is not read,
+because it belongs to a project. Writes nothing.
 
-Standard library only: the bootstrap needs it too. Python 3.10 has no reader of TOML; `simple` reads
-what such files mostly hold.
+Uses only the standard library, because the bootstrap imports it. Python 3.10 has no TOML parser;
+`simple` parses what such files usually contain.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchy.process import environment_variables
 
 Settings = dict[str, Any]
 
-# Where packages and Pythons come from, how they are reached and kept, and how fast.
+# Settings that apply: the sources of packages and Pythons, network, cache and concurrency.
 HONOURED = frozenset(
     """
     index index-url extra-index-url no-index find-links index-strategy keyring-provider
@@ -36,12 +36,12 @@ HONOURED = frozenset(
     exclude-newer
     """.split()  # noqa: SIM905
 )
-AS_VARIABLES = ("find-links", "exclude-newer")  # benchy itself has to do with them
-# Not of an index: its own cutoff, which a configuration's `index` has.
+AS_VARIABLES = ("find-links", "exclude-newer")  # passed as variables, because benchy uses them too
+# Keys of an index that apply. Its own cutoff is not among them; a configuration's `index` sets one.
 OF_AN_INDEX = frozenset(
     "name url default explicit format authenticate ignore-error-codes cache-control".split()  # noqa: SIM905
 )
-# What chooses other packages, so that a person is told that it does not hold.
+# Settings that would choose other packages. They are ignored, and a note says so.
 CHANGES = frozenset(
     """
     constraint-dependencies override-dependencies exclude-dependencies build-constraint-dependencies
@@ -53,7 +53,7 @@ CHANGES = frozenset(
     required-environments
     """.split()  # noqa: SIM905
 )
-# One of these says what the variable says.
+# Variable → settings with the same meaning.
 SAME = {
     "UV_DEFAULT_INDEX": ("index-url", "default"),
     "UV_INDEX": ("extra-index-url", "index"),
@@ -65,7 +65,7 @@ SAME = {
 
 
 def files(environ: Mapping[str, str]) -> list[Path]:
-    """The configuration files that uv would read outside of projects, strongest first."""
+    """Return the configuration files that uv would read outside of projects, strongest first."""
     if environ.get("UV_CONFIG_FILE"):
         return [Path(environ["UV_CONFIG_FILE"])]
     if _true(environ.get("UV_NO_CONFIG", "")):
@@ -80,8 +80,11 @@ def files(environ: Mapping[str, str]) -> list[Path]:
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
-    """What of those files holds. Lists are joined, of other values the strongest counts, as in uv;
-    [pip] comes before what is outside of it. Raises UsageError."""
+    """Return the settings of those files that apply.
+
+    As in uv, lists are joined, and of other values the strongest wins. A value in [pip] overrides
+    one outside of it. Raises UsageError.
+    """
     merged: Settings = {}
     for path in files(environ):
         said = read(path, named=bool(environ.get("UV_CONFIG_FILE")))
@@ -99,13 +102,16 @@ def settings(environ: Mapping[str, str]) -> Settings:
 
 
 def of_a_file(environ: Mapping[str, str]) -> Settings:
-    """What of them uv is handed as a file; the rest `variables` says."""
+    """Return the settings to pass to uv in a file; `variables` contains the others."""
     return {key: v for key, v in settings(environ).items() if key not in AS_VARIABLES}
 
 
 def variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The caller's environment as uv gets it, with pip's settings in uv's words where uv's own,
-    variables or files, say nothing. Raises UsageError."""
+    """Return the environment for uv.
+
+    pip's settings are added as variables of uv where neither uv's own variables nor its files have
+    a value. Raises UsageError.
+    """
     said = settings(environ)
     files_too = {name: environ[name] for name in environment_variables.UV_FILES if name in environ}
     offered = pip_settings.uv_variables(environ)
@@ -120,7 +126,7 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
 
 
 def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
-    """What is set in those files, and by variables, and would choose other packages, in words."""
+    """Return the names of ignored variables and settings that would choose other packages."""
     found = environment_variables.kept_from_locks(environ)
     for path in files(environ):
         said = read(path, named=False)
@@ -131,8 +137,10 @@ def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
 
 
 def read(path: Path, named: bool) -> Settings:
-    """One file; {} if there is none. named: a person names it, so that it has to be there. Raises
-    UsageError."""
+    """Read one configuration file; {} if there is none.
+
+    named: the user names the file in UV_CONFIG_FILE, so it must exist. Raises UsageError.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
@@ -160,8 +168,10 @@ def _toml(text: str) -> Settings:
 
 
 def simple(text: str) -> Settings:
-    """TOML whose values are written as JSON's are too: strings in double quotes, numbers, true and
-    false, lists of them. Raises ValueError for the first that is not."""
+    """Parse TOML whose values are also JSON: double-quoted strings, numbers, booleans and lists.
+
+    Raises ValueError at the first other value.
+    """
     out: Settings = {}
     table, waiting, begun = out, "", 0
     for number, line in enumerate(text.splitlines(), 1):
@@ -198,12 +208,12 @@ def simple(text: str) -> Settings:
 
 
 def _plain(value: str) -> str:
-    """A value without the comments after it."""
+    """Return a value without its comments."""
     return re.sub(r'("(?:[^"\\]|\\.)*")|#[^\n]*', lambda found: found[1] or "", value)
 
 
 def written(said: Settings, more: Sequence[str] = ()) -> str:
-    """A uv.toml. more: tables of [[index]] that come before those of `said`."""
+    """Return the text of a uv.toml. more: [[index]] tables to put before those of `said`."""
     plain = {key: value for key, value in said.items() if key != "index"}
     lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
     tables = ["[[index]]\n" + _rows(entry) for entry in said.get("index", [])]
@@ -211,7 +221,7 @@ def written(said: Settings, more: Sequence[str] = ()) -> str:
 
 
 def same_as(said: Settings) -> set[str]:
-    """The variables whose meaning these settings have already."""
+    """Return the variables that these settings make redundant."""
     keys = set(said)
     if any(entry.get("default") for entry in said.get("index", [])):
         keys.add("default")
@@ -225,7 +235,7 @@ def _rows(entry: Settings) -> str:
 
 
 def _value(value: Any) -> str:
-    """TOML of strings, numbers, truths, lists and tables of them."""
+    """Return a value as TOML: a string, number, boolean, date, list or table."""
     if isinstance(value, dict):
         inner = ", ".join(f"{json.dumps(k)} = {_value(v)}" for k, v in value.items())
         return "{" + inner + "}"
@@ -237,7 +247,7 @@ def _value(value: Any) -> str:
 
 
 def _placed(key: str, value: Any, folder: Path) -> Any:
-    """A setting as it means the same in a file elsewhere: paths are relative to their file."""
+    """Return a setting for use in a file in another folder: relative paths become absolute."""
     if key == "index" and isinstance(value, list):
         return [
             {k: _placed("url", v, folder) if k == "url" else v for k, v in entry.items()

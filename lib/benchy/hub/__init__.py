@@ -1,1 +1,1 @@
-"""The model hub: tokens, cache, access, what a model's files tell."""
+"""The model hub: tokens, cache, access, and facts from a model's files."""

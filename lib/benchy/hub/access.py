@@ -1,6 +1,7 @@
-"""What can be reached from here: the package index, the model hub, and what its token may read.
+"""Check which models the hub lets this machine read, and find the caches.
 
-Each question is bounded, all together take seconds. A token is used and never shown.
+Every request has a timeout; a check takes seconds. Reads the hub and its token, which is never
+printed. Writes only the log of uv.
 """
 
 from __future__ import annotations
@@ -17,16 +18,19 @@ from benchy.core.errors import Failure
 from benchy.environments import index_check, pip_settings, uv
 from benchy.hub import local_cache, tokens
 
-SECONDS = 5.0  # for one answer of the hub
+SECONDS = 5.0  # timeout of one request to the hub
 AT_ONCE = 8
 HUB = "https://huggingface.co"
-HUB_TRUE = ("1", "ON", "YES", "TRUE")  # what the hub's client takes for one, in its constants.py
+HUB_TRUE = ("1", "ON", "YES", "TRUE")  # true values of the hub's client, from its constants.py
 
 
 @dataclass(frozen=True)
 class Access:
-    """Whether a model's files may be read. status: the hub's HTTP status, None if it did not
-    answer; gated: its owner lets people in one by one."""
+    """Whether a model's files can be read.
+
+    status: the hub's HTTP status, None if it did not answer. gated: the hub refuses access to a
+    repository whose owner approves each user.
+    """
 
     name: str
     status: int | None
@@ -38,8 +42,10 @@ class Access:
 
 
 def access(names: Sequence[str], env: Mapping[str, str] = os.environ) -> list[Access]:
-    """Asks the hub for the configuration file of each model; one that does not answer is asked for
-    the first model alone."""
+    """Request the config.json of each model from the hub.
+
+    If the hub does not answer for the first model, the others are not requested.
+    """
     if not names:
         return []
     secret, _ = tokens.token(env)
@@ -63,18 +69,18 @@ def _access(name: str, secret: str, env: Mapping[str, str]) -> Access:
     except requests.RequestException:
         return Access(name, None)
     code = answer.headers.get("X-Error-Code", "")
-    # A repository without that file is one that may be read.
+    # A repository without this file is readable.
     status = 200 if code == "EntryNotFound" else answer.status_code
     return Access(name, status, code == "GatedRepo")
 
 
 def asked_not_to(environ: Mapping[str, str] = os.environ) -> bool:
-    """Is the network not to be used?"""
+    """Return whether the settings forbid network access (OFFLINE, HF_HUB_OFFLINE)."""
     return pip_settings.offline(environ) or environ.get("HF_HUB_OFFLINE", "").upper() in HUB_TRUE
 
 
 def caches(env: Mapping[str, str] = os.environ) -> Iterator[tuple[str, Path]]:
-    """(whose, where) of the caches that grow."""
+    """Yield (name, path) of the caches that grow: uv's and the hub's."""
     try:
         done = uv.run(["cache", "dir"], index_check.log())
         yield "uv's cache", Path(done.stdout.strip())

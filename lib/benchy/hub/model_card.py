@@ -1,8 +1,9 @@
-"""What a model's own files say of it: parameters, the weights' dtype, the license.
+"""Read a model's parameter count, weight dtype and license from its files.
 
-Reads safetensors headers, config.json and the front matter of README.md in one folder, a directory
-or a snapshot of the hub's cache; never the network, and no weights. The files are the model
-author's, and may hold anything: sizes are bounded, and texts are one printable line.
+Reads safetensors headers, config.json and the front matter of README.md in one folder: a local
+model or a snapshot in the hub's cache. Uses no network, reads no weights, writes nothing. The files
+come from the model's author and are not trusted: file sizes are bounded, and each text is reduced
+to one printable line.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ import yaml
 
 from benchy.core.errors import printable
 
-HEADER = 100_000_000  # bytes; the safetensors library's own bound
-CARD = 1 << 20  # bytes of a README.md that may hold its front matter
-TEXT = 80  # characters of a text that is kept
+HEADER = 100_000_000  # bytes; the limit of the safetensors library
+CARD = 1 << 20  # bytes of README.md to search for front matter
+TEXT = 80  # maximum characters of a text
 DTYPES = {
     "F64": "float64", "F32": "float32", "F16": "float16", "BF16": "bfloat16",
     "F8_E4M3": "float8_e4m3fn", "F8_E5M2": "float8_e5m2", "I8": "int8",
@@ -32,7 +33,7 @@ BITS = {
     "F64": 64, "I64": 64, "U64": 64, "F32": 32, "I32": 32, "U32": 32, "F16": 16, "BF16": 16,
     "I16": 16, "U16": 16, "F8_E4M3": 8, "F8_E5M2": 8, "F8_E8M0": 8, "I8": 8, "U8": 8, "BOOL": 8,
 }  # fmt: skip
-# Tensors of a quantized model that are no parameters: scales, zero points, the order of groups.
+# Tensors of a quantized model that are not parameters: scales, zero points, group order.
 EXTRA = re.compile(r"(?:^|[._])(?:w?scales?|scale_inv|q?zeros|zero_point|g_idx|absmax|quant_map|"
                    r"quant_state[.\w]*|weight_shape|workspace)(?:$|[._])")  # fmt: skip
 _LICENSE = re.compile(r"^(license(?:_name)?):(.*(?:\n(?:[ \t]+\S|- ).*)*)", re.M)
@@ -40,9 +41,12 @@ _LICENSE = re.compile(r"^(license(?:_name)?):(.*(?:\n(?:[ \t]+\S|- ).*)*)", re.M
 
 @dataclass(frozen=True)
 class ModelCard:
-    """parameters: how many, each shared one once. dtype: of most of the weights as they are stored,
-    "bfloat16", or the quantization, "gptq 4-bit". license: as the author names it ("apache-2.0").
-    None where the files do not say."""
+    """Facts about a model; None if the files do not contain them.
+
+    parameters: their number, shared ones counted once. dtype: the stored dtype of most weights
+    ("bfloat16") or the quantization ("gptq 4-bit"). license: the author's name for it
+    ("apache-2.0").
+    """
 
     parameters: int | None = None
     dtype: str | None = None
@@ -50,7 +54,7 @@ class ModelCard:
 
 
 def of(folder: Path | None) -> ModelCard:
-    """Of a model's folder; nothing is known of None, and of what can't be read."""
+    """Return the card of a model's folder; empty for None. Unreadable files leave facts out."""
     if folder is None or not folder.is_dir():
         return ModelCard()
     config = _json(folder / "config.json")
@@ -70,7 +74,7 @@ def of(folder: Path | None) -> ModelCard:
 
 
 def snapshot(hub_cache: Path, folder_name: str, commit: str | None) -> Path | None:
-    """Where the hub's client keeps the files of a commit; None without one."""
+    """Return the folder of a commit in the hub's cache; None without a valid commit."""
     if not commit or not re.fullmatch(r"[0-9a-f]{7,64}", commit):
         return None
     return hub_cache / folder_name / "snapshots" / commit
@@ -79,7 +83,10 @@ def snapshot(hub_cache: Path, folder_name: str, commit: str | None) -> Path | No
 def _parameters(
     tensors: Iterable[tuple[str, str, int]], method: str, bits: int | None
 ) -> int | None:
-    """Packed weights are counted by their bits; None where those are not known."""
+    """Count the parameters; None if there are none.
+
+    Packed weights are counted by their bits. Returns None if these are not known.
+    """
     total = 0
     for name, kind, size in tensors:
         if method and EXTRA.search(name):
@@ -94,7 +101,7 @@ def _parameters(
 
 
 def _quantization(config: Mapping[str, Any]) -> tuple[str, int | None]:
-    """Its method and the bits of a weight; "" for none."""
+    """Return (method, bits per weight or None) of the quantization; "" for no quantization."""
     found = config.get("quantization_config")
     if not isinstance(found, dict):
         return "", None
@@ -113,8 +120,10 @@ def _quantization(config: Mapping[str, Any]) -> tuple[str, int | None]:
 
 
 def _tensors(folder: Path) -> Iterable[tuple[str, str, int]]:
-    """(name, safetensors dtype, elements) of each tensor; none at all where one file can't be
-    read: a part of the parameters would be a wrong number."""
+    """Return (name, safetensors dtype, number of elements) of each tensor.
+
+    Returns none if any file cannot be read, because a partial count would be wrong.
+    """
     index = _json(folder / "model.safetensors.index.json").get("weight_map")
     if isinstance(index, dict) and index:
         names = {str(name) for name in index.values()}
@@ -122,7 +131,7 @@ def _tensors(folder: Path) -> Iterable[tuple[str, str, int]]:
         names = {"model.safetensors"}
     else:
         there = {path.name for path in folder.glob("*.safetensors")}
-        # Mistral's copy of the same weights, adapters and what is no part of the model.
+        # Leave out Mistral's copy of the same weights, and adapters.
         names = {n for n in there if not n.startswith(("consolidated", "adapter"))} or there
     found: list[tuple[str, str, int]] = []
     for name in sorted(names):
@@ -145,7 +154,7 @@ def _whole(shape: Any) -> bool:
 
 
 def _header(path: Path) -> dict[str, Any] | None:
-    """Of a safetensors file: its length in 8 bytes, then JSON."""
+    """Return the header of a safetensors file: 8 bytes of length, then JSON. None if invalid."""
     try:
         with path.open("rb") as file:
             (length,) = struct.unpack("<Q", file.read(8))
@@ -168,8 +177,10 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def _license(path: Path) -> str | None:
-    """Of the front matter; the rest of it may be long, so only these keys are parsed. "other" is
-    followed by the name that the author gives it."""
+    """Return the license from the front matter of README.md; "other (NAME)" for a custom one.
+
+    Only its keys are parsed as YAML, because the front matter may be long.
+    """
     try:
         with path.open("rb") as file:
             text = file.read(CARD).decode("utf-8", "replace").replace("\r\n", "\n")
@@ -190,7 +201,7 @@ def _license(path: Path) -> str | None:
 
 
 def _line(value: Any) -> str | None:
-    """A text of the author's as one printable line, cut where it is long."""
+    """Return a text as one printable line of at most TEXT characters; None if it is empty."""
     if not isinstance(value, str) or not (text := " ".join(value.split())):
         return None
     text = printable(text)

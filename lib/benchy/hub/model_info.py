@@ -1,7 +1,8 @@
-"""What can be known of a model before it is served: from its files, here or on the hub.
+"""Read facts about a model before it is served, from a directory or from the hub.
 
-Reads config.json and tokenizer_config.json and the names and sizes of the others; no weights. The
-hub is asked as a browser would, bounded, with the token that the hub's client would use.
+Reads config.json, tokenizer_config.json and the names and sizes of the other files, but no weights.
+Requests to the hub are plain HTTP with a timeout and the token that the hub's client would use.
+Writes nothing.
 """
 
 from __future__ import annotations
@@ -25,8 +26,15 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 @dataclass(frozen=True)
 class Facts:
-    """config: of config.json. template: whether there is a chat template. weights: bytes, None
-    where not known. commit: of the hub's repository, "" for a directory."""
+    """Facts about a model.
+
+    Attributes:
+        config: The content of config.json.
+        template: Whether there is a chat template; None if not known.
+        weights: Bytes of the weights; None if not known.
+        commit: Commit of the hub's repository; "" for a directory.
+        gated: Whether the hub restricts access to the repository.
+    """
 
     config: Mapping[str, Any] = field(default_factory=dict)
     template: bool | None = None
@@ -36,14 +44,17 @@ class Facts:
 
     @property
     def text(self) -> Mapping[str, Any]:
-        """The part of the configuration that is about text, where a model reads images too."""
+        """The text part of the configuration of a multimodal model; else all of it."""
         inner = self.config.get("text_config")
         return inner if isinstance(inner, dict) else self.config
 
     @property
     def context(self) -> int | None:
-        """Tokens that the model was made for: what vLLM derives max_model_len from
-        (config.py, _get_and_verify_max_len: the smallest of these keys)."""
+        """The model's context length in tokens; None if not known.
+
+        vLLM derives max_model_len from it. It is the smallest of these keys, as in vLLM's
+        config.py, _get_and_verify_max_len.
+        """
         keys = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
                 "model_max_length", "max_sequence_length", "max_seq_length")  # fmt: skip
         found = [self.text[k] for k in keys if isinstance(self.text.get(k), int)]
@@ -52,7 +63,7 @@ class Facts:
         kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, dict) else None
         if not found:
             return None
-        # These kinds are already counted in max_position_embeddings.
+        # For these kinds, max_position_embeddings already includes the factor.
         counted = kind in (None, "su", "longrope", "llama3", "default", "mrope")
         return int(min(found) * (1 if counted else factor))
 
@@ -82,13 +93,16 @@ class Facts:
 
 
 def of(name: str, env: Mapping[str, str] = os.environ) -> Facts:
-    """Of a directory, or of a repository on the hub. Raises Failure where nothing can be had."""
+    """Return the facts about a directory or a repository on the hub.
+
+    Raises Failure if the model cannot be read.
+    """
     folder = paths.home(name)
     return of_directory(folder) if folder.is_dir() else of_hub(name, env)
 
 
 def of_directory(folder: Path) -> Facts:
-    """Raises Failure if it holds no config.json that can be read."""
+    """Return the facts about a directory. Raises Failure if config.json cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -104,7 +118,10 @@ def of_directory(folder: Path) -> Facts:
 
 
 def of_hub(name: str, env: Mapping[str, str] = os.environ) -> Facts:
-    """Raises Failure if the hub can't be reached, has no such model, or may not show it."""
+    """Return the facts about a repository on the hub.
+
+    Raises Failure if the hub cannot be reached, has no such model or denies access.
+    """
     secret, _ = tokens.token(env)
     base = (env.get("HF_ENDPOINT") or access.HUB).rstrip("/")
     session = requests.Session()

@@ -1,7 +1,7 @@
-"""The hub's token of a model, read where it is used: no spec, log or result holds it.
+"""Read the hub's token for a model at the moment of use; no spec, log or result contains it.
 
-Reads the file that a server's spec names as `token_from`: a provider, or a model's config, which
-has it under `vllm.overrides`.
+Reads the file that a server's spec names as `token_from`: a provider file, or a model's config with
+the token in `vllm.overrides`. Also reads the token of the hub's client. Writes nothing.
 """
 
 from __future__ import annotations
@@ -16,22 +16,25 @@ from benchy.core.errors import Failure
 
 
 def of(spec: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:
-    """The token of a server's spec: the configuration's, else the caller's; "" if there is none.
+    """Return the token for a server: the configuration's, else HF_TOKEN's; "" if there is none.
 
-    Raises Failure where the file can't be read.
+    Raises Failure if the configuration file cannot be read.
     """
     source = spec.get("token_from")
     return (written(Path(source)) if source else "") or environment.get("HF_TOKEN", "")
 
 
 def written(path: Path) -> str:
-    """The token that stands in a file; "" for none. Raises Failure."""
-    import yaml  # noqa: PLC0415 - a process that waits for a device stays small without it
+    """Return the token in a configuration file; "" if there is none.
+
+    Raises Failure if the file cannot be read.
+    """
+    import yaml  # noqa: PLC0415 - a process that waits for a device stays small
 
     try:
         held = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
-        # No word of the parser's: it shows the line, which may be the token's.
+        # The parser's message is left out: it quotes the line, which may contain the token.
         raise Failure(f"{path} can't be read for its hf_token", "make plan says why") from None
     held = _mapping(held)
     overrides = _mapping(_mapping(held.get("vllm")).get("overrides"))
@@ -44,7 +47,10 @@ def _mapping(value: Any) -> dict[str, Any]:
 
 
 def token(env: Mapping[str, str] = os.environ) -> tuple[str, str]:
-    """(the hub's token, where it is from), ("", "") if there is none: as the hub's client looks."""
+    """Return (the hub's token, its source), or ("", "") if there is none.
+
+    The order is that of the hub's client.
+    """
     for name in ("HF_TOKEN", "HUGGING_FACE_HUB_TOKEN"):
         if env.get(name):
             return env[name], name
