@@ -24,7 +24,7 @@ class MarkKind(Enum):
 
     FALLBACK = "answered by another release than the requested one"
     UNCHECKED = "made by an older benchy, which did not check prompts and answers"
-    LIMIT = "only the first requests of each subtask"
+    LIMIT = "only the first documents of each subtask"
     STALE = "Make would make it again"
     UNREQUESTED = "no config requests it"
     UNLIKE = "measured in another way than most results of its task"
@@ -143,6 +143,6 @@ def part(score: Score) -> Mark | None:
     return Mark(MarkKind.PARTIAL, score.of) if _PART.fullmatch(score.of) else None
 
 
-def limit(requests: int) -> Mark:
-    """Return the mark of a result over the first `requests` requests of each subtask."""
-    return Mark(MarkKind.LIMIT, f"limit {requests}")
+def limit(documents: int) -> Mark:
+    """Return the mark of a result over the first documents of each subtask."""
+    return Mark(MarkKind.LIMIT, f"limit {documents}")
