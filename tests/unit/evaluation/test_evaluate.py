@@ -1,4 +1,4 @@
-"""What bin/eval leaves at its target, at every step."""
+"""Publishing of a result, and comparison of the server's and the harness's tokenizers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def publish(spec: bytes) -> None:
     result_writer.publish(job, made, left)
 
 
-def test_a_result_never_has_the_spec_of_another_beside_it(
+def test_spec_of_an_older_result_is_removed_before_the_result_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -74,7 +74,7 @@ def ids(text: str, special: bool) -> list[int]:
         ("none", lambda text, special: [*ids(text, special), *[2] * special], "with token 2"),
     ],
 )
-def test_tokenizers_that_differ_stop_before_the_first_request(
+def test_different_token_ids_of_server_and_harness_raise_a_config_error(
     backend: str, server: Any, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job: Any = SimpleNamespace(

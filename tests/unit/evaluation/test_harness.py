@@ -1,4 +1,4 @@
-"""The harness's command line and environment, and what is read from what it leaves."""
+"""Command line, environment, log and output of the harness, and its child process."""
 
 from __future__ import annotations
 
@@ -70,15 +70,17 @@ def how(**changes: Any) -> dict[str, Any]:
         ("never more than the server's", 4096, 1024, 1024),
     ],
 )
-def test_max_length(name: str, asked: int | None, served: int, expected: int) -> None:
+def test_max_length_is_at_most_that_of_the_server(
+    name: str, asked: int | None, served: int, expected: int
+) -> None:
     endpoint = harness.Endpoint("http://h", "m", served)
     assert harness.model_args(spec(task__max_length=asked), how(), endpoint)["max_length"] == (
         expected
     ), name
 
 
-def test_model_args_count_the_tokens_that_the_server_sees() -> None:
-    # As text, a tokenizer that adds a first token shifts every log-likelihood by one token.
+def test_model_args_request_prompts_as_token_ids() -> None:
+    # With text prompts, a first token from the tokenizer shifts log-likelihoods by one token.
     args = harness.model_args(spec(), how(), ENDPOINT)
     assert args["tokenized_requests"] and args["add_bos_token"]
     assert args["tokenizer"] == "org/name" and "revision" not in args
@@ -86,7 +88,7 @@ def test_model_args_count_the_tokens_that_the_server_sees() -> None:
     assert "trust_remote_code" not in args
 
 
-def test_what_the_server_has_bounds_what_is_asked() -> None:
+def test_model_args_use_the_server_s_concurrency_and_commit() -> None:
     endpoint = harness.Endpoint("http://h", "m", 512, 4, "c0ffee")
     args = harness.model_args(spec(model__revision="main"), how(), endpoint)
     assert args["num_concurrent"] == 4 and args["revision"] == "c0ffee"
@@ -107,7 +109,7 @@ def test_model_args_follow_the_spec(changes: dict[str, Any], key: str, value: ob
     assert harness.model_args(spec(**changes), how(), ENDPOINT)[key] == value
 
 
-def test_chat_needs_no_tokenizer_and_goes_to_its_own_endpoint() -> None:
+def test_chat_uses_the_chat_endpoint_without_a_tokenizer() -> None:
     args = harness.model_args(spec(chat=True), how(), ENDPOINT)
     assert args["base_url"].endswith("/v1/chat/completions")
     assert "tokenizer" not in args
@@ -115,7 +117,7 @@ def test_chat_needs_no_tokenizer_and_goes_to_its_own_endpoint() -> None:
     assert "local-chat-completions" in command and "--apply_chat_template" in command
 
 
-def test_values_with_commas_and_blanks_arrive_whole() -> None:
+def test_command_keeps_values_with_commas_and_spaces_intact() -> None:
     kwargs = {"until": ["a, b", '"c" = d'], "temperature": 0}
     odd = spec(model__path="a dir,with=signs", task__gen_kwargs=kwargs, limit=3)
     command = harness.command(
@@ -131,7 +133,7 @@ def test_values_with_commas_and_blanks_arrive_whole() -> None:
     )
 
 
-def test_the_key_is_in_the_environment_alone() -> None:
+def test_key_is_in_the_environment_but_not_on_the_command_line() -> None:
     base = {"BENCHY_KEY": KEY, "BENCHY_URL": "u", "MAKEFLAGS": "x", "PATH": "/bin", "HF_TOKEN": "t"}
     env = harness.environment(spec(), how(), {}, None, base)
     assert (
@@ -145,7 +147,7 @@ def test_the_key_is_in_the_environment_alone() -> None:
     assert KEY not in " ".join(command)
 
 
-def test_environment_offline_and_trusted_data() -> None:
+def test_environment_sets_offline_mode_and_trust_in_dataset_code() -> None:
     trusting = spec(task__trust_remote_code=True)
     env = harness.environment(trusting, how(offline=True), {"hf_cache": "/hub"}, Path("c"), {})
     assert env["HF_HUB_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"
@@ -154,11 +156,11 @@ def test_environment_offline_and_trusted_data() -> None:
         assert online.get("HF_HUB_OFFLINE") == online.get("HF_DATASETS_OFFLINE") == expected
     assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HUB_CACHE"] == "/hub"
     assert Path(env["LM_HARNESS_CACHE_PATH"]).is_absolute()
-    # The data set's code is trusted, the model's is not.
+    # A task's trust_remote_code covers the code of its dataset, not that of the model.
     assert "trust_remote_code" not in harness.model_args(trusting, how(), ENDPOINT)
 
 
-def test_the_cache_belongs_to_one_spec_and_not_to_a_port() -> None:
+def test_cache_digest_depends_on_spec_and_lock_but_not_on_port() -> None:
     def digest(made: bytes, url: str, lock: str) -> str:
         args = harness.model_args(spec(), how(), harness.Endpoint(url, "m", 1024))
         return harness.cache_digest(made, args, [lock])
@@ -186,11 +188,11 @@ def test_the_cache_belongs_to_one_spec_and_not_to_a_port() -> None:
         ("2026-11-23:09:42:09 INFO     [evaluator_utils:472] Selected tasks:", None),
     ],
 )
-def test_progress(line: str, expected: tuple[str, int, int] | None) -> None:
+def test_progress_is_read_from_bars(line: str, expected: tuple[str, int, int] | None) -> None:
     assert harness_output.progress(line) == expected
 
 
-def test_telling_lines_name_the_cause() -> None:
+def test_telling_lines_are_the_exception_or_else_the_last_lines() -> None:
     log = """2026-11-23:09:42:09 INFO     [evaluator:314] nothing failed here
 Traceback (most recent call last):
   File "/x/api_models.py", line 1, in amodel_call
@@ -205,7 +207,7 @@ aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
     assert harness_output.telling("one\n\ntwo\n") == ["one", "two"]
 
 
-# As lm_eval 0.4.13 writes them: setup_logging's format, behind a bar that has no line's end.
+# Lines of lm_eval 0.4.13 in setup_logging's format, after a bar without a newline.
 BAR = "Requesting API:   0%|          | 0/12 [00:00<?, ?it/s]"
 TOO_LONG = (
     '{"error":{"message":"This model\'s maximum context length is 64 tokens. However, you '
@@ -227,15 +229,15 @@ AGAIN = (
 RETRY = "2026-11-28:12:00:09 INFO     [models.api_models:590] Retry attempt 1"
 
 
-def test_the_server_s_own_reason_is_the_telling_line() -> None:
+def test_telling_line_is_the_error_message_of_the_server() -> None:
     lines = [BAR + REFUSED % (n, TOO_LONG % (70 + n)) for n in range(3)]
     log = "\n".join([*lines, AGAIN, RETRY, "Traceback (most recent call last):", RAISED, BAR])
     reason = "This model's maximum context length is 64 tokens. However, you requested 72 tokens."
     assert harness_output.telling(log) == [f"the server answered 400: {reason}"]
 
 
-def test_a_reason_that_was_got_over_is_not_the_telling_line() -> None:
-    """A request that was answered at the second try; the run ended for another reason."""
+def test_error_message_before_a_successful_retry_is_not_the_last_telling_line() -> None:
+    """The second attempt of the request succeeds, and the run ends for another reason."""
     log = "\n".join([BAR + REFUSED % (1, '{"detail":"busy"}'), RETRY, "KeyError: 'acc'"])
     assert harness_output.telling(log)[-1] == "KeyError: 'acc'"
 
@@ -251,13 +253,13 @@ def test_a_reason_that_was_got_over_is_not_the_telling_line() -> None:
         ("", ""),
     ],
 )
-def test_the_server_s_reason_in_every_form(text: str, reason: str) -> None:
+def test_error_message_is_found_in_every_response_format(text: str, reason: str) -> None:
     found = harness_output.telling("\n".join([REFUSED % (1, text), RAISED]))
     assert found == ([f"the server answered 400: {reason}"] if reason else found)
     assert found
 
 
-def test_requests_one_at_a_time_tell_the_reason_too() -> None:
+def test_error_message_is_found_for_sequential_requests() -> None:
     log = (
         "2026-11-28:12:00:00 WARNING  [models.api_models:479] API request failed with error "
         'message: {"error":{"message":"no such model"}}. Retrying...\n'
@@ -283,11 +285,13 @@ def test_requests_one_at_a_time_tell_the_reason_too() -> None:
         ("", [], ""),
     ],
 )  # fmt: skip
-def test_bars_are_cut_off(line: str, found: list[str], rest: str) -> None:
+def test_bars_are_separated_from_the_rest_of_the_line(
+    line: str, found: list[str], rest: str
+) -> None:
     assert progress_bars.split(line) == (found, rest)
 
 
-def test_a_line_behind_a_bar_is_a_line_of_the_log(tmp_path: Path) -> None:
+def test_text_after_a_bar_is_a_line_of_its_own_in_the_log(tmp_path: Path) -> None:
     text = run(
         f"print({BAR!r} + 'why'); print({BAR!r}, end=''); print('at last', end='')", tmp_path
     )
@@ -295,7 +299,7 @@ def test_a_line_behind_a_bar_is_a_line_of_the_log(tmp_path: Path) -> None:
 
 
 def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
-    """A directory as lm_eval 0.4.13 writes it."""
+    """Write an output directory as lm_eval 0.4.13 does."""
     data: dict[str, Any] = {
         "results": {"t": {"alias": "t", "acc,none": 0.5, "acc_stderr,none": 0.1}},
         "n-samples": {"t": {"original": 2, "effective": 2}},
@@ -304,7 +308,7 @@ def left(tmp_path: Path, samples: int = 2, **changes: Any) -> Path:
     inside = tmp_path / "model"
     inside.mkdir(parents=True)
     (inside / "results_2026-11-23T09-42-29.1.json").write_text(json.dumps(data | changes))
-    # Two filters: two lines for each document. Two requests each.
+    # Two filters write two lines for each document. Each line has two requests.
     lines = [
         json.dumps({"doc_id": n, "filter": f, "resps": [[["-1", "False"]], [["-2", "False"]]]})
         for n in range(samples)
@@ -350,7 +354,7 @@ def test_a_damaged_results_file_is_a_failure(tmp_path: Path, text: str) -> None:
 def test_damaged_and_missing_samples_are_a_failure(tmp_path: Path) -> None:
     directory = left(tmp_path)
     samples = directory / "model" / "samples_t_2026-11-23T09-42-29.1.jsonl"
-    samples.write_text(samples.read_text()[:-20])  # the disk was full
+    samples.write_text(samples.read_text()[:-20])  # as on a full disk
     with pytest.raises(Failure, match="damaged"):
         harness_output.read_output(directory, Path("log"))
     samples.unlink()
@@ -366,7 +370,7 @@ def test_no_results_file_is_a_failure(tmp_path: Path) -> None:
         harness_output.read_output(tmp_path, Path("log"))
 
 
-# --- the child ---
+# --- the child process ---
 
 
 def run(
@@ -401,13 +405,13 @@ def gone(pid: int) -> bool:
     return False
 
 
-def test_a_child_s_words_go_to_a_private_log(tmp_path: Path) -> None:
+def test_child_output_goes_to_a_private_log(tmp_path: Path) -> None:
     text = run("import sys; print('wörd'); print('x: 50%|# | 1/2 [a]', end='\\r')", tmp_path)
     assert "wörd" in text and "1/2" not in text.splitlines()[0]
     assert (tmp_path / "logs" / "x.log").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_failing_child_says_how(tmp_path: Path) -> None:
+def test_failed_child_reports_its_status_or_signal(tmp_path: Path) -> None:
     with pytest.raises(runner.Ended) as failed:
         run("import sys; print('why'); sys.exit(3)", tmp_path)
     assert failed.value.words() == "ended with status 3"
@@ -424,19 +428,19 @@ print("pid", other.pid, flush=True)
 
 
 @pytest.mark.parametrize(("name", "rest"), [("ends", ""), ("hangs", "time.sleep(600)")])
-def test_nothing_of_the_child_s_group_survives(tmp_path: Path, name: str, rest: str) -> None:
+def test_no_process_of_the_child_s_group_survives(tmp_path: Path, name: str, rest: str) -> None:
     if rest:
         with pytest.raises(Failure, match="longer than its timeout of 1 s") as failed:
             run(GRANDCHILD + rest, tmp_path, timeout=1)
         assert failed.value.log == str(tmp_path / "logs" / "x.log")
         assert failed.value.hint.startswith("timeout in the task's file")
     else:
-        run(GRANDCHILD, tmp_path)  # it leaves a process that holds the pipe open
+        run(GRANDCHILD, tmp_path)  # leaves a process that holds the pipe open
     pid = int((tmp_path / "logs" / "x.log").read_text().split()[1])
     assert gone(pid)
 
 
-def test_a_check_that_fails_ends_the_child(tmp_path: Path) -> None:
+def test_failed_check_ends_the_child(tmp_path: Path) -> None:
     def dead() -> None:
         raise Failure("the server died")
 
@@ -446,14 +450,14 @@ def test_a_check_that_fails_ends_the_child(tmp_path: Path) -> None:
     assert time.monotonic() - started < 20
 
 
-def test_a_child_that_says_nothing_is_ended(tmp_path: Path) -> None:
+def test_child_without_output_is_ended_after_the_stall_timeout(tmp_path: Path) -> None:
     talk = "import time\nfor n in range(4): print(n, flush=True); time.sleep(0.5)\n"
-    run(talk, tmp_path, stall=1.5)  # slow is not hung
+    run(talk, tmp_path, stall=1.5)  # slow output is not a stall
     with pytest.raises(Failure, match="no progress for 1 s"):
         run(talk + "time.sleep(600)", tmp_path, stall=1)
 
 
-def test_the_child_dies_with_us(tmp_path: Path) -> None:
+def test_child_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
     pids = tmp_path / "pid"
     script = f"""
 import sys

@@ -1,4 +1,4 @@
-"""Marks of one result, and everywhere that its score is shown."""
+"""Marks of a result, and how each output shows them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ CHECKS = [
 
 
 @pytest.mark.parametrize(("name", "checks", "words"), CHECKS)
-def test_what_checks_say(name: str, checks: dict[str, Checks], words: list[str]) -> None:
+def test_checks_produce_marks(name: str, checks: dict[str, Checks], words: list[str]) -> None:
     found = marks.of_checks(checks)
     assert [str(mark) for mark in found] == words
     assert [mark.brief for mark in found] == [text.split(" (")[0] for text in words]
@@ -71,7 +71,7 @@ SHOTS = [
 
 
 @pytest.mark.parametrize(("name", "shots", "requested", "words"), SHOTS)
-def test_shots_that_were_not_obeyed(
+def test_num_fewshot_that_was_not_applied_is_a_doubt(
     name: str, shots: dict[str, int], requested: Any, words: list[str], tmp_path: Path
 ) -> None:
     spec = tmp_path / "spec.json"
@@ -103,13 +103,13 @@ SILENT = {"t": Checks(6, answers=6, empty=6, null=6)}
 def made_board(
     *odd: Entry, weights: dict[str, float] | None = None, others: str | None = None
 ) -> Board:
-    """The odd ones among two others with scores of 0.5 and 0.6."""
+    """Return a board of `odd` and two models with scores of 0.5 and 0.6."""
     plain = [entry(numbered(m, value=v), others) for m, v in (("k", 0.5), ("l", 0.6))]
     said = Settings({"g": schema.Group(tasks=weights)} if weights else {})
     return board([*plain, *odd], said)
 
 
-def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
+def test_score_of_empty_answers_is_marked_in_every_output(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -133,7 +133,7 @@ def test_a_score_of_empty_answers_is_marked_wherever_it_is_shown(
     assert html.count(f'<span class="mark">{DOUBTED}</span>') == 1
 
 
-def test_a_marked_number_is_not_the_best_and_marks_the_mean() -> None:
+def test_marked_score_is_not_the_best_and_marks_the_group_mean() -> None:
     odd = entry(numbered("odd", value=0.9, checks={"t": Checks(20, 12)}))
     for found, winner in (
         (made_board(odd), "l"),
@@ -147,7 +147,7 @@ def test_a_marked_number_is_not_the_best_and_marks_the_mean() -> None:
     assert means["l"] and means["l"].marks == []
 
 
-def test_a_metric_that_the_result_lacks_is_no_score(
+def test_missing_metric_is_shown_without_a_score(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -170,7 +170,7 @@ def test_a_metric_that_the_result_lacks_is_no_score(
     assert status.scored(odd) == "no f1"
 
 
-def test_a_column_of_which_no_result_has_the_metric() -> None:
+def test_column_without_any_score_gives_no_group_mean() -> None:
     odd = entry(numbered("odd", value=0.9), "f1")
     found = made_board(odd, weights={"smoke": 1}, others="f1")
     assert (found.columns[0].metric, found.columns[0].factor) == ("f1", None)
@@ -179,7 +179,7 @@ def test_a_column_of_which_no_result_has_the_metric() -> None:
 
 
 def partial(model: str, *having: str) -> Entry:
-    """A mean over those of three subtasks that have exact_match."""
+    """Return an entry of three subtasks. Those in `having` have the main metric, exact_match."""
     metrics = {
         name: {"acc,none": Metric(0.2, 0.1, True)}
         | ({"exact_match,none": Metric(0.5, 0.1, True)} if name in having else {})
@@ -197,7 +197,7 @@ def test_a_mean_over_some_of_the_subtasks_is_marked() -> None:
     assert whole.score and whole.score.of == "mean of 3 tasks" and whole.marks == []
 
 
-def test_what_is_said_of_the_whole_column_is_no_mark_of_a_cell() -> None:
+def test_mark_of_a_whole_column_is_not_repeated_in_its_cells() -> None:
     odd = partial("odd", "a")
     found = board([partial("k", "a", "b"), partial("l", "a", "b"), odd],
                   Settings({"g": schema.Group(tasks={"smoke": 1})}))  # fmt: skip
@@ -279,7 +279,7 @@ def made_written(*entries: Entry) -> Board:
     return board(entries, Settings())
 
 
-def test_an_empty_answer_is_said_to_be_empty(tmp_path: Path) -> None:
+def test_empty_answers_of_samples_are_flagged(tmp_path: Path) -> None:
     def shown(raw: Any, filtered: Any) -> dict[str, Any]:
         return samples.shown("t", {"resps": [[raw]], "filtered_resps": [filtered]})
 
@@ -296,14 +296,14 @@ def test_an_empty_answer_is_said_to_be_empty(tmp_path: Path) -> None:
     assert "empty" not in samples.shown("t", choice)
 
 
-def test_no_sample_is_right_by_a_metric_that_the_result_lacks(tmp_path: Path) -> None:
+def test_sample_is_neither_right_nor_wrong_without_a_score(tmp_path: Path) -> None:
     name = "samples_t_2026-11-23T09-00-00.1.jsonl"
     (tmp_path / name).write_text(json.dumps({"doc_id": 0, "metrics": ["acc"], "acc": 1.0}))
     samples.write(tmp_path, made(harness_output=[name]), "key", None)
     assert '"ok":-1' in (tmp_path / "samples-1.js").read_text()
 
 
-def test_other_shots_are_another_measurement() -> None:
+def test_results_with_different_shots_are_not_comparable() -> None:
     def shots(model: str, **found: int) -> Result:
         result = made(model)
         return replace(result, task=replace(result.task, shots=found))

@@ -1,4 +1,4 @@
-"""What is wrong with a model's own files, before a device is taken."""
+"""Checks of a model's files before a device is taken."""
 
 from __future__ import annotations
 
@@ -43,7 +43,9 @@ def server(folder: Path, **more: Any) -> dict[str, Any]:
         ({"config.json": "{}", "tokenizer.json": "{}"}, {"chat": True}, ""),
     ],
 )  # fmt: skip
-def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], told: str) -> None:
+def test_model_directory_with_missing_files_is_reported(
+    tmp_path: Path, files: dict[str, str], more: dict[str, Any], told: str
+) -> None:
     for name, text in files.items():
         (tmp_path / name).write_text(text)
     found = model_checks.mistakes(server(tmp_path, **more), {})
@@ -54,8 +56,8 @@ def test_a_folder(tmp_path: Path, files: dict[str, str], more: dict[str, Any], t
         assert mistake.file == "configs/one.yaml" and mistake.line == 2
 
 
-def test_what_is_not_there(tmp_path: Path) -> None:
-    assert model_checks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan has told
+def test_missing_directory_and_hub_model_are_not_checked(tmp_path: Path) -> None:
+    assert model_checks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan reports it
     assert model_checks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
     hub = server(tmp_path) | {"path": None, "name": "acme/one"}
     assert model_checks.mistakes(hub, {}) == []
@@ -74,7 +76,7 @@ def test_what_is_not_there(tmp_path: Path) -> None:
         ({"template": "none"}, {}, ("tekken.json",), "", ""),
     ],
 )  # fmt: skip
-def test_a_chat_template(
+def test_missing_or_broken_chat_template_is_reported(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     facts: dict[str, str],
@@ -98,11 +100,11 @@ def test_a_chat_template(
     assert [(each.key, told in each.what) for each in found] == ([(key, True)] if key else [])
     assert model_checks.passed(asked) is not bool(key)
     if needed:
-        (tmp_path / "tokenizer.json").write_text("{ }")  # another tokenizer is asked about anew
+        (tmp_path / "tokenizer.json").write_text("{ }")  # invalidates the cached answer
         assert model_checks.mistakes(asked, None) == []
 
 
-def test_an_engine_that_can_not_tell(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_facts_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     asked = {"tokenizer": "x", "name": "x", "revision": None, "trust_remote_code": False}
     assert template_facts.template({**asked, "text": None}) == {}
@@ -113,7 +115,7 @@ def with_options(**options: Any) -> dict[str, Any]:
     return {"options": options}
 
 
-def test_the_template_of_the_server(tmp_path: Path) -> None:
+def test_template_is_that_of_the_model_a_file_or_the_option(tmp_path: Path) -> None:
     assert model_checks.template(with_options()) == (None, "the model's")
     file = tmp_path / "a.jinja"
     file.write_text("{{ x }}\n")

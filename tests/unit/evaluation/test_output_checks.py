@@ -1,4 +1,4 @@
-"""What a task did, held against what was requested; what was seen of its prompts and answers."""
+"""Comparison of the harness's output with the spec, and counts of prompts and answers."""
 
 from __future__ import annotations
 
@@ -28,14 +28,14 @@ def spec(num_fewshot: int | None = None, **gen_kwargs: Any) -> dict[str, Any]:
     return {"task": task, "limit": None}
 
 
-def test_what_was_requested_was_done() -> None:
+def test_equivalent_arguments_are_no_difference() -> None:
     done = output(3, max_gen_toks=400, until=["x"], do_sample=False, temperature=0.0)
     assert output_checks.differences(spec(3, max_new_tokens=400), done) == []
     assert output_checks.differences(spec(3, max_gen_toks=400, until="x", foo=None), done) == []
     assert output_checks.requested_shots(spec(3), output_checks.shots(done)) == 3
 
 
-def test_a_difference_is_named() -> None:
+def test_differences_name_the_argument_and_both_values() -> None:
     done = output(0, max_gen_toks=256, do_sample=False)
     (line,) = output_checks.differences(spec(3), done)
     assert line.startswith("num_fewshot: 3 was requested")
@@ -47,7 +47,7 @@ def test_a_difference_is_named() -> None:
     assert len(output_checks.differences(other, done)) == 2
 
 
-def test_facts_are_counted(tmp_path: Path) -> None:
+def test_facts_are_counted_once_per_document(tmp_path: Path) -> None:
     path = tmp_path / "facts.jsonl"
     facts: list[dict[str, Any]] = [
         {"kind": "client"},
@@ -70,14 +70,14 @@ def test_facts_are_counted(tmp_path: Path) -> None:
     assert output_checks.read_facts(path).refused is None and output_checks.read_facts(path).client
 
 
-def test_what_was_not_observed_is_not_known(tmp_path: Path) -> None:
+def test_counts_without_facts_are_none(tmp_path: Path) -> None:
     found = output_checks.of(output(3), output_checks.read_facts(tmp_path / "none"))["t"]
     assert (found.truncated, found.leaked, found.null) == (None, None, None)
     assert found.empty == 3
 
 
 @pytest.mark.parametrize(("limit", "leaked"), [(None, 2), (4, None)])
-def test_without_samples_the_facts_alone_count(
+def test_counts_come_from_facts_if_samples_are_not_logged(
     tmp_path: Path, limit: int | None, leaked: int | None
 ) -> None:
     path = tmp_path / "facts.jsonl"
@@ -108,5 +108,7 @@ def test_without_samples_the_facts_alone_count(
         ({"do_sample": True, "temperature": 0.7, "max_new_tokens": 5, "top_p": 0.9}, []),
     ],
 )
-def test_arguments_that_no_harness_could_obey(kwargs: dict[str, Any], names: list[str]) -> None:
+def test_impossible_generation_arguments_are_refused(
+    kwargs: dict[str, Any], names: list[str]
+) -> None:
     assert [name for name, _, _ in generation_arguments.refused(kwargs)] == names

@@ -1,4 +1,4 @@
-"""What is found wrong with a task on a model before a device is taken, from the harness's facts."""
+"""Checks of a task on a model, from the harness's facts, before a device is taken."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def how(**more: Any) -> dict[str, Any]:
 
 
 def facts(**task: Any) -> dict[str, Any]:
-    """Of one task that is described by these keys of its YAML file."""
+    """Return the facts of one task whose YAML file has these keys."""
     config = {"metric_list": [{"metric": "acc"}], **task}
     return {"tasks": {"t": harness_facts.describe(config)}, "groups": {}}
 
@@ -63,7 +63,7 @@ def facts(**task: Any) -> dict[str, Any]:
          "its data file gone is missing"),
     ],
 )  # fmt: skip
-def test_a_mistake_is_told(
+def test_task_that_cannot_run_is_reported(
     served: dict[str, Any],
     asked: dict[str, Any],
     run: dict[str, Any],
@@ -83,7 +83,7 @@ def test_a_mistake_is_told(
         ({}, {"num_fewshot": 0}, {}, {"num_fewshot": 0}),
         ({}, {"gen_kwargs": {"n": 1, "top_p": 0.9, "min_tokens": 3}}, {}, {}),
         ({"max_model_len": 512}, {"gen_kwargs": {"max_new_tokens": 511}}, {}, {}),
-        # Ours goes before the task's own.
+        # gen_kwargs override the task's generation_kwargs.
         ({"max_model_len": 512}, {"gen_kwargs": {"max_new_tokens": 8}}, {},
          {"generation_kwargs": {"max_gen_toks": 512}}),
         ({"max_model_len": 128}, {}, {}, {"output_type": "multiple_choice"}),
@@ -96,26 +96,26 @@ def test_a_mistake_is_told(
         ({}, {}, {}, {"class": "written in Python"}),
     ],
 )  # fmt: skip
-def test_what_can_run_is_not_refused(
+def test_task_that_can_run_is_accepted(
     served: dict[str, Any], asked: dict[str, Any], run: dict[str, Any], task: dict[str, Any]
 ) -> None:
     found = preflight.task_mistakes(server(**served), spec(**asked), how(**run), facts(**task))
     assert found == []
 
 
-def test_one_subtask_that_fixes_its_examples_is_told_afterwards() -> None:
-    """The others use what was requested; the result says which did not (marks.py)."""
+def test_num_fewshot_fixed_by_one_of_two_subtasks_is_accepted() -> None:
+    """The other uses the requested number. A mark of the result says so (marks.py)."""
     both = facts(num_fewshot=0)
     both["tasks"]["u"] = harness_facts.describe({"metric_list": [{"metric": "acc"}]})
     assert preflight.task_mistakes(server(), spec(num_fewshot=3), how(), both) == []
 
 
-def test_a_group_has_its_own_metrics() -> None:
+def test_metric_of_a_group_is_accepted() -> None:
     known = facts() | {"groups": {"g": ["acc_norm"]}}
     assert preflight.task_mistakes(server(), spec(), how(metric="acc_norm"), known) == []
 
 
-def test_unknown_and_broken_tasks() -> None:
+def test_unknown_and_broken_tasks_are_reported() -> None:
     found = preflight.task_mistakes(
         server(), spec(), how(), {"unknown": {"hellaswga": ["hellaswag"]}, "errors": {"b": "No x"}}
     )
@@ -135,7 +135,7 @@ def test_unknown_and_broken_tasks() -> None:
         (None, "KeyError: 'qwen9'", "configs/tasks/mine.yaml", "pin of transformers"),
     ],
 )
-def test_a_tokenizer_that_does_not_load(
+def test_tokenizer_that_does_not_load_is_reported_with_a_hint(
     files: list[str] | None, error: str, where: str, told: str, tmp_path: Path
 ) -> None:
     asked = spec()
@@ -148,14 +148,14 @@ def test_a_tokenizer_that_does_not_load(
     assert preflight.tokenizer_mistakes(server(), asked, how(), None, {"prefix": []}) == []
 
 
-def test_tiktoken_knows_no_open_model() -> None:
+def test_tiktoken_error_suggests_huggingface() -> None:
     asked = spec(tokenizer_backend="tiktoken")
     error = {"error": "KeyError: 'Could not automatically map one to a tokeniser'"}
     (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, error)
     assert (found.key, found.hint) == ("tokenizer_backend", "write huggingface")
 
 
-def test_where_two_tokenizers_differ() -> None:
+def test_tokenizer_difference_names_the_first_different_token() -> None:
     found = preflight.tokenizer_differs(how(), "Hi you", [1, 5, 6, 7], [5, 6, 7])
     assert "4 and 3 tokens, from token 0 on [1, 5, 6, 7] and [5, 6, 7]" in found.what
     found = preflight.tokenizer_differs(how(), "Hi you", [5, 6, 7, 2], [5, 6, 7])
@@ -166,7 +166,7 @@ def test_where_two_tokenizers_differ() -> None:
     ("said", "kept"),
     [({"error": "OSError: hub"}, False), ({"errors": {"t": "x"}}, False), ({"tasks": {}}, True)],
 )
-def test_an_error_is_asked_again(
+def test_facts_are_cached_unless_they_report_an_error(
     said: dict[str, Any], kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,4 +1,4 @@
-"""What a preview makes of prompts, of the server's options, and how it is shown."""
+"""Prompts, context length and text output of `make preview`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ import harness_preview
 
 
 class Tokenizer:
-    """One token a character; 1 begins a text."""
+    """A tokenizer with one token for each character. Token 1 begins a text."""
 
     all_special_ids = (1,)
     added_tokens_decoder: ClassVar = {
@@ -48,14 +48,14 @@ def words(**settings: Any) -> harness_preview.Words:
     return harness_preview.Words(Tokenizer, {**SETTINGS, **settings})
 
 
-def test_a_prompt_as_text_gets_the_special_tokens_of_the_server() -> None:
+def test_text_prompt_gets_the_special_tokens_of_the_server() -> None:
     found = words().sent("ab")
     assert (found["ids"], found["by"], found["prompt"]) == ([1, 97, 98], "server", "ab")
     assert (found["tokens"], found["special"]) == (["<s>", "a", "b"], [0])
     assert words().ends() == {"prefix": ["<s>"], "suffix": []}
 
 
-def test_a_prompt_as_ids_stays_as_it_is() -> None:
+def test_prompt_of_token_ids_is_unchanged() -> None:
     found = words().sent([97, 1])
     assert (found["ids"], found["by"], found["text"], found["special"]) == (
         [97, 1], "client", "a<s>", [1],
@@ -73,19 +73,19 @@ def test_a_prompt_as_ids_stays_as_it_is() -> None:
         ({"chat_template_kwargs": None}, {}, "hi#"),
     ],
 )
-def test_a_chat_is_rendered_as_the_server_does(
+def test_chat_is_rendered_as_by_the_server(
     settings: dict[str, Any], body: dict[str, Any], text: str
 ) -> None:
     turns = [{"role": "user", "content": "hi"}]
     found = words(**settings).rendered({"messages": turns, **body})
     assert found["rendered"] == found["text"] == text and found["messages"] == turns
     assert found["special"] == ([text.index("#")] if "#" in text else [])
-    assert found["ids"] == list(map(ord, text))  # no special tokens besides
+    assert found["ids"] == list(map(ord, text))  # no special tokens are added
     body = {"messages": turns, "add_special_tokens": True}
     assert words(**settings).rendered(body)["ids"][0] == 1
 
 
-def test_what_fails_is_a_note() -> None:
+def test_failures_to_load_or_render_become_notes() -> None:
     def broken() -> None:
         raise OSError("gone")
 
@@ -106,7 +106,7 @@ def test_an_answer_has_a_choice_for_each_prompt() -> None:
 @pytest.mark.parametrize(
     ("text", "number"), [("32k", 32000), ("32K", 32768), ("1.5k", 1500), ("8", 8), ("auto", None)]
 )
-def test_a_number_of_tokens(text: str, number: int | None) -> None:
+def test_token_counts_with_units_are_read(text: str, number: int | None) -> None:
     assert preview.readable(text) == number
 
 
@@ -114,7 +114,7 @@ def server(**options: Any) -> dict[str, Any]:
     return {"options": options, "path": None, "name": "org/x", "source": "configs/one.yaml"}
 
 
-def test_a_context_that_nobody_tells(tmp_path: Path) -> None:
+def test_context_length_is_read_from_options_or_model_files(tmp_path: Path) -> None:
     assert preview.context(server(max_model_len=64), {}) == (64, "the configuration")
     assert preview.context(server(max_model_len="2K"), {}) == (2048, "the configuration")
     for environ in ({"OFFLINE": "1"}, {"HF_HUB_OFFLINE": "yes"}):
@@ -134,7 +134,9 @@ def test_a_context_that_nobody_tells(tmp_path: Path) -> None:
         (["configs/single_card/Qwen3-8B.yaml"], "which task?"),
     ],
 )
-def test_mistakes(argv: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_arguments_are_reported(
+    argv: list[str], told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(paths.ROOT)
     for name in ("CONFIG", "TASK", "LIMIT", "FORMAT", "BENCHY_CWD", "SET"):
         monkeypatch.delenv(name, raising=False)
@@ -143,7 +145,9 @@ def test_mistakes(argv: list[str], told: str, monkeypatch: pytest.MonkeyPatch) -
     assert told in str(refused.value)
 
 
-def test_a_model_that_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_model_directory_is_a_config_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(paths.ROOT)
     config = tmp_path / "mine.yaml"
     config.write_text(
@@ -172,7 +176,7 @@ def prompt(sent: dict[str, Any], **more: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_an_answer_is_shown() -> None:
+def test_prompt_and_request_are_shown() -> None:
     lines = shown(prompt(words().sent([1, *map(ord, "Q \nA")])))
     assert lines[0] == "m/t: POST /v1/completions, prompts as token ids"
     assert "  note: N" in lines and "== a: generate_until, 2 shots, 1,000 documents" in lines
@@ -192,13 +196,15 @@ def test_an_answer_is_shown() -> None:
         ({}, [1, 1, 97], "'<s>' stands twice at the beginning"),
     ],
 )
-def test_what_to_doubt_is_said(more: dict[str, Any], ids: list[int], told: str) -> None:
+def test_doubtful_prompts_are_shown_with_a_warning(
+    more: dict[str, Any], ids: list[int], told: str
+) -> None:
     (line,) = [line for line in shown(prompt(words().sent(ids), **more)) if "WARNING" in line]
     assert told in line
     assert not [line for line in shown(prompt(words().sent([1, 97]))) if "WARNING" in line]
 
 
-def test_choices_share_their_prompt() -> None:
+def test_choices_are_shown_below_one_prompt() -> None:
     def choice(n: int, text: str) -> dict[str, Any]:
         sent = {**words().sent(list(map(ord, f"Q{text}"))), "context": 1, "before": "Q"}
         return prompt(
@@ -210,7 +216,7 @@ def test_choices_share_their_prompt() -> None:
     assert lines[-2:] == ["    0: ' x'  2 tokens: ' ' 'x'", "  * 1: ' y'  2 tokens: ' ' 'y'"]
 
 
-def test_turns_are_shown() -> None:
+def test_chat_turns_and_the_rendered_prompt_are_shown() -> None:
     turns = [{"role": "user", "content": "a\nb"}]
     lines = shown(
         prompt(words().rendered({"messages": turns})), endpoint="/v1/chat/completions", prefix=None

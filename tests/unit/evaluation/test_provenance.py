@@ -1,4 +1,4 @@
-"""What a result says of its own checkout, with real git."""
+"""Commit, changed files and inputs that a result records. Uses real git."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 TRACKED = ["configs/m.yaml", "configs/tasks/a b.yaml", "configs/tasks/own/é.jsonl"]
 
 
-def test_a_clean_checkout(root: Path) -> None:
+def test_clean_checkout_is_not_dirty(root: Path) -> None:
     (root / "scratch.txt").write_text("nobody's")
     found = provenance.git(TRACKED)
     assert (found.dirty, found.untracked) == (False, [])
@@ -48,7 +48,7 @@ def test_a_clean_checkout(root: Path) -> None:
     assert provenance.git() == found
 
 
-def test_a_tracked_file_that_differs(root: Path) -> None:
+def test_modified_tracked_file_makes_the_checkout_dirty(root: Path) -> None:
     (root / "configs/m.yaml").write_text("other")
     found = provenance.git(TRACKED)
     assert (found.dirty, found.untracked) == (True, [])
@@ -58,7 +58,7 @@ def test_a_tracked_file_that_differs(root: Path) -> None:
     "name",
     ["configs/new.yaml", "local/ignored.yaml", "../outside.yaml", "configs/tasks/own/[a]*.x"],
 )
-def test_a_deciding_file_that_no_commit_has(root: Path, name: str) -> None:
+def test_uncommitted_input_is_listed_as_untracked(root: Path, name: str) -> None:
     (root / name).parent.mkdir(exist_ok=True)
     (root / name).write_text("x")
     for given in (name, str((root / name).resolve())):
@@ -72,7 +72,7 @@ def test_a_deciding_file_that_no_commit_has(root: Path, name: str) -> None:
         assert provenance.git([*TRACKED, name]).dirty is False
 
 
-def test_a_link_into_another_folder(root: Path) -> None:
+def test_file_in_a_linked_directory_is_untracked(root: Path) -> None:
     (root.parent / "shared").mkdir()
     (root.parent / "shared/t.yaml").write_text("x")
     (root / "configs/linked").symlink_to(root.parent / "shared")
@@ -81,13 +81,17 @@ def test_a_link_into_another_folder(root: Path) -> None:
     assert provenance.git(["configs/linked/t.yaml"]).untracked == ["configs/linked/t.yaml"]
 
 
-def test_a_checkout_inside_another(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_root_may_be_a_subdirectory_of_a_checkout(
+    root: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(paths, "ROOT", root / "configs")
     assert provenance.git(["m.yaml", "tasks/a b.yaml"]).dirty is False
     assert provenance.git(["n.yaml"]).untracked == ["n.yaml"]
 
 
-def test_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_commit_is_none_without_a_checkout_or_a_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     found = provenance.git(TRACKED)
@@ -96,13 +100,13 @@ def test_no_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert provenance.git(TRACKED).commit is None
 
 
-def test_more_files_than_one_command_takes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_are_passed_to_git_in_batches(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(provenance, "_AT_ONCE", 2)
     found = provenance.git([*TRACKED, "a", "b"])
     assert found.untracked == ["a", "b"]
 
 
-def test_what_decided_a_result(root: Path) -> None:
+def test_deciding_files_are_those_of_server_task_and_data(root: Path) -> None:
     (root / "draft").mkdir()
     server = {"inputs": {"configs/m.yaml": "1", "draft": "2"}}
     task = {"inputs": {"configs/tasks/a b.yaml": "3"}, "include_path": "configs/tasks/own"}

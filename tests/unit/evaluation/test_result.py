@@ -1,4 +1,4 @@
-"""The result document: there and back, damage, metrics, the main score; provenance."""
+"""The result document: writing, reading, metrics and main score. Also provenance."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchy.evaluation.result import Metric
 from results import made
 
 
-def test_there_and_back(tmp_path: Path) -> None:
+def test_written_result_is_read_back_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     for result in (
         made(),
@@ -31,7 +31,7 @@ def test_there_and_back(tmp_path: Path) -> None:
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
 
 
-def test_keys_of_a_later_release_are_no_damage(tmp_path: Path) -> None:
+def test_unknown_keys_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     path.write_text(json.dumps(json.loads(document.dump(made())) | {"later": 1}))
     assert document.read(path) == made()
@@ -46,7 +46,9 @@ def test_keys_of_a_later_release_are_no_damage(tmp_path: Path) -> None:
         ("another type", lambda t: t.replace('"value": 0.25', '"value": "high"'), "value"),
     ],
 )
-def test_damage_is_named(tmp_path: Path, name: str, change: Any, words: str) -> None:
+def test_damaged_result_is_a_failure_with_path_and_cause(
+    tmp_path: Path, name: str, change: Any, words: str
+) -> None:
     path = tmp_path / "results.json"
     path.write_text(change(document.dump(made())))
     with pytest.raises(Failure, match=words) as failure:
@@ -63,7 +65,7 @@ def test_a_failed_write_leaves_the_older_result(tmp_path: Path) -> None:
     assert document.read(path) == made() and len(list(tmp_path.iterdir())) == 1
 
 
-def test_metrics_of_the_harness() -> None:
+def test_metrics_are_read_with_stderr_and_direction() -> None:
     entry = {
         "alias": " - t", "name": "t", "sample_len": 2,
         "acc,none": 1, "acc_stderr,none": "N/A",
@@ -78,7 +80,7 @@ def test_metrics_of_the_harness() -> None:
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, "N/A", None, True])
-def test_a_metric_that_is_no_number_is_refused(value: object) -> None:
+def test_metric_without_a_finite_number_is_refused(value: object) -> None:
     with pytest.raises(ValueError, match="acc,none"):
         document.metrics_of({"acc,none": value}, {})
 
@@ -118,7 +120,7 @@ def m(value: float, stderr: float | None = None) -> Metric:
         ),
     ],
 )
-def test_main_score(
+def test_main_score_is_that_of_the_group_or_task_or_a_mean(
     name: str, asked: list[str], metrics: Any, groups: Any, expected: tuple[Any, ...]
 ) -> None:
     score = document.main_score(asked, metrics, groups)
@@ -130,7 +132,7 @@ def test_no_metric_is_an_error() -> None:
         document.main_score(["a"], {"a": {}}, {})
 
 
-def test_digest_follows_names_and_bytes(tmp_path: Path) -> None:
+def test_digest_depends_on_contents_and_ignores_hidden_files(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     first = provenance.digest(tmp_path)
     (tmp_path / ".lock").write_text("x")
@@ -139,7 +141,7 @@ def test_digest_follows_names_and_bytes(tmp_path: Path) -> None:
     assert provenance.digest(tmp_path) != first
 
 
-def test_revision_used(tmp_path: Path) -> None:
+def test_revision_used_is_read_from_the_hub_cache(tmp_path: Path) -> None:
     commit = "a" * 40
     repo = tmp_path / "hub" / "models--org--name"
     (repo / "refs").mkdir(parents=True)
@@ -154,7 +156,7 @@ def test_revision_used(tmp_path: Path) -> None:
     assert ask("org/other", None, str(tmp_path), {}) is None
 
 
-def test_no_secret_in_arguments_and_variables() -> None:
+def test_secrets_are_masked_in_arguments_and_variables() -> None:
     arguments = ["--api-key", "k1", "k2", "--port", "1", "--api-key=k3", "--x=tok-1"]
     assert provenance.without_secrets(arguments, ["tok-1", ""]) == [
         "--api-key", "***", "***", "--port", "1", "--api-key=***", "--x=***",

@@ -1,4 +1,4 @@
-"""One form for every score, and which of a column is the best."""
+"""The format of scores, and which score of a column is best."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ NUMBERS = [
 
 
 @pytest.mark.parametrize(("name", "value", "stderr", "metric", "text"), NUMBERS)
-def test_a_score_is_written_in_one_way(
+def test_score_has_the_same_format_in_every_output(
     name: str, value: float, stderr: float | None, metric: str, text: str
 ) -> None:
-    """On the page, the model's page, in both tables, in status and after a run."""
+    """Covers leaderboard, model page, tables, status, comparison and the end of a run."""
     one = entry("m", "a", value, stderr, metric=metric)
     assert scores.with_error(value, stderr, metric) == text
     number, _, error = text.partition(" ± ")
@@ -51,7 +51,7 @@ def test_a_score_is_written_in_one_way(
     assert status.scored(one) == f"{text} {one.metric}"
     (row,) = rows(Side(Path("a"), one.result), Side(Path("b"), one.result), "a", [])
     assert list(comparison_text.table([row]))[1].split()[2:4] == [number, number]
-    # For programs, the number itself.
+    # JSON is for programs and has the exact number.
     assert json.loads(exports.as_json(board))[0]["value"] == value
 
 
@@ -61,7 +61,7 @@ def test_a_difference_has_the_decimals_of_its_scores() -> None:
     assert (scores.of_sample(1.0, "acc"), scores.of_sample(45.25, "chrf")) == ("1", "45.25")
 
 
-def test_a_group_is_on_the_scale_of_its_scores() -> None:
+def test_group_mean_uses_the_scale_of_its_scores() -> None:
     entries = [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")]
     board = leaderboard.board(entries, Settings({"g": schema.Group(tasks={"a": 1, "b": 1})}))
     html = index_page.index(board, "now")
@@ -75,7 +75,7 @@ N = None
 STANDING = [
     ("apart", [(0.9, 0.01), (0.5, 0.01)], 1, ["best", ""]),
     ("within the noise", [(0.52, 0.02), (0.5, 0.02), (0.3, 0.02)], 1, ["tied", "tied", ""]),
-    ("just within", [(0.5, 0.1), (0.5 + 0.277, 0.1)], 1, ["tied", "tied"]),  # 1.96 √2 0.1 = 0.2772
+    ("just within", [(0.5, 0.1), (0.5 + 0.277, 0.1)], 1, ["tied", "tied"]),  # 1.96·√2·0.1 = 0.2772
     ("just beyond", [(0.5, 0.1), (0.5 + 0.278, 0.1)], 1, ["", "best"]),
     ("less is better", [(9.0, 0.1), (5.0, 0.1)], -1, ["", "best"]),
     ("equal", [(0.5, 0.01), (0.5, 0.01)], 1, ["tied", "tied"]),
@@ -92,13 +92,13 @@ STANDING = [
 
 
 @pytest.mark.parametrize(("name", "numbers", "better", "found"), STANDING)
-def test_the_best_is_apart_by_more_than_noise(
+def test_best_score_differs_by_more_than_noise(
     name: str, numbers: list[tuple[float, float | None]], better: int, found: list[str]
 ) -> None:
     assert standing(numbers, better) == found
 
 
-def test_the_page_says_which_are_tied() -> None:
+def test_page_shows_which_scores_are_tied() -> None:
     entries = [entry("k", "a", 0.71, 0.02), entry("l", "a", 0.70, 0.02), entry("m", "a", 0.5, 0.02)]
     html = index_page.index(leaderboard.board(entries, Settings()), "now")
     assert re.findall(r'<td class="n( \w+)?" data-v="([\d.]+)"', html) == [

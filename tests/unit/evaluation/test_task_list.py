@@ -1,4 +1,4 @@
-"""The list of tasks: what is below a name, what a search finds, what is printed of it."""
+"""The list of tasks: members of groups, search and printed output."""
 
 from __future__ import annotations
 
@@ -49,12 +49,12 @@ SEARCHES = [
 
 
 @pytest.mark.parametrize(("search", "expected"), SEARCHES)
-def test_search(search: str, expected: list[str]) -> None:
+def test_search_finds_words_and_patterns_in_every_field(search: str, expected: list[str]) -> None:
     words = search.split()
     assert [row["name"] for row in ROWS if task_list.matches(row, words)] == expected
 
 
-def test_what_is_below_a_name() -> None:
+def test_leaves_are_the_tasks_of_groups_tags_and_patterns() -> None:
     found, unknown = task_list.leaves(["outer", "missing"], BY_NAME)
     assert {row["name"] for row in found} == {"xnli_es", "mgsm_es"}
     assert unknown == ["missing"]
@@ -63,7 +63,7 @@ def test_what_is_below_a_name() -> None:
 
 
 @pytest.mark.parametrize(("asked", "shots"), [(None, [0, 8]), (3, [3]), (0, [0])])
-def test_one_of_ours(asked: int | None, shots: list[int]) -> None:
+def test_own_task_summarizes_its_harness_tasks(asked: int | None, shots: list[int]) -> None:
     how = {"description": "Mine", "meaning": {"task_name": ["outer"], "num_fewshot": asked}}
     own = task_list.own("mine", how, BY_NAME)
     assert (own.count, own.shots) == (2, shots)
@@ -71,7 +71,7 @@ def test_one_of_ours(asked: int | None, shots: list[int]) -> None:
     assert own.dataset == ["facebook/xnli:es"]
 
 
-def test_a_row_of_the_harness_s_index(tmp_path: Path) -> None:
+def test_index_row_describes_a_harness_task(tmp_path: Path) -> None:
     readme = (
         "| Task Family | Description | Language(s) |\n|---|---|---|\n"
         "| [acp](acpbench/README.md) | Of [BBQ](bbq/README.md) | English |\n| plain | no | no |\n"
@@ -100,7 +100,7 @@ def show(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return capsys.readouterr().out
 
 
-def test_what_is_printed(
+def test_list_shows_own_and_harness_tasks(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(paths.ROOT)
@@ -126,7 +126,7 @@ def test_what_is_printed(
     assert told["own"] == []
 
 
-def test_the_index_is_kept_until_what_it_is_made_of_changes(
+def test_index_is_cached_until_its_inputs_change(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

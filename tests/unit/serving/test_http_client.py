@@ -1,4 +1,4 @@
-"""Engines that answer badly, or never end: bounded in time and size, told in a line."""
+"""Engines that send bad or endless responses: bounded in time and size, reported in one line."""
 
 from __future__ import annotations
 
@@ -45,13 +45,13 @@ def dripped(text: bytes) -> Iterator[bytes]:
 
 
 def serve(answer: Callable[[], Iterator[bytes]]) -> tuple[int, list[bytes]]:
-    """A port whose one connection gets this answer; what it hears."""
+    """Answer one connection on a new port. Returns the port and a list of the received data."""
     listener = socket.create_server(("127.0.0.1", 0))
     listener.settimeout(20)
     heard: list[bytes] = []
 
     def run() -> None:
-        with listener, contextlib.suppress(OSError):  # nobody came, or the client has had enough
+        with listener, contextlib.suppress(OSError):  # no client connected, or it disconnected
             taken, _ = listener.accept()
             with taken:
                 heard.append(taken.recv(65536))
@@ -99,7 +99,7 @@ BAD: list[tuple[str, Callable[[], Iterator[bytes]], type[Exception]]] = [
 
 
 @pytest.mark.parametrize(("answer", "kind"), [b[1:] for b in BAD], ids=[b[0] for b in BAD])
-def test_a_bad_answer_is_an_error_in_time(
+def test_bad_response_is_an_error_within_the_timeout(
     answer: Callable[[], Iterator[bytes]], kind: type[Exception]
 ) -> None:
     port, _ = serve(answer)
@@ -114,7 +114,7 @@ ODD = [b"{", b"[" * 100_000, b"9" * 10_000, b"\xff\x1b[2J", b'{"a": 1', b"<html>
 
 
 @pytest.mark.parametrize("body", ODD)
-def test_what_is_no_json_is_text(body: bytes) -> None:
+def test_invalid_json_is_returned_as_text(body: bytes) -> None:
     port, _ = serve(lambda: said(body))
     status, answer = asker(port).ask("/version")
     assert status == 200 and isinstance(answer, str)
@@ -134,7 +134,7 @@ def test_a_redirect_is_not_followed() -> None:
     assert not heard
 
 
-def test_a_key_is_sent_to_ours_alone() -> None:
+def test_key_is_sent_only_to_processes_of_this_run() -> None:
     port, heard = serve(lambda: said(b"1"))
     assert asker(port).ask("/v1/models") == (200, 1)
     assert b"Authorization: Bearer secret" in heard[0]
@@ -145,8 +145,8 @@ def test_a_key_is_sent_to_ours_alone() -> None:
     assert heard in ([], [b""])
 
 
-def test_a_listener_that_accepts_nothing() -> None:
-    """A server that is busy is waited for; a stranger who is silent is told at once."""
+def test_listener_that_never_accepts_is_an_error() -> None:
+    """A busy server of this run gets the whole timeout. A stranger is refused at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         with pytest.raises(TimeoutError, match=r"did not accept|no whole answer"):
@@ -158,10 +158,10 @@ def test_a_listener_that_accepts_nothing() -> None:
 
 
 @pytest.mark.parametrize("tables", [False, True], ids=["asked", "read"])
-def test_a_listener_that_goes_before_it_accepts(
+def test_listener_that_closes_before_it_accepts_is_a_reset(
     tables: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Nobody is there yet, as before."""
+    """The caller tries again, as it does when nobody listens on the port yet."""
     if tables:
         monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     listener = socket.create_server(("127.0.0.1", 0))
@@ -171,7 +171,7 @@ def test_a_listener_that_goes_before_it_accepts(
         asker(port).ask("/health", timeout=9)
 
 
-def test_a_socket_that_meets_itself_is_nobody() -> None:
+def test_self_connected_socket_is_refused() -> None:
     with socket.socket() as one:
         one.bind(("127.0.0.1", 0))
         one.connect(one.getsockname())
@@ -179,8 +179,10 @@ def test_a_socket_that_meets_itself_is_nobody() -> None:
             peer_check.prove(one, peer_check.Ours(lambda: {os.getpid()}), 1)
 
 
-def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """/proc of another network namespace, or none: refused, and the words say which."""
+def test_peer_that_the_kernel_tables_do_not_show_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error says whether /proc shows another network namespace or cannot be read."""
     (tmp_path / "tcp").write_text("  sl  local_address rem_address   st\n")
     monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     for table, words in ((tmp_path / "tcp", "does not show"), (tmp_path / "none", "can't be read")):
@@ -193,7 +195,9 @@ def test_tables_that_show_nothing_are_told(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("tables", [False, True], ids=["asked", "read"])
-def test_both_families_and_mapped_addresses(tables: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_peer_is_proved_over_ipv4_ipv6_and_mapped_addresses(
+    tables: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     if tables:
         monkeypatch.setattr(peer_check, "diagnosed", lambda *_: None)
     for host, to in (
@@ -223,7 +227,9 @@ def inode(sock: socket.socket) -> int:
 
 
 @pytest.mark.parametrize("status", [302, 429, 500, 503])
-def test_a_server_that_never_is_well(status: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_server_that_never_becomes_healthy_times_out(
+    status: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, None))
     with guardian.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
@@ -239,10 +245,10 @@ def test_a_server_that_never_is_well(status: int, monkeypatch: pytest.MonkeyPatc
         (peer_check.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
     ],
 )
-def test_a_start_ends_where_another_answers(
+def test_start_fails_at_once_if_another_process_answers(
     error: Exception, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """At once; on another port where it was a stranger."""
+    """The failure for a stranger is PORT_IN_USE, so the caller starts again on another port."""
 
     def ask(*_: object, **__: object) -> None:
         raise error
@@ -258,7 +264,7 @@ def test_a_start_ends_where_another_answers(
             assert taken is isinstance(error, peer_check.Stranger)
 
 
-# --- what an engine says of itself -----------------------------------------------------------
+# --- version, models and log-probabilities that an engine reports ----------------------------
 
 NAME = "\x1b[2J" + "m" * 10_000_000
 JUNK: list[tuple[object, object, str]] = [
@@ -282,7 +288,7 @@ JUNK: list[tuple[object, object, str]] = [
 @pytest.mark.parametrize(
     ("version", "models", "words"), JUNK, ids=[str(n) for n in range(len(JUNK))]
 )
-def test_junk_about_itself(
+def test_invalid_version_or_models_are_a_short_failure(
     version: object, models: object, words: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def ask(_: object, path: str, *more: object, key: str | None = None, **how: object) -> object:
@@ -303,7 +309,7 @@ def test_junk_about_itself(
     [[0.1], [math.nan], [-math.inf], ["-1"], [None], [True], [[]], [], {}, "text", None, 7],
     ids=repr,
 )
-def test_garbage_for_log_probabilities_at_the_start(
+def test_invalid_log_probabilities_at_the_start_are_a_failure(
     values: object, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     held = [None, *values] if isinstance(values, list) else values
@@ -316,7 +322,7 @@ def test_garbage_for_log_probabilities_at_the_start(
             one.scored()
 
 
-# --- what the harness is answered ------------------------------------------------------------
+# --- answers to the harness ------------------------------------------------------------------
 
 
 def choice(index: object = 0, **changes: object) -> dict[str, Any]:
@@ -360,12 +366,12 @@ def observed() -> Any:
 
 
 @pytest.mark.parametrize(("answer", "words"), WRONG, ids=[str(n) for n in range(len(WRONG))])
-def test_garbage_is_never_scored(answer: object, words: str) -> None:
+def test_invalid_answers_are_never_scored(answer: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         observed().parse_logprobs(outputs=answer, tokens=[[1, 2, 3]], ctxlens=[1])
 
 
-def test_what_is_right_is_scored() -> None:
+def test_valid_answers_are_scored() -> None:
     good = {"choices": [choice(1), choice(0)]}
     assert observed().parse_logprobs(outputs=good, tokens=[[1, 2, 3]] * 2, ctxlens=[1, 2])
     assert observed().parse_generations({"choices": [{"index": 0, "text": None}]}, contexts=["a"])
@@ -374,15 +380,17 @@ def test_what_is_right_is_scored() -> None:
 @pytest.mark.parametrize(
     "one", [{"text": 5}, {"text": ["a"]}, {"message": None}, {"message": {"content": {}}}]
 )
-def test_an_answer_that_is_no_text_is_an_error(one: dict[str, Any]) -> None:
+def test_answer_without_text_is_an_error(one: dict[str, Any]) -> None:
     for choices in ([{"index": 0, **one}], []):
         with pytest.raises(ValueError, match=r"no text|0 answers to 1 prompts"):
             observed().parse_generations({"choices": choices}, contexts=["a"])
 
 
 @pytest.mark.parametrize("number", ["nan", "inf", "-inf", "7.5"])
-def test_garbage_in_a_samples_file_is_no_result(tmp_path: Path, number: str) -> None:
-    """Of a harness that runs unobserved."""
+def test_invalid_log_probabilities_in_a_samples_file_are_a_failure(
+    tmp_path: Path, number: str
+) -> None:
+    """Such answers reach the file if the harness runs without harness_wrapper.Observer."""
     (tmp_path / "results_x.json").write_text(json.dumps({"n-samples": {"t": {}}}))
     rows = [{"doc_id": n, "resps": [[[v, "False"]]]} for n, v in enumerate(("-1.5", number))]
     lines = "".join(json.dumps(row) + "\n" for row in rows)
@@ -403,12 +411,11 @@ def test_garbage_in_a_samples_file_is_no_result(tmp_path: Path, number: str) -> 
         (None, None, True, "does not answer as it should"),
     ],
 )
-def test_a_server_that_is_another_at_the_end(
+def test_server_is_checked_again_after_the_task(
     version: str | None, models: list[str] | None, kept: bool, words: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """No result, and none of its answers is used by the next run; one that is silent is asked
-    again."""
+    """If another server answers, the cached answers are deleted. If none answers, they stay."""
 
     def ask(_: object, path: str, *more: object, **how: object) -> tuple[int, object]:
         if models is None:

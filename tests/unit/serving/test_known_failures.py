@@ -1,4 +1,4 @@
-"""What engines' logs mean. The messages are those of vLLM, torch and the hub's libraries."""
+"""Explanations of engine logs. The messages come from vLLM, torch and the hub's libraries."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ LOGS = [
 
 
 @pytest.mark.parametrize(("log", "what", "hint"), LOGS)
-def test_explain(log: str, what: str, hint: str) -> None:
+def test_known_failures_are_explained(log: str, what: str, hint: str) -> None:
     told = known_failures.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{log}\nExiting.\n")
     assert told and what in told[0] and hint in told[1], told
     assert "{" not in told[0] + told[1]
@@ -82,8 +82,10 @@ STAMP = "11-23 09:36:48 [core.py:1510] "
 
 
 def crash(*exceptions: str, head: str = "EngineCore encountered a fatal error.") -> str:
-    """What vLLM 0.32 logs when its core dies of an exception; of several the last one is raised
-    while the one before is handled."""
+    """Return the log of vLLM 0.32 when its core dies of the last of these exceptions.
+
+    Each exception is raised while the one before is handled.
+    """
     lines = [head]
     for at, exception in enumerate(exceptions):
         if at:
@@ -111,7 +113,7 @@ Process EngineCore:
         "IndexError: list index out of range",
         "AssertionError",
         "torch.AcceleratorError: CUDA error: an illegal memory access was encountered",
-        # The model's files, its packages and the memory have nothing to do with these.
+        # None of these concerns the model's files, its packages or the memory.
         "FileNotFoundError: [Errno 2] No such file or directory: 'ninja'",
         "FileNotFoundError: [Errno 2] No such file or directory: '/usr/local/cuda/bin/nvcc'",
         "OSError: [Errno 5] Input/output error",
@@ -140,16 +142,14 @@ def test_the_exception_behind_a_crash_is_explained() -> None:
         "VllmWorker-0 died unexpectedly (exit code: -9), shutting down executor.",
     ],
 )
-def test_a_death_without_an_exception_is_a_kill(line: str) -> None:
-    after = crash(
-        "RuntimeError: Executor failed."
-    )  # as 0.32 was seen to end when a worker is killed
+def test_process_that_dies_without_an_exception_is_reported_as_killed(line: str) -> None:
+    after = crash("RuntimeError: Executor failed.")  # observed in 0.32 after a worker was killed
     told = known_failures.explain(f"{line}\n{after}")
     assert told and "was killed" in told[0]
     assert "died unexpectedly" in known_failures.telling_lines(f"{line}\n{after}")[0]
 
 
-# What was handled or warned of on the way to an exception that says nothing known.
+# Warnings and handled errors in the log before an exception that is not a known failure.
 NOT_THE_CAUSE = [
     "WARNING 11-23 09:36:38 [_custom_ops.py:21] Failed to import from vllm._C with "
     "ModuleNotFoundError(\"No module named 'vllm._C'\")",
@@ -174,7 +174,7 @@ def test_a_warning_is_not_the_cause_of_an_exception(line: str) -> None:
     assert known_failures.telling_lines(log)[-1] == "IndexError: list index out of range"
 
 
-def test_what_was_handled_is_not_the_cause() -> None:
+def test_handled_exception_is_explained_unless_its_pattern_is_loose() -> None:
     assert (
         known_failures.explain(crash("ModuleNotFoundError: No module named 'x'", "IndexError"))
         is None
@@ -185,7 +185,7 @@ def test_what_was_handled_is_not_the_cause() -> None:
     assert told and "disk" in told[0]
 
 
-def test_a_warning_of_torch_says_why_no_device_is_found() -> None:
+def test_torch_warning_explains_why_no_device_is_found() -> None:
     log = (
         "/x/torch/cuda/__init__.py:129: UserWarning: CUDA initialization: The NVIDIA driver on "
         "your system is too old (found version 11040). (Triggered internally at a.cpp:109.)\n"
@@ -196,7 +196,7 @@ def test_a_warning_of_torch_says_why_no_device_is_found() -> None:
     assert told and "driver is too old" in told[0]
 
 
-def test_a_missing_library_is_not_a_file_of_the_model() -> None:
+def test_missing_library_and_missing_model_file_are_distinguished() -> None:
     lib = "OSError: libcudart.so.12: cannot open shared object file: No such file or directory"
     told = known_failures.explain(crash(lib))
     assert told and "environment is incomplete" in told[0]
@@ -205,7 +205,7 @@ def test_a_missing_library_is_not_a_file_of_the_model() -> None:
     assert told and "a file of the model is missing" in told[0]
 
 
-def test_an_error_that_is_no_exception_is_a_cause() -> None:
+def test_logged_error_that_is_not_an_exception_is_a_cause() -> None:
     line = (
         "ERROR:    [Errno 98] error while attempting to bind on address ('127.0.0.1', 8000): "
         "address already in use"
@@ -214,13 +214,13 @@ def test_an_error_that_is_no_exception_is_a_cause() -> None:
     assert told and "the port is in use" in told[0]
 
 
-def test_no_message_names_a_key_that_there_is_not() -> None:
+def test_hints_name_only_existing_model_keys() -> None:
     keys = re.findall(r"model\.[a-z_]+", " ".join(known.hint for known in known_failures.KNOWN))
     assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
 
 
 @pytest.mark.parametrize("log", HARMLESS)
-def test_ordinary_lines_explain_nothing(log: str) -> None:
+def test_ordinary_lines_have_no_explanation(log: str) -> None:
     assert known_failures.explain(log) is None
 
 
@@ -245,7 +245,7 @@ def test_telling_lines_are_the_exceptions() -> None:
     assert known_failures.telling_lines(REAL) == ["ValueError: no room for it"]
 
 
-def test_telling_lines_of_a_log_with_no_exception_are_its_last() -> None:
+def test_telling_lines_without_an_exception_are_the_last_lines() -> None:
     log = "\n".join(f"INFO 11-23 09:00:0{n} [a.py:1] line {n}" for n in range(9))
     assert known_failures.telling_lines(log, 2) == ["line 7", "line 8"]
     assert known_failures.telling_lines("") == []
@@ -273,19 +273,19 @@ def sections() -> dict[int, str]:
     return {int(number): text for number, text in zip(found, texts, strict=True)}
 
 
-def test_each_known_problem_has_its_section() -> None:
+def test_each_known_failure_has_a_section_in_the_docs() -> None:
     numbers = [known.page for known in known_failures.KNOWN]
     assert sorted(numbers) == sorted(sections()) and len(set(numbers)) == len(numbers)
 
 
 @pytest.mark.parametrize("number", sections())
-def test_the_line_that_a_section_quotes_leads_to_it(number: int) -> None:
+def test_explanation_of_a_quoted_log_line_links_to_its_section(number: int) -> None:
     (line,) = re.findall(r"^```text\n(.*?)\n```$", sections()[number], re.M | re.S)
     told = known_failures.explain(f"INFO 11-23 09:00:00 [a.py:1] starting\n{line}\n")
     assert told and told[1].endswith(f"\n(docs/problems.md, P{number:02})"), told
 
 
-def test_an_unknown_architecture_is_looked_for_in_what_is_built(
+def test_hint_names_built_environments_that_support_the_architecture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -1,7 +1,7 @@
-"""bin/serve with the stand-in engine: real processes, a real port, real signals.
+"""bin/serve with the stand-in engine, real processes, a real port and real signals.
 
-The stand-in's three processes behave as vLLM's: the core has a session of its own and outlives a
-killed parent. STANDIN_* reach it through the caller's environment.
+The stand-in has three processes, as vLLM does. Its core runs in its own session and outlives a
+killed parent. The caller's environment passes STANDIN_* variables to it.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ ROOT = Path(__file__).resolve().parents[3]
 MAIN = "import sys; from benchy.cli import entry, serve; sys.exit(entry.run(serve.main))"
 STANDIN = ROOT / "tests" / "support" / "standin" / "engine" / "standin_engine"
 SLEEP = [sys.executable, "-c", "import time; print('here', flush=True); time.sleep(120)"]
-# Looks at its server as a task does, and says what it saw.
+# Reads server.json, queries the server as a task does, and prints what it found as JSON.
 LOOK = """
 import json, os, pathlib, urllib.request
 run = pathlib.Path(os.environ["BENCHY_RUN"])
@@ -51,7 +51,7 @@ print(json.dumps(told))
 
 @dataclass
 class House:
-    """A root with one environment and its models; env: what the commands are given."""
+    """A root with one environment and its models. `env` is the environment of the commands."""
 
     root: Path
     env: dict[str, str]
@@ -91,12 +91,12 @@ class House:
         return (self.root / "logs" / "serve" / f"{name}.log").read_text()
 
     def starts(self) -> list[dict[str, Any]]:
-        """What each start of the engine wrote down of itself."""
+        """Return the record that the engine wrote at each start."""
         path = self.root / "starts.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()]
 
     def processes(self) -> list[psutil.Process]:
-        """All that belongs to this house, known by a variable that every process inherits."""
+        """Return the live processes of this root, found by a variable that all of them inherit."""
         found = []
         for process in psutil.process_iter():
             with suppress(psutil.Error):
@@ -158,7 +158,7 @@ def port_open(port: int) -> bool:
         return probe_socket.connect_ex(("127.0.0.1", port)) == 0
 
 
-def test_the_command_finds_a_proved_server(house: House) -> None:
+def test_command_gets_a_proved_server(house: House) -> None:
     status, out, err = house.run("one", "--", sys.executable, "-c", LOOK)
     assert status == 0, err
     told = json.loads(out)
@@ -178,7 +178,7 @@ def test_the_command_finds_a_proved_server(house: House) -> None:
     assert not house.processes()
 
 
-def test_its_environment_is_kept_until_its_last_process_has_ended(house: House) -> None:
+def test_environment_is_locked_until_the_last_process_ends(house: House) -> None:
     use = house.root / "venvs/.locks/standin_1_2_0.use"
 
     def free() -> bool:
@@ -200,14 +200,14 @@ def test_its_environment_is_kept_until_its_last_process_has_ended(house: House) 
     until(free)
 
 
-def test_its_status_is_the_commands(house: House) -> None:
+def test_exit_status_is_that_of_the_command(house: House) -> None:
     assert house.run("one", "--", "sh", "-c", "exit 7")[0] == 7
     assert house.run("one", "--", "sh", "-c", "kill -9 $$")[0] == 137
     status, _, err = house.run("one", "--", "./no-such-program")
     assert status == 1 and "the command can't be started: ./no-such-program" in err
 
 
-def test_test_shows_the_answers(house: House) -> None:
+def test_test_option_shows_the_answers(house: House) -> None:
     house.model("one", chat=True)
     status, out, err = house.run("one", "--test")
     assert status == 0, err
@@ -230,7 +230,9 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("changes", "status", "words"), MISTAKES)
-def test_mistakes_are_told(house: House, changes: dict[str, Any], status: int, words: str) -> None:
+def test_mistakes_are_reported_and_the_command_does_not_run(
+    house: House, changes: dict[str, Any], status: int, words: str
+) -> None:
     house.model("one", **changes)
     got, _, err = house.run("one", "--", "touch", "ran")
     assert (got, words in err) == (status, True), err
@@ -238,19 +240,19 @@ def test_mistakes_are_told(house: House, changes: dict[str, Any], status: int, w
     assert "Traceback" not in err
 
 
-def test_what_its_release_cannot_heed_is_said(house: House) -> None:
+def test_option_without_effect_in_the_release_is_reported_once(house: House) -> None:
     house.model("one", options={"multimodal": False}, origin={"multimodal": "providers/p.yaml:4"})
     status, _, err = house.run("one", "--test")
     told = "one: providers/p.yaml:4: multimodal: false does nothing in standin-engine 1.2.0"
     assert status == 0 and err.count(told) == 1
 
 
-def test_unknown_model(house: House) -> None:
+def test_unknown_model_is_reported_with_the_known_ones(house: House) -> None:
     status, _, err = house.run("two", "--test")
     assert status == 2 and "no model is named 'two'" in err and "known: one" in err
 
 
-def test_an_environment_that_cannot_be_built(house: House) -> None:
+def test_environment_that_cannot_be_built_is_a_failure(house: House) -> None:
     (house.root / "venvs/standin_1_2_0/.stamp").unlink()
     (house.root / "bin").mkdir()
     venv = house.root / "bin/venv"
@@ -280,7 +282,7 @@ def test_failures_are_explained(house: House, fault: str, words: str, line: str)
     assert len(err.splitlines()) < 24 and not house.processes()
 
 
-def test_a_pooling_model_is_named_as_one(house: House) -> None:
+def test_pooling_model_is_reported(house: House) -> None:
     house.model("one")
     status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL="pooling")
     assert status == 1 and "the server has no /v1/completions: test/one is most likely a" in err
@@ -304,7 +306,7 @@ ANSWERS: list[tuple[int, object, str, str]] = [
 
 
 @pytest.mark.parametrize(("status", "answer", "log", "words"), ANSWERS)
-def test_what_a_server_without_completions_is(
+def test_failure_without_completions_names_the_cause(
     status: int, answer: object, log: str, words: str, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
@@ -325,8 +327,8 @@ def test_a_chat_template_that_adds_nothing_is_refused(house: House) -> None:
     assert "chat_template:" in err and not (house.root / "ran").exists()
 
 
-def test_the_name_that_a_request_gives(house: House) -> None:
-    """As docs/serving.md has it; benchy's own name is known to no server."""
+def test_requests_use_the_served_model_name(house: House) -> None:
+    """No server knows benchy's name of the model, as docs/serving.md says."""
     house.model("one")
     ask = """
 import json, os, urllib.error, urllib.request
@@ -365,7 +367,7 @@ def test_a_server_that_dies_ends_the_command(house: House) -> None:
     assert time.monotonic() - begun < 20 and not house.processes()
 
 
-def test_a_port_that_is_taken(house: House) -> None:
+def test_pinned_port_in_use_by_another_process_is_a_failure(house: House) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -374,8 +376,8 @@ def test_a_port_that_is_taken(house: House) -> None:
     assert status == 1 and f"is taken by pid {os.getpid()} (" in err
 
 
-def test_a_pinned_port_is_one_servers_at_a_time(house: House) -> None:
-    """A provider may pin it for models that run side by side."""
+def test_pinned_port_in_use_by_another_server_is_replaced(house: House) -> None:
+    """Models that run side by side can share a provider that pins the port."""
     port = ports.free_port("127.0.0.1", None)
     house.model("one", port=port)
     house.model("two", port=port)
@@ -393,7 +395,7 @@ def test_a_pinned_port_is_one_servers_at_a_time(house: House) -> None:
     assert int(house.starts()[2]["argv"][7]) == port
 
 
-def test_a_pinned_port_that_both_chose_before_either_listened(house: House) -> None:
+def test_two_servers_with_one_pinned_port_can_start_at_once(house: House) -> None:
     port = ports.free_port("127.0.0.1", None)
     house.model("one", port=port)
     house.model("two", port=port)
@@ -403,8 +405,10 @@ def test_a_pinned_port_that_both_chose_before_either_listened(house: House) -> N
     assert port in [int(start["argv"][7]) for start in house.starts()]
 
 
-def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) -> None:
-    """Two jobs on a node see no lease of each other."""
+def test_cluster_job_ignores_pinned_port_and_devices(
+    monkeypatch: pytest.MonkeyPatch, house: House
+) -> None:
+    """Jobs on one node do not see each other's leases."""
     house.model("one", port=8000, cuda_devices=[3])
     monkeypatch.chdir(house.root)
     assert preparation.read_spec("one")["port"] == 8000
@@ -416,7 +420,7 @@ def test_a_job_looks_at_no_pin(monkeypatch: pytest.MonkeyPatch, house: House) ->
 @pytest.mark.parametrize(
     ("pinned", "hint"), [(False, "another port will be taken"), (True, "end that process, or")]
 )
-def test_a_stranger_on_the_port_is_noticed(pinned: bool, hint: str) -> None:
+def test_other_process_on_the_port_is_a_failure(pinned: bool, hint: str) -> None:
     with guardian.Guard() as guard, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
@@ -435,7 +439,7 @@ ODD: list[tuple[object, bool]] = [
 
 
 @pytest.mark.parametrize(("answer", "chat"), ODD)
-def test_an_odd_answer_is_a_failure(
+def test_malformed_answer_is_a_failure(
     answer: object, chat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
@@ -456,11 +460,11 @@ def test_an_odd_answer_is_a_failure(
         ("", "0.8.0", False),
     ],
 )
-def test_same_release(answered: str, expected: str, same: bool) -> None:
+def test_releases_are_compared_by_public_version(answered: str, expected: str, same: bool) -> None:
     assert versions.same_public(answered, expected) is same
 
 
-# Whom to kill, with what: the status that bin/serve then ends with, None if it is killed itself.
+# Process to kill, signal, exit status of bin/serve. None: bin/serve itself is killed.
 KILLS = [
     ("wrapper", signal.SIGINT, 130),
     ("wrapper", signal.SIGTERM, 143),
@@ -477,7 +481,9 @@ KILLS = [
 
 
 @pytest.mark.parametrize(("whom", "signum", "status"), KILLS)
-def test_nothing_survives(house: House, whom: str, signum: int, status: int | None) -> None:
+def test_no_process_survives_a_signal(
+    house: House, whom: str, signum: int, status: int | None
+) -> None:
     process = house.start("one", "--", *SLEEP)
     assert process.stdout and process.stdout.readline() == "here\n"
     start = house.starts()[0]
@@ -512,7 +518,7 @@ def test_a_stubborn_server_is_killed_at_the_second_ctrl_c(house: House) -> None:
     until(lambda: not house.processes())
 
 
-def test_two_at_once_take_turns(house: House) -> None:
+def test_two_models_take_turns_on_one_slot(house: House) -> None:
     house.model("two")
     stamp = "import time; print(time.time()); time.sleep(.5); print(time.time())"
     both = [house.start(m, "--", sys.executable, "-c", stamp) for m in ("one", "two")]
@@ -532,7 +538,7 @@ def test_two_at_once_take_turns(house: House) -> None:
 @pytest.mark.parametrize(
     ("line", "dtype"),
     [
-        # vLLM 0.6.3; 0.32.0; a log that was cut
+        # vLLM 0.6.3, vLLM 0.32.0, a truncated log
         ("INFO llm_engine.py:237] Initializing an LLM engine (v0.6.3) with config: model='a/b', "
          "tokenizer='a/b', dtype=torch.bfloat16, max_seq_len=4096,", "bfloat16"),
         ("(EngineCore pid=2) INFO [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config:"
@@ -540,5 +546,5 @@ def test_two_at_once_take_turns(house: House) -> None:
         ("Initializing a V1 LLM engine (v0.32.0) with", None),
     ],
 )  # fmt: skip
-def test_what_it_computes_in_stands_in_its_log(line: str, dtype: str | None) -> None:
+def test_dtype_is_read_from_the_engine_log(line: str, dtype: str | None) -> None:
     assert engine_log.dtype(f"before\n{line}\nafter dtype=other") == dtype
