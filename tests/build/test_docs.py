@@ -1,8 +1,8 @@
 """The README and docs/ are correct: links resolve, goals and knobs exist, commands run.
 
-Each command of a console block runs here, in a tree with the stand-in engine and other names of
-models and releases, or in a file that ELSEWHERE names. Commands whose remark says that they need a
-GPU or a cluster are skipped.
+Each command of a console block runs here or in a file that ELSEWHERE names. Here, a tree with the
+stand-in engine is used, and NAMES maps models and releases. Commands whose remark says that they
+need a GPU or a cluster are skipped.
 """
 
 from __future__ import annotations

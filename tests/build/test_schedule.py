@@ -62,7 +62,7 @@ def test_model_without_enough_gpus_fails_and_others_run(tree: Tree) -> None:
 
 
 def test_longest_model_starts_first(tree: Tree) -> None:
-    """The estimate comes from earlier results, even if they are stale, here by another seed."""
+    """The estimate comes from earlier results, although a new seed makes them stale."""
     for title, seconds in (("one/alpha", 5), ("two/alpha", 500), ("three/alpha", 50)):
         result = tree.result(title)
         result["times"]["seconds"] = seconds

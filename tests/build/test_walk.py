@@ -106,7 +106,7 @@ def test_field_change_makes_stale_what_the_schema_says(
     locks = {name for name in stale if name.endswith(".lock")}
     results = stale - locks
     if verdict == "no":
-        if locks:  # resolve again, to the same packages
+        if locks:  # resolved again, to the same packages
             walk.graph(*sorted(locks))
             results = walk.stale()
         assert results == set()
