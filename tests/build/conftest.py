@@ -1,4 +1,4 @@
-"""The fixtures of trees.py."""
+"""Fixtures from tests/support/trees.py."""
 
 from trees import bare, complete, fresh, tree
 

@@ -1,4 +1,4 @@
-"""A release that the index does not have is a mistake: never a fallback, and other models run."""
+"""A release missing from the index is an error without fallback; the other models run."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ THREE = "models/three.yaml"
 WHERE = "configs/models/three.yaml:5: vllm.overrides."
 
 
-def test_a_release_that_does_not_exist_is_no_failed_build(tree: Tree) -> None:
+def test_missing_release_is_a_config_error_and_other_models_run(tree: Tree) -> None:
     tree.edit(THREE, "1.0.0", "1.0.9")
     tree.file("one/beta").unlink()
     done = tree.results()
@@ -19,16 +19,16 @@ def test_a_release_that_does_not_exist_is_no_failed_build(tree: Tree) -> None:
     assert done.status == 2 and "FALLBACK" not in done.text and "Traceback" not in done.text
     assert tree.ran() == ["one/beta"], "the other models run"
     assert tree.result("three/alpha")["engine"]["answered"] == "1.0.0", "what was there stays"
-    again = tree.results()  # it is asked for again
+    again = tree.results()  # queries the index again
     assert (again.status, tree.ran()) == (2, []), again.text
     assert again.text.count(told) == 1
-    wheels.build(tree.wheels, {"standin-engine": ["1.0.9"]})  # it came out since
+    wheels.build(tree.wheels, {"standin-engine": ["1.0.9"]})  # the release is published
     done = tree.results()
     assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
     assert tree.result("three/alpha")["engine"]["answered"] == "1.0.9"
 
 
-def test_every_pin_of_a_config_at_once_and_every_command(fresh: Tree) -> None:
+def test_every_command_reports_all_missing_pins_at_once(fresh: Tree) -> None:
     pins = 'vllm_version: "1.0.9", transformers_version: "9.9.9", extra_packages: ["lm_eval==7"]'
     fresh.edit(THREE, 'vllm_version: "1.0.0"', pins)
     fresh.edit("tasks/alpha.yaml", "task_name:", 'harness_version: "0.9.9"\ntask_name:')

@@ -1,4 +1,4 @@
-"""The row of `make bench` that needs no index: fifty environments that are up to date."""
+"""The row of `make bench` that needs no index: `make venvs` with 50 up-to-date environments."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 BENCH = Path(__file__).resolve().parents[1] / "bench" / "bench.py"
 
 
-def test_nothing_to_do_for_fifty_environments_is_quick(
+def test_make_venvs_with_fifty_environments_up_to_date_is_fast(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     spec = importlib.util.spec_from_file_location("bench", BENCH)

@@ -1,4 +1,4 @@
-"""Knobs on a real make's command line."""
+"""Knobs on the command line of a real make."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from trees import Tree
         (["status", "FORMAT=jsn"], "FORMAT=jsn is unknown\n  write text or json"),
     ],
 )  # fmt: skip
-def test_a_mistake_stops_before_anything_is_begun(tree: Tree, words: list[str], told: str) -> None:
+def test_mistake_stops_make_before_any_work(tree: Tree, words: list[str], told: str) -> None:
     tree.file("one/alpha").unlink()
     done = tree.make(*words)
     assert done.status == 2 and told in done.text, done.text
@@ -27,15 +27,15 @@ def test_a_mistake_stops_before_anything_is_begun(tree: Tree, words: list[str], 
     assert tree.ran() == [] and not tree.file("one/alpha").exists()
 
 
-def test_what_a_person_typed_is_no_rule(tree: Tree) -> None:
+def test_goal_text_is_never_executed(tree: Tree) -> None:
     for goal in ("results/;touch canary;", "results/`touch canary`", "a: b;touch canary"):
         tree.make(goal, "MODELLS=one")
         assert not list(tree.root.glob("**/canary*")), goal
 
 
-def test_what_goes_on(tree: Tree) -> None:
+def test_environment_is_not_checked_for_knobs_and_dry_runs_work(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
-    # The environment is anybody's, and so is what a Make above this one was given.
+    # Variables from the environment or from an outer make are not checked as knobs.
     done = tree.results(MODEL="x", MAKELEVEL="1", MAKEFLAGS=" -- OTHER=1")
     assert done.status == 0 and tree.ran() == ["one/alpha"], done.text
     assert tree.make("-q", "results", "MODELS=one").status == 0
@@ -45,7 +45,7 @@ def test_what_goes_on(tree: Tree) -> None:
     assert tree.ran() == []
 
 
-def test_a_switch_that_is_off(tree: Tree) -> None:
+def test_switch_set_to_no_or_0_or_nothing_is_off(tree: Tree) -> None:
     tree.edit("models/one.yaml", ', "beta"', "")
     for word in ("YES=no", "YES=0", "YES="):
         done = tree.make("gc", word)

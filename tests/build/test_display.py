@@ -1,4 +1,4 @@
-"""What a person sees of a run: on a real pseudo-terminal, wide and narrow, and without one."""
+"""What a run displays on a real pseudo-terminal, wide and narrow, and without a terminal."""
 
 from __future__ import annotations
 
@@ -21,8 +21,10 @@ from trees import ALL, MODELS, Tree, ended, titles, wait_for
 
 
 class Terminal:
-    """A terminal of so many columns with a command in it. history: all lines that scrolled by or
-    stand there now."""
+    """A terminal of the given width that runs make.
+
+    `display` returns the lines on the screen, `lines` also those that scrolled off.
+    """
 
     def __init__(self, tree: Tree, columns: int, *arguments: str, **more: str) -> None:
         self.screen = pyte.HistoryScreen(columns, 24, history=2000, ratio=0.01)
@@ -38,7 +40,7 @@ class Terminal:
         os.close(slave)
 
     def read(self, until: Callable[[], bool] = lambda: False, seconds: float = 60) -> None:
-        """Take what comes until something is so, or to the end."""
+        """Read output until `until` returns true or make ends; fail after `seconds`."""
         end = time.monotonic() + seconds
         while not until():
             assert time.monotonic() < end, self.lines()
@@ -70,26 +72,26 @@ SLOW = {"STANDIN_HARNESS_SECONDS": "6", "CPU_SLOTS": "1"}
 
 
 @pytest.mark.parametrize(("columns", "more"), [(110, {}), (40, {"NO_COLOR": "1"})])
-def test_live_lines_stand_below_what_is_finished(
+def test_live_lines_are_below_finished_lines(
     tree: Tree, columns: int, more: dict[str, str]
 ) -> None:
     shown = Terminal(tree, columns, "-j4", "results", "MODELS=one two", "LIMIT=2", **SLOW, **more)
 
     def both() -> bool:
         busy = [line for line in shown.display() if line.startswith("  EVAL    limit-2/")]
-        # Nothing below the line of the whole. What was read may end within a frame.
+        # The line of the total is the last one. A read may end in the middle of a frame.
         last = next((line for line in reversed(shown.display()) if line), "")
         return len(busy) >= 2 and bool(re.match(r"\s+0 of 4 results", last))
 
     shown.read(both)
     screen = shown.display()
     assert all(len(line) <= columns for line in screen)
-    assert "\x1b[?25l" not in shown.raw.decode().rpartition("\x1b[?25h")[2]  # the cursor is there
+    assert "\x1b[?25l" not in shown.raw.decode().rpartition("\x1b[?25h")[2]  # the cursor is visible
     shown.read()
     text = "\n".join(shown.lines())
     assert shown.process.returncode == 0, text
     assert not re.search(r"^\s+\d of 4 results", text, re.M)  # the live lines are gone
-    # No line of a job was torn by another: each stands whole, wrapped at most by a narrow screen.
+    # Lines of different jobs do not mix. Only a narrow screen wraps them.
     joined = re.sub(r"\n", "", text) if columns < 80 else text
     for title in ("one/alpha", "one/beta", "two/alpha", "two/beta"):
         assert re.search(rf"EVAL    {title}: acc \d\.\d{{4}}", joined), text
@@ -99,11 +101,11 @@ def test_live_lines_stand_below_what_is_finished(
         assert not re.search(rb"\x1b\[[0-9;]*m", shown.raw)
 
 
-def test_environments_by_themselves_have_live_lines(fresh: Tree) -> None:
+def test_make_venvs_has_live_lines(fresh: Tree) -> None:
     shown = Terminal(fresh, 110, "-j", "venvs")
     shown.read(lambda: any("of 7 environments" in line for line in shown.display()))
     shown.read(lambda: any(re.match(r"  VENV    \w+: \w+ing", line) for line in shown.display()))
-    said, status = [""], ""  # between two of these short builds there is nothing to tell
+    said, status = [""], ""  # empty between two builds
     while shown.process.poll() is None and not said[-1]:
         status = fresh.make("status").text
         said += re.findall(r"^building (?:standin|lm_eval)_\S+: ", status, re.M)
@@ -119,8 +121,8 @@ def test_environments_by_themselves_have_live_lines(fresh: Tree) -> None:
     assert "".join(again.lines()).strip() == "venvs: every environment is ready"
 
 
-def test_talk_tears_no_live_line(fresh: Tree) -> None:
-    """One environment, one line; on a terminal that can't redraw, lines alone."""
+def test_output_of_a_build_does_not_break_its_live_line(fresh: Tree) -> None:
+    """One environment has one live line. A terminal that cannot redraw gets plain lines only."""
     one = Terminal(fresh, 110, "venv", "ENGINE=standin", "VERSION=1.0.0")
     one.read()
     lines = [line for line in one.lines() if line]
@@ -130,7 +132,7 @@ def test_talk_tears_no_live_line(fresh: Tree) -> None:
     assert dumb.process.returncode == 0 and b"\x1b" not in dumb.raw, dumb.raw
 
 
-def test_without_a_terminal_lines_alone(tree: Tree) -> None:
+def test_output_without_a_terminal_is_plain_lines(tree: Tree) -> None:
     done = tree.make("-j4", "results", "MODELS=one two", "LIMIT=2", STANDIN_HARNESS_SECONDS="1")
     assert done.status == 0 and "\x1b" not in done.text and "\r" not in done.text
     last = done.text.splitlines()[-1]
@@ -139,7 +141,7 @@ def test_without_a_terminal_lines_alone(tree: Tree) -> None:
     assert again.text.splitlines()[0] == "results: everything is up to date (4 results)"
 
 
-def test_status_tells_what_each_result_is_at(tree: Tree) -> None:
+def test_status_reports_the_state_of_each_result(tree: Tree) -> None:
     before = tree.make("status", MODELS)
     assert f"{len(ALL)} results: {len(ALL)} done" in before.text
     (tree.root / "results/two/beta/results.json").unlink()
@@ -170,7 +172,7 @@ def test_status_tells_what_each_result_is_at(tree: Tree) -> None:
 @pytest.mark.parametrize(
     "goal", [["eval", "CONFIG=configs/models/one.yaml"], ["results", "MODELS=one", "LIMIT=1"]]
 )
-def test_status_from_the_first_second_of_a_first_run(fresh: Tree, goal: list[str]) -> None:
+def test_status_works_from_the_start_of_a_first_run(fresh: Tree, goal: list[str]) -> None:
     run, seen = fresh.start(*goal), set[str]()
     while run.poll() is None:
         done = fresh.make("status", "FORMAT=json")
@@ -182,7 +184,7 @@ def test_status_from_the_first_second_of_a_first_run(fresh: Tree, goal: list[str
     assert [path.name for path in (fresh.root / "results").glob("**/one/*/results.json")]
 
 
-def test_a_failure_is_told_at_the_end_in_status_and_to_notify(tree: Tree) -> None:
+def test_failure_is_reported_in_summary_status_and_notify(tree: Tree) -> None:
     words = {"STANDIN_FAIL": "oom", "STANDIN_FAIL_MODEL": "acme/two"}
     notify = "NOTIFY=cat > told; echo $BENCHY_STATUS $(cat $BENCHY_SUMMARY | wc -l) >> told"
     done = tree.make("-j2", "results", "MODELS=one two", "LIMIT=1", notify, **words)
@@ -203,15 +205,15 @@ def test_a_failure_is_told_at_the_end_in_status_and_to_notify(tree: Tree) -> Non
     status = tree.make("status", "MODELS=one two", "LIMIT=1")
     assert re.search(r"^two +FAILED +FAILED$", status.text, re.M)
     assert "failed   two/alpha, two/beta: two: the server ended with status 1" in status.text
-    # A repeat takes up only what failed.
+    # The next run repeats only what failed.
     tree.events()
     again = tree.make("-j2", "results", "MODELS=one two", "LIMIT=1")
     assert again.status == 0 and tree.ran() == ["two/alpha", "two/beta"]
     assert "results: 2 made, 2 up to date in" in again.text
 
 
-def test_the_summary_says_what_is_on_the_disk(tree: Tree) -> None:
-    """Of two tasks that were made before, one fails now: its old score is marked."""
+def test_summary_reports_the_results_on_disk(tree: Tree) -> None:
+    """Both tasks have earlier results. One task fails now, and its old score is marked as stale."""
     for task in ("alpha", "beta"):
         tree.edit(f"tasks/{task}.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
     words = {"STANDIN_HARNESS_FAIL": "exit", "STANDIN_HARNESS_FAIL_TASK": "*beta"}
@@ -224,7 +226,7 @@ def test_the_summary_says_what_is_on_the_disk(tree: Tree) -> None:
     assert "results: 1 made, 0 up to date, 1 failed in " in done.text
 
 
-def test_a_result_that_was_edited_while_it_was_made_did_not_fail(tree: Tree) -> None:
+def test_task_edited_during_its_evaluation_is_stale_and_not_failed(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     run = tree.start("results", "MODELS=one", "TASKS=alpha", STANDIN_HARNESS_SECONDS="6")
     wait_for(lambda: titles(tree.events()), 60, "alpha is evaluated")
@@ -236,12 +238,12 @@ def test_a_result_that_was_edited_while_it_was_made_did_not_fail(tree: Tree) -> 
     assert "FAILED" not in done.text and "results.json (stale)" in done.text
 
 
-def test_a_notify_that_fails_is_told_and_changes_nothing(tree: Tree) -> None:
+def test_failed_notify_is_reported_and_does_not_fail_the_run(tree: Tree) -> None:
     done = tree.make("results", "MODELS=one", "LIMIT=1", "NOTIFY=exit 3")
     assert done.status == 0 and "  NOTIFY  exit 3: ended with status 3" in done.text
 
 
-def test_watch_keeps_the_table_on_the_screen(tree: Tree) -> None:
+def test_watch_shows_the_table_until_interrupted(tree: Tree) -> None:
     shown = Terminal(tree, 100, "watch", MODELS)
     total = f"{len(ALL)} results: {len(ALL)} done"
     shown.read(lambda: any(line.startswith(total) for line in shown.display()))
@@ -250,7 +252,7 @@ def test_watch_keeps_the_table_on_the_screen(tree: Tree) -> None:
     assert "Traceback" not in "\n".join(shown.lines())
 
 
-def test_a_run_that_is_killed_leaves_a_board_that_says_so(tree: Tree) -> None:
+def test_killed_run_is_not_shown_as_running_and_is_cleaned_up_later(tree: Tree) -> None:
     run = tree.start("-j4", "results", MODELS, "LIMIT=2", **SLOW)
     board = tree.root / "run/board"
     wait_for(lambda: list(board.glob("task/limit-2/*/*.json")), 30, "a task under way")
@@ -260,7 +262,7 @@ def test_a_run_that_is_killed_leaves_a_board_that_says_so(tree: Tree) -> None:
     wait_for(lambda: not tree.processes(), 30, "all have ended")
     status = tree.make("status", MODELS, "LIMIT=2")
     assert f"{len(ALL)} results: 0 done, {len(ALL)} missing" in status.text
-    # Its note stays until a run has removed what it left.
+    # The note of the killed run stays until the next run has cleaned up.
     assert list((board / "run").iterdir())
     assert tree.make("results", MODELS, "LIMIT=2").status == 0
     assert not list((board / "run").iterdir())

@@ -1,8 +1,8 @@
-"""The README and docs/ hold: links lead somewhere, goals and knobs exist, commands run.
+"""The README and docs/ are correct: links resolve, goals and knobs exist, commands run.
 
-Every command of a console block is run here, in a tree with the stand-in engine (models and
-releases by other names), or by a test that is named below, or is marked in the text as needing a
-GPU or a cluster.
+Each command of a console block runs here or in a file that ELSEWHERE names. Here, a tree with the
+stand-in engine is used, and NAMES maps models and releases. Commands whose remark says that they
+need a GPU or a cluster are skipped.
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import pytest
 from trees import MODELS, ROOT, Tree
 
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
-# Of docs/own-task.md; of its `make eval` the harness's run, against a stand-in for the server.
+# Tests the commands of docs/own-task.md. For `make eval` it runs the harness on a stand-in server.
 OWN_TASK = "tests/e2e/test_preview.py"
-# What is run elsewhere, and where: too long for here, or in need of the real engine.
+# Commands that are too slow for this file or need the real engine, and the files that run them.
 ELSEWHERE = {
     "make test": ".ci/run",
     "make eval CONFIG=configs/quickstart.yaml": "tests/e2e/test_quickstart.py",
@@ -34,7 +34,7 @@ ELSEWHERE = {
     "make eval CONFIG=configs/quickstart.yaml TASKS=capitals": OWN_TASK,
     "make preview CONFIG=configs/quickstart_chat.yaml TASK=capitals_letter LIMIT=1": OWN_TASK,
 }
-# The docs' names → those of the stand-in's tree.
+# Names in the docs → names in the tree.
 NAMES = [
     ("results/quickstart/smoke", "results/one/alpha"), ("A=quickstart B=older", "A=one B=one"),
     ("VERSION=0.8.0", "VERSION=1.0.0 ENGINE=standin"), ("A=0.8.5 B=0.10.2", "A=1.0.0 B=2.0.0"),
@@ -43,7 +43,7 @@ NAMES = [
 
 
 def commands() -> Iterator[tuple[str, str, str]]:
-    """(page, command, remark) of each line of a console block."""
+    """Yield (page, command, remark) for each command of a console block."""
     for page in PAGES:
         for block in re.findall(r"^```console\n(.*?)^```", page.read_text(), re.M | re.S):
             for line in block.splitlines():
@@ -53,7 +53,7 @@ def commands() -> Iterator[tuple[str, str, str]]:
 
 
 def plain(command: str) -> str:
-    """With each [optional word] written out."""
+    """Return a command with the brackets of its [optional words] removed."""
     return command.replace("[", "").replace("]", "")
 
 
@@ -64,21 +64,21 @@ HERE = sorted(
 
 
 @pytest.mark.parametrize(("page", "command"), HERE)
-def test_a_command_of_the_docs_runs(tree: Tree, page: str, command: str) -> None:
+def test_documented_command_runs(tree: Tree, page: str, command: str) -> None:
     for theirs, ours in NAMES:
         command = command.replace(theirs, ours)
     words = command.split()
     if words[0] == "bin/venv":
-        # The same through make, which is how the tree's environment is set up.
+        # Run the equivalent goal, because make sets up the environment of the tree.
         words = ["make", "lock", "VERSION=1.0.0", "ENGINE=standin", "SHARE=1"]
     assert words[0] == "make", command
-    # The stand-in's tree has models for GPUs, too, which can't be built or run here.
+    # The tree also has models for GPUs, which cannot be built or run here.
     models = [MODELS] if words[1] in ("status", "results") else []
     done = tree.make(*words[1:], *models, YES="1")
     assert done.status == 0, f"{page}: {command}\n{done.text}"
 
 
-def test_what_runs_elsewhere_is_there() -> None:
+def test_commands_run_elsewhere_are_documented_and_in_the_named_file() -> None:
     said = {plain(command) for _, command, _ in commands()}
     assert said >= set(ELSEWHERE)
     for command, place in ELSEWHERE.items():
@@ -89,7 +89,7 @@ def test_what_runs_elsewhere_is_there() -> None:
 
 
 def goals() -> set[str]:
-    """The goals that the makefiles have."""
+    """Return the phony goals of the makefiles."""
     texts = [path.read_text() for path in [ROOT / "Makefile", *(ROOT / "mk").glob("*.mk")]]
     found: set[str] = set()
     for line in re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", "\n".join(texts), re.M):
@@ -122,20 +122,20 @@ def test_goals_and_knobs_of_a_page_exist(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_links_lead_somewhere(page: Path) -> None:
+def test_relative_links_resolve(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text()):
         if not target.startswith(("http://", "https://")):
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
-def test_each_goal_is_in_the_help_and_in_the_docs(tree: Tree) -> None:
+def test_each_goal_is_in_the_help_and_the_docs(tree: Tree) -> None:
     text = tree.make("help").text
     helped = set(re.findall(r"\bmake (?:-j )?([a-z][a-z-]+)", text))
     helped |= set(re.findall(r"; ([a-z-]+):", text))
     pages = "\n".join(page.read_text() for page in PAGES)
     own = {"FORCE", "changed_knobs", ".known-knobs"}
     ours = goals() - own - {"planned", "all", "environments"}
-    unsaid = {"bootstrap", "tools", "schema", "lock-main", "help"}  # other goals call them
+    unsaid = {"bootstrap", "tools", "schema", "lock-main", "help"}  # called by other goals
     assert ours - unsaid <= helped, ours - unsaid - helped
     for goal in sorted(ours - unsaid):
         assert re.search(rf"make (?:-j )?{goal}\b", pages), f"no page says what make {goal} does"

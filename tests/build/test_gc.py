@@ -1,4 +1,4 @@
-"""bin/gc and configs that lie outside of configs/."""
+"""bin/gc and configs outside configs/."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from trees import Tree
 NOTHING = "gc: everything is referred to"
 
 
-def test_results_of_a_config_elsewhere_are_kept_as_long_as_it_is_there(tree: Tree) -> None:
+def test_results_of_a_config_outside_configs_are_kept_while_it_exists(tree: Tree) -> None:
     mine = tree.base / "mine.yaml"
     shutil.copy(tree.root / "configs/models/one.yaml", mine)
     assert tree.make("eval", f"CONFIG={mine}").status == 0
     assert "mine/alpha" in tree.written()
     assert tree.make("gc").text.strip() == NOTHING
-    tree.make("clean")  # and with it the plan that knows of that config
+    tree.make("clean")  # also deletes the plan that refers to that config
     assert tree.make("gc").text.strip() == NOTHING
     mine.unlink()
     assert "results/mine  its model is in no config" in tree.make("gc").text
@@ -24,12 +24,12 @@ def test_results_of_a_config_elsewhere_are_kept_as_long_as_it_is_there(tree: Tre
 
 
 def unasked(tree: Tree) -> list[str]:
-    """MODEL/TASK of the leaderboard's rows that no config asks for."""
+    """Return MODEL/TASK of each leaderboard row that no config requests."""
     rows = json.loads((tree.root / "results/leaderboard.json").read_text())
     return [f"{r['model']}/{r['task']}" for r in rows if "no config asks for it" in r["marks"]]
 
 
-def test_a_config_that_only_a_run_with_a_limit_has_planned_is_there(tree: Tree) -> None:
+def test_result_of_a_config_planned_only_with_limit_counts_as_requested(tree: Tree) -> None:
     configs = tree.root / "configs/models"
     fresh = configs / "fresh.yaml"
     fresh.write_text((configs / "one.yaml").read_text())

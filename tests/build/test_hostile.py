@@ -1,5 +1,7 @@
-"""Hostile text in knobs, goals and paths, through real make: told or carried, never run by a shell
-and never expanded by Make."""
+"""Hostile text in knobs, goals and paths, through real make.
+
+It is rejected or passed on unchanged. No shell runs it, and Make does not expand it.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +22,7 @@ VALUES = {
     "in an option": f"-x{TEXT}",
     "bytes": "\udcff",
 }
-# A goal and the knob that it reads, with what else it needs.
+# A goal with the other words that it needs, and a knob that it reads.
 GOALS = [
     *((("-n", "results"), knob) for knob in ("MODELS", "TASKS", "LIMIT", "SET", "FALLBACK", "V")),
     (("-n", "eval"), "CONFIG"), (("-n", "eval", "CONFIG=configs/models/one.yaml"), "TASKS"),
@@ -39,7 +41,7 @@ def refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(("goal", "knob"), GOALS, ids=[f"{g[-1][:20]}-{k}" for g, k in GOALS])
-def test_knobs(fresh: Tree, goal: tuple[str, ...], knob: str) -> None:
+def test_hostile_knob_is_never_executed(fresh: Tree, goal: tuple[str, ...], knob: str) -> None:
     given: list[tuple[tuple[str, ...], dict[str, str]]]
     given = [((f"{knob}={value}",), {}) for value in VALUES.values()]
     for words, environment in [*given, ((), {knob: TEXT})]:
@@ -49,7 +51,7 @@ def test_knobs(fresh: Tree, goal: tuple[str, ...], knob: str) -> None:
 
 
 @pytest.mark.parametrize("folder", ["results", "venvs"])
-def test_goals(fresh: Tree, folder: str) -> None:
+def test_hostile_goal_is_rejected_and_never_executed(fresh: Tree, folder: str) -> None:
     for text in VALUES.values():
         for word in (text.replace("=", ""), f";touch {CANARY};", f"'`touch {CANARY}`'"):
             done = fresh.make(f"{folder}/{word}")
@@ -58,7 +60,7 @@ def test_goals(fresh: Tree, folder: str) -> None:
             assert not list(fresh.root.glob(f"**/{CANARY}*")), word
 
 
-# Names that a person may give a folder, and Make reads as something else.
+# Valid names of folders with characters that are special to Make.
 FOLDERS = [
     "my models",
     "a=b;c#d%e:f|g(h)i\\j`touch canary`",
@@ -70,8 +72,10 @@ FOLDERS = [
 
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
-def test_folders(fresh: Tree, name: str, inside: bool) -> None:
-    """A config in such a folder is planned, and an edit of it is seen."""
+def test_config_in_a_folder_with_special_characters_is_planned(
+    fresh: Tree, name: str, inside: bool
+) -> None:
+    """An edit of the config changes its spec. Without an edit, nothing is planned again."""
     folder = (fresh.root / "configs" if inside else fresh.base) / name
     folder.mkdir()
     (folder / "ee.yaml").write_text((fresh.root / "configs/models/one.yaml").read_text())
@@ -91,8 +95,8 @@ def test_folders(fresh: Tree, name: str, inside: bool) -> None:
     assert not list(fresh.base.glob(f"**/{CANARY}"))
 
 
-def test_files_of_a_task(fresh: Tree) -> None:
-    """A task's own files are watched whatever their names; one that can't be is told."""
+def test_task_files_with_special_characters_are_watched(fresh: Tree) -> None:
+    """A file whose name cannot be used is reported as an error."""
     folder = fresh.root / "own tasks"
     folder.mkdir()
     (folder / "a b.jsonl").write_text("1")

@@ -1,4 +1,4 @@
-"""A plan takes what it can from the one before; it must come to what a plan from nothing does."""
+"""An incremental plan, which reuses parts of the previous plan, equals a plan from scratch."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MATRIX = 'matrix: {vllm_version: ["1.0.0", "1.1.0"]}\n'
 
 
 def plan(tree: Tree) -> dict[str, str]:
-    """Path → text of all that bin/plan writes for others."""
+    """Run bin/plan and return path → text of the rules, the specs and plan.json."""
     subprocess.run(["bin/plan"], cwd=tree.root, env=tree.environ(), check=True)
     paths = [*tree.root.glob("build/specs/**/*.json"), *tree.root.glob("build/*")]
     there = [p for p in paths if p.name in ("rules.mk", "plan.json") or "specs" in p.parts]
@@ -26,7 +26,7 @@ def plan(tree: Tree) -> dict[str, str]:
 
 
 def check_from_nothing(tree: Tree, found: dict[str, str]) -> None:
-    """Specs of what is no more may lie there."""
+    """Compare `found` with a plan from scratch. `found` may also have leftover specs."""
     shutil.rmtree(tree.root / "build")
     for name, text in plan(tree).items():
         assert found[name].splitlines() == text.splitlines(), name
@@ -59,7 +59,7 @@ EDITS: dict[str, tuple[bool, Callable[[str], str]]] = {
 
 
 @pytest.mark.parametrize("edit", EDITS)
-def test_comes_to_what_a_plan_from_nothing_does(tree: Tree, edit: str) -> None:
+def test_incremental_plan_equals_a_plan_from_scratch(tree: Tree, edit: str) -> None:
     again, apply = EDITS[edit]
     config, mark = tree.root / THREE, "# taken from the plan before\n"
     plan(tree)
@@ -75,7 +75,7 @@ def test_comes_to_what_a_plan_from_nothing_does(tree: Tree, edit: str) -> None:
     check_from_nothing(tree, plan(tree))
 
 
-def test_lines_are_told_as_they_are_now(tree: Tree) -> None:
+def test_line_numbers_in_specs_follow_an_edit(tree: Tree) -> None:
     plan(tree)
     config = tree.root / THREE
     config.write_text("# hello\n" + config.read_text())
@@ -88,7 +88,7 @@ def test_lines_are_told_as_they_are_now(tree: Tree) -> None:
     assert server["origin"]["max_model_len"] == f"{THREE}:{line}"
 
 
-def test_what_a_config_means() -> None:
+def test_meaning_depends_on_values_and_order_but_not_on_layout() -> None:
     def meaning(text: str) -> str:
         return plan_cache.meaning(yaml_file.parse(text, "x"))
 

@@ -1,4 +1,4 @@
-"""Real make, real uv and real processes on the stand-in engine: exactly which targets run, when."""
+"""Which targets run, and when: real make, real uv and real processes on the stand-in engine."""
 
 from __future__ import annotations
 
@@ -24,13 +24,15 @@ from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
 
 
 def quiet(tree: Tree) -> None:
-    """A make that finds nothing to do: no server, no harness."""
+    """Check that make finds nothing to do: no server and no harness starts."""
     done = tree.results()
     assert done.status == 0, done.text
     assert tree.events() == []
 
 
-def test_first_makes_all_second_nothing(complete: tuple[Path, Done, list[str]], tree: Tree) -> None:
+def test_first_run_makes_all_results_and_second_run_none(
+    complete: tuple[Path, Done, list[str]], tree: Tree
+) -> None:
     _, done, ran = complete
     assert (done.status, ran) == (0, list(ALL)), done.text
     assert tree.written() == list(ALL)
@@ -52,7 +54,7 @@ def reorder(tree: Tree) -> None:
 
 
 def share(tree: Tree, more: str) -> None:
-    """Pull a lock that somebody else has committed."""
+    """Write a shared lock with `more` lines, as a pull from another user would."""
     lock = tree.root / "configs/locks/standin_1_0_0.lock"
     lock.parent.mkdir(exist_ok=True)
     here = tree.root / "venvs" / lock.name
@@ -95,8 +97,8 @@ EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
 ]
 
 
-def test_one_result_by_its_name_is_up_to_date_after_one_call(tree: Tree) -> None:
-    """An edit that changes its lock is noticed by the make that resolves it."""
+def test_single_result_is_up_to_date_after_one_make(tree: Tree) -> None:
+    """The make that resolves a lock again also takes its new packages into account."""
     name = "results/two/alpha/results.json"
     edit(("engines/standin.yaml", "cutoff:", 'requirements: ["lm_eval==0.0.1"]\ncutoff:'))(tree)
     done = tree.make(name)
@@ -106,7 +108,7 @@ def test_one_result_by_its_name_is_up_to_date_after_one_call(tree: Tree) -> None
 
 
 @pytest.mark.parametrize(("apply", "runs"), [c[1:] for c in EDITS], ids=[c[0] for c in EDITS])
-def test_edit_runs_what_it_affects(
+def test_edit_reruns_only_results_that_it_affects(
     tree: Tree, apply: Callable[[Tree], None], runs: Sequence[str]
 ) -> None:
     apply(tree)
@@ -116,14 +118,14 @@ def test_edit_runs_what_it_affects(
     quiet(tree)
 
 
-def test_another_release_runs_its_model_alone(tree: Tree) -> None:
+def test_changed_release_reruns_only_its_model(tree: Tree) -> None:
     tree.edit("models/two.yaml", "1.0.0", "1.1.0")
     shutil.rmtree(tree.root / "venvs/standin_1_1_0")
     done = tree.results()
     assert (done.status, tree.ran()) == (0, ["two/alpha", "two/beta"]), done.text
     assert done.text.count("READY ") == 1
     assert tree.result("two/alpha")["engine"]["answered"] == "1.1.0"
-    assert (tree.root / "venvs/standin_1_0_0/.stamp").exists()  # three needs it still
+    assert (tree.root / "venvs/standin_1_0_0/.stamp").exists()  # model three still needs it
     quiet(tree)
 
 
@@ -143,7 +145,7 @@ def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
     assert len(tree.ran()) == 1
 
 
-def test_a_server_that_died_is_started_once_more(tree: Tree) -> None:
+def test_dead_server_is_restarted_only_once(tree: Tree) -> None:
     for task in ("alpha", "beta"):
         tree.file(f"two/{task}").unlink()
     fail = {"STANDIN_FAIL_MODEL": "acme/two", "TASK_JOBS": "1"}
@@ -162,7 +164,7 @@ def test_a_server_that_died_is_started_once_more(tree: Tree) -> None:
     assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
 
 
-def test_gc_removes_what_nothing_refers_to_and_asks(tree: Tree) -> None:
+def test_gc_removes_unreferenced_results_only_with_yes(tree: Tree) -> None:
     assert tree.make("gc").text.strip() == "gc: everything is referred to"
     (tree.root / "configs/models/three.yaml").unlink()
     tree.edit("models/one.yaml", '["alpha", "beta"]', '["beta"]')
@@ -179,8 +181,8 @@ def test_gc_removes_what_nothing_refers_to_and_asks(tree: Tree) -> None:
     assert tree.events() == []
 
 
-def test_a_wheel_instead_of_a_release(tree: Tree) -> None:
-    """What answers is what the wheel holds; other bytes under its path are another environment."""
+def test_wheel_can_replace_a_release(tree: Tree) -> None:
+    """The result names the wheel's version. New bytes at the same path make a new environment."""
     wheel = tree.wheels / "standin_engine-1.1.0-py3-none-any.whl"
     tree.edit(THREE, 'vllm_version: "1.0.0"', f'engine_source: "../wheels/{wheel.name}"')
     done = tree.results()
@@ -200,7 +202,7 @@ def test_a_wheel_instead_of_a_release(tree: Tree) -> None:
     assert "standin-engine is 1.1.0, not 2.0.0" in done.text
 
 
-def test_a_broken_config_stops_all_and_says_where(tree: Tree) -> None:
+def test_broken_config_stops_all_models_and_reports_its_line(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.edit("models/two.yaml", "overrides:", "overides:")
     done = tree.results()
@@ -231,7 +233,7 @@ def mend_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     [(wheels.DOES_NOT_RESOLVE, mend_requirement), (wheels.DOES_NOT_IMPORT, None)],
     ids=["does not resolve", "does not import"],
 )
-def test_falls_back_and_tries_again(
+def test_failed_environment_falls_back_and_is_tried_again(
     tree: Tree,
     version: str,
     hint: Callable[[Tree, pytest.MonkeyPatch], None] | None,
@@ -245,7 +247,7 @@ def test_falls_back_and_tries_again(
     assert (result["engine"]["asked"], result["engine"]["answered"]) == (version, "2.0.0")
     assert result["fallback_reason"]["version"] == version
 
-    again = tree.results()  # tries the environment again, and the result still holds
+    again = tree.results()  # tries the environment again; the result stays up to date
     env = f"standin_{version.replace('.', '_')}"
     assert (again.status, tree.events()) == (0, []), again.text
     assert f"environment/{env}\n" in again.text or f"venvs/{env}.lock\n" in again.text
@@ -258,7 +260,7 @@ def test_falls_back_and_tries_again(
         quiet(tree)
 
 
-def test_without_fallback_it_fails(tree: Tree) -> None:
+def test_failed_environment_without_fallback_fails_the_run(tree: Tree) -> None:
     tree.edit(THREE, "1.0.0", wheels.DOES_NOT_RESOLVE)
     tree.file("three/alpha").unlink()
     done = tree.results("FALLBACK=0")
@@ -268,7 +270,7 @@ def test_without_fallback_it_fails(tree: Tree) -> None:
     assert not tree.file("three/alpha").exists()
 
 
-def test_a_release_that_answers_another_gives_no_result(tree: Tree) -> None:
+def test_server_that_reports_another_release_gives_no_result(tree: Tree) -> None:
     tree.edit(THREE, "1.0.0", wheels.LIES)
     tree.file("three/alpha").unlink()
     done = tree.results()
@@ -316,7 +318,7 @@ def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
 
 
 def test_a_second_make_takes_no_device_for_a_model_that_is_served(tree: Tree) -> None:
-    """Its tasks would wait for the first's, and the device with them."""
+    """Its tasks would wait for those of the first make and keep a device idle."""
     shutil.rmtree(tree.file("one/alpha").parent)
     slots = {"CPU_SLOTS": "2", "STANDIN_HARNESS_SECONDS": "3"}
     first = tree.start("results", "MODELS=one", **slots)
@@ -327,8 +329,8 @@ def test_a_second_make_takes_no_device_for_a_model_that_is_served(tree: Tree) ->
     assert [e["event"] for e in tree.events() if e["event"] in ("start", "eval")] == []
 
 
-def test_what_is_edited_while_a_server_runs_is_not_believed(tree: Tree) -> None:
-    """A server with an option that its config has lost since would be told as one without it."""
+def test_option_edited_while_a_server_runs_fails_its_result(tree: Tree) -> None:
+    """Otherwise the result would not record an option that the server really had."""
     tree.edit("models/one.yaml", "overrides: {", "overrides: {enforce_eager: true, ")
     assert tree.make("-f", "mk/graph.mk", "planned").status == 0
     tree.file("one/alpha").unlink()
@@ -346,8 +348,8 @@ def test_what_is_edited_while_a_server_runs_is_not_believed(tree: Tree) -> None:
 MIDDLE = "models/three.yaml"
 
 
-def test_a_config_that_breaks_during_a_run_stops_no_model(tree: Tree) -> None:
-    """Somebody saves half an edit while models wait; each goes on by the plan that there was."""
+def test_config_broken_during_a_run_stops_no_model(tree: Tree) -> None:
+    """A user saves half an edit while models wait. The run continues with its existing plan."""
     shutil.rmtree(tree.root / "results")
     make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
     wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
@@ -363,21 +365,21 @@ def test_a_config_that_breaks_during_a_run_stops_no_model(tree: Tree) -> None:
     quiet(tree)
 
 
-def test_a_config_that_goes_during_a_run_is_told(tree: Tree) -> None:
+def test_config_deleted_during_a_run_is_reported(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
-    # Longer than a run believes what it knew of staleness when it began.
+    # Longer than a run relies on the staleness that it determined at its start.
     make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="3")
     wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
-    for name in ("three", "four", "one", "two"):  # one of them is under way
+    for name in ("three", "four", "one", "two"):  # one of them is being served
         (tree.root / f"configs/models/{name}.yaml").unlink()
     done = ended(make)
     assert done.status != 0 and "Traceback" not in done.text, done.text
     assert "its config went while the run was under way" in done.text
-    assert len(tree.written()) in (1, 2)  # those of the model that was being served
+    assert len(tree.written()) in (1, 2)  # those of the model being served
 
 
 def engine(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, Any]]) -> None:
-    """The server, and the one that is started in its place."""
+    """Kill the server, then the one that replaces it."""
     os.kill(starts[-1]["pid"], signal.SIGKILL)
     events = wait_for(
         lambda: [e for e in tree.events() if e["event"] == "start"], 30, "the second server"
@@ -407,7 +409,7 @@ Kill = Callable[[Tree, "subprocess.Popen[str]", list[dict[str, Any]]], None]
 
 
 @pytest.mark.parametrize("kill", [interrupt, terminate, make_itself, serve, engine])
-def test_killed_in_the_middle_nothing_is_left(tree: Tree, kill: Kill) -> None:
+def test_killed_run_leaves_no_processes_and_no_partial_results(tree: Tree, kill: Kill) -> None:
     for task in ("alpha", "beta"):
         shutil.rmtree(tree.file(f"one/{task}").parent)
     others = tree.written()
@@ -431,10 +433,10 @@ def test_killed_in_the_middle_nothing_is_left(tree: Tree, kill: Kill) -> None:
     done = tree.results()
     assert (done.status, tree.ran()) == (0, ["one/alpha", "one/beta"]), done.text
     quiet(tree)
-    assert not list((tree.root / "results").rglob(".*"))  # what was being written
+    assert not list((tree.root / "results").rglob(".*"))  # partial results
 
 
-def test_a_dry_run_tells_the_truth(tree: Tree) -> None:
+def test_dry_run_reports_what_is_stale_and_runs_nothing(tree: Tree) -> None:
     assert tree.results("-q").status == 0
     assert tree.results("-n").status == 0
     tree.file("two/beta").unlink()
@@ -447,7 +449,7 @@ def test_a_dry_run_tells_the_truth(tree: Tree) -> None:
     assert not tree.file("two/beta").exists()
 
 
-def test_without_models_one_question_answers(tree: Tree) -> None:
+def test_results_without_models_knob_are_up_to_date(tree: Tree) -> None:
     for name in ("five", "six"):  # they need GPUs
         (tree.root / f"configs/models/{name}.yaml").unlink()
     assert tree.make("-q", "results").status == 0
@@ -456,7 +458,7 @@ def test_without_models_one_question_answers(tree: Tree) -> None:
     assert "up to date" in done.text
 
 
-def test_one_result_by_its_name(tree: Tree) -> None:
+def test_path_of_a_result_runs_only_that_result(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.file("one/beta").unlink()
     done = tree.make("results/one/alpha/results.json")
@@ -464,7 +466,7 @@ def test_one_result_by_its_name(tree: Tree) -> None:
     assert not tree.file("one/beta").exists()
 
 
-def test_limit_is_kept_apart(tree: Tree) -> None:
+def test_results_with_limit_are_kept_separately(tree: Tree) -> None:
     done = tree.make("results", "MODELS=one", "LIMIT=2")
     assert (done.status, tree.ran()) == (0, ["one/alpha", "one/beta"]), done.text
     assert tree.result("limit-2/one/alpha")["limit"] == 2
@@ -474,8 +476,8 @@ def test_limit_is_kept_apart(tree: Tree) -> None:
     quiet(tree)
 
 
-def test_what_set_says_for_one_run_is_not_gone_on_with(tree: Tree) -> None:
-    """make eval SET=… and make results share the specs; each has its own options."""
+def test_set_of_one_run_does_not_carry_over_to_the_next(tree: Tree) -> None:
+    """`make eval SET=…` and `make results` share the specs, but each uses its own options."""
     config = "CONFIG=configs/models/one.yaml"
     assert tree.make("eval", config, "TASKS=alpha", "SET=max_model_len=77").status == 0
     assert tree.result("one/alpha")["options"]["max_model_len"] == 77
@@ -487,8 +489,8 @@ def test_what_set_says_for_one_run_is_not_gone_on_with(tree: Tree) -> None:
     quiet(tree)
 
 
-def test_the_commands_on_a_model_s_page_make_the_result_again(tree: Tree) -> None:
-    """Of a config that lies elsewhere, with SET and LIMIT: typed as they stand there."""
+def test_commands_on_a_model_page_reproduce_the_result(tree: Tree) -> None:
+    """The config is outside configs/, with SET and LIMIT. The commands run exactly as shown."""
     config = tree.base / "else where" / "faraway.yaml"
     config.parent.mkdir()
     shutil.copy(tree.root / "configs/models/one.yaml", config)
@@ -518,12 +520,12 @@ def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
     assert tree.written() == before
 
 
-def test_eval_test_of_an_environment_that_can_t_be_had(tree: Tree) -> None:
+def test_eval_test_falls_back_if_the_environment_cannot_be_built(tree: Tree) -> None:
     tree.edit(THREE, "1.0.0", wheels.DOES_NOT_RESOLVE)
     config = "CONFIG=configs/models/three.yaml"
     done = tree.make("eval", config, "TEST=1")
     assert (done.status, [e["event"] for e in tree.events()]) == (0, ["start"]), done.text
-    assert "standin-gone-from-the-index" in done.text  # and 2.0.0 was proved in its place
+    assert "standin-gone-from-the-index" in done.text  # 2.0.0 was tested instead
     alone = tree.make("eval", config, "TEST=1", "FALLBACK=0")
     assert alone.status != 0 and tree.events() == [], alone.text
     env = f"standin_{wheels.DOES_NOT_RESOLVE.replace('.', '_')}"
@@ -532,12 +534,12 @@ def test_eval_test_of_an_environment_that_can_t_be_had(tree: Tree) -> None:
 
 
 def by_hand(tree: Tree, env: str) -> None:
-    """As `pip install` in it would leave it."""
+    """Change an environment as `pip install` in it would."""
     site = next((tree.root / "venvs" / env).glob("lib/*/site-packages"))
     (site / "by_hand-1.dist-info").mkdir()
 
 
-def test_a_broken_environment_is_built_anew_and_results_hold(tree: Tree) -> None:
+def test_broken_environment_is_rebuilt_and_results_stay_up_to_date(tree: Tree) -> None:
     by_hand(tree, "standin_1_0_0")
     done = tree.make("venvs")
     assert done.status == 0, done.text
@@ -574,7 +576,7 @@ def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     quiet(tree)
 
 
-def test_the_leaderboard_is_made_again_where_it_says_something_else(tree: Tree) -> None:
+def test_leaderboard_is_rewritten_only_if_its_content_changes(tree: Tree) -> None:
     said = {"REPORT" in tree.results().text for _ in range(2)}
     assert said == {False}
     tree.edit("models/one.yaml", "model:", "# hello\nmodel:")
@@ -591,7 +593,7 @@ def test_the_leaderboard_is_made_again_where_it_says_something_else(tree: Tree) 
     assert "REPORT" in tree.results("TASKS=beta", "MODELS=one").text
 
 
-def test_the_leaderboard_follows(tree: Tree) -> None:
+def test_leaderboard_marks_stale_results_and_each_run_updates_it(tree: Tree) -> None:
     def stale() -> list[str]:
         rows = json.loads((tree.root / "results/leaderboard.json").read_text())
         return sorted(f"{row['model']}/{row['task']}" for row in rows if row["stale"])
@@ -603,7 +605,7 @@ def test_the_leaderboard_follows(tree: Tree) -> None:
     assert stale() == ["one/alpha", "three/alpha", "two/alpha"]
     page = (tree.root / "results/one/index.html").read_text()
     assert '<span class="mark">stale</span>' in page
-    # The run of one model refreshes the leaderboard as well, and its knobs change no other's plan.
+    # A run of one model also updates the leaderboard. Its knobs change no other model's plan.
     (tree.root / "results/index.html").unlink()
     done = tree.make("eval", "CONFIG=configs/models/one.yaml")
     assert (done.status, tree.ran()) == (0, ["one/alpha"]), done.text

@@ -1,5 +1,8 @@
-"""The metric that a task file names, in a real run: the line that ends an evaluation, the table,
-status, the leaderboard and compare all show it, or say that there is none."""
+"""The metric that a task file names, in a real run.
+
+The last line of an evaluation, the table, status, the leaderboard and compare show this metric or
+report that the result does not have it.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import json
 from trees import Tree
 
 
-def test_no_place_shows_another_metric_than_the_task_names(tree: Tree) -> None:
+def test_every_output_shows_the_metric_of_the_task_or_reports_it_missing(tree: Tree) -> None:
     alpha = "tasks/alpha.yaml"
     tree.edit(alpha, "offline:", "metric: f1\noffline:")
     assert tree.results().status == 0

@@ -1,5 +1,4 @@
-"""What Make itself says below a mistake: one closing line. No plan that failed leaves old rules in
-force."""
+"""Make adds one line below an error message. After a failed plan, the old rules are not used."""
 
 from __future__ import annotations
 
@@ -18,7 +17,7 @@ GOALS = [
 
 
 @pytest.mark.parametrize("planned", [True, False], ids=["with a plan", "without"])
-def test_a_mistake_in_a_config_is_told_and_no_more(tree: Tree, planned: bool) -> None:
+def test_config_mistake_prints_error_hint_and_one_line_of_make(tree: Tree, planned: bool) -> None:
     if not planned:
         tree.make("clean")
     (tree.root / "configs/models/bad.yaml").write_text(BAD)
@@ -26,7 +25,7 @@ def test_a_mistake_in_a_config_is_told_and_no_more(tree: Tree, planned: bool) ->
     for goal in GOALS:
         done = tree.make(*goal.split())
         told = done.text.splitlines()
-        if goal.startswith("-n "):  # the recipe is shown
+        if goal.startswith("-n "):  # the recipe is printed first
             told = told[[line.startswith("error: ") for line in told].index(True) :]
         assert told[0].startswith("error: configs/models/bad.yaml:3: taks: "), done.text
         assert told[1] == "  did you mean 'tasks'?", done.text
@@ -40,7 +39,7 @@ def test_a_mistake_in_a_config_is_told_and_no_more(tree: Tree, planned: bool) ->
 
 
 @pytest.mark.parametrize("flags", ["", "-k", "-q", "-k -q", "-n", "-k -n", "-k -j2"])
-def test_the_graph_by_itself_never_goes_by_old_rules(tree: Tree, flags: str) -> None:
+def test_graph_alone_never_uses_old_rules(tree: Tree, flags: str) -> None:
     (tree.root / "configs/models/bad.yaml").write_text(BAD)
     tree.file("one/alpha").unlink()
     for look in ((), ("look=1",)):
@@ -77,7 +76,9 @@ def test_ignoring_errors_is_refused(tree: Tree) -> None:
         ("results LIMIT=abc", "LIMIT: 'abc' is not a whole number", "write LIMIT=10"),
     ],
 )  # fmt: skip
-def test_a_goal_that_is_none(tree: Tree, words: str, told: str, hint: str) -> None:
+def test_wrong_goal_or_knob_is_reported_with_a_hint(
+    tree: Tree, words: str, told: str, hint: str
+) -> None:
     tree.file("one/alpha").unlink()
     done = tree.make(*words.split())
     lines = done.text.splitlines()

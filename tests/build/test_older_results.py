@@ -1,8 +1,8 @@
-"""Results that an older benchy made are up to date.
+"""Results made by an older version of benchy are up to date.
 
-tests/golden/older holds locks and results that commit b8fb0ce made of tests/build/configs, before
-lib/benchy was divided into packages. A change that makes them stale makes every user's results
-stale: do not renew them to have this test pass.
+tests/golden/older contains locks and results that commit b8fb0ce made from tests/build/configs,
+before lib/benchy was divided into packages. A change that makes them stale makes every user's
+results stale: do not regenerate them to make this test pass.
 """
 
 from __future__ import annotations
@@ -25,6 +25,6 @@ def test_results_of_an_older_benchy_are_up_to_date(fresh: Tree) -> None:
     before = {path: path.read_bytes() for path in (fresh.root / "results").rglob("*.json")}
     done = fresh.make("results", MODELS)
     assert done.status == 0, done.text
-    assert "results: 0 made, 7 up to date" in done.text, done.text  # the locks come out the same
+    assert "results: 0 made, 7 up to date" in done.text, done.text  # new locks are equal
     assert fresh.ran() == []
     assert all(path.read_bytes() == text for path, text in before.items())

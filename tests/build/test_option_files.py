@@ -1,5 +1,7 @@
-"""Files that options name: an edit of one re-runs what was made with it, and nothing else; real
-make, stand-in engine."""
+"""Files named by options: an edit re-runs the results made with the file, and no others.
+
+Uses real make and the stand-in engine.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ TARGET = "TARGET=results/three/alpha/results.json"
 OPTION = "options.chat_template: templates/pirate.jinja"
 
 
-def test_an_edit_of_a_chat_template(tree: Tree) -> None:
+def test_chat_template_edit_reruns_only_results_made_with_it(tree: Tree) -> None:
     file = tree.root / "templates/pirate.jinja"
     file.parent.mkdir()
     file.write_text("{{ messages }}")
@@ -32,7 +34,7 @@ def test_an_edit_of_a_chat_template(tree: Tree) -> None:
     assert f"  {OPTION} changed  (configs/{MODEL}:{line})" in tree.make("why", TARGET).text
     assert tree.results().status == 0 and tree.ran() == ["three/alpha"]
     assert tree.results().status == 0 and tree.ran() == []
-    # Another model's edit, planned from memory, hides no edit of the file.
+    # An edit of another model, planned incrementally, does not hide an edit of the template.
     tree.edit("models/one.yaml", "model:", "# words\nmodel:")
     file.write_text("Ahoy! {{ messages }}")
     assert tree.results().status == 0 and tree.ran() == ["three/alpha"]
@@ -42,8 +44,8 @@ def test_an_edit_of_a_chat_template(tree: Tree) -> None:
     assert done.status != 0 and told in done.text and tree.ran() == []
 
 
-def test_a_folder_that_a_variable_or_a_default_names(tree: Tree) -> None:
-    """A variable's file counts; its folder is a cache, and does not."""
+def test_file_named_by_a_variable_counts_and_a_folder_does_not(tree: Tree) -> None:
+    """A folder is a cache, so its content does not decide what is stale."""
     for name in ("cache/config.json", "kernels/tuned.json"):
         (tree.root / name).parent.mkdir()
         (tree.root / name).write_text("{}")
@@ -58,8 +60,8 @@ def test_a_folder_that_a_variable_or_a_default_names(tree: Tree) -> None:
     assert tree.results().status == 0 and tree.ran() == ["three/alpha"]
 
 
-def test_a_result_says_what_decided_it(tree: Tree) -> None:
-    """Its inputs are those that were read; a comment more is another digest, and runs nothing."""
+def test_result_records_its_input_files_and_git_state(tree: Tree) -> None:
+    """The inputs are the files that were read. A new comment changes a digest but runs nothing."""
 
     def digest(name: str) -> str:
         return hashlib.sha256((tree.root / name).read_bytes()).hexdigest()
@@ -84,7 +86,7 @@ def test_a_result_says_what_decided_it(tree: Tree) -> None:
     )]  # fmt: skip
     assert made["inputs"] == {name: digest(name) for name in names}
     assert (made["git"]["dirty"], made["git"]["untracked"]) == (False, [])
-    # A comment, planned from memory: no run, and the next result has the file as it is then.
+    # A new comment, planned incrementally, runs nothing. The next result has the new digest.
     tree.edit(MODEL, "model:", "# words\nmodel:")
     assert tree.results().status == 0 and tree.ran() == []
     tree.file("three/alpha").unlink()

@@ -1,4 +1,4 @@
-"""An option that the pinned release does not have is refused before anything starts."""
+"""An option that the pinned release does not have is rejected before a server starts."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ GOALS = [
 
 
 def wrong(tree: Tree) -> None:
-    """One option too new for its release, one too old, one value that it does not take."""
+    """Write an option too new for its release, one too old, and an invalid value."""
     engine = tree.root / "configs/engines/standin.yaml"
     engine.write_text(engine.read_text() + "title: Standin\n" + GONE)
     tree.edit("models/one.yaml", "{}", '{task: "auto"}')
@@ -41,7 +41,7 @@ def wrong(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("goal", GOALS, ids=" ".join)
-def test_every_way_to_start_refuses(tree: Tree, goal: tuple[str, ...]) -> None:
+def test_every_goal_rejects_wrong_options(tree: Tree, goal: tuple[str, ...]) -> None:
     wrong(tree)
     before = sorted((tree.root / "venvs").iterdir())
     done = tree.make(*goal)
@@ -55,12 +55,12 @@ def test_every_way_to_start_refuses(tree: Tree, goal: tuple[str, ...]) -> None:
     assert sorted((tree.root / "venvs").iterdir()) == before
     tree.edit("models/one.yaml", '{task: "auto"}', "{}")
     tree.edit("models/two.yaml", ', runner: "auto", dtype: "float61"', "")
-    done = tree.results()  # a mistake that was taken back has made nothing stale
+    done = tree.results()  # a reverted mistake makes nothing stale
     assert (done.status, tree.ran()) == (0, []), done.text
 
 
-def test_what_nobody_knows_yet_is_told_before_a_server_starts(fresh: Tree) -> None:
-    """The environment has to be there before it can say which options it has."""
+def test_wrong_options_of_an_unbuilt_release_are_rejected_after_its_build(fresh: Tree) -> None:
+    """The options of a release are known only once its environment is built."""
     wrong(fresh)
     goal = ("eval", "CONFIG=configs/models/two.yaml")
     done = fresh.make(*goal)
@@ -71,14 +71,14 @@ def test_what_nobody_knows_yet_is_told_before_a_server_starts(fresh: Tree) -> No
     assert "MODEL" not in again.text
 
 
-def test_what_went_before_is_refused_before_its_environment_is_built(fresh: Tree) -> None:
+def test_option_known_to_be_removed_is_rejected_before_the_build(fresh: Tree) -> None:
     wrong(fresh)
     done = fresh.make("eval", "CONFIG=configs/models/one.yaml")
     assert done.status == 2 and NOT_IN_2 in done.text, done.text
     assert "LOCK" not in done.text and not list((fresh.root / "venvs").glob("*.lock"))
 
 
-def test_with_the_mistakes_of_the_configs_all_at_once(tree: Tree) -> None:
+def test_wrong_options_and_config_mistakes_are_reported_together(tree: Tree) -> None:
     wrong(tree)
     tree.edit("models/three.yaml", "tasks:", "taks: []\ntasks:")
     done = tree.results()

@@ -1,4 +1,4 @@
-"""How a run's models share devices: what -j bounds, who waits for whom, what waiting costs."""
+"""How the models of a run share devices: what -j limits, which models wait, what waiting costs."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trees import Tree, ended, wait_for
 
 
 def models(tree: Tree, count: int) -> list[str]:
-    """Replace the tree's models by `count` new ones, whose environment is built."""
+    """Replace the models of the tree with `count` new ones, whose environment is built already."""
     folder = tree.root / "configs/models"
     shutil.rmtree(folder)
     shutil.rmtree(tree.root / "results")
@@ -28,7 +28,7 @@ def models(tree: Tree, count: int) -> list[str]:
     return names
 
 
-def test_jobs_bound_the_servers_and_not_who_waits(tree: Tree) -> None:
+def test_jobs_limit_servers_and_not_waiting_models(tree: Tree) -> None:
     models(tree, 4)
     done = tree.make("-j2", "results", CPU_SLOTS="4", STANDIN_HARNESS_SECONDS="2")
     assert done.status == 0, done.text
@@ -46,8 +46,8 @@ esac
 """
 
 
-def test_one_that_gets_no_gpu_ends_alone(tree: Tree) -> None:
-    """GPU_BUSY=skip with a stranger on one of two GPUs: a model of two can't be had, others can."""
+def test_model_without_enough_gpus_fails_and_others_run(tree: Tree) -> None:
+    """With GPU_BUSY=skip and one of two GPUs in use, only the model that needs both fails."""
     smi = tree.base / "smi/nvidia-smi"
     smi.parent.mkdir()
     smi.write_text(SMI)
@@ -58,11 +58,11 @@ def test_one_that_gets_no_gpu_ends_alone(tree: Tree) -> None:
     assert done.status, done.text
     assert tree.written() == ["one/alpha", "one/beta"], done.text
     told = "six needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 4242, 9300 MiB)"
-    assert done.text.count(told) == 2, done.text  # when it is met, and in the summary
+    assert done.text.count(told) == 2, done.text  # when it fails, and in the summary
 
 
-def test_the_longest_goes_first(tree: Tree) -> None:
-    """As the results of before say; the results themselves are stale by another seed."""
+def test_longest_model_starts_first(tree: Tree) -> None:
+    """The estimate comes from earlier results, although a new seed makes them stale."""
     for title, seconds in (("one/alpha", 5), ("two/alpha", 500), ("three/alpha", 50)):
         result = tree.result(title)
         result["times"]["seconds"] = seconds
@@ -74,7 +74,7 @@ def test_the_longest_goes_first(tree: Tree) -> None:
     assert served == ["acme/two", "acme/three", "acme/one"], done.text
 
 
-def test_a_hundred_waiting_models_cost_next_to_nothing(tree: Tree) -> None:
+def test_hundred_waiting_models_use_little_cpu_and_memory(tree: Tree) -> None:
     models(tree, 101)
     make = tree.start("-j", "results", STANDIN_HARNESS_SECONDS="60")
     try:
@@ -92,7 +92,7 @@ def test_a_hundred_waiting_models_cost_next_to_nothing(tree: Tree) -> None:
         before, begun = sum(waiting[0].cpu_times()[:2]), time.monotonic()
         time.sleep(5)
         assert (sum(waiting[0].cpu_times()[:2]) - before) / (time.monotonic() - begun) < 0.01
-        assert waiting[0].memory_info().rss < 200 << 20  # 2 MB each
+        assert waiting[0].memory_info().rss < 200 << 20  # 2 MiB for each model
     finally:
         os.kill(make.pid, signal.SIGTERM)
         ended(make)
@@ -100,7 +100,7 @@ def test_a_hundred_waiting_models_cost_next_to_nothing(tree: Tree) -> None:
     assert not list((tree.base / "leases").glob("*/ticket-*"))
 
 
-def test_the_run_itself_killed_leaves_nothing(tree: Tree) -> None:
+def test_killed_run_leaves_no_processes_and_can_be_repeated(tree: Tree) -> None:
     models(tree, 3)
     make = tree.start("-j", "results", CPU_SLOTS="2", STANDIN_HARNESS_SECONDS="30")
     wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 30, "a task")
@@ -114,7 +114,7 @@ def test_the_run_itself_killed_leaves_nothing(tree: Tree) -> None:
     assert len(tree.written()) == 3
 
 
-def test_fetch_makes_all_ready_and_serves_nothing(tree: Tree) -> None:
+def test_fetch_builds_environments_and_starts_no_server(tree: Tree) -> None:
     shutil.rmtree(tree.root / "venvs/standin_1_1_0")
     done = tree.make("-j2", "fetch", "MODELS=one four")
     assert done.status == 0, done.text

@@ -1,4 +1,4 @@
-"""Tokens and keys that are planted come out nowhere: no file, no command line, no message."""
+"""Planted tokens and keys appear nowhere: in no file, no command line and no message."""
 
 from __future__ import annotations
 
@@ -20,13 +20,15 @@ WORDS = ("PlantedIn", "PlantedFor")
 
 
 class Watch:
-    """Looks at the processes of a tree while a make runs: command lines, keys of servers, and the
-    hub's tokens that servers and harnesses of models have."""
+    """Inspects the processes of a tree while make runs.
+
+    Records command lines, the keys of servers, and the hub tokens of servers and harnesses.
+    """
 
     def __init__(self) -> None:
         self.lines: set[str] = set()
         self.keys: dict[int, str] = {}
-        self.tokens: set[tuple[str, str]] = set()  # (model's name, token) of a server or a harness
+        self.tokens: set[tuple[str, str]] = set()  # ("PROGRAM MODEL", token)
 
     def look(self, tree: Tree) -> None:
         for pid, words in tree.processes().items():
@@ -50,7 +52,7 @@ class Watch:
 
 
 def watched(tree: Tree, watch: Watch, *words: str, **environ: str) -> str:
-    """What a make says, its processes having been looked at all the while."""
+    """Run make results, inspect its processes until it ends, and return its output."""
     make = tree.start("-j4", "results", MODELS, *words, **PLANTED, **environ)
     while make.poll() is None:
         watch.look(tree)
@@ -58,32 +60,32 @@ def watched(tree: Tree, watch: Watch, *words: str, **environ: str) -> str:
 
 
 def files(tree: Tree) -> list[Path]:
-    """All that a run writes: everything but what it is configured with and what it runs from."""
+    """Return all files that a run writes, without the packages that it installs."""
     tops = ("build", "logs", "results", "run", "venvs")
     found = [p for top in tops for p in (tree.root / top).rglob("*") if p.is_file()]
     return [p for p in found if "site-packages" not in p.parts]
 
 
-def test_no_secret_comes_out(fresh: Tree) -> None:
+def test_secrets_appear_in_no_output_file_or_command_line(fresh: Tree) -> None:
     provider = fresh.root / "configs/providers/standin.yaml"
     provider.write_text(provider.read_text() + f"hf_token: {IN_A_FILE}\n")
     fresh.edit("models/two.yaml", "overrides: {", f"overrides: {{hf_token: {IN_A_CONFIG}, ")
     watch = Watch()
-    before = os.umask(0o022)  # a usual one: what is private is made so, not left so
+    before = os.umask(0o022)  # a common umask, which makes no file private
     try:
         said = watched(fresh, watch, CPU_SLOTS="2", STANDIN_HARNESS_SECONDS="0.5", V="1")
         for title in ("one/alpha", "two/alpha"):
             fresh.file(title).unlink()
-        said += watched(fresh, watch, STANDIN_FAIL="gated")  # and what failures tell
+        said += watched(fresh, watch, STANDIN_FAIL="gated")  # error messages
         fresh.edit("models/one.yaml", "overrides: {}", "overrides: {vllm_version: '4.0.0'}")
         said += watched(fresh, watch)
     finally:
         os.umask(before)
-    for program in ("standin_engine", "lm_eval"):  # each has its own, and the caller's has not
+    for program in ("standin_engine", "lm_eval"):  # the model's token, not the caller's
         for model, token in (("one", IN_A_FILE), ("two", IN_A_CONFIG)):
             seen = {said for name, said in watch.tokens if name == f"{program} {model}"}
             assert seen == {token}, (program, model)
-    # A server's children are seen with its key too, before they are programs of their own.
+    # Forked children have the server's command line and key until they exec: count servers only.
     starts = [e["pid"] for e in fresh.events() if e["event"] == "start"]
     keys = [watch.keys[pid] for pid in starts if pid in watch.keys]
     assert len(keys) >= 4 and len(set(keys)) == len(keys), "a key of its own for each server"
@@ -106,8 +108,8 @@ def test_no_secret_comes_out(fresh: Tree) -> None:
     assert open_ == [], "logs and run files are for their owner"
 
 
-def test_secrets_where_they_would_be_kept_are_refused(tree: Tree) -> None:
-    """Before anything of them is written."""
+def test_secrets_that_would_be_stored_are_rejected(tree: Tree) -> None:
+    """They are rejected before any of them is written to a file."""
     tree.edit(
         "models/one.yaml",
         "  overrides: {}",
@@ -132,17 +134,17 @@ def test_secrets_where_they_would_be_kept_are_refused(tree: Tree) -> None:
     assert telling == []
 
 
-def test_who_else_can_reach_a_server_is_said(tree: Tree) -> None:
+def test_server_that_others_can_reach_is_reported(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     tree.edit("models/one.yaml", "overrides: {}", "overrides: {host: 0.0.0.0}")
     done = tree.results()
     assert done.status == 0, done.text
     assert done.text.count("listens on 0.0.0.0: others can reach it") == 1
-    # An address is no reason to run the other task again.
+    # Another address does not make the other task stale.
     assert tree.ran() == ["one/alpha"]
 
 
-def test_trust_is_given_by_the_config_alone_and_recorded(tree: Tree) -> None:
+def test_trust_remote_code_is_set_only_by_the_config_and_recorded(tree: Tree) -> None:
     assert "trust_remote_code" not in tree.result("one/alpha")["options"]
     assert not any("trust" in word for word in tree.result("one/alpha")["arguments"])
     tree.edit("models/one.yaml", "overrides: {}", "overrides: {trust_remote_code: true}")

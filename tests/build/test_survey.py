@@ -1,4 +1,4 @@
-"""make survey on the stand-in engine: what resolves, what works, which repair is needless."""
+"""`make survey` on the stand-in engine: what resolves, what works, which repairs are unneeded."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ repairs:
 """
 
 
-def test_survey_says_what_works_and_leaves_nothing(fresh: Tree) -> None:
+def test_survey_reports_what_works_and_leaves_no_environments(fresh: Tree) -> None:
     engine = fresh.root / "configs/engines/standin.yaml"
     engine.write_text(engine.read_text() + REPAIRS)
     asked = ("survey", "ENGINE=standin", "FROM=1.0.0", "TO=4.0.0", "DEEP=1")
@@ -30,7 +30,7 @@ def test_survey_says_what_works_and_leaves_nothing(fresh: Tree) -> None:
     assert list(rows) == ["1.0.0", "1.1.0", "2.0.0", "3.0.0", "4.0.0"]
     assert {v for v, row in rows.items() if not row["deep"]["works"]} == {wheels.DOES_NOT_IMPORT}
     assert "undefined symbol" in rows[wheels.DOES_NOT_IMPORT]["deep"]["why"]
-    # Plainly it does not resolve; with its repair it does, and is built.
+    # Without its repair it does not resolve; with the repair it resolves and is built.
     assert not rows[wheels.DOES_NOT_RESOLVE]["plain"]["resolves"]
     assert rows[wheels.DOES_NOT_RESOLVE]["unneeded"] == []
     assert rows["1.1.0"]["unneeded"] == ["something that nobody asks for any more"]
@@ -43,7 +43,7 @@ def test_survey_says_what_works_and_leaves_nothing(fresh: Tree) -> None:
     assert left == [] and list((fresh.root / "venvs/.failed").glob("*")) == []
 
 
-def test_survey_goes_on_where_it_was(fresh: Tree) -> None:
+def test_survey_resumes_and_keeps_unchanged_rows(fresh: Tree) -> None:
     asked = ("survey", "ENGINE=standin", "FROM=1.0.0", "TO=2.0.0")
     assert fresh.make(*asked).status == 0
     rows = fresh.root / "build/survey/standin"
@@ -52,13 +52,13 @@ def test_survey_goes_on_where_it_was(fresh: Tree) -> None:
     assert fresh.make(*asked).status == 0
     again = {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")}
     assert [name for name in sorted(ages) if ages[name] != again[name]] == ["1.1.0.json"]
-    # Another repair is another question.
+    # A new repair repeats the survey of the releases in its range.
     engine = fresh.root / "configs/engines/standin.yaml"
     engine.write_text(engine.read_text() + REPAIRS)
     assert fresh.make(*asked).status == 0
     third = {p.name: p.stat().st_mtime_ns for p in rows.glob("*.json")}
     assert [name for name in sorted(ages) if again[name] != third[name]] == ["1.1.0.json"]
-    # A part alone changes no other row of the account, also where nothing is known of the others.
+    # A partial survey changes no other row of the report, even after build/ is deleted.
     shutil.rmtree(fresh.root / "build")
     assert fresh.make("survey", "ENGINE=standin", "FROM=2.0.0", "TO=2.0.0").status == 0
     account = json.loads((fresh.root / "docs/releases-standin.json").read_text())

@@ -1,4 +1,4 @@
-"""The results of tasks that run together on one server are those of one after another."""
+"""Tasks that run concurrently on one server give the same results as tasks run one by one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trees import Tree, ended
 
 
 def most_at_once(tree: Tree, jobs: str) -> int:
-    """Make all results of one model anew; how many of its harnesses were seen at once."""
+    """Make all results of model one again; return the most harnesses seen at the same time."""
     shutil.rmtree(tree.root / "results", ignore_errors=True)
     make = tree.start("results", "MODELS=one", TASK_JOBS=jobs, STANDIN_HARNESS_SECONDS="1")
     most = 0
@@ -22,11 +22,11 @@ def most_at_once(tree: Tree, jobs: str) -> int:
     return most
 
 
-def test_tasks_together_give_what_they_give_alone(tree: Tree) -> None:
+def test_concurrent_tasks_give_the_results_of_sequential_tasks(tree: Tree) -> None:
     tree.edit("models/one.yaml", '["alpha", "beta"]', '["alpha", "beta", "gamma"]')
     assert most_at_once(tree, "1") == 1
     alone = meaning(tree)
     assert most_at_once(tree, "4") > 1
     assert meaning(tree) == alone
-    # Three results, and of each two files of the harness.
+    # Three results, each with two files of the harness.
     assert len(alone) == 9 and all(text.count("PORT") for text in list(alone.values())[::3])

@@ -1,4 +1,4 @@
-"""Goals that remove things, while a run is under way that needs them."""
+"""Goals that remove files while a run uses them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import subprocess
 from trees import Tree, ended, wait_for
 
 
-def test_what_a_run_needs_stays_while_it_is_under_way(tree: Tree) -> None:
-    """Its configs are gone, so that all of it is waste by the plan of now."""
+def test_files_and_environment_of_a_run_are_kept_until_it_ends(tree: Tree) -> None:
+    """The config of the run is deleted, so the current plan refers to none of its files."""
     elsewhere = tree.base / "elsewhere.yaml"
     shutil.copy(tree.root / "configs/models/four.yaml", elsewhere)
-    for model in ("four", "five"):  # those with 1.1.0
+    for model in ("four", "five"):  # the models on release 1.1.0
         (tree.root / f"configs/models/{model}.yaml").unlink()
     assert tree.make("-f", "mk/graph.mk", "planned").status == 0
     make = tree.start("eval", f"CONFIG={elsewhere}", STANDIN_HARNESS_SECONDS="6")
@@ -46,23 +46,23 @@ def test_what_a_run_needs_stays_while_it_is_under_way(tree: Tree) -> None:
     assert not (tree.root / "build").exists() and not (tree.root / "run").exists()
 
 
-def test_an_environment_that_somebody_uses_is_not_pruned_and_nobody_waits(tree: Tree) -> None:
-    """By a server that was started without a run, whose release no config asks for any more."""
+def test_environment_in_use_is_not_pruned_and_prune_does_not_wait(tree: Tree) -> None:
+    """A server started outside a run uses it, and no config requests its release."""
     for model in ("two", "three"):
         (tree.root / f"configs/models/{model}.yaml").unlink()
     lock = tree.root / "venvs/.locks/standin_1_0_0.use"
-    with lock.open("a+") as file:  # as bin/serve has it
+    with lock.open("a+") as file:  # the lock that bin/serve holds
         fcntl.flock(file, fcntl.LOCK_SH)
         done = tree.make("prune-venvs", "YES=1")
         assert done.status == 0 and "KEPT    standin_1_0_0: it is in use" in done.text, done.text
     assert "REMOVED standin_1_0_0" in tree.make("prune-venvs", "YES=1").text
 
 
-def test_the_next_run_cleans_up_after_one_that_was_killed(tree: Tree) -> None:
-    """Though everything was made, so that it has nothing else to do; the leaderboard included."""
-    for model in ("five", "six"):  # that need a GPU
+def test_next_run_cleans_up_after_a_killed_run(tree: Tree) -> None:
+    """It cleans up and rewrites the leaderboard even if every result is up to date."""
+    for model in ("five", "six"):  # they need GPUs
         (tree.root / f"configs/models/{model}.yaml").unlink()
-    assert tree.make("results").status == 0  # plans anew
+    assert tree.make("results").status == 0  # writes a new plan
     dead = subprocess.Popen(["true"])
     dead.wait()
     host = os.uname().nodename

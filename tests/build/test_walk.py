@@ -1,6 +1,8 @@
-"""Every field of every configuration file is changed once, and real Make says what is stale then:
-all that uses it where the schema says that it can change an answer, nothing where it cannot, and
-the lock where it decides what is installed. test_walk_run.py has some of them really run.
+"""Changes every field of every configuration file once and asks real Make what is stale.
+
+If the schema says that a field can change an answer, every result that uses it is stale; otherwise
+none is. If the field decides what is installed, the lock is stale. test_walk_run.py runs some of
+these changes.
 """
 
 from __future__ import annotations
@@ -20,7 +22,7 @@ from trees import Tree
 CPU = ("four", "one", "three", "two")
 
 
-def test_the_walk_leaves_no_field_out() -> None:
+def test_walk_covers_every_field() -> None:
     without = [f"{file}.{field}" for file, field, _ in FIELDS if field not in VALUES[file]]
     assert not without, "say in VALUES what a change of these looks like"
     known = {(file, field) for file, field, _ in FIELDS}
@@ -28,7 +30,7 @@ def test_the_walk_leaves_no_field_out() -> None:
 
 
 class Walk:
-    """A complete tree that is put back after each step."""
+    """A complete tree that `restore` resets before each step."""
 
     def __init__(self, tree: Tree) -> None:
         self.tree = tree
@@ -36,7 +38,7 @@ class Walk:
         fields.lay(tree)
         done = tree.results()
         assert done.status == 0, done.text
-        # Of another repair that changes no package, nothing runs again; here really run.
+        # fields.lay adds a repair that changes no package. This real run must evaluate nothing.
         assert tree.events() == []
         for name in self.base:
             shutil.copytree(tree.root / name, tree.base / "kept" / name, symlinks=True)
@@ -60,7 +62,7 @@ class Walk:
         return done
 
     def stale(self) -> set[str]:
-        """What Make would build for the models on the CPU: results as MODEL/TASK, and locks."""
+        """Return what Make would build for the CPU models: results as MODEL/TASK, and locks."""
         self.graph("planned")
         plan = json.loads((self.tree.root / "build/plan.json").read_text())
         top = "results" if plan["limit"] is None else f"results/limit-{plan['limit']}"
@@ -90,7 +92,7 @@ def walk(complete: tuple[Path, Any, list[str]], tmp_path_factory: pytest.TempPat
 @pytest.mark.parametrize(
     ("file", "field", "verdict"), FIELDS, ids=[f"{f}.{field}" for f, field, _ in FIELDS]
 )
-def test_a_change_re_runs_what_the_schema_says(
+def test_field_change_makes_stale_what_the_schema_says(
     walk: Walk, file: str, field: str, verdict: str
 ) -> None:
     walk.restore()
@@ -104,7 +106,7 @@ def test_a_change_re_runs_what_the_schema_says(
     locks = {name for name in stale if name.endswith(".lock")}
     results = stale - locks
     if verdict == "no":
-        if locks:  # asked anew, and the same came out
+        if locks:  # resolved again, to the same packages
             walk.graph(*sorted(locks))
             results = walk.stale()
         assert results == set()

@@ -1,5 +1,7 @@
-"""Changes of fields, really run to the end: of what make says is stale results are made again, and
-the files of all others stay what they were. test_walk.py asks make alone, but of every field.
+"""Changes fields and runs make to the end.
+
+Stale results are made again, and the files of all other results stay the same. test_walk.py covers
+every field but only asks make what is stale.
 """
 
 from __future__ import annotations
@@ -14,8 +16,8 @@ import fields
 from fields import FIELDS, VALUES
 from trees import Tree, copy, swept
 
-# One field of each file and verdict whose change can be served here: file, field, the results made
-# again by a run of ASKED. In this order, each on top of those before.
+# One field for each file and verdict whose change the stand-in can serve: file, field, results
+# that a run of ASKED makes again. The changes add up, in this order.
 ASKED = ("MODELS=one four", "TASKS=alpha beta")
 RUNS: list[tuple[str, str, list[str]]] = [
     ("provider", "engine_env", ["four/beta", "one/alpha", "one/beta"]),
@@ -24,13 +26,13 @@ RUNS: list[tuple[str, str, list[str]]] = [
     ("task", "seed", ["one/alpha"]),
     ("engine", "variables", ["four/beta", "one/alpha", "one/beta"]),
     ("repair", "variables", ["four/beta", "one/alpha", "one/beta"]),
-    ("repair", "constraints", []),  # resolved anew, and the same comes out
+    ("repair", "constraints", []),  # resolved again, to the same packages
     ("override", "vllm_version", ["one/alpha", "one/beta"]),
     ("task", "harness_version", ["one/alpha"]),
 ]  # fmt: skip
 
 FILES = ("results.json", "spec.json", "packages.json")
-# What cannot be had in this tree: several nodes without GPUs, a size in every release.
+# Invalid here: several nodes without GPUs, and a size that not every release can be given.
 MISTAKES = {"slurm.nodes", "resources.nodes", "kv_cache_memory"}
 
 
@@ -50,7 +52,7 @@ def laid(
         yield tree
 
 
-def test_all_that_changes_no_answer_changed_at_once_runs_nothing(laid: Tree) -> None:
+def test_changing_all_fields_that_affect_no_answer_runs_nothing(laid: Tree) -> None:
     before = ages(laid)
     files = {p: p.read_bytes() for p in (laid.root / "configs").rglob("*.yaml")}
     try:
@@ -66,7 +68,9 @@ def test_all_that_changes_no_answer_changed_at_once_runs_nothing(laid: Tree) -> 
 
 
 @pytest.mark.parametrize(("file", "field", "made"), RUNS, ids=[f"{f}.{k}" for f, k, _ in RUNS])
-def test_a_change_makes_what_uses_it(laid: Tree, file: str, field: str, made: list[str]) -> None:
+def test_field_change_reruns_only_results_that_use_it(
+    laid: Tree, file: str, field: str, made: list[str]
+) -> None:
     before = ages(laid)
     fields.change(laid, file, field, VALUES[file][field])
     done = laid.make("results", *ASKED)
@@ -78,7 +82,7 @@ def test_a_change_makes_what_uses_it(laid: Tree, file: str, field: str, made: li
         assert before[laid.file(title)][1] != after[laid.file(title)][1]
 
 
-def test_a_limit_is_a_result_of_its_own(laid: Tree) -> None:
+def test_default_limit_makes_separate_results(laid: Tree) -> None:
     before = ages(laid)
     fields.change(laid, "config", "evaluation.default_limit", 7)
     done = laid.make("results", "MODELS=one", "TASKS=beta")

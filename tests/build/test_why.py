@@ -1,5 +1,7 @@
-"""make why: field, file and line of what was edited, the packages of a lock; real make, stand-in
-engine."""
+"""`make why` reports the field, file and line of an edit, and the changed packages of a lock.
+
+Uses real make and the stand-in engine.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +50,7 @@ EDITS = [
 
 
 @pytest.mark.parametrize(("name", "path", "old", "new", "said"), EDITS, ids=[e[0] for e in EDITS])
-def test_the_edit_is_told_first(
+def test_edit_is_reported_first(
     tree: Tree, name: str, path: str, old: str, new: str, said: str
 ) -> None:
     tree.edit(path, old, new)
@@ -63,8 +65,8 @@ def test_the_edit_is_told_first(
         assert lines[1].endswith("(configs/models/three.yaml:5)")
 
 
-def test_a_file_of_a_task_is_told_by_its_name(tree: Tree) -> None:
-    """And by when it was edited, not by digests."""
+def test_changed_task_file_is_reported_by_name(tree: Tree) -> None:
+    """The message has the name and the time of the edit, but no digest."""
     own = tree.root / "own"
     own.mkdir()
     (own / "data.jsonl").write_text("{}\n")
@@ -85,7 +87,7 @@ def test_a_file_of_a_task_is_told_by_its_name(tree: Tree) -> None:
     assert not re.search("[0-9a-f]{32}", text)
 
 
-def test_a_line_that_moved_is_no_reason(tree: Tree) -> None:
+def test_moved_line_makes_nothing_stale(tree: Tree) -> None:
     tree.edit("tasks/alpha.yaml", "task_name:", "# first\n\ntask_name:")
     assert "up to date" in tree.make("why", TARGET).text
 
@@ -94,7 +96,7 @@ def lock(tree: Tree) -> Path:
     return tree.root / "venvs/standin_1_0_0.lock"
 
 
-def test_the_packages_of_a_lock_are_told(tree: Tree) -> None:
+def test_changed_packages_of_a_lock_are_reported(tree: Tree) -> None:
     kept = json.loads((tree.root / "results/three/alpha/packages.json").read_text())
     assert kept == {"engine": {"standin-engine": "1.0.0"}, "harness": {"lm-eval": "0.0.2"}}
     text = lock(tree).read_text()
@@ -105,7 +107,7 @@ def test_the_packages_of_a_lock_are_told(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("built", [True, False])
-def test_a_result_without_a_list_of_packages(tree: Tree, built: bool) -> None:
+def test_changed_lock_is_reported_without_packages_json(tree: Tree, built: bool) -> None:
     (tree.root / "results/three/alpha/packages.json").unlink()
     if not built:
         (tree.root / "venvs/standin_1_0_0/lock").write_text("other==1\n")
@@ -116,7 +118,7 @@ def test_a_result_without_a_list_of_packages(tree: Tree, built: bool) -> None:
     assert f"venvs/standin_1_0_0.lock has changed since: {told}\n" in words
 
 
-def test_a_lock_that_is_resolved_anew(tree: Tree) -> None:
+def test_lock_to_be_resolved_again_is_reported(tree: Tree) -> None:
     tree.edit(
         "engines/standin.yaml", "cutoff: none", "cutoff: none\nrequirements: [standin-engine]"
     )
@@ -132,7 +134,7 @@ GONE = [
 
 
 @pytest.mark.parametrize(("name", "edit"), GONE, ids=[name for name, _ in GONE])
-def test_what_no_configuration_asks_for_is_told_so(tree: Tree, name: str, edit: object) -> None:
+def test_result_that_no_config_requests_is_reported(tree: Tree, name: str, edit: object) -> None:
     assert callable(edit)
     edit(tree)
     done = tree.make("why", TARGET)
@@ -140,7 +142,7 @@ def test_what_no_configuration_asks_for_is_told_so(tree: Tree, name: str, edit: 
     assert "`make gc`" in done.text and done.status
 
 
-def test_a_path_may_be_absolute_or_the_folders(tree: Tree) -> None:
+def test_target_may_be_an_absolute_path_or_a_folder(tree: Tree) -> None:
     for path in (f"{tree.root}/results/three/alpha/results.json", "results/three/alpha",
                  f"{tree.root}/results/three/alpha/", "./results/three/alpha"):  # fmt: skip
         done = tree.make("why", f"TARGET={path}")
@@ -148,7 +150,7 @@ def test_a_path_may_be_absolute_or_the_folders(tree: Tree) -> None:
     assert "is no result" in tree.make("why", "TARGET=results/three").text
 
 
-def test_knobs_choose(tree: Tree) -> None:
+def test_knobs_select_results(tree: Tree) -> None:
     tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
     tree.edit("tasks/beta.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
     lines = tree.make("why", "MODELS=one t*", "TASKS=alpha").text.splitlines()
@@ -165,8 +167,8 @@ def test_knobs_choose(tree: Tree) -> None:
     assert one.startswith("results/three/alpha/results.json: task.num_fewshot")
 
 
-def test_during_a_run_it_says_what_the_files_say_now(tree: Tree) -> None:
-    """And the run keeps its plan and its specs."""
+def test_why_reads_the_current_files_during_a_run(tree: Tree) -> None:
+    """The run keeps its plan and its specs."""
     tree.file("one/alpha").unlink()
     run = tree.start("results", "MODELS=one", "SET=max_model_len=256", STANDIN_HARNESS_SECONDS="6")
     wait_for(lambda: list((tree.root / "run/board/task").glob("*/*.json")), 30, "a task under way")
@@ -188,7 +190,7 @@ def test_during_a_run_it_says_what_the_files_say_now(tree: Tree) -> None:
 
 
 def own_tasks(tree: Tree) -> Path:
-    """The tasks alpha and beta of model one as tasks of one folder."""
+    """Define the tasks alpha and beta in one folder, each with a data file; return the folder."""
     folder = tree.root / "own"
     folder.mkdir()
     for name in ("alpha", "beta"):
@@ -202,7 +204,7 @@ def own_tasks(tree: Tree) -> Path:
     return folder
 
 
-def test_only_what_is_made_of_a_file_is_run_again(tree: Tree) -> None:
+def test_data_file_edit_reruns_only_tasks_that_use_it(tree: Tree) -> None:
     folder = own_tasks(tree)
     again = ("results", "MODELS=one")
     assert tree.make(*again).status == 0
@@ -220,7 +222,7 @@ def test_only_what_is_made_of_a_file_is_run_again(tree: Tree) -> None:
 
 
 def test_a_result_of_an_older_benchy_is_up_to_date(tree: Tree) -> None:
-    """One of which every file in the folder was a part, by its bytes."""
+    """Older results recorded the hash of every file in the folder."""
     folder = own_tasks(tree)
     (folder / "README.md").write_text("text\n")
     again = ("results", "MODELS=one", "TASKS=alpha")
