@@ -11,7 +11,7 @@ from typing import Any
 from benchy.core import paths
 
 
-def test_picture_script_draws_the_size_in_docs(browser: Any, tmp_path: Path) -> None:
+def test_picture_has_the_size_of_the_one_in_docs(browser: Any, tmp_path: Path) -> None:
     made = tmp_path / "it.png"
     command = [sys.executable, str(paths.ROOT / "tests/page/picture.py"), str(made)]
     subprocess.run(command, check=True, capture_output=True)

@@ -17,7 +17,7 @@ from selenium.common.exceptions import WebDriverException
 from stage import here, open_page, site
 
 PAPER = {"preferCSSPageSize": True, "printBackground": True}
-LETTER = {"printBackground": True}  # Chromium's default paper
+LETTER = {"printBackground": True}  # no page size: Chromium prints on Letter
 
 
 def printed(browser: Any, how: dict[str, Any]) -> bytes:
