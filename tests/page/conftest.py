@@ -1,4 +1,4 @@
-"""One browser for all tests here; where there is none they are skipped, in CI they fail."""
+"""One browser for all tests of pages. Without a browser they are skipped; in CI they fail."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""docs/leaderboard.png: the page as a browser shows it, with made-up models and numbers.
+"""Draw docs/leaderboard.png: the page in a browser, with made-up models and numbers.
 
-.venv/bin/python tests/page/picture.py [FILE]
+Usage: .venv/bin/python tests/page/picture.py [FILE]
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stage import chromium, here, made, open_page  # noqa: E402
 
 WOODS = ("alder", "birch", "elm", "fir", "larch", "maple", "pine", "rowan")
 SIZES = ("1B", "3B", "8B")
-# task → its metric, its factor (0: perplexity, where less is better), its largest error
+# task → metric, factor (0: perplexity, where lower is better), largest standard error
 TASKS = {
     "portuguese": ("acc_norm,none", 1, 0.025),
     "spanish": ("acc_norm,none", 1, 0.025),
@@ -36,13 +36,13 @@ CONFIG = """leaderboard:
     Iberian: {tasks: [spanish, portuguese]}
     All: {tasks: {spanish: 1, portuguese: 1, translation: 2}}
 """
-ODD = ("rowan-1B", "translation")  # measured with another seed
+ODD = ("rowan-1B", "translation")  # has a different seed
 REASON = document.FallbackReason("vllm_0_8_0", "0.8.0", "it could not be built")
 
 
 def results() -> None:
-    """Of all models on all tasks: some by a fallback, two also with a limit, one task missing, one
-    with another seed."""
+    """Write the results of all models on all tasks. Two models use a fallback and two also have a
+    limited result. One result is missing, and one has a different seed."""
     dice = random.Random(11)  # noqa: S311
     for model in [f"{wood}-{size}" for wood in WOODS for size in SIZES]:
         able = dice.uniform(0.3, 0.72)
@@ -57,7 +57,7 @@ def results() -> None:
 def one(
     dice: random.Random, model: str, task: str, able: float, fallback: bool, *limits: int
 ) -> None:
-    """Write one result. able: of its model, from 0 to 1. limits: one, or none."""
+    """Write one result. able: the model's ability, from 0 to 1. limits: at most one limit."""
     key, factor, most = TASKS[task]
     value = able + dice.uniform(-0.08, 0.08)
     value, error = value * factor if factor else 4.2 / value, most and dice.uniform(0.3, 1) * most

@@ -1,4 +1,4 @@
-"""Scores that a reader should not believe, and answers without text, as the pages show them."""
+"""How the pages show doubtful scores and empty answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ PLACE = "harness/samples_one_2026-11-23T10-00-00.1.jsonl"
 
 @pytest.fixture(scope="module")
 def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """m000 is silent in `one`, and `two` names a metric that no result has."""
+    """A site: m000 answers `one` with empty text, and `two` names a metric that no result has."""
     top = tmp_path_factory.mktemp("doubts")
     with here(top):
         site(4, ["one", "two"], "    Both: {tasks: [one, two]}\n")
@@ -57,7 +57,9 @@ def row(browser: Any, model: str) -> Any:
     return browser.find_element(By.XPATH, f"//tbody/tr[th/a = '{model}']")
 
 
-def test_the_table_marks_the_score_and_shows_no_other_metric(browser: Any, results: Path) -> None:
+def test_table_marks_a_doubtful_score_and_shows_no_other_metric(
+    browser: Any, results: Path
+) -> None:
     open_page(browser, results / "index.html")
     cells = row(browser, "m000").find_elements(By.TAG_NAME, "td")
     assert "2 of 2 answers empty" in cells[3].text and "3 of 10 prompts truncated" in cells[3].text
@@ -71,11 +73,11 @@ def test_the_table_marks_the_score_and_shows_no_other_metric(browser: Any, resul
     assert [line.find_element(By.TAG_NAME, "th").text.split()[0] for line in lines] == ["one"]
     assert "2 of 2 answers empty" in lines[0].text
     heads = browser.find_elements(By.CSS_SELECTOR, "#board thead th:not(.trait) button")
-    heads[-1].click()  # a column without any number sorts as well
+    heads[-1].click()  # a column without numbers can be sorted too
     assert browser.get_log("browser") == []
 
 
-def test_the_model_page_lists_counts_and_marks(browser: Any, results: Path) -> None:
+def test_model_page_lists_checks_and_marks(browser: Any, results: Path) -> None:
     open_page(browser, results / "m000/index.html", 390)
     said = browser.find_element(By.ID, "one").text
     assert "2 of 2 answers empty (no text from the server)" in said.split("\n", maxsplit=1)[0]
@@ -91,7 +93,7 @@ def test_the_model_page_lists_counts_and_marks(browser: Any, results: Path) -> N
     assert not browser.find_elements(By.CSS_SELECTOR, ".checks")
 
 
-def test_an_empty_answer_is_shown_as_empty(browser: Any, results: Path) -> None:
+def test_sample_viewer_shows_and_finds_empty_answers(browser: Any, results: Path) -> None:
     open_page(browser, results / "m000/index.html")
     browser.find_element(By.CSS_SELECTOR, "button.open[data-task=one]").click()
 

@@ -1,4 +1,4 @@
-"""A dozen models on nine tasks: what fits on a screen, what marks and columns say, samples."""
+"""Layout of a leaderboard of a dozen models on nine tasks: screens, marks, columns, samples."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 def scrollers(browser: Any) -> list[str]:
-    """What scrolls up and down, and what sideways."""
+    """Return the elements that scroll, each with `down` or `sideways`."""
     found: list[str] = browser.execute_script(
         "const out = [];"
         "for (const e of document.querySelectorAll('*')) {"
@@ -41,13 +41,15 @@ def scrollers(browser: Any) -> list[str]:
 
 
 def heads(browser: Any) -> dict[str, Any]:
-    """The columns that are shown, by the text of their buttons."""
+    """Return the heads of the visible columns by the text of their buttons."""
     found = browser.find_elements(By.CSS_SELECTOR, "#board thead th:not(.pick)")
     return {h.find_element(By.TAG_NAME, "button").text: h for h in found if h.is_displayed()}
 
 
 @pytest.mark.parametrize("dark", [False, True])
-def test_nine_tasks_fit_with_one_scroll_bar(browser: Any, results: Path, dark: bool) -> None:
+def test_nine_tasks_fit_a_desktop_screen_with_one_scroll_bar(
+    browser: Any, results: Path, dark: bool
+) -> None:
     open_page(browser, results / "index.html", 1400, dark)
     assert scrollers(browser) == ["all down"]
     shown = list(heads(browser))
@@ -61,10 +63,11 @@ def test_nine_tasks_fit_with_one_scroll_bar(browser: Any, results: Path, dark: b
     assert browser.get_log("browser") == []
 
 
-def test_a_phone_shows_several_tasks_and_reaches_all(browser: Any, results: Path) -> None:
+def test_phone_shows_three_tasks_and_can_scroll_to_all(browser: Any, results: Path) -> None:
     open_page(browser, results / "index.html", 390)
     assert scrollers(browser) == ["all down", "all sideways"]
-    assert "Engine" not in heads(browser)  # in favour of scores; Columns brings it back
+    # Hidden to leave room for scores; the Columns menu shows it.
+    assert "Engine" not in heads(browser)
     numbers = "return [...document.querySelectorAll('#board thead .n:not(.trait)')].filter(h => {{const r = h.getBoundingClientRect(); return r.left >= {} && r.right <= 391}}).length"  # noqa: E501
     assert browser.execute_script(numbers.format(0)) >= 3
     seen = set()
@@ -84,7 +87,7 @@ def test_a_phone_shows_several_tasks_and_reaches_all(browser: Any, results: Path
     assert seen >= set(dozen.TASKS)
 
 
-def test_marks_of_the_best_are_explained(browser: Any, results: Path) -> None:
+def test_best_and_tied_scores_are_marked_and_explained(browser: Any, results: Path) -> None:
     open_page(browser, results / "index.html", 1400)
     best = browser.find_elements(By.CSS_SELECTOR, "#board td.best")
     tied = browser.find_elements(By.CSS_SELECTOR, "#board td.tied")
@@ -93,7 +96,7 @@ def test_marks_of_the_best_are_explained(browser: Any, results: Path) -> None:
     for cell in [*best, *tied]:
         place = browser.execute_script("return arguments[0].cellIndex", cell)
         by_column.setdefault(place, []).append(cell.get_attribute("class").split()[-1])
-    # Either one number is apart, or several are tied; never both.
+    # A column has either one best score or several tied ones.
     assert all(c == ["best"] or (len(c) > 1 and set(c) == {"tied"}) for c in by_column.values())
     legend = browser.find_element(By.CSS_SELECTOR, ".legend").text
     for words in ("one standard error", "best, by more than noise", "not apart from the best"):
@@ -102,19 +105,19 @@ def test_marks_of_the_best_are_explained(browser: Any, results: Path) -> None:
     said = browser.find_element(By.CSS_SELECTOR, ".about").text
     assert "1.96 of its standard error" in said and "make compare" in said
     glyph = "return getComputedStyle(arguments[0].firstElementChild, '::before').content"
-    assert "best" in browser.execute_script(glyph, best[0])  # not by its colour alone
-    # One fill for all bars.
+    assert "best" in browser.execute_script(glyph, best[0])  # color alone is not accessible
+    # All bars have the same fill.
     fills = "return [...new Set([...document.querySelectorAll('#board .bar rect')].map(f => getComputedStyle(f).fill))]"  # noqa: E501
     assert len(browser.execute_script(fills)) == 1
 
 
-def test_columns_to_turn_on_sort_and_search(browser: Any, results: Path) -> None:
+def test_optional_columns_can_be_shown_sorted_and_searched(browser: Any, results: Path) -> None:
     open_page(browser, results / "index.html", 1400)
     assert not set(TRAITS) & set(heads(browser))
     browser.find_element(By.CSS_SELECTOR, ".columns summary").send_keys("\n")
     for label in browser.find_elements(By.CSS_SELECTOR, "#columns label")[-5:]:
         assert label.text in TRAITS
-        label.find_element(By.TAG_NAME, "input").send_keys(" ")  # by the keyboard
+        label.find_element(By.TAG_NAME, "input").send_keys(" ")  # operable by keyboard
     browser.find_element(By.CSS_SELECTOR, ".columns summary").send_keys("\n")
     shown = heads(browser)
     assert list(shown)[-5:] == TRAITS
@@ -143,7 +146,9 @@ def test_columns_to_turn_on_sort_and_search(browser: Any, results: Path) -> None
     assert browser.get_log("browser") == []
 
 
-def test_back_from_a_model_is_where_one_was(browser: Any, results: Path) -> None:
+def test_going_back_from_a_model_page_restores_the_scroll_position(
+    browser: Any, results: Path
+) -> None:
     open_page(browser, results / "index.html", 390)
     browser.execute_script("document.querySelector('#all').scrollTo(90, 300)")
     browser.find_element(By.LINK_TEXT, "mistral-7b-v0.3").click()
@@ -152,12 +157,13 @@ def test_back_from_a_model_is_where_one_was(browser: Any, results: Path) -> None
     at = "const all = document.querySelector('#all'); return all && [all.scrollLeft, all.scrollTop]"
     WebDriverWait(browser, 30).until(lambda b: b.execute_script(at))
     assert browser.execute_script(at) == [90, 300]
-    assert browser.execute_script("return document.activeElement.id") == "all"  # keys scroll it
+    # The table has the focus, so that keys scroll it.
+    assert browser.execute_script("return document.activeElement.id") == "all"
 
 
 @pytest.fixture
 def opened(browser: Any, results: Path) -> Any:
-    """The samples of a chat, all open."""
+    """Open all samples of a model that was evaluated by chat."""
     open_page(browser, results / dozen.CHAT / "index.html", 1024)
     browser.find_element(By.CSS_SELECTOR, "button.open").click()
     items = "#list > details"
@@ -169,7 +175,7 @@ def opened(browser: Any, results: Path) -> Any:
     return found
 
 
-def test_a_chat_is_shown_as_turns(browser: Any, opened: Any) -> None:
+def test_chat_prompt_is_shown_as_turns(browser: Any, opened: Any) -> None:
     first = opened[0]
     assert "user: Question 5: Ana has 5 pears" in first.find_element(By.TAG_NAME, "summary").text
     assert "Prompt: 12 turns" in first.text and '"role"' not in first.text
@@ -183,7 +189,7 @@ def test_a_chat_is_shown_as_turns(browser: Any, opened: Any) -> None:
     assert all(turn.is_displayed() for turn in turns) and len(turns) == 12
 
 
-def test_repeats_are_a_numbered_list(browser: Any, opened: Any) -> None:
+def test_repeated_answers_are_a_numbered_list(browser: Any, opened: Any) -> None:
     said = opened[1].text
     assert "Answer: 4 answers to the same prompt" in said and "[" not in said
     lists = opened[1].find_elements(By.TAG_NAME, "ol")
@@ -191,7 +197,7 @@ def test_repeats_are_a_numbered_list(browser: Any, opened: Any) -> None:
     assert items[0] == ["5", "7", "5", "(empty)"] and len(items[1]) == 4
 
 
-def test_no_end_of_a_long_prompt_is_lost(browser: Any, opened: Any) -> None:
+def test_long_prompt_shows_both_ends_and_the_whole_on_request(browser: Any, opened: Any) -> None:
     chat, plain = opened[2], opened[3]
     assert "Prompt: 82 turns" in chat.text and "You solve problems." in chat.text
     line = plain.find_element(By.TAG_NAME, "summary").text
@@ -209,7 +215,7 @@ def test_no_end_of_a_long_prompt_is_lost(browser: Any, opened: Any) -> None:
     assert browser.execute_script(texts, chat) > 15_000
 
 
-def test_controls_of_direction_are_seen(browser: Any, opened: Any) -> None:
+def test_bidirectional_control_characters_are_visible(browser: Any, opened: Any) -> None:
     seen = opened[3].find_elements(By.CSS_SELECTOR, ".hidden-char")
     assert {char.text for char in seen} == {"U+202E"} and len(seen) >= 2
     assert "\u202e" not in browser.execute_script("return document.body.textContent")

@@ -1,4 +1,4 @@
-"""The report's pages in real headless Chromium, from the disk, with no network."""
+"""The report's pages in headless Chromium, opened from disk without a network."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ TEXTS = {
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """300 models with 20 tasks each; 2,000 samples of the first; hostile texts in the second."""
+    """A site of 300 models with 20 tasks each. m000 has 2,000 samples; m001 has hostile texts."""
     top = tmp_path_factory.mktemp("site")
     before = Path.cwd()
     os.chdir(top)
@@ -79,7 +79,7 @@ def samples(model: str, found: list[dict[str, Any]], name: str | None = None) ->
 
 
 def quiet(browser: Any) -> bool:
-    """Nothing ran that should not, and the console is empty."""
+    """Return whether no injected script ran. Assert that the console is empty."""
     said = browser.get_log("browser")
     assert said == []
     return not browser.execute_script("return window.ran")
@@ -112,16 +112,16 @@ def text(browser: Any, selector: str) -> str:
     return str(browser.find_element(By.CSS_SELECTOR, selector).text)
 
 
-def test_size_and_time(browser: Any, site: Path) -> None:
+def test_page_of_300_models_is_small_and_loads_quickly(browser: Any, site: Path) -> None:
     assert (site / "index.html").stat().st_size < 5_000_000
     took: list[float] = []
-    while len(took) < 8 and min(took, default=9999) >= 2000:  # others may use the machine as well
+    while len(took) < 8 and min(took, default=9999) >= 2000:  # retries: the machine may be busy
         open_page(browser, site / "index.html")
         script = "return performance.getEntriesByType('navigation')[0].loadEventEnd"
         took.append(browser.execute_script(script))
     assert min(took) < 2000
     assert quiet(browser) and len(rows(browser)) == 301
-    # One result changed: one model's page is written.
+    # After a change of one result, only its model's page is rewritten.
     page = site / "m005/index.html"
     before = page.stat().st_mtime_ns, (site / "m006/index.html").stat().st_mtime_ns
     os.utime(site / "m005/spanish/results.json")
@@ -130,19 +130,20 @@ def test_size_and_time(browser: Any, site: Path) -> None:
     assert after[0] > before[0] and after[1] == before[1]
 
 
-def test_sorting(browser: Any, site: Path) -> None:
+def test_sorting_follows_the_direction_of_the_metric(browser: Any, site: Path) -> None:
     open_page(browser, site / "index.html")
     heads = browser.find_elements(By.CSS_SELECTOR, "#board thead th")
     names = [h.text.splitlines()[0] if h.text else "" for h in heads]
     assert names[1:5] == ["Model", "Engine", "Iberian", "<b>Odd</b>"]
     mean = [float(v) for v in column(browser, 3) if v is not None]
     assert mean == sorted(mean, reverse=True) and len(mean) == 299
-    assert column(browser, 3)[-2:] == [None, None]  # one lacks a task, one is limited
-    assert set(column(browser, 4)) == {None}  # a perplexity has no percent
+    # m007 lacks a task; the other row has a limit.
+    assert column(browser, 3)[-2:] == [None, None]
+    assert set(column(browser, 4)) == {None}  # perplexity is on no scale, so the group has no mean
     perplexity = names.index("wikitext")
     heads[perplexity].find_element(By.TAG_NAME, "button").click()
     values = [float(v) for v in column(browser, perplexity) if v is not None]
-    assert values == sorted(values)  # less is better
+    assert values == sorted(values)  # lower is better
     assert heads[perplexity].get_attribute("aria-sort") == "ascending"
     heads[1].find_element(By.TAG_NAME, "button").click()
     assert rows(browser)[:4] == ["m000", "m001", "m002", "m003"]
@@ -151,7 +152,7 @@ def test_sorting(browser: Any, site: Path) -> None:
     assert quiet(browser)
 
 
-def test_filtering_and_columns(browser: Any, site: Path) -> None:
+def test_rows_can_be_filtered_and_columns_hidden(browser: Any, site: Path) -> None:
     open_page(browser, site / "index.html")
     find = browser.find_element(By.ID, "find")
     find.send_keys("m29 org")
@@ -167,7 +168,7 @@ def test_filtering_and_columns(browser: Any, site: Path) -> None:
     assert browser.execute_script(shown) and quiet(browser)
 
 
-def test_comparing(browser: Any, site: Path) -> None:
+def test_selected_models_are_compared_side_by_side(browser: Any, site: Path) -> None:
     open_page(browser, site / "index.html")
     browser.find_element(By.ID, "find").send_keys("m01")
     boxes = [
@@ -181,7 +182,7 @@ def test_comparing(browser: Any, site: Path) -> None:
     heads = browser.find_elements(By.CSS_SELECTOR, "#compare thead th")
     assert [h.text.splitlines()[0] for h in heads] == ["Task", *rows(browser)[:3]]
     lines = browser.find_elements(By.CSS_SELECTOR, "#compare tbody tr")
-    assert len(lines) == 21  # twenty tasks and the one group that has a mean
+    assert len(lines) == 21  # 20 tasks, and the only group with a mean
     assert "±" in lines[0].find_elements(By.CSS_SELECTOR, "td .by")[0].text
     browser.find_element(By.ID, "none").click()
     find = browser.find_element(By.ID, "find")
@@ -191,7 +192,7 @@ def test_comparing(browser: Any, site: Path) -> None:
             box.click()
     browser.find_element(By.ID, "do").click()
     said = {by.text for by in browser.find_elements(By.CSS_SELECTOR, "#compare .by")}
-    assert said == {"another limit"}  # nothing is subtracted
+    assert said == {"another limit"}  # no difference across limits
     browser.find_element(By.ID, "none").click()
     assert not browser.find_element(By.ID, "compare").is_displayed() and quiet(browser)
 
@@ -200,7 +201,8 @@ def test_samples_are_paged_filtered_and_searched(browser: Any, site: Path) -> No
     open_page(browser, site / "index.html")
     browser.find_element(By.LINK_TEXT, "m000").click()
     assert text(browser, "h1") == "m000"
-    assert not browser.execute_script("return document.scripts.length > 1")  # none until asked for
+    # Samples load on request.
+    assert not browser.execute_script("return document.scripts.length > 1")
     browser.find_element(By.CSS_SELECTOR, "button.open[data-task=spanish]").click()
     until(lambda: text(browser, "#where").endswith("2000 samples, 667 right, 1333 wrong"))
     assert text(browser, "#where").startswith("page 1 of 100")
@@ -217,7 +219,7 @@ def test_samples_are_paged_filtered_and_searched(browser: Any, site: Path) -> No
     assert quiet(browser)
 
 
-def test_hostile_texts_are_texts(browser: Any, site: Path) -> None:
+def test_hostile_texts_are_shown_as_text(browser: Any, site: Path) -> None:
     open_page(browser, site / "index.html")
     time.sleep(0.3)
     assert quiet(browser)
@@ -237,7 +239,7 @@ def test_hostile_texts_are_texts(browser: Any, site: Path) -> None:
     assert prompts[0] == EVIL and "שלום" in prompts[1] and "👩‍👩‍👧‍👦" in prompts[2]
     assert prompts[1].startswith("U+202E") and "U+2028 U+0000" in prompts[2]
     assert not {"\u202e", "\u2028", "\0"} & set("".join(prompts))
-    # Neither the beginning nor the end of a long text is lost.
+    # A long text shows its beginning and its end.
     assert prompts[3].startswith(EVIL + "xxx") and prompts[3].endswith("xEND")
     assert re.search(r"\n… 992,\d{3} characters …\n", prompts[3])
     browser.find_elements(By.CSS_SELECTOR, "#list details button")[0].click()
@@ -247,7 +249,7 @@ def test_hostile_texts_are_texts(browser: Any, site: Path) -> None:
     assert quiet(browser) and EVIL in browser.execute_script("return document.body.textContent")
 
 
-def test_nothing_foreign_may_load(browser: Any, site: Path) -> None:
+def test_content_security_policy_blocks_remote_scripts(browser: Any, site: Path) -> None:
     for page in ("index.html", "m000/index.html"):
         open_page(browser, site / page)
         blocked = browser.execute_async_script(
@@ -260,7 +262,7 @@ def test_nothing_foreign_may_load(browser: Any, site: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["index.html", "m001/index.html"])
-def test_dark_and_phone(browser: Any, site: Path, page: str) -> None:
+def test_dark_mode_and_phone_width(browser: Any, site: Path, page: str) -> None:
     def brightness(of: str) -> int:
         colour = browser.execute_script(
             "return getComputedStyle(document.body)[arguments[0]].match(/\\d+/g).map(Number)", of

@@ -1,4 +1,4 @@
-"""The README's picture can be made anew."""
+"""The script that draws the README's picture."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 from benchy.core import paths
 
 
-def test_the_picture_is_made(browser: Any, tmp_path: Path) -> None:
+def test_picture_has_the_size_of_the_one_in_docs(browser: Any, tmp_path: Path) -> None:
     made = tmp_path / "it.png"
     command = [sys.executable, str(paths.ROOT / "tests/page/picture.py"), str(made)]
     subprocess.run(command, check=True, capture_output=True)

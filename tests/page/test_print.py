@@ -1,7 +1,7 @@
-"""The leaderboard on paper, by Chromium's own printing: every column is there.
+"""The leaderboard as Chromium prints it to PDF: every column is on the page.
 
-What a PDF holds is told without a reader of PDFs by its links: each score is one to its task, and
-Chromium writes where on which page they lie, uncompressed.
+The tests need no PDF reader. Each score links to its task, and Chromium writes the position of each
+link into the PDF uncompressed.
 """
 
 from __future__ import annotations
@@ -17,12 +17,15 @@ from selenium.common.exceptions import WebDriverException
 from stage import here, open_page, site
 
 PAPER = {"preferCSSPageSize": True, "printBackground": True}
-LETTER = {"printBackground": True}  # what a program prints that asks for nothing
+LETTER = {"printBackground": True}  # no page size: Chromium prints on Letter
 
 
 def printed(browser: Any, how: dict[str, Any]) -> bytes:
-    """The page's PDF. Chromium 150 says "Printing failed" to one request in some 50, at once and of
-    any page, an idle machine's too; the next one is answered."""
+    """Return the page as a PDF.
+
+    Chromium 150 answers about one request in 50 with "Printing failed", at once, for any page and
+    even on an idle machine. The next request succeeds.
+    """
     for left in (2, 1, 0):
         try:
             answer = browser.execute_cdp_cmd("Page.printToPDF", how)
@@ -35,7 +38,7 @@ def printed(browser: Any, how: dict[str, Any]) -> bytes:
 
 
 def links(pdf: bytes) -> dict[str, tuple[float, float]]:
-    """Where each link begins and ends across its page, in shares of the page's width."""
+    """Return the left and right end of each link, as fractions of the page width."""
     found = {}
     width = {float(w) for w in re.findall(rb"/MediaBox ?\[0 0 ([\d.]+)", pdf)}
     assert len(width) == 1, "pages of one width"
@@ -48,7 +51,7 @@ def links(pdf: bytes) -> dict[str, tuple[float, float]]:
 
 @pytest.mark.parametrize(("models", "tasks"), [(24, 20), (3, 6), (2, 45), (2, 90)])
 @pytest.mark.parametrize("how", [PAPER, LETTER], ids=["its own page", "letter"])
-def test_every_column_is_on_the_paper(
+def test_every_column_is_printed_within_the_page(
     browser: Any, tmp_path: Path, models: int, tasks: int, how: dict[str, Any]
 ) -> None:
     names = [f"a_task_{n:02d}" for n in range(tasks)]
@@ -67,8 +70,8 @@ def test_every_column_is_on_the_paper(
         assert ends == sorted(ends) and len(set(ends)) == tasks, "columns lie over each other"
 
 
-def test_no_number_runs_into_the_next(browser: Any, tmp_path: Path) -> None:
-    """On an A4 page's width between its margins."""
+def test_printed_cells_do_not_overlap(browser: Any, tmp_path: Path) -> None:
+    """At the width of a landscape A4 page between its margins."""
     with here(tmp_path):
         site(24, [*(f"a_task_{n:02d}" for n in range(19)), "translation"])
     open_page(browser, tmp_path / "results/index.html")

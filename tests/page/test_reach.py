@@ -1,4 +1,4 @@
-"""What a phone, a keyboard and a screen reader reach."""
+"""Access to the pages by phone, keyboard and screen reader."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         yield top / "results"
 
 
-def test_table_and_first_column_have_names(browser: Any, results: Path) -> None:
+def test_table_and_column_heads_have_accessible_names(browser: Any, results: Path) -> None:
     open_page(browser, results / "index.html")
     nodes = browser.execute_cdp_cmd("Accessibility.getFullAXTree", {})["nodes"]
 
@@ -35,8 +35,8 @@ def test_table_and_first_column_have_names(browser: Any, results: Path) -> None:
     assert names("columnheader")[:3] == ["Compare", "Model", "Engine"]
 
 
-def test_what_the_columns_are_is_text(browser: Any, results: Path) -> None:
-    """A title attribute shows neither on touch nor to a keyboard."""
+def test_columns_are_described_in_text(browser: Any, results: Path) -> None:
+    """Neither touch nor the keyboard can show a title attribute."""
     open_page(browser, results / "index.html", 390)
     about = browser.find_element(By.CSS_SELECTOR, "details.about")
     assert "A pair." not in browser.find_element(By.TAG_NAME, "body").text
@@ -46,8 +46,8 @@ def test_what_the_columns_are_is_text(browser: Any, results: Path) -> None:
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
 
 
-def test_the_model_column_stays_at_the_first(browser: Any, results: Path) -> None:
-    """No gap between the two columns that stay, in the head least of all."""
+def test_model_column_stays_next_to_the_first_when_scrolled(browser: Any, results: Path) -> None:
+    """The two fixed columns have no gap between them, in the head and in every row."""
     open_page(browser, results / "index.html", 900)
     browser.execute_script("document.querySelector('#all').scrollLeft = 300")
     gaps = browser.execute_script(
@@ -57,7 +57,7 @@ def test_the_model_column_stays_at_the_first(browser: Any, results: Path) -> Non
     assert all(abs(gap) < 0.6 for gap in gaps), gaps
 
 
-def test_the_chart_can_be_read_on_a_phone(browser: Any, results: Path) -> None:
+def test_chart_is_legible_on_a_phone(browser: Any, results: Path) -> None:
     open_page(browser, results / "m000/index.html", 390)
     sizes = browser.execute_script(
         "return [...document.querySelectorAll('.chart *')].filter(e => e.textContent.trim()"
@@ -70,7 +70,7 @@ def test_the_chart_can_be_read_on_a_phone(browser: Any, results: Path) -> None:
     assert said.startswith("a_task_00") and "±0.0200" in said
 
 
-def test_marked_results_are_neither_best_nor_subtracted(browser: Any, results: Path) -> None:
+def test_marked_results_are_explained_and_not_subtracted(browser: Any, results: Path) -> None:
     with here(results.parent):
         change("m004", "a_task_00", seed=99)
         report_command.main([])

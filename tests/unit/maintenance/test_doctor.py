@@ -1,4 +1,4 @@
-"""What doctor finds: each part on a machine that was made so."""
+"""The findings of doctor, each on a simulated machine."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def needs(env: str, cuda: str) -> None:
     put(paths.lock(env), f"nvidia-cuda-runtime-cu12=={cuda} \\\n    --hash=sha256:00\n")
 
 
-def test_cards_with_memory_driver_and_who_uses_them(cards: None) -> None:
+def test_gpus_are_listed_with_memory_driver_and_processes(cards: None) -> None:
     found = list(doctor.cards())
     assert found[0].what.endswith("RTX 4090: 12/24564 MiB used, driver 550.54.15, free")
     assert found[1].state == WARNING and "python3 (pid 4242, 9300 MiB)" in found[1].what
@@ -75,7 +75,7 @@ CUDA = [
 
 
 @pytest.mark.parametrize(("version", "state", "what"), CUDA)
-def test_the_driver_against_what_environments_need(
+def test_driver_is_checked_against_the_cuda_of_environments(
     cards: None, version: str, state: str, what: str
 ) -> None:
     needs("vllm_x", version)
@@ -83,7 +83,7 @@ def test_the_driver_against_what_environments_need(
     assert (found.state, found.what) == (state, what)
 
 
-def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hard_links_to_the_cache_are_tested(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert doctor.links(here / "cache" / "not there yet").state == OK
     assert sorted(p.name for p in here.iterdir()) == []
 
@@ -95,7 +95,7 @@ def test_links_are_tried(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("device", ["cpu-0", "port-8000"])
-def test_leases_and_who_holds_them(here: Path, device: str) -> None:
+def test_leases_are_listed_with_their_holders(here: Path, device: str) -> None:
     assert not list(doctor.held_devices())
     desk = leases.LeaseDirectory(leases.directory())
     want = leases.LeaseRequest(1, (device,), {"model": "m", "pid": os.getpid(), "root": str(here)})
@@ -106,14 +106,14 @@ def test_leases_and_who_holds_them(here: Path, device: str) -> None:
     assert not list(doctor.held_devices())
 
 
-def test_broken_and_orphaned_environments(here: Path) -> None:
+def test_broken_and_unused_environments_are_found(here: Path) -> None:
     needs("vllm_x", "12.8.90")
     for env in ("vllm_x", "vllm_y"):
         put(paths.stamp(env), json.dumps({"lock": "1"}))
         put(paths.env_dir(env) / "bin/python", "#!/bin/sh\n", 0o755)
     (paths.env_dir("vllm_x") / "bin/python").unlink()
     put(here / "venvs/.building/vllm_x-999999999/x", "")
-    put(here / f"venvs/.building/vllm_x-{os.getpid()}.old/x", "")  # a live one's
+    put(here / f"venvs/.building/vllm_x-{os.getpid()}.old/x", "")  # of a live process
     found = {f.what.split()[0]: f for f in doctor.environments()}
     assert found["vllm_x"].state == WARNING and "is broken: its Python" in found["vllm_x"].what
     assert found["no"].what == "no config needs vllm_y"
@@ -131,7 +131,9 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made.server_close()
 
 
-def test_which_models_the_token_may_read(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_access_reports_which_models_the_token_can_read(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     names = ["org/open", "org/gated", "org/bare", "org/none"]
     assert [(a.readable, a.gated) for a in access.access(names)] == [
         (True, False), (False, True), (True, False), (False, False),
@@ -140,12 +142,12 @@ def test_which_models_the_token_may_read(hub: Hub, monkeypatch: pytest.MonkeyPat
     assert [a.readable for a in access.access(names)] == [True, True, True, False]
 
 
-def test_a_hub_that_is_not_there_is_asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_hub_is_requested_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     assert [a.status for a in access.access(["a/b"] * 50)] == [None]
 
 
-def test_where_a_token_is_from(here: Path) -> None:
+def test_token_reports_its_source(here: Path) -> None:
     assert tokens.token({"HF_TOKEN": "t"}) == ("t", "HF_TOKEN")
     home = {"HF_HOME": str(here)}
     assert tokens.token(home) == ("", "")
@@ -153,7 +155,7 @@ def test_where_a_token_is_from(here: Path) -> None:
     assert tokens.token(home) == ("u", str(here / "token"))
 
 
-def test_an_index_with_and_without_times(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_index_reports_whether_it_has_upload_times(monkeypatch: pytest.MonkeyPatch) -> None:
     dated = 'version = "25.0"\nupload-time = 2025-04-19T11:48:57Z\n'
     said = {
         "all": logged_program.Done(0, 'version = "25.0"\n'),
@@ -175,7 +177,7 @@ def test_an_index_with_and_without_times(monkeypatch: pytest.MonkeyPatch) -> Non
     assert index_check.index() == index_check.Index("", False, "the network can't be reached")
 
 
-def test_json_status_and_no_token_in_it(
+def test_json_output_and_exit_status_without_the_token(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(doctor, "PARTS", (doctor.programs, lambda: [Finding("x", ERROR, "bad")]))
@@ -188,7 +190,9 @@ def test_json_status_and_no_token_in_it(
     assert doctor_command.main([]) == 0 and "OK       Python 3" in capsys.readouterr().out
 
 
-def test_slurm_that_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slurm_partitions_and_failures_are_reported(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     put(here / "bin/sinfo", "#!/bin/sh\necho 'gpu*|up|2|gpu:4|idle'\n", 0o755)
     monkeypatch.setenv("PATH", f"{here / 'bin'}:{os.environ['PATH']}")
     assert [f.what for f in doctor.slurm()] == ["Slurm gpu*: 2 nodes idle, up, gres gpu:4"]
@@ -201,11 +205,11 @@ def test_slurm_that_is_there(here: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     assert missing.state == ERROR and "there is no sinfo" in missing.what
 
 
-def test_a_login_node_without_gpus(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_login_node_needs_no_gpu(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LAUNCHER", "slurm")
     (none,) = doctor.cards()
     assert none.what == "no GPU here: the launcher slurm runs the servers"
 
 
-def test_inventory_users_of_no_plan() -> None:
+def test_without_a_plan_no_environment_is_checked() -> None:
     assert inventory.users() == {} and not list(doctor.cuda())

@@ -1,4 +1,4 @@
-"""A config from what a model's files tell."""
+"""Writing a config from a model's files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def model(folder: Path, told: dict[str, Any], tokenizer: dict[str, Any] | None =
     (folder / "config.json").write_text(json.dumps(told))
     (folder / "tokenizer_config.json").write_text(json.dumps(tokenizer or {}))
     with (folder / "model.safetensors").open("wb") as file:
-        file.truncate(30 * 10**9)  # sparse: takes no room
+        file.truncate(30 * 10**9)  # sparse: uses no disk space
     return folder
 
 
@@ -66,7 +66,7 @@ CONTEXTS = [
 
 
 @pytest.mark.parametrize(("told", "expected"), CONTEXTS)
-def test_context(told: dict[str, Any], expected: int | None) -> None:
+def test_context_length_is_read_from_the_config(told: dict[str, Any], expected: int | None) -> None:
     assert Facts(told).context == expected
 
 
@@ -74,13 +74,15 @@ SPLITS = [(10, 12, 2, 1), (30, 12, 2, 2), (30, 7, 2, 1), (90, 12, 8, 8), (999, 1
 
 
 @pytest.mark.parametrize(("gigabytes", "heads", "most", "expected"), SPLITS)
-def test_over_how_many_gpus(gigabytes: int, heads: int, most: int, expected: int) -> None:
+def test_split_fits_the_weights_and_divides_the_heads(
+    gigabytes: int, heads: int, most: int, expected: int
+) -> None:
     heads = heads * 8 if most == 8 else heads
     facts = Facts({"num_attention_heads": heads}, weights=gigabytes * 10**9)
     assert scaffold.split(facts, 24 * 10**9, most) == expected
 
 
-def test_a_directory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_from_a_local_directory(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = model(here / "Some Model", LLAMA, {"chat_template": "{{ x }}"})
     assert new_command.main([str(folder), "--name", "mine"]) == 0
     text = Path("configs/single_card/mine.yaml").read_text()
@@ -109,7 +111,7 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made.server_close()
 
 
-def test_a_model_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_config_from_a_hub_model(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert new_command.main(["org/Open-1B"]) == 0
     text = Path("configs/single_card/Open-1B.yaml").read_text()
     assert f'# revision: "{COMMIT}"' in text and "Gated" not in text
@@ -122,7 +124,7 @@ def test_a_model_on_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "# Gated: accept" in text and "hf_good" not in text
 
 
-def test_without_a_hub_what_is_known_is_written(
+def test_without_a_hub_a_minimal_config_is_written(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], here: Path
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
@@ -150,7 +152,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("argv", "words"), MISTAKES)
-def test_mistakes(argv: list[str], words: str) -> None:
+def test_wrong_arguments_are_reported_and_write_nothing(argv: list[str], words: str) -> None:
     before = sorted(Path("configs/single_card").iterdir())
     with pytest.raises(UsageError) as refused:
         new_command.main(argv)
@@ -158,20 +160,22 @@ def test_mistakes(argv: list[str], words: str) -> None:
     assert sorted(Path("configs/single_card").iterdir()) == before
 
 
-def test_a_file_is_never_written_over(here: Path) -> None:
+def test_existing_config_is_not_overwritten(here: Path) -> None:
     folder = model(here / "m", LLAMA)
     assert new_command.main([str(folder)]) == 0
     with pytest.raises(UsageError, match="there is a model m already"):
         new_command.main([str(folder)])
 
 
-def test_a_directory_that_is_no_model(here: Path) -> None:
+def test_directory_without_a_model_is_refused(here: Path) -> None:
     (here / "empty").mkdir()
     with pytest.raises(Failure, match="is no model"):
         new_command.main([str(here / "empty")])
 
 
-def test_nobody_is_asked_without_a_terminal(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_a_terminal_the_default_task_is_used(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = model(here / "m", LLAMA)
     assert new_command.main([str(folder)]) == 0
     (made,) = loader.load(here, Path("configs/single_card/m.yaml")).models
@@ -183,7 +187,9 @@ def test_nobody_is_asked_without_a_terminal(here: Path, capsys: pytest.CaptureFi
         assert f"  {other}" in told and description in told
 
 
-def test_the_tasks_that_are_named(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_named_tasks_are_used_without_duplicates(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("TASKS", "translation smoke translation")
     assert new_command.main([str(model(here / "m", LLAMA))]) == 0
     (made,) = loader.load(here, Path("configs/single_card/m.yaml")).models
@@ -198,7 +204,7 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize(("typed", "expected", "times"), ANSWERS)
-def test_a_terminal_is_asked(
+def test_terminal_prompts_for_tasks_until_they_exist(
     here: Path, typed: str, expected: list[str], times: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     terminal, ours = pty.openpty()
@@ -209,7 +215,7 @@ def test_a_terminal_is_asked(
         known = loader.ConfigLoader(here).known.tasks
         assert scaffold.tasks_of("", known) == expected
     said = ""
-    with contextlib.suppress(OSError):  # Linux's end of a terminal
+    with contextlib.suppress(OSError):  # Linux raises it at the end of a terminal
         while data := os.read(terminal, 100_000):
             said += data.decode()
     os.close(terminal)

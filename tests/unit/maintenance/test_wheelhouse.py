@@ -1,4 +1,4 @@
-"""The wheelhouse: what is in it, what is missing, and how it is installed from."""
+"""The wheelhouse: its files, what is missing, and installing from it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def put(folder: Path, name: str, content: bytes = b"x") -> str:
     return "sha256:" + hashlib.sha256(content).hexdigest()
 
 
-def test_local_builds_lie_apart(tmp_path: Path) -> None:
-    """torch 2.13.0+cpu is preferred to 2.13.0, so one folder of both would mix them up."""
+def test_local_builds_are_kept_in_their_own_folder(tmp_path: Path) -> None:
+    """Installers prefer torch 2.13.0+cpu to 2.13.0, so the two need separate folders."""
     for name in (PLAIN, LOCAL):
         put(tmp_path / "in", name)
     house = wheelhouse.Wheelhouse(tmp_path / "house")
@@ -32,19 +32,19 @@ def test_local_builds_lie_apart(tmp_path: Path) -> None:
     assert pip_settings.folders(house.folder) == [house.folder, house.folder / "local-cpu"]
 
 
-def test_a_file_counts_by_its_hash(tmp_path: Path) -> None:
+def test_file_is_identified_by_its_hash(tmp_path: Path) -> None:
     house = wheelhouse.Wheelhouse(tmp_path)
     good = put(tmp_path, "a-1-py3-none-any.whl", b"good")
     house.look()
     package = Package("a", "1", ("sha256:" + "0" * 64, good))
     assert house.has(package) and house.path(package) == tmp_path / "a-1-py3-none-any.whl"
-    put(tmp_path, "a-1-py3-none-any.whl", b"damaged")  # another size: it is read again
+    put(tmp_path, "a-1-py3-none-any.whl", b"damaged")  # its size changes, so it is hashed again
     house.look()
     assert not house.has(package)
 
 
-def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """By hash, from one's own indexes too; what comes from a URL can't be found in a folder."""
+def test_packages_are_fetched_by_hash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Additional indexes are used. Packages from URLs are skipped: no folder can provide them."""
     told: list[list[str]] = []
 
     def download(house: object, python: str, words: list[str], label: str) -> None:
@@ -74,7 +74,9 @@ def test_what_is_fetched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
          ["setuptools>=61"]),
     ],
 )  # fmt: skip
-def test_what_a_source_is_built_with(tmp_path: Path, text: str | None, needs: list[str]) -> None:
+def test_build_needs_reads_the_build_requirements_of_a_source(
+    tmp_path: Path, text: str | None, needs: list[str]
+) -> None:
     file = tmp_path / "a-1.tar.gz"
     with tarfile.open(file, "w:gz") as archive:
         for name, content in (("a-1/setup.py", ""), ("a-1/pyproject.toml", text)):
@@ -86,7 +88,7 @@ def test_what_a_source_is_built_with(tmp_path: Path, text: str | None, needs: li
     assert wheelhouse.build_needs(tmp_path / "a-1-py3-none-any.whl") == []
 
 
-def test_installed_from_instead_of_an_index(tmp_path: Path) -> None:
+def test_wheelhouse_replaces_the_index(tmp_path: Path) -> None:
     house = tmp_path / "with space"
     put(house / "local-cpu", LOCAL)
     environ = {"WHEELHOUSE": str(house), "PIP_INDEX_URL": "https://example.org/simple"}

@@ -1,4 +1,4 @@
-"""Two results side by side: what is compared, what is refused, what a reader is told."""
+"""Comparison of two results: what is compared, what is refused, and what is printed."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def put(
     logged: bool = True,
     **changes: Any,
 ) -> None:
-    """A result with these values of each sample of each task of the harness."""
+    """Write a result. values: harness task → the value of each sample."""
     folder = Path("results", where)
     folder.mkdir(parents=True)
     metrics, output = {}, []
@@ -76,7 +76,9 @@ def said(capsys: pytest.CaptureFixture[str], *argv: str) -> str:
     return capsys.readouterr().out
 
 
-def test_a_difference_that_samples_show(capsys: pytest.CaptureFixture[str]) -> None:
+def test_difference_beyond_noise_is_reported_with_its_samples(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     put("a/smoke", {"t": [0.0] * 20 + [1.0] * 32})
     put("b/smoke", {"t": [1.0] * 18 + [0.0] * 2 + [1.0] * 32})
     text = said(capsys, "a", "b")
@@ -88,20 +90,20 @@ def test_a_difference_that_samples_show(capsys: pytest.CaptureFixture[str]) -> N
     assert all(len(r) <= 100 for r in text.splitlines())
 
 
-def test_noise_is_called_noise(capsys: pytest.CaptureFixture[str]) -> None:
+def test_difference_within_noise_is_called_noise(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0] * 20})
     put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
     text = said(capsys, "a", "b")
     assert "  noise" in text and "smoke: noise. 40 samples show a difference of" in text
 
 
-def test_a_model_with_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_compared_with_itself_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0]})
     text = said(capsys, "a", "a")
     assert "+0.0000" in text and "1.000  +0 -0 of 3  same" in text and "noise" not in text
 
 
-def test_numbers_go_by_the_bootstrap_and_less_may_be_better(
+def test_numeric_metric_uses_the_bootstrap_and_its_direction(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     down = [0.1 * n for n in range(40)]
@@ -117,7 +119,7 @@ def test_numbers_go_by_the_bootstrap_and_less_may_be_better(
     assert row["verdict"]["high"] < 0 and len(row["gained"]) == 40
 
 
-def test_several_tasks_are_tested_each_and_together(capsys: pytest.CaptureFixture[str]) -> None:
+def test_tasks_are_tested_separately_and_as_a_mean(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [0.0] * 30 + [1.0] * 10, "u": [1.0, 0.0] * 20})
     put("b/smoke", {"t": [1.0] * 40, "u": [1.0, 0.0] * 20})
     told = json.loads(said(capsys, "a", "b", "--format", "json"))
@@ -139,7 +141,7 @@ UNLIKE = [
 
 
 @pytest.mark.parametrize(("name", "changes", "words"), UNLIKE)
-def test_unlike_things_are_refused(
+def test_results_measured_differently_are_refused_without_anyway(
     name: str, changes: dict[str, Any], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
@@ -152,7 +154,9 @@ def test_unlike_things_are_refused(
     assert f"unlike: smoke: {words}" in capsys.readouterr().err
 
 
-def test_other_documents_are_unlike(capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_of_other_documents_are_refused_without_anyway(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0, 1.0]})
     put("b/smoke", {"t": [1.0, 0.0, 0.0]})
     with pytest.raises(ConfigError, match="1 documents are not the same, 3 are"):
@@ -161,7 +165,7 @@ def test_other_documents_are_unlike(capsys: pytest.CaptureFixture[str]) -> None:
     assert "0.6667  0.3333  -0.3333" in text and "+0 -1 of 3" in text
 
 
-def test_a_metric_of_the_whole_goes_by_standard_errors(capsys: pytest.CaptureFixture[str]) -> None:
+def test_corpus_metric_uses_standard_errors_alone(capsys: pytest.CaptureFixture[str]) -> None:
     for name, value in (("a", 21.5), ("b", 30.0)):
         put(f"{name}/smoke", {"t": [1.0, 0.0]}, "bleu,none")
         metric = document.Metric(value, 1.0, True)
@@ -172,14 +176,16 @@ def test_a_metric_of_the_whole_goes_by_standard_errors(capsys: pytest.CaptureFix
     assert "smoke: by standard errors alone" in text
 
 
-def test_without_samples_the_standard_errors_serve(capsys: pytest.CaptureFixture[str]) -> None:
+def test_without_logged_samples_standard_errors_are_used(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     put("a/smoke", {"t": [1.0, 0.0]}, logged=False)
     put("b/smoke", {"t": [1.0, 1.0]}, logged=False)
     text = said(capsys, "a", "b")
     assert "smoke: by standard errors alone" in text and "B better" in text
 
 
-def test_flips_are_shown_and_run_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_flips_are_shown_without_terminal_escapes(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [0.0, 1.0]})
     text = said(capsys, "a", "b", "--flips", "1")
@@ -187,7 +193,9 @@ def test_flips_are_shown_and_run_nothing(capsys: pytest.CaptureFixture[str]) -> 
     assert "\x1b" not in text
 
 
-def test_a_copy_kept_elsewhere(here: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_in_another_directory_can_be_compared(
+    here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
     Path("results/a").rename("kept")
     put("a/smoke", {"t": [1.0, 1.0]})
@@ -204,7 +212,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("argv", "words"), MISTAKES)
-def test_mistakes(argv: list[str], words: str) -> None:
+def test_wrong_arguments_are_reported(argv: list[str], words: str) -> None:
     put("a/smoke", {"t": [1.0]})
     put("b/smoke", {"t": [1.0]})
     with pytest.raises(UsageError) as refused:
@@ -212,14 +220,16 @@ def test_mistakes(argv: list[str], words: str) -> None:
     assert words in str(refused.value)
 
 
-def test_one_sample(capsys: pytest.CaptureFixture[str]) -> None:
+def test_one_sample_is_too_few(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0]})
     put("b/smoke", {"t": [0.0]})
     text = said(capsys, "a", "b")
     assert "+0 -1 of 1  too few" in text and "smoke: too few samples to tell: 1 of 1 differ" in text
 
 
-def test_a_difference_that_no_accuracy_has_is_not_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_detectable_difference_above_one_is_not_reported(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     put("a/smoke", {"t": [0.0, 0.0, 1.0, 1.0]})
     put("b/smoke", {"t": [1.0, 1.0, 0.0, 1.0]})
     text = said(capsys, "a", "b")
@@ -230,7 +240,7 @@ def test_a_difference_that_no_accuracy_has_is_not_told(capsys: pytest.CaptureFix
     assert "+4 -3 of 7  noise" in text and "smoke: too few samples to tell: 7." in text
 
 
-def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lower_value_is_right_if_lower_is_better(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [0.0] * 8 + [1.0]}, "wrong,none")
     put("b/smoke", {"t": [1.0] * 8 + [0.0]}, "wrong,none")
     for name in ("a", "b"):
@@ -243,7 +253,7 @@ def test_where_less_is_better_right_is_less(capsys: pytest.CaptureFixture[str]) 
     assert "smoke: only A is right in 0, 1, 2, 3, 4, 5, 6, 7\n" in text
 
 
-def test_each_task_has_its_release(capsys: pytest.CaptureFixture[str]) -> None:
+def test_releases_are_listed_by_task_if_they_differ(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("a", "b"):
         for task in ("smoke", "talk", "walk"):
             put(f"{name}/{task}", {task: [1.0, 0.0]})
@@ -258,7 +268,7 @@ def test_each_task_has_its_release(capsys: pytest.CaptureFixture[str]) -> None:
     }  # fmt: skip
 
 
-def test_what_is_stale_is_told(
+def test_stale_results_are_marked(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
@@ -268,7 +278,7 @@ def test_what_is_stale_is_told(
     assert "A  a (vllm 0.8.0)\nB  b (vllm 0.8.0, stale)\n" in said(capsys, "a", "b")
 
 
-def test_another_limit_is_one_reason_and_not_two() -> None:
+def test_different_limit_is_the_only_reason_reported() -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0]})
     put("b/smoke", {"t": [1.0, 0.0]}, limit=2)
     with pytest.raises(ConfigError) as refused:
@@ -284,7 +294,7 @@ def test_damaged_samples_count_as_not_logged(capsys: pytest.CaptureFixture[str])
     assert "by standard errors alone" in said(capsys, "a", "b")
 
 
-def test_a_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
+def test_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str]) -> None:
     for name, flips in (("a", [0.0] * 12), ("b", [1.0] * 12)):
         put(f"{name}/smoke", {"t": [*flips, 1.0, 0.0], "u": [1.0, 0.0]})
         mean = (sum(flips) + 2) / 16
@@ -296,7 +306,7 @@ def test_a_group_over_all_samples_is_one_row(capsys: pytest.CaptureFixture[str])
     assert "smoke: only B is right in t 0, t 1" in text
 
 
-def test_a_group_that_weighs_its_tasks_alike_is_told_task_by_task(
+def test_group_with_equal_task_weights_has_a_row_for_each_task(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("a", "b"):
@@ -328,7 +338,7 @@ def test_marks_of_either_side_are_warnings(capsys: pytest.CaptureFixture[str]) -
     ]  # fmt: skip
 
 
-def test_a_metric_that_a_side_lacks_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
+def test_metric_missing_on_one_side_is_not_compared(capsys: pytest.CaptureFixture[str]) -> None:
     names_metric("f1")
     for name in ("a", "b"):
         put(f"{name}/smoke", {"t": [1.0, 0.0]}, "f1,none" if name == "a" else "acc,none")
@@ -344,7 +354,7 @@ def test_a_metric_that_a_side_lacks_is_not_compared(capsys: pytest.CaptureFixtur
     assert [row["task"] for row in told["rows"]] == ["t"]
 
 
-def test_no_metric_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None:
+def test_task_without_a_common_metric_is_reported(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [1.0, 0.0]}, "f1,none")
     for name in ("a", "b"):
@@ -353,7 +363,9 @@ def test_no_metric_in_common_is_said(capsys: pytest.CaptureFixture[str]) -> None
     assert words in said(capsys, "a", "b")
 
 
-def test_mistakes_in_the_configs_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_config_mistakes_are_reported_and_the_comparison_runs(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     names_metric("f1\nodd: 1")
     put("a/smoke", {"t": [1.0, 0.0]})
     assert compare_command.main(["a", "a"]) == 0
@@ -362,7 +374,7 @@ def test_mistakes_in_the_configs_are_told(capsys: pytest.CaptureFixture[str]) ->
     )
 
 
-def test_an_empty_answer_of_a_flip_is_said_to_be_empty(capsys: pytest.CaptureFixture[str]) -> None:
+def test_empty_answer_of_a_flip_is_shown_as_empty(capsys: pytest.CaptureFixture[str]) -> None:
     put("a/smoke", {"t": [1.0, 0.0]})
     put("b/smoke", {"t": [0.0, 1.0]})
     (file,) = Path("results/b/smoke/harness").iterdir()
@@ -373,7 +385,7 @@ def test_an_empty_answer_of_a_flip_is_said_to_be_empty(capsys: pytest.CaptureFix
     assert "    B         (empty)\n" in text
 
 
-def test_two_tasks_over_one_of_the_harness_have_each_its_name(
+def test_tasks_that_share_a_harness_task_have_distinct_labels(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     for name in ("a", "b"):

@@ -1,4 +1,4 @@
-"""The leaderboard from a tree of results."""
+"""The files and tables of the leaderboard, from a tree of results."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_all_four_files(tree: Path) -> None:
+def test_report_writes_page_json_csv_and_markdown(tree: Path) -> None:
     assert report_command.main([]) == 0
     rows = json.loads(Path("results/leaderboard.json").read_text())
     assert [(r["limit"], r["model"], r["task"]) for r in rows] == [
@@ -43,7 +43,7 @@ def test_all_four_files(tree: Path) -> None:
     ]  # fmt: skip
     assert rows[0]["fallback"] and rows[0]["version_asked"] == "0.8.0"
     assert rows[0]["version_answered"] == "0.32.0"
-    # Excel takes UTF-8 for something else unless the file begins so.
+    # Without this byte order mark, Excel does not read the file as UTF-8.
     assert Path("results/leaderboard.csv").read_bytes().startswith(b"\xef\xbb\xbfmodel,")
     text = Path("results/leaderboard.csv").read_text("utf-8-sig")
     table = list(csv.DictReader(io.StringIO(text)))
@@ -57,7 +57,7 @@ def test_all_four_files(tree: Path) -> None:
     ]  # fmt: skip
 
 
-def test_the_page_is_self_contained_and_escapes(tree: Path) -> None:
+def test_page_is_self_contained_and_escapes_html(tree: Path) -> None:
     path = Path("results/b/smoke/results.json")
     result = document.read(path)
     model = replace(result.model, name='<script>alert("x")</script>')
@@ -69,7 +69,7 @@ def test_the_page_is_self_contained_and_escapes(tree: Path) -> None:
     assert "limit 5" in page and "fallback: 0.32.0 instead of 0.8.0" in page
 
 
-def test_damaged_files_are_named_and_left_out(
+def test_damaged_results_are_reported_and_left_out(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("results/b/smoke/results.json").write_text("{")
@@ -83,7 +83,7 @@ def test_damaged_files_are_named_and_left_out(
     assert len(json.loads(Path("results/leaderboard.json").read_text())) == 3
 
 
-def test_the_table_is_aligned_and_only_of_what_was_asked(
+def test_table_is_aligned_and_shows_only_requested_models(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert report_command.main(["--table", "a"]) == 0
@@ -96,7 +96,7 @@ def test_the_table_is_aligned_and_only_of_what_was_asked(
     assert not Path("results/leaderboard.json").exists()
 
 
-def test_the_table_shows_the_metric_that_the_task_names(
+def test_table_shows_the_metric_of_the_task_file(
     tree: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("configs/tasks").mkdir(parents=True)
@@ -116,7 +116,7 @@ def test_the_table_shows_the_metric_that_the_task_names(
     assert "the table is without the task files' metrics: configs/tasks/smoke.yaml:2" in said.err
 
 
-def test_no_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_report_without_results_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert report_command.main([]) == 0
     assert "No results yet" in Path("results/index.html").read_text()

@@ -1,4 +1,4 @@
-"""Groups, main metrics, percent; what a spreadsheet and a page make of texts; samples."""
+"""Groups, metrics and marks of the leaderboard; hostile texts in its files; samples."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.M
     return [row.means[0] for row in leaderboard.board(entries, said).rows]
 
 
-def test_a_weighted_mean_of_shares() -> None:
+def test_group_mean_weighs_scores_on_a_common_scale() -> None:
     found = means(
         [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")],
         {"a": 1, "b": 3},
@@ -37,7 +37,7 @@ def test_a_weighted_mean_of_shares() -> None:
     assert found[0].stderr == pytest.approx(math.hypot(0.02, 0.03) / 4)
 
 
-def test_less_is_better() -> None:
+def test_mean_inverts_a_score_if_lower_is_better() -> None:
     found = means([entry("m", "a", 40.0, 1.0, metric="ter,none", up=False)], {"a": 1})
     assert found == [leaderboard.Mean(0.6, 0.01)]
 
@@ -53,22 +53,22 @@ def test_less_is_better() -> None:
         ("another limit", [entry("m", "a", 0.5), entry("m", "b", 0.5, limit=5)]),
     ],
 )  # fmt: skip
-def test_no_mean(name: str, entries: list[Entry]) -> None:
+def test_incomparable_scores_have_no_mean(name: str, entries: list[Entry]) -> None:
     assert not any(means(entries, {"a": 1, "b": 1}))
 
 
-def test_another_metric_than_the_column_makes_no_mean() -> None:
+def test_score_of_another_metric_than_its_column_has_no_mean() -> None:
     entries = [entry(m, "a", 0.5) for m in ("k", "l")]
     entries.append(entry("m", "a", 0.5, metric="exact_match,none"))
     assert [m is None for m in means(entries, {"a": 1})] == [False, False, True]
 
 
-def test_a_missing_error_leaves_the_mean_without_one() -> None:
+def test_mean_has_no_error_if_a_score_has_none() -> None:
     assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(0.5, None)]
 
 
 def best(entries: list[Entry]) -> list[tuple[str, str]]:
-    """(model, task) of what the page shows as best."""
+    """Return the (model, task) pairs that the page shows as best."""
     html = index_page.index(leaderboard.board(entries, Settings()), "now")
     found = []
     for row in html.split("<tr data-kind")[1:]:
@@ -121,7 +121,7 @@ def test_a_marked_result_is_not_the_best(name: str, change: dict[str, Any], mark
     assert word in exports.as_markdown(board) and word in index_page.index(board, "now")
 
 
-def test_what_most_have_is_told_by_whole_results_and_else_by_the_newest() -> None:
+def test_most_common_kind_counts_unlimited_results_and_newest_breaks_ties() -> None:
     old, new = entry("k", "a", 0.5, seed=1), entry("l", "a", 0.6)
     times = replace(new.result.times, end="2027-01-01T00:00:00+00:00")
     new = replace(new, result=replace(new.result, times=times))
@@ -131,7 +131,7 @@ def test_what_most_have_is_told_by_whole_results_and_else_by_the_newest() -> Non
     assert [e.kind for e in board.entries] == [1, 0, 1, 1, 1]
 
 
-def test_means_of_unlike_results_are_marked_and_those_that_nobody_asks_for_make_none() -> None:
+def test_unlike_results_mark_the_mean_and_unrequested_results_prevent_it() -> None:
     said = Settings({"g": schema.Group(tasks={"a": 1, "b": 1})})
     entries = [entry(m, t, 0.5) for m in "klmn" for t in "ab"]
     entries[3] = entry("l", "b", 0.99, seed=1)
@@ -143,11 +143,14 @@ def test_means_of_unlike_results_are_marked_and_those_that_nobody_asks_for_make_
     rows = {r["model"]: r["marks"] for r in exports.flat_all(board) if r["group"]}
     assert rows == {"k": "", "l": "of unlike results", "n": "stale"}
     assert index_page.index(board, "now").count("of unlike results") == 1
-    assert not re.search(r"group best", index_page.index(board, "now"))  # one alone is not the best
+    assert not re.search(r"group best", index_page.index(board, "now"))  # a lone mean is not best
 
 
-def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A task that left its config, a config that is gone, one elsewhere that is there or is not."""
+def test_results_that_no_config_requests_are_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Cases: a task removed from its config, a deleted config, a config outside the checkout that
+    exists, and one that does not."""
     monkeypatch.chdir(tmp_path)
     for model, task in (("m", "a"), ("m", "b"), ("gone", "a"), ("far", "a"), ("lost", "a")):
         path = Path("results", model, task, "results.json")
@@ -164,11 +167,11 @@ def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.Mon
         board, _, _ = leaderboard.whole(Settings())
         return [(e.model, e.task) for e in board.entries if e.unasked]
 
-    assert unasked() == []  # nothing was planned, nothing is known
+    assert unasked() == []  # without a plan, nothing is known
     far = tmp_path / "far.yaml"
     far.write_text("")
     plan("", "configs/m.yaml", "m", "a")
-    plan("eval/m", "configs/m.yaml", "m", "a", "b")  # of before b was taken out
+    plan("eval/m", "configs/m.yaml", "m", "a", "b")  # from before b was removed
     plan("eval/far/limit-2", str(far), "far", "a")
     plan("eval/lost", str(tmp_path / "lost.yaml"), "lost", "a")
     assert unasked() == [("gone", "a"), ("lost", "a"), ("m", "b")]
@@ -176,7 +179,7 @@ def test_results_that_no_config_asks_for(tmp_path: Path, monkeypatch: pytest.Mon
     assert unasked() == []
 
 
-def test_a_task_names_its_metric() -> None:
+def test_score_uses_the_metric_that_the_task_file_names() -> None:
     numbers = {"acc,none": Metric(0.5, 0.1, True), "acc_norm,none": Metric(0.7, 0.1, True)}
     result = made(metrics={"s": numbers, "t": {"acc_norm,none": Metric(0.9, 0.1, True)}})
     asked = Entry(Path("results/m/smoke/results.json"), result, "acc_norm")
@@ -188,7 +191,7 @@ def test_a_task_names_its_metric() -> None:
     assert found and found.value == 0.7
 
 
-def test_a_group_of_unknown_tasks_is_refused(
+def test_group_with_an_unknown_task_or_zero_weight_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -207,7 +210,7 @@ def test_a_group_of_unknown_tasks_is_refused(
     assert said.metrics == {"spanish": "acc_norm"} and said.groups["A"].weights == {"spanish": 2.0}
 
 
-def test_a_spreadsheet_runs_no_formula() -> None:
+def test_csv_escapes_spreadsheet_formulas() -> None:
     evil = '=HYPERLINK("http://x")'
     one = entry("m", "a", -0.5)
     result = replace(one.result, model=replace(one.result.model, name=evil, revision_used="+1|x"))
@@ -216,8 +219,8 @@ def test_a_spreadsheet_runs_no_formula() -> None:
     assert row["name"] == f"'{evil}" and row["revision"] == "'+1|x" and row["value"] == "-0.5"
 
 
-def test_no_file_of_the_leaderboard_hides_what_it_says(tmp_path: Path) -> None:
-    """Escapes of a terminal, text that is turned round, and links that nobody wrote."""
+def test_leaderboard_files_neutralize_hostile_texts(tmp_path: Path) -> None:
+    """Terminal escapes, bidirectional control characters, and injected links."""
     evil = "\x1b]0;x\x07\u202eoops\u2066 [x](http://evil) `c` <script>"
     one = entry("m", "a", -0.5)
     engine = replace(one.result.engine, answered=evil)
@@ -235,7 +238,7 @@ def test_no_file_of_the_leaderboard_hides_what_it_says(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
 
 
-def test_samples_of_each_kind() -> None:
+def test_samples_of_multiple_choice_and_generation_are_shown() -> None:
     choice = {
         "doc_id": 3, "target": "1", "filter": "none", "metrics": ["acc"], "acc": 1.0,
         "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " a"},
@@ -269,7 +272,7 @@ SCORES = [
 
 
 @pytest.mark.parametrize(("name", "metric", "better", "values", "right"), SCORES)
-def test_right_and_wrong_are_told_by_the_metric_of_the_table(
+def test_right_and_wrong_follow_the_metric_of_the_table(
     name: str,
     metric: str,
     better: bool,
@@ -311,7 +314,7 @@ REPEATED = [
 
 
 @pytest.mark.parametrize(("name", "changes", "command"), REPEATED)
-def test_the_commands_that_repeat_a_result(name: str, changes: Any, command: str) -> None:
+def test_commands_reproduce_a_result(name: str, changes: Any, command: str) -> None:
     limit = "limit-5/" if "limit" in changes else ""
     said = reproduce.commands(made("m", **changes)).splitlines()
     assert said[1:] == [f"rm results/{limit}m/smoke/results.json", command]

@@ -1,4 +1,4 @@
-"""Shots, chat, dtype, parameters and license as columns of the page and fields of the files."""
+"""Model traits (shots, chat, dtype, parameters, license) as page columns and file fields."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from results import entry, made
 EVIL = '=HYPERLINK("http://x")<img src=x onerror=alert(1)>'
 
 
-def test_columns_fields_and_hostile_texts() -> None:
+def test_traits_are_exported_and_hostile_texts_escaped() -> None:
     plain = entry("m", "a", 0.5)
     known = replace(
         plain.result,
@@ -45,7 +45,7 @@ def test_columns_fields_and_hostile_texts() -> None:
     assert (fields["parameters"], fields["weights_dtype"]) == (1_543_714_304, "gptq 4-bit")
 
 
-def test_an_older_result_has_empty_cells(tmp_path: Path) -> None:
+def test_result_without_recorded_traits_has_empty_cells(tmp_path: Path) -> None:
     data = json.loads(document.dump(made()))
     for name in ("parameters", "dtype", "license"):
         del data["model"][name]

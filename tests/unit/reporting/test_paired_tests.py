@@ -1,4 +1,4 @@
-"""Statistics of pairs, held to SciPy's on the same numbers."""
+"""Statistics of paired samples, compared with SciPy on the same numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchy.reporting import paired_tests
 @pytest.mark.parametrize(
     ("gained", "lost"), [(0, 1), (5, 5), (1, 9), (12, 30), (300, 361), (5000, 5400), (0, 2000)]
 )
-def test_mcnemar_is_the_exact_binomial_test(gained: int, lost: int) -> None:
+def test_mcnemar_equals_scipys_exact_binomial_test(gained: int, lost: int) -> None:
     expected = stats.binomtest(min(gained, lost), gained + lost, 0.5).pvalue
     assert paired_tests.mcnemar(gained, lost) == pytest.approx(expected, rel=1e-6, abs=1e-300)
 
@@ -28,8 +28,8 @@ def test_no_flips_are_no_difference() -> None:
     assert found.low is not None and found.high is not None and found.low < 0 < found.high
 
 
-def test_the_interval_of_right_and_wrong_is_that_of_agresti_and_min() -> None:
-    # 20 of 50 flip to right, 5 to wrong: by hand from the paper's formula.
+def test_interval_of_right_or_wrong_is_agresti_and_mins() -> None:
+    # 20 of 50 samples flip to right and 5 to wrong. Calculated by hand from the paper's formula.
     a, b = [0.0] * 20 + [1.0] * 5 + [1.0] * 25, [1.0] * 20 + [0.0] * 5 + [1.0] * 25
     found = paired_tests.right_or_wrong(a, b)
     middle = 15 / 52
@@ -38,8 +38,8 @@ def test_the_interval_of_right_and_wrong_is_that_of_agresti_and_min() -> None:
     assert found.difference == pytest.approx(0.3) and (found.gained, found.lost) == (20, 5)
 
 
-def test_the_interval_keeps_its_promise() -> None:
-    """In 95 of 100 series of few samples the true difference lies within."""
+def test_interval_of_right_or_wrong_has_95_percent_coverage() -> None:
+    """The interval contains the true difference in 95 of 100 series of few samples."""
     dice = random.Random(1)  # noqa: S311
     inside = 0
     for _ in range(2000):
@@ -53,7 +53,7 @@ def test_the_interval_keeps_its_promise() -> None:
 
 
 @pytest.mark.parametrize(("n", "shift"), [(4, 0.5), (12, 0.2), (30, 0.0), (200, 0.1), (1000, 0.3)])
-def test_the_interval_is_scipys_bootstrap_as_wide_as_students_t(n: int, shift: float) -> None:
+def test_interval_is_scipys_bootstrap_widened_like_students_t(n: int, shift: float) -> None:
     rng = numpy.random.default_rng(n)
     a = rng.gamma(2.0, 1.0, n)
     b = a + rng.normal(shift, 0.7, n)
@@ -80,7 +80,7 @@ SERIES = [
 
 
 @pytest.mark.parametrize("differences", SERIES)
-def test_the_p_value_is_scipys_of_all_permutations_of_pairs(differences: list[float]) -> None:
+def test_p_value_equals_scipys_exact_permutation_test(differences: list[float]) -> None:
     a = [1.0] * len(differences)
     b = [1.0 + d for d in differences]
     theirs = stats.permutation_test(
@@ -94,7 +94,9 @@ def test_the_p_value_is_scipys_of_all_permutations_of_pairs(differences: list[fl
 
 
 @pytest.mark.parametrize(("n", "shift"), [(40, 0.25), (200, 0.1), (300, 0.05)])
-def test_of_many_samples_flips_are_drawn_as_scipy_draws_them(n: int, shift: float) -> None:
+def test_p_value_of_many_samples_is_close_to_scipys_random_permutations(
+    n: int, shift: float
+) -> None:
     rng = numpy.random.default_rng(n)
     a = rng.normal(0, 1, n)
     b = a + rng.normal(shift, 0.7, n)
@@ -119,11 +121,11 @@ KINDS: dict[str, Callable[[random.Random], float]] = {
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("n", [3, 5, 10, 20])
-def test_noise_is_a_difference_in_one_of_twenty_series_at_most(
+def test_noise_shows_a_difference_in_at_most_5_percent_of_series(
     n: int, kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paired_tests, "LEAST", 500)
-    monkeypatch.setattr(paired_tests, "MOST", 500)  # much faster, and hardly blunter
+    monkeypatch.setattr(paired_tests, "MOST", 500)  # much faster, and hardly less precise
     dice = random.Random(n)  # noqa: S311
     rounds = 400
     wrong = inside = 0
@@ -138,7 +140,7 @@ def test_noise_is_a_difference_in_one_of_twenty_series_at_most(
 
 
 @pytest.mark.parametrize("n", [3, 5, 10, 20])
-def test_the_interval_holds_the_truth_for_few_samples_too(
+def test_interval_of_few_samples_has_95_percent_coverage(
     n: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(paired_tests, "LEAST", 500)
@@ -162,23 +164,25 @@ SMALL = [
 
 
 @pytest.mark.parametrize(("name", "a", "b"), SMALL, ids=[name for name, _, _ in SMALL])
-def test_too_few_samples_show_nothing(name: str, a: list[float], b: list[float]) -> None:
+def test_too_few_differing_samples_show_no_difference(
+    name: str, a: list[float], b: list[float]
+) -> None:
     found = paired_tests.numbers(a, b)
     assert found.few and found.p is not None and found.p > paired_tests.LEVEL
     assert found.low is not None and found.high is not None and found.low <= 0 < found.high
 
 
-def test_flips_that_are_too_few_hold_no_difference_for_right_and_wrong_either() -> None:
+def test_too_few_flips_show_no_difference_in_right_or_wrong() -> None:
     found = paired_tests.right_or_wrong(
         [0.0] * 5 + [1.0] * 15, [1.0] * 20
-    )  # Agresti and Min: above 0
+    )  # Agresti and Min's interval alone would be above 0
     assert found.few and found.p == pytest.approx(0.0625) and found.low is not None
     assert found.low <= 0
     four = paired_tests.right_or_wrong([0.0, 0.0, 0.0, 1.0], [1.0, 1.0, 0.0, 0.0])
     assert four.least is None, "no accuracy differs by 1.2"
 
 
-def test_samples_that_are_all_alike_leave_some_room() -> None:
+def test_equal_differences_still_have_an_interval() -> None:
     found = paired_tests.numbers([0.2] * 10, [0.3] * 10)
     share = stats.binomtest(0, 10).proportion_ci(method="exact").high
     assert (found.low, found.high) == pytest.approx((0.1 - 0.1 * share, 0.1 + 0.1 * share))
@@ -188,7 +192,7 @@ def test_samples_that_are_all_alike_leave_some_room() -> None:
 
 
 @pytest.mark.parametrize("degrees", [1, 2, 3, 4, 9, 30, 101, 19_999])
-def test_students_t_is_scipys(degrees: int) -> None:
+def test_students_t_quantile_equals_scipys(degrees: int) -> None:
     for share in (0.8, 0.975):
         assert paired_tests.student(share, degrees) == pytest.approx(stats.t.ppf(share, degrees))
 
@@ -198,7 +202,7 @@ def test_the_same_numbers_give_the_same_verdict() -> None:
     assert paired_tests.numbers(a, b) == paired_tests.numbers(a, b)
 
 
-def test_many_samples_take_little_time_and_are_normal() -> None:
+def test_many_samples_are_fast_and_use_the_normal_distribution() -> None:
     rng = numpy.random.default_rng(3)
     a = list(rng.normal(0, 1, 10_000))
     b = list(rng.normal(0.05, 1, 10_000))
@@ -212,14 +216,14 @@ def test_many_samples_take_little_time_and_are_normal() -> None:
     assert more.test == "normal" and (more.low, more.high) == pytest.approx(expected)
 
 
-def test_one_sample_and_no_difference() -> None:
+def test_one_sample_or_no_difference_has_a_p_value_of_one() -> None:
     one = paired_tests.numbers([0.5], [0.7])
     assert (one.p, one.low, one.high, one.few) == (1.0, None, None, True)
     same = paired_tests.numbers([0.5, 0.2], [0.5, 0.2])
     assert (same.difference, same.p) == (0, 1.0)
 
 
-def test_standard_errors_alone() -> None:
+def test_unpaired_test_uses_standard_errors() -> None:
     found = paired_tests.unpaired(0.5, 0.6, 0.03, 0.04, 100)
     z = 0.1 / 0.05
     assert found.p == pytest.approx(2 * stats.norm.sf(z))
@@ -228,7 +232,7 @@ def test_standard_errors_alone() -> None:
     assert paired_tests.unpaired(0.5, 0.6, 0.0, 0.0, 100).p is None
 
 
-def test_the_least_difference_has_the_power_it_says() -> None:
+def test_least_difference_has_a_power_of_80_percent() -> None:
     spread = 0.02
     least = paired_tests.unpaired(0.5, 0.6, spread, 0.0, 10).least
     assert least is not None
@@ -236,7 +240,7 @@ def test_the_least_difference_has_the_power_it_says() -> None:
     assert power == pytest.approx(0.8, abs=1e-3)
 
 
-def test_the_mean_of_tasks() -> None:
+def test_mean_of_tasks_combines_their_errors() -> None:
     parts = [
         paired_tests.unpaired(0.5, 0.6, 0.03, 0.04, 10),
         paired_tests.unpaired(0.5, 0.4, 0.06, 0.08, 10),
@@ -247,13 +251,13 @@ def test_the_mean_of_tasks() -> None:
     assert found.high == pytest.approx(paired_tests.Z * error)
 
 
-def test_holm_as_scipy_adjusts_step_by_step() -> None:
+def test_holm_adjusts_p_values_and_skips_missing_ones() -> None:
     ps = [0.01, 0.04, None, 0.03, 0.5]
     assert paired_tests.holm(ps) == pytest.approx([0.04, 0.09, None, 0.09, 0.5])
     assert paired_tests.holm([]) == [] and paired_tests.holm([None]) == [None]
 
 
-def test_quantiles_are_numpys() -> None:
+def test_quantiles_equal_numpys() -> None:
     values = sorted(numpy.random.default_rng(0).normal(size=57))
     for share in (0.0, 0.025, 0.5, 0.975, 1.0):
         assert paired_tests.quantile(values, share) == pytest.approx(

@@ -1,4 +1,4 @@
-"""The leaderboard to a stand-in of the hub, by the hub's real client: what goes, what stays."""
+"""Publishing to a fake hub with the hub's real client: which files are uploaded."""
 
 from __future__ import annotations
 
@@ -70,14 +70,14 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Hub]:
     made.server_close()
 
 
-def test_nothing_leaves_without_yes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
+def test_nothing_is_uploaded_without_yes(hub: Hub, capsys: pytest.CaptureFixture[str]) -> None:
     assert publish_command.main(["org/board"]) == 0
     out, err = capsys.readouterr()
     assert set(out.splitlines()) == {*PLAIN, "gone/index.html"} and not hub.asked
     assert "2 results to org/board" in err and "YES=1" in err
 
 
-def test_the_hub_gets_the_leaderboard(
+def test_leaderboard_is_uploaded_and_samples_on_request(
     hub: Hub, client: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(publish, "client", lambda: client)
@@ -92,7 +92,7 @@ def test_the_hub_gets_the_leaderboard(
     assert '<button class="open"' not in got["m/index.html"].decode()
     assert f"{hub.url}/datasets/org/board" in capsys.readouterr().err
     monkeypatch.setenv("SAMPLES", "1")
-    assert publish_command.main(["org/board", "--yes"]) == 0  # the repository is there already
+    assert publish_command.main(["org/board", "--yes"]) == 0  # the repository already exists
     got = hub.uploads["org/board"]
     assert {f"m/t/{SAMPLES}", "m/t/samples-1.js"} <= set(got)
     assert '<button class="open"' in got["m/index.html"].decode()
@@ -100,7 +100,7 @@ def test_the_hub_gets_the_leaderboard(
     assert len(hub.commits) == 2
 
 
-def test_a_token_that_may_not_write_is_told_and_not_shown(
+def test_token_without_write_access_is_reported_and_not_shown(
     hub: Hub, client: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "client", lambda: client)
@@ -112,7 +112,7 @@ def test_a_token_that_may_not_write_is_told_and_not_shown(
     assert "hf_reader" not in str(failed.value) + publish.LOG.read_text()
 
 
-def test_a_hub_that_is_not_there_is_told(
+def test_unreachable_hub_is_reported(
     hub: Hub, client: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(publish, "client", lambda: client)
@@ -122,12 +122,14 @@ def test_a_hub_that_is_not_there_is_told(
 
 
 @pytest.mark.parametrize("name", ["", "board", "a/b/c", "org/ board", "../x"])
-def test_a_repository_has_a_name(hub: Hub, name: str) -> None:
+def test_invalid_repository_name_is_refused(hub: Hub, name: str) -> None:
     with pytest.raises(UsageError, match="REPO"):
         publish_command.main([name] if name else [])
 
 
-def test_without_a_leaderboard_or_a_client(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_client_results_or_leaderboard_is_reported(
+    hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(paths, "VENVS", Path("venvs"))
     with pytest.raises(Failure, match="no environment here has the hub's client"):
         publish.client()
@@ -150,10 +152,10 @@ print("uploaded " + sys.stdin.read())
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_an_upload_is_seen_as_it_goes_on(
+def test_upload_shows_its_progress(
     hub: Hub, terminal: bool, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """On a terminal with the client's bars; else its talk goes to the log."""
+    """A terminal shows the client's progress bars; otherwise its output goes to the log."""
     Path("asked").write_text("x")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     status, lines = publish._run([sys.executable, "-c", UPLOADER], Path("asked"))
@@ -162,7 +164,7 @@ def test_an_upload_is_seen_as_it_goes_on(
     assert ("bars" in told, "none" in lines) == (terminal, not terminal)
 
 
-def test_the_name_is_asked_before_the_report_is_made(hub: Hub) -> None:
+def test_repository_name_is_checked_before_the_report_is_made(hub: Hub) -> None:
     with pytest.raises(UsageError, match="REPO"):
         publish_command.main(["--check", "board"])
     Path("results/leaderboard.md").unlink()

@@ -1,4 +1,4 @@
-"""Prompts, chats and answers as the samples' viewer gets them."""
+"""Prompts, chats and answers in the form that the sample viewer gets."""
 
 from __future__ import annotations
 
@@ -45,7 +45,9 @@ CHATS: list[tuple[str, Any, list[tuple[str, str]]]] = [
 
 
 @pytest.mark.parametrize(("name", "logged", "turns"), CHATS)
-def test_a_chat_is_turns(name: str, logged: Any, turns: list[tuple[str, str]]) -> None:
+def test_logged_chat_is_parsed_into_turns(
+    name: str, logged: Any, turns: list[tuple[str, str]]
+) -> None:
     assert samples.chat(logged) == turns
     found = samples.shown("t", {"arguments": {"gen_args_0": {"arg_0": logged, "arg_1": {}}}})
     assert found.get("turns", []) == [list(turn) for turn in turns]
@@ -64,7 +66,7 @@ ANSWERS: list[tuple[str, Any, Any, str]] = [
 
 
 @pytest.mark.parametrize(("name", "logged", "value", "text"), ANSWERS)
-def test_repeats_are_a_list(name: str, logged: Any, value: Any, text: str) -> None:
+def test_repeated_answers_are_a_list(name: str, logged: Any, value: Any, text: str) -> None:
     found = samples.shown("t", {"filtered_resps": logged, "resps": [["x"]]})
     assert found["answer"] == value and samples.joined(value) == text
     assert ("answer" in found.get("empty", [])) == (not text)
@@ -72,7 +74,7 @@ def test_repeats_are_a_list(name: str, logged: Any, value: Any, text: str) -> No
 
 
 def written(folder: Path, *found: dict[str, Any]) -> list[dict[str, Any]]:
-    """What the page's script gets."""
+    """Write samples and return the data that the page's script gets."""
     name = "samples_t_2026-11-23T09-00-00.1.jsonl"
     (folder / name).write_text("\n".join(map(json.dumps, found)))
     samples.write(folder, made(harness_output=[name]), "key", Score("t", "acc,none", 0, None, True))
@@ -110,7 +112,7 @@ def test_a_long_chat_keeps_its_first_and_its_last_turns(tmp_path: Path) -> None:
     turns += [{"role": "user", "content": f"{n}: " + "x" * 500} for n in range(100)]
     turns += [{"role": "user", "content": "y" * 30_000 + "QUESTION"}]
     (one,) = written(tmp_path, prompt([json.dumps(turns)]))
-    assert "prompt" not in one  # nothing twice
+    assert "prompt" not in one  # the text is not stored twice
     found = one["turns"]
     assert found[0] == ["system", "SYSTEM"] and found[1][1].startswith("0: xxx")
     assert found[-1][1]["tail"].endswith("QUESTION") and found[-1][1]["size"] == 30_008
@@ -120,7 +122,7 @@ def test_a_long_chat_keeps_its_first_and_its_last_turns(tmp_path: Path) -> None:
     assert [turn[1] for turn in whole(tmp_path, one)["turns"]] == [t["content"] for t in turns]
 
 
-def test_long_answers_and_choices_are_there_whole(tmp_path: Path) -> None:
+def test_long_answers_and_choices_are_stored_whole(tmp_path: Path) -> None:
     repeats = ["a" * 20_000, "b"]
     calls = {f"gen_args_{n}": {"arg_0": "Q", "arg_1": c * 9000} for n, c in enumerate("xy")}
     choices = {
@@ -134,7 +136,7 @@ def test_long_answers_and_choices_are_there_whole(tmp_path: Path) -> None:
     assert whole(tmp_path, two)["choices"] == [["x" * 9000, -2.0], ["y" * 9000, -1.0]]
 
 
-def test_numbers_of_a_sample_are_written_as_scores() -> None:
+def test_metrics_of_a_sample_are_formatted_as_scores() -> None:
     found = samples.shown(
         "t", {"metrics": ["acc", "chrf", "f1"], "acc": 1.0, "chrf": 45.2134, "f1": 0.5}
     )
@@ -147,13 +149,13 @@ def test_a_flipped_sample_shows_both_ends_of_its_prompt() -> None:
     assert comparison_text.both_ends("short") == "short"
 
 
-def test_what_hides_or_reorders_text_is_visible() -> None:
+def test_hidden_and_bidirectional_characters_are_visible() -> None:
     assert hidden_characters.visible("a\u202eb\x1b[1m\ufeff") == "a[U+202E]b[U+001B][1m[U+FEFF]"
     kept = "línea\n\tשלום مرحبا 👩‍👩‍👧‍👦 می‌خواهم"  # noqa: RUF001
     assert hidden_characters.visible(kept) == kept
 
 
-def test_facts_that_nobody_knows_are_not_listed() -> None:
+def test_unknown_facts_are_not_listed() -> None:
     facts = dict(model_page._facts(entry("m", "a", 0.5)))
     assert not {"fallback_reason", "limit", "task.num_fewshot", "model.path", "source"} & set(facts)
     assert facts["fallback"] == "false" and facts["engine.answered"] == "0.8.0"

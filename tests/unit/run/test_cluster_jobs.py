@@ -1,4 +1,4 @@
-"""What is done about a job that has ended without its results, or a build without its files."""
+"""What a run does if a job ends without its results, or a build without its files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
 
 
 class Run:
-    """A dispatcher of one model, m. tries: (status of the command, state of its job, makes it the
-    result?) of each; state "" for no job. late: how often Make is asked before it sees a result."""
+    """A dispatcher of one model, m.
+
+    tries: (exit status of the command, state of its job, whether it makes the result) of each try.
+    The state "" means that there is no job.
+    """
 
     def __init__(
         self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
@@ -82,7 +85,7 @@ class Run:
         Path(TARGET).touch()
 
     def launched(self) -> tuple[int, str]:
-        """How often it was tried, and why it failed at last."""
+        """Return the number of tries, and the reason of the last failure."""
 
         async def both() -> None:
             watch = asyncio.ensure_future(self.slurm.queue.watch())
@@ -118,7 +121,7 @@ ENDS = [
 
 
 @pytest.mark.parametrize(("about", "tries", "many", "why"), ENDS)
-def test_an_end(
+def test_end_of_a_job_decides_whether_it_is_repeated(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, about: str,
     tries: list[tuple[int, str, bool]], many: int, why: str,
 ) -> None:  # fmt: skip
@@ -126,15 +129,15 @@ def test_an_end(
 
 
 WORDS = [
-    ("2\n", 143, 1),  # a task failed: the other node was only ended along with it
-    ("75\n", 143, 2),  # its server died
-    ("143\n", 143, 2),  # all were asked to end, and not by us
-    ("", 143, 2),  # nobody had time to tell
+    ("2\n", 143, 1),  # a task failed; the other node was only terminated with it
+    ("75\n", 143, 2),  # the server died
+    ("143\n", 143, 2),  # all nodes got TERM, but not from this run
+    ("", 143, 2),  # no node had time to record its status
 ]
 
 
 @pytest.mark.parametrize(("word", "status", "many"), WORDS)
-def test_of_several_nodes_one_says_how_it_ended(
+def test_multi_node_job_ends_with_the_status_that_a_node_recorded(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, word: str, status: int, many: int
 ) -> None:
     run = Run(slurm, monkeypatch, (status, "FAILED", False), (0, "COMPLETED", True))
@@ -146,7 +149,7 @@ def test_of_several_nodes_one_says_how_it_ended(
 
 
 def _once(told: Any) -> Any:
-    """The first job's word, and none of the second's."""
+    """Wrap `told` so that only the first job has a recorded status."""
     seen: list[int] = []
 
     def first(given: Mapping[str, str]) -> int | None:
@@ -173,12 +176,12 @@ BUILDS = [
     ([(143, "TIMEOUT", False), (0, "COMPLETED", True)], 2, 0, {}),
     ([(2, "FAILED", False)], 1, 2, {}),
     ([(1, "OUT_OF_MEMORY", False)], 1, 1, {"e": "job 1: OUT_OF_MEMORY on n1"}),
-    ([(0, "COMPLETED", True)], 1, 0, {}),  # its file comes late
+    ([(0, "COMPLETED", True)], 1, 0, {}),  # its file appears late
 ]
 
 
 @pytest.mark.parametrize(("tries", "many", "status", "lost"), BUILDS)
-def test_a_build(
+def test_end_of_a_build_decides_whether_it_is_repeated(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, tries: list[tuple[int, str, bool]],
     many: int, status: int, lost: dict[str, str],
 ) -> None:  # fmt: skip
@@ -205,7 +208,9 @@ ASKED = [
 
 
 @pytest.mark.parametrize(("asked", "expected"), ASKED)
-def test_what_builds_ask_for(asked: dict[str, Any], expected: dict[str, Any]) -> None:
+def test_builds_request_the_resources_that_all_models_share(
+    asked: dict[str, Any], expected: dict[str, Any]
+) -> None:
     models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
     specs: dict[str, dict[str, Any]]

@@ -1,4 +1,4 @@
-"""The stages of a run, with sleeps for commands: what waits for what, and what does not."""
+"""The stages of a run, with sleeps as commands: which stage waits for which."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from benchy.run import dispatcher, questions
 
 
 class House:
-    """Models m0, m1 … whose commands are shell lines that write a journal of times."""
+    """Models m0, m1, … whose commands are shell lines that write times to a journal."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.journal = folder / "journal"
@@ -100,10 +100,10 @@ def at_once(told: Sequence[tuple[str, float]], kind: str) -> int:
 
 
 @pytest.mark.parametrize(("jobs", "expected"), [(1, 1), (2, 2), (6, 2), (None, 2)])
-def test_jobs_and_devices_bound_what_is_served(
+def test_jobs_and_devices_limit_how_many_models_are_served(
     house: House, jobs: int | None, expected: int
 ) -> None:
-    """FACTS.md: with waiting in Make's job slots, 15.1 s at -j2 where 3.1 s do."""
+    """If models waited in Make's job slots, -j2 would take 15.1 s instead of 3.1 s."""
     names = [f"m{number}" for number in range(6)]
     for name in names:
         house.add(name)
@@ -117,23 +117,23 @@ def test_jobs_and_devices_bound_what_is_served(
         assert began == [f"begin serve {name}" for name in names]
 
 
-def test_no_model_waits_for_another_ones_environment(house: House) -> None:
+def test_model_does_not_wait_for_the_environment_of_another(house: House) -> None:
     house.build_seconds = 2
     for number in range(4):
         house.add(f"slow{number}", env=f"e{number}")
         house.add(f"m{number}")
-    order = sorted(house.models, reverse=True)  # the slow ones are to go first
+    order = sorted(house.models, reverse=True)  # the slow ones come first
     house.serve_seconds = 0.2
     assert house.run(order, 2) == set()
     times = house.times()
     first = min(when for what, when in times.items() if what.startswith("end environment/e"))
     assert all(times[f"begin serve m{number}"] < first for number in range(4))
     assert at_once(house.told(), "environment/") == 2
-    # Whole, and Make said that it is not stale: no process looks at it once more.
+    # `ready` is whole and Make reports it as up to date, so no process checks it again.
     assert sum(w == "begin environment/ready" for w, _ in house.told()) == 0
 
 
-def test_builds_go_on_while_more_models_wait_than_jobs(house: House) -> None:
+def test_builds_continue_while_more_models_wait_than_jobs(house: House) -> None:
     for number in range(5):
         house.add(f"m{number}", pool=1)
     house.add("late", env="e", pool=1)
@@ -144,7 +144,7 @@ def test_builds_go_on_while_more_models_wait_than_jobs(house: House) -> None:
     assert times["end fetch late"] < times["begin serve m4"]
 
 
-def test_the_order_holds_for_those_that_became_ready_late(house: House) -> None:
+def test_order_holds_for_a_model_that_becomes_ready_late(house: House) -> None:
     house.add("first", pool=1)
     house.add("short", pool=1)
     house.add("long", env="e", pool=1)
@@ -152,10 +152,10 @@ def test_the_order_holds_for_those_that_became_ready_late(house: House) -> None:
     assert house.run(["long", "first", "short"], None) == set()
     times = house.times()
     served = sorted(("first", "short", "long"), key=lambda name: times[f"begin serve {name}"])
-    assert served[1] == "long"  # one of the others had the GPU before it was ready
+    assert served[1] == "long"  # one of the others got the GPU before it was ready
 
 
-def test_one_that_fails_ends_alone(house: House) -> None:
+def test_failure_of_a_model_does_not_stop_the_others(house: House) -> None:
     for name in ("a", "b", "c"):
         house.add(name)
     house.serve_seconds, house.status = 0.1, {"b": 1}
@@ -163,7 +163,9 @@ def test_one_that_fails_ends_alone(house: House) -> None:
     assert {"end serve a", "end serve c"} <= house.times().keys()
 
 
-def test_without_inotify_it_polls(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_inotify_the_waiting_line_polls(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Blind(inotify.Watch):
         def __init__(self, path: Path) -> None:
             self.descriptor, self.again = -1, []
@@ -185,8 +187,8 @@ def test_fetching_takes_no_device(house: House) -> None:
     assert not [what for what in house.times() if "serve" in what]
 
 
-def test_who_may_not_start_keeps_no_device_from_others(house: House) -> None:
-    """At -j1 on two GPUs, another make's model gets the second."""
+def test_model_without_a_job_slot_blocks_no_device(house: House) -> None:
+    """At -j1 on two GPUs, the model of another make gets the second GPU."""
     for name in ("a", "b", "c"):
         house.add(name)
     house.serve_seconds = 1.5

@@ -1,4 +1,4 @@
-"""Weights from a stand-in of the hub, by the hub's real client: what is fetched, resumed, told."""
+"""Fetching weights from a fake hub with the hub's real client."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from benchy.run import fetch
 from benchy.serving import preparation
 from hubstandin import COMMIT, Hub
 
-BIG = os.urandom(24 << 20)  # the client writes in pieces of 10 MB: a break in the third
+BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
 FILES = {
     "config.json": b'{"architectures": ["X"]}',
     "tokenizer.json": b"{}",
@@ -33,7 +33,7 @@ FILES = {
 
 @pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
 def client(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """An environment with the hub's client alone: of today, and as vLLM 0.6 to 0.7 have it."""
+    """An environment with only the hub's client: today's, and that of vLLM 0.6 to 0.7."""
     folder = tmp_path_factory.mktemp("client") / "env"
     words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), request.param]
     for word in words:
@@ -82,7 +82,7 @@ def house(hub: Hub, client: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return House(hub, client, tmp_path, monkeypatch)
 
 
-def test_what_a_server_reads_is_fetched_once(
+def test_files_that_a_server_reads_are_fetched_once(
     house: House, capsys: pytest.CaptureFixture[str]
 ) -> None:
     told = house.fetch()
@@ -100,11 +100,11 @@ def test_what_a_server_reads_is_fetched_once(
     assert not house.hub.gets("model.safetensors") and not capsys.readouterr().err
 
 
-def test_a_download_that_broke_off_goes_on(house: House) -> None:
+def test_interrupted_download_is_resumed(house: House) -> None:
     house.hub.break_after = 15 << 20
     try:
         house.fetch()
-    except Failure as failure:  # releases of the client that do not go on by themselves
+    except Failure as failure:  # client releases that do not resume by themselves
         assert "make fetch" in failure.hint
         house.fetch()
     ranges = house.hub.gets("model.safetensors")
@@ -113,7 +113,7 @@ def test_a_download_that_broke_off_goes_on(house: House) -> None:
     assert (house.snapshot() / "model.safetensors").read_bytes() == BIG
 
 
-def test_a_gated_model_is_told_in_words(house: House) -> None:
+def test_gated_model_is_reported_with_a_hint(house: House) -> None:
     house.hub.gated["org/model"] = "let-me-in"
     with pytest.raises(Failure) as told:
         house.fetch()
@@ -128,7 +128,7 @@ def test_a_gated_model_is_told_in_words(house: House) -> None:
     assert "let-me-in" not in "".join(p.read_text() for p in house.logs.rglob("*.log"))
 
 
-def test_what_is_not_there_is_told(house: House) -> None:
+def test_missing_model_or_revision_is_reported(house: House) -> None:
     with pytest.raises(Failure, match="the hub has no model org/other, or it is private"):
         house.fetch("org/other")
     with pytest.raises(Failure, match="org/model has no revision v9"):
@@ -137,7 +137,7 @@ def test_what_is_not_there_is_told(house: House) -> None:
     assert house.fetch(revision=COMMIT)["commit"] == COMMIT
 
 
-def test_without_a_network_what_is_there_serves(
+def test_without_a_network_cached_weights_are_used(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFFLINE", "1")
@@ -147,7 +147,7 @@ def test_without_a_network_what_is_there_serves(
     house.fetch()
     house.hub.shutdown()
     house.hub.server_close()
-    assert house.fetch()["commit"] == COMMIT  # nobody answers: what is there
+    assert house.fetch()["commit"] == COMMIT  # no hub answers, so the cache is used
     monkeypatch.setenv("OFFLINE", "1")
     assert house.fetch()["commit"] == COMMIT
     shutil.rmtree(house.cache)

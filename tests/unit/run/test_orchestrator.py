@@ -1,4 +1,4 @@
-"""What bin/run takes from make, and how many tasks it lets run against one server."""
+"""The jobs that bin/run takes from make, the GPUs it can use, and the tasks of one server."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ FLAGS = [
 
 
 @pytest.mark.parametrize(("flags", "jobs"), FLAGS)
-def test_jobs_of_make(flags: str, jobs: int | None) -> None:
+def test_job_slots_are_read_from_makeflags(flags: str, jobs: int | None) -> None:
     assert knobs.job_slots(flags) == jobs
 
 
-def test_one_that_can_have_no_gpu_ends_alone(
+def test_model_with_too_few_free_gpus_is_left_out(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path))
@@ -59,7 +59,7 @@ TASKS = [
 
 
 @pytest.mark.parametrize(("options", "flags", "tasks", "expected"), TASKS)
-def test_tasks_at_once_fit_the_engine(
+def test_parallel_tasks_fit_the_engine(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     options: dict[str, Any],

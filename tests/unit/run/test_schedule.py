@@ -1,4 +1,4 @@
-"""The order of models: what is known of them, and how soon all would be over."""
+"""The order of models: their expected times, and how soon all of them end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def test_longest_first_on_equal_devices() -> None:
     assert schedule.lasts(items, at_once=1) == 20
 
 
-def test_twenty_four_models_of_mixed_widths_on_eight_gpus() -> None:
+def test_order_of_mixed_widths_on_eight_gpus_is_near_the_optimum() -> None:
     dice, ratios = random.Random(7), []  # noqa: S311
     for _ in range(20):
         items = [
@@ -34,14 +34,14 @@ def test_twenty_four_models_of_mixed_widths_on_eight_gpus() -> None:
     assert statistics.median(ratios) < 1.05 and max(ratios) < 1.15
 
 
-def test_a_pinned_one_and_one_too_wide() -> None:
+def test_pinned_and_too_wide_models_can_be_ordered() -> None:
     items = [Item("pinned", 3, 1, GPUS[:1]), Item("any", 2, 1, GPUS[:2]), Item("all", 1, 2, GPUS)]
     assert schedule.lasts(items) >= 3
     assert schedule.lasts([Item("wide", 1, 9, GPUS)]) == float("inf")
     assert schedule.best([Item("wide", 1, 9, GPUS), Item("m", 1, 1, GPUS)])
 
 
-def test_what_results_say(tmp_path: Path) -> None:
+def test_expected_time_is_that_of_earlier_results(tmp_path: Path) -> None:
     def result(name: str, seconds: float, ready: float | None) -> str:
         path = tmp_path / name
         path.write_text(json.dumps({"times": {"seconds": seconds, "server_ready_seconds": ready}}))
@@ -54,7 +54,7 @@ def test_what_results_say(tmp_path: Path) -> None:
     assert schedule.took([str(tmp_path / "damaged")]) is None
 
 
-def test_weights(tmp_path: Path) -> None:
+def test_weight_is_the_size_of_local_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     (tmp_path / "README.md").write_bytes(b"x" * 50)
     assert schedule.weight({"path": str(tmp_path), "name": "m"}) == 1000
@@ -66,7 +66,7 @@ def test_weights(tmp_path: Path) -> None:
     assert schedule.weight({**spec, "name": "org/other"}) is None
 
 
-def test_expectations() -> None:
+def test_unknown_time_is_estimated_from_weights_or_the_longest_model() -> None:
     found = schedule.expectations(
         {"known": 100.0, "sized": None, "nothing": None}, {"known": 10, "sized": 5, "nothing": None}
     )
