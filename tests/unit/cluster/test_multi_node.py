@@ -51,7 +51,9 @@ def test_option_templates_are_filled() -> None:
     assert multi_node.words(WORDS, {"nodes": 2, "rank": 1}) == ["--nnodes=2", "--node-rank=1"]
 
 
-def test_own_address_is_not_a_loopback_address(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_address_skips_loopback_address_of_the_host_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def named(*addresses: str) -> None:
         rows = [(socket.AF_INET, 1, 6, "", (address, 0)) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: rows)

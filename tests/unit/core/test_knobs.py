@@ -18,12 +18,12 @@ MK = "".join(path.read_text() for path in sorted((paths.ROOT / "mk").glob("*.mk"
 
 
 @pytest.mark.parametrize("text", ["1", "yes", "Yes", "TRUE", "on", " 1 "])
-def test_words_for_on(text: str) -> None:
+def test_words_that_turn_a_knob_on(text: str) -> None:
     assert knobs.on("YES", {"YES": text})
 
 
 @pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "OFF"])
-def test_words_for_off(text: str) -> None:
+def test_words_that_turn_a_knob_off(text: str) -> None:
     assert not knobs.on("YES", {"YES": text})
 
 

@@ -22,7 +22,7 @@ def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def other(path: Path) -> Path:
-    """Return the temporary name for a path that a process chose which has ended."""
+    """Return the temporary name of a path in another process, which has ended."""
     code = f"import sys; sys.path.insert(0, {LIB!r}); from pathlib import Path\n"
     code += "from benchy.core import temporary_files as temporary; "
     code += f"print(temporary.aside(Path({str(path)!r})))"

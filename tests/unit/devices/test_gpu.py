@@ -52,7 +52,7 @@ def test_missing_or_failing_nvidia_smi_means_no_gpus(
     assert gpu.gpus() == []
 
 
-def test_strangers_hold_memory_on_a_card(cards: list[gpu.Gpu]) -> None:
+def test_strangers_returns_foreign_programs_on_cards(cards: list[gpu.Gpu]) -> None:
     assert gpu.strangers(cards) == {
         "GPU-bbbb2222": "python3 (pid 4242, 9300 MiB)",
         "GPU-dddd4444": "a process that can't be seen from here (5000 MiB)",
@@ -159,10 +159,10 @@ def test_hanging_nvidia_smi_means_no_gpus(
     assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-1111-aa"}) == []
 
 
-def test_leased_gpu_is_not_a_stranger_s(
+def test_gpu_that_another_make_has_leased_is_not_foreign(
     cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With GPU_BUSY=skip, benchy still waits for GPUs that another `make` of the user has leased."""
+    """With GPU_BUSY=skip, benchy still waits for a GPU that the user's other `make` has leased."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("GPU_BUSY", "skip")

@@ -209,7 +209,7 @@ def test_one_process_orders_its_own_requests(tmp_path: Path) -> None:
         assert list(first) == ["long"] and not theirs.grant()
         assert line.wants == {"short": one}
         first["long"].release()
-        # "short" has the newer ticket now, so the stranger is ahead of it.
+        # "short" has the newer ticket now, so "stranger" is ahead of it.
         assert not line.grant()
         second = theirs.grant()
         assert list(second) == ["stranger"]
@@ -287,7 +287,7 @@ def look(seen: list[dict[str, str]]) -> Callable[[], Mapping[str, str]]:
     return lambda: seen.pop(0) if len(seen) > 1 else seen[0]
 
 
-def test_devices_of_strangers_are_avoided_and_reported(
+def test_devices_of_foreign_programs_are_avoided_and_reported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.3)
@@ -305,7 +305,7 @@ def test_devices_of_strangers_are_avoided_and_reported(
     held.release()
 
 
-def test_memory_that_is_freed_a_moment_later_is_not_a_stranger_s(tmp_path: Path) -> None:
+def test_memory_freed_a_moment_later_is_not_foreign(tmp_path: Path) -> None:
     said: list[str] = []
     desk = leases.LeaseDirectory(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
     assert waiting_line.acquire(
@@ -314,7 +314,7 @@ def test_memory_that_is_freed_a_moment_later_is_not_a_stranger_s(tmp_path: Path)
     assert not said
 
 
-def test_request_that_waits_for_a_stranger_reserves_nothing(tmp_path: Path) -> None:
+def test_request_that_waits_for_a_foreign_program_reserves_nothing(tmp_path: Path) -> None:
     desk = leases.LeaseDirectory(tmp_path)
     wide, narrow = leases.LeaseRequest(2, ("g0", "g1")), leases.LeaseRequest(1, ("g0", "g1"))
     with desk.mutex():
@@ -322,13 +322,13 @@ def test_request_that_waits_for_a_stranger_reserves_nothing(tmp_path: Path) -> N
         assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
 
 
-def test_undetected_stranger_is_found_while_devices_are_reserved(
+def test_undetected_foreign_program_does_not_keep_devices_idle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A stranger uses g0, g1 is leased, and the first request wants all four devices.
+    """A foreign program uses g0, g1 is leased, and the first request wants all four devices.
 
-    No lease can be granted, so only idle devices cause the query for strangers. Then g2 and g3 go
-    to other requests.
+    No lease can be granted, so only idle devices cause the query for foreign programs. Then g2
+    and g3 go to other requests.
     """
     monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.4)
     monkeypatch.setattr(leases, "SECOND_LOOK", 0.1)
@@ -439,7 +439,7 @@ def test_lease_directory_that_others_can_write_to_is_refused(
 
 
 def test_lock_files_have_the_sticky_bit(tmp_path: Path) -> None:
-    """systemd-tmpfiles keeps such files in /tmp, as the XDG specification says."""
+    """systemd-tmpfiles does not delete such files, as the XDG specification says."""
     desk = leases.LeaseDirectory(tmp_path)
     held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), print, lambda: None)
     assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX

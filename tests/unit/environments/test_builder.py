@@ -75,9 +75,7 @@ def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("UV_CACHE_DIR", str(wheels.parent / "cache"))
-    monkeypatch.setenv(
-        "BENCHY_LEASES", str(tmp_path / "leases")
-    )  # the slots of builders are shared by all of a user's checkouts
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))  # also holds the builder slots
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -454,7 +452,7 @@ def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signa
     while not (aside / "pyvenv.cfg").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
-    process.send_signal(signal.SIGSTOP)  # a fast build could end before the assertions
+    process.send_signal(signal.SIGSTOP)  # on a busy machine the build could end first
     assert not paths.env_dir(ENV).exists()
     process.send_signal(number)
     process.send_signal(signal.SIGCONT)

@@ -165,7 +165,7 @@ def test_release_date_is_queried_for_another_release(index: Index) -> None:
 def test_lock_contains_nothing_of_this_machine(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """This holds even if the machine's uv.toml requests that uv emits its indexes."""
+    """This holds even if the machine's uv.toml sets emit-index-url and emit-find-links."""
     settings = tmp_path / "config/uv/uv.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text("[pip]\nemit-index-url = true\nemit-find-links = true\n")

@@ -49,9 +49,7 @@ def test_copy_is_of_the_current_build(disk: Path) -> None:
     assert one.is_relative_to(disk) and (one / "library.py").read_text() == "one"
     assert brought() == one and node_copies.pack(ENV) == first
     build("two")
-    assert node_copies.folder(ENV) == paths.env_dir(
-        ENV
-    )  # a copy of the previous build does not count
+    assert node_copies.folder(ENV) == paths.env_dir(ENV)  # not the copy of the old build
     second = node_copies.pack(ENV)
     assert second != first and not first.exists()
     two = brought()

@@ -59,7 +59,7 @@ def test_every_variable_in_uv_help_is_in_the_table() -> None:
         ("CONDA_PREFIX", False), ("__PYVENV_LAUNCHER__", False),
     ],
 )  # fmt: skip
-def test_reaches_uv_passes_only_harmless_variables(name: str, reaches: bool) -> None:
+def test_reaches_uv_filters_variables(name: str, reaches: bool) -> None:
     assert environment_variables.reaches_uv(name) is reaches
 
 
