@@ -1,4 +1,4 @@
-"""The jobs of a launcher: whose they are, what became of them, what is called off."""
+"""Tests of a launcher's jobs: which are ours, how they ended, which are canceled."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def slurm() -> Launcher:
 
 
 class Told:
-    """What squeue says, answer after answer, the last for ever: states of job 1 of model m, "" for
-    none, None for no answer. called: the jobs that scancel was told."""
+    """A fake squeue, sacct and scancel for job 1 of model m.
+
+    states: the job's state in each answer of squeue; the last one repeats. "" means that the queue
+    does not list the job, None that squeue fails. called: the jobs that scancel got.
+    """
 
     def __init__(self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *states: str | None):
         self.slurm, self.states, self.asked = slurm, list(states), 0
@@ -57,7 +60,7 @@ class Told:
 
 
 def watched(slurm: Launcher, what: Coroutine[Any, Any, Any]) -> Any:
-    """What comes of it beside the one watch."""
+    """Run a coroutine beside the queue's watch and return its result."""
 
     async def both() -> Any:
         watch = asyncio.ensure_future(slurm.queue.watch())
@@ -69,7 +72,7 @@ def watched(slurm: Launcher, what: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(both())
 
 
-def test_rows_of_the_queue(slurm: Launcher) -> None:
+def test_parse_keeps_only_jobs_of_benchy(slurm: Launcher) -> None:
     text = (
         "12|RUNNING|n1|None|benchy:aaa:host:7.99:Qwen3-8B\n"
         "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
@@ -85,22 +88,22 @@ def test_rows_of_the_queue(slurm: Launcher) -> None:
 
 
 BECAME = [
-    # An epilog of many seconds, slurmctld away meanwhile: it is waited for.
+    # A slow epilog during which slurmctld is unreachable. `ended` waits for both.
     (["RUNNING", *["COMPLETING"] * 20, None, None, "TIMEOUT"], "TIMEOUT", False),
     ([None, None, "RUNNING", "COMPLETING", "PREEMPTED"], "PREEMPTED", False),
     (["FAILED"], "FAILED", False),
-    # Its command was killed, and it goes on.
+    # The job continues although its command was killed.
     (["RUNNING", "RUNNING", "RUNNING", "RUNNING", "RUNNING", "COMPLETING", "CANCELLED"],
      "CANCELLED", True),
     (["PENDING"] * 5 + ["CANCELLED"], "CANCELLED", True),
-    # It is not in the queue any more.
+    # The queue no longer lists the job.
     (["RUNNING", ""], UNKNOWN, False),
     ([""], None, False),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("states", "expected", "stray"), BECAME)
-def test_what_became_of_a_job(
+def test_ended_returns_the_final_state_of_a_job(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, states: list[str | None],
     expected: str | None, stray: bool,
 ) -> None:  # fmt: skip
@@ -119,7 +122,7 @@ RECORDS = [
 
 
 @pytest.mark.parametrize(("records", "expected"), RECORDS)
-def test_a_job_that_the_queue_has_forgotten(
+def test_job_gone_from_the_queue_gets_its_state_from_records(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, records: str, expected: str
 ) -> None:
     told = Told(slurm, monkeypatch, "RUNNING", "")
@@ -127,16 +130,16 @@ def test_a_job_that_the_queue_has_forgotten(
     assert watched(slurm, slurm.queue.ended("m")).state == expected
 
 
-def test_a_queue_that_stays_away_is_no_end(
+def test_unreachable_queue_leaves_the_state_unknown(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it had said before is not what became of the job."""
+    """The last reported state is not the final state of the job."""
     Told(slurm, monkeypatch, "RUNNING", None)
     monkeypatch.setattr(job_queue, "ENDING", 0.3)
     assert watched(slurm, slurm.queue.ended("m")).state == UNKNOWN
 
 
-def test_200_jobs_that_end_at_once_are_one_question(
+def test_one_query_covers_200_jobs_that_end_at_once(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [f"{n}|COMPLETING|n1|None|{slurm.mark}:m{n}\n" for n in range(1, 201)]
@@ -168,7 +171,7 @@ def noted(host: str, pid: int, ticks: int, age: float) -> Iterator[None]:
         path.unlink()
 
 
-def test_whose_leftovers_are_ours(
+def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
     slurm: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -187,10 +190,10 @@ def test_whose_leftovers_are_ours(
             assert slurm.queue.left(job) is expected, (checkout, host, process)
 
 
-def test_a_clock_that_differs_makes_nobody_dead(
+def test_different_clock_does_not_make_a_run_dead(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Ages are by the file system's clock: ours is an hour ahead of it."""
+    """Ages use the clock of the file system. Here the host's clock is an hour ahead of it."""
     monkeypatch.chdir(tmp_path)
     with noted("login2", 7, 99, 10):
         now = time.time
@@ -198,7 +201,7 @@ def test_a_clock_that_differs_makes_nobody_dead(
         assert activity.silent() == set()
 
 
-def test_the_end_of_a_run_calls_off_what_is_its_own(
+def test_finish_cancels_only_living_jobs_of_this_run(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told(slurm, monkeypatch, "RUNNING")
@@ -215,7 +218,7 @@ def test_the_end_of_a_run_calls_off_what_is_its_own(
 
 
 @pytest.mark.parametrize("words", [["sleep", "9"], ["false"], ["there-is-no-such-program"]])
-def test_a_cancel_that_fails_is_told(
+def test_failed_cancel_is_reported(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     words: list[str],
 ) -> None:  # fmt: skip
@@ -225,10 +228,10 @@ def test_a_cancel_that_fails_is_told(
     assert f"job 1 of m can't be called off: {words[0]}" in capsys.readouterr().err
 
 
-def test_one_that_was_refused_waits_for_the_end_of_another(
+def test_refused_job_waits_until_another_job_ends(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A limit on how many stand in the queue: one more when one has ended, not all at once."""
+    """A site may limit the jobs in its queue, so each job that ends lets one more be submitted."""
     Told(slurm, monkeypatch, "RUNNING")
     order: list[str] = []
 
@@ -242,7 +245,7 @@ def test_one_that_was_refused_waits_for_the_end_of_another(
         await asyncio.sleep(0.1)
         assert order == []
         slurm.queue.forget("m")
-        await asyncio.gather(*waiting)  # none of ours is left
+        await asyncio.gather(*waiting)  # no job of this run is left
 
     watched(slurm, story())
     assert order == ["a", "b"]

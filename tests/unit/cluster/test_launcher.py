@@ -1,4 +1,7 @@
-"""What a launcher makes of its file: words and variables. tests/slurm has the real Slurm."""
+"""Tests of the commands and variables that a launcher builds from its file.
+
+tests/slurm tests it with real Slurm.
+"""
 
 from __future__ import annotations
 
@@ -44,7 +47,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("asked", "gpus", "expected"), WORDS)
-def test_words_of_srun(
+def test_srun_options_follow_the_resources(
     slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
 ) -> None:
     argv = slurm.command("m@1.0", {"gpus": gpus, "resources": asked}, ["bin/serve", "m@1.0"])
@@ -66,7 +69,7 @@ OVER = [
 
 
 @pytest.mark.parametrize(("asked", "expected"), OVER)
-def test_words_of_a_job_over_nodes(
+def test_srun_options_of_a_multi_node_job(
     slurm: Launcher, asked: dict[str, Any], expected: list[str]
 ) -> None:
     spec = {"gpus": 16, "resources": asked, "nodes": {"count": 2}}
@@ -83,7 +86,9 @@ def test_words_of_a_job_over_nodes(
     assert multi_node.MEETING not in slurm.environ("m", {**spec, "nodes": None})
 
 
-def test_each_job_has_leases_of_its_own(slurm: Launcher, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_job_has_its_own_lease_directory(
+    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", job_folder.LEASES: "1"}
     monkeypatch.setenv(job_folder.LEASES, "1")
     monkeypatch.setenv("BENCHY_LEASES", "before")
@@ -93,7 +98,7 @@ def test_each_job_has_leases_of_its_own(slurm: Launcher, monkeypatch: pytest.Mon
     assert not folder.exists()
 
 
-def test_a_job_that_make_runs_in_is_none_of_ours(slurm: Launcher) -> None:
+def test_variables_of_an_outer_slurm_job_are_removed(slurm: Launcher) -> None:
     given = {
         "PATH": "p", "SLURM_CONF": "c", "SLURM_ACCOUNT": "a", "SLURM_JOB_ID": "7",
         "SLURM_EXPORT_ENV": "NONE", "SLURMD_NODENAME": "n",
@@ -102,17 +107,17 @@ def test_a_job_that_make_runs_in_is_none_of_ours(slurm: Launcher) -> None:
     assert sorted(kept) == ["PATH", "SLURMD_NODENAME", "SLURM_ACCOUNT", "SLURM_CONF"]
 
 
-def test_scratch_is_asked_for_by_a_name_of_our_own(
+def test_scratch_comes_from_node_scratch_and_not_from_scratch(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """$SCRATCH is set at many sites, to what all nodes share."""
+    """Many sites set $SCRATCH to a folder that all nodes share."""
     monkeypatch.setenv("SCRATCH", "/shared")
     assert slurm.scratch({}) == ""
     monkeypatch.setenv("NODE_SCRATCH", "$TMPDIR")
     assert slurm.scratch({"resources": {"scratch": "/x"}}) == "$TMPDIR"
 
 
-def test_another_site_s_wrapper_is_a_data_change(
+def test_launcher_file_can_name_another_wrapper(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -126,7 +131,7 @@ def test_another_site_s_wrapper_is_a_data_change(
     assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
     assert (
         site.queue.running("m") and site.queue.ask() == []
-    )  # no queue to ask: it counts as running
+    )  # without a queue command, a job counts as running
 
 
 MISTAKES = [
@@ -136,7 +141,7 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("text", "words"), MISTAKES)
-def test_a_template_that_is_wrong(
+def test_invalid_template_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, words: str
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -148,12 +153,14 @@ def test_a_template_that_is_wrong(
 
 
 @pytest.mark.parametrize("name", ["slrum", "../config", "a b", ""])
-def test_no_such_launcher(name: str) -> None:
+def test_unknown_launcher_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="there is no launcher"):
         launcher.load(name)
 
 
-def test_unknown_keys_are_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unknown_keys_of_a_launcher_file_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "configs/launchers").mkdir(parents=True)
     (tmp_path / "configs/launchers/site.yaml").write_text("command: [a]\nretry: 3\n")
@@ -162,10 +169,10 @@ def test_unknown_keys_are_mistakes(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("value", ["a b", "a\nb", "", " "])
-def test_a_resource_is_one_word(value: str) -> None:
+def test_resource_must_be_one_word(value: str) -> None:
     with pytest.raises(ValueError, match="partition"):
         schema.Resources(partition=value)
 
 
-def test_paths_are_the_project_s() -> None:
+def test_slurm_launcher_file_is_in_configs() -> None:
     assert (ROOT / paths.CONFIGS / "launchers/slurm.yaml").is_file()

@@ -1,4 +1,4 @@
-"""A server over several nodes: how they find each other, and what is refused."""
+"""Tests of servers over several nodes: how nodes find each other, and which specs are refused."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchy.core.errors import ConfigError, Failure
 WORDS = ["--nnodes={{ nodes }}", "--node-rank={{ rank }}"]
 
 
-def test_the_others_find_the_first_and_its_end(tmp_path: Path) -> None:
+def test_other_nodes_find_the_first_node_and_notice_its_end(tmp_path: Path) -> None:
     meeting = tmp_path / "run/nodes/m-1.json"
     first, other = Node(0, meeting), Node(1, meeting)
     found: list[Any] = []
@@ -30,12 +30,12 @@ def test_the_others_find_the_first_and_its_end(tmp_path: Path) -> None:
     assert other.over(0) and not list(meeting.parent.iterdir())
 
 
-def test_no_first_node(tmp_path: Path) -> None:
+def test_find_fails_without_a_first_node(tmp_path: Path) -> None:
     with pytest.raises(Failure, match="found no first node within 0 s"):
         Node(1, tmp_path / "m.json").find(0)
 
 
-def test_which_node_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_here_reads_the_rank_of_this_node(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(multi_node.MEETING, raising=False)
     assert multi_node.here() is None
     monkeypatch.setenv(multi_node.MEETING, "run/nodes/m.json")
@@ -47,18 +47,20 @@ def test_which_node_this_is(monkeypatch: pytest.MonkeyPatch) -> None:
     assert multi_node.here() == Node(3, Path("run/nodes/m.json"))
 
 
-def test_words() -> None:
+def test_option_templates_are_filled() -> None:
     assert multi_node.words(WORDS, {"nodes": 2, "rank": 1}) == ["--nnodes=2", "--node-rank=1"]
 
 
-def test_an_address_that_others_reach(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_own_address_skips_loopback_address_of_the_host_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     def named(*addresses: str) -> None:
         rows = [(socket.AF_INET, 1, 6, "", (address, 0)) for address in addresses]
         monkeypatch.setattr(socket, "getaddrinfo", lambda *_: rows)
 
     named("127.0.1.1", "10.1.2.3")
     assert multi_node.own_address() == "10.1.2.3"
-    named("127.0.1.1")  # the default route's, or none
+    named("127.0.1.1")  # then the address of the default route, or none
     assert multi_node.own_address() != "127.0.1.1"
 
 
@@ -84,12 +86,14 @@ REFUSED = [
 
 
 @pytest.mark.parametrize(("more", "counts", "words"), REFUSED)
-def test_what_can_not_run_over_nodes(more: dict[str, Any], counts: bool, words: str) -> None:
+def test_impossible_multi_node_servers_are_refused(
+    more: dict[str, Any], counts: bool, words: str
+) -> None:
     with pytest.raises(ConfigError) as caught:
         multi_node.refuse([spec(**more)], "site", counts)
     assert words in str(caught.value)
 
 
-def test_what_can(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_possible_multi_node_servers_are_accepted(monkeypatch: pytest.MonkeyPatch) -> None:
     multi_node.refuse([spec(), spec(nodes=None, gpus=3)], "site", True)
     multi_node.refuse([spec(release="0.11.2", environment="vllm_0_11_2")], "site", True)

@@ -1,4 +1,4 @@
-"""Files of another machine: waited for as long as NFS may hide them, and asked for anew."""
+"""Tests of waiting for files of another machine, which NFS may hide for a while."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from benchy.cluster import shared_files
 
 
-def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_awaited_waits_for_late_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shared_files, "PAUSE", 0.01)
     old, new = tmp_path / "old.json", tmp_path / "model/task/results.json"
     old.write_text("1")
@@ -21,7 +21,7 @@ def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     look = shared_files.look
 
     def looked(path: Path) -> None:
-        """The fifth look is the first that sees them."""
+        """Create the files during the fifth look, after it has looked."""
         looks.append(path)
         look(path)
         if len(looks) == 5:
@@ -36,7 +36,7 @@ def test_what_comes_late_is_waited_for(tmp_path: Path, monkeypatch: pytest.Monke
     assert asyncio.run(shared_files.awaited([old, new], there, 10)) and len(looks) == 6
 
 
-def test_patience_has_an_end_and_may_be_none(tmp_path: Path) -> None:
+def test_awaited_looks_once_if_its_limit_is_0(tmp_path: Path) -> None:
     began = time.monotonic()
     before = shared_files.marks([tmp_path / "none"])
     there = functools.partial(shared_files.changed, before)
@@ -44,10 +44,8 @@ def test_patience_has_an_end_and_may_be_none(tmp_path: Path) -> None:
     assert time.monotonic() - began < shared_files.PAUSE
 
 
-def test_each_directory_on_the_way_is_opened(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A directory that was not there a moment ago hides all below it."""
+def test_look_opens_each_parent_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If NFS caches that a directory does not exist, everything below it stays hidden."""
     opened: list[str] = []
     monkeypatch.chdir(tmp_path)
 

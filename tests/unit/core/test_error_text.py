@@ -1,4 +1,4 @@
-"""What comes from outside is shown as text: no escape of it reaches a terminal."""
+"""Tests that escape sequences in external text never reach a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ HOSTILE = "a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
 SHOWN = r"a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
 
 
-def test_what_is_printed_of_a_hostile_text(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped_in_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable(HOSTILE) == SHOWN
     say("TAG", HOSTILE)
     tell(HOSTILE)
@@ -21,7 +21,7 @@ def test_what_is_printed_of_a_hostile_text(capsys: pytest.CaptureFixture[str]) -
     assert str(Mistake("f", 1, "k", HOSTILE, HOSTILE)).count("\n") == 1
 
 
-def test_a_failure_with_an_engine_s_lines(capsys: pytest.CaptureFixture[str]) -> None:
+def test_control_characters_are_escaped_in_failures(capsys: pytest.CaptureFixture[str]) -> None:
     def fails(argv: list[str]) -> int:
         raise Failure("one\ntwo \x1b[31m", "do \x1b]0;x\x07", "logs/x", ["\tat\t\x1b[8mhidden"])
 

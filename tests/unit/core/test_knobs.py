@@ -1,4 +1,4 @@
-"""Knobs: one table, one rule for what is on, and what a command line may not say."""
+"""Tests of knobs: their table, their values, and mistakes on the command line."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ MK = "".join(path.read_text() for path in sorted((paths.ROOT / "mk").glob("*.mk"
 
 
 @pytest.mark.parametrize("text", ["1", "yes", "Yes", "TRUE", "on", " 1 "])
-def test_on(text: str) -> None:
+def test_words_that_turn_a_knob_on(text: str) -> None:
     assert knobs.on("YES", {"YES": text})
 
 
 @pytest.mark.parametrize("text", ["", "0", "no", "No", "false", "OFF"])
-def test_off(text: str) -> None:
+def test_words_that_turn_a_knob_off(text: str) -> None:
     assert not knobs.on("YES", {"YES": text})
 
 
-def test_absent_is_the_default() -> None:
+def test_absent_knob_has_its_default() -> None:
     assert not knobs.on("YES", {})
     assert knobs.on("FALLBACK", {}, default=True)
     assert knobs.on("FALLBACK", {"FALLBACK": ""}, default=True)
@@ -35,14 +35,14 @@ def test_absent_is_the_default() -> None:
 
 
 @pytest.mark.parametrize("text", ["2", "maybe", "y", "nope", "-1"])
-def test_anything_else_is_refused(text: str) -> None:
+def test_other_words_for_on_or_off_are_refused(text: str) -> None:
     with pytest.raises(UsageError, match="neither on nor off") as caught:
         knobs.on("PUBLIC", {"PUBLIC": text})
     assert "PUBLIC=1" in str(caught.value) and "PUBLIC=0" in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "expected"), [("no", False), ("off", False), ("yes", True)])
-def test_offline_is_one_thing_everywhere(
+def test_offline_means_the_same_everywhere(
     text: str, expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFFLINE", text)
@@ -54,7 +54,9 @@ def test_offline_is_one_thing_everywhere(
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0", False), ("false", False), ("1", True)])
-def test_the_hubs_own_switch(text: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hf_hub_offline_turns_the_hub_off(
+    text: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", text)
     assert access.asked_not_to() is expected
@@ -64,14 +66,14 @@ def said(given: dict[str, str], *goals: str) -> list[str]:
     return [str(mistake) for mistake in selection.mistakes(list(given), goals, given)]
 
 
-def test_the_nearest_name_with_its_value() -> None:
+def test_unknown_knob_suggests_the_nearest_name_with_its_value() -> None:
     (told,) = said({"MODEL": "smol"}, "results")
     assert told == "MODEL: make results takes no such knob\n  did you mean MODELS=smol?"
     (told,) = said({"limit": "5"}, "eval")
     assert told == "limit: there is no such knob\n  did you mean LIMIT=5?"
 
 
-def test_a_knob_of_another_goal() -> None:
+def test_knob_of_another_goal_names_its_goals() -> None:
     (told,) = said({"REPO": "a/b"}, "status")
     assert told.startswith("REPO: make status takes no such knob\n  make publish takes it; ")
     (told,) = said({"CONFIG": "x.yaml"}, "results")
@@ -80,7 +82,7 @@ def test_a_knob_of_another_goal() -> None:
     assert told.endswith("make doctor takes FORMAT")
 
 
-def test_all_at_once() -> None:
+def test_all_mistakes_are_reported_at_once() -> None:
     told = said({"LIMT": "5", "OFFLINE": "maybe", "FORMAT": "jsn", "MODELS": "a"}, "status")
     assert [line.partition(":")[0] for line in told] == [
         "LIMT",
@@ -89,13 +91,13 @@ def test_all_at_once() -> None:
     ]
 
 
-def test_a_variable_that_nobody_knows() -> None:
+def test_unknown_variable_suggests_the_environment() -> None:
     (told,) = said({"MY_SETTING": "1"}, "gc")
     assert told.endswith("make gc takes SET, FALLBACK, YES; a variable of the environment stands "
                          "before it: MY_SETTING=… make")  # fmt: skip
 
 
-def test_what_is_right_is_passed() -> None:
+def test_correct_knobs_are_accepted() -> None:
     given = {"MODELS": "a*", "LIMIT": "5", "V": "1", "OFFLINE": "no", "CUDA_VISIBLE_DEVICES": "0",
              "HF_TOKEN": "x", "https_proxy": "http://localhost:1"}  # fmt: skip
     assert said(given, "results") == []
@@ -103,7 +105,7 @@ def test_what_is_right_is_passed() -> None:
     assert said({"MODEL": "org/name", "NAME": "x"}, "new") == []
     assert all(not said({"DEEP": text}, "survey") for text in ("all", "some", "1", "0"))
     assert said({"PYTORCH_CUDA_ALLOC_CONF": "x", "PYTHONHASHSEED": "0"}, "results") == []
-    # Goals that were asked together take each other's.
+    # Goals of one command line accept each other's knobs.
     assert said({"MODELS": "a", "YES": "1"}, "results", "gc") == []
 
 
@@ -115,33 +117,33 @@ def test_what_is_right_is_passed() -> None:
         ("GPU_BUSY", "skp", "GPU_BUSY=skp is unknown\n  write wait, skip or ignore"),
     ],
 )
-def test_values(name: str, text: str, expected: str) -> None:
+def test_invalid_knob_values_are_refused(name: str, text: str, expected: str) -> None:
     assert said({name: text}, "results") == [expected]
 
 
-def test_the_table_is_what_make_hands_on_and_what_its_help_names() -> None:
+def test_table_has_the_knobs_that_make_passes_on_and_documents() -> None:
     free = re.search(r"^free := ((?:.*\\\n)*.*)$", MK, re.M)
     assert free
     handed = set(free[1].replace("\\\n", " ").split())
-    # BUILD_ON and others come from the environment alone; ARGS and AS_OF are read by Make itself.
+    # BUILD_ON and others come only from the environment. Make itself reads ARGS and AS_OF.
     assert set(knob_table.KNOBS) - handed == {"ARGS", "AS_OF"}
     assert handed <= set(knob_table.KNOBS)
     helped = set(re.findall(r"\b([A-Z][A-Z_]*)=", "".join(re.findall(r"@echo '(.*)'\n", MK))))
     assert helped <= set(knob_table.KNOBS)
 
 
-def test_every_goal_of_the_table_is_one_of_makes() -> None:
+def test_every_goal_in_the_table_is_a_make_target() -> None:
     goals = {goal for knob in knob_table.KNOBS.values() for goal in knob.goals}
     targets = {name for line in re.findall(r"^([\w% /-]+):", MK, re.M) for name in line.split()}
     assert goals - {knob_table.ANY} <= targets
 
 
-def test_the_page_lists_them_all() -> None:
+def test_knobs_page_lists_every_knob() -> None:
     page = Path(paths.ROOT, "docs/knobs.md").read_text()
     assert all(f"| `{name}` |" in page for name in knob_table.KNOBS)
 
 
-def test_the_goals_that_make_knows_are_those_of_its_files() -> None:
+def test_goals_variable_lists_all_phony_targets() -> None:
     named = re.search(r"^goals := ((?:.*\\\n)*.*)$", MK, re.M)
     assert named
     lines = re.findall(r"^\.PHONY: ((?:.*\\\n)*.*)$", MK, re.M)

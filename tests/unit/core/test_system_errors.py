@@ -1,4 +1,4 @@
-"""What a person is told when the system refuses: a disk, a right, a limit."""
+"""Tests of the messages for system errors: full disks, permissions, limits."""
 
 from __future__ import annotations
 
@@ -23,15 +23,13 @@ from benchy.environments import disk_space
         (errno.EROFS, "work in a copy of the checkout"),
     ],
 )
-def test_the_next_step(number: int, says: str) -> None:
+def test_system_error_hints_at_the_next_step(number: int, says: str) -> None:
     told = errors.of_system(OSError(number, os.strerror(number), "a b/c\n.json"))
     assert told.what == f"{os.strerror(number)}: a b/c\\n.json" and says in told.hint
 
 
-def test_to_whom_what_is_in_the_way_belongs(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    file = tmp_path / "closed" / "file"  # not there: the folder counts
+def test_permission_error_names_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "closed" / "file"  # does not exist, so its nearest existing folder counts
     refused = PermissionError(errno.EACCES, "Permission denied", str(file))
     assert errors.of_system(refused).hint == (f"give yourself the right: chmod -R u+rwX {tmp_path}")
     monkeypatch.setattr(os, "getuid", lambda: 54321)
@@ -39,14 +37,14 @@ def test_to_whom_what_is_in_the_way_belongs(
     assert hint.startswith(f"{tmp_path} belongs to ") and "you are user 54321" in hint
 
 
-def test_a_write_is_told_with_its_file() -> None:
+def test_about_adds_the_file_to_an_error_without_one() -> None:
     with pytest.raises(OSError, match=r"'x/y\.json'"), errors.about("x/y.json"):
         raise OSError(errno.ENOSPC, "No space left on device")
     with pytest.raises(OSError, match=r"'a'"), errors.about("x/y.json"):
         raise OSError(errno.ENOSPC, "No space left on device", "a")
 
 
-def test_a_command_that_meets_it_says_both(capsys: pytest.CaptureFixture[str]) -> None:
+def test_command_prints_a_system_error_with_its_hint(capsys: pytest.CaptureFixture[str]) -> None:
     def main(argv: list[str]) -> int:
         raise OSError(errno.EROFS, "Read-only file system", "run/planning")
 
@@ -56,7 +54,7 @@ def test_a_command_that_meets_it_says_both(capsys: pytest.CaptureFixture[str]) -
     assert told[1].startswith("  mount that file system for writing")
 
 
-def test_a_log_that_had_no_room(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_found_for_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert disk_space.full(tmp_path / "m.log") is None
     monkeypatch.setattr(disk_space, "FULL", 1 << 62)
     found = disk_space.full(tmp_path / "m.log")

@@ -1,4 +1,4 @@
-"""Files on their way, and what dead processes left of them."""
+"""Tests of temporary files, and of those that dead processes leave behind."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def anew(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 def other(path: Path) -> Path:
-    """The same name as another process, which is dead by now, gives it."""
+    """Return the temporary name of a path in another process, which has ended."""
     code = f"import sys; sys.path.insert(0, {LIB!r}); from pathlib import Path\n"
     code += "from benchy.core import temporary_files as temporary; "
     code += f"print(temporary.aside(Path({str(path)!r})))"
@@ -30,7 +30,7 @@ def other(path: Path) -> Path:
     return Path(done.stdout.strip())
 
 
-def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_file_is_replaced_completely_or_not_at_all(tmp_path: Path) -> None:
     file = tmp_path / "a.json"
     temporary_files.write(file, "one", mode=0o600)
     assert file.read_text() == "one" and file.stat().st_mode & 0o777 == 0o600
@@ -43,19 +43,19 @@ def test_a_file_takes_its_place_whole_or_not_at_all(tmp_path: Path) -> None:
     assert file.read_text() == "one" and os.listdir(tmp_path) == ["a.json"]  # noqa: PTH208
 
 
-def test_what_a_dead_process_left_goes_and_nothing_else(
+def test_only_leftovers_of_dead_processes_are_deleted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file, folder = tmp_path / "b.json", tmp_path / "task"
-    mine = temporary_files.aside(file)  # of a living one
+    mine = temporary_files.aside(file)  # of a living process
     left = [other(file), other(folder)]
     left[1].mkdir()
     (left[1] / "half").write_text("x")
-    again = mine.with_name(mine.name.replace("-", "-9"))  # our pid, which an earlier process had
+    again = mine.with_name(mine.name.replace("-", "-9"))  # our pid, but of an earlier process
     with monkeypatch.context() as patch:
         patch.setattr(os, "uname", lambda: SimpleNamespace(nodename="another"))
         elsewhere = temporary_files.aside(file)
-    # Neither a host whose name ends alike, nor a file that only looks like it.
+    # A host whose name ends the same, and files with a similar name, are kept.
     alike = left[0].with_name(left[0].name.replace("~", "~x.", 1))
     looks = [tmp_path / ".b.json.1-2.tmp", tmp_path / "b~h~1-2.tmp", tmp_path / ".gamma.12.tmp"]
     for path in (mine, left[0], again, elsewhere, alike, *looks):
@@ -65,20 +65,22 @@ def test_what_a_dead_process_left_goes_and_nothing_else(
     assert {mine, elsewhere, alike, *looks} == set(tmp_path.iterdir())
 
 
-def test_a_name_fits_a_file_system_however_long(tmp_path: Path) -> None:
+def test_long_names_fit_the_file_system(tmp_path: Path) -> None:
     for name in ("a" * 250, "ö" * 125):
         temporary_files.write(tmp_path / name, "x")
         assert (tmp_path / name).read_text() == "x"
 
 
-def test_a_folder_of_our_own(tmp_path: Path) -> None:
+def test_temporary_folders_are_private_and_deleted(tmp_path: Path) -> None:
     with temporary_files.folder("check") as one, temporary_files.folder("check") as two:
         assert one != two and one.stat().st_mode & 0o777 == 0o700
         assert one.parent == tmp_path / f"benchy-{os.getuid()}"
     assert not list(one.parent.iterdir())
 
 
-def test_all_of_a_checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_sweep_all_deletes_every_leftover_of_a_checkout(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     places = (
         "build/specs/result/limit-3/m/t.json", "build/plan.json", "results/m/t", "run/summary.json",

@@ -1,4 +1,4 @@
-"""Which versions count as one release: the cases of every caller."""
+"""Tests of which versions count as the same release, with the cases of every caller."""
 
 from __future__ import annotations
 
@@ -25,6 +25,8 @@ from benchy.core import versions
         ("main", "0.8.5", False, False),
     ],
 )
-def test_one_release(asked: str, found: str, matches: bool, same_public: bool) -> None:
+def test_versions_match_with_and_without_local_part(
+    asked: str, found: str, matches: bool, same_public: bool
+) -> None:
     assert versions.matches(asked, found) is matches
     assert versions.same_public(asked, found) is same_public

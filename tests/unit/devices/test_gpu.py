@@ -1,4 +1,4 @@
-"""GPUs as nvidia-smi tells them; the rows are in the form that it prints."""
+"""Tests of GPUs, with a fake nvidia-smi that prints rows in the real form."""
 
 from __future__ import annotations
 
@@ -35,12 +35,14 @@ def cards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[gpu.Gpu]:
     return gpu.gpus()
 
 
-def test_gpus(cards: list[gpu.Gpu]) -> None:
+def test_gpus_are_read_from_nvidia_smi(cards: list[gpu.Gpu]) -> None:
     assert cards[0] == gpu.Gpu(0, "GPU-aaaa1111", "NVIDIA GeForce RTX 4090", 24564, 12, "550.54.15")
     assert [card.total for card in cards] == [24564, 24564, 0, 143771]
 
 
-def test_no_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_failing_nvidia_smi_means_no_gpus(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu.gpus() == []
     assert gpu.fits({"device": "gpu", "gpus": 2}) == "needs 2 GPUs, this machine has none"
@@ -50,7 +52,7 @@ def test_no_nvidia_smi(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert gpu.gpus() == []
 
 
-def test_strangers(cards: list[gpu.Gpu]) -> None:
+def test_strangers_returns_foreign_programs_on_cards(cards: list[gpu.Gpu]) -> None:
     assert gpu.strangers(cards) == {
         "GPU-bbbb2222": "python3 (pid 4242, 9300 MiB)",
         "GPU-dddd4444": "a process that can't be seen from here (5000 MiB)",
@@ -69,7 +71,9 @@ VISIBLE = [
 
 
 @pytest.mark.parametrize(("given", "left"), VISIBLE)
-def test_visible(cards: list[gpu.Gpu], given: str | None, left: list[int]) -> None:
+def test_cuda_visible_devices_selects_cards(
+    cards: list[gpu.Gpu], given: str | None, left: list[int]
+) -> None:
     env = {} if given is None else {"CUDA_VISIBLE_DEVICES": given}
     assert [card.index for card in gpu.visible(cards, env)] == left
 
@@ -93,20 +97,20 @@ FITS = [
 
 
 @pytest.mark.parametrize(("spec", "env", "reason"), FITS)
-def test_fits(
+def test_fits_returns_why_a_model_cannot_run(
     cards: list[gpu.Gpu], spec: dict[str, object], env: dict[str, str], reason: str | None
 ) -> None:
     assert gpu.fits({"device": "gpu", **spec}, cards, env) == reason
 
 
-def test_pool_obeys_pins_in_their_order(cards: list[gpu.Gpu]) -> None:
+def test_pool_returns_pinned_cards_in_their_order(cards: list[gpu.Gpu]) -> None:
     spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": ["3", "GPU-aaaa"]}
     assert [card.index for card in gpu.pool(spec, cards, {})] == [3, 0]
     with pytest.raises(Failure, match="m needs 9 GPUs"):
         gpu.pool({**spec, "gpus": 9}, cards, {})
 
 
-def test_busy_policy() -> None:
+def test_busy_policy_reads_gpu_busy() -> None:
     assert gpu.busy_policy({}) == "wait" and gpu.busy_policy({"GPU_BUSY": "skip"}) == "skip"
     with pytest.raises(UsageError, match="GPU_BUSY=maybe"):
         gpu.busy_policy({"GPU_BUSY": "maybe"})
@@ -123,7 +127,7 @@ fi
 """
 
 
-def test_slices_of_a_card_are_a_pool(
+def test_mig_slices_are_selected_and_pinned_like_cards(
     cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nvidia-smi").write_text(MIG)
@@ -146,7 +150,7 @@ def test_slices_of_a_card_are_a_pool(
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
 
 
-def test_an_nvidia_smi_that_hangs_is_not_waited_for(
+def test_hanging_nvidia_smi_means_no_gpus(
     cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 100\n")
@@ -155,10 +159,10 @@ def test_an_nvidia_smi_that_hangs_is_not_waited_for(
     assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-1111-aa"}) == []
 
 
-def test_what_another_make_of_ours_has_is_no_strangers(
+def test_gpu_that_another_make_has_leased_is_not_foreign(
     cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its server uses memory on the GPU, of course: that one is waited for, not done without."""
+    """With GPU_BUSY=skip, benchy still waits for a GPU that the user's other `make` has leased."""
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
     monkeypatch.setenv("GPU_BUSY", "skip")
@@ -172,7 +176,7 @@ def test_what_another_make_of_ours_has_is_no_strangers(
     held.release()
 
 
-def test_what_a_server_needs(
+def test_need_lists_the_devices_that_a_server_may_use(
     cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)

@@ -1,4 +1,4 @@
-"""Leases between real processes: all or none, in order, free at the holder's death, cheap."""
+"""Tests of leases between real processes: atomic, in order, freed when the holder ends, cheap."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from benchy.core.errors import Failure
 from benchy.devices import leases, waiting_line
 
 LIB = Path(leases.__file__).parents[2]
-# acquire NAME COUNT POOL HOLD: prints what it got, holds it for HOLD seconds.
+# Arguments: NAME COUNT POOL HOLD. Prints the acquired devices and holds them for HOLD seconds.
 HOLDER = """
 import json, os, sys, time, pathlib
 from benchy.devices import leases, waiting_line
@@ -77,7 +77,7 @@ def line(process: subprocess.Popen[str]) -> list[str]:
     return process.stdout.readline().split()
 
 
-def test_one_after_the_other_and_said_once(room: Room) -> None:
+def test_waiter_gets_the_device_after_its_holder_and_reports_once(room: Room) -> None:
     first = room.start("a", 1, "g0", 1)
     assert line(first)[:3] == ["has", "a", "g0"]
     second = room.start("b", 1, "g0", 0)
@@ -88,7 +88,7 @@ def test_one_after_the_other_and_said_once(room: Room) -> None:
 
 
 @pytest.mark.parametrize("kill", [True, False])
-def test_it_is_free_as_soon_as_its_holder_ends(room: Room, kill: bool) -> None:
+def test_device_is_free_as_soon_as_its_holder_ends(room: Room, kill: bool) -> None:
     first = room.start("a", 1, "g0", 100 if kill else 0.5)
     assert line(first)[0] == "has"
     second = room.start("b", 1, "g0", 0)
@@ -100,10 +100,10 @@ def test_it_is_free_as_soon_as_its_holder_ends(room: Room, kill: bool) -> None:
     assert float(line(second)[3]) - ended < 1
 
 
-def test_a_dead_waiter_blocks_nobody(room: Room) -> None:
+def test_dead_waiter_blocks_nobody(room: Room) -> None:
     line(room.start("a", 1, "g0", 100))
     dead = room.start("b", 1, "g0,g1,g2", 100)
-    assert line(dead)[0] == "has"  # g1 or g2 was free
+    assert line(dead)[0] == "has"  # g1 or g2 is free
     waiter = room.start("c", 3, "g0,g1,g2", 100)
     assert line(waiter)[0] == "waits"
     waiter.kill()
@@ -113,7 +113,7 @@ def test_a_dead_waiter_blocks_nobody(room: Room) -> None:
     assert not room.desk.names()
 
 
-def test_a_stopped_waiter_is_passed_by_and_has_its_turn_when_it_goes_on(room: Room) -> None:
+def test_stopped_waiter_is_overtaken_and_keeps_its_place(room: Room) -> None:
     holder = room.start("a", 1, "g0", 100)
     assert line(holder)[0] == "has"
     first = room.start("first", 1, "g0", 0)
@@ -132,7 +132,7 @@ def test_a_stopped_waiter_is_passed_by_and_has_its_turn_when_it_goes_on(room: Ro
     assert line(first)[:2] == ["has", "first"]
 
 
-def test_a_stopped_holder_keeps_what_it_has(room: Room) -> None:
+def test_stopped_holder_keeps_its_device(room: Room) -> None:
     holder = room.start("a", 1, "g0", 100)
     assert line(holder)[0] == "has"
     holder.send_signal(signal.SIGSTOP)
@@ -142,12 +142,12 @@ def test_a_stopped_holder_keeps_what_it_has(room: Room) -> None:
         assert not other.grant()
 
 
-def test_a_wide_one_is_not_starved_and_others_pass_by(room: Room) -> None:
+def test_wide_request_reserves_devices_and_other_pools_overtake_it(room: Room) -> None:
     held = room.start("a", 1, "g0", 2)
     assert line(held)[:3] == ["has", "a", "g0"]
     wide = room.start("wide", 2, "g0,g1", 0.3)
     assert line(wide)[0] == "waits"
-    narrow = room.start("narrow", 1, "g0,g1", 0)  # g1 is free, but kept for the wide one
+    narrow = room.start("narrow", 1, "g0,g1", 0)  # g1 is free, but reserved for the wide request
     assert line(narrow)[0] == "waits"
     pinned = room.start("pinned", 1, "g2", 0)
     assert line(pinned)[:3] == ["has", "pinned", "g2"]
@@ -156,7 +156,7 @@ def test_a_wide_one_is_not_starved_and_others_pass_by(room: Room) -> None:
     assert float(line(narrow)[3]) >= float(line(wide)[2]) - 0.05
 
 
-def test_all_or_none_without_deadlock(room: Room) -> None:
+def test_parallel_requests_for_two_devices_neither_deadlock_nor_share(room: Room) -> None:
     pools = ["g0,g1,g2", "g2,g1,g0", "g1,g0,g2", "g2,g0,g1"] * 3
     for number, pool in enumerate(pools):
         room.start(f"m{number}", 2, pool, 0.05)
@@ -173,16 +173,15 @@ def test_all_or_none_without_deadlock(room: Room) -> None:
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
 
-def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
-    """Narrow ones come without end, in twos and threes; the wide one goes when those that came
-    before it are over, not when none comes any more."""
+def test_many_narrow_requests_do_not_starve_a_wide_one(room: Room) -> None:
+    """The wide request is granted when those before it have ended, while others keep arriving."""
     dice = random.Random(5)  # noqa: S311
     pool = "g0,g1,g2,g3"
     hold = 0.4
     for number in range(6):
         room.start(f"n{number}", 1, pool, hold * dice.uniform(0.5, 1.5))
     before = len(room.begun)
-    for narrow in room.begun:  # each has it, or stands in line: the wide one comes after them
+    for narrow in room.begun:  # each holds a device or a ticket, so the wide request is behind them
         assert line(narrow)[0] in ("has", "waits")
     wide = room.start("wide", 4, pool, 0.1)
     assert line(wide)[0] == "waits"
@@ -199,18 +198,18 @@ def test_many_narrow_ones_do_not_starve_a_wide_one(room: Room) -> None:
     assert len(came) < 60 and before == 6
 
 
-def test_one_process_serves_its_own_in_its_own_order(tmp_path: Path) -> None:
+def test_one_process_orders_its_own_requests(tmp_path: Path) -> None:
     desk, other = leases.LeaseDirectory(tmp_path), leases.LeaseDirectory(tmp_path)
     with waiting_line.Line(desk) as line, waiting_line.Line(other) as theirs:
         one = leases.LeaseRequest(1, ("g0",))
         line.settle({"short": one})
         theirs.settle({"stranger": one})
-        line.settle({"long": one, "short": one})  # longer, though it came later
+        line.settle({"long": one, "short": one})  # the longer one goes first, although it is newer
         first = line.grant()
         assert list(first) == ["long"] and not theirs.grant()
         assert line.wants == {"short": one}
         first["long"].release()
-        # "short" has the younger ticket now: who came between goes first.
+        # "short" has the newer ticket now, so "stranger" is ahead of it.
         assert not line.grant()
         second = theirs.grant()
         assert list(second) == ["stranger"]
@@ -219,8 +218,8 @@ def test_one_process_serves_its_own_in_its_own_order(tmp_path: Path) -> None:
     assert not desk.names()
 
 
-def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
-    """Ten lines over eight devices: each want is granted whole, none is forgotten, none shared."""
+def test_random_requests_are_all_granted_and_never_share(tmp_path: Path) -> None:
+    """Ten waiting lines share eight devices. Each request gets its full count, and none is lost."""
     dice = random.Random(11)  # noqa: S311
     devices = [f"g{number}" for number in range(8)]
     lines = [waiting_line.Line(leases.LeaseDirectory(tmp_path)) for _ in range(10)]
@@ -252,7 +251,7 @@ def test_random_wants_are_all_served_and_never_share(tmp_path: Path) -> None:
         line.watch.close()
 
 
-def test_a_free_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
+def test_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
     line(room.start("a", 1, "g0", 100))
     other = room.start("b", 1, "g1", 100)
     line(other)
@@ -264,7 +263,7 @@ def test_a_free_device_that_others_are_pinned_to_is_taken_last(room: Room) -> No
     assert line(either)[2] == "g1"
 
 
-def test_a_hundred_waiters_cost_little(room: Room) -> None:
+def test_hundred_waiters_use_little_cpu_and_memory(room: Room) -> None:
     holder = room.start("a", 1, "g0", 100)
     assert line(holder)[0] == "has"
     waiters = [room.start(f"w{number}", 1, "g0", 0) for number in range(100)]
@@ -278,8 +277,8 @@ def test_a_hundred_waiters_cost_little(room: Room) -> None:
 
     before, begun = used(), time.monotonic()
     time.sleep(4)
-    # Of a hundred processes; about one a second looks round, which takes a slow machine some 30 ms.
-    # That the hundred models of one run cost less than 1 % is tests/build/test_schedule.py's.
+    # All 100 processes together. About one a second wakes up, which takes about 30 ms on a slow
+    # machine. tests/build/test_schedule.py tests that 100 models of one run cost less than 1 %.
     assert (used() - before) / (time.monotonic() - begun) < 0.05
     assert psutil.Process(waiters[0].pid).memory_info().rss < 40 << 20
 
@@ -288,7 +287,9 @@ def look(seen: list[dict[str, str]]) -> Callable[[], Mapping[str, str]]:
     return lambda: seen.pop(0) if len(seen) > 1 else seen[0]
 
 
-def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_devices_of_foreign_programs_are_avoided_and_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.3)
     busy = {"g0": "train.py (pid 7, 9000 MiB)"}
     said: list[str] = []
@@ -304,7 +305,7 @@ def test_strangers_are_avoided_and_told(tmp_path: Path, monkeypatch: pytest.Monk
     held.release()
 
 
-def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> None:
+def test_memory_freed_a_moment_later_is_not_foreign(tmp_path: Path) -> None:
     said: list[str] = []
     desk = leases.LeaseDirectory(tmp_path, look([{"g0": "gone (pid 7)"}, {}]))
     assert waiting_line.acquire(
@@ -313,7 +314,7 @@ def test_memory_that_shows_a_moment_longer_is_not_a_stranger(tmp_path: Path) -> 
     assert not said
 
 
-def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
+def test_request_that_waits_for_a_foreign_program_reserves_nothing(tmp_path: Path) -> None:
     desk = leases.LeaseDirectory(tmp_path)
     wide, narrow = leases.LeaseRequest(2, ("g0", "g1")), leases.LeaseRequest(1, ("g0", "g1"))
     with desk.mutex():
@@ -321,11 +322,14 @@ def test_who_waits_for_a_stranger_keeps_nothing_idle(tmp_path: Path) -> None:
         assert desk.shares([wide, narrow], {"g0": "a stranger"})[1] == ("g1",)
 
 
-def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
+def test_undetected_foreign_program_does_not_keep_devices_idle(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """g0 is a stranger's, g1 ours, and one that wants all four is first: g2 and g3 are for others.
-    Nothing could be had, and so nobody had looked."""
+    """A foreign program uses g0, g1 is leased, and the first request wants all four devices.
+
+    No lease can be granted, so only idle devices cause the query for foreign programs. Then g2
+    and g3 go to other requests.
+    """
     monkeypatch.setattr(leases, "FOREIGN_PAUSE", 0.4)
     monkeypatch.setattr(leases, "SECOND_LOOK", 0.1)
     looks = []
@@ -345,7 +349,7 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
     ):
         wide.settle({"wide": leases.LeaseRequest(4, four)})
         narrow.settle({"narrow": leases.LeaseRequest(1, four)})
-        assert not wide.grant() and not narrow.grant()  # it may be gone in a moment
+        assert not wide.grant() and not narrow.grant()  # the memory on g0 may be freed in a moment
         assert narrow.pause() == 0.1 and len(looks) == 2
         time.sleep(0.1)
         assert not wide.grant()
@@ -358,8 +362,11 @@ def test_a_stranger_nobody_has_seen_yet_keeps_nothing_idle(
     ours.release()
 
 
-def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path) -> None:
-    """g0 has just been left by one of ours, whose memory shows still: it is kept for the wide."""
+def test_memory_freed_a_moment_later_keeps_the_reservation(tmp_path: Path) -> None:
+    """A server of ours on g0 has just ended, and its memory is still in use for a moment.
+
+    The devices stay reserved for the wide request.
+    """
     seen = [{"g0": "gone (pid 7)"}, {}]
     desk = leases.LeaseDirectory(tmp_path, look(seen))
     ours = waiting_line.acquire(
@@ -377,10 +384,8 @@ def test_an_end_that_shows_for_a_moment_costs_a_wide_one_nothing(tmp_path: Path)
 
 
 @pytest.mark.parametrize("pool", [("g3", "g0"), ("g0", "g3")])
-def test_who_waits_holds_nothing_whatever_its_pins_order(
-    tmp_path: Path, pool: tuple[str, str]
-) -> None:
-    """A stranger may wait for the one while it has the other; ours never does."""
+def test_waiter_holds_no_device_in_any_pool_order(tmp_path: Path, pool: tuple[str, str]) -> None:
+    """A waiter never holds one device while it waits for another."""
     desk = leases.LeaseDirectory(tmp_path, lambda: {"g3": "train.py (pid 7)"})
     with waiting_line.Line(desk) as line:
         line.settle({"pinned": leases.LeaseRequest(2, pool)})
@@ -388,7 +393,7 @@ def test_who_waits_holds_nothing_whatever_its_pins_order(
             assert not line.grant()
             assert not desk.holders(pool)
     (tmp_path / "strangers").unlink()
-    rogue = os.open(tmp_path / "g3", os.O_RDWR | os.O_CREAT)  # by flock alone, with no mutex
+    rogue = os.open(tmp_path / "g3", os.O_RDWR | os.O_CREAT)  # takes the flock without the mutex
     fcntl.flock(rogue, fcntl.LOCK_EX)
     with waiting_line.Line(leases.LeaseDirectory(tmp_path)) as line:
         line.settle({"pinned": leases.LeaseRequest(2, pool)})
@@ -405,7 +410,7 @@ DIRECTORIES = [
 
 
 @pytest.mark.parametrize(("given", "where"), DIRECTORIES)
-def test_one_directory_for_all_ways_in(
+def test_lease_directory_is_the_same_for_every_login(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, str], where: str
 ) -> None:
     (tmp_path / "tmp").mkdir()
@@ -416,7 +421,7 @@ def test_one_directory_for_all_ways_in(
 
 
 @pytest.mark.parametrize("kind", ["open to all", "a link", "a file"])
-def test_a_directory_that_others_could_write_to_is_refused(
+def test_lease_directory_that_others_can_write_to_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
 ) -> None:
     monkeypatch.setattr(leases, "TMP", tmp_path)
@@ -433,21 +438,21 @@ def test_a_directory_that_others_could_write_to_is_refused(
         leases.directory({})
 
 
-def test_a_cleaner_of_tmp_leaves_leases_alone(tmp_path: Path) -> None:
-    """systemd-tmpfiles skips what has the sticky bit, as the XDG specification has it."""
+def test_lock_files_have_the_sticky_bit(tmp_path: Path) -> None:
+    """systemd-tmpfiles does not delete such files, as the XDG specification says."""
     desk = leases.LeaseDirectory(tmp_path)
     held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), print, lambda: None)
     assert (tmp_path / "g0").stat().st_mode & stat.S_ISVTX
     held.release()
 
 
-def test_descriptors_are_not_inherited(tmp_path: Path) -> None:
+def test_lease_descriptors_are_not_inherited(tmp_path: Path) -> None:
     desk = leases.LeaseDirectory(tmp_path)
     held = waiting_line.acquire(desk, leases.LeaseRequest(1, ("g0",)), print, lambda: None)
     child = subprocess.Popen([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE,
                              close_fds=False)  # fmt: skip
     held.release()
-    # A vfork returns a moment before exec has closed the child's copies.
+    # vfork returns a moment before exec closes the child's copies.
     until(lambda: not desk.holders(["g0"]), 1)
     assert child.poll() is None
     child.communicate(b"\n")

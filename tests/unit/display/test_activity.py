@@ -1,4 +1,4 @@
-"""The board, and the words in which progress is told."""
+"""Tests of the board and of progress output."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_a_note_lives_as_long_as_its_process(here: Path) -> None:
+def test_note_disappears_when_its_process_ends(here: Path) -> None:
     activity.put(Note("task", activity.name("m", "t", 3), activity.RUNNING, "asking", 1, 4))
     (mine,) = activity.notes()
     assert (mine.name, mine.pid, mine.done) == ("limit-3/m/t", os.getpid(), 1)
@@ -45,14 +45,14 @@ def test_a_note_lives_as_long_as_its_process(here: Path) -> None:
     assert (here / "run").stat().st_mode & 0o777 == 0o700
 
 
-def test_a_pid_that_was_given_anew_is_nobody_s() -> None:
+def test_note_of_a_reused_pid_is_ignored() -> None:
     note = activity.put(Note("model", "m", activity.SERVING))
     text = json.loads(note.path.read_text()) | {"ticks": note.ticks - 1}
     note.path.write_text(json.dumps(text))
     assert not list(activity.notes())
 
 
-def test_another_machine_s_note_counts_while_it_is_renewed() -> None:
+def test_note_of_another_host_expires_if_not_renewed() -> None:
     note = activity.put(Note("model", "m", activity.SERVING))
     note.path.write_text(json.dumps(json.loads(note.path.read_text()) | {"host": "node7"}))
     assert [n.host for n in activity.notes()] == ["node7"]
@@ -61,7 +61,7 @@ def test_another_machine_s_note_counts_while_it_is_renewed() -> None:
     assert not list(activity.notes())
 
 
-def test_damage_and_a_board_that_cannot_be_written_cost_nothing(here: Path) -> None:
+def test_damaged_notes_and_an_unwritable_board_are_ignored(here: Path) -> None:
     (here / "run/board/task/m").mkdir(parents=True)
     for name, text in (("a", "{"), ("b", "[]"), ("c", '{"kind": "task"}'), ("d", '{"odd": 1}')):
         (here / f"run/board/task/m/{name}.json").write_text(text)
@@ -70,7 +70,7 @@ def test_damage_and_a_board_that_cannot_be_written_cost_nothing(here: Path) -> N
     activity.put(Note("model", "m", activity.SERVING))
 
 
-def test_what_failed_stays_until_it_is_tried_again() -> None:
+def test_note_of_a_failed_step_stays_until_the_next_attempt() -> None:
     with pytest.raises(Failure), Step("EVAL", "m/t", "task", "m/t", activity.RUNNING):
         raise Failure("no answer", "look", "logs/x.log", ["line"])
     (note,) = activity.notes()
@@ -80,13 +80,13 @@ def test_what_failed_stays_until_it_is_tried_again() -> None:
     assert not list(activity.notes())
 
 
-def test_who_is_stopped_has_not_failed() -> None:
+def test_interrupted_step_leaves_no_note() -> None:
     with pytest.raises(SystemExit), Step("EVAL", "m/t", "task", "m/t", activity.RUNNING):
         sys.exit(143)
     assert not list(activity.notes())
 
 
-def test_a_run_tells_what_its_models_wait_for() -> None:
+def test_run_note_lists_what_models_wait_for() -> None:
     activity.put_run({"m": "2 GPUs"}, 5.0, {"n": "job 7: RUNNING on n1"})
     (run,) = activity.runs()
     assert (run.pid, run.waiting, run.began) == (os.getpid(), {"m": "2 GPUs"}, 5.0)
@@ -106,7 +106,7 @@ WORDS = [
 
 
 @pytest.mark.parametrize(("note", "expected"), WORDS)
-def test_words(note: Note, expected: str) -> None:
+def test_progress_shows_stage_rate_and_time_left(note: Note, expected: str) -> None:
     assert progress.words(note, 100) == expected
 
 
@@ -117,7 +117,7 @@ SPANS = [
 
 
 @pytest.mark.parametrize(("seconds", "expected"), SPANS)
-def test_span(seconds: float, expected: str) -> None:
+def test_span_formats_seconds(seconds: float, expected: str) -> None:
     assert units.span(seconds) == expected
 
 
@@ -126,12 +126,14 @@ SHARED = [("", False), ("-j4", True), ("k -j4", True), ("-j1", False), ("-j", Tr
 
 
 @pytest.mark.parametrize(("flags", "expected"), SHARED)
-def test_who_shares_a_terminal(flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_parallel_make_shares_its_terminal(
+    flags: str, expected: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("MAKEFLAGS", flags)
     assert progress.shares_terminal() is expected
 
 
-def test_without_a_terminal_a_line_a_lasting_stage_and_one_a_minute(
+def test_without_terminal_lasting_stages_and_each_minute_print_a_line(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
@@ -151,7 +153,7 @@ def test_without_a_terminal_a_line_a_lasting_stage_and_one_a_minute(
     ]
 
 
-def test_under_a_display_the_board_alone_is_told(
+def test_step_under_a_display_writes_only_to_the_board(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("BENCHY_BOARD", "12")
@@ -162,7 +164,7 @@ def test_under_a_display_the_board_alone_is_told(
     assert capfd.readouterr().err == ""
 
 
-def test_what_serves_others_leaves_the_talking_to_them(
+def test_serving_step_prints_nothing(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     now = [1000.0]
@@ -177,10 +179,10 @@ def test_what_serves_others_leaves_the_talking_to_them(
     assert capfd.readouterr().err == ""
 
 
-def test_two_hosts_of_one_pid_write_to_two_files(
+def test_same_pid_on_two_hosts_gets_two_temporary_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Pids say nothing across the nodes of a shared file system."""
+    """Pids are not unique across the nodes of a shared file system."""
     here = temporary_files.aside(tmp_path / "plan.json")
     name = SimpleNamespace(nodename="another")
     monkeypatch.setattr(os, "uname", lambda: name)

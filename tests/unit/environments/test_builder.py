@@ -1,6 +1,6 @@
-"""Environments are resolved, built, checked and replaced by real uv, from wheels made here.
+"""Tests of resolving, building, checking and replacing environments with real uv.
 
-The packages are the stand-in engine's; venv, sync, byte code and probe are the real ones.
+The wheels are built here and hold the stand-in engine. venv, sync, byte code and probe are real.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ def load(path: Path) -> ModuleType:
 
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of wheels: whole releases, and those that are broken on purpose."""
+    """A folder of wheels: working releases, and 3.0.0 and 4.0.0, which are broken on purpose."""
     maker = load(ROOT / "tests/support/wheels.py")
     folder = tmp_path_factory.mktemp("wheels")
     maker.build(folder)
@@ -68,14 +68,14 @@ def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(autouse=True)
 def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty root as working directory, and no index but the folder."""
+    """An empty root as working directory, with the folder of wheels as the only package source."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheels))
     monkeypatch.setenv("UV_CACHE_DIR", str(wheels.parent / "cache"))
-    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))  # builders' slots are the user's
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))  # also holds the builder slots
     monkeypatch.setenv("PYTHONPATH", str(ROOT / "lib"))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -100,7 +100,7 @@ def lock_text() -> str:
     return paths.lock(ENV).read_text()
 
 
-def test_a_lock_has_hashes_and_says_what_it_is_from() -> None:
+def test_lock_has_hashes_and_records_its_inputs() -> None:
     assert builder.ensure_lock(spec())
     first, *rest = lock_text().splitlines()
     said = json.loads(first.removeprefix("# benchy: "))
@@ -123,7 +123,7 @@ def test_the_same_inputs_give_the_same_lock() -> None:
     assert lock_text() == before
 
 
-def test_what_cannot_change_a_resolution_does_not_touch_the_lock() -> None:
+def test_spec_changes_that_keep_the_packages_keep_the_lock_mtime() -> None:
     builder.ensure_lock(spec())
     assert not builder.ensure_lock(spec(variables={"A": "1"}, source="y.yaml:9"))
     age = paths.lock(ENV).stat().st_mtime_ns
@@ -133,7 +133,7 @@ def test_what_cannot_change_a_resolution_does_not_touch_the_lock() -> None:
     assert paths.env_spec(ENV).stat().st_mtime_ns < age, "so Make does not ask again"
 
 
-def test_built_whole_then_left_alone() -> None:
+def test_complete_environment_is_built_once() -> None:
     asked = spec()
     assert builder.create(asked)
     folder = paths.env_dir(ENV)
@@ -157,7 +157,7 @@ def test_built_whole_then_left_alone() -> None:
     assert not list(builder.BUILDING.iterdir())
 
 
-def test_a_younger_lock_with_the_same_words_makes_the_stamp_younger() -> None:
+def test_touched_lock_with_same_content_renews_the_stamp() -> None:
     builder.create(spec())
     os.utime(paths.lock(ENV))
     builder.create(spec())
@@ -165,7 +165,7 @@ def test_a_younger_lock_with_the_same_words_makes_the_stamp_younger() -> None:
 
 
 @pytest.mark.parametrize("part", [".stamp", "bin/python"])
-def test_not_whole_is_built_anew(part: str) -> None:
+def test_incomplete_environment_is_rebuilt(part: str) -> None:
     builder.create(spec())
     (paths.env_dir(ENV) / part).unlink()
     assert builder.create(spec())
@@ -193,7 +193,7 @@ def copied(folder: Path) -> None:
 
 
 def cache_gone(folder: Path) -> None:
-    """As older releases of benchy built it where uv's link-mode is symlink."""
+    """Break it as if an older release of benchy had built it with uv's link-mode symlink."""
     about = next(folder.glob("lib/*/site-packages/standin_engine-*.dist-info"))
     (about / "METADATA").unlink()
     (about / "METADATA").symlink_to("/nonesuch/cache/METADATA")
@@ -209,7 +209,7 @@ BREAKS = [
 
 
 @pytest.mark.parametrize("where", ["variable", "file"])
-def test_an_environment_outlives_uv_s_cache(
+def test_environment_survives_deletion_of_uv_cache(
     where: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", "cache")
@@ -227,7 +227,7 @@ def test_an_environment_outlives_uv_s_cache(
 
 
 @pytest.mark.parametrize(("hurt", "why"), BREAKS, ids=[hurt.__name__ for hurt, _ in BREAKS])
-def test_a_stamp_is_not_taken_on_trust(
+def test_damaged_environment_is_detected_and_rebuilt(
     hurt: Callable[[Path], None], why: str, capfd: pytest.CaptureFixture[str]
 ) -> None:
     builder.create(spec())
@@ -246,13 +246,13 @@ def test_a_stamp_is_not_taken_on_trust(
     assert health.well(ENV)
 
 
-def test_a_closer_look_finds_what_the_stamp_cannot_tell(capfd: pytest.CaptureFixture[str]) -> None:
+def test_venv_check_finds_an_edit_that_the_stamp_misses(capfd: pytest.CaptureFixture[str]) -> None:
     builder.create(spec())
     assert venv_command.main(["check", ENV]) == 0
     assert capfd.readouterr().out == f"{ENV}: 1.0.0 works\n"
     module = next(paths.env_dir(ENV).glob("lib/*/site-packages/standin_engine/server.py"))
     text = module.read_text()
-    module.unlink()  # as editors do: the copy in uv's cache stays what it was
+    module.unlink()  # as editors do: the copy in uv's cache keeps its content
     module.write_text(text + "\n")
     assert health.well(ENV)
     with pytest.raises(Failure, match="is broken") as told:
@@ -265,7 +265,7 @@ def test_a_closer_look_finds_what_the_stamp_cannot_tell(capfd: pytest.CaptureFix
     assert venv_command.main(["check", ENV]) == 0
 
 
-def test_uv_compares_with_the_lock() -> None:
+def test_audit_reports_differences_from_the_lock() -> None:
 
     asked = spec()
     builder.create(asked)
@@ -280,7 +280,7 @@ def test_uv_compares_with_the_lock() -> None:
     assert audit.differences(other, others=True) == ""
 
 
-def test_a_moved_or_restored_environment_is_no_copy() -> None:
+def test_moved_or_restored_environment_is_not_reported_as_copy() -> None:
     builder.create(spec())
     root = Path.cwd()
     aside = root.rename(root.with_name("elsewhere"))
@@ -294,7 +294,7 @@ def test_a_moved_or_restored_environment_is_no_copy() -> None:
     assert health.well(ENV), "restored to its place"
 
 
-def test_nothing_replaces_an_environment_under_its_user() -> None:
+def test_environment_in_use_is_not_replaced_or_removed() -> None:
     builder.create(spec())
     code = "import sys; from benchy.cli import entry, venv; sys.exit(entry.run(venv.main))"
     for verb in (["create", "--anew", ENV], ["remove", ENV]):
@@ -314,7 +314,7 @@ def test_nothing_replaces_an_environment_under_its_user() -> None:
     assert not paths.env_dir(ENV).exists()
 
 
-def test_builders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_venv_jobs_limits_parallel_builders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENV_JOBS", "1")
     spec()
     with builder.slot("another"):
@@ -332,10 +332,12 @@ def test_builders_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         pass
 
 
-def test_no_room_is_told_before_anything_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Real uv: what is not in its cache is counted; once it is, there is nothing to count."""
+def test_lack_of_disk_space_is_reported_before_installation(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Only packages that are not in uv's cache need space."""
     asked = spec()
-    builder.ensure_lock(asked)  # reading a local wheel's metadata caches it
+    builder.ensure_lock(asked)  # reading the metadata of a local wheel caches it
     monkeypatch.setenv("UV_CACHE_DIR", "cache")
     free = SimpleNamespace(free=3)
     with monkeypatch.context() as small:
@@ -352,7 +354,7 @@ def test_no_room_is_told_before_anything_is_installed(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no second file system")  # noqa: S108
-def test_where_wheels_cannot_be_shared_it_is_said_once(
+def test_copying_across_file_systems_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with tempfile.TemporaryDirectory(dir="/dev/shm", prefix="benchy-") as folder:
@@ -365,13 +367,13 @@ def test_where_wheels_cannot_be_shared_it_is_said_once(
         assert "copied, not linked" not in capsys.readouterr().err
 
 
-def test_another_lock_replaces_what_was_built() -> None:
+def test_changed_lock_replaces_the_environment() -> None:
     builder.create(spec())
     assert builder.create(spec("2.0.0"))
     assert health.stamp(ENV)["version"] == "2.0.0"
 
 
-def test_what_does_not_import_is_told_and_marked_and_leaves_the_old_one() -> None:
+def test_failed_import_is_recorded_and_keeps_the_old_environment() -> None:
     builder.create(spec())
     with pytest.raises(Failure, match="import standin_engine") as told:
         builder.create(spec("3.0.0"))
@@ -387,7 +389,7 @@ def test_what_does_not_import_is_told_and_marked_and_leaves_the_old_one() -> Non
     assert not failures.failure_of(ENV)
 
 
-def test_what_does_not_resolve_names_the_requirement() -> None:
+def test_failed_resolution_names_the_requirement() -> None:
     with pytest.raises(Failure, match="cannot be resolved on Python") as told:
         builder.create(spec("4.0.0"))
     assert "standin-gone-from-the-index" in " ".join(told.value.lines) and told.value.page == 30
@@ -395,7 +397,7 @@ def test_what_does_not_resolve_names_the_requirement() -> None:
     assert not paths.env_dir(ENV).exists()
 
 
-def test_where_no_torch_for_cpus_is_it_is_told_where_to_look() -> None:
+def test_missing_cpu_torch_hints_at_find_links() -> None:
     with pytest.raises(Failure, match="cannot be resolved on Python") as told:
         builder.create(spec("1.0.0", constraints=["torch==2.13.0+cpu"], overrides=[
             "standin-gone-from-the-index ; python_version < '3'"], requirements=[
@@ -403,19 +405,19 @@ def test_where_no_torch_for_cpus_is_it_is_told_where_to_look() -> None:
     assert "find-links" in told.value.hint and told.value.page == 35, told.value
 
 
-def test_an_override_drops_what_is_gone() -> None:
+def test_override_drops_a_missing_requirement() -> None:
     builder.create(spec("4.0.0", overrides=["standin-gone-from-the-index ; python_version < '3'"]))
     assert health.stamp(ENV)["version"] == "4.0.0"
 
 
-def test_a_release_that_lies_about_its_version_is_refused() -> None:
+def test_release_with_wrong_version_is_refused() -> None:
     asked = spec(requirements=["standin-engine==2.0.0"])
     with pytest.raises(Failure, match="does not work: version") as told:
         builder.create(asked)
     assert told.value.lines == ["standin-engine is 2.0.0, not 1.0.0"]
 
 
-def test_no_python_fits() -> None:
+def test_offline_resolution_without_matching_python_fails() -> None:
     os.environ["OFFLINE"] = "1"
     try:
         with pytest.raises(Failure, match=r"no Python here fits >=3\.99"):
@@ -431,7 +433,7 @@ def building() -> subprocess.Popen[str]:
     )
 
 
-def test_two_at_once_build_it_once() -> None:
+def test_two_parallel_builders_build_once() -> None:
     spec()
     both = [building(), building()]
     told = [process.communicate(timeout=120)[1] for process in both]
@@ -441,7 +443,7 @@ def test_two_at_once_build_it_once() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
+def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signals) -> None:
     asked = spec()
     builder.ensure_lock(asked)
     process = building()
@@ -450,7 +452,7 @@ def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
     while not (aside / "pyvenv.cfg").exists():
         assert time.monotonic() < deadline and process.poll() is None
         time.sleep(0.002)
-    process.send_signal(signal.SIGSTOP)  # on a busy machine the build could end before we look
+    process.send_signal(signal.SIGSTOP)  # on a busy machine the build could end first
     assert not paths.env_dir(ENV).exists()
     process.send_signal(number)
     process.send_signal(signal.SIGCONT)
@@ -464,7 +466,9 @@ def test_killed_in_the_middle_and_run_again(number: signal.Signals) -> None:
     assert not list(builder.BUILDING.iterdir())
 
 
-def test_a_size_is_kept_until_something_moves_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_measured_size_is_cached_until_files_may_have_changed(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     builder.create(spec())
     looked: list[Path] = []
 
@@ -485,7 +489,9 @@ def test_a_size_is_kept_until_something_moves_it(monkeypatch: pytest.MonkeyPatch
     assert inventory.measured(ENV).alone == 4, "uv's cache was pruned or filled"
 
 
-def test_remove_and_list(capsys: pytest.CaptureFixture[str]) -> None:
+def test_list_shows_states_and_prune_removes_unused_environments(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     repair = {"versions": "<2", "why": "it broke", "link": ""}
     builder.create(spec(repairs=[repair], cutoff="2026-01-02"))
     plan = {"environments": {ENV: {"version": "1.0.0"}, "gone": {"version": "9"}}, "models": {
@@ -516,20 +522,20 @@ def test_prune_without_a_plan_removes_nothing() -> None:
     assert builder.whole(ENV)
 
 
-def test_soft_tells_but_does_not_fail(capsys: pytest.CaptureFixture[str]) -> None:
+def test_create_soft_reports_a_failure_and_returns_0(capsys: pytest.CaptureFixture[str]) -> None:
     spec("3.0.0")
     assert venv_command.main(["create", "--soft", ENV]) == 0
     assert "does not work" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("name", ["../x", ".locks", "nonesuch"])
-def test_names_that_are_none(name: str) -> None:
+def test_unknown_environment_names_are_refused(name: str) -> None:
     with pytest.raises(UsageError):
         venv_command.main(["create", name])
 
 
-def test_torch_for_cpus_comes_from_the_machine_or_from_uv(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only where the ordinary index gave no +cpu build is uv's backend asked."""
+def test_cpu_torch_comes_from_the_index_or_the_uv_backend(monkeypatch: pytest.MonkeyPatch) -> None:
+    """uv's torch backend is used only if the configured index has no +cpu build."""
     asked: list[list[str]] = []
     answers = {"plain": "torch==2.6.0 \\\n    --hash=sha256:00\n", "cpu": "torch==2.6.0+cpu \\\n"}
 
@@ -550,7 +556,7 @@ def test_torch_for_cpus_comes_from_the_machine_or_from_uv(monkeypatch: pytest.Mo
     assert len(asked) == 3
 
 
-def test_flags_are_plain_and_without_addresses() -> None:
+def test_probed_flags_are_json_without_object_addresses() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--a", type=functools.partial(int, base=10), default=object())
     parser.add_argument("--b", choices=("x", "y"), nargs="+", default={1, 2})
@@ -563,11 +569,14 @@ def test_flags_are_plain_and_without_addresses() -> None:
     assert "0x" not in json.dumps(found)
 
 
-# --- files that somebody changed
+# --- files that were edited
 
 
 def later(file: Path, text: str, ahead: float = 5) -> None:
-    """Another file in place of it: names in uv's cache keep the old one."""
+    """Replace a file by a new one, so that its hard link in uv's cache keeps the old content.
+
+    Its modification time is `ahead` seconds from now.
+    """
     file.unlink()
     file.write_text(text)
     os.utime(file, (time.time() + ahead, time.time() + ahead))
@@ -577,7 +586,7 @@ def module() -> Path:
     return next(paths.env_dir(ENV).glob("lib/python3*/site-packages/standin_engine/__init__.py"))
 
 
-def test_a_file_that_was_changed_is_found_before_use() -> None:
+def test_edited_file_is_found_before_use() -> None:
     assert builder.create(spec())
     assert health.edited(ENV) == ""
     before = module().read_text()
@@ -595,18 +604,18 @@ def test_a_file_that_was_changed_is_found_before_use() -> None:
     assert "standin_engine/__init__.py" in health.edited(ENV)
 
 
-def test_a_file_of_another_size_is_found_whatever_its_age() -> None:
+def test_resized_file_is_found_whatever_its_mtime() -> None:
     assert builder.create(spec())
     later(module(), module().read_text() + "#", ahead=-1e6)
     assert "standin_engine/__init__.py" in health.edited(ENV)
 
 
-def test_a_change_in_uv_s_cache_is_no_new_environment(
+def test_changed_file_in_uv_cache_fails_the_build(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "cache"))
     assert builder.create(spec())
-    with module().open("a") as file:  # in place: the cache has the same file
+    with module().open("a") as file:  # in place: uv's cache holds a hard link to the same file
         file.write("x = 1\n")
     assert module().stat().st_nlink > 1, "linked, as where the cache is on the same disk"
     health.condemn(ENV, health.edited(ENV))
@@ -616,7 +625,7 @@ def test_a_change_in_uv_s_cache_is_no_new_environment(
     assert not health.well(ENV)
 
 
-def test_certificates_of_the_machine_are_no_change() -> None:
+def test_replaced_certificates_do_not_count_as_edited() -> None:
     assert builder.create(spec())
     site = module().parent.parent
     record = next(site.glob("standin_engine-*.dist-info/RECORD"))

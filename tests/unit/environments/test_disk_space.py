@@ -1,4 +1,4 @@
-"""What an environment will take on the disk, before it is downloaded."""
+"""Tests of the estimate of the disk space that an environment needs before its download."""
 
 from __future__ import annotations
 
@@ -41,13 +41,14 @@ archive = { url = "https://x/by_url-1-py3-none-any.whl", size = 70 }
 """
 
 
-def test_sizes_come_from_the_index_and_from_files(tmp_path: Path) -> None:
+def test_sizes_are_read_from_the_index_and_from_local_files(tmp_path: Path) -> None:
     (tmp_path / "local+cpu-1-py3-none-any.whl").write_bytes(b"x" * 9)
     found = disk_space.sizes(PYLOCK.replace("FOLDER", str(tmp_path)))
     assert found == {"aiohttp": 2000, "only-source": 50, "local": 9, "by-url": 70}
 
 
-# Environment, GB compressed of (NVIDIA's and torch, all else), GB that du showed when it was built.
+# Environment, GB of compressed wheels (NVIDIA's and torch; all others), GB of the built environment
+# as measured by du.
 MEASURED = [
     ("vLLM 0.6.6.post1", 2.787, 0.659, 6.86),
     ("vLLM 0.8.0", 2.797, 0.971, 7.91),
@@ -59,7 +60,9 @@ MEASURED = [
 
 
 @pytest.mark.parametrize(("cuda", "rest", "took"), [row[1:] for row in MEASURED])
-def test_the_estimate_is_near_what_was_measured(cuda: float, rest: float, took: float) -> None:
+def test_estimate_is_within_10_percent_of_measured_size(
+    cuda: float, rest: float, took: float
+) -> None:
     wheels = {"nvidia-cublas-cu12": int(cuda * GB), "rest": int(rest * GB)}
     wheels = {name: size for name, size in wheels.items() if size}
     need = disk_space.estimate(wheels, set(wheels), linked=True)
@@ -67,7 +70,7 @@ def test_the_estimate_is_near_what_was_measured(cuda: float, rest: float, took: 
     assert need.there == 0
 
 
-def test_what_is_cached_costs_only_byte_code_where_it_can_be_linked() -> None:
+def test_cached_wheels_need_only_byte_code_if_linked() -> None:
     wheels = {"torch": 1000, "numpy": 100}
     assert disk_space.estimate(wheels, set(), True) == disk_space.Need(
         int(1100 * disk_space.BYTE_CODE), 0
@@ -78,7 +81,7 @@ def test_what_is_cached_costs_only_byte_code_where_it_can_be_linked() -> None:
     )
 
 
-def test_too_little_room_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_lack_of_disk_space_is_a_failure(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: Usage(0, 0, 3.2 * GB))
     disk_space.check("vllm_0_8_0", None, Path("log"))
@@ -94,7 +97,7 @@ def test_too_little_room_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         )
 
 
-def test_copies_are_told_once(
+def test_copying_instead_of_linking_is_reported_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)

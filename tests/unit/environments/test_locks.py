@@ -1,4 +1,7 @@
-"""Locks: the same on any day, shared by a team, renewed on demand. Real uv, an index of our own."""
+"""Tests of locks: reproducible, shared by a team, renewed on demand.
+
+They run real uv against a local index.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +37,7 @@ DAY = "2025-03-18T00:00:00Z"
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """An empty root as working directory, and an index with a release of two packages."""
+    """An empty root as working directory, and an index with pkg 1.0.0, which needs dep 1.0."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("OFFLINE", raising=False)
@@ -70,7 +73,7 @@ def text() -> str:
 
 
 def forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    """Another checkout on another machine: no lock, no cache, other directories."""
+    """Change to a checkout on another machine: no lock, no cache, other directories."""
     for path in (paths.lock(ENV), paths.shared_lock(ENV)):
         path.unlink(missing_ok=True)
     for variable in ("UV_CACHE_DIR", "TMPDIR"):
@@ -80,28 +83,28 @@ def forget(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.chdir(folder)
 
 
-# --- the same on any day
+# --- reproducible on any day
 
 
-def test_what_came_later_changes_no_byte(
+def test_later_uploads_do_not_change_the_lock(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     builder.ensure_lock(spec())
     before = text()
     index.add("dep", "2.0", "2025-06-01T00:00:00Z")
     index.put("dep", "dep-1.0-2-py3-none-any.whl", b"not looked at", "2025-06-01T00:00:00Z")
-    index.add("dep", "1.1", None)  # tells no time: it may be from any day
+    index.add("dep", "1.1", None)  # no upload time: it may be from any day
     forget(tmp_path, monkeypatch, "another")
     builder.ensure_lock(spec())
     assert text() == before
     assert "dep==1.0 " in before
 
 
-def test_the_release_s_day_is_asked_for_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_release_date_is_queried_once(index: Index, monkeypatch: pytest.MonkeyPatch) -> None:
     builder.ensure_lock(spec())
     before = text()
     assert lock_file.header(paths.lock(ENV))["released"] == "2025-03-18T01:00:00Z"
-    # A file of the release that came later.
+    # A file that was added to the release later.
     index.put("pkg", "pkg-1.0.0-2-py3-none-any.whl", b"", "2026-01-01T00:00:00Z")
     monkeypatch.setattr(release_date, "find", lambda *rest: pytest.fail("asked again"))
     assert not builder.ensure_lock(spec(), fresh=True)
@@ -110,10 +113,10 @@ def test_the_release_s_day_is_asked_for_once(index: Index, monkeypatch: pytest.M
     assert lock_file.header(paths.lock(ENV))["cutoff"] == "2025-03-18T01:00:00Z"
 
 
-def test_a_cutoff_of_the_machine_s_is_part_of_the_lock(
+def test_earlier_machine_cutoff_is_recorded_in_the_lock(
     index: Index, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One that is earlier than the lock's own: the lock says so, and is made anew without it."""
+    """The lock is resolved again when that cutoff is set or removed. A later one has no effect."""
     index.add("dep", "9.0.0", "2025-12-01T00:00:00Z")
     wishes: dict[str, Any] = {"cutoff": "2026-01-01", "requirements": ["pkg==1.0.0", "dep"]}
     builder.ensure_lock(spec(**wishes))
@@ -136,7 +139,7 @@ def test_a_cutoff_of_the_machine_s_is_part_of_the_lock(
     assert "dep==9.0.0" not in text()
 
 
-def test_what_would_choose_other_packages_is_told(
+def test_ignored_uv_constraint_is_reported(
     index: Index,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -152,17 +155,17 @@ def test_what_would_choose_other_packages_is_told(
     assert "kept out of the lock: UV_CONSTRAINT;" in capsys.readouterr().err
 
 
-def test_another_release_is_asked_for(index: Index) -> None:
+def test_release_date_is_queried_for_another_release(index: Index) -> None:
     builder.ensure_lock(spec())
     index.add("pkg", "2.0.0", "2026-01-01T00:00:00Z")
     builder.ensure_lock(spec(version="2.0.0", requirements=["pkg==2.0.0"]))
     assert lock_file.header(paths.lock(ENV))["released"] == "2026-01-01T01:00:00Z"
 
 
-def test_nothing_of_this_machine_is_in_a_lock(
+def test_lock_contains_nothing_of_this_machine(
     index: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not even where the machine's uv.toml wants its indexes written out."""
+    """This holds even if the machine's uv.toml sets emit-index-url and emit-find-links."""
     settings = tmp_path / "config/uv/uv.toml"
     settings.parent.mkdir(parents=True)
     settings.write_text("[pip]\nemit-index-url = true\nemit-find-links = true\n")
@@ -188,7 +191,7 @@ b @ git+https://host/b@0123456789
 """
 
 
-def test_only_packages_and_hashes_are_kept(tmp_path: Path) -> None:
+def test_lock_text_keeps_only_packages_and_hashes(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     path.write_text(lock_file.text({"x": 1}, UV_TELLS))
     assert "host/simple" not in path.read_text()
@@ -200,14 +203,14 @@ def test_only_packages_and_hashes_are_kept(tmp_path: Path) -> None:
     ]
 
 
-def test_the_digest_is_of_what_is_installed(tmp_path: Path) -> None:
+def test_digest_covers_packages_and_not_the_header(tmp_path: Path) -> None:
     for number in (1, 2):
         (tmp_path / str(number)).write_text(lock_file.text({"x": number}, UV_TELLS))
     assert lock_file.digest(tmp_path / "1") == lock_file.digest(tmp_path / "2") != ""
     assert lock_file.digest(tmp_path / "none") == ""
 
 
-def test_differences() -> None:
+def test_differences_list_removed_changed_and_added_packages() -> None:
     old = [("a", "1", ("x",)), ("b", "1", ()), ("c", "1", ("x",)), ("d", "1", ())]
     new = [("a", "1", ("x",)), ("c", "1", ("y",)), ("d", "2", ()), ("e", "https://x/e.whl", ())]
     told = lock_file.differences(
@@ -220,14 +223,14 @@ def test_differences() -> None:
 
 
 def shared(**changes: Any) -> str:
-    """A lock that somebody else has committed; nothing else of theirs is here."""
+    """Leave only a shared lock, as if somebody else had committed it, and return its text."""
     builder.ensure_lock(spec(**changes))
     shared_locks.share(Spec.read(ENV))
     paths.lock(ENV).unlink()
     return paths.shared_lock(ENV).read_text()
 
 
-def test_a_shared_lock_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_lock_is_used_without_resolving(monkeypatch: pytest.MonkeyPatch) -> None:
     theirs = shared()
     monkeypatch.setattr(uv, "run", lambda *rest: pytest.fail("resolved"))
     assert builder.ensure_lock(spec())
@@ -235,11 +238,11 @@ def test_a_shared_lock_is_what_is_installed(monkeypatch: pytest.MonkeyPatch) -> 
     assert not builder.ensure_lock(spec())
 
 
-def test_a_shared_lock_comes_before_one_s_own(index: Index) -> None:
+def test_shared_lock_takes_precedence_over_the_local_lock(index: Index) -> None:
     theirs = shared()
     index.add("dep", "1.5", "2025-03-02T00:00:00Z")
     paths.shared_lock(ENV).unlink()
-    builder.ensure_lock(spec())  # the index has told us otherwise than them
+    builder.ensure_lock(spec())  # the index has a newer dep than the shared lock
     assert "dep==1.5" in text()
     paths.shared_lock(ENV).write_text(theirs)
     assert builder.ensure_lock(spec())
@@ -247,7 +250,7 @@ def test_a_shared_lock_comes_before_one_s_own(index: Index) -> None:
     assert paths.env_spec(ENV).stat().st_mtime_ns < paths.lock(ENV).stat().st_mtime_ns
 
 
-def test_a_shared_lock_with_the_same_packages_makes_nothing_stale() -> None:
+def test_shared_lock_with_same_packages_makes_nothing_stale() -> None:
     builder.ensure_lock(spec())
     age = paths.lock(ENV).stat().st_mtime_ns
     shared_locks.share(Spec.read(ENV))
@@ -256,8 +259,8 @@ def test_a_shared_lock_with_the_same_packages_makes_nothing_stale() -> None:
     assert paths.env_spec(ENV).stat().st_mtime_ns < age, "Make does not ask again"
 
 
-def test_a_pulled_lock_is_another_spec() -> None:
-    """Whatever its age: git gives every file that it writes the age of the pull."""
+def test_changed_shared_lock_changes_the_spec() -> None:
+    """Only its content counts, because git sets the mtime of each file to the time of a pull."""
     shared()
     first = paths.env_spec(ENV).read_text()
     spec()
@@ -280,7 +283,7 @@ STALE = [
 @pytest.mark.parametrize(
     ("changes", "platform", "told"), [row[1:] for row in STALE], ids=[row[0] for row in STALE]
 )
-def test_a_shared_lock_that_does_not_fit_is_told_and_passed_over(
+def test_unsuitable_shared_lock_is_reported_and_ignored(
     changes: dict[str, Any],
     platform: str,
     told: str,
@@ -299,7 +302,9 @@ def test_a_shared_lock_that_does_not_fit_is_told_and_passed_over(
     assert tables._shared(ENV)
 
 
-def test_what_is_no_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+def test_shared_lock_without_header_is_reported_and_ignored(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     path = paths.shared_lock(ENV)
     path.parent.mkdir(parents=True)
     path.write_text("dep==0.1\n")
@@ -311,7 +316,9 @@ def test_what_is_no_lock_is_told(capsys: pytest.CaptureFixture[str]) -> None:
 # --- renewed on demand
 
 
-def test_renewing_shows_what_is_different(index: Index, capsys: pytest.CaptureFixture[str]) -> None:
+def test_lock_fresh_prints_the_differences(
+    index: Index, capsys: pytest.CaptureFixture[str]
+) -> None:
     spec()
     assert venv_command.main(["lock", ENV, "--share"]) == 0
     assert capsys.readouterr().out == "", "there was nothing to compare"
@@ -326,7 +333,9 @@ def test_renewing_shows_what_is_different(index: Index, capsys: pytest.CaptureFi
     assert paths.shared_lock(ENV).read_text() == text(), "renewed, since it was there"
 
 
-def test_another_machine_s_shared_lock_is_not_renewed(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shared_lock_of_another_platform_is_replaced_only_with_share(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(environment_spec, "PLATFORM", "linux-sparc")
     theirs = shared()
     monkeypatch.setattr(environment_spec, "PLATFORM", "linux-x86_64")
@@ -336,7 +345,7 @@ def test_another_machine_s_shared_lock_is_not_renewed(monkeypatch: pytest.Monkey
     assert paths.shared_lock(ENV).read_text() == text()
 
 
-def test_a_lock_with_a_file_of_this_machine_is_not_shared(index: Index, tmp_path: Path) -> None:
+def test_lock_with_a_local_file_is_not_shared(index: Index, tmp_path: Path) -> None:
     wheel = tmp_path / "dep-7.0-py3-none-any.whl"
     index.add("dep", "7.0", None)
     wheel.write_bytes(index.files[wheel.name])
@@ -347,12 +356,12 @@ def test_a_lock_with_a_file_of_this_machine_is_not_shared(index: Index, tmp_path
     assert not paths.shared_lock(ENV).exists()
 
 
-def test_the_main_environment_s_lock_is_uv_lock() -> None:
+def test_lock_of_the_main_environment_cannot_be_shared() -> None:
     with pytest.raises(UsageError, match=r"uv\.lock"):
         shared_locks.share(Spec.read(paths.MAIN))
 
 
-def test_info_has_every_package(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_lists_every_package(capsys: pytest.CaptureFixture[str]) -> None:
     builder.ensure_lock(spec())
     assert venv_command.main(["info", ENV]) == 0
     assert "dep==1.0 pkg==1.0.0" in capsys.readouterr().out
@@ -362,11 +371,11 @@ def test_info_has_every_package(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(hash_.startswith("sha256:") for p in packages for hash_ in p["hashes"])
 
 
-# --- as of another day
+# --- another cutoff
 
 
-def test_another_cutoff_is_another_environment() -> None:
-    """By the shipped engine file; each verb with the same knobs means the same directory."""
+def test_each_cutoff_has_its_own_environment() -> None:
+    """With the shipped engine file, the same version and cutoff always give the same directory."""
     plain = venv_command._of_version("0.8.0", "", "")
     assert plain == "vllm_0_8_0"
     assert venv_command._of_version("0.8.0", "", "release") == plain, "the engine's own"
@@ -386,15 +395,15 @@ def test_another_cutoff_is_another_environment() -> None:
         ([ENV, "--cutoff", "none"], "two environments"),
     ],
 )
-def test_cutoffs_that_are_none(words: list[str], told: str) -> None:
+def test_invalid_uses_of_cutoff_are_refused(words: list[str], told: str) -> None:
     with pytest.raises(UsageError, match=told):
         venv_command.main(["lock", *words])
 
 
-# --- an index that cannot tell, or is not there
+# --- an index without upload times, or unreachable
 
 
-def test_an_index_without_upload_times(index: Index) -> None:
+def test_index_without_upload_times_needs_cutoff_none(index: Index) -> None:
     index.add("old", "1.0.0", None)
     asked = {"package": "old", "requirements": ["old==1.0.0"]}
     with pytest.raises(Failure, match="no upload times for old") as told:
@@ -405,14 +414,14 @@ def test_an_index_without_upload_times(index: Index) -> None:
     assert "old==1.0.0" in text()
 
 
-def test_no_index_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreachable_index_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:1/simple")
     with pytest.raises(Failure, match="cannot be reached") as told:
         builder.ensure_lock(spec())
     assert "network" in told.value.hint and told.value.page == 33
 
 
-# --- locks that somebody laid hands on
+# --- locks that were edited
 
 
 OTHER = "pkg==1.0.0 \\\n    --hash=sha256:" + "0" * 64 + "\n"
@@ -436,7 +445,7 @@ TAMPERED: list[tuple[str, Any, str]] = [
 @pytest.mark.parametrize(
     ("change", "said"), [r[1:] for r in TAMPERED], ids=[r[0] for r in TAMPERED]
 )
-def test_a_lock_that_was_changed_is_made_anew(
+def test_edited_lock_is_reported_and_resolved_again(
     change: Any, said: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     builder.ensure_lock(spec())
@@ -455,7 +464,7 @@ def test_a_lock_that_was_changed_is_made_anew(
     assert f"{shared} " in capsys.readouterr().err
 
 
-def test_another_way_to_end_lines_changes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lock_with_crlf_line_ends_stays_valid(capsys: pytest.CaptureFixture[str]) -> None:
     builder.ensure_lock(spec())
     before = lock_file.digest(paths.lock(ENV))
     paths.lock(ENV).write_bytes(text().replace("\n", "\r\n").encode())
@@ -463,7 +472,7 @@ def test_another_way_to_end_lines_changes_nothing(capsys: pytest.CaptureFixture[
     assert (lock_file.digest(paths.lock(ENV)), capsys.readouterr().err) == (before, "")
 
 
-def test_a_lock_of_before_there_were_seals_holds(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lock_without_seal_stays_valid(capsys: pytest.CaptureFixture[str]) -> None:
     builder.ensure_lock(spec())
     old = re.sub(r', "seal": "\w+"', "", text())
     assert lock_file.SEAL not in old

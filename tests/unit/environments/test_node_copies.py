@@ -1,4 +1,7 @@
-"""Environments packed for, and copied to, a node's own disk. tests/slurm has them in jobs."""
+"""Tests of environments that are packed for and copied to a node's local disk.
+
+tests/slurm tests them in jobs.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ ENV = "standin_1_0_0"
 
 @pytest.fixture
 def disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The node's disk; the working directory holds a built environment."""
+    """The node's scratch folder. The working directory holds a built environment."""
     (tmp_path / "checkout").mkdir()
     monkeypatch.chdir(tmp_path / "checkout")
     build("one")
@@ -40,21 +43,21 @@ def brought() -> Path:
     return node_copies.folder(ENV)
 
 
-def test_a_copy_of_this_build(disk: Path) -> None:
+def test_copy_is_of_the_current_build(disk: Path) -> None:
     first = node_copies.pack(ENV)
     one = brought()
     assert one.is_relative_to(disk) and (one / "library.py").read_text() == "one"
     assert brought() == one and node_copies.pack(ENV) == first
     build("two")
-    assert node_copies.folder(ENV) == paths.env_dir(ENV)  # of the build before it is no copy
+    assert node_copies.folder(ENV) == paths.env_dir(ENV)  # not the copy of the old build
     second = node_copies.pack(ENV)
     assert second != first and not first.exists()
     two = brought()
     assert (two / "library.py").read_text() == "two"
-    assert one.exists()  # we still hold it
+    assert one.exists()  # this process still uses it
 
 
-def test_a_copy_that_nobody_holds_goes_with_the_next(disk: Path) -> None:
+def test_unused_copy_is_removed_with_the_next_copy(disk: Path) -> None:
     node_copies.pack(ENV)
     one = brought()
     while node_copies._held:
@@ -65,7 +68,7 @@ def test_a_copy_that_nobody_holds_goes_with_the_next(disk: Path) -> None:
     assert two.exists() and not one.exists()
 
 
-def test_one_that_is_being_removed_is_not_used(disk: Path) -> None:
+def test_copy_under_removal_is_not_used(disk: Path) -> None:
     node_copies.pack(ENV)
     one = brought()
     while node_copies._held:
@@ -75,7 +78,9 @@ def test_one_that_is_being_removed_is_not_used(disk: Path) -> None:
         assert node_copies.folder(ENV) == paths.env_dir(ENV)
 
 
-def test_a_folder_of_somebody_else(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_folder_writable_by_others_is_not_used(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     node_copies.pack(ENV)
     ours = disk / f"benchy-{os.getuid()}"
     ours.mkdir(parents=True)
@@ -84,12 +89,16 @@ def test_a_folder_of_somebody_else(disk: Path, capfd: pytest.CaptureFixture[str]
     assert "is not ours alone; it is used from where it is" in capfd.readouterr().err
 
 
-def test_without_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_missing_archive_falls_back_to_the_original(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     assert brought() == paths.env_dir(ENV)
     assert "is not copied to this node" in capfd.readouterr().err
 
 
-def test_half_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_truncated_archive_falls_back_to_the_original(
+    disk: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     archive = node_copies.pack(ENV)
     archive.write_bytes(archive.read_bytes()[:700])
     assert brought() == paths.env_dir(ENV)
@@ -97,11 +106,13 @@ def test_half_an_archive(disk: Path, capfd: pytest.CaptureFixture[str]) -> None:
     assert not [p for p in disk.glob("*/*/*/*") if p.is_dir()]
 
 
-def test_without_scratch(disk: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unset_scratch_falls_back_to_the_original(
+    disk: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(node_copies.SCRATCH)
     assert brought() == paths.env_dir(ENV)
 
 
-def test_what_is_not_built(disk: Path) -> None:
+def test_packing_an_environment_that_is_not_built_fails(disk: Path) -> None:
     with pytest.raises(Failure, match="other is not built"):
         node_copies.pack("other")

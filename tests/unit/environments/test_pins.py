@@ -1,5 +1,7 @@
-"""Pins that a person writes: those that do not exist, and those younger than the cutoff. Real uv,
-an index of our own."""
+"""Tests of pins in a configuration: pins that do not exist, and pins younger than the cutoff.
+
+They run real uv against a local index.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +26,7 @@ OLD, DAY, LATER = "2025-03-01T00:00:00Z", "2025-03-18T00:00:00Z", "2025-06-01T00
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """A release of March, and one of transformers of June that needs a hub of June."""
+    """An index with pkg of March and transformers 5.0.0 of June, which needs a hub of June."""
     empty_root.enter(tmp_path, monkeypatch)
     monkeypatch.delenv("CONFIG", raising=False)
     monkeypatch.setattr(paths, "ROOT", Path.cwd())
@@ -53,28 +55,28 @@ def locked() -> dict[str, str]:
     return {p.name: p.version for p in lock_file.packages(paths.lock(ENV))}
 
 
-def test_a_young_pin_is_exempt_with_what_it_needs_and_nothing_else() -> None:
+def test_pin_younger_than_the_cutoff_exempts_itself_and_its_requirements() -> None:
     assert builder.ensure_lock(spec("5.0.0"))
     assert locked() == {"pkg": "1.0.0", "transformers": "5.0.0", "hub": "2.0", "dep": "1.0"}
     said = lock_file.header(paths.lock(ENV))
-    day = "2025-06-08T01:00:00Z"  # its own day and the slack
+    day = "2025-06-08T01:00:00Z"  # its release date and the slack
     assert said["exceptions"] == {"hub": day, "transformers": day}
     assert said["cutoff"] == "2025-03-25T01:00:00Z"
     assert f"transformers={day}" in said["options"], "installing needs them again"
 
 
-def test_a_young_pin_alone_where_that_is_enough() -> None:
+def test_young_pin_exempts_only_itself_if_that_resolves() -> None:
     builder.ensure_lock(spec("5.1.0"))
     assert locked() == {"pkg": "1.0.0", "transformers": "5.1.0", "hub": "1.0", "dep": "1.0"}
     assert list(lock_file.header(paths.lock(ENV))["exceptions"]) == ["transformers"]
 
 
-def test_a_young_extra_package() -> None:
+def test_young_pin_of_an_extra_package_is_exempt() -> None:
     builder.ensure_lock(spec("", "dep==2.0"))
     assert locked()["dep"] == "2.0" and locked()["transformers"] == "4.0.0"
 
 
-def test_the_same_lock_again(index: Index) -> None:
+def test_lock_with_exceptions_is_reproducible(index: Index) -> None:
     builder.ensure_lock(spec("5.0.0"))
     before = paths.lock(ENV).read_text()
     index.add("hub", "2.5", "2025-10-01T00:00:00Z")
@@ -85,12 +87,12 @@ def test_the_same_lock_again(index: Index) -> None:
     assert paths.lock(ENV).read_text() == before
 
 
-def test_a_pin_that_the_cutoff_lets_pass_leaves_the_lock_as_it_was() -> None:
+def test_pin_within_the_cutoff_needs_no_exception() -> None:
     builder.ensure_lock(spec("4.0.0"))
     assert "exceptions" not in lock_file.header(paths.lock(ENV))
 
 
-def test_a_pin_that_does_not_fit_says_which_cutoff_would(index: Index) -> None:
+def test_unresolvable_young_pin_suggests_a_cutoff(index: Index) -> None:
     index.add("other", "1.0", OLD, requires=["hub<2"])
     index.add("other", "2.0", LATER, requires=["hub>=2"])
     with pytest.raises(Failure, match="younger than the cutoff") as told:
@@ -103,15 +105,15 @@ def test_a_pin_that_does_not_fit_says_which_cutoff_would(index: Index) -> None:
     assert told.value.hint.startswith("no cutoff makes it resolve")
 
 
-def test_the_machine_s_own_cutoff_holds_for_pins_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_machine_cutoff_applies_to_pins(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2025-05-01T00:00:00Z")
     with pytest.raises(Failure, match="cannot be resolved") as told:
         builder.ensure_lock(spec("5.1.0"))
     assert told.value.kind == "", "it exists, though this machine may not have it"
 
 
-# Of a spec before pins were exempt: no lock of that time is resolved anew.
-def test_inputs_are_what_they_were() -> None:
+# INPUTS is from before pins could be exempt: locks of that time must not be resolved again.
+def test_spec_inputs_have_not_changed() -> None:
     assert spec("5.0.0").inputs == INPUTS
 
 
@@ -141,11 +143,11 @@ GONE = [
 @pytest.mark.parametrize(
     ("changes", "what", "hint"), [row[1:] for row in GONE], ids=[row[0] for row in GONE]
 )
-def test_what_does_not_exist_is_a_mistake(
+def test_missing_package_or_release_is_a_config_error(
     changes: dict[str, Any], what: list[str], hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     spec(**changes)
-    with pytest.raises(ConfigError) as told:  # no Failure: exit status 2
+    with pytest.raises(ConfigError) as told:  # not a Failure, so the exit status is 2
         venv_command.main(["lock", ENV])
     assert {mistake.what for mistake in told.value.mistakes} == set(what)
     assert hint in [mistake.hint for mistake in told.value.mistakes]
@@ -155,7 +157,7 @@ def test_what_does_not_exist_is_a_mistake(
     assert f"error: {told.value.mistakes[0].what}" in capsys.readouterr().err
 
 
-def test_a_release_that_came_out_since_is_found(index: Index) -> None:
+def test_release_published_after_a_failure_is_found(index: Index) -> None:
     asked = spec(requirements=["pkg==9.0.0"], version="9.0.0")
     with pytest.raises(release_date.NoSuchRelease):
         builder.ensure_lock(asked)
@@ -165,7 +167,9 @@ def test_a_release_that_came_out_since_is_found(index: Index) -> None:
     assert failures.failure_of(ENV) == {}
 
 
-def test_a_yanked_release_exists(index: Index, capfd: pytest.CaptureFixture[str]) -> None:
+def test_yanked_release_is_locked_with_a_warning(
+    index: Index, capfd: pytest.CaptureFixture[str]
+) -> None:
     index.add("dep", "1.5", OLD)
     for file in index.projects["dep"]:
         if "-1.5-" in file["filename"]:
@@ -180,7 +184,7 @@ REFUSALS = [("away", "cannot be reached"), ("offline", "cannot be"), ("password"
 
 
 @pytest.mark.parametrize(("how", "said"), REFUSALS, ids=[how for how, _ in REFUSALS])
-def test_an_index_that_does_not_answer_proves_nothing(
+def test_index_without_an_answer_is_not_a_config_error(
     how: str, said: str, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked = spec("4.5.0")
@@ -196,7 +200,7 @@ def test_an_index_that_does_not_answer_proves_nothing(
     assert "kind" not in json.loads(paths.failed(ENV).read_text())
 
 
-def test_repairs_are_not_pins_of_a_person() -> None:
+def test_repairs_are_not_pins() -> None:
     asked = spec(overrides=["xgrammar==0.1.17"])
     assert pins.written(asked) == ["pkg==1.0.0"]
     assert pins.written(spec("5.0.0", "dep==2"))[1:] == ["dep==2", "transformers==5.0.0"]

@@ -1,4 +1,4 @@
-"""pip's settings in uv's words: which file wins, which separator, which path."""
+"""Tests of the translation of pip's settings into uv's: precedence, separators, paths."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from benchy.environments import pip_settings
 
 
 def variables(tmp_path: Path, environ: dict[str, str], *texts: str) -> dict[str, str]:
-    """uv_variables with `texts` as configuration files, weakest first."""
+    """Return uv_variables with `texts` as configuration files, by increasing precedence."""
     files = []
     for number, text in enumerate(texts):
         files.append(tmp_path / f"pip{number}.conf")
@@ -66,13 +66,13 @@ TABLE: list[tuple[str, dict[str, str], list[str], dict[str, str]]] = [
 @pytest.mark.parametrize(
     ("environ", "texts", "expected"), [row[1:] for row in TABLE], ids=[row[0] for row in TABLE]
 )
-def test_settings(
+def test_pip_settings_become_uv_variables(
     tmp_path: Path, environ: dict[str, str], texts: list[str], expected: dict[str, str]
 ) -> None:
     assert variables(tmp_path, environ, *texts) == expected
 
 
-def test_find_links_become_whole_paths_with_commas(tmp_path: Path) -> None:
+def test_find_links_become_absolute_paths_joined_with_commas(tmp_path: Path) -> None:
     for name in ("wheels", "more", "sp ace", "com,ma"):
         (tmp_path / name).mkdir()
     comma = (tmp_path / "com,ma").as_uri()
@@ -84,18 +84,18 @@ def test_find_links_become_whole_paths_with_commas(tmp_path: Path) -> None:
     ])  # fmt: skip
 
 
-def test_an_index_in_a_folder_becomes_a_url(tmp_path: Path) -> None:
+def test_index_in_a_folder_becomes_a_url(tmp_path: Path) -> None:
     found = variables(tmp_path, {"PIP_INDEX_URL": "mirror/simple"})
     assert found == {"UV_DEFAULT_INDEX": (tmp_path.resolve() / "mirror/simple").as_uri()}
 
 
-def test_no_index_is_an_argument(tmp_path: Path) -> None:
+def test_no_index_becomes_an_argument(tmp_path: Path) -> None:
     assert pip_settings.uv_arguments({"PIP_NO_INDEX": "true"}, []) == ["--no-index"]
     assert pip_settings.uv_arguments({}, []) == []
 
 
-def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
-    """What says how or where to install means the person's own environments."""
+def test_pip_variables_keep_only_settings_of_package_sources(tmp_path: Path) -> None:
+    """Settings of how or where to install are meant for the user's own environments."""
     conf = tmp_path / "pip.conf"
     conf.write_text(
         f"[global]\nuser = true\nrequire-virtualenv = true\nindex-url = {A}\nno-binary = :all:\n"
@@ -110,7 +110,7 @@ def test_a_pip_of_ours_gets_the_sources_alone(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_files_weakest_first(tmp_path: Path) -> None:
+def test_config_files_are_ordered_by_increasing_precedence(tmp_path: Path) -> None:
     home = {"HOME": "/home/u", "XDG_CONFIG_DIRS": "/x:/y"}
     names = [str(path) for path in pip_settings.config_files(home)]
     expected = ["/x/pip/pip.conf", "/y/pip/pip.conf", "/etc/pip.conf",

@@ -1,4 +1,4 @@
-"""A release's day and fitness, asked of a real index over HTTP by real uv."""
+"""Tests of a release's date and Python versions, which real uv queries from a local HTTP index."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def find(tmp_path: Path, version: str) -> release_date.Release | logged_program.
     return release_date.find("pkg", version, platform.python_version(), ask)
 
 
-def test_the_latest_upload_counts(index: Index, tmp_path: Path) -> None:
+def test_release_date_is_the_latest_upload(index: Index, tmp_path: Path) -> None:
     index.add("pkg", "1.0", "2025-03-18T00:22:25.922758Z")
     found = find(tmp_path, "1.0")
     assert isinstance(found, release_date.Release)
@@ -46,17 +46,17 @@ def test_the_latest_upload_counts(index: Index, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("python", [">=3.99", ">=3.6,<3.10", ">=3.9,<3.10"])
-def test_a_release_for_other_pythons_is_no_failure_yet(
+def test_release_for_other_pythons_does_not_raise(
     index: Index, tmp_path: Path, python: str
 ) -> None:
-    """Upper bounds too, which uv passes over."""
+    """This includes upper bounds, which uv ignores."""
     index.add("pkg", "1.0", "2025-03-18T00:00:00Z", python=python)
     found = find(tmp_path, "1.0")
     assert isinstance(found, logged_program.Done)
     assert "Python" in " ".join(found.telling())
 
 
-def test_no_such_release_names_its_neighbours(index: Index, tmp_path: Path) -> None:
+def test_missing_release_suggests_the_nearest_releases(index: Index, tmp_path: Path) -> None:
     for version in ("0.9", "1.0", "1.2", "2.0"):
         index.add("pkg", version, "2025-03-18T00:00:00Z")
     with pytest.raises(Failure, match=r"has no release 1\.1 of pkg") as told:
@@ -64,12 +64,12 @@ def test_no_such_release_names_its_neighbours(index: Index, tmp_path: Path) -> N
     assert told.value.hint == "nearest: 1.0, 1.2" and told.value.page == 31
 
 
-def test_no_such_package(index: Index, tmp_path: Path) -> None:
+def test_missing_package_is_reported(index: Index, tmp_path: Path) -> None:
     with pytest.raises(Failure, match="has no package named pkg"):
         find(tmp_path, "1.0")
 
 
-def test_an_index_without_upload_times_says_so(index: Index, tmp_path: Path) -> None:
+def test_index_without_upload_times_is_reported(index: Index, tmp_path: Path) -> None:
     index.add("pkg", "1.0", None)
     with pytest.raises(Failure, match="no upload times") as told:
         find(tmp_path, "1.0")
@@ -77,7 +77,7 @@ def test_an_index_without_upload_times_says_so(index: Index, tmp_path: Path) -> 
     assert str(told.value).endswith("\n  (docs/problems.md, P28)")
 
 
-def test_an_index_that_is_away_is_told_as_that(
+def test_unreachable_index_is_reported(
     tmp_path: Path, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_HTTP_RETRIES", "0")
@@ -99,7 +99,7 @@ MOMENTS = [
 
 
 @pytest.mark.parametrize(("text", "expected"), MOMENTS)
-def test_moments(text: str, expected: datetime | None) -> None:
+def test_moment_parses_dates_and_durations(text: str, expected: datetime | None) -> None:
     assert release_date.moment(text, NOW) == expected
 
 
@@ -116,7 +116,7 @@ EARLIER = [
 @pytest.mark.parametrize(
     ("cutoff", "machine", "expected"), [row[1:] for row in EARLIER], ids=[row[0] for row in EARLIER]
 )
-def test_the_earlier_cutoff_holds(
+def test_earlier_cutoff_is_used(
     cutoff: str | None, machine: str | None, expected: str | None
 ) -> None:
     assert release_date.earlier(cutoff, machine, NOW) == expected

@@ -1,7 +1,7 @@
-"""Engines from elsewhere than the machine's index: git, wheels, URLs, an index of one's own.
+"""Tests of engines from sources other than the machine's index: git, wheels, URLs, private indexes.
 
-Real uv, a real git repository, a real HTTP server on the loopback; the package is the stand-in
-engine of tests/build, so that a built environment is checked by the real probe.
+uv, the git repository and the HTTP server on the loopback are real. The package is the stand-in
+engine of tests/build, so the real probe checks the built environment.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ def maker() -> ModuleType:
 
 @pytest.fixture(autouse=True)
 def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
-    """The machine's index, empty."""
+    """An empty index, configured as the machine's index."""
     empty_root.enter(tmp_path, monkeypatch)
     with Index() as index:
         monkeypatch.setenv("PIP_INDEX_URL", index.url)
@@ -56,7 +56,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 def asked(source: str, version: str | None = None, **changes: Any) -> Spec:
-    """The spec of an engine from a source, as bin/plan makes it."""
+    """Return the spec of an engine from a source, as bin/plan writes it."""
     where = environment_specs.engine_source(source, Path.cwd())
     changes |= {"requirements": [f"{PACKAGE} @ {where.url}"], "checkout": where.checkout or {}}
     return empty_root.spec(ENV, PACKAGE, version, **{"cutoff": "none", **changes})
@@ -68,7 +68,7 @@ def only_package() -> lock_file.Package:
 
 
 def repacked(data: bytes, release: str) -> bytes:
-    """A wheel of 1.1.0 as one of another release, or as another file of the same."""
+    """Repack a wheel of 1.1.0 as another release, or as another file of the same release."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(io.BytesIO(data)) as old, zipfile.ZipFile(buffer, "w") as new:
         for entry in old.namelist():
@@ -79,7 +79,7 @@ def repacked(data: bytes, release: str) -> bytes:
     return buffer.getvalue()
 
 
-def test_a_wheel_of_this_machine(maker: ModuleType, tmp_path: Path) -> None:
+def test_local_wheel_is_installed_and_locked_by_hash(maker: ModuleType, tmp_path: Path) -> None:
     name, data = maker.wheel(PACKAGE, "1.1.0")
     (tmp_path / name).write_bytes(data)
     spec = asked(f"../{name}")
@@ -91,11 +91,11 @@ def test_a_wheel_of_this_machine(maker: ModuleType, tmp_path: Path) -> None:
     paths.stamp(ENV).unlink()
     with pytest.raises(Failure, match="cannot be installed"):
         builder.create(spec)
-    environment_specs.wheel_sha256.cache_clear()  # as in the next process
+    environment_specs.wheel_sha256.cache_clear()  # as a new process starts
     assert asked(f"../{name}").inputs != spec.inputs
 
 
-def test_a_wheel_that_is_another_release_than_asked(maker: ModuleType, tmp_path: Path) -> None:
+def test_local_wheel_of_another_release_is_refused(maker: ModuleType, tmp_path: Path) -> None:
     name, data = maker.wheel(PACKAGE, "1.1.0")
     (tmp_path / name).write_bytes(data)
     with pytest.raises(Failure, match="does not work: version") as told:
@@ -103,7 +103,7 @@ def test_a_wheel_that_is_another_release_than_asked(maker: ModuleType, tmp_path:
     assert told.value.lines == ["standin-engine is 1.1.0, not 2.0.0"]
 
 
-def test_a_wheel_s_url(maker: ModuleType, index: Index) -> None:
+def test_wheel_from_a_url_is_installed_and_locked_by_hash(maker: ModuleType, index: Index) -> None:
     name, index.files[WHEEL] = maker.wheel(PACKAGE, "1.1.0")
     url = f"{index.url.removesuffix('simple')}files/{name}"
     spec = asked(url)
@@ -112,7 +112,7 @@ def test_a_wheel_s_url(maker: ModuleType, index: Index) -> None:
     assert only_package().version == url
     assert only_package().hashes
     before = paths.lock(ENV).read_text()
-    # A nightly build is exchanged under its URL: told when it is locked anew, never mixed in.
+    # A nightly build is replaced under the same URL. It takes effect only if it is locked again.
     index.files[WHEEL] = repacked(index.files[WHEEL], "1.1.0")
     assert builder.ensure_lock(spec, fresh=True)
     assert paths.lock(ENV).read_text() != before
@@ -167,7 +167,7 @@ def git(place: Path, *words: str) -> str:
     return subprocess.run(command, check=True, capture_output=True, text=True).stdout.strip()
 
 
-def test_a_git_revision(repository: Path) -> None:
+def test_git_revision_is_locked_to_its_commit(repository: Path) -> None:
     spec = asked(f"git+{repository.as_uri()}@v1.1.0")
     assert builder.create(spec)
     assert health.stamp(ENV)["version"] == "1.1.0"
@@ -183,21 +183,21 @@ def test_a_git_revision(repository: Path) -> None:
     assert paths.lock(ENV).read_text() != locked
 
 
-def test_a_revision_that_is_not_there(repository: Path) -> None:
+def test_missing_git_revision_is_reported(repository: Path) -> None:
     with pytest.raises(release_date.NoSuchRelease, match="repository has no revision nonesuch"):
         builder.ensure_lock(asked(f"git+{repository.as_uri()}@nonesuch"))
     with pytest.raises(release_date.NoSuchRelease, match="repository has no revision 0123abc"):
         builder.ensure_lock(asked(f"git+{repository.as_uri()}@0123abc"))
 
 
-def test_a_repository_that_cannot_be_reached_is_no_mistake(tmp_path: Path) -> None:
-    """It may be private, or its host down."""
+def test_unreachable_repository_is_a_failure_without_kind(tmp_path: Path) -> None:
+    """It may be private, or its host may be down, so it is not reported as a missing release."""
     with pytest.raises(Failure, match=f"{ENV} cannot be resolved") as told:
         builder.ensure_lock(asked(f"git+{(tmp_path / 'gone').as_uri()}@main"))
     assert told.value.kind == ""
 
 
-def test_a_wheel_s_url_that_has_no_file(index: Index) -> None:
+def test_missing_file_and_unreachable_host_are_told_apart(index: Index) -> None:
     url = f"{index.url.removesuffix('simple')}files/{WHEEL}"
     with pytest.raises(release_date.NoSuchRelease, match=f"there is no file at {url}"):
         builder.ensure_lock(asked(url))
@@ -207,22 +207,20 @@ def test_a_wheel_s_url_that_has_no_file(index: Index) -> None:
     assert told.value.kind == ""
 
 
-# --- an index of one's own
+# --- private indexes
 
 
 @pytest.fixture
 def own(maker: ModuleType) -> Iterator[Index]:
-    """Somebody's own index: it tells no upload times, as most do."""
+    """A private index. Like most of them it has no upload times."""
     with Index() as own:
         name, data = maker.wheel(PACKAGE, "1.1.0")
         own.put(PACKAGE, name.replace("1.1.0", "1.1.0+ours"), repacked(data, "1.1.0+ours"), None)
         yield own
 
 
-def test_an_own_index_comes_first_and_the_machine_s_is_still_there(
-    own: Index, index: Index
-) -> None:
-    """A private build of a release; its dependencies come from the machine's, as of the cutoff."""
+def test_private_index_precedes_the_machine_index(own: Index, index: Index) -> None:
+    """Dependencies of a private build still come from the machine's index, as of the cutoff."""
     index.put(PACKAGE, WHEEL, b"the public one", "2025-01-01T00:00:00Z")
     index.add("dep", "1.0", "2025-01-01T00:00:00Z")
     index.add("dep", "2.0", "2026-01-01T00:00:00Z")
@@ -237,8 +235,8 @@ def test_an_own_index_comes_first_and_the_machine_s_is_still_there(
     assert plain.inputs != spec.inputs
 
 
-def test_a_name_of_an_own_index_is_taken_from_nowhere_else(own: Index, index: Index) -> None:
-    """Else whoever registers a name of ours on a public index is installed (uv's first-index)."""
+def test_package_of_a_private_index_is_taken_from_no_other_index(own: Index, index: Index) -> None:
+    """Otherwise anyone could register a private name on a public index (uv's first-index)."""
     own.add("ours", "1.0", None)
     index.add("ours", "9.0", "2025-01-01T00:00:00Z")
     wishes: dict[str, Any] = {"cutoff": "none", "index": [own.url]}
@@ -249,7 +247,7 @@ def test_a_name_of_an_own_index_is_taken_from_nowhere_else(own: Index, index: In
         builder.ensure_lock(empty_root.spec(ENV, "ours", "9.0", **wishes))
 
 
-def test_extra_indexes_of_pip_come_after(
+def test_extra_indexes_of_pip_follow_the_private_index(
     own: Index, index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     own.add("a", "1.0", None)
@@ -270,7 +268,7 @@ def test_extra_indexes_of_pip_come_after(
 
 
 @pytest.mark.parametrize("holder", ["variables", "netrc"])
-def test_the_password_of_an_own_index_is_uv_s_to_know(
+def test_password_of_a_private_index_comes_from_variables_or_netrc(
     own: Index, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holder: str
 ) -> None:
     own.password = b"me:s3cret"
@@ -288,14 +286,14 @@ def test_the_password_of_an_own_index_is_uv_s_to_know(
     assert "s3cret" not in log + paths.lock(ENV).read_text()
 
 
-def test_an_own_index_s_release_needs_a_day(own: Index) -> None:
+def test_private_index_without_upload_times_needs_a_cutoff(own: Index) -> None:
     spec = empty_root.spec(ENV, PACKAGE, "1.1.0+ours", index=[own.url])
     with pytest.raises(Failure, match="no upload times") as told:
         builder.ensure_lock(spec)
     assert "cutoff" in told.value.hint
 
 
-def test_what_uv_is_told_of_indexes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_private_indexes_become_a_uv_toml(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("UV_INDEX_STRATEGY", raising=False)
     machine = {
         "XDG_CONFIG_HOME": "/nonesuch",
@@ -332,7 +330,7 @@ INSTALLED = json.dumps(
 
 @pytest.fixture
 def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
-    """A machine with Python 3.13 alone, which downloads others if it may; what uv was asked."""
+    """A machine that has only Python 3.13 and can download others. Returns the calls of uv."""
     told: list[list[str]] = []
 
     def answer(arguments: list[str], *rest: object, **more: object) -> logged_program.Done:
@@ -351,13 +349,13 @@ def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 
 
 def old_release(**changes: Any) -> Spec:
-    """vLLM 0.8.0 by the shipped engine file."""
+    """Return the spec of vLLM 0.8.0 from the shipped engine file."""
     engine = loader.load_engines(empty_root.ROOT)["vllm"]
     data = environment_specs.environment_spec("vllm", engine, "0.8.0", None, "x")
     return empty_root.spec(**{**data, "cutoff": "none", **changes})
 
 
-def test_an_old_release_gets_a_python_that_it_can_have(only_3_13: list[list[str]]) -> None:
+def test_old_release_gets_a_supported_python(only_3_13: list[list[str]]) -> None:
     spec = old_release()
     resolver.lock(spec)
     assert ["python", "install", "3.12"] in only_3_13
@@ -366,7 +364,7 @@ def test_an_old_release_gets_a_python_that_it_can_have(only_3_13: list[list[str]
     assert lock_file.header(paths.lock(spec.env))["python"] == "3.12"
 
 
-def test_offline_it_says_which_python_is_missing(
+def test_missing_python_is_reported_offline(
     only_3_13: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFFLINE", "1")
@@ -376,10 +374,10 @@ def test_offline_it_says_which_python_is_missing(
     assert not any(words[:2] == ["python", "install"] for words in only_3_13)
 
 
-def test_a_release_s_own_upper_bound_holds_without_a_cutoff_too(
+def test_upper_bound_of_requires_python_applies_without_cutoff(
     index: Index, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """uv passes over the upper bound of Requires-Python."""
+    """uv ignores the upper bound of Requires-Python."""
     monkeypatch.setenv("OFFLINE", "0")
     index.add("bound", "1.0", "2025-01-01T00:00:00Z", python=">=3.8,<3.10")
     monkeypatch.setattr(interpreters, "DOWNLOADABLE", ())
@@ -390,7 +388,7 @@ def test_a_release_s_own_upper_bound_holds_without_a_cutoff_too(
 
 
 @pytest.mark.parametrize("backend", ["cu128", "auto"])
-def test_a_torch_backend_reaches_uv(only_3_13: list[list[str]], backend: str) -> None:
+def test_torch_backend_is_passed_to_uv(only_3_13: list[list[str]], backend: str) -> None:
     resolver.lock(old_release(torch_backend=backend))
     (compiling,) = [words for words in only_3_13 if "--generate-hashes" in words]
     assert compiling[compiling.index("--torch-backend") + 1] == backend

@@ -1,4 +1,4 @@
-"""Running programs as uv is run: what is kept, what is said of an end, what is left behind."""
+"""Tests of finding and running uv: its output, its failures, and processes left behind."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def program(path: Path, text: str) -> Path:
     return path
 
 
-def test_found_by_the_variable_first_then_on_the_path(
+def test_uv_is_found_by_variable_then_project_then_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(uv, "ROOT", tmp_path / "nowhere")
@@ -37,13 +37,15 @@ def test_found_by_the_variable_first_then_on_the_path(
         uv.find({**environ, "UV": str(tmp_path / "gone")})
 
 
-def test_no_uv_at_all_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_uv_suggests_make_bootstrap(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(uv, "ROOT", tmp_path)
     with pytest.raises(UsageError, match="make bootstrap"):
         uv.find({"PATH": str(tmp_path)})
 
 
-def test_output_is_data_and_talk_is_logged(tmp_path: Path) -> None:
+def test_stdout_is_returned_and_stderr_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "logs/x.log"
     script = "cat; printf '\\033[32mgreen\\033[0m talk\\nlast' >&2; exit 3"
     done = logged_program.run_program(["sh", "-c", script], log, stdin="data\n")
@@ -52,14 +54,14 @@ def test_output_is_data_and_talk_is_logged(tmp_path: Path) -> None:
     assert "\033" not in log.read_text()
 
 
-def test_a_program_that_takes_too_long_is_killed(tmp_path: Path) -> None:
+def test_program_is_killed_at_its_timeout(tmp_path: Path) -> None:
     start = time.monotonic()
     done = logged_program.run_program(["sleep", "60"], tmp_path / "log", timeout=0.5)
     assert done.status == -signal.SIGKILL
     assert time.monotonic() - start < 10
 
 
-def test_a_grandchild_that_keeps_the_pipe_does_not_keep_us(tmp_path: Path) -> None:
+def test_grandchild_that_keeps_the_pipe_open_does_not_block(tmp_path: Path) -> None:
     pid = tmp_path / "pid"
     start = time.monotonic()
     done = logged_program.run_program(
@@ -70,8 +72,8 @@ def test_a_grandchild_that_keeps_the_pipe_does_not_keep_us(tmp_path: Path) -> No
     assert time.monotonic() - start < 10
 
 
-def test_the_program_dies_with_us(tmp_path: Path) -> None:
-    """kill -9 of the builder must leave no writer in the folder that the next one sweeps."""
+def test_program_ends_when_its_parent_is_killed(tmp_path: Path) -> None:
+    """After kill -9 of a builder, nothing may write to the folder that the next one cleans up."""
     pid = tmp_path / "pid"
     code = (
         "from pathlib import Path; from benchy.process import logged_program\n"
@@ -95,7 +97,7 @@ def test_the_program_dies_with_us(tmp_path: Path) -> None:
         time.sleep(0.05)
 
 
-def test_a_log_does_not_grow_for_ever(tmp_path: Path) -> None:
+def test_log_over_the_size_limit_is_truncated(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_bytes(b"x" * (logged_program.LOG_LIMIT + 1))
     logged_program.run_program(["true"], log)
@@ -115,22 +117,24 @@ ENDS = [
 @pytest.mark.parametrize(
     ("status", "talk", "said"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS]
 )
-def test_an_end_in_words(tmp_path: Path, status: int, talk: list[str], said: str) -> None:
+def test_failure_describes_how_uv_ended(
+    tmp_path: Path, status: int, talk: list[str], said: str
+) -> None:
     failure = uv.failure(logged_program.Done(status, "", talk), "it", tmp_path / "log")
     assert said in failure.what
     assert failure.lines == [line for line in talk if not line.startswith("warning")]
     assert failure.log == str(tmp_path / "log")
 
 
-def test_the_environment_of_uv_is_the_machines_not_ours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_does_not_inherit_variables_of_benchy_s_python(monkeypatch: pytest.MonkeyPatch) -> None:
     found = uv.variables({"PATH": "/bin", "VIRTUAL_ENV": "/v", "PYTHONPATH": "lib", "KEEP": "1"})
     assert found["KEEP"] == "1"
     assert not {"VIRTUAL_ENV", "PYTHONPATH"} & set(found)
     assert found["PATH"].split(":")[0] == "/bin"
 
 
-def test_a_folder_with_a_local_torch_can_be_passed_over(tmp_path: Path) -> None:
-    """torch==2.13.0 takes 2.13.0+cpu where it is offered, which would make a GPU useless."""
+def test_find_links_folder_with_local_torch_can_be_excluded(tmp_path: Path) -> None:
+    """uv resolves torch==2.13.0 to 2.13.0+cpu if that is available, and +cpu cannot use a GPU."""
     for folder, wheel in (("a", "torch-2.13.0+cpu-cp311-x.whl"), ("b", "torch-2.13.0-cp311-x.whl")):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / wheel).touch()
@@ -141,5 +145,5 @@ def test_a_folder_with_a_local_torch_can_be_passed_over(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("text", "expected"), [("1", True), ("0", False), ("", False)])
-def test_offline(text: str, expected: bool) -> None:
+def test_offline_reads_the_knob(text: str, expected: bool) -> None:
     assert uv.offline({"OFFLINE": text}) is expected

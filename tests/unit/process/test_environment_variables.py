@@ -1,4 +1,4 @@
-"""What of the caller's environment reaches uv, engines, the harness and benchy itself."""
+"""Tests of which of the caller's variables reach uv, engines, the harness and benchy itself."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ GROUPS = ("UV_HONOURED", "UV_IDENTITY", "UV_FILES", "UV_CHANGES", "UV_FOREIGN")
 # --- uv's variables
 
 
-def test_each_variable_of_uv_has_one_verdict() -> None:
+def test_each_uv_variable_is_in_one_group() -> None:
     seen: dict[str, str] = {}
     for group in GROUPS:
         for name in getattr(environment_variables, group):
@@ -33,8 +33,8 @@ def test_each_variable_of_uv_has_one_verdict() -> None:
     assert len(seen) > 150
 
 
-def test_every_variable_that_uv_s_help_names_is_in_the_table() -> None:
-    """Of the uv that is used here: a newer one's are kept out until somebody looks at them."""
+def test_every_variable_in_uv_help_is_in_the_table() -> None:
+    """Variables of a newer uv are withheld until they are added to the table."""
     known = {name for group in GROUPS for name in getattr(environment_variables, group)}
     for command in ("pip compile", "pip sync", "pip install", "venv", "export", "python install"):
         done = subprocess.run(
@@ -59,16 +59,16 @@ def test_every_variable_that_uv_s_help_names_is_in_the_table() -> None:
         ("CONDA_PREFIX", False), ("__PYVENV_LAUNCHER__", False),
     ],
 )  # fmt: skip
-def test_what_reaches_uv(name: str, reaches: bool) -> None:
+def test_reaches_uv_filters_variables(name: str, reaches: bool) -> None:
     assert environment_variables.reaches_uv(name) is reaches
 
 
-# --- uv's files, read by benchy and by uv itself
+# --- uv.toml files, read by benchy and by uv itself
 
 
 @pytest.fixture
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with releases of two packages, and a home directory of its own."""
+    """A folder of wheels for three packages, and empty configuration and cache directories."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
@@ -91,7 +91,7 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def compiled(machine: Path) -> str:
-    """What uv resolves, run as benchy runs it."""
+    """Return what uv resolves for `app`, run as benchy runs it."""
     words = ["compile", "-", "--no-header", "--no-annotate", "--python", sys.executable]
     done = uv.run(uv.pip(words), machine / "log", stdin="app\n")
     assert done.status == 0, done.talk
@@ -130,7 +130,7 @@ FILES = [
 
 
 @pytest.mark.parametrize("where", ["config/uv/uv.toml", "etc/uv/uv.toml", "named.toml"])
-def test_of_a_uv_toml_what_chooses_packages_does_not_hold_and_the_wheels_do(
+def test_uv_toml_contributes_find_links_but_does_not_change_resolution(
     machine: Path, monkeypatch: pytest.MonkeyPatch, where: str
 ) -> None:
     file = machine / where
@@ -144,7 +144,7 @@ def test_of_a_uv_toml_what_chooses_packages_does_not_hold_and_the_wheels_do(
     assert not (machine / "out").exists()
 
 
-def test_a_project_s_settings_in_a_folder_above_are_nobody_s(
+def test_uv_settings_of_a_parent_folder_are_ignored(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("UV_FIND_LINKS", str(machine / "wheels"))
@@ -158,7 +158,7 @@ def test_a_project_s_settings_in_a_folder_above_are_nobody_s(
         assert compiled(machine) == "app==1.0 dep==2.0"
 
 
-def test_several_files_are_joined_as_uv_joins_them(
+def test_uv_toml_files_are_merged_as_uv_merges_them(
     machine: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     user, system = machine / "config/uv/uv.toml", machine / "etc/uv/uv.toml"
@@ -192,7 +192,7 @@ def test_several_files_are_joined_as_uv_joins_them(
     assert uv_settings.variables(os.environ)["UV_DEFAULT_INDEX"] == "https://pip/simple"
 
 
-def test_what_uv_is_handed_is_read_by_nobody_else_and_gone_afterwards(machine: Path) -> None:
+def test_generated_uv_toml_is_private_and_deleted_afterwards(machine: Path) -> None:
     (machine / "config/uv/uv.toml").write_text('[[index]]\nurl = "https://u:secret@a/simple"\n')
     with private_indexes.project((), dict(os.environ)) as (_, settled):
         file = Path(settled["UV_CONFIG_FILE"])
@@ -202,15 +202,13 @@ def test_what_uv_is_handed_is_read_by_nobody_else_and_gone_afterwards(machine: P
 
 
 @pytest.mark.parametrize("text", ["x = [", "no equals", '[[index]\nurl = "x"', "\xff\xfe"])
-def test_a_file_that_can_t_be_read_is_named(machine: Path, text: str) -> None:
+def test_unreadable_uv_toml_is_named_in_the_error(machine: Path, text: str) -> None:
     (machine / "config/uv/uv.toml").write_bytes(text.encode("latin-1"))
     with pytest.raises(UsageError, match=r"uv\.toml"):
         uv_settings.settings(os.environ)
 
 
-def test_a_file_that_is_named_and_not_there_is_told(
-    machine: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_missing_uv_config_file_is_an_error(machine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_CONFIG_FILE", NONESUCH)
     with pytest.raises(UsageError, match="No such file"):
         uv.variables()
@@ -224,13 +222,13 @@ SIMPLE = [
 
 
 @pytest.mark.parametrize("text", SIMPLE)
-def test_a_python_without_a_reader_of_toml_reads_the_same(text: str) -> None:
+def test_simple_toml_reader_agrees_with_tomllib(text: str) -> None:
     tomllib = pytest.importorskip("tomllib")
     assert uv_settings.simple(text) == tomllib.loads(text)
 
 
 @pytest.mark.parametrize("text", ["a = 2026-01-01", "a = 'x'", "a = [\n1", "a", '[a]\nb = """c"""'])
-def test_and_says_what_it_can_t_read(text: str) -> None:
+def test_simple_toml_reader_rejects_other_toml_with_its_line(text: str) -> None:
     with pytest.raises(ValueError, match=r"line [12]: "):
         uv_settings.simple(text)
 
@@ -251,7 +249,7 @@ def test_and_says_what_it_can_t_read(text: str) -> None:
         ({"cutoff": "2025-01-01T00:00:00Z", "machine_cutoff": "7 days"}, "7 days", True),
     ],
 )
-def test_a_lock_is_of_the_machine_s_cutoff(
+def test_lock_is_reused_only_under_the_same_effective_cutoff(
     monkeypatch: pytest.MonkeyPatch, said: dict[str, Any], machine: str, same: bool
 ) -> None:
     monkeypatch.setenv("UV_EXCLUDE_NEWER", machine)
@@ -282,12 +280,14 @@ def test_a_lock_is_of_the_machine_s_cutoff(
         ("LM_HARNESS_CACHE_PATH", True, False),
     ],
 )  # fmt: skip
-def test_what_reaches_engines_and_the_harness(name: str, engine: bool, harness: bool) -> None:
+def test_engine_and_harness_get_only_their_variables(
+    name: str, engine: bool, harness: bool
+) -> None:
     assert (name in environment_variables.for_engine({name: "x"})) is engine
     assert (name in environment_variables.for_harness({name: "x"})) is harness
 
 
-def test_variables_that_can_change_an_answer_are_told_by_name() -> None:
+def test_variables_that_can_change_an_answer_are_noted() -> None:
     environ = dict.fromkeys(("VLLM_USE_V1", "VLLM_API_KEY", "VLLM_LOGGING_LEVEL", "PATH"), "1")
     assert list(environment_variables.unplanned(environ)) == ["VLLM_USE_V1"]
     assert not environment_variables.noted("PATH")
@@ -325,8 +325,8 @@ def test_no_python_variable_reaches_benchy(tmp_path: Path, hostile: dict[str, st
     assert subprocess.run(words, env=environ).returncode == 0
 
 
-def test_the_environment_of_a_virtual_environment_has_no_user_site(tmp_path: Path) -> None:
-    """What `pip install --user` put there never reaches an engine."""
+def test_engine_python_has_no_user_site(tmp_path: Path) -> None:
+    """Otherwise an engine would import packages from `pip install --user`."""
     code = "import json, site, sys; print(json.dumps([site.ENABLE_USER_SITE, sys.flags.optimize]))"
     done = uv.run(["venv", "--no-project", str(tmp_path / "env")], tmp_path / "log")
     assert done.status == 0, done.talk
@@ -339,8 +339,8 @@ def test_the_environment_of_a_virtual_environment_has_no_user_site(tmp_path: Pat
     assert json.loads(asked.stdout) == [False, 0]
 
 
-def test_benchy_s_python_knows_itself() -> None:
-    """PYTHONEXECUTABLE changes sys.executable under -I, too."""
+def test_launch_script_unsets_pythonexecutable() -> None:
+    """PYTHONEXECUTABLE changes sys.executable even under -I."""
     begins = (ROOT / "lib/launch").read_text().partition("\nhere=")[0]
     script = f"{begins}\n{sys.executable} -I -c 'import sys; print(sys.executable)'"
     environ = {**os.environ, "PYTHONEXECUTABLE": NONESUCH}

@@ -1,4 +1,4 @@
-"""The guardian and processes that try to get away: own sessions, deaf to TERM, stopped."""
+"""Tests of the guardian with processes that start sessions, ignore SIGTERM or are stopped."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 
 from benchy.process import guardian
 
-# Forks away twice, into sessions of its own; writes the pids of all into a file, and sleeps.
+# Forks two grandchildren in new sessions. All three append their pids to a file and sleep.
 AWAY = """
 import os, signal, sys, time
 if sys.argv[2] == "deaf":
@@ -51,7 +51,7 @@ def three(path: Path) -> list[int]:
 
 
 @pytest.mark.parametrize(("how", "grace"), [("plain", 10), ("stopped", 10), ("deaf", 0.5)])
-def test_leaving_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> None:
+def test_finish_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> None:
     with guardian.Guard() as guard:
         words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), how]
         first = guard.start("away", words, os.environ)
@@ -63,7 +63,7 @@ def test_leaving_ends_all_descendants(tmp_path: Path, how: str, grace: float) ->
     assert not alive(pids) and time.monotonic() - begun < grace + 3
 
 
-def test_the_end_of_a_process_is_told_and_its_output_logged(tmp_path: Path) -> None:
+def test_exit_status_is_reported_and_output_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with guardian.Guard() as guard:
         guard.start("a", ["sh", "-c", "echo out; echo err >&2; cat; exit 3"], os.environ, str(log))
@@ -76,7 +76,7 @@ def test_the_end_of_a_process_is_told_and_its_output_logged(tmp_path: Path) -> N
     assert log.read_text() == "out\nerr\n" and log.stat().st_mode & 0o777 == 0o600
 
 
-def test_processes_get_default_signals_and_only_their_environment(tmp_path: Path) -> None:
+def test_process_gets_default_signals_and_only_the_given_environment(tmp_path: Path) -> None:
     log = tmp_path / "log"
     with guardian.Guard() as guard:
         for words in (["cat", "/proc/self/status"], ["env"]):
@@ -86,15 +86,13 @@ def test_processes_get_default_signals_and_only_their_environment(tmp_path: Path
                 pass
     told = log.read_text()
     ignored = int(told.split("SigIgn:")[1].split()[0], 16)
-    # Python ignores SIGPIPE; a shell's pipe below it needs the default.
+    # Python ignores SIGPIPE, but pipes in a shell that it starts need the default.
     assert not ignored >> (signal.SIGPIPE - 1) & 1
     assert told.splitlines()[-2:] == [f"PATH={os.environ['PATH']}", "X=1"]
 
 
 @pytest.mark.parametrize("keep", [True, False])
-def test_a_job_servers_descriptors_reach_commands_and_leases_do_not(
-    tmp_path: Path, keep: bool
-) -> None:
+def test_jobserver_descriptors_reach_commands_and_leases_do_not(tmp_path: Path, keep: bool) -> None:
     read, write = os.pipe()
     os.set_inheritable(read, keep)
     log = tmp_path / "log"
@@ -123,7 +121,9 @@ except guardian.Lost:
 
 
 @pytest.mark.parametrize("whom", ["wrapper", "guardian"])
-def test_killed_by_kill(tmp_path: Path, whom: str) -> None:
+def test_descendants_end_if_the_wrapper_or_the_guardian_is_killed(
+    tmp_path: Path, whom: str
+) -> None:
     words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), "plain"]
     wrapper = subprocess.Popen(
         [sys.executable, "-c", WRAPPER, *words], stdout=subprocess.PIPE, text=True,
@@ -150,7 +150,7 @@ def test_the_guardian_starts_quickly() -> None:
     assert min(spans) < 0.3
 
 
-# Maps files of shared memory, and does not heed TERM.
+# Maps files of shared memory and ignores SIGTERM.
 MAPS = """
 import mmap, signal, sys, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -166,7 +166,7 @@ time.sleep(100)
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="no shared memory")  # noqa: S108
 def test_shared_memory_of_killed_processes_is_removed() -> None:
-    """That of living ones, and what a person may have put there, is not."""
+    """Files that a living process maps stay, and so do files that a user may have put there."""
     mark = f"{os.getpid()}-{time.monotonic_ns()}"
     kinds = ("psm_", "torch_", "nccl-", "psm_used-", "weights-")
     files = [Path("/dev/shm", f"{kind}{mark}") for kind in kinds]  # noqa: S108

@@ -1,4 +1,4 @@
-"""Signals that come at the worst of moments."""
+"""Tests of signals that arrive during cleanup or in a destructor."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 
 from benchy.core import paths
 
-# Lets a test say what runs when the signals come: `strike()` sends those of the command line.
+# A test fills in the code that runs. `strike()` sends the signals of the command line.
 PROGRAM = """
 import os, signal, sys, time
 sys.path.insert(0, "lib")
@@ -41,7 +41,7 @@ sys.exit(entry.run(main, []))
 
 
 def run(numbers: tuple[signal.Signals, ...], body: str, last: str = "pass") -> tuple[int, str]:
-    """Exit status, and all that it said."""
+    """Return the exit status, and stdout followed by stderr."""
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(body=body, last=last), *map(str, map(int, numbers))],
         cwd=paths.ROOT, capture_output=True, text=True, timeout=60, check=False,
@@ -52,17 +52,17 @@ def run(numbers: tuple[signal.Signals, ...], body: str, last: str = "pass") -> t
 @pytest.mark.parametrize(
     ("first", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130), (signal.SIGHUP, 129)]
 )
-def test_the_first_signal_ends_it_and_later_ones_disturb_nothing(
+def test_first_signal_ends_the_command_and_later_ones_are_ignored(
     first: signal.Signals, status: int
 ) -> None:
     assert run((first,), "strike()", last="strike(); strike()") == (status, "cleaned up\n")
 
 
 @pytest.mark.parametrize(("first", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_signal_within_a_destructor_is_not_lost(first: signal.Signals, status: int) -> None:
+def test_signal_in_a_destructor_is_not_lost(first: signal.Signals, status: int) -> None:
     assert run((first,), "Late()") == (status, "cleaned up\n")
 
 
-def test_other_errors_of_destructors_are_shown() -> None:
+def test_errors_of_destructors_are_shown() -> None:
     status, said = run((), "Late.__del__ = lambda self: 1 / 0; Late(); raise SystemExit(3)")
     assert status == 3 and "ZeroDivisionError" in said

@@ -1,4 +1,4 @@
-"""What the wrapper of the harness makes of generation arguments and special tokens."""
+"""Tests of how the harness wrapper handles generation arguments and special tokens."""
 
 from __future__ import annotations
 
@@ -20,26 +20,26 @@ from benchy.scripts import harness_wrapper as wrapper
         ({"max_tokens": 7}, {}, 7),
     ],
 )
-def test_lengths_have_one_name(given: Any, ours: Any, expected: int) -> None:
+def test_length_limits_become_max_gen_toks(given: Any, ours: Any, expected: int) -> None:
     found = wrapper.normalized("t", given, ours)
     assert found["max_gen_toks"] == expected
     assert not {"max_new_tokens", "max_tokens"} & set(found)
 
 
-def test_greedy_means_temperature_zero() -> None:
+def test_do_sample_false_means_temperature_zero() -> None:
     assert wrapper.normalized("t", {"do_sample": False, "temperature": 1}, {})["temperature"] == 0
     ours = {"temperature": 0.7}
     found = wrapper.normalized("t", {"do_sample": False, **ours}, ours)
     assert found["do_sample"] is True and found["temperature"] == 0.7
 
 
-def test_several_answers_are_refused() -> None:
+def test_request_for_several_answers_is_refused() -> None:
     with pytest.raises(wrapper.Refused, match="several answers"):
         wrapper.normalized("t", {"n": 2}, {"n": 2})
     assert "n" not in wrapper.normalized("t", {"n": 1}, {})
 
 
-def test_an_argument_that_is_not_in_the_request_is_refused() -> None:
+def test_argument_missing_from_the_request_is_refused() -> None:
     asked = {"max_gen_toks": 5, "until": ["a"], "temperature": 0.0, "top_p": 0.5}
     payload = {"max_tokens": 5, "stop": ["a"], "temperature": 0.0, "top_p": 0.5}
     wrapper.check_sent("t", asked, payload)
@@ -69,13 +69,13 @@ def test_special_tokens_are_found_at_both_ends() -> None:
         {"do_sample": "false"},
     ],
 )
-def test_what_is_of_another_kind_is_refused(given: dict[str, Any]) -> None:
+def test_argument_of_wrong_type_is_refused(given: dict[str, Any]) -> None:
     (name,) = given
     with pytest.raises(wrapper.Refused, match=f"{name}: .* is not "):
         wrapper.normalized("t", given, given)
 
 
-def test_an_argument_that_nobody_vouches_for_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_argument_that_the_server_does_not_list_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wrapper.Observer, "fields", None, raising=False)
     wrapper.Observer.check_known("t", {"top_p": 0.5, "until": [], "max_gen_toks": 5})
     with pytest.raises(wrapper.Refused, match=r"does not tell whether it takes .*'guided_regex'"):
@@ -87,7 +87,7 @@ def test_an_argument_that_nobody_vouches_for_is_refused(monkeypatch: pytest.Monk
 
 
 class Client:
-    """What the harness's client does, as far as the observer asks it."""
+    """The part of the harness's client that the observer uses."""
 
     prefix_token_id = 9
     add_bos_token = True
@@ -104,7 +104,7 @@ class Client:
 def observer(
     tmp_path: Path, prefix: list[int], backend: str = "huggingface", bos: int | None = None
 ) -> Any:
-    """An observer of a client whose tokenizer begins texts with this prefix."""
+    """Return an observer of a client whose tokenizer begins each text with `prefix`."""
 
     def tokenizer(text: Any, add_special_tokens: bool, **more: Any) -> Any:
         def one(text: str) -> list[int]:
@@ -123,18 +123,18 @@ def observer(
 @pytest.mark.parametrize(
     ("prefix", "before"), [([], [9]), ([9], [9]), ([3, 4], [3, 4])], ids=["none", "bos", "two"]
 )
-def test_a_choice_with_no_context_is_scored_after_what_begins_a_text(
+def test_choice_without_context_is_scored_after_the_text_prefix(
     tmp_path: Path, prefix: list[int], before: list[int]
 ) -> None:
     one = observer(tmp_path, prefix)
-    answer = one.tok_encode("ab", add_special_tokens=False)  # so the harness asks for it
+    answer = one.tok_encode("ab", add_special_tokens=False)  # as the harness calls it
     assert answer == [97, 98]
     requests = [(("", "ab"), [one.prefix_token_id], answer), (("x", "b"), [*prefix, 120], [98])]
     assert one._loglikelihood_tokens(requests) == [(before, answer), ([*prefix, 120], [98])]
     assert one.tok_encode("xb") == [*prefix, 120, 98]
 
 
-def test_a_beginning_whose_id_is_nought(tmp_path: Path) -> None:
+def test_prefix_token_may_have_id_0(tmp_path: Path) -> None:
     assert observer(tmp_path, [0], "remote", bos=0).prefix_token_id == 0
     assert observer(tmp_path, [0], "remote").prefix_token_id == 9
 
@@ -146,15 +146,15 @@ def instances(count: int) -> list[Any]:
     ]
 
 
-def test_what_an_interrupted_run_accepted_is_not_refused_afterwards(tmp_path: Path) -> None:
+def test_resumed_run_accepts_remaining_prompts_that_do_not_fit(tmp_path: Path) -> None:
     one = observer(tmp_path, [])
     one.instances = instances(10)
-    one.check_room([[1] * 60] * 3 + [[1] * 10] * 7)  # three of ten do not fit
+    one.check_room([[1] * 60] * 3 + [[1] * 10] * 7)  # three of ten prompts do not fit
     facts = [json.loads(line) for line in (tmp_path / "facts.jsonl").read_text().splitlines()]
     assert [fact["doc"] for fact in facts] == [0, 1, 2]
     again = observer(tmp_path, [])
     again.instances = instances(3)
-    again.check_room([[1] * 60] * 3)  # those alone are left
+    again.check_room([[1] * 60] * 3)  # only those three are left
     (tmp_path / "facts.jsonl").unlink()
     first = observer(tmp_path, [])
     first.instances = instances(3)

@@ -1,4 +1,4 @@
-"""The tiny model: the same bytes every time, whole or not there, and what loaders look for."""
+"""Tests of the tiny model: reproducible bytes, atomic creation, and the keys that loaders read."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from benchy.scripts import tiny_model
 
 
-def test_every_run_writes_the_same_bytes_under_any_python(tmp_path: Path) -> None:
+def test_every_run_writes_the_same_bytes(tmp_path: Path) -> None:
     program = Path(tiny_model.__file__)
     subprocess.run([sys.executable, "-I", program, tmp_path / "a"], check=True)
     tiny_model.make(tmp_path / "b")
@@ -20,7 +20,7 @@ def test_every_run_writes_the_same_bytes_under_any_python(tmp_path: Path) -> Non
     assert found == tiny_model.files()
 
 
-def test_a_whole_one_is_left_alone_and_a_broken_one_mended(tmp_path: Path) -> None:
+def test_complete_model_is_kept_and_damaged_one_rewritten(tmp_path: Path) -> None:
     folder = tmp_path / "deep" / "tiny"
     assert tiny_model.make(folder)
     before = (folder / "config.json").stat().st_mtime_ns
@@ -32,7 +32,7 @@ def test_a_whole_one_is_left_alone_and_a_broken_one_mended(tmp_path: Path) -> No
     assert [path.name for path in folder.parent.iterdir()] == ["tiny"], "nothing is left aside"
 
 
-def test_the_weights_are_a_safetensors_file_of_the_configs_shapes() -> None:
+def test_weights_are_safetensors_with_the_configured_shapes() -> None:
     data = tiny_model.weights()
     (length,) = struct.unpack("<Q", data[:8])
     assert length % 8 == 0
@@ -50,7 +50,7 @@ def test_the_weights_are_a_safetensors_file_of_the_configs_shapes() -> None:
     assert len(data) == 8 + length + end
 
 
-def test_config_speaks_to_old_and_new_transformers() -> None:
+def test_config_has_keys_for_old_and_new_transformers() -> None:
     config = tiny_model.config()
     assert config["torch_dtype"] == config["dtype"]
     assert config["rope_parameters"]["rope_theta"] == config["rope_theta"]
@@ -72,5 +72,5 @@ def test_tokenizer_has_a_token_for_each_byte_and_no_merges() -> None:
     assert "assistant" in config["chat_template"]
 
 
-def test_usage_needs_a_folder() -> None:
+def test_missing_folder_argument_is_a_usage_error() -> None:
     assert tiny_model.main([]) == 2
