@@ -262,7 +262,7 @@ def test_multimodal_limits_become_a_mapping_from_every_notation(
     assert model.options["limit_mm_per_prompt"] == read
 
 
-def test_engine_inherits_from_the_engine_that_like_names(root: Path) -> None:
+def test_engine_inherits_from_the_engine_in_its_like_key(root: Path) -> None:
     engines = root / "configs/engines"
     gone = 'neutral: [a]\ngone: [{options: [b], since: "1.0"}]\n'
     (engines / "vllm.yaml").write_text(ENGINE + gone)
