@@ -60,7 +60,7 @@ def test_imports_of_modules_have_no_cycles() -> None:
 
 
 def test_scripts_import_nothing_of_benchy() -> None:
-    """Another environment's Python runs them. They import each other only for type checkers."""
+    """Scripts run in other environments. They import each other only for type checkers."""
     found = [
         f"{where}: {other}"
         for module, other, where in imports()

@@ -133,7 +133,7 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
       "@REVISION"]),
     ("a wheel that is not there", "single_card/m.yaml", overrides("engine_source: no/vllm.whl"),
      ["m.yaml:6: engine_source: there is no wheel no/vllm.whl"]),
-    # Found by the property tests: these once ended in a traceback or never ended.
+    # Found by the property tests: these once caused a traceback or never finished.
     *((f"{text[:12]!r} for a value", "single_card/m.yaml", overrides(f"dtype: {text}"),
        ["m.yaml:6: vllm.overrides.dtype", what])
       for text, what in [
@@ -397,7 +397,7 @@ def test_users_files_load_unchanged(root: Path) -> None:
 
 
 def test_values_are_merged_in_order_of_precedence(root: Path) -> None:
-    """Precedence: engine < provider < overrides < SET. Each value keeps the place of its line."""
+    """Precedence: engine < provider < overrides < SET. Each value keeps its file and line."""
     (root / "configs/engines/vllm.yaml").write_text(ENGINE.replace("0}", "0, dtype: auto, a: 1}"))
     (root / "configs/providers/card.yaml").write_text("dtype: half\nmax_model_len: 1\na: 2\nb: 2\n")
     (root / "configs/single_card/m.yaml").write_text(overrides("max-model-len: 2\n    b: 3"))

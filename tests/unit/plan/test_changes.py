@@ -27,7 +27,7 @@ LONG = "".join(f"{n:03}" for n in range(60))
          '…046047048049xxx"'),
     ],
 )  # fmt: skip
-def test_a_changed_value_is_described_in_short(old: Any, new: Any, said: str) -> None:
+def test_a_changed_value_is_described_briefly(old: Any, new: Any, said: str) -> None:
     assert changes.values(old, new) == said
 
 
