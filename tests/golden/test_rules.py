@@ -1,6 +1,6 @@
-"""YAML in, rules out: the plan of tests/build/configs, as literal text.
+"""Golden tests: the plan of tests/build/configs, compared as literal text.
 
-UPDATE_GOLDEN=1 writes the files anew; read the difference before you commit it.
+UPDATE_GOLDEN=1 rewrites the golden files. Review the diff before you commit it.
 """
 
 from __future__ import annotations
@@ -40,12 +40,14 @@ def compare(name: str, text: str) -> None:
 
 
 @pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES)
-def test_rules(name: str, limit: int | None, failures: dict[str, Spec], fallback: bool) -> None:
+def test_rules_match_the_golden_files(
+    name: str, limit: int | None, failures: dict[str, Spec], fallback: bool
+) -> None:
     made = expand(limit, failures, fallback)
     compare(name, writer.makefile(made, "build" + ("/limit-5" if limit else "")))
 
 
-def test_specs() -> None:
+def test_specs_match_the_golden_file() -> None:
     made = expand(None, {}, True)
     text = "".join(
         hashing.canonical(s)
@@ -65,14 +67,14 @@ def test_fallback_can_be_turned_off() -> None:
     assert made.servers["two"]["fallback"] is None
 
 
-def test_a_plan_says_the_same_twice() -> None:
+def test_rules_are_the_same_each_time() -> None:
     assert writer.makefile(expand(None, {}, True), "build") == writer.makefile(
         expand(None, {}, True), "build"
     )
 
 
 def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
-    """A hub name, an option or a task's description never stands in a makefile."""
+    """Hub names, options and task descriptions never appear in a makefile."""
     hostile = "$(shell touch x)`touch x`;touch x#%"
     tree = tmp_path / "configs"
     for path in (TREE / "configs").rglob("*.yaml"):

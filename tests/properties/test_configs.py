@@ -1,11 +1,13 @@
-"""For any configuration: mistakes with file and line, or rules in which Make reads exactly the
-targets and commands that are expected; no text of it reaches a shell as code.
+"""Property-based tests of configurations.
 
-BENCHY_CASES files (20,000; `make test-properties`: 1,000,000) from BENCHY_SEED: valid ones with
-keys, values and pieces of their text replaced by hostile ones, and texts and bytes of any kind,
-under names of any kind. Every accepted one goes through the plan; one batch in eight through make.
-They are made in rounds, each from a seed of its own, the first from BENCHY_SEED, the next from the
-number after it: hypothesis remembers all that it made of one seed, gigabytes for a million.
+Each configuration yields either mistakes with file and line, or rules in which Make reads exactly
+the expected targets and commands. No text of it reaches a shell as code.
+
+The tests generate BENCHY_CASES files (20,000; `make test-properties`: 1,000,000) from BENCHY_SEED:
+valid files with keys, values and pieces of text replaced by hostile ones, and arbitrary texts and
+bytes, under arbitrary names. Every accepted file goes through the plan, and one batch in eight
+through make. Each round has its own seed, counted up from BENCHY_SEED, because hypothesis keeps all
+that it generates from one seed in memory: gigabytes for a million files.
 """
 
 from __future__ import annotations
@@ -37,7 +39,7 @@ ROUND = 20_000
 BATCH = 4
 ROOT = Path(__file__).resolve().parents[2]
 
-# What it must never do, in the words of each that could do it.
+# A file that must never appear, and hostile texts, some of which try to create it.
 CANARY = "canary"
 HOSTILE = [
     f"$(shell touch {CANARY})", f"$$(touch {CANARY})", f"`touch {CANARY}`", f"; touch {CANARY} #",
@@ -51,7 +53,7 @@ HOSTILE = [
     "\0", "\x1b[31m", "\u202egnp.exe", "\u2028", "é", "e\u0301", "漢字", "🙂", "\ud7ff", "A" * 300,
     "null", "NaN", ".inf", "0x10", "1e3", "0o7", "1_000", "yes", "2026-11-23", "0.10", "9" * 40,
 ]  # fmt: skip
-# What single keys are picky about, as texts.
+# Texts that single keys may mishandle.
 PICKY = [
     "9" * 5000, "٣", "~nosuch/m", "~nosuch/a.whl", "0,1", "0,x", "-1", "[" * 60_000, '{"a": NaN}',
     '{"a": 1e999}', '{"a": "\\ud800"}', "image=٣,video=" + "9" * 5000, "9999-99-99", "2026-02-30",
@@ -145,7 +147,7 @@ dump: Any = functools.partial(yaml.dump, Dumper=getattr(yaml, "CSafeDumper", yam
 
 
 def places(data: Any, at: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
-    """The path of every value in nested data."""
+    """Yield the path of every value in nested data."""
     pairs = data.items() if isinstance(data, dict) else enumerate(data)
     for key, value in pairs:
         yield (*at, key)
@@ -161,7 +163,7 @@ def copied(data: Any) -> Any:
 
 @st.composite
 def edited(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
-    """A valid file of which some keys and values are replaced, added or taken away."""
+    """Draw a valid file with some keys and values replaced, added or removed."""
     data = copied(draw(st.sampled_from(seeds[:3]) | st.sampled_from(seeds)))
     for _ in range(draw(st.integers(0, 3))):
         *way, last = draw(st.sampled_from(list(places(data)) or [("x",)]))
@@ -183,7 +185,7 @@ def edited(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
 
 @st.composite
 def mangled(draw: st.DrawFn, seeds: list[dict[str, Any]]) -> bytes:
-    """The text of a valid file with a piece put in, taken out or doubled."""
+    """Draw the text of a valid file with pieces inserted or replaced."""
     text = yaml.safe_dump(
         draw(st.sampled_from(seeds[:3]) | st.sampled_from(seeds)), sort_keys=False
     )
@@ -207,7 +209,7 @@ names = st.sampled_from([*GOOD * 200, *BAD])
 
 
 class Tally:
-    """What was made, and what became of it."""
+    """Counts of generated files by outcome."""
 
     def __init__(self) -> None:
         self.count: collections.Counter[str] = collections.Counter()
@@ -218,7 +220,7 @@ class Tally:
         return f"seed {SEED}: {told}; the slowest took {self.slowest:.2f} s"
 
     def check(self, files: int) -> None:
-        """Were so many files made, and enough of them accepted?"""
+        """Assert that so many files were generated, enough accepted, and none was too slow."""
         refused, accepted = self.count["files refused"], self.count["files accepted"]
         assert refused + accepted + self.count["names refused"] >= files, self
         assert accepted > (refused + accepted) / 50, self
@@ -234,7 +236,7 @@ def tally_() -> Iterator[Tally]:
 
 @pytest.fixture(name="root")
 def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    tmp_path /= "beside/nothing"  # else ".." in a file means what other tests made: gigabytes
+    tmp_path /= "beside/nothing"  # otherwise ".." in a file points to gigabytes of other tests
     tmp_path.mkdir(parents=True)
     for name in ("mk", "lib", "bin", "uv.lock"):
         (tmp_path / name).symlink_to(ROOT / name)
@@ -253,7 +255,7 @@ def around(root: Path) -> environment_specs.Surroundings:
 
 
 def check_told(mistakes: list[Mistake], folder: str) -> None:
-    """Each names the file, and the line unless it is about the file as a whole."""
+    """Assert that each mistake names its file, and its line unless it is about the whole file."""
     assert mistakes
     for mistake in mistakes:
         assert mistake.what
@@ -265,7 +267,7 @@ def check_told(mistakes: list[Mistake], folder: str) -> None:
 
 
 def check_rules(made: Plan) -> None:
-    """The rules of each model, read by other means than they were written by."""
+    """Assert that each model has the expected rules, built here without the writer's code."""
     name = r"[A-Za-z0-9][A-Za-z0-9._+@-]*"
     for model, facts in made.models.items():
         assert re.fullmatch(name, model), model
@@ -282,7 +284,7 @@ def check_rules(made: Plan) -> None:
 
 
 def check_make(root: Path, made: Plan) -> None:
-    """Make reads the plan as it was meant: each command once, and nothing else."""
+    """Assert that Make reads from the plan each command once, and nothing else."""
     writer.save(made, Path("build"))
     command = ["make", "-f", "mk/graph.mk", "-n", "-s", "V=1", "all"]
     environ = {k: v for k, v in os.environ.items() if k in ("PATH", "HOME", "LANG")}
@@ -309,7 +311,9 @@ each_round = pytest.mark.parametrize("seed", range(SEED, SEED + -(-CASES // ROUN
 
 
 @each_round
-def test_any_model(root: Path, tally: Tally, seed: int) -> None:
+def test_any_model_file_yields_mistakes_or_the_expected_rules(
+    root: Path, tally: Tally, seed: int
+) -> None:
     base = loader.ConfigLoader(root)
     folder = root / "configs/models"
     batches = 0
@@ -325,7 +329,7 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
         for number, (name, text) in enumerate(batch):
             try:
                 (folder / f"{number or ''}{name}.yaml").write_bytes(text)
-            except (OSError, ValueError):  # no name of a file
+            except (OSError, ValueError):  # not a valid file name
                 (folder / f"m{number}.yaml").write_bytes(text)
         reader = base.reader
         reader.mistakes, reader.inputs = [], list(base.inputs)
@@ -336,7 +340,7 @@ def test_any_model(root: Path, tally: Tally, seed: int) -> None:
         for path in there:
             reader.mistakes = []
             models = base.models(path)
-            refused = not models or reader.mistakes  # a cell of a matrix may be the wrong one
+            refused = not models or reader.mistakes  # one cell of a matrix may be invalid
             tally.count["files refused" if refused else "files accepted"] += 1
             if refused:
                 check_told(reader.mistakes, "configs/")
@@ -365,8 +369,10 @@ BESIDES = [yaml.safe_load(text) for text in BASE.values()]
 
 
 @each_round
-def test_any_other_file(root: Path, tally: Tally, seed: int) -> None:
-    """Providers, tasks, engines and config.yaml, with a good model beside them."""
+def test_any_other_file_yields_mistakes_or_the_expected_rules(
+    root: Path, tally: Tally, seed: int
+) -> None:
+    """Providers, tasks, engines and config.yaml, with one valid model."""
     (root / "configs/models/good.yaml").write_text(yaml.safe_dump(SEEDS[1]))
     places = st.sampled_from([*BASE, "config.yaml", "providers/other.yaml", "tasks/other.yaml"])
     seeds = [*BESIDES, {"paths": {"hf_cache": "x"}, "evaluation": {"default_limit": 5}}]

@@ -1,4 +1,4 @@
-"""The first command on a machine, and a .venv whose packages are gone."""
+"""Tests of the first command on a machine, and of a .venv with missing packages."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ def bootstrap() -> ModuleType:
     return empty_root.module(ROOT / "lib/bootstrap.py")
 
 
-def test_pip_installs_uv_whatever_the_person_s_pip_is_set_to(
+def test_pip_installs_uv_despite_the_users_pip_settings(
     bootstrap: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Real pip, without a network: a wheel named uv in a folder."""
+    """Runs real pip without a network; uv is a small wheel in a folder."""
     from index import wheel  # noqa: PLC0415 - beside this file
 
     (tmp_path / "wheels").mkdir()
@@ -50,7 +50,7 @@ def test_pip_installs_uv_whatever_the_person_s_pip_is_set_to(
     assert (tmp_path / ".uv/uv-0.99.dist-info").is_dir()
 
 
-def test_a_person_s_project_and_constraints_are_not_ours(
+def test_uv_ignores_the_users_project_and_constraints(
     bootstrap: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen: dict[str, str] = {}
@@ -80,7 +80,7 @@ HEALS = "echo > $root/lib/nonesuch_package.py"
 
 
 @pytest.mark.parametrize("then", [HEALS, ":"])
-def test_packages_that_are_gone_are_installed_anew_once(tmp_path: Path, then: str) -> None:
+def test_missing_packages_are_reinstalled_once(tmp_path: Path, then: str) -> None:
     ignore = shutil.ignore_patterns("__pycache__")
     shutil.copytree(ROOT / "lib", tmp_path / "lib", ignore=ignore)
     (tmp_path / "lib/benchy/cli/greet.py").write_text(ENTRY)

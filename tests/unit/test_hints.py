@@ -1,7 +1,7 @@
-"""Advice that the program itself takes: every command, knob, key, page and path that a message
-names is there; and what a hint says to write is written, by this test, and accepted.
+"""Tests of hints: every command, knob, key, page and path that a message names exists, and a
+configuration is accepted once its hints are followed.
 
-The messages are read from the source, so that a new one can't escape.
+The messages are read from the source, so that new ones are tested too.
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ from config_files import HARNESS, MODEL, TASK, lay, overrides
 
 ROOT = paths.ROOT
 SOURCES = sorted(ROOT.glob("lib/**/*.py"))
-HOLE = "\N{WHITE SQUARE}"  # what an f-string fills in
+HOLE = "\N{WHITE SQUARE}"  # replaces the values of an f-string
 MK = "".join(path.read_text() for path in sorted((ROOT / "mk").glob("*.mk")))
-# "make" as a verb.
+# Words after "make" where it is an English verb.
 VERB = {"again", "it", "uv", "says", "builds", "goes", "tells", "is", "can", "use", "of", "results"}
 
 
 def texts(path: Path) -> list[tuple[str, str]]:
-    """(file:line, text) of every string of a module that is no docstring."""
+    """Return (file:line, text) of every string of a module except docstrings."""
     tree = ast.parse(path.read_text())
     said, inner = set(), set()
     for node in ast.walk(tree):
@@ -74,7 +74,7 @@ def goals() -> set[str]:
 
 
 def commands(text: str) -> list[tuple[str, list[str]]]:
-    """(goal, knobs) of each `make GOAL KNOB=…` in a text."""
+    """Return (goal, knobs) of each `make GOAL KNOB=…` in a text."""
     found = []
     for match in re.finditer(r"\bmake((?: -[jk]\d*)?(?: [A-Z_]+=\S*)*) ([a-z][a-z-]*)\b(.*)", text):
         before, goal, after = match[1], match[2], match[3].partition(" make ")[0]
@@ -90,7 +90,7 @@ def test_every_goal_and_knob_of_a_message_exists() -> None:
         for goal, given in commands(text):
             if goal not in goals():
                 assert goal in VERB or not given, f"{where}: make {goal}: no such goal"
-                # Words of English are told from goals by what stands around them.
+                # The text before it shows whether it is a goal or an English word.
                 assert not re.search(rf"[`(]make {goal}|write make {goal}|run make {goal}", text), (
                     f"{where}: {text!r}"
                 )
@@ -101,7 +101,7 @@ def test_every_goal_and_knob_of_a_message_exists() -> None:
     assert seen > 50
 
 
-def test_a_goal_that_is_none_would_be_found() -> None:
+def test_commands_are_found_and_wrong_knobs_are_detected() -> None:
     assert commands("write make evl CONFIG=x LIMIT=1") == [("evl", ["CONFIG", "LIMIT"])]
     assert selection.mistakes(["CONFIG"], ["results"], {"CONFIG": ""})
 
@@ -128,13 +128,13 @@ def help_of(verb: str, *sub: str) -> str:
     return done.stdout if done.returncode == 0 else ""
 
 
-def test_every_program_of_a_message_takes_its_options() -> None:
+def test_every_program_of_a_message_accepts_its_options() -> None:
     seen = 0
     for where, text in ALL:
         for match in re.finditer(r"(?<![/\w.])bin/([a-z][a-z-]*)((?: [^;,`()&]*)?)", text):
             verb, words = match[1], match[2].partition(" -- ")[0].split()
             if not (ROOT / "bin" / verb).exists() and verb in ("python", "activate", "uv"):
-                continue  # of an environment
+                continue  # a program of an environment
             assert (ROOT / "bin" / verb).exists(), f"{where}: bin/{verb}"
             options = [word for word in words if word.startswith("--")]
             if not options:
@@ -147,7 +147,7 @@ def test_every_program_of_a_message_takes_its_options() -> None:
     assert seen >= 5
 
 
-def test_every_page_and_file_of_a_message_is_there() -> None:
+def test_every_page_and_file_of_a_message_exists() -> None:
     for where, text in ALL:
         for match in re.finditer(r"\b(?:docs|configs|mk)/[\w./-]*\w\.(?:md|yaml|mk|json)\b", text):
             name = match[0]
@@ -167,7 +167,7 @@ def section(page: int) -> bool:
     return f"P{page:02} " in (ROOT / "docs/problems.md").read_text()
 
 
-# Placeholders that stand in hints, and why the program can't know better.
+# Placeholders that hints may print, and why the program knows no name instead.
 PLACEHOLDERS = {
     "configs/tasks/NAME.yaml": "of several tasks",
     "configs/launchers/NAME.yaml": "any launcher",
@@ -184,19 +184,19 @@ RAISED = {"Mistake", "UsageError", "Failure", "Died", "ConfigError", "NoSuchRele
           "failure", "BadOption", "ValueError", "Refusal", "Problem"}  # fmt: skip
 
 
-TABLES = ("diagnose", "doctor", "checks", "preflight")  # modules of messages through and through
+TABLES = ("diagnose", "doctor", "checks", "preflight")  # modules in which every text is a message
 
 
 @cache
 def hints() -> list[tuple[str, str]]:
-    """(file:line, text) of the strings of messages: what is raised, and what is assigned to a name
-    for hints."""
+    """Return (file:line, text) of the strings of messages: those in TABLES, in calls of RAISED, and
+    assigned to a name for hints."""
     found = [
         (where, text)
         for where, text in ALL
         if re.match(rf"lib/benchy/({'|'.join(TABLES)})\.py", where)
         and " " in text
-        and not re.search(r"[\\^]|\(\?", text)  # a pattern of a log
+        and not re.search(r"[\\^]|\(\?", text)  # a log pattern
     ]
     for path in SOURCES:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -218,7 +218,7 @@ def hints() -> list[tuple[str, str]]:
 
 
 def words(node: ast.AST) -> Iterator[ast.Constant]:
-    """The strings of an expression, but for those of what an f-string fills in."""
+    """Yield the strings of an expression, except those inside the values of an f-string."""
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         yield node
     for child in ast.iter_child_nodes(node):
@@ -227,7 +227,7 @@ def words(node: ast.AST) -> Iterator[ast.Constant]:
 
 
 def test_no_hint_prints_a_placeholder() -> None:
-    """MODEL, NAME, TASK stand in a hint only where the program knows no name to print."""
+    """A hint may print MODEL, NAME or TASK only where the program knows no name."""
     literal = re.compile(r"\b(MODEL|NAME|TASK|VERSION|ENV|DIR|RELEASE|REVISION)\b(?![=.])|=…")
     assert len(hints()) > 400
     wrong = []
@@ -237,13 +237,13 @@ def test_no_hint_prints_a_placeholder() -> None:
             plain = plain.replace(known, "")
         if not literal.search(plain):
             continue
-        if not where.startswith("lib/benchy/config/misplaced_keys.py"):  # home() replaces them
+        if not where.startswith("lib/benchy/config/misplaced_keys.py"):  # home() replaces it
             wrong.append(f"{where}: {text}")
     assert not wrong, "\n".join(wrong)
 
 
 def known_keys() -> set[str]:
-    """Every key of every kind of file, at any depth."""
+    """Return every key of every kind of file, at any depth."""
     found: set[str] = set()
     for kind in vars(schema).values():
         if isinstance(kind, type) and issubclass(kind, schema.Strict):
@@ -258,7 +258,7 @@ def engine_options() -> set[str]:
     }  # fmt: skip
 
 
-# Names with an underscore in hints that are no keys of a config: of other programs' files.
+# Names with an underscore in hints that are not config keys: other programs' files use them.
 OTHERS = {
     "gen_kwargs", "doc_to_text", "model_type", "tokenizer_config", "chat_template", "data_files",
     "test_split", "dataset_path", "process_results", "metric_list", "max_gen_toks", "max_tokens",
@@ -267,7 +267,7 @@ OTHERS = {
 
 
 def test_every_key_of_a_hint_is_known() -> None:
-    """Words with an underscore, and what stands before a colon after "write"."""
+    """Keys are words with an underscore, and words between "write" and a colon."""
     known, options, wrong = known_keys(), engine_options(), []
     known |= {path.stem for path in (ROOT / "configs").glob("*/*.yaml")}
     for where, text in hints():
@@ -279,7 +279,7 @@ def test_every_key_of_a_hint_is_known() -> None:
     assert not wrong, "\n".join(wrong)
 
 
-# --- run every hint -----------------------------------------------------------------------------
+# --- follow hints -------------------------------------------------------------------------------
 
 
 def mistakes(root: Path) -> list[Mistake]:
@@ -295,8 +295,8 @@ WRITE = r"(?:write|quotes:) ([a-z_]+: [^;]*?)(?: without quotes| or .*)?(?:;|$)"
 
 
 def obey(root: Path, told: Mistake) -> bool:
-    """Do what a mistake's hint says, as a person would: at its line. Whether it says anything that
-    can be done without thought."""
+    """Follow a mistake's hint at its line, as a user would. Return whether it can be followed
+    literally."""
     path, hint = root / told.file, told.hint
     lines = path.read_text().splitlines()
     name = told.key.rpartition(".")[2]
@@ -335,7 +335,7 @@ def obey(root: Path, told: Mistake) -> bool:
 
 CARD = "providers/card.yaml"
 M = "single_card/m.yaml"
-# (file, its text): one mistake each, whose hint can be done as it stands.
+# Name → (file, its text). Each has a mistake whose hint can be followed literally.
 CASES = {
     "a key": (M, MODEL.replace("tasks:", "taks:")),
     "a nested key": (M, MODEL.replace("  name:", "  nmae:")),
@@ -386,13 +386,13 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_what_a_hint_says_is_accepted(tmp_path: Path, name: str) -> None:
+def test_a_configuration_is_accepted_once_its_hints_are_followed(tmp_path: Path, name: str) -> None:
     lay(tmp_path)
     (tmp_path / "uv.lock").touch()
     file, text = CASES[name]
     (tmp_path / "configs" / file).write_text(text)
     seen = []
-    for _ in range(3):  # one hint may lead to the next
+    for _ in range(3):  # fixing one mistake may reveal the next
         found = mistakes(tmp_path)
         if not found:
             break
@@ -414,7 +414,7 @@ def test_what_a_hint_says_is_accepted(tmp_path: Path, name: str) -> None:
         ("default_limit", 3, ""),
     ],
 )  # fmt: skip
-def test_where_a_key_belongs_is_told_with_real_names(
+def test_hints_for_misplaced_keys_use_real_names(
     tmp_path: Path, key: str, value: object, told: str
 ) -> None:
     lay(tmp_path)

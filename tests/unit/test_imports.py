@@ -1,4 +1,4 @@
-"""Which libraries a command loads when it starts: each costs every call of it."""
+"""Tests of the libraries that commands import at startup: each one slows down every call."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ sys.path.insert(0, sys.argv[1])
 importlib.import_module("benchy.cli." + sys.argv[2])
 print(*[name for name in sys.argv[3:] if name in sys.modules])
 """
-# Commands besides these may load what they like, but for those that no command needs to start.
+# Command → slow libraries that it may import at startup. Other commands are not limited.
 LOADS = {
     "compare": set(),
     "eval": set(),
@@ -33,7 +33,7 @@ LOADS = {
 
 
 @pytest.mark.parametrize("command", LOADS)
-def test_a_command_loads_no_library_that_it_may_not_need(command: str) -> None:
+def test_a_command_imports_only_the_slow_libraries_that_it_needs(command: str) -> None:
     words = [sys.executable, "-I", "-c", CODE_OF, str(CODE.parent), command, *SLOW]
     done = subprocess.run(words, capture_output=True, text=True, check=True)
     assert set(done.stdout.split()) <= LOADS[command]

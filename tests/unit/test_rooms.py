@@ -1,4 +1,4 @@
-"""The order of the rooms of lib/benchy: each imports only those below it, and no module itself.
+"""Tests of imports in lib/benchy: packages import only packages below them, without cycles.
 
 Imports within functions and under TYPE_CHECKING count as well.
 """
@@ -12,12 +12,12 @@ from graphlib import CycleError, TopologicalSorter
 import benchy
 from benchy.core.paths import CODE
 
-# From the top down, as the docstring of lib/benchy/__init__.py lists them.
+# The packages from the top down, as the docstring of lib/benchy/__init__.py lists them.
 ROOMS = [line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")]
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
-    """(module, module that it imports, "file:line") of all modules in rooms."""
+    """Yield (module, module that it imports, "file:line") for all modules in packages."""
     for path in sorted(CODE.glob("*/*.py")):
         module = ".".join(path.relative_to(CODE).with_suffix("").parts)
         for node in ast.walk(ast.parse(path.read_text())):
@@ -34,12 +34,12 @@ def imports() -> Iterator[tuple[str, str, str]]:
                     yield module, ".".join(parts[1:3]), where
 
 
-def test_every_package_is_a_room() -> None:
+def test_the_docstring_of_benchy_lists_every_package() -> None:
     assert sorted(path.parent.name for path in CODE.glob("*/__init__.py")) == sorted(ROOMS)
     assert [path.name for path in CODE.glob("*.py")] == ["__init__.py"]
 
 
-def test_no_room_imports_one_above_it() -> None:
+def test_no_package_imports_one_above_it() -> None:
     rank = {room: at for at, room in enumerate(ROOMS)}
     upward = [
         f"{where}: {module} imports {other}"
@@ -49,7 +49,7 @@ def test_no_room_imports_one_above_it() -> None:
     assert not upward, "\n".join(upward)
 
 
-def test_no_modules_import_each_other() -> None:
+def test_imports_of_modules_have_no_cycles() -> None:
     graph: dict[str, set[str]] = {}
     for module, other, _ in imports():
         graph.setdefault(module, set()).add(other)
@@ -60,7 +60,7 @@ def test_no_modules_import_each_other() -> None:
 
 
 def test_scripts_import_nothing_of_benchy() -> None:
-    """Their Python is another environment's. What a type checker alone reads is no import."""
+    """Scripts run in other environments. They import each other only for type checkers."""
     found = [
         f"{where}: {other}"
         for module, other, where in imports()
@@ -69,6 +69,6 @@ def test_scripts_import_nothing_of_benchy() -> None:
     assert not found, "\n".join(found)
 
 
-def test_the_version_is_the_project_s() -> None:
+def test_the_version_matches_pyproject() -> None:
     text = (CODE.parents[1] / "pyproject.toml").read_text()
     assert f'\nversion = "{benchy.__version__}"\n' in text

@@ -1,6 +1,6 @@
-"""The stand-in engine and harness do what the tests that use them rely on.
+"""Tests that the stand-in engine and harness behave as other tests expect.
 
-Their wheels are installed by real uv, offline, from the folder that wheels.py fills.
+Real uv installs their wheels offline, from the folder that wheels.py fills.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def load(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look their module up
+    sys.modules[path.stem] = module  # dataclasses look up their module
     spec.loader.exec_module(module)
     return module
 
@@ -46,7 +46,7 @@ wheels = load(ROOT / "tests" / "support" / "wheels.py")
 
 
 def find_uv() -> str:
-    """uv as $UV, in .uv/bin, or on the PATH. Its absence is a failure, not a reason to skip."""
+    """Return uv from $UV, .uv/bin or PATH. Fail if there is none, rather than skip the tests."""
     places = (os.environ.get("UV"), str(ROOT / ".uv" / "bin" / "uv"), shutil.which("uv"))
     for place in places:
         if place and Path(place).is_file():
@@ -78,7 +78,7 @@ def links(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(links: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of an environment with the engine 1.1.0 and the newest harness."""
+    """Return the interpreter of an environment with engine 1.1.0 and the newest harness."""
     folder = tmp_path_factory.mktemp("env") / "v"
     done = install(folder, links, "standin-engine==1.1.0", "lm_eval[api]==0.0.2")
     assert done.returncode == 0, done.stderr
@@ -86,7 +86,7 @@ def python(links: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 class Server:
-    """One running stand-in. pids: of its three processes, once it has told them."""
+    """A running stand-in server. It logs the ids of its three processes when it starts."""
 
     def __init__(self, python: Path, folder: Path, *words: str, **variables: str) -> None:
         with socket.socket() as probe:
@@ -133,7 +133,7 @@ class Server:
         return answer.json()["choices"][0]
 
     def kill(self) -> None:
-        """End what is left, each process by its own id."""
+        """Kill the remaining processes, each by its own id."""
         pids = self.children() if self.starts.exists() else []
         for pid in (self.process.pid, *pids):
             try:
@@ -183,7 +183,7 @@ def alive(pid: int) -> bool:
 # Wheels
 
 
-def test_same_source_same_bytes(tmp_path: Path) -> None:
+def test_wheels_of_the_same_source_have_the_same_bytes(tmp_path: Path) -> None:
     first, second = (wheels.build(tmp_path / name) for name in ("a", "b"))
     assert [path.name for path in first] == [
         "standin_engine-1.0.0-py3-none-any.whl", "standin_engine-1.1.0-py3-none-any.whl",
@@ -193,13 +193,13 @@ def test_same_source_same_bytes(tmp_path: Path) -> None:
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
-def test_record_names_every_file(links: Path) -> None:
+def test_wheel_record_lists_every_file(links: Path) -> None:
     with zipfile.ZipFile(links / "standin_engine-2.0.0-py3-none-any.whl") as archive:
         lines = archive.read("standin_engine-2.0.0.dist-info/RECORD").decode().splitlines()
         assert {line.split(",")[0] for line in lines} == set(archive.namelist())
 
 
-def test_locks_with_hashes(links: Path, tmp_path: Path) -> None:
+def test_uv_locks_the_engine_with_hashes(links: Path, tmp_path: Path) -> None:
     (tmp_path / "in.txt").write_text("standin-engine==1.0.0\n")
     done = uv("pip", "compile", "--generate-hashes", "--no-index", "--find-links", links,
               "--no-header", tmp_path / "in.txt")  # fmt: skip
@@ -231,7 +231,7 @@ def test_options_differ_between_releases(
     assert (flag in said) is expected
 
 
-def test_broken_releases(links: Path, tmp_path: Path) -> None:
+def test_broken_releases_fail_to_install_or_import(links: Path, tmp_path: Path) -> None:
     missing = install(tmp_path / "4", links, "standin-engine==4.0.0")
     assert missing.returncode != 0 and "standin-gone-from-the-index" in missing.stderr
     assert install(tmp_path / "3", links, "standin-engine==3.0.0").returncode == 0
@@ -242,7 +242,7 @@ def test_broken_releases(links: Path, tmp_path: Path) -> None:
     assert imported.returncode == 1 and "undefined symbol" in imported.stderr
 
 
-def test_the_release_that_lies(links: Path, tmp_path: Path) -> None:
+def test_release_5_reports_another_version(links: Path, tmp_path: Path) -> None:
     assert install(tmp_path / "5", links, "standin-engine==5.0.0").returncode == 0
     running = Server(tmp_path / "5" / "bin" / "python", tmp_path)
     try:
@@ -255,7 +255,7 @@ def test_the_release_that_lies(links: Path, tmp_path: Path) -> None:
 # Server
 
 
-def test_says_who_it_is(server: Server) -> None:
+def test_server_reports_its_version_and_model(server: Server) -> None:
     assert requests.get(f"{server.url}/version", timeout=5).json() == {"version": "1.1.0"}
     headers = {"Authorization": f"Bearer {KEY}"}
     models = requests.get(f"{server.url}/v1/models", headers=headers, timeout=5).json()["data"]
@@ -263,12 +263,12 @@ def test_says_who_it_is(server: Server) -> None:
 
 
 @pytest.mark.parametrize("key", ["", "wrong"])
-def test_asks_for_the_key(server: Server, key: str) -> None:
+def test_server_requires_the_key(server: Server, key: str) -> None:
     answer = server.post("/v1/completions", {"model": "one", "prompt": "x"}, key)
     assert (answer.status_code, answer.json()) == (401, {"error": "Unauthorized"})
 
 
-def test_echo_with_logprobs(server: Server) -> None:
+def test_echo_returns_logprobs_of_the_prompt(server: Server) -> None:
     wish = {"echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
     choice = server.completion("hola ñ mar", **wish)
     found = choice["logprobs"]
@@ -283,7 +283,7 @@ def test_echo_with_logprobs(server: Server) -> None:
     assert choice == server.completion("hola ñ mar", **wish)
 
 
-def test_greedy_text_is_the_likeliest(server: Server) -> None:
+def test_greedy_tokens_have_the_highest_logprobs(server: Server) -> None:
     text = server.completion("un cuento", temperature=0, max_tokens=6)["text"]
     found = server.completion(f"un cuento{text}", echo=True, logprobs=1, max_tokens=1)["logprobs"]
     made = slice(2, 2 + len(text.split()))
@@ -292,7 +292,7 @@ def test_greedy_text_is_the_likeliest(server: Server) -> None:
         assert value == max(top.values())
 
 
-def test_several_prompts_and_ids(server: Server) -> None:
+def test_server_accepts_several_prompts_and_token_ids(server: Server) -> None:
     body = {"model": "one", "prompt": ["a b", "c d"], "max_tokens": 2, "temperature": 0}
     answer = server.post("/v1/completions", body).json()
     assert [choice["index"] for choice in answer["choices"]] == [0, 1]
@@ -301,7 +301,7 @@ def test_several_prompts_and_ids(server: Server) -> None:
     assert len(ids["token_logprobs"]) >= 3
 
 
-def test_stop_and_chat(server: Server) -> None:
+def test_server_obeys_stop_and_answers_chat_requests(server: Server) -> None:
     whole = server.completion("un cuento", temperature=0, max_tokens=6)["text"]
     stop = whole.split()[-1]
     cut = server.completion("un cuento", temperature=0, max_tokens=6, stop=[stop])
@@ -319,7 +319,9 @@ def test_stop_and_chat(server: Server) -> None:
         ({"model": "one", "prompt": "x", "logprobs": 99}, 400, "greater than max allowed"),
     ],
 )
-def test_refuses(server: Server, body: dict[str, Any], code: int, words: str) -> None:
+def test_server_refuses_invalid_requests(
+    server: Server, body: dict[str, Any], code: int, words: str
+) -> None:
     answer = server.post("/v1/completions", body)
     assert answer.status_code == code
     assert words in answer.json()["error"]["message"]
@@ -340,7 +342,7 @@ def test_children_outlive_a_killed_server(serve: Start) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_stops_whole_when_asked(serve: Start, number: signal.Signals) -> None:
+def test_a_signal_stops_all_processes(serve: Start, number: signal.Signals) -> None:
     server = serve().ready()
     server.process.send_signal(number)
     assert server.process.wait(10) == 0
@@ -348,14 +350,14 @@ def test_stops_whole_when_asked(serve: Start, number: signal.Signals) -> None:
 
 
 @pytest.mark.parametrize("victim", [0, 1])
-def test_ends_when_its_engine_dies(serve: Start, victim: int) -> None:
+def test_server_exits_when_an_engine_process_dies(serve: Start, victim: int) -> None:
     server = serve().ready()
     os.kill(server.children()[victim], signal.SIGKILL)
     assert server.process.wait(10) == 1
     assert "EngineDeadError" in server.log.read_text()
 
 
-def test_stubborn_needs_kill(serve: Start) -> None:
+def test_stubborn_processes_ignore_sigterm(serve: Start) -> None:
     server = serve(STANDIN_FAIL="stubborn").ready()
     for pid in (server.process.pid, *server.children()):
         os.kill(pid, signal.SIGTERM)
@@ -371,7 +373,9 @@ def test_stubborn_needs_kill(serve: Start) -> None:
         ("disk", "[Errno 28] No space left on device"),
     ],
 )  # fmt: skip
-def test_fails_to_start_in_words(serve: Start, fault: str, words: str) -> None:
+def test_a_failed_start_logs_its_cause_and_leaves_no_process(
+    serve: Start, fault: str, words: str
+) -> None:
     server = serve(STANDIN_FAIL=fault)
     assert server.process.wait(20) == 1
     said = server.log.read_text()
@@ -379,17 +383,17 @@ def test_fails_to_start_in_words(serve: Start, fault: str, words: str) -> None:
     assert not any(map(alive, server.children()))
 
 
-def test_context_longer_than_the_models(serve: Start) -> None:
+def test_a_context_longer_than_the_models_is_refused(serve: Start) -> None:
     server = serve("--max-model-len", "99999")
     assert server.process.wait(20) == 1
     assert "is greater than the derived max_model_len" in server.log.read_text()
 
 
-def test_fault_of_one_model_only(serve: Start) -> None:
+def test_a_fault_affects_only_matching_models(serve: Start) -> None:
     serve(STANDIN_FAIL="start", STANDIN_FAIL_MODEL="t*").ready()
 
 
-def test_hang_is_never_ready(serve: Start) -> None:
+def test_a_hanging_server_is_never_ready(serve: Start) -> None:
     server = serve(STANDIN_FAIL="hang")
     wait_for(server.starts.exists)
     time.sleep(0.5)
@@ -398,16 +402,16 @@ def test_hang_is_never_ready(serve: Start) -> None:
     assert server.process.poll() is None
 
 
-def test_dies_after_n_requests(serve: Start) -> None:
+def test_server_dies_after_n_requests(serve: Start) -> None:
     server = serve(STANDIN_FAIL="die_after_2_requests").ready()
     body = {"model": "one", "prompt": "hola"}
     assert [server.post("/v1/completions", body).status_code for _ in range(2)] == [200, 200]
-    with suppress(requests.ConnectionError):  # where the end overtakes the answer
+    with suppress(requests.ConnectionError):  # the server may exit before it answers
         assert server.post("/v1/completions", body).status_code == 500
     assert server.process.wait(10) == 1
 
 
-def test_takes_its_time_and_tells_its_start(serve: Start) -> None:
+def test_start_takes_the_requested_time_and_is_logged(serve: Start) -> None:
     before = time.monotonic()
     server = serve(STANDIN_START_SECONDS="1", CUDA_VISIBLE_DEVICES="3").ready()
     assert time.monotonic() - before >= 1
@@ -453,7 +457,9 @@ def test_harness_writes_what_lm_eval_writes(python: Path, server: Server, tmp_pa
     assert left.samples == {"alpha": 4, "beta": 4} and left.requests == 2 * 4 * 4
 
 
-def test_harness_limit_chat_and_choice(python: Path, server: Server, tmp_path: Path) -> None:
+def test_harness_supports_limit_and_chat_but_no_choices_over_chat(
+    python: Path, server: Server, tmp_path: Path
+) -> None:
     assert evaluate(python, server, tmp_path / "a", "alpha", "--limit=2").returncode == 0
     assert results(tmp_path / "a")["n-samples"] == {"alpha": {"original": 4, "effective": 2}}
     assert evaluate(python, server, tmp_path / "b", "alpha", chat=True).returncode == 0
@@ -467,7 +473,7 @@ def test_harness_limit_chat_and_choice(python: Path, server: Server, tmp_path: P
     ("fault", "status", "wrote"),
     [("exit", 1, False), ("kill", -signal.SIGKILL, False), ("empty", 0, False), ("nan", 0, True)],
 )
-def test_harness_faults(
+def test_harness_faults_affect_only_matching_tasks(
     python: Path, server: Server, tmp_path: Path, fault: str, status: int, wrote: bool
 ) -> None:
     done = evaluate(python, server, tmp_path, STANDIN_HARNESS_FAIL=fault)
@@ -481,13 +487,13 @@ def test_harness_faults(
     assert other.returncode == 0
 
 
-def test_harness_takes_its_time(python: Path, server: Server, tmp_path: Path) -> None:
+def test_harness_takes_the_requested_time(python: Path, server: Server, tmp_path: Path) -> None:
     before = time.monotonic()
     assert evaluate(python, server, tmp_path, STANDIN_HARNESS_SECONDS="1").returncode == 0
     assert time.monotonic() - before >= 1
 
 
-def test_harness_without_the_key(python: Path, server: Server, tmp_path: Path) -> None:
+def test_harness_fails_without_the_key(python: Path, server: Server, tmp_path: Path) -> None:
     done = evaluate(python, server, tmp_path, OPENAI_API_KEY="wrong")
     assert done.returncode == 1 and "401" in done.stderr
 
@@ -495,7 +501,7 @@ def test_harness_without_the_key(python: Path, server: Server, tmp_path: Path) -
 # Configurations
 
 
-def test_the_test_tree_is_valid(tmp_path: Path) -> None:
+def test_configs_of_the_build_tests_are_valid(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "tests" / "build" / "configs", tmp_path / "configs")
     house = loader.load(tmp_path)
     assert [model.name for model in house.models] == ["five", "four", "one", "six", "three", "two"]

@@ -1,4 +1,4 @@
-"""Mistakes in configuration files: each is told with file, line and key, and what to write."""
+"""Tests of configuration errors: each reports file, line, key, and what to write instead."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def root_(tmp_path: Path) -> Path:
     return lay(tmp_path)
 
 
-# (name, file below configs/, its text or bytes, what the messages must hold)
+# (name, file below configs/, its text or bytes, texts that the messages must contain)
 MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
     ("unknown key", "single_card/m.yaml", MODEL + "taks: [a]\n",
      ["configs/single_card/m.yaml:7: taks: unknown key", "did you mean 'tasks'?"]),
@@ -133,7 +133,7 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
       "@REVISION"]),
     ("a wheel that is not there", "single_card/m.yaml", overrides("engine_source: no/vllm.whl"),
      ["m.yaml:6: engine_source: there is no wheel no/vllm.whl"]),
-    # What ended in a traceback, or never, until the property tests asked.
+    # Found by the property tests: these once caused a traceback or never finished.
     *((f"{text[:12]!r} for a value", "single_card/m.yaml", overrides(f"dtype: {text}"),
        ["m.yaml:6: vllm.overrides.dtype", what])
       for text, what in [
@@ -200,7 +200,9 @@ MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
 
 
 @pytest.mark.parametrize(("name", "file", "text", "says"), MISTAKES, ids=[m[0] for m in MISTAKES])
-def test_mistake(root: Path, name: str, file: str, text: str | bytes, says: list[str]) -> None:
+def test_mistake_is_reported_with_place_and_hint(
+    root: Path, name: str, file: str, text: str | bytes, says: list[str]
+) -> None:
     path = root / "configs" / file
     path.parent.mkdir(exist_ok=True)
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
@@ -228,7 +230,7 @@ SOURCES = [
 
 
 @pytest.mark.parametrize(("source", "fits"), SOURCES)
-def test_sources(root: Path, source: str, fits: bool) -> None:
+def test_engine_source_is_a_git_revision_or_a_wheel(root: Path, source: str, fits: bool) -> None:
     text = overrides(f"engine_source: {json.dumps(source)}")
     (root / "configs/single_card/m.yaml").write_text(text)
     if fits:
@@ -246,19 +248,21 @@ LIMITS = [
     ("image=16,video=2", {"image": 16, "video": 2}),
     ("images=16, video=2", {"image": 16, "video": 2}),
     ('\'{"image": 16, "videos": 2}\'', {"image": 16, "video": 2}),
-    ("as many as you like", "as many as you like"),  # the release's own parser says what is wrong
+    ("as many as you like", "as many as you like"),  # the release's parser reports the error
 ]
 
 
 @pytest.mark.parametrize(("written", "read"), LIMITS)
-def test_limits_are_a_mapping_however_written(root: Path, written: str, read: object) -> None:
+def test_multimodal_limits_become_a_mapping_from_every_notation(
+    root: Path, written: str, read: object
+) -> None:
     text = overrides(f"limit_mm_per_prompt: {written}")
     (root / "configs/single_card/m.yaml").write_text(text)
     (model,) = loader.load(root).models
     assert model.options["limit_mm_per_prompt"] == read
 
 
-def test_an_engine_takes_what_it_is_like(root: Path) -> None:
+def test_engine_inherits_from_the_engine_in_its_like_key(root: Path) -> None:
     engines = root / "configs/engines"
     gone = 'neutral: [a]\ngone: [{options: [b], since: "1.0"}]\n'
     (engines / "vllm.yaml").write_text(ENGINE + gone)
@@ -276,17 +280,17 @@ def test_an_engine_takes_what_it_is_like(root: Path) -> None:
     assert told == [f"configs/engines/{name}.yaml:5: {what}" for name in "yz"]
 
 
-# JSON that could not be written again, and digits that are none: taken as the text that it is.
+# JSON that cannot be serialized again, and digits that are not ASCII: the value stays text.
 @pytest.mark.parametrize(
     "text", ["[" * 60_000, '{"a": NaN}', '{"a": 1e999}', r'{"a": "\ud800"}', "a=٣,b=" + "9" * 5000]
 )
-def test_limits_that_are_no_json(root: Path, text: str) -> None:
+def test_multimodal_limits_that_cannot_be_parsed_stay_text(root: Path, text: str) -> None:
     path = root / "configs/single_card/m.yaml"
     path.write_text(overrides(f"limit_mm_per_prompt: {json.dumps(text)}"))
     assert loader.load(root).models[0].options["limit_mm_per_prompt"] == text
 
 
-def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
+def test_mistakes_of_all_files_are_reported_at_once(root: Path) -> None:
     (root / "configs/single_card/m.yaml").write_text(MODEL + "taks: []\n" + "mdoel: {}\n")
     (root / "configs/single_card/n.yaml").write_text("")
     (root / "configs/providers/card.yaml").write_text("port: 99999\n")
@@ -294,7 +298,7 @@ def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
         loader.load(root)
     text = str(error.value)
     assert all(part in text for part in ("taks", "mdoel", "n.yaml: is empty", "card.yaml:1: port"))
-    # A provider that is there but broken is not called missing as well.
+    # A provider that exists but is invalid is not also reported as missing.
     assert "there is no provider" not in text
 
 
@@ -306,7 +310,7 @@ def test_all_mistakes_of_all_files_at_once(root: Path) -> None:
         ('["spanish"]', "[{name: spanish, num_fewshot: 5}]", 9, "tasks.0"),
     ],
 )
-def test_no_mistake_hides_one_beside_it(
+def test_one_mistake_does_not_hide_others_in_the_file(
     root: Path, old: str, new: str, line: int, key: str
 ) -> None:
     (root / "docs").mkdir()
@@ -323,8 +327,8 @@ def test_no_mistake_hides_one_beside_it(
     assert "max_log_len" not in str(caught.value)
 
 
-def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
-    """Keys, what they name, values of overrides, options that the release has not: one round."""
+def test_all_mistakes_of_one_model_are_reported_at_once(root: Path) -> None:
+    """Unknown keys, unknown names, invalid values and options that the release lacks."""
     (root / "docs").mkdir()
     shutil.copy(ROOT / "docs/options.json", root / "docs")
     (root / "configs/single_card/m.yaml").write_text(
@@ -348,7 +352,7 @@ def test_all_mistakes_of_one_model_at_once(root: Path) -> None:
     assert [m.key for m in caught.value.mistakes] == ["vllm.provider_config", "foo"]
 
 
-def test_generation_arguments_that_cannot_arrive(root: Path) -> None:
+def test_generation_arguments_that_cannot_take_effect_are_refused(root: Path) -> None:
     (root / "configs/engines/vllm.yaml").write_text(ENGINE + "request_options: [top_p, min_p]\n")
     task = root / "configs/tasks/spanish.yaml"
     task.write_text(TASK + "gen_kwargs:\n  max_new_tokens: 4096\n  topp: 0.9\n  stop: [x]\n")
@@ -363,13 +367,13 @@ def test_generation_arguments_that_cannot_arrive(root: Path) -> None:
     assert loader.load(root).models
 
 
-def test_a_directory_that_ends_in_yaml(root: Path) -> None:
+def test_a_directory_that_ends_in_yaml_is_refused(root: Path) -> None:
     (root / "configs/single_card/x.yaml").mkdir()
     with pytest.raises(ConfigError, match=r"x\.yaml: is a directory"):
         loader.load(root)
 
 
-def test_two_models_of_one_name(root: Path) -> None:
+def test_two_models_of_one_name_are_refused(root: Path) -> None:
     (root / "configs/other").mkdir()
     (root / "configs/other/m.yaml").write_text(MODEL)
     with pytest.raises(ConfigError, match=r"has the name of configs/other/m\.yaml"):
@@ -377,14 +381,14 @@ def test_two_models_of_one_name(root: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["a b", "$(shell ls)", "-n", "a;b", "ä", "a#b", "a%b", "a:b"])
-def test_a_name_that_make_could_not_carry(root: Path, name: str) -> None:
+def test_a_config_name_that_make_cannot_handle_is_refused(root: Path, name: str) -> None:
     (root / f"configs/single_card/{name}.yaml").write_text(MODEL)
     with pytest.raises(ConfigError, match="has a name that can't be used"):
         loader.load(root)
 
 
 def test_users_files_load_unchanged(root: Path) -> None:
-    """The form that files of this format have today, with nothing but the three keys."""
+    """Existing configs use only the keys model, vllm and tasks."""
     (root / "configs/single_card/m.yaml").write_text(MODEL)
     (model,) = loader.load(root).models
     assert (model.name, model.facts.name, model.gpus) == ("m", "org/model", 1)
@@ -392,8 +396,8 @@ def test_users_files_load_unchanged(root: Path) -> None:
     assert model.defaults == {"seed": 0}
 
 
-def test_merge_order(root: Path) -> None:
-    """Engine < provider < overrides < SET, and each value knows where it was written."""
+def test_values_are_merged_in_order_of_precedence(root: Path) -> None:
+    """Precedence: engine < provider < overrides < SET. Each value keeps its file and line."""
     (root / "configs/engines/vllm.yaml").write_text(ENGINE.replace("0}", "0, dtype: auto, a: 1}"))
     (root / "configs/providers/card.yaml").write_text("dtype: half\nmax_model_len: 1\na: 2\nb: 2\n")
     (root / "configs/single_card/m.yaml").write_text(overrides("max-model-len: 2\n    b: 3"))
@@ -409,7 +413,7 @@ def test_merge_order(root: Path) -> None:
 @pytest.mark.parametrize(
     "knob", ["x", "a=1 a=2", "--a=1", "max_model_len=lots", "max_model_len=[", "port=0"]
 )
-def test_wrong_set(root: Path, knob: str) -> None:
+def test_an_invalid_set_knob_is_refused(root: Path, knob: str) -> None:
     with pytest.raises(ConfigError):
         loader.load(root, knobs={"SET": knob})
 
@@ -426,7 +430,7 @@ def test_set_is_kept_without_secrets(root: Path, given: str, kept: str) -> None:
     assert Reader(root, {"SET": given}).set_without_secrets() == kept
 
 
-def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -> None:
+def test_a_broken_config_does_not_stop_a_model_loaded_alone(root: Path, tmp_path: Path) -> None:
     (root / "configs/single_card/broken.yaml").write_text("")
     elsewhere = tmp_path / "else where" / "mine.yaml"
     elsewhere.parent.mkdir()
@@ -440,11 +444,11 @@ def test_one_model_alone_is_not_stopped_by_another(root: Path, tmp_path: Path) -
     [("0.8", "0.8.0"), ("v0.8.0", "0.8.0"), ("0.8.5.post1", "0.8.5.post1"), ("0.10", "0.10.0"),
      ("0.11.0rc2", "0.11.0rc2"), ("1.0.0.1", "1.0.0.1")],
 )  # fmt: skip
-def test_two_spellings_of_a_release_are_one(written: str, release: str) -> None:
+def test_spellings_of_a_release_have_one_canonical_form(written: str, release: str) -> None:
     assert versions.canonical(written) == release
 
 
-def test_merge_keys_and_dates_are_read_as_yaml_means_them() -> None:
+def test_merge_keys_are_merged_and_dates_stay_text() -> None:
     text = "base: &b {x: 1, y: 2}\nmore:\n  <<: *b\n  y: 3\nday: 2026-09-05\n"
     document = yaml_file.parse(text, "f.yaml")
     assert document.data["more"] == {"x": 1, "y": 3}

@@ -1,4 +1,4 @@
-"""A matrix makes one model of each cell, with the line that each value comes from."""
+"""Tests of the matrix: each cell becomes a model, and each value keeps its line."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def write(root: Path, text: str) -> None:
     (root / "configs/single_card/m.yaml").write_text(MODEL + text)
 
 
-def test_every_combination_is_a_model(root: Path) -> None:
+def test_every_combination_becomes_a_model(root: Path) -> None:
     write(root, LIST)
     models = loader.load(root).models
     assert [m.name for m in models] == [
@@ -53,7 +53,7 @@ def test_a_cell_wins_over_the_overrides(root: Path) -> None:
         ("matrix: {max_modl_len: [1]}", ["did you mean 'max_model_len'?"]),
     ],
 )
-def test_mistakes_are_told_where_they_stand(
+def test_mistakes_in_a_matrix_are_reported(
     root: Path,
     text: str,
     said: list[str],
@@ -65,12 +65,12 @@ def test_mistakes_are_told_where_they_stand(
         assert part in str(told.value)
 
 
-def test_set_cannot_make_the_cells_lie(root: Path) -> None:
+def test_set_cannot_override_a_key_of_the_matrix(root: Path) -> None:
     write(root, LIST)
     with pytest.raises(ConfigError, match="varied by the matrix"):
         loader.load(root, knobs={"SET": "vllm_version=0.9.0"})
 
 
-def test_labels_are_names() -> None:
+def test_labels_of_cells_are_valid_names() -> None:
     for value in (True, None, 0.5, -1, "a b", "$(shell x)", [1], {"a": 1}, "", "x" * 99):
         assert re.match(names.NAME, "m" + matrix.label(value)), value

@@ -1,4 +1,4 @@
-"""Options to arguments, over flags as parsers of several vLLM releases describe themselves."""
+"""Tests of how options become arguments, with the flags of an old and a new vLLM release."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ GOOD: list[tuple[release_flags.Release, dict[str, Any], list[str]]] = [
 
 
 @pytest.mark.parametrize(("release", "options", "words"), GOOD)
-def test_arguments(
+def test_options_become_arguments(
     release: release_flags.Release, options: dict[str, Any], words: list[str]
 ) -> None:
     assert command_line.arguments(options, release) == words
@@ -143,7 +143,7 @@ BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
 
 
 @pytest.mark.parametrize(("release", "options", "what", "hint"), BAD)
-def test_mistakes(
+def test_invalid_options_are_reported_with_a_hint(
     release: release_flags.Release, options: dict[str, Any], what: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
@@ -155,7 +155,7 @@ def test_mistakes(
 
 UNHEEDED = [
     (OLD, {"multimodal": False}, "false does nothing in vllm 0.6.6 (vLLM obeys it from 0.11.2 on)"),
-    (OLD, {"multimodal": False, "limit_mm_per_prompt": {"image": 0}}, None),  # its own words
+    (OLD, {"multimodal": False, "limit_mm_per_prompt": {"image": 0}}, None),  # explicit limit
     (OLD, {"multimodal": True}, None),
     (OLD, {}, None),
     (NEW, {"multimodal": False}, None),
@@ -163,13 +163,13 @@ UNHEEDED = [
 
 
 @pytest.mark.parametrize(("release", "options", "told"), UNHEEDED)
-def test_what_a_release_cannot_heed_is_told(
+def test_options_that_a_release_ignores_are_reported(
     release: release_flags.Release, options: dict[str, Any], told: str | None
 ) -> None:
     assert unavailable_options.unheeded(options, release) == ({"multimodal": told} if told else {})
 
 
-def test_all_mistakes_at_once_each_in_its_place() -> None:
+def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
     with pytest.raises(ConfigError) as caught:
         command_line.arguments({"a_b": 1, "c_d": 2}, NEW, written=WRITTEN)
     assert [str(m).split(": ")[:2] for m in caught.value.mistakes] == [
@@ -183,7 +183,7 @@ WRITTEN = release_flags.Written(
 )
 
 
-# (release, options, the mistakes told when nothing of its flags is known)
+# (release, options, mistakes reported when the flags of the release are unknown)
 BEFORE = [
     ("0.12.0", {"task": "auto"}, []),
     ("0.13.0", {"task": "auto", "no_such": 1}, ['removed in 0.13.0)\n  use "runner" or "convert"']),
@@ -196,7 +196,7 @@ BEFORE = [
 
 
 @pytest.mark.parametrize(("version", "options", "told"), BEFORE)
-def test_what_is_gone_is_known_without_its_flags(
+def test_removed_options_are_reported_without_the_flags_of_a_release(
     version: str, options: dict[str, Any], told: list[str]
 ) -> None:
     release = release_flags.Release(f"vLLM {version}", {}, GONE)

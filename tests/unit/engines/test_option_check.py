@@ -1,4 +1,4 @@
-"""Options against the releases that models pin, and what differs between two releases."""
+"""Tests of checking options against pinned releases, and of comparing two releases."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SWAP = {"option": "swap_space", "since": "1.5.0", "use": [], "why": ""}
 
 
 def spec(model: str, written: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """A server's spec, as far as options go."""
+    """Return a server's spec with the fields that option checks read."""
     file = f"configs/{model}.yaml"
     return {
         "model": model, "source": file, "engine": "e", "title": "E", "package": "e",
@@ -41,7 +41,7 @@ def told(root: Path, *specs: dict[str, Any]) -> list[str]:
     return [str(mistake) for mistake in option_check.mistakes(specs, option_check.Known(root))]
 
 
-def test_a_built_environment_is_asked(tmp_path: Path) -> None:
+def test_options_are_checked_against_a_built_environment(tmp_path: Path) -> None:
     build(tmp_path, "e_1_0_0", "1.0.0+cpu", "task", "max-model-len")
     fine = spec("fine", {"task": 1, "max_model_len": 2, "kv_cache_memory": 0})
     bad = spec("bad", {"runner": 1, "max_model_len": "long"})
@@ -54,7 +54,7 @@ def test_a_built_environment_is_asked(tmp_path: Path) -> None:
     ]
 
 
-def test_half_built_and_other_releases_are_not_asked(tmp_path: Path) -> None:
+def test_half_built_environments_and_other_releases_are_ignored(tmp_path: Path) -> None:
     build(tmp_path, "e_1_0_0", "0.9.0", "task")
     build(tmp_path, "e_1_1_0", "1.1.0", "task")
     (tmp_path / "venvs/e_1_1_0/.stamp").unlink()
@@ -62,7 +62,7 @@ def test_half_built_and_other_releases_are_not_asked(tmp_path: Path) -> None:
     assert told(tmp_path, spec("n", {"no_such": 1}), other) == []
 
 
-def test_what_went_before_is_known_before_the_environment_is_there(tmp_path: Path) -> None:
+def test_removed_options_are_reported_before_the_environment_exists(tmp_path: Path) -> None:
     new = {"release": "2.0.0", "environment": "e_2_0_0_transformers_4_5_0"}
     assert told(tmp_path, spec("m", {"task": 1, "swap_space": 1})) == []
     assert told(tmp_path, spec("m", {"task": 1, "swap_space": 1}, **new)) == [
@@ -73,31 +73,31 @@ def test_what_went_before_is_known_before_the_environment_is_there(tmp_path: Pat
     ]
 
 
-def test_the_table_is_asked_about_the_very_release(tmp_path: Path) -> None:
+def test_the_option_table_applies_to_the_exact_release_only(tmp_path: Path) -> None:
     table = option_table.with_seen({}, "e", {"1.0.0": {"--task": INT}})
     option_table.write(tmp_path / option_table.FILE, table)
     assert len(told(tmp_path, spec("m", {"runner": 1}))) == 1
     assert told(tmp_path, spec("m", {"runner": 1}, release="1.0.1", environment="e_1_0_1")) == []
-    # Packages besides may bring choices that the release alone does not have.
+    # Extra packages can add choices that the release alone does not have.
     assert told(tmp_path, spec("m", {"runner": 1}, environment="e_1_0_0_x12345678")) == []
     assert told(tmp_path, spec("m", {"runner": 1}, engine="f")) == []
 
 
-def test_the_main_environment_is_asked(tmp_path: Path) -> None:
+def test_options_are_checked_against_the_main_environment(tmp_path: Path) -> None:
     build(tmp_path, "../.venv", "1.0.0", "task")
     main = {"environment": "main"}
     assert len(told(tmp_path, spec("m", {"runner": 1}, **main))) == 1
     assert told(tmp_path, spec("m", {"runner": 1}, **main, release="1.1.0")) == []
 
 
-def test_a_fallback_is_asked_about_the_release_that_the_config_names(tmp_path: Path) -> None:
+def test_with_a_fallback_the_requested_release_is_checked(tmp_path: Path) -> None:
     build(tmp_path, "e_1_0_0", "1.0.0", "runner")
     fallback = {"environment": "e_2_0_0", "version": "2.0.0", "error": "gone"}
     found = told(tmp_path, spec("m", {"no_such": 1, "task": 1}, fallback=fallback))
     assert len(found) == 1 and 'E 2.0.0 has no option "task"' in found[0]
 
 
-def test_a_mistake_that_many_share_is_told_once(tmp_path: Path) -> None:
+def test_a_mistake_that_many_models_share_is_reported_once(tmp_path: Path) -> None:
     build(tmp_path, "e_1_0_0", "1.0.0", "task")
     shared = {"origin": {"runner": "configs/providers/p.yaml:3"}, "keys": {}}
     found = told(tmp_path, *(spec(name, {"runner": 1}, **shared) for name in "abcde"))
@@ -106,7 +106,9 @@ def test_a_mistake_that_many_share_is_told_once(tmp_path: Path) -> None:
     assert "needed by a, b, c and 2 more\n" in found[0]
 
 
-def test_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mistakes_of_all_models_are_reported_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
     option_check.refuse([spec("m", {"task": 1})])
     with pytest.raises(ConfigError) as caught:
@@ -114,7 +116,7 @@ def test_all_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(caught.value.mistakes) == 2
 
 
-# --- the table and the difference ---------------------------------------------------------------
+# --- option tables and differences --------------------------------------------------------------
 
 SEEN: dict[str, dict[str, dict[str, Any]]] = {
     "0.9.0": {"--a": INT, "--task": INT},
@@ -124,7 +126,7 @@ SEEN: dict[str, dict[str, dict[str, Any]]] = {
 }
 
 
-def test_a_table_gives_back_what_was_seen(tmp_path: Path) -> None:
+def test_an_option_table_returns_the_recorded_flags(tmp_path: Path) -> None:
     tables = option_table.with_seen({}, "e", SEEN)
     assert option_table.releases(tables, "e") == ["0.9.0", "0.10.0", "0.10.1", "0.11.0"]
     for release, seen in SEEN.items():
@@ -134,7 +136,7 @@ def test_a_table_gives_back_what_was_seen(tmp_path: Path) -> None:
         }
         assert option_table.flags(tables, "e", release) == plain
     assert option_table.flags(tables, "e", "0.10.2") == {}
-    # The order in which releases are seen changes nothing, nor does seeing one again.
+    # Neither the order of the releases nor recording one twice changes the table.
     one_by_one: option_table.Tables = {}
     for release in [*reversed(SEEN), "0.9.0"]:
         one_by_one = option_table.with_seen(one_by_one, "e", {release: SEEN[release]})
@@ -149,7 +151,7 @@ def engine(**changes: Any) -> schema.Engine:
     return schema.Engine.model_validate({"package": "e", "module": "e", "gone": gone, **changes})
 
 
-def test_a_difference_says_what_to_write_instead() -> None:
+def test_a_difference_names_the_replacement_of_a_removed_option() -> None:
     gone = engine().gone_options()
     found = option_diff.difference(SEEN["0.9.0"], SEEN["0.10.1"], gone)
     assert (list(found.added), list(found.removed)) == (["b"], ["task"])
@@ -160,7 +162,7 @@ def test_a_difference_says_what_to_write_instead() -> None:
     assert option_diff.told(same, SEEN["0.9.0"]) == "the same options\n"
 
 
-def test_what_the_engines_file_says_of_the_past_is_held_against_the_table() -> None:
+def test_removals_in_an_engine_file_are_compared_with_the_table() -> None:
     table = option_table.fold(SEEN)
     assert option_diff.unsaid(table, engine()) == [
         "b is not named: the first release without it is 0.11.0"
@@ -170,17 +172,17 @@ def test_what_the_engines_file_says_of_the_past_is_held_against_the_table() -> N
         assert words in " ".join(option_diff.unsaid(table, engine(gone=gone)))
 
 
-def test_flags_of_an_unknown_release(tmp_path: Path) -> None:
+def test_flags_of_an_unknown_release_are_refused_with_a_hint(tmp_path: Path) -> None:
     for version, words in (("1.2.3", "make venv VERSION=1.2.3 ENGINE=e"), ("x", "write e.g.")):
         with pytest.raises(UsageError) as caught:
             option_diff.flags_of("e", engine(), version, option_check.Known(tmp_path))
         assert words in str(caught.value)
 
 
-# --- what is shipped ----------------------------------------------------------------------------
+# --- shipped files ------------------------------------------------------------------------------
 
 
-def test_the_shipped_table_is_as_its_writer_writes_it() -> None:
+def test_the_shipped_table_matches_the_output_of_its_writer() -> None:
     root = Path(__file__).resolve().parents[3]
     tables = option_table.read(root / option_table.FILE)
     assert option_table.text(tables) == (root / option_table.FILE).read_text()
@@ -189,7 +191,7 @@ def test_the_shipped_table_is_as_its_writer_writes_it() -> None:
     )
 
 
-def test_nothing_is_said_to_be_gone_that_a_release_still_has() -> None:
+def test_no_option_is_declared_removed_while_a_release_has_it() -> None:
     from benchy.config import loader  # noqa: PLC0415
 
     root = Path(__file__).resolve().parents[3]

@@ -1,7 +1,7 @@
-"""The same line of YAML on real releases: the words that each one's parser takes.
+"""Tests that a line of YAML becomes the arguments that each real vLLM release accepts.
 
-The releases are those of docs/options.json. What their own parsers made of these words was looked
-at in built environments of 0.8.0, 0.10.2 and 0.32.0.
+The releases are those of docs/options.json. How their parsers read these arguments was verified in
+built environments of 0.8.0, 0.10.2 and 0.32.0.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from benchy.engines import command_line, option_table, release_flags
 
 TABLES = option_table.read(Path(__file__).resolve().parents[3] / option_table.FILE)
 RELEASES = option_table.releases(TABLES, "vllm")
-# Those that the steps below were written from. A release between two of them has the words of one
-# or of the other.
+# The releases from which the steps below were written. A release between two of them takes the
+# arguments of one or the other.
 LOOKED = [
     "0.6.0",
     "0.6.1",
@@ -70,7 +70,8 @@ def flags(version: str) -> dict[str, dict[str, Any]]:
     return option_table.flags(TABLES, "vllm", version)
 
 
-# options, then from which release on which words (REFUSED: a mistake), oldest first
+# (options, steps): each step is the first release that takes these arguments, oldest first.
+# REFUSED: the option is a mistake.
 Steps = list[tuple[str, list[str] | None]]
 WORDS: list[tuple[dict[str, Any], Steps]] = [
     ({"limit_mm_per_prompt": {"image": 16, "video": 2}}, [
@@ -174,7 +175,7 @@ def words(options: dict[str, Any], version: str) -> list[str] | None:
 
 
 def expected(steps: Steps, version: str) -> list[list[str] | None]:
-    """The words that a release may have: one answer for one that was looked at, else two."""
+    """Return the arguments that a release may take: one list if it is in LOOKED, else two."""
     older = [each for each in LOOKED if Version(each) <= Version(version)][-1:]
     newer = [each for each in LOOKED if Version(each) >= Version(version)][:1]
     return [
@@ -184,19 +185,21 @@ def expected(steps: Steps, version: str) -> list[list[str] | None]:
 
 
 @pytest.mark.parametrize(("options", "steps"), WORDS, ids=[str(each[0]) for each in WORDS])
-def test_words(options: dict[str, Any], steps: Steps) -> None:
+def test_options_become_the_arguments_of_each_release(
+    options: dict[str, Any], steps: Steps
+) -> None:
     assert len(RELEASES) >= len(LOOKED)
     for version in RELEASES:
         assert words(options, version) in expected(steps, version), version
 
 
-def test_what_moves_scores_is_named_where_the_release_knows_it() -> None:
+def test_defaults_that_change_scores_are_passed_to_releases_that_have_them() -> None:
     shipped = yaml.safe_load((paths.ROOT / "configs/engines/vllm.yaml").read_text())["options"]
     for version in RELEASES:
         release = release_flags.Release(f"vLLM {version}", flags(version))
         said = command_line.arguments({}, release, defaults=shipped)
         wanted = ["--dtype=auto", "--seed=0"]
-        if Version(version) >= Version("0.6.6"):  # before, prefix caching is off unless asked for
+        if Version(version) >= Version("0.6.6"):  # earlier: prefix caching is off by default
             wanted += ["--generation-config=vllm"]
             new = Version(version) >= Version("0.33")
             wanted += ["--disable-prefix-caching" if new else "--no-enable-prefix-caching"]

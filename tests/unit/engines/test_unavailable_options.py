@@ -1,4 +1,4 @@
-"""Options and models that are refused before anything starts, by the engines' files as they are."""
+"""Tests of options and models that the shipped engine files refuse before anything starts."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ ALLOWED = [
 
 @pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize(("override", "why"), REFUSED)
-def test_an_option_that_would_falsify_answers(
+def test_options_that_would_falsify_answers_are_refused(
     tmp_path: Path, engine: str, override: str, why: str
 ) -> None:
     (message,) = told(lay(tmp_path, engine, override))
@@ -71,19 +71,19 @@ def test_an_option_that_would_falsify_answers(
 
 
 @pytest.mark.parametrize("override", ALLOWED)
-def test_options_that_change_nothing_of_the_kind(tmp_path: Path, override: str) -> None:
+def test_options_that_do_not_falsify_answers_are_accepted(tmp_path: Path, override: str) -> None:
     assert told(lay(tmp_path, "vllm", override)) == []
 
 
-def test_it_is_told_wherever_it_is_written(tmp_path: Path) -> None:
+def test_an_unsupported_option_in_a_provider_is_reported_there(tmp_path: Path) -> None:
     lay(tmp_path, "vllm", "seed: 1")
     (tmp_path / "configs/providers/card.yaml").write_text("engine: vllm\nlora_modules: [a=b]\n")
     (message,) = told(tmp_path)
     assert message.startswith("configs/providers/card.yaml:2: lora_modules: is not supported")
 
 
-def test_no_refused_option_is_a_slip_of_the_pen() -> None:
-    """Each is an option of some release, and each value is one of its values."""
+def test_unsupported_options_and_values_exist_in_some_release() -> None:
+    """Some release has each option, and the refused values are among its choices."""
     table = json.loads((ROOT / "docs/options.json").read_text())["vllm"]["options"]
     engines = loader.load_engines(ROOT)
     assert engines["vllm"].unsupported and engines["vllm_cpu"].unsupported
@@ -98,7 +98,9 @@ def test_no_refused_option_is_a_slip_of_the_pen() -> None:
     [(0, [], True), (False, [], False), (None, [], False), ("", [], True), ([], [], False),
      (0, [False], False), (False, [False], True), ("a", ["a"], True), ("b", ["a"], False)],
 )  # fmt: skip
-def test_refused_values(value: Any, values: list[Any], refused: bool) -> None:
+def test_unsupported_options_refuse_the_declared_values(
+    value: Any, values: list[Any], refused: bool
+) -> None:
     one = schema.Unsupported(options=["x"], values=values, why="a", use="b")
     assert one.refuses(value) is refused
 
@@ -107,7 +109,7 @@ POOLING = [
     ("BertModel", True), ("XLMRobertaForSequenceClassification", True), ("Qwen2Model", True),
     ("Qwen2ForRewardModel", True), ("BertForMaskedLM", True), ("JinaEmbeddingsV5Model", False),
     ("BertSpladeSparseEmbeddingModel", True),
-    # These generate text, whatever their names end in.
+    # These generate text, whatever suffix their names have.
     ("LlamaForCausalLM", False), ("ChatGLMModel", False), ("NVLM_D_Model", False),
     ("QWenLMHeadModel", False), ("InternVLChatModel", False), ("AquilaModel", False),
     ("T5ForConditionalGeneration", False), ("Grok1ModelForCausalLM", False),
@@ -115,9 +117,7 @@ POOLING = [
 
 
 @pytest.mark.parametrize(("architecture", "refused"), POOLING)
-def test_a_local_model_that_generates_no_text(
-    tmp_path: Path, architecture: str, refused: bool
-) -> None:
+def test_local_pooling_models_are_refused(tmp_path: Path, architecture: str, refused: bool) -> None:
     model = tmp_path / "model"
     model.mkdir()
     (model / "config.json").write_text(json.dumps({"architectures": [architecture]}))
@@ -125,12 +125,12 @@ def test_a_local_model_that_generates_no_text(
     assert bool(found) is refused, found
     if refused:
         assert f"m.yaml:2: model.name: {model} is a pooling model ({architecture})" in found[0]
-    # A person who says how the model is to be read has the say.
+    # An explicit runner takes precedence.
     assert told(lay(tmp_path, "vllm", "runner: generate", str(model))) == []
 
 
 @pytest.mark.parametrize("text", ["", "[]", "{", '{"architectures": []}', '{"architectures": 3}'])
-def test_a_model_that_says_nothing_of_itself(tmp_path: Path, text: str) -> None:
+def test_architecture_is_empty_without_a_valid_model_config(tmp_path: Path, text: str) -> None:
     assert pooling_models.architecture(tmp_path) == ""
     (tmp_path / "config.json").write_text(text)
     assert pooling_models.architecture(tmp_path) == ""
@@ -145,11 +145,11 @@ def test_a_model_that_says_nothing_of_itself(tmp_path: Path, text: str) -> None:
      ("INFO 11-28 [api_server.py:1] Supported_tasks: ['generate', 'transcription']", False),
      ("", False)],
 )  # fmt: skip
-def test_what_an_engine_says_of_its_runner(line: str, pools: bool) -> None:
+def test_pooling_is_detected_in_the_engine_log(line: str, pools: bool) -> None:
     assert pooling_models.served(line) is pools
 
 
-# Option, its value, whether it is told that nothing is there.
+# (option, its value, whether the file is reported as missing)
 PLACED = [
     ("chat_template", "templates/pirate.jinja", False), ("chat_template", "pirate.jinja", True),
     ("chat_template", "templates/pirat.jinja", True), ("chat_template", "~/x.jinja", True),
@@ -161,7 +161,9 @@ PLACED = [
 
 
 @pytest.mark.parametrize(("option", "value", "missing"), PLACED)
-def test_a_file_that_is_not_there(tmp_path: Path, option: str, value: str, missing: bool) -> None:
+def test_a_missing_file_in_an_option_is_reported(
+    tmp_path: Path, option: str, value: str, missing: bool
+) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/pirate.jinja").write_text("{{ messages }}")
     found = told(lay(tmp_path, "vllm", f"{option}: {json.dumps(value)}"))
@@ -170,7 +172,7 @@ def test_a_file_that_is_not_there(tmp_path: Path, option: str, value: str, missi
         assert f"m.yaml:6: vllm.overrides.{option}: there is no file {value}" in found[0]
 
 
-def test_a_file_that_make_could_not_watch(tmp_path: Path) -> None:
+def test_an_option_file_whose_name_make_cannot_handle_is_refused(tmp_path: Path) -> None:
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a(1)").write_text("x")
     (message,) = told(lay(tmp_path, "vllm", "chat_template: templates/a(1)"))

@@ -1,4 +1,4 @@
-"""Parameters, dtype and license from a model's files, which may hold anything."""
+"""Tests of reading parameters, dtype and license from a model's files, which are not trusted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from benchy.hub.model_card import ModelCard
 
 
 def weights(path: Path, **tensors: tuple[str, list[Any]]) -> None:
-    """A safetensors file without its data: name → dtype, shape."""
+    """Write a safetensors file without data. tensors: name → (dtype, shape)."""
     head = {
         name: {"dtype": d, "shape": s, "data_offsets": [0, 0]} for name, (d, s) in tensors.items()
     }
@@ -30,14 +30,14 @@ def card(folder: Path, front: str) -> None:
     (folder / "README.md").write_text(f"---\n{front}\n---\n# A model\nlicense: not-this-one\n")
 
 
-def test_a_whole_model(tmp_path: Path) -> None:
+def test_card_has_parameters_dtype_and_license(tmp_path: Path) -> None:
     weights(tmp_path / "model.safetensors", a=("BF16", [10, 100]), b=("BF16", [24]), n=("F32", [2]))
     config(tmp_path, torch_dtype="float32")
     card(tmp_path, "language:\n- es\nlicense: apache-2.0\ntags: [a]")
     assert model_card.of(tmp_path) == ModelCard(1026, "bfloat16", "apache-2.0")
 
 
-def test_shards_by_their_index_and_no_copies(tmp_path: Path) -> None:
+def test_parameters_are_counted_by_the_index_and_without_copies(tmp_path: Path) -> None:
     for name in ("a.safetensors", "b.safetensors", "consolidated.safetensors"):
         weights(tmp_path / name, w=("F16", [7]))
     index = tmp_path / "model.safetensors.index.json"
@@ -46,7 +46,7 @@ def test_shards_by_their_index_and_no_copies(tmp_path: Path) -> None:
     assert model_card.of(tmp_path) == ModelCard(7, "float16", None)
     for bad in ("gone.safetensors", "../a.safetensors", str(tmp_path / "a.safetensors")):
         index.write_text(json.dumps({"weight_map": {"w": "a.safetensors", "x": bad}}))
-        assert model_card.of(tmp_path).parameters is None  # never a part of them
+        assert model_card.of(tmp_path).parameters is None  # a partial count is not returned
 
 
 QUANTIZED = [
@@ -66,7 +66,7 @@ QUANTIZED = [
 
 
 @pytest.mark.parametrize(("name", "how", "dtype", "parameters", "tensors"), QUANTIZED)
-def test_quantized(
+def test_quantized_weights_are_counted_by_their_bits(
     name: str, how: Any, dtype: str, parameters: int | None, tensors: Any, tmp_path: Path
 ) -> None:
     weights(tmp_path / "model.safetensors", **tensors)
@@ -90,12 +90,14 @@ LICENSES = [
 
 
 @pytest.mark.parametrize(("name", "front", "found"), LICENSES)
-def test_the_license_of_the_card(name: str, front: str, found: str | None, tmp_path: Path) -> None:
+def test_license_is_read_from_the_front_matter(
+    name: str, front: str, found: str | None, tmp_path: Path
+) -> None:
     card(tmp_path, front)
     assert model_card.of(tmp_path).license == found
 
 
-def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
+def test_missing_and_invalid_files_leave_facts_out(tmp_path: Path) -> None:
     nothing = ModelCard()
     assert (
         model_card.of(None)
@@ -113,7 +115,7 @@ def test_what_is_not_there_is_not_known(tmp_path: Path) -> None:
         assert model_card.of(tmp_path).parameters is None
 
 
-def test_a_snapshot_of_the_cache() -> None:
+def test_snapshot_path_requires_a_commit_hash() -> None:
     hub = Path("/hub")
     commit = "a" * 40
     assert (

@@ -1,4 +1,4 @@
-"""Where a token may stand, and which names are those of secrets."""
+"""Tests of where a token is read from, and which names count as secrets."""
 
 from __future__ import annotations
 
@@ -22,20 +22,22 @@ FILES = [
 
 
 @pytest.mark.parametrize(("text", "token"), [case[1:] for case in FILES], ids=[c[0] for c in FILES])
-def test_a_token_is_found_where_it_may_stand(tmp_path: Path, text: str, token: str) -> None:
+def test_a_token_in_a_file_wins_over_the_environment(tmp_path: Path, text: str, token: str) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(text)
     assert tokens.written(path) == token
     assert tokens.of({"token_from": str(path)}, {"HF_TOKEN": "ours"}) == (token or "ours")
 
 
-def test_without_a_file_it_is_the_callers() -> None:
+def test_without_a_file_the_token_comes_from_the_environment() -> None:
     assert tokens.of({"token_from": None}, {"HF_TOKEN": "ours"}) == "ours"
     assert tokens.of({}, {}) == ""
 
 
 @pytest.mark.parametrize("text", [b"hf_token: [hf_a", b"\xff", None])
-def test_a_file_that_cannot_be_read_shows_nothing_of_it(tmp_path: Path, text: bytes | None) -> None:
+def test_the_error_for_an_unreadable_file_shows_no_content(
+    tmp_path: Path, text: bytes | None
+) -> None:
     path = tmp_path / "x.yaml"
     if text is not None:
         path.write_bytes(text)
@@ -54,5 +56,5 @@ def test_a_file_that_cannot_be_read_shows_nothing_of_it(tmp_path: Path, text: by
         ("VLLM_KEYS_SEEN", False), ("MONKEY", False), ("HF_HUB_OFFLINE", False),
     ],
 )  # fmt: skip
-def test_a_secret_is_known_by_its_name(name: str, secret: bool) -> None:
+def test_a_secret_is_recognized_by_its_name(name: str, secret: bool) -> None:
     assert names.secret(name) is secret

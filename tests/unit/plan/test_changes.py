@@ -1,4 +1,4 @@
-"""The words for what changed: no digests, no whole JSON."""
+"""Tests of the texts that describe changes. They contain no digests and no whole JSON."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ LONG = "".join(f"{n:03}" for n in range(60))
          '…046047048049xxx"'),
     ],
 )  # fmt: skip
-def test_values(old: Any, new: Any, said: str) -> None:
+def test_a_changed_value_is_described_briefly(old: Any, new: Any, said: str) -> None:
     assert changes.values(old, new) == said
 
 
-def test_what_differs_is_always_seen() -> None:
+def test_shortened_values_still_show_the_difference() -> None:
     for at in range(0, len(LONG), 7):
         one, _, two = changes.values(LONG, f"{LONG[:at]}#{LONG[at:]}").partition(" → ")
         assert one != two and "#" in two
 
 
-def test_content() -> None:
+def test_a_change_of_content_is_described() -> None:
     one, two = "a" * 40, "b" * 40 + "+0123456789ab"
     assert changes.content(one, two) == f"commit {one[:12]} → commit {'b' * 12} with edits"
     assert changes.content(A, B) == "changed"
@@ -45,14 +45,14 @@ def test_content() -> None:
     assert changes.content(A, None) == "is there no more"
 
 
-def test_mappings_say_what_differs() -> None:
+def test_changed_mappings_list_only_the_differences() -> None:
     one, two = {"x": 1, "y": {"z": 2}}, {"x": 1, "w": 3}
     assert changes.of_mappings(one, two) == ('y {"z": 2}', "w 3")
     assert changes.of_files({"a": A, "b": A}, {"a": B}) == ("a, b", "another a")
     assert changes.of_files({}, {"a": B}) == ("none", "a")
 
 
-def test_a_mapping_that_came_or_went_is_told_by_leaf() -> None:
+def test_added_and_removed_mappings_are_listed_by_leaf() -> None:
     made, now = {"fallback": None}, {"fallback": {"environment": "e", "version": "2"}}
     assert list(staleness.differences(made, now)) == [
         ("fallback.environment", None, "e"), ("fallback.version", None, "2"),
@@ -61,7 +61,9 @@ def test_a_mapping_that_came_or_went_is_told_by_leaf() -> None:
     assert list(staleness.differences({"a": {"b": 1}}, {})) == [("a.b", 1, None)]
 
 
-def test_no_digest_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_reported_changes_contain_no_digest(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     (tmp_path / "x.yaml").write_text("x")
     monkeypatch.setattr(staleness, "written", lambda *_: "")
     monkeypatch.setattr(staleness, "task_spec", lambda _: {"include_path": str(tmp_path)})

@@ -1,4 +1,4 @@
-"""The names of environments: two sets of packages never share a directory."""
+"""Tests of environment names: two sets of packages never share a directory."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from benchy.plan.environment_specs import Source, environment_spec
 from benchy.plan.plan import Plan
 
 ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
-# What decides what is installed.
+# The fields of a spec that decide what is installed.
 DECIDES = (
     *("package", "version", "requirements", "overrides", "constraints", "python", "cutoff"),
     *("torch_backend", "index"),
@@ -75,10 +75,10 @@ def test_two_sets_of_packages_never_share_a_directory(
 
 @settings(max_examples=200, deadline=None)
 @given(WISHES, st.sampled_from(sorted(schema.Provider.model_fields)), st.data())
-def test_one_wish_more_is_another_directory(
+def test_specs_that_differ_in_one_key_never_share_a_directory(
     wishes: dict[str, Any], key: str, data: st.DataObject
 ) -> None:
-    """Two that differ in a single key: what random pairs seldom are."""
+    """Random pairs rarely differ in one key alone, so this test builds such pairs."""
     if key not in wishes:
         return
     other = {**wishes, key: data.draw(WISHES)[key]}
@@ -95,11 +95,11 @@ NAMES = [
 
 
 @pytest.mark.parametrize(("wishes", "name"), [row[1:] for row in NAMES], ids=[r[0] for r in NAMES])
-def test_plain_names_are_plain(wishes: dict[str, Any], name: str) -> None:
+def test_environments_of_plain_releases_have_plain_names(wishes: dict[str, Any], name: str) -> None:
     assert made(wishes)["env"] == name
 
 
-def test_a_local_wheel_is_what_it_holds(tmp_path: Path) -> None:
+def test_a_local_wheel_is_identified_by_its_content(tmp_path: Path) -> None:
     wheels = [tmp_path / folder / "vllm-1.0-py3-none-any.whl" for folder in "abc"]
     for wheel, held in zip(wheels, (b"1", b"1", b"2"), strict=True):
         wheel.parent.mkdir()
@@ -109,7 +109,7 @@ def test_a_local_wheel_is_what_it_holds(tmp_path: Path) -> None:
     assert a.tag.startswith("wheel_")
     assert a.url == wheels[0].as_uri()
     asked = Plan()
-    for source in (a, b):  # the same packages, wherever the file lies
+    for source in (a, b):  # the same wheel in two folders
         asked.add(environment_spec("vllm", ENGINE, None, None, "x.yaml:1", source))
     assert len(asked.environments) == 1
 
@@ -127,8 +127,8 @@ def test_a_source_without_a_release_has_no_cutoff_and_no_repairs() -> None:
     assert bound["env"] != free["env"]
 
 
-def test_the_last_guard() -> None:
-    """Engines' names and releases can be spelled alike."""
+def test_two_environments_of_one_name_are_refused() -> None:
+    """Two engine names with two releases can produce the same environment name."""
     asked = Plan()
     asked.add(environment_spec("a", ENGINE, "0.8.0.0", None, "a.yaml:1"))
     with pytest.raises(UsageError, match=r"a\.yaml:1 and b\.yaml:2 ask for two sets"):

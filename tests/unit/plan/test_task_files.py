@@ -1,4 +1,4 @@
-"""What a task of the harness is made of: which tasks an edit of each file changes."""
+"""Tests of the files that a harness task depends on: which edit changes which tasks."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ FILES = {
     "own/README.md": "text\n",
 }
 NAMES = ("one", "two", "three", "reads", "pair", "mine", "suite", "alone.yaml", "t*", "hellaswag")
-# Tasks of which any definition of the folder, and any file of it, may be a part.
+# Tasks that may depend on every definition and every file of the folder.
 ANY = {"suite", "t*", "hellaswag"}
-WHOLE = {"reads", *ANY}  # of ANY, as `reads` is one of them
+WHOLE = {"reads", *ANY}  # `reads` may open any file; ANY may depend on `reads`
 EDITS: list[tuple[str, str, set[str]]] = [
     ("own/README.md", "other\n", WHOLE),
     ("own/_base", BASE.replace("# shared", "# a comment"), set()),
@@ -93,7 +93,7 @@ def digests(root: Path) -> dict[str, str]:
 @pytest.mark.parametrize(
     ("file", "text", "changed"), EDITS, ids=[f"{n}-{e[0]}" for n, e in enumerate(EDITS)]
 )
-def test_an_edit_changes_only_what_is_made_of_it(
+def test_an_edit_changes_only_the_tasks_that_depend_on_the_file(
     tmp_path: Path, file: str, text: str, changed: set[str]
 ) -> None:
     lay(tmp_path)
@@ -118,7 +118,9 @@ def test_an_edit_changes_only_what_is_made_of_it(
         ("def (\n", True),
     ],
 )
-def test_code_that_may_open_files(tmp_path: Path, code: str, opens: bool) -> None:
+def test_code_that_may_open_files_depends_on_the_whole_folder(
+    tmp_path: Path, code: str, opens: bool
+) -> None:
     (tmp_path / "a.yaml").write_text("task: a\nx: !function code.f\n")
     (tmp_path / "code.py").write_text(code)
     found = task_files.Folder(tmp_path, tmp_path / "elsewhere").follow(["a"])
@@ -136,7 +138,7 @@ def test_code_that_may_open_files(tmp_path: Path, code: str, opens: bool) -> Non
      "g: &g [*f,*f,*f,*f,*f,*f,*f,*f,*f]\n"],
     ids=["itself", "alias", "list", "open", "null", "nan", "odd", "bomb"],
 )  # fmt: skip
-def test_odd_files_are_digested(tmp_path: Path, text: str) -> None:
+def test_malformed_and_unusual_task_files_have_digests(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
     before = task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests()
     assert list(before) == [tmp_path / "a.yaml"]
@@ -144,7 +146,7 @@ def test_odd_files_are_digested(tmp_path: Path, text: str) -> None:
     assert task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests() != before
 
 
-def test_code_that_names_large_folders(tmp_path: Path) -> None:
+def test_large_folders_named_in_code_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/a.yaml").write_text("task: a\ndataset_path: /\nx: !function code.f\n")
     (tmp_path / "own/code.py").write_text(f"A = '/', '//', '/proc/self', '{tmp_path}'\n")
