@@ -24,7 +24,7 @@ signal.signal(signal.SIGHUP, signal.SIG_DFL)
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
              "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE",
              "TARGET", "V",
-             "COLUMNS", "LINES"):  # fmt: skip  # pytest-xdist sets them; test terminals differ
+             "COLUMNS", "LINES"):  # fmt: skip  # set by pytest-xdist, wrong for a test's terminal
     os.environ.pop(name, None)
 
 

@@ -79,7 +79,7 @@ def test_a_port_taken_before_the_server_binds_is_replaced(tree: Tree) -> None:
 
 def test_a_failing_model_does_not_stop_the_others(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
-    done = tree.results(STANDIN_FAIL="start", **TWO)  # no -k
+    done = tree.results(STANDIN_FAIL="start", **TWO)  # without -k
     assert done.status != 0
     assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
 
@@ -152,7 +152,7 @@ def only_readable(folder: Path) -> Iterator[None]:
 
 
 def test_a_read_only_checkout_can_be_inspected_but_not_changed(tree: Tree) -> None:
-    assert tree.results().status == 0  # one plan
+    assert tree.results().status == 0  # writes the plan
     goals = (("status",), ("list-envs",), ("why",), ("plan",), ("compare", "A=one", "B=two"))
     with only_readable(tree.root):
         for goal in goals:

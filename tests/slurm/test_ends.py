@@ -134,7 +134,7 @@ def test_ctrl_c_cancels_a_job_that_lost_its_srun(house: House, how: str) -> None
     wait_for(lambda: not house.processes(), 60, "no process")
 
 
-def test_a_job_is_repeated_after_its_node_loses_power(house: House) -> None:
+def test_a_result_is_made_although_the_node_loses_power(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w4a")
     node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
@@ -209,7 +209,7 @@ def test_status_reports_job_state_and_node(house: House) -> None:
     over(house)
 
 
-def test_a_job_leaves_nothing_in_tmpdir(house: House) -> None:
+def test_a_job_leaves_no_files_in_tmpdir(house: House) -> None:
     place = house.base / "tmp"
     place.mkdir()
     done = house.make("-j20", "results", "MODELS=w1a", TMPDIR=str(place))

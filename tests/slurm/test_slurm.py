@@ -207,7 +207,7 @@ def test_a_time_limit_is_reported_and_the_job_repeated(house: House) -> None:
 
 
 def test_a_requeued_job_completes(house: House) -> None:
-    """Slurm requeues only batch jobs. The job of an srun ends, and benchy starts another."""
+    """Slurm requeues only batch jobs. If the job of an srun ends, benchy starts another."""
     run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w1a")
     (row,) = running(house)

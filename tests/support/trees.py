@@ -142,7 +142,7 @@ class Tree:
                 place = os.fsencode((entry / "cwd").readlink())
                 if any(mark in text for text in (command, place, (entry / "environ").read_bytes())):
                     words = command.replace(b"\0", b" ").decode(errors="replace")
-                    if command:  # a zombie has none
+                    if command:  # the command line of a zombie is empty
                         found[int(entry.name)] = words
         return found
 
