@@ -79,7 +79,7 @@ def test_scores_equal_those_of_transformers(tree: Path) -> None:
     assert compared >= 6
 
 
-def test_list_envs_reports_the_ready_environment(tree: Path) -> None:
+def test_environments_are_listed(tree: Path) -> None:
     done = make(tree, "list-envs", "FORMAT=json")
     assert done.returncode == 0, done.stderr
     rows = {row["env"]: row for row in json.loads(done.stdout)}
@@ -191,7 +191,7 @@ def _answers(result: Path) -> dict[str, list[object]]:
     }
 
 
-def test_a_wheelhouse_builds_without_index_or_cache(tree: Path, tmp_path: Path) -> None:
+def test_a_wheelhouse_needs_no_index_and_no_cache(tree: Path, tmp_path: Path) -> None:
     done = make(tree, "wheelhouse", "MODELS=quickstart")
     assert done.returncode == 0, done.stderr
     again = make(tree, "wheelhouse", "MODELS=quickstart")
@@ -208,7 +208,7 @@ def test_a_wheelhouse_builds_without_index_or_cache(tree: Path, tmp_path: Path) 
     shutil.rmtree(tree / "wheelhouse")
 
 
-def test_a_gpu_model_is_rejected_before_anything_is_built(tree: Path) -> None:
+def test_a_model_for_a_gpu_is_refused_before_anything_is_built(tree: Path) -> None:
     if shutil.which("nvidia-smi"):
         pytest.skip("this machine may have a GPU")
     done = make(tree, "eval", "CONFIG=configs/single_card/Qwen3-8B.yaml", timeout=60)

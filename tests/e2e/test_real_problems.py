@@ -78,7 +78,7 @@ def tiny_(tree: Path) -> Path:
 @pytest.mark.parametrize(
     ("number", "harm", "override", "words"), PROBLEMS, ids=[f"P{p[0]:02}" for p in PROBLEMS]
 )
-def test_a_known_problem_is_named_in_the_message(
+def test_a_known_problem_is_named(
     tree: Path,
     tiny: Path,
     tmp_path: Path,

@@ -169,7 +169,7 @@ MODES = [
 ]  # fmt: skip
 
 
-def test_no_start_sends_the_key_to_a_stranger(
+def test_no_start_gives_the_key_away(
     stranger: Stranger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     dice = random.Random(SEED)  # noqa: S311

@@ -52,7 +52,7 @@ def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
     assert again.status == 0 and "up to date" in again.text and not house.ran()
 
 
-def test_a_failing_model_does_not_stop_the_others(house: House) -> None:
+def test_a_failing_model_fails_alone(house: House) -> None:
     done = house.make(
         "-j20", "results", "MODELS=w1a w1b", STANDIN_FAIL="oom", STANDIN_FAIL_MODEL="acme/w1a"
     )
