@@ -1,4 +1,4 @@
-"""For all tests: benchy's package, and the uv that benchy itself uses."""
+"""Put benchy's package and its own uv on the paths of all tests."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from xdist.scheduler import LoadScopeScheduling
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "lib"))
 
-# A machine with no uv on its PATH has the one that bin/bootstrap installed.
+# The machine may have no uv on its PATH: use the one that bin/bootstrap installed.
 if (ROOT / ".uv" / "bin" / "uv").exists():
     os.environ["PATH"] = f"{ROOT / '.uv' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-# Under nohup, or in the background of a script, a process begins with these ignored.
+# Under nohup or in the background of a script, a process starts with these signals ignored.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
-# The tests' makes are nobody's sub-makes, and no knob of the caller's is theirs.
+# A make that a test starts is not a sub-make and does not inherit the caller's knobs.
 for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "TASKS", "TEST",
              "SET", "FALLBACK", "FORMAT", "VERSION", "ENGINE", "CUTOFF", "SHARE",
              "TARGET", "V",
-             "COLUMNS", "LINES"):  # fmt: skip  # pytest-xdist's, and not those of a test's terminal
+             "COLUMNS", "LINES"):  # fmt: skip  # set by pytest-xdist, wrong for a test's terminal
     os.environ.pop(name, None)
 
 
-# Of `make test-real`, what one process runs one after the other: Slurm's tests wait more than they
-# compute, so the browser's and the harness's run beside them.
+# For `make test-real`: folder → group. One process runs all tests of a group. Slurm tests mostly
+# wait, so the browser and harness tests run in parallel with them.
 GROUPS = {"slurm": "slurm", "page": "beside", "e2e": "beside"}
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
-    """One process runs all tests of a group.
+    """Run all tests of a group in one process.
 
-    The mark xdist_group does nothing under pytest 9.2: pytest-xdist 3.8 writes it into
-    Item._nodeid, which is not read any more.
+    The mark xdist_group has no effect under pytest 9.2: pytest-xdist 3.8 writes it to Item._nodeid,
+    which pytest no longer reads.
     """
 
     def _split_scope(self, nodeid: str) -> str:
@@ -51,7 +51,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
 
 @pytest.fixture(autouse=True)
 def own_signals() -> Iterator[None]:
-    """A command that is called in this process takes its signals for itself alone."""
+    """Restore signal handlers and the unraisable hook, which commands in this process replace."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGALRM)
     before = {number: signal.getsignal(number) for number in numbers}
     hook = sys.unraisablehook
@@ -63,7 +63,7 @@ def own_signals() -> Iterator[None]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """What failed and then passed is told in full: it may be a race of benchy's own."""
+    """Print full reports of tests that passed only on a rerun: benchy may have a race."""
     for report in terminalreporter.stats.get("rerun", ()):
         terminalreporter.section(f"tried once more: {report.nodeid}")
         terminalreporter.write_line(report.longreprtext)

@@ -1,24 +1,24 @@
-"""make bench: what benchy adds to the tools that it stands on, measured side by side in one run.
+"""make bench: measure the overhead of benchy over the tools it uses, side by side in one run.
 
     .venv/bin/python tests/bench/bench.py [--quick] [--rounds N] [--pip N]
 
-Rows, with real uv, pip, index and cache:
+Rows, measured with real uv, pip, index and cache:
 
-- build: `bin/venv create` of one environment from its lock, every wheel in uv's cache, against what
-  a person would type for the same: `uv venv`, `uv pip sync --compile-bytecode`. Whole processes by
-  the wall clock, in turn, AB BA AB …; the ratio is the median of the rounds' ratios. benchy also
-  checks what it built (imports it, loads a tokenizer, reads its options): that part, as the stamp
-  tells it (check_seconds), is taken off in the first row and left in in the second.
-- pip: the same lock by `python -m venv`, `pip install --no-deps`, wheels in pip's cache.
-- no-op: `make venvs` with 50 environments, built by hand: 150 empty .dist-info, a seal, a stamp.
-- turns, spread, waiting: how a run's models share devices (scheduling.py).
+- build: `bin/venv create` of one environment from its lock, with every wheel in uv's cache, against
+  the equivalent commands `uv venv` and `uv pip sync --compile-bytecode`. Wall-clock time of whole
+  processes, in alternating order (AB BA AB …); the ratio is the median of the ratios of the rounds.
+  benchy also checks the environment (imports it, loads a tokenizer, reads its options). The first
+  row excludes this time, which is check_seconds in the stamp; the second row includes it.
+- pip: the same lock with `python -m venv` and `pip install --no-deps`, wheels in pip's cache.
+- no-op: `make venvs` with 50 fake environments: 150 empty .dist-info, a seal and a stamp each.
+- turns, spread, waiting: how the models of a run share devices (scheduling.py).
 - 1,000 models: nothing to do, one edited, all commented (planning.py).
-- start, together, rate: a server and its tasks, real vLLM and harness (serving.py).
-- launcher, cluster: models as jobs of a real Slurm, where there is one (launching.py).
+- start, together, rate: a server and its tasks with real vLLM and harness (serving.py).
+- launcher, cluster: models as jobs of a real Slurm, if installed (launching.py).
 
-Works in build/bench, which is removed. Progress on stderr, the table on stdout, and in
-docs/benchmarks.md where all rows were measured. Each figure is a median, with the least and the
-most behind it. Status 1 where a row could not be measured; a missed target is told, not failed.
+Works in build/bench and deletes it afterwards. Prints progress on stderr and the table on stdout.
+Writes the table to docs/benchmarks.md if all rows were measured. Each figure is a median with
+min - max in parentheses. Exits with 1 if a row could not be measured, not for a missed target.
 """
 
 from __future__ import annotations
@@ -53,8 +53,10 @@ BUILD_TARGET, NOOP_TARGET = 1.15, 0.3
 
 
 def environ() -> dict[str, str]:
-    """Ours, without make's, with uv's settings as benchy gives them, and builders' slots of our
-    own, so that another build on this machine is not waited for."""
+    """This process's environment without make's variables, with benchy's uv settings.
+
+    The lease directory is separate, so that commands do not wait for other builds on this machine.
+    """
     kept = {
         k: v for k, v in uv.variables().items() if k not in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL")
     }
@@ -62,7 +64,7 @@ def environ() -> dict[str, str]:
 
 
 def run(*command: str | Path) -> float:
-    """Run a command to its end; its seconds. Raises Broken."""
+    """Run a command and return the seconds it took. Raises Broken if it fails."""
     words = [str(word) for word in command]
     begun = time.perf_counter()
     done = subprocess.run(words, cwd=HOUSE, env=environ(), capture_output=True, text=True)
@@ -74,7 +76,7 @@ def run(*command: str | Path) -> float:
 
 
 def house() -> None:
-    """A checkout of its own with our .venv and uv."""
+    """Create a separate checkout in HOUSE that shares this one's .venv and uv."""
     shutil.rmtree(HOUSE, ignore_errors=True)
     HOUSE.mkdir(parents=True)
     for name in COPIED:
@@ -91,7 +93,7 @@ def house() -> None:
 def turns(
     first: Callable[[], float], second: Callable[[], float], rounds: int
 ) -> list[list[float]]:
-    """[[first, second], …] seconds, each round in the other order than the one before."""
+    """Return the seconds of each round as [[first, second], …]; the order alternates."""
     found = []
     for number in range(rounds):
         if number % 2:
@@ -105,7 +107,7 @@ def turns(
 
 
 def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[Row]:
-    """Environments from a warm cache."""
+    """Measure builds of one environment from a warm cache."""
     asked = ("--engine", engine, "--version", version)
     run("bin/venv", "create", *asked)  # resolves, fills the cache; not counted
     env = next(path.parent.name for path in (HOUSE / "venvs").glob("*/.stamp"))
@@ -116,7 +118,7 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
 
     def benchy() -> float:
         shutil.rmtree(folder)
-        os.sync()  # else the disk is still busy with the gigabytes of the round before
+        os.sync()  # otherwise the disk is still writing the gigabytes of the previous round
         took = run("bin/venv", "create", env)
         checks.append(float(json.loads((folder / ".stamp").read_text())["check_seconds"]))
         return took
@@ -152,7 +154,7 @@ def build_rows(engine: str, version: str, rounds: int, pip_rounds: int) -> list[
 
 
 def pip(python: Path, lock: Path, rounds: int) -> list[float]:
-    """Seconds of plain pip for the same packages; one round before, to fill its cache."""
+    """Return the seconds of plain pip for the same packages, after one round to fill its cache."""
     folder, took = HOUSE / "pip", []
     for number in range(rounds + 1):
         shutil.rmtree(folder, ignore_errors=True)
@@ -165,7 +167,7 @@ def pip(python: Path, lock: Path, rounds: int) -> list[float]:
 
 
 def noop_rows() -> list[Row]:
-    """make venvs where nothing is to be done."""
+    """Measure `make venvs` when every environment is up to date."""
     for model in (HOUSE / "configs").glob("*/*.yaml"):
         if model.parent.name not in ("providers", "engines", "tasks"):
             model.unlink()
@@ -180,7 +182,7 @@ def noop_rows() -> list[Row]:
         missing = MANY - len(plan["environments"])
         if not missing:
             break
-        for _ in range(missing - 1 if not number else missing):  # the task's harness is one
+        for _ in range(missing - 1 if not number else missing):  # one is for the task's harness
             text = (
                 'model: {name: "org/name"}\n'
                 f'vllm: {{overrides: {{vllm_version: "1.{number}.0"}}}}\ntasks: ["{task}"]\n'
@@ -200,7 +202,7 @@ def noop_rows() -> list[Row]:
 
 
 def stand_in(env: str) -> None:
-    """What looks built, from a lock that looks resolved."""
+    """Create a fake lock and a fake environment that look up to date."""
     (HOUSE / "venvs").mkdir(exist_ok=True)
     (HOUSE / "venvs" / f"{env}.lock").write_text("# benchy: {}\n")
     folder = HOUSE / "venvs" / env
@@ -214,7 +216,7 @@ def stand_in(env: str) -> None:
 
 
 def launching_rows() -> list[Row]:
-    """What a launcher costs, and a queue of a hundred jobs."""
+    """Measure the overhead of a launcher and a queue of 100 jobs. Raises Broken."""
     try:
         rows: list[Row] = launching.rows()
         return rows
@@ -223,7 +225,7 @@ def launching_rows() -> list[Row]:
 
 
 def written(rows: Sequence[Row]) -> None:
-    """The table into docs/benchmarks.md, with the day and what it was measured on."""
+    """Write the table to docs/benchmarks.md, with the date, cores and memory."""
     page = ROOT / "docs/benchmarks.md"
     begin, end = "<!-- rows: make bench writes them -->\n", "<!-- end of rows -->\n"
     head, _, rest = page.read_text().partition(begin)

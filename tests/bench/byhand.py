@@ -1,5 +1,4 @@
-"""A model's work with no benchy around it: its engine, and its harnesses beside it, by the commands
-that a run of benchy has noted, typed by hand."""
+"""Run a model without benchy: the engine and harness commands that a run of benchy recorded."""
 
 from __future__ import annotations
 
@@ -20,9 +19,11 @@ Event = dict[str, Any]
 
 
 def seconds(tree: House, events: Sequence[Event], many: int, at_once: int, pause: float) -> float:
-    """How long so many models take, as many at once as there are GPUs: with what they take from one
-    another on this machine. events: the start and the evaluations of one model, as the stand-ins
-    noted them. pause: seconds of each task."""
+    """Return the seconds that `many` models take, `at_once` of them in parallel.
+
+    The time includes contention for this machine. events: the start and the evaluations of one
+    model, as recorded by the stand-ins. pause: seconds of each task.
+    """
     (start,) = (e for e in events if e["event"] == "start")
     tasks = [e for e in events if e["event"] == "eval"]
     begun = time.monotonic()
@@ -32,7 +33,7 @@ def seconds(tree: House, events: Sequence[Event], many: int, at_once: int, pause
 
 
 def model(tree: House, start: Event, tasks: Sequence[Event], pause: float) -> None:
-    """One model, from its engine's start to its end. Raises RuntimeError."""
+    """Run one model, from the start of its engine to its end. Raises RuntimeError."""
     port = free_port()
     engine, harness = (tree.root / "venvs" / env / "bin/python" for env in ENVIRONMENTS)
     environ = tree.environ(STANDIN_HARNESS_SECONDS=str(pause), STANDIN_LOG_FILE="")
@@ -68,7 +69,7 @@ def model(tree: House, start: Event, tasks: Sequence[Event], pause: float) -> No
 
 
 def healthy(port: int) -> None:
-    """Wait for the engine. Raises OSError."""
+    """Wait up to 60 s until the engine answers. Raises OSError."""
     end = time.monotonic() + 60
     while True:
         try:

@@ -1,13 +1,13 @@
-"""Rows of make bench on Slurm: two nodes of four GPUs that are none, on this machine, with the
-stand-in engine; skipped where Slurm is not installed or we are not root (tests/support/cluster.py).
+"""Rows of make bench on Slurm: two nodes of four fake GPUs on this machine, with the stand-in
+engine. Skipped without Slurm or without root (tests/support/cluster.py).
 
-- launcher: seconds a model of `make -j1 results LAUNCHER=slurm`, over MODELS models, against the
-  same commands by bare srun, typed by hand.
-- cluster: 100 models of 3 tasks each on 8 GPUs, all in the queue at once, from typing to the end,
-  against the lower bound: what the engine's and the harness's own commands take, eight models at
-  once and no benchy (byhand.py): three rounds of eight, of the thirteen that 100 models need.
+- launcher: seconds per model of `make -j1 results LAUNCHER=slurm`, over MODELS models, against the
+  same commands run by bare srun.
+- cluster: wall-clock time for 100 models of 3 tasks each on 8 GPUs, all queued at once, against a
+  lower bound: the time of the engine and harness commands for eight models at once without benchy
+  (byhand.py). Three rounds of eight are measured and scaled to the thirteen that 100 models need.
 
-By itself: .venv/bin/python tests/bench/launching.py.
+To run it alone: .venv/bin/python tests/bench/launching.py.
 """
 
 from __future__ import annotations
@@ -33,9 +33,9 @@ from slurmtree import SMI, House  # noqa: E402
 
 MODELS, MANY, CARDS = 6, 100, GPUS * len(NODES)
 TASKS = ("alpha", "beta", "gamma")
-ROUNDS = 3  # of CARDS models, by hand
-# Of each task of the many; the three of a model run at once. Long enough that two cores, which
-# start eight engines and 24 harnesses in it, do not set the pace.
+ROUNDS = 3  # of CARDS models, without benchy
+# Duration of each task in the cluster row; the three tasks of a model run at once. Long enough that
+# two cores, which start 8 engines and 24 harnesses meanwhile, are not the bottleneck.
 SECONDS = 30.0
 
 
@@ -85,7 +85,7 @@ def results(tree: House, names: list[str]) -> list[Path]:
 
 
 def launcher_row(tree: House) -> Row:
-    """Seconds a model."""
+    """Measure the seconds per model."""
     names = models(tree, "m", MODELS)
     make(tree, "venvs", VENV_JOBS="2", LAUNCHER="local")
     ours = make(tree, "-j1", "results", "MODELS=m*") / MODELS
@@ -116,7 +116,7 @@ def launcher_row(tree: House) -> Row:
 
 
 def cluster_row(tree: House) -> Row:
-    """From typing to the end."""
+    """Measure the wall-clock time of the whole run."""
     one = [e for e in tree.events() if e["model"] == "acme/m000"]
     work = byhand.seconds(tree, one[: 1 + len(TASKS)], ROUNDS * CARDS, CARDS, SECONDS)
     bound = work / ROUNDS * -(-MANY // CARDS)

@@ -1,4 +1,4 @@
-"""What a row of make bench is: what each round measured, its median and spread, the bound."""
+"""Rows of make bench: the measurements of each round, their median and spread, the target."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ from dataclasses import dataclass, field
 
 
 class Broken(Exception):
-    """The set-up is not what its row says, or a command that had to work did not."""
+    """Raised if the setup does not match the description of its row, or a command fails."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """ours, bare: of each round, in `unit`; bare is what benchy stands on, or beside. ratios: of
-    each round, ours over bare unless the name says otherwise. within: whether the medians of ours,
-    bare and ratios are within the target; None for a row without one. load: of the machine."""
+    """One row of the table.
+
+    ours, bare: one value per round in `unit`; bare is the tool without benchy, or a bound. ratios:
+    one per round, ours / bare unless the name says otherwise. within: given the medians of ours,
+    bare and ratios, whether the target is met; None without a target. load: 1-minute load average.
+    """
 
     name: str
     ours: Sequence[float] = ()
@@ -44,13 +47,13 @@ def beside(
     target: str,
     within: Callable[[float, float, float], bool],
 ) -> Row:
-    """A row of [ours, bare] of each round."""
+    """Return a row from [ours, bare] of each round."""
     ours, bare = ([pair[n] for pair in rounds] for n in (0, 1))
     return Row(name, ours, bare, [a / b for a, b in rounds], target, within)
 
 
 def alone(name: str, ours: Sequence[float], bound: float, unit: str = "s") -> Row:
-    """A row of what must not be more than a bound."""
+    """Return a row whose value must not exceed a bound."""
     return Row(name, ours, (), (), f"<= {bound:g} {unit}", lambda mine, _, __: mine <= bound, unit)
 
 
@@ -59,7 +62,7 @@ def middle(values: Sequence[float]) -> float:
 
 
 def shown(values: Sequence[float], unit: str = "") -> str:
-    """Median, and of several the least and the most."""
+    """Format the median, with min - max in parentheses if there are several values."""
     if not values:
         return "-"
     spread = f" ({number(min(values))} - {number(max(values))})" if len(values) > 1 else ""
@@ -71,7 +74,7 @@ def number(value: float) -> str:
 
 
 def in_turn(*ways: Callable[[], float], repeats: int) -> list[list[float]]:
-    """The seconds of each way in every round, one after another."""
+    """Call each of `ways` once per round and return the seconds they report."""
     return [[way() for way in ways] for _ in range(repeats)]
 
 
@@ -79,7 +82,7 @@ HEAD = ("row", "benchy", "bare", "ratio", "target", "verdict")
 
 
 def text(rows: Sequence[Row]) -> str:
-    """A table for a terminal."""
+    """Format a table for a terminal."""
     table = [HEAD, *(row.cells() for row in rows)]
     widths = [max(len(line[n]) for line in table) for n in range(len(HEAD))]
     return "\n".join(
@@ -89,7 +92,7 @@ def text(rows: Sequence[Row]) -> str:
 
 
 def markdown(rows: Sequence[Row]) -> str:
-    """A table for docs/benchmarks.md, with the load of the machine at each row."""
+    """Format a table for docs/benchmarks.md, with the load of the machine in each row."""
     lines = [f"| {' | '.join((*HEAD, 'load'))} |", "|---" * (len(HEAD) + 1) + "|"]
     for row in rows:
         cells = [cell.strip() for cell in (*row.cells(), f"{row.load:.1f}")]

@@ -1,13 +1,14 @@
 """Rows of make bench on planning: 1,000 models of 5 tasks with the stand-in engine of tests/build.
 
-- nothing to do: `make results` against a flat Makefile of the same targets and prerequisites, and
-  against Snakemake and doit with the same graph (medians, in turn).
-- one edited: from `make results` after an edit of one config to the start of its server.
-- comments only: `make results` after every config got a comment above all else, so that each
-  line moves; nothing may run, and what lines are told must be the new ones.
-- memory: the largest of bin/plan at 1,000 models.
+- nothing to do: `make results` against a flat Makefile with the same targets and prerequisites, and
+  against Snakemake and doit with the same graph (medians of alternating runs).
+- one edited: seconds from `make results` after an edit of one config to the start of its server.
+- comments only: `make results` after a comment is added at the top of every config, which moves
+  every line. Nothing may run, and the line numbers in the specs must be the new ones.
+- memory: peak memory of bin/plan with 1,000 models.
 
-By itself: .venv/bin/python tests/bench/planning.py. Needs the index for Snakemake and doit.
+To run it alone: .venv/bin/python tests/bench/planning.py. Needs a package index for Snakemake and
+doit.
 """
 
 from __future__ import annotations
@@ -48,7 +49,7 @@ tasks: [{tasks}]
 
 
 def fill(tree: trees.Tree) -> list[str]:
-    """Configs, and results that look made; the results' paths."""
+    """Write configs and up-to-date results for all models; return the paths of the results."""
     tasks = tree.root / "configs/tasks"
     for task in TASKS[3:]:
         text = (tasks / "alpha.yaml").read_text()
@@ -66,7 +67,7 @@ def fill(tree: trees.Tree) -> list[str]:
     if first.status:
         raise Broken(first.text[-2000:])
     for name in names[1:]:
-        for task in TASKS:  # as if they were of their models
+        for task in TASKS:  # copies of the first model's results, with the name replaced
             text = tree.file(f"{names[0]}/{task}").read_text()
             path = tree.file(f"{name}/{task}")
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -75,8 +76,8 @@ def fill(tree: trees.Tree) -> list[str]:
 
 
 def fetched(tree: trees.Tree, names: Sequence[str]) -> None:
-    """What an earlier `make fetch` left: the stand-in has no weights, and its environment no client
-    of the hub that could say so."""
+    """Write the notes of an earlier `make fetch`. The stand-in has no weights, and its environment
+    has no hub client that could report that."""
     folder = tree.base / "snapshots" / COMMIT
     folder.mkdir(parents=True)
     (folder / "config.json").write_text("{}")
@@ -99,7 +100,7 @@ def make(tree: trees.Tree, *words: str) -> float:
 
 
 def flat(tree: trees.Tree, wanted: Sequence[str]) -> None:
-    """The same targets with the same prerequisites, as one would write them by hand."""
+    """Write the same targets and prerequisites as a flat Makefile, a Snakefile and a dodo.py."""
     plan = json.loads((tree.root / "build/plan.json").read_text())
     lines = [f"all: {' '.join(wanted)}", ".SUFFIXES:"]
     graph = {}
@@ -137,12 +138,12 @@ def timed(tree: trees.Tree, *command: str) -> float:
 
 
 def at_least(bound: float, ours: float, theirs: float, ratio: float) -> bool:
-    """Whether a row's ratio reaches its bound."""
+    """Return whether the ratio of a row reaches its bound."""
     return ratio >= bound
 
 
 def others(tree: trees.Tree) -> list[Row]:
-    """Snakemake and doit, in an environment of their own."""
+    """Measure Snakemake and doit, which are installed in a separate environment."""
     tools = tree.base / "tools"
     environ = uv.variables()
     for command in (
@@ -151,7 +152,7 @@ def others(tree: trees.Tree) -> list[Row]:
     ):
         subprocess.run([str(uv.find()), *command], env=environ, check=True, capture_output=True)
     snakemake, doit = str(tools / "bin/snakemake"), str(tools / "bin/doit")
-    timed(tree, doit, "--dir", ".")  # writes down what it has seen
+    timed(tree, doit, "--dir", ".")  # fills its database
     found = []
     for name, bound, command in (
         ("Snakemake", 20.0, [snakemake, "-n", "--quiet", "--rerun-triggers", "mtime"]),
@@ -166,7 +167,7 @@ def others(tree: trees.Tree) -> list[Row]:
 
 
 def edited(tree: trees.Tree, name: str) -> float:
-    """Seconds from make to the start of the server of the one model that was edited."""
+    """Edit one model; return the seconds from make to the start of that model's server."""
     config = tree.root / f"configs/models/{name}.yaml"
     config.write_text(config.read_text().replace("max_model_len: 512", "max_model_len: 511"))
     tree.events()
@@ -176,7 +177,7 @@ def edited(tree: trees.Tree, name: str) -> float:
         if process.poll() is not None or time.time() - begun > 60:
             raise Broken(process.communicate()[0][-2000:])
         time.sleep(0.02)
-    # By the kernel's clock: the engine's own start-up is not ours.
+    # The start time of the process by the kernel's clock, to exclude the startup of the engine.
     took = (activity.ticks(there[0]) or 0) / os.sysconf("SC_CLK_TCK") - booted
     trees.ended(process, 120)
     return took
@@ -197,7 +198,7 @@ def commented(tree: trees.Tree) -> float:
 
 
 def memory(tree: trees.Tree) -> float:
-    """MiB of bin/plan at its largest."""
+    """Return the peak memory of bin/plan in MiB."""
     if not os.fork():
         subprocess.run(["bin/plan"], cwd=tree.root, env=tree.environ(), check=True)
         used = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
@@ -209,7 +210,7 @@ def memory(tree: trees.Tree) -> float:
 
 @contextmanager
 def thousand() -> Iterator[tuple[trees.Tree, list[str]]]:
-    """A tree with 1,000 models, all up to date, on real environments of the stand-in."""
+    """Yield a tree with 1,000 up-to-date models and real environments of the stand-in."""
     base = Path(tempfile.mkdtemp(prefix="benchy-bench-"))
     try:
         trees.lay(base)

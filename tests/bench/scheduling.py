@@ -1,12 +1,12 @@
 """Rows of make bench on scheduling: real dispatcher, leases and processes; a server is a sleep.
 
-- spread: 24 models of mixed widths on 8 simulated GPUs, known to take 1 to 12 s, against the lower
-  bound: all the work on all the GPUs, or the longest model, whichever is more.
-- turns: 6 models of 5 tasks of 0.6 s, all tasks at once, on 2 leases, at -j2, -j6 and -j16, against
-  three turns of one model (FACTS.md: 5 times that at -j2 where waiting held job slots).
-- waiting: 100 models in line for a GPU that is taken: processor and memory of the run that waits.
+- spread: 24 models of mixed widths on 8 simulated GPUs with known durations of 1 to 12 s, against
+  the lower bound: the larger of total work / number of GPUs and the longest model.
+- turns: 6 models of 5 tasks of 0.6 s, all tasks at once, on 2 leases with -j2, -j6 and -j16,
+  against three times one model (FACTS.md: 5 times that with -j2 if waiting models hold job slots).
+- waiting: 100 models in line for a leased GPU: CPU and memory of the waiting run.
 
-By itself: .venv/bin/python tests/bench/scheduling.py [FOLDER], for leases.
+To run it alone: .venv/bin/python tests/bench/scheduling.py [FOLDER]. FOLDER holds the leases.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ ROUNDS = 3
 
 def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
           names: Sequence[str]) -> float:  # fmt: skip
-    """Have the models served in this order; the seconds that it took."""
+    """Serve the models in this order and return the seconds it took. Raises Broken."""
     facts: dict[str, object] = {
         "asked": "ready",
         "environment": "ready",
@@ -68,7 +68,7 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
 
 
 def spread() -> list[Row]:
-    """24 models of mixed widths on 8 GPUs."""
+    """Measure 24 models of mixed widths on 8 GPUs."""
     dice = random.Random(2026)  # noqa: S311
     gpus = tuple(f"gpu-{number}" for number in range(8))
     items = [
@@ -88,7 +88,7 @@ def spread() -> list[Row]:
 
 
 def turns() -> list[Row]:
-    """6 models on 2 leases."""
+    """Measure 6 models on 2 leases."""
     slots = ("cpu-0", "cpu-1")
     items = [schedule.Item(f"m{n}", 1.0, 1, slots) for n in range(6)]
     task = " ".join(["sleep 0.6 &"] * 5) + " wait"
@@ -106,7 +106,7 @@ def turns() -> list[Row]:
 
 
 def waiting() -> list[Row]:
-    """What a hundred models in line cost."""
+    """Measure CPU and memory of 100 models in line."""
     held = waiting_line.acquire(
         allocation.desk(), leases.LeaseRequest(1, ("gpu-0",), {"model": "it"}), print, lambda: None
     )
@@ -140,13 +140,13 @@ def waiting() -> list[Row]:
 
 
 def wait() -> None:
-    """A run of 100 models for the one GPU."""
+    """Run 100 models that all need the same GPU."""
     items = [schedule.Item(f"m{n}", 1.0, 1, ("gpu-0",)) for n in range(100)]
     serve(items, None, {}, [item.name for item in items])
 
 
 def rows(folder: Path) -> list[Row]:
-    """All rows; leases in folder. Raises Broken where one is not what it says."""
+    """Return all rows; folder holds the leases. Raises Broken."""
     os.environ["BENCHY_LEASES"] = str(folder)
     return [*turns(), *spread(), *waiting()]
 

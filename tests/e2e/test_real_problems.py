@@ -1,6 +1,6 @@
-"""Failures with a known cause, provoked on the real engine: what benchy says names the section of
-docs/problems.md, and nothing is left behind. Those that need a GPU, the hub or a full disk are held
-against the engines' own words by tests/unit/serving/test_known_failures.py.
+"""Known problems, provoked on the real engine: benchy's message names the section of
+docs/problems.md, and no process is left running. For problems that need a GPU, the hub or a full
+disk, tests/unit/serving/test_known_failures.py checks recorded messages of the engines.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ NAME = "unwell"
 
 
 def config(**changes: Any) -> Callable[[Path], None]:
-    """Other values in the model's config.json."""
+    """Return a function that changes values in the model's config.json."""
 
     def apply(model: Path) -> None:
         path = model / "config.json"
@@ -30,7 +30,7 @@ def config(**changes: Any) -> Callable[[Path], None]:
 
 
 def own_code(model: Path) -> None:
-    """A config class of the model's own."""
+    """Give the model a config class of its own."""
     config(model_type="unwell", auto_map={"AutoConfig": "configuration_unwell.Unwell"})(model)
     (model / "configuration_unwell.py").write_text(
         "from transformers import LlamaConfig\n\n\nclass Unwell(LlamaConfig):\n"
@@ -51,7 +51,7 @@ def nothing(model: Path) -> None:
     pass
 
 
-# section, what is done to the model, an override, what benchy says
+# (section, change to the model, override, words of benchy's message)
 PROBLEMS: list[tuple[int, Callable[[Path], None], str, str]] = [
     (3, config(max_position_embeddings=2_100_000),
      "max_model_len: 2000000, "
@@ -69,7 +69,7 @@ PROBLEMS: list[tuple[int, Callable[[Path], None], str, str]] = [
 
 @pytest.fixture(scope="module", name="tiny")
 def tiny_(tree: Path) -> Path:
-    """The model of the quickstart, made by proving that its server starts."""
+    """The quickstart's model, which the test of its server creates."""
     done = make(tree, "eval", "CONFIG=configs/quickstart.yaml", "TEST=1")
     assert done.returncode == 0, done.stdout + done.stderr
     return tree / "build/models/tiny"

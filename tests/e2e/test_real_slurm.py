@@ -1,4 +1,4 @@
-"""Real vLLM in jobs of a real Slurm: the quickstart, and a model that runs over two nodes."""
+"""Real vLLM in jobs of a real Slurm: the quickstart, and a model that spans two nodes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(autouse=True)
 def alone(tree: Path) -> None:
-    """The quickstart's result without a launcher, which is what a job's is compared with."""
+    """Create the quickstart's result without a launcher, to compare it with those of jobs."""
     if not (tree / RESULT).exists():
         done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
         assert done.returncode == 0, done.stderr[-3000:]
@@ -64,7 +64,7 @@ def evaluate(tree: Path, cluster: Cluster, config: str) -> None:
     assert not survivors(tree)
 
 
-def test_the_quickstart_as_a_job(tree: Path, cluster: Cluster) -> None:
+def test_the_quickstart_as_a_job_gets_the_same_score(tree: Path, cluster: Cluster) -> None:
     before = read(tree)
     (tree / RESULT).unlink()
     evaluate(tree, cluster, "configs/quickstart.yaml")
@@ -73,9 +73,9 @@ def test_the_quickstart_as_a_job(tree: Path, cluster: Cluster) -> None:
     assert made["engine"]["answered"] == before["engine"]["answered"]
 
 
-def test_a_model_over_two_nodes(tree: Path, cluster: Cluster) -> None:
-    """Two nodes of this machine, which talk over its network: vLLM's own executor, half of each
-    layer on each."""
+def test_a_model_over_two_nodes_gets_the_same_score(tree: Path, cluster: Cluster) -> None:
+    """Two nodes on this machine, connected by its network. vLLM's own executor splits each layer in
+    half between them."""
     (tree / "configs/over_two.yaml").write_text(OVER_TWO)
     try:
         evaluate(tree, cluster, "configs/over_two.yaml")

@@ -1,6 +1,6 @@
-"""A real release resolved twice from nothing, as on two machines: the same bytes.
+"""Two resolutions of a real release from scratch, as on two machines, give the same bytes.
 
-Resolution only, from the machine's package index: seconds, nothing is installed.
+Resolves from the machine's package index and installs nothing, so it takes seconds.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ entry.run(lambda argv: print(resolver.lock(Spec.of(data))) or 0)
 
 
 def resolved(folder: Path, release: str) -> str:
-    """The lock of a release, made in an empty folder with an empty cache."""
+    """Return the lock of a release, resolved in an empty folder with an empty cache."""
     for name in ("here", "tmp", "home"):
         (folder / name).mkdir(parents=True)
     environ = {key: value for key, value in os.environ.items() if not key.startswith("UV_")}
@@ -50,7 +50,7 @@ def resolved(folder: Path, release: str) -> str:
 
 @pytest.mark.e2e
 @pytest.mark.parametrize("release", ["0.8.0", "0.21.0"])
-def test_resolved_twice_the_same_bytes(tmp_path: Path, release: str) -> None:
+def test_two_resolutions_give_the_same_lock(tmp_path: Path, release: str) -> None:
     one, other = (resolved(tmp_path / name, release) for name in ("one", "other"))
     assert one == other
     assert f"\nvllm=={release} " in one

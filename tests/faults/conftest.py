@@ -1,4 +1,4 @@
-"""The trees of tests/build, on which everything here is killed, starved or frozen."""
+"""The fixtures of tests/build, for the trees that these tests disturb."""
 
 from trees import bare, complete, fresh, tree
 

@@ -1,5 +1,5 @@
-"""Builds that fail or are killed: the main environment serves and the result says so, nothing half
-built is used, and once the cause is gone the environment is there after all.
+"""Builds that fail or are killed: the main environment serves instead and the result says so, no
+partial build is used, and the next run builds the environment once the cause is gone.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ METADATA = f"Metadata-Version: 2.1\nName: standin-engine\nVersion: {RELEASE}\n"
 
 
 def does_not_import() -> bytes:
-    """Another wheel of that release."""
+    """Return a wheel of RELEASE that does not import."""
     wheels.QUIRKS["standin-engine", RELEASE] = wheels.QUIRKS[
         "standin-engine", wheels.DOES_NOT_IMPORT
     ]
@@ -38,8 +38,9 @@ def does_not_import() -> bytes:
 
 
 class Shaky(Index):
-    """An index that tells a wheel's metadata apart (PEP 658), so that the wheel is only fetched to
-    be installed. wrong: its bytes are others than promised; requires: lines of its metadata."""
+    """An index that serves the metadata of a wheel separately (PEP 658), so that uv downloads the
+    wheel only to install it. wrong: serve bytes that do not match the hash; requires: additional
+    lines of the metadata."""
 
     wrong = False
     requires = ""
@@ -67,7 +68,7 @@ def index() -> Iterator[Shaky]:
 
 
 def through(index: Index, tree: Tree) -> dict[str, str]:
-    """The variables with which a make asks that index and has a cache of its own."""
+    """Return the variables that make a run use this index and a separate cache."""
     return {
         "UV_NO_INDEX": "false", "PIP_NO_INDEX": "0", "UV_DEFAULT_INDEX": index.url,
         "UV_FIND_LINKS": "", "PIP_FIND_LINKS": "", "UV_CACHE_DIR": str(tree.base / "cache"),
@@ -105,14 +106,14 @@ def disk_is_full(index: Shaky, tree: Tree) -> Iterator[None]:
 
 @contextlib.contextmanager
 def check_fails(index: Shaky, tree: Tree) -> Iterator[None]:
-    """The wheel of that release does not import; the index gets a better one."""
+    """Serve a wheel of RELEASE that does not import, then replace it with one that does."""
     index.projects.clear()
     index.put("standin-engine", FILE, does_not_import(), None)
     yield
     index.projects.clear()
     index.put("standin-engine", FILE, DATA, None)
     shutil.rmtree(tree.base / "cache")
-    (tree.root / f"venvs/{ENV}.lock").unlink()  # `make lock`: what was locked is gone
+    (tree.root / f"venvs/{ENV}.lock").unlink()  # as `make lock`: the locked wheel is gone
 
 
 Fault = Callable[[Shaky, Tree], contextlib.AbstractContextManager[None]]
@@ -128,7 +129,7 @@ Fault = Callable[[Shaky, Tree], contextlib.AbstractContextManager[None]]
         (check_fails, "undefined symbol"),
     ],
 )
-def test_main_serves_until_it_can_be_built(
+def test_the_main_environment_serves_until_the_build_succeeds(
     tree: Tree, index: Shaky, fault: Fault, says: str
 ) -> None:
     tree.edit("models/three.yaml", '"1.0.0"', f'"{RELEASE}"')
@@ -143,7 +144,7 @@ def test_main_serves_until_it_can_be_built(
         assert (result["engine"]["asked"], result["engine"]["answered"]) == (RELEASE, "2.0.0")
         assert (tree.root / f"logs/venv/{ENV}.log").exists()
         tree.events()
-        again = tree.results(**environ)  # tried again; the result still holds
+        again = tree.results(**environ)  # tries to build again; the result is still up to date
         assert again.status == 0 and ENV in again.text and tree.events() == []
     done = tree.results(**environ)
     assert done.status == 0 and tree.ran() == ["three/alpha"], done.text
@@ -152,15 +153,15 @@ def test_main_serves_until_it_can_be_built(
     assert not marker.exists()
 
 
-def test_ten_kills_of_a_build(tree: Tree, index: Shaky) -> None:
-    """kill -9 of the builder, or of its whole group, at random moments."""
+def test_killed_builds_leave_no_partial_environment(tree: Tree, index: Shaky) -> None:
+    """SIGKILL at random moments, in turn to the builder and to its process group."""
     environ = tree.environ(**through(index, tree))
     command = ["bin/venv", "create", "--engine", "standin", "--version", RELEASE]
     folder, building = tree.root / "venvs" / ENV, tree.root / "venvs/.building"
     dice = random.Random(9)  # noqa: S311
 
     def whole() -> bool:
-        """Nothing but a whole environment has a stamp."""
+        """Return whether the stamp exists; if so, assert that the environment is complete."""
         if not (folder / ".stamp").exists():
             return False
         lock = (tree.root / f"venvs/{ENV}.lock").read_text()

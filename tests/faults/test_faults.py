@@ -1,5 +1,5 @@
-"""Servers, disks and clocks that misbehave: a run ends in bounded time, says why, leaves nothing,
-and a repeat makes what is missing.
+"""Servers, disks and clocks that misbehave: a run ends in bounded time, reports why, leaves nothing
+behind, and the next run makes what is missing.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pytest
 
 from trees import ALL, MODELS, Done, Tree, copy, ended, mounted, wait_for
 
-SUSPENDED = float(os.environ.get("BENCHY_SUSPEND", "4"))  # seconds; the full suite: 30
+SUSPENDED = float(os.environ.get("BENCHY_SUSPEND", "4"))  # seconds; 30 in the full suite
 TWO = {"STANDIN_FAIL_MODEL": "acme/two"}
 
 
@@ -31,10 +31,10 @@ def without_two(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("fault", ["error_every_5", "slow_0.05", "loud_100"])
-def test_a_server_that_is_only_difficult_gives_the_same_results(tree: Tree, fault: str) -> None:
+def test_a_slow_loud_or_failing_server_gives_the_same_results(tree: Tree, fault: str) -> None:
     before = {title: tree.result(title)["metrics"] for title in tree.written()}
     without_two(tree)
-    # One request at a time: of several, one could be refused three times by chance.
+    # One request at a time: with several, one could fail three times by chance.
     one = {"TASK_JOBS": "1", "STANDIN_HARNESS_SECONDS": "0.01"}
     done = tree.results(STANDIN_FAIL=fault, **TWO, **one)
     assert done.status == 0, done.text
@@ -42,7 +42,7 @@ def test_a_server_that_is_only_difficult_gives_the_same_results(tree: Tree, faul
     assert {title: tree.result(title)["metrics"] for title in tree.written()} == before
 
 
-def test_a_server_that_accepts_and_never_answers(tree: Tree) -> None:
+def test_a_server_that_never_answers_fails_its_tasks_in_time(tree: Tree) -> None:
     without_two(tree)
     for task in ("alpha", "beta"):
         file = tree.root / f"configs/tasks/{task}.yaml"
@@ -56,8 +56,8 @@ def test_a_server_that_accepts_and_never_answers(tree: Tree) -> None:
     assert tree.written() == list(ALL)
 
 
-def test_a_port_that_is_taken_between_choice_and_bind(tree: Tree) -> None:
-    """A stranger listens on it before the server does: told, and another port is tried."""
+def test_a_port_taken_before_the_server_binds_is_replaced(tree: Tree) -> None:
+    """Another process listens on the port first: benchy reports it and tries another port."""
     without_two(tree)
     make = tree.start("results", "MODELS=two", STANDIN_START_SECONDS="3")
     found: list[str] = []
@@ -77,14 +77,14 @@ def test_a_port_that_is_taken_between_choice_and_bind(tree: Tree) -> None:
     assert tree.written() == list(ALL)
 
 
-def test_one_model_that_fails_stops_no_other(tree: Tree) -> None:
+def test_a_failing_model_does_not_stop_the_others(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
-    done = tree.results(STANDIN_FAIL="start", **TWO)  # no -k
+    done = tree.results(STANDIN_FAIL="start", **TWO)  # without -k
     assert done.status != 0
     assert [t for t in ALL if t not in tree.written()] == ["two/alpha", "two/beta"]
 
 
-def test_a_suspended_machine_goes_on(tree: Tree) -> None:
+def test_a_suspended_run_resumes_and_completes(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
     make = tree.start("-j4", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
     wait_for(lambda: tree.events(), 60, "a server")
@@ -99,7 +99,7 @@ def test_a_suspended_machine_goes_on(tree: Tree) -> None:
     assert tree.written() == list(ALL)
 
 
-def test_a_full_disk_makes_no_half_result(tree: Tree) -> None:
+def test_a_full_disk_writes_no_partial_result(tree: Tree) -> None:
     without_two(tree)
     with mounted(tree.root / "results", "2m"):
         ballast = tree.root / "results" / "ballast"
@@ -116,7 +116,7 @@ def test_a_full_disk_makes_no_half_result(tree: Tree) -> None:
 
 
 @pytest.mark.parametrize("place", ["build", "run", "logs", "../leases"])
-def test_a_full_disk_elsewhere_is_told_and_what_was_made_is_kept(tree: Tree, place: str) -> None:
+def test_a_full_disk_elsewhere_is_reported_and_results_are_kept(tree: Tree, place: str) -> None:
     without_two(tree)
     folder = tree.root / place
     if place == "build":
@@ -140,7 +140,7 @@ def test_a_full_disk_elsewhere_is_told_and_what_was_made_is_kept(tree: Tree, pla
 
 @contextlib.contextmanager
 def only_readable(folder: Path) -> Iterator[None]:
-    """A folder that nobody can write into, as on a medium or a file system that is mounted so."""
+    """Remount a folder read-only, so that not even root can write to it. Skips if mount fails."""
     mount = ["mount", "--bind", str(folder), str(folder)]
     if subprocess.run(mount, capture_output=True).returncode:
         pytest.skip("no right to mount a file system here")
@@ -151,8 +151,8 @@ def only_readable(folder: Path) -> Iterator[None]:
         subprocess.run(["umount", "-l", str(folder)], check=True)
 
 
-def test_a_checkout_that_can_only_be_read(tree: Tree) -> None:
-    assert tree.results().status == 0  # one plan
+def test_a_read_only_checkout_can_be_inspected_but_not_changed(tree: Tree) -> None:
+    assert tree.results().status == 0  # writes the plan
     goals = (("status",), ("list-envs",), ("why",), ("plan",), ("compare", "A=one", "B=two"))
     with only_readable(tree.root):
         for goal in goals:
@@ -166,7 +166,7 @@ def test_a_checkout_that_can_only_be_read(tree: Tree) -> None:
             assert len(done.text.splitlines()) < 9, done.text
 
 
-def test_a_checkout_of_another_user(complete: tuple[Path, Done, list[str]]) -> None:
+def test_a_checkout_of_another_user_is_rejected(complete: tuple[Path, Done, list[str]]) -> None:
     if os.getuid() or not shutil.which("setpriv"):
         pytest.skip("takes a second user: root and setpriv")
     with tempfile.TemporaryDirectory() as name:
@@ -180,7 +180,7 @@ def test_a_checkout_of_another_user(complete: tuple[Path, Done, list[str]]) -> N
                 capture_output=True, text=True,
             )  # fmt: skip
             told = done.stderr
-            # Where the first user's Python lies in a home that is closed, it says that.
+            # If the first user's Python is in a private home, the message says that instead.
             closed = "can't be run by" in told
             assert done.returncode != 0 and "Traceback" not in told, told
             assert closed or "belongs to root, and you are user 54321" in told or goal == "clean"
@@ -188,8 +188,8 @@ def test_a_checkout_of_another_user(complete: tuple[Path, Done, list[str]]) -> N
             assert (tree.root / "build/rules.mk").exists() and tree.written() == list(ALL)
 
 
-def test_a_moved_checkout_goes_on_with_what_it_has(tree: Tree) -> None:
-    """Nothing is built or evaluated again, and what is missing is made there."""
+def test_a_moved_checkout_keeps_its_environments_and_results(tree: Tree) -> None:
+    """Nothing is built or evaluated again, and the missing results are made in the new place."""
     without_two(tree)
     tree.root.rename(tree.base / "other")
     moved = Moved(tree.base)
@@ -204,7 +204,7 @@ class Moved(Tree):
         return self.base / "other"
 
 
-def test_results_that_cannot_be_written(tree: Tree) -> None:
+def test_a_read_only_results_folder_is_reported(tree: Tree) -> None:
     without_two(tree)
     with mounted(tree.root / "results", "2m"):
         subprocess.run(["mount", "-o", "remount,ro", str(tree.root / "results")], check=True)
@@ -215,8 +215,8 @@ def test_results_that_cannot_be_written(tree: Tree) -> None:
         assert tree.results().status == 0
 
 
-def test_a_clock_that_was_set_back(tree: Tree) -> None:
-    """Everything made before lies in the future: no reason to make it again, now or ever."""
+def test_a_clock_set_back_makes_nothing_stale(tree: Tree) -> None:
+    """Files with modification times in the future are not made again, now or in later runs."""
     for top in ("build", "venvs", "results", "configs"):
         for path in (tree.root / top).rglob("*"):
             if not path.is_symlink():
@@ -231,8 +231,8 @@ def test_a_clock_that_was_set_back(tree: Tree) -> None:
     assert tree.ran() == [], "made again though nothing changed"
 
 
-def test_a_plan_made_anew_after_a_clock_that_was_ahead_comes_to_an_end(tree: Tree) -> None:
-    """What rules.mk is made from lies in the future: Make must not make it for ever."""
+def test_planning_ends_although_prerequisites_are_from_the_future(tree: Tree) -> None:
+    """The prerequisites of rules.mk are from the future: Make must not rebuild it in a loop."""
     for path in (tree.root / "venvs/.failed", tree.root / "uv.lock"):
         later = path.stat().st_mtime + 3600
         os.utime(path, (later, later))
@@ -241,8 +241,8 @@ def test_a_plan_made_anew_after_a_clock_that_was_ahead_comes_to_an_end(tree: Tre
     assert tree.ran() == []
 
 
-def test_an_edit_after_a_clock_that_was_ahead(tree: Tree) -> None:
-    """What was made while the clock was ahead is no younger than an edit of today."""
+def test_an_edit_reruns_results_from_the_future(tree: Tree) -> None:
+    """An edit makes results stale even if their modification times are in the future."""
     for top in ("build", "venvs", "results"):
         for path in (tree.root / top).rglob("*"):
             if not path.is_symlink():

@@ -1,9 +1,9 @@
-"""Anything may be killed at any moment: nothing half-made counts, nothing is left, and a repeat
-ends where an undisturbed run does.
+"""Kill any process at any moment: nothing partial counts, nothing is left behind, and the next run
+gets the results of an undisturbed one.
 
-BENCHY_KILLS (12; `make test-faults`: 200) rounds from BENCHY_SEED, one after another on one tree,
-so that what a kill leaves behind meets the next one. A round is told by its number: BENCHY_SEED=7
-BENCHY_KILLS=3-3 repeats the third alone.
+Runs BENCHY_KILLS rounds (12; `make test-faults`: 200) from BENCHY_SEED, one after another on one
+tree, so that the leftovers of a kill are there in the next round. To repeat only round 3 of seed 7,
+set BENCHY_SEED=7 BENCHY_KILLS=3-3.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 FIRST, _, LAST = os.environ.get("BENCHY_KILLS", "12").rpartition("-")
 ROUNDS = range(int(FIRST or 1), int(LAST) + 1)
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGKILL)
-# Who may be killed, by what stands in its command line.
+# Processes that may be killed: kind → pattern of the command line.
 VICTIMS = {
     "make": r"^make -j4 results\b",
     "sub-make": r"^make .*-f mk/graph\.mk",
@@ -47,7 +47,7 @@ ENV = {"CPU_SLOTS": "3", "STANDIN_HARNESS_SECONDS": "0.1"}
 
 
 def victims(tree: Tree) -> dict[str, list[int]]:
-    """Kind → living processes of the tree."""
+    """Return kind → pids of the running processes of the tree."""
     found: dict[str, list[int]] = {}
     for pid, words in tree.processes().items():
         for kind, pattern in VICTIMS.items():
@@ -58,8 +58,11 @@ def victims(tree: Tree) -> dict[str, list[int]]:
 
 
 def check_environments(tree: Tree, repeated: bool) -> None:
-    """Every environment is stamped or absent. A kill between the renaming of a whole one and its
-    stamp leaves it without; repeated: after a run that went well there is none such."""
+    """Check that every environment is complete.
+
+    A kill between the rename of an environment and its stamp leaves it without a stamp. repeated:
+    a successful run has followed, after which every environment must have one.
+    """
     for folder in (tree.root / "venvs").glob("[!.]*/"):
         assert (folder / "bin/python").exists() and (folder / "lock").exists(), folder
         assert json.loads((folder / "check.json").read_text())["ok"], folder
@@ -70,7 +73,7 @@ def check_environments(tree: Tree, repeated: bool) -> None:
 
 
 def check_whole(tree: Tree, said: str, repeated: bool = True) -> None:
-    """Nothing of a run that is over is left, and what is there is whole. said: what it said."""
+    """Check that a run left no process, port or lease, only complete files. said: its output."""
     wait_for(lambda: not tree.processes(), 30, f"the end of {tree.processes()}")
     for port in map(int, re.findall(r"\bport (\d+)", said)):
         with socket.socket() as probe:
@@ -82,8 +85,10 @@ def check_whole(tree: Tree, said: str, repeated: bool = True) -> None:
 
 
 def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[str, str]:
-    """Kill a process of that kind at a random moment of a run; how it went, in words, and what the
-    run said."""
+    """Run make, and after `delay` seconds kill a process of `kind` with a random signal.
+
+    Returns a description of the kill and the output of the run.
+    """
     make = tree.start("-j4", "results", MODELS, **ENV)
     time.sleep(delay)
     end = time.monotonic() + 20
@@ -100,7 +105,7 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
             break
         time.sleep(0.01)
     done = ended(make, 90)
-    # Python itself shows one if Ctrl-C comes before the first line of a program.
+    # Python itself prints a traceback if Ctrl-C arrives before the first line of a program.
     unborn = (
         r"Traceback.*\n  File .*/(lib/run|guard)\.py\", line [01], in <module>\n.*\n?"
         r"KeyboardInterrupt"
@@ -109,8 +114,8 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
     return told, done.text
 
 
-def test_what_is_left_is_noticed(tree: Tree) -> None:
-    """The checks of the rounds below see what they look for."""
+def test_the_checks_detect_leftovers(tree: Tree) -> None:
+    """The checks below detect held leases, tickets, missing stamps and missing locks."""
     check_whole(tree, "")
     desk = leases.LeaseDirectory(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     assert desk.file("cpu-0").exists()
@@ -131,7 +136,7 @@ def test_what_is_left_is_noticed(tree: Tree) -> None:
         check_environments(tree, repeated=False)
 
 
-def test_kills_at_random_moments(tree: Tree) -> None:
+def test_a_run_recovers_from_kills_at_random_moments(tree: Tree) -> None:
     assert tree.results(**ENV).status == 0
     undisturbed = meaning(tree)
     shutil.rmtree(tree.root / "results")
@@ -144,12 +149,12 @@ def test_kills_at_random_moments(tree: Tree) -> None:
         dice = random.Random(f"{SEED}-{number}")  # noqa: S311
         shutil.rmtree(tree.root / "results")
         kind = dice.choice(list(VICTIMS))
-        if kind in ("build", "uv") or dice.random() < 0.2:  # a build is in the way too
+        if kind in ("build", "uv") or dice.random() < 0.2:  # environments must be built first
             for env in dice.sample(("standin_1_0_0", "standin_2_0_0", "lm_eval_0_0_2"), 2):
                 shutil.rmtree(tree.root / "venvs" / env, ignore_errors=True)
         begun = time.monotonic()
         told, said = disturb(tree, dice, kind, dice.uniform(0, length))
-        if told == OVER:  # the machine is less busy than it was: the next moment comes in time
+        if told == OVER:  # the machine is less busy than before: choose earlier moments from now on
             length = min(length, time.monotonic() - begun)
         log.append(f"{number}: {told}")
         print(log[-1], flush=True)

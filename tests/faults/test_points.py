@@ -1,10 +1,10 @@
-"""A run is killed in front of each change that it makes to a file, and in the middle of each write:
-whatever was there then, the next run comes to the same results and leaves nothing else behind.
+"""Kill a run before each change that it makes to a file, and in the middle of each write: the next
+run gets the same results and leaves no other files behind.
 
-What is killed is the process that is about to make the change, or Make's whole process group with
-it, in turn. Of changes of one kind, as to another model, task or environment, one is chosen.
-BENCHY_POINTS (3; `make test-faults`: all, about 300) of them are tried, from BENCHY_SEED;
-BENCHY_POINT=PATTERN repeats those whose label it fits.
+The kill hits the process that is about to make the change or, in turn, also Make's whole process
+group. Of changes that differ only in model, task or environment, one is chosen. BENCHY_POINTS (3;
+`make test-faults`: all, about 300) points are tried, chosen by BENCHY_SEED. BENCHY_POINT=PATTERN
+tries those whose label matches.
 """
 
 from __future__ import annotations
@@ -32,15 +32,16 @@ SEED = int(os.environ.get("BENCHY_SEED", "20261129"))
 POINTS = os.environ.get("BENCHY_POINTS", "3")
 WORKERS = int(os.environ.get("BENCHY_POINT_WORKERS") or (1 if POINTS.isdecimal() else 3))
 ENV = {"CPU_SLOTS": "1"}
-MODELS = ("three", "two")  # with three results and two environments
-# Who begins only when the environments are there: their points are tried where they are built.
+MODELS = ("three", "two")  # three results and two environments
+# Programs that start only after the environments are built: their points are tried on trees that
+# have environments.
 LATE = ("eval", "wrapper", "harness", "engine", "guard", "serve", "report")
-# Where changes count: not files without a name (#), nor what bin/bootstrap makes where .venv is
-# older than a checkout, nor Python's byte code.
+# Where changes count. Excluded are unnamed files (#), files that bin/bootstrap makes if .venv is
+# older than the checkout, and Python's byte code.
 OURS = r"(tree|leases|tmp)/(?!.*/?#|\.venv|lib/|build/(\.bootstrap|\.tmp|requirements))"
-# A run that was disturbed may have more or fewer of these: the log of an earlier attempt; the end
-# of a run, of which a no-op has none; what saves a plan the reading of configs; what bin/bootstrap
-# makes; the environment that serves for one whose builder was killed.
+# Files that a disturbed run may or may not have: the log of an earlier attempt; the summary, which
+# a no-op does not write; the cache of parsed configs; files of bin/bootstrap; the environment that
+# serves instead of one whose builder was killed.
 MAY_DIFFER = re.compile(
     r"^tree/(logs/serve/\w+\.log\.1$|run/summary\.json$|build/kept\.json$|"
     r"build/(\.bootstrap|requirements.*)$|lib/|.*\bstandin_2_0_0\b)"
@@ -49,7 +50,11 @@ MAY_DIFFER = re.compile(
 
 @dataclass(frozen=True)
 class Point:
-    """Where to kill. how: "process" or "group". halved: after the first half of a write."""
+    """Where to kill.
+
+    label: of the change. how: kill the "process" or the "group". halved: kill after the first half
+    of a write, not before it.
+    """
 
     label: str
     how: str
@@ -68,7 +73,7 @@ class Outcome:
 
 
 def small(source: Path, target: Path) -> Tree:
-    """A tree with fewer models, whose temporary files lie in it, too."""
+    """Copy a tree, keep only MODELS and add a folder for temporary files."""
     tree = copy(source, target)
     for model in (tree.root / "configs/models").iterdir():
         if model.stem not in MODELS:
@@ -86,7 +91,7 @@ def held_make(tree: Tree, on: Callable[[injector.Call, str], bool]) -> injector.
 
 
 def files(tree: Tree) -> collections.Counter[str]:
-    """Every file and folder that is there, by names that are the same from run to run."""
+    """Count the files and folders by names that are the same from run to run."""
     found = []
     for top in ("tree", "leases", "tmp"):
         for place, folders, names in os.walk(tree.base / top):
@@ -96,7 +101,7 @@ def files(tree: Tree) -> collections.Counter[str]:
 
 
 def built(source: Path, target: Path) -> Tree:
-    """A copy of a tree that was left alone, as it was when its environments were built."""
+    """Copy a tree after an undisturbed run, and restore the state after its environments' build."""
     tree = copy(source, target)
     for name in ("results", "logs/eval", "logs/serve", "build/cache", "build/reported"):
         path = tree.root / name
@@ -105,7 +110,7 @@ def built(source: Path, target: Path) -> Tree:
 
 
 def undisturbed(tree: Tree) -> tuple[list[Point], dict[str, str], collections.Counter[str]]:
-    """All points of a run, what it comes to, and the files that are there afterwards."""
+    """Run make undisturbed; return all points, the results, and the files that exist afterwards."""
     kinds: dict[str, list[tuple[str, bool]]] = {}
 
     def note(call: injector.Call, label: str) -> bool:
@@ -120,7 +125,7 @@ def undisturbed(tree: Tree) -> tuple[list[Point], dict[str, str], collections.Co
     dice = random.Random(SEED)  # noqa: S311
     points = []
     for number, found in enumerate(kinds.values()):
-        label, divisible = dice.choice(found[:4])  # of later ones a run may have fewer
+        label, divisible = dice.choice(found[:4])  # a run may have fewer than these
         points.append(Point(label, ("process", "group")[number % 2]))
         if label.split(" ")[1] == "write" and divisible:
             points.append(Point(label, ("group", "process")[number % 2], halved=True))
@@ -128,18 +133,18 @@ def undisturbed(tree: Tree) -> tuple[list[Point], dict[str, str], collections.Co
 
 
 def kind(label: str) -> str:
-    """What a change is, whichever model, task or environment it is of."""
+    """Replace model, task and environment in a label, to group changes of one kind."""
     for pattern, name in (
         (r"(standin|lm_eval)_\d_\d_\d", "ENV"), (r"(?<![a-z])(two|three)\b", "MODEL"),
         (r"(?<![a-z])(alpha|beta|gamma)", "TASK"), (r" #\d+$", ""), (r"#\d+", "#N"),
-        (r"(\.building/ENV-PID/(?:bin|lib))/.*", r"\1/FILE"),  # it counts as a whole
+        (r"(\.building/ENV-PID/(?:bin|lib))/.*", r"\1/FILE"),  # one kind for all files
     ):  # fmt: skip
         label = re.sub(pattern, name, label)
     return label
 
 
 def disturbed(tree: Tree, point: Point) -> bool:
-    """Kill a run at a point; whether it came by there."""
+    """Kill a run at a point; return whether the run reached it."""
     hits: list[object] = []
 
     def strike(call: injector.Call, label: str) -> bool:
@@ -164,7 +169,7 @@ def disturbed(tree: Tree, point: Point) -> bool:
 def outcome(
     tree: Tree, point: Point, same: dict[str, str], there: collections.Counter[str]
 ) -> Outcome:
-    """Kill a run at a point, have another one recover, and look at what is there."""
+    """Kill a run at a point, recover with another run, and compare results and files."""
     out = Outcome(point, disturbed(tree, point))
     for title in tree.written():
         assert tree.result(title)["spec_sha256"]
@@ -207,7 +212,7 @@ def base(bare: Path, tmp_path: Path) -> Iterator[Path]:
         ("sh open nowhere", False, {}),
     ],
 )
-def test_the_injector_kills_where_it_is_told_to(
+def test_the_injector_kills_at_the_requested_call(
     tmp_path: Path, at: str, halved: bool, left: dict[str, str]
 ) -> None:
     if why := injector.possible():
@@ -230,7 +235,7 @@ def test_the_injector_kills_where_it_is_told_to(
     assert {path.name: path.read_text() for path in tmp_path.iterdir()} == left
 
 
-def test_a_kill_at_each_point(base: Path, tmp_path: Path) -> None:
+def test_a_run_recovers_from_a_kill_at_each_point(base: Path, tmp_path: Path) -> None:
     if why := injector.possible():
         pytest.skip(why)
     whole = made(tmp_path / "undisturbed")

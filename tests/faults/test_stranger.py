@@ -1,7 +1,7 @@
-"""Another user of the machine, on the port of a server of ours: no byte reaches him.
+"""Another user of the machine binds the port of benchy's server: no byte is sent to them.
 
-He is uid 65534, in a process of his own, so only root can try this. BENCHY_STARTS: how many starts
-he attacks; BENCHY_SEED: which.
+The attacker is a process with uid 65534, so the tests need root. BENCHY_STARTS: number of starts to
+attack; BENCHY_SEED: seed of the random delays.
 """
 
 from __future__ import annotations
@@ -37,8 +37,8 @@ SEED = int(os.environ.get("BENCHY_SEED", "20261123"))
 STARTS = int(os.environ.get("BENCHY_STARTS", "12"))
 NOBODY = 65534
 
-# For each line [address, port, seconds]: binds, says whether that went well, takes connections and
-# answers them as a server that is well, lets go, and says what it heard.
+# For each line [address, port, seconds]: bind, report whether that succeeded, accept connections
+# and answer like a healthy server, close, and report the received bytes.
 STRANGER = r"""
 import json, os, select, socket, sys, time
 os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -74,7 +74,7 @@ for line in sys.stdin:
     tell(heard=heard.decode("latin-1"), came=came)
 """
 
-# Binds after so many seconds, and is then a server that asks for its key.
+# Bind after so many seconds, then serve and require the API key.
 ENGINE = r"""
 import json, os, socket, sys, threading, time
 address, port, seconds = sys.argv[1], int(sys.argv[2]), float(sys.argv[3])
@@ -99,7 +99,7 @@ while True: threading.Thread(target=serve, args=(listener.accept()[0],), daemon=
 
 
 class Stranger:
-    """attack() has him bind; heard() waits until he let go, and is what came to him."""
+    """The attacker. attack() makes it bind; heard() waits until it closes and returns its input."""
 
     def __init__(self) -> None:
         self.process = subprocess.Popen(
@@ -135,11 +135,13 @@ def stranger() -> Iterator[Stranger]:
 def start(
     stranger: Stranger, dice: random.Random, log: Path, mode: tuple[str, str]
 ) -> tuple[str, str]:
-    """One start of a server under attack: how it ended, and what the stranger heard. mode: whose
-    addresses."""
+    """Start a server under attack; return how that ended and what the attacker received.
+
+    mode: (address of the server, address of the attacker).
+    """
     ours, theirs = mode
     port = ports.free_port(ours, None)
-    # Before the engine binds, while it is looked for, and after it has come: all of these happen.
+    # The delays cover attacks before the engine binds, while benchy waits for it, and afterwards.
     late, held = dice.uniform(0, 0.5), dice.uniform(0.05, 0.6)
     log.write_text("")
     with guardian.Guard() as guard:
@@ -181,7 +183,7 @@ def test_no_start_gives_the_key_away(
     seconds = time.monotonic() - begun
     print(f"\n{STARTS} starts, seed {SEED}, {seconds:.0f} s: {dict(ends)}; {stranger.came} reached")
     assert stranger.came or STARTS < 6
-    # The stranger hears it where nothing is proved: it is the proof that keeps it from him.
+    # Without the proof of identity the attacker gets the key, so it is the proof that protects it.
     monkeypatch.setattr(peer_check, "prove", lambda *_: None)
     assert any("Bearer " in start(stranger, dice, tmp_path / "log", MODES[0])[1] for _ in range(9))
 
@@ -209,7 +211,7 @@ def by_asyncio(url: str, key: str) -> None:
 
 
 def by_hand(url: str, key: str) -> None:
-    """A socket that does not wait, and on which nobody but its owner waits."""
+    """Use a non-blocking socket without select or an event loop."""
     host, port = url.split("/")[2].rsplit(":", 1)
     with socket.socket() as sock:
         sock.setblocking(False)
@@ -224,8 +226,8 @@ def by_hand(url: str, key: str) -> None:
 def test_the_harness_sends_nothing_to_a_stranger(
     stranger: Stranger, ask: Callable[[str, str], None]
 ) -> None:
-    """Not even where the server has died meanwhile, and he has its port now. In a child, whose
-    sockets are watched from then on."""
+    """Not even if the server has died and the attacker now has its port. Runs in a child process,
+    because the harness wrapper's check stays active in the process that enables it."""
     port = ports.free_port("127.0.0.1", None)
     url = f"http://127.0.0.1:{port}/"
 
@@ -262,7 +264,7 @@ def test_the_harness_sends_nothing_to_a_stranger(
         assert stranger.heard() == "" and stranger.came
 
 
-def test_a_client_that_is_proved_once_is_proved_again(stranger: Stranger) -> None:
+def test_a_client_proves_the_server_again_after_it_dies(stranger: Stranger) -> None:
     port = ports.free_port("127.0.0.1", None)
     with guardian.Guard() as guard:
         ours = peer_check.Ours(lambda: guardian.descendants(guard.pid))

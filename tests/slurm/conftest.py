@@ -1,4 +1,4 @@
-"""A cluster for all tests here, and trees of benchy whose jobs run on it."""
+"""A Slurm cluster for all tests here, and trees of benchy whose jobs run on it."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def cluster() -> Iterator[Cluster]:
         if os.environ.get("BENCHY_SLURM") == "required":
             pytest.fail(said)
         pytest.skip(said)
-    base = Path(tempfile.mkdtemp(prefix="bs-"))  # short: a socket lies in it
+    base = Path(tempfile.mkdtemp(prefix="bs-"))  # short, because it is part of a socket path
     made = Cluster(base)
     try:
         made.start()
@@ -36,7 +36,7 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture(scope="session")
 def furnished(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The base of a tree with models for GPUs, for which nothing is built yet."""
+    """The base of a tree with GPU models, without environments."""
     made = copy(bare, tmp_path_factory.mktemp("furnished"))
     shutil.copytree(ROOT / "configs/launchers", made.root / "configs/launchers")
     smi = made.base / "smi/nvidia-smi"
@@ -56,7 +56,7 @@ def furnished(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def built(furnished: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The base of a tree with the environments that those models need."""
+    """The base of a tree with GPU models and the environments that they need."""
     made = copy(furnished, tmp_path_factory.mktemp("built"))
     for env in ENVIRONMENTS:
         done = made.make(f"venvs/{env}/.stamp")
@@ -71,7 +71,7 @@ def house(built: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
 
 @pytest.fixture
 def bare_house(furnished: Path, tmp_path: Path, cluster: Cluster) -> Iterator[House]:
-    """One without environments."""
+    """A tree without environments."""
     yield from moved_in(furnished, tmp_path, cluster)
 
 

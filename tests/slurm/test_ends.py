@@ -1,5 +1,5 @@
-"""How jobs end on a real Slurm when things go wrong around them: what is repeated, what is called
-off, and that nothing is left in the queue, whoever was killed and whenever."""
+"""Jobs that end abnormally on a real Slurm: which are repeated, which are canceled, and that no job
+is left in the queue, whichever process is killed and whenever."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ AGAIN = "AGAIN   w4a: for 1 tasks; what was answered is kept"
 
 @contextmanager
 def displaced(house: House, seconds: int = 4) -> Iterator[None]:
-    """While inside, a job of higher priority takes all GPUs, for so many seconds."""
+    """Within the block, submit a job of higher priority that takes all GPUs for `seconds`."""
     urgent = house.cluster.run(
         "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
         "--output=/dev/null", "--wrap", f"sleep {seconds}",
@@ -36,19 +36,19 @@ def displaced(house: House, seconds: int = 4) -> Iterator[None]:
 
 
 def asked(house: House, **resources: object) -> None:
-    """Model w4a asks Slurm for something of its own."""
+    """Add `resources` to the config of model w4a."""
     file = house.root / "configs/models/w4a.yaml"
     file.write_text(file.read_text() + yaml.safe_dump({"resources": resources}))
 
 
 def sruns(house: House, model: str) -> list[int]:
-    """The processes of a model's srun: the first, and one that calls the job off if that dies."""
+    """Return the pids of a model's srun: the first, and one that cancels the job if that dies."""
     found = house.processes().items()
     return sorted(p for p, words in found if words.startswith("srun ") and f":{model} " in words)
 
 
-def test_a_job_whose_epilog_takes_long_is_repeated(house: House) -> None:
-    """Slurm says COMPLETING until that has ended, and only then PREEMPTED."""
+def test_a_preempted_job_with_a_slow_epilog_is_repeated(house: House) -> None:
+    """Slurm reports COMPLETING until the epilog has ended, and only then PREEMPTED."""
     slow = house.cluster.base / "slow"
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
     evaluating(house, "w4a")
@@ -63,8 +63,8 @@ def test_a_job_whose_epilog_takes_long_is_repeated(house: House) -> None:
     over(house)
 
 
-def test_one_that_ends_within_its_grace_is_repeated(house: House) -> None:
-    """Slurm calls it FAILED: it was asked to end, and did."""
+def test_a_preempted_job_that_ends_within_its_grace_is_repeated(house: House) -> None:
+    """Slurm reports FAILED, because the job ended when it got the signal to end."""
     asked(house, partition="grace")
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
     evaluating(house, "w4a")
@@ -74,7 +74,7 @@ def test_one_that_ends_within_its_grace_is_repeated(house: House) -> None:
     over(house)
 
 
-def test_what_was_answered_is_not_asked_again(house: House) -> None:
+def test_a_repeated_job_continues_from_its_cached_answers(house: House) -> None:
     run = house.start(
         "-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="12",
         STANDIN_HARNESS_REQUESTS="12", STANDIN_HARNESS_CACHE="1",
@@ -90,13 +90,13 @@ def test_what_was_answered_is_not_asked_again(house: House) -> None:
 
 
 def answers(house: House) -> list[str]:
-    """What the stand-in harness has kept. It is there while it runs: a look has to be quick."""
+    """Return the cached answers of the stand-in harness. The files exist only while it runs."""
     found = (house.root / "build/cache").rglob("answers_rank0.jsonl")
     return [line for path in found for line in path.read_text().splitlines()]
 
 
 @pytest.mark.parametrize("who", ["first", "both"])
-def test_a_job_whose_srun_is_killed_is_called_off_and_repeated(house: House, who: str) -> None:
+def test_a_job_whose_srun_is_killed_is_canceled_and_repeated(house: House, who: str) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="20")
     evaluating(house, "w4a")
     (row,) = running(house)
@@ -114,8 +114,8 @@ WRAPPED = 'import sys, subprocess; sys.exit(subprocess.run(["srun", *sys.argv[1:
 
 
 @pytest.mark.parametrize("how", ["killed", "wrapped"])
-def test_ctrl_c_leaves_no_job_that_lost_its_srun(house: House, how: str) -> None:
-    """Nor one whose srun a site's wrapper does not tell."""
+def test_ctrl_c_cancels_a_job_that_lost_its_srun(house: House, how: str) -> None:
+    """Also if a site's wrapper around srun does not forward the signal."""
     file = house.root / "configs/launchers/slurm.yaml"
     if how == "wrapped":
         says = yaml.safe_load(file.read_text())
@@ -134,7 +134,7 @@ def test_ctrl_c_leaves_no_job_that_lost_its_srun(house: House, how: str) -> None
     wait_for(lambda: not house.processes(), 60, "no process")
 
 
-def test_a_node_whose_power_goes(house: House) -> None:
+def test_a_result_is_made_although_the_node_loses_power(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w4a")
     node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
@@ -149,8 +149,8 @@ def test_a_node_whose_power_goes(house: House) -> None:
     wait_for(lambda: house.cluster.run("sinfo", "-h", "-o", "%T").split() == idle, 90, "idle nodes")
 
 
-def test_a_submission_that_is_refused_is_made_again(house: House) -> None:
-    """As when slurmctld is not ready yet."""
+def test_a_refused_submission_is_repeated(house: House) -> None:
+    """Slurm refuses jobs when slurmctld is not ready yet, for example."""
     house.cluster.run("scontrol", "update", "partitionname=gpu", "state=inactive")
     try:
         run = house.start("-j20", "results", "MODELS=w4a")
@@ -167,9 +167,9 @@ def test_a_submission_that_is_refused_is_made_again(house: House) -> None:
     over(house)
 
 
-def test_a_make_within_an_allocation_has_jobs_of_its_own(house: House) -> None:
-    """Else they would be steps of that one: no comment, and its GPUs. And no variable would reach
-    them where the site says so."""
+def test_a_make_within_an_allocation_submits_separate_jobs(house: House) -> None:
+    """Otherwise they would be steps of the allocation, without a comment and with its GPUs. With
+    SLURM_EXPORT_ENV=NONE, they would also get no variables."""
     words = ["salloc", "--quiet", "--nodes=1", "--gres=gpu:1", "make", "-j20", "results"]
     done = subprocess.run(
         [*words, "MODELS=w1a w4a"], cwd=house.root, env=house.environ(SLURM_EXPORT_ENV="NONE"),
@@ -182,8 +182,8 @@ def test_a_make_within_an_allocation_has_jobs_of_its_own(house: House) -> None:
     over(house)
 
 
-def test_a_task_that_fails_on_several_nodes_is_not_repeated(house: House) -> None:
-    """The other node is ended with the first; its status says nothing."""
+def test_a_failing_task_on_several_nodes_is_not_repeated(house: House) -> None:
+    """Slurm ends the second node with the first, so its status says nothing about the task."""
     (house.root / "configs/models/wide.yaml").write_text(WIDE.replace("[alpha, beta]", "[alpha]"))
     done = house.make("-j4", "results", "MODELS=wide", STANDIN_HARNESS_FAIL="exit")
     assert done.status == 2 and "AGAIN" not in done.text, done.text
@@ -193,7 +193,7 @@ def test_a_task_that_fails_on_several_nodes_is_not_repeated(house: House) -> Non
     assert not list((house.root / "run/nodes").iterdir())
 
 
-def test_status_tells_the_job_its_state_and_its_node(house: House) -> None:
+def test_status_reports_job_state_and_node(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="10")
     evaluating(house, "w4a")
     (row,) = running(house)
@@ -209,7 +209,7 @@ def test_status_tells_the_job_its_state_and_its_node(house: House) -> None:
     over(house)
 
 
-def test_a_job_leaves_nothing_in_the_place_for_temporary_files(house: House) -> None:
+def test_a_job_leaves_no_files_in_tmpdir(house: House) -> None:
     place = house.base / "tmp"
     place.mkdir()
     done = house.make("-j20", "results", "MODELS=w1a", TMPDIR=str(place))
@@ -218,7 +218,7 @@ def test_a_job_leaves_nothing_in_the_place_for_temporary_files(house: House) -> 
 
 
 def builds(house: House) -> set[str]:
-    """PARTITION|NAME of the builds that were jobs of this tree."""
+    """Return PARTITION|NAME of the builds that ran as jobs of this tree."""
     rows = house.cluster.run("squeue", "--states=all", "-h", "-o", "%Z|%P|%k").splitlines()
     return {
         f"{partition}|{comment.split(':')[-1]}"
@@ -230,7 +230,7 @@ def builds(house: House) -> set[str]:
 BOTH = {"builds|build-standin_gpu_2_0_0", "builds|build-lm_eval_0_0_2"}
 
 
-def test_builds_go_there_too(bare_house: House) -> None:
+def test_builds_run_as_jobs_in_their_partition(bare_house: House) -> None:
     house = bare_house
     (house.root / "configs/config.yaml").write_text("slurm: {build: {partition: builds}}\n")
     done = house.make("-j4", "results", "MODELS=w1a", "BUILD_ON=slurm")
@@ -238,7 +238,7 @@ def test_builds_go_there_too(bare_house: House) -> None:
     over(house)
 
 
-def test_the_environments_alone_are_built_there(bare_house: House) -> None:
+def test_make_venvs_builds_environments_as_jobs(bare_house: House) -> None:
     house = bare_house
     for file in (house.root / "configs/models").glob("[!w]*.yaml"):
         file.unlink()
@@ -250,7 +250,7 @@ def test_the_environments_alone_are_built_there(bare_house: House) -> None:
     over(house)
 
 
-def test_a_server_that_is_only_tested_has_its_builds_there(bare_house: House) -> None:
+def test_a_server_test_runs_its_builds_as_jobs(bare_house: House) -> None:
     house = bare_house
     config = "CONFIG=configs/models/w1a.yaml"
     done = house.make("eval", config, "TEST=1", "BUILD_ON=slurm")
@@ -270,12 +270,14 @@ MISTAKES = [
 
 
 @pytest.mark.parametrize(("goal", "knobs", "words"), MISTAKES)
-def test_mistakes(bare_house: House, goal: str, knobs: dict[str, str], words: str) -> None:
+def test_wrong_launcher_knobs_are_reported(
+    bare_house: House, goal: str, knobs: dict[str, str], words: str
+) -> None:
     done = bare_house.make("-j4", *goal.split(), **knobs)
     assert done.status == 2 and words in done.text, done.text
 
 
-def test_what_slurm_refuses_is_told(house: House) -> None:
+def test_an_invalid_partition_is_reported_with_slurms_reason(house: House) -> None:
     file = house.root / "configs/models/w1a.yaml"
     file.write_text(file.read_text() + "resources: {partition: nowhere, time: '10'}\n")
     done = house.make("-j4", "results", "MODELS=w1a")
@@ -291,8 +293,8 @@ MANY = "MODELS=w1a w2a w2b w4a w4b"
 
 
 def test_kills_at_random_moments_leave_no_job(house: House) -> None:
-    """One after another on one tree; then it is made whole. INT comes as at a terminal, to all of
-    make's group; the others to make alone."""
+    """The rounds share one tree; a last run then makes all results. SIGINT goes to make's process
+    group, as at a terminal; the other signals go to make alone."""
     dice = random.Random(SEED)  # noqa: S311
     quick = {"STANDIN_HARNESS_SECONDS": "2"}
     for number in range(ROUNDS):

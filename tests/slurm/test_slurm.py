@@ -1,7 +1,7 @@
-"""Models as jobs on a real Slurm: two nodes with four GPUs each, the stand-in engine.
+"""Models as jobs on a real Slurm: two nodes with four fake GPUs each, and the stand-in engine.
 
-What Slurm does is its own; here is what benchy makes of it: widths, exit statuses, jobs that are
-called off, nodes that go, makes that are killed, and nobody else's jobs.
+These tests cover what benchy does with Slurm, not Slurm itself: widths, exit statuses, canceled
+jobs, failing nodes, killed runs, and that the jobs of others are left alone.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
     run = house.start("-j20", "results", f"MODELS={ALL}", **SLOW)
     rows = running(house, 3)
     assert all(re.fullmatch(r"\d+\|benchy:\w+:[^:]+:\d+\.\d+:w\d.\|RUNNING", r) for r in rows)
-    # 14 GPUs are asked for: some wait, and status says what Slurm says.
+    # The models need 14 GPUs: some jobs wait, and `make status` reports Slurm's reason.
     wait_for(lambda: [r for r in house.cluster.jobs() if r.endswith("|PENDING")], 20, "waiting")
 
     def waiting() -> str:
@@ -63,7 +63,7 @@ def test_a_failing_model_fails_alone(house: House) -> None:
     over(house)
 
 
-def test_a_job_that_is_called_off_is_told_and_not_repeated(house: House) -> None:
+def test_a_canceled_job_is_reported_and_not_repeated(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w1a w1b", STANDIN_HARNESS_SECONDS="8")
     evaluating(house, "w1a")
     (row,) = [r for r in running(house) if r.endswith(":w1a|RUNNING")]
@@ -79,7 +79,7 @@ def test_a_job_that_is_called_off_is_told_and_not_repeated(house: House) -> None
     assert done.status == 0 and house.ran() == ["w1a/alpha"]
 
 
-def test_a_node_that_goes_is_no_end(house: House) -> None:
+def test_a_job_is_repeated_after_its_node_goes_down(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w4a")
     node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
@@ -87,7 +87,7 @@ def test_a_node_that_goes_is_no_end(house: House) -> None:
         house.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
         done = ended(run)
     finally:
-        with contextlib.suppress(RuntimeError):  # it came back by itself (ReturnToService)
+        with contextlib.suppress(RuntimeError):  # the node is back already (ReturnToService)
             house.cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
     assert done.status == 0, done.text
     assert re.search(rf"JOB     w4a: job \d+: NODE_FAIL.* on {node}", done.text), done.text
@@ -97,7 +97,7 @@ def test_a_node_that_goes_is_no_end(house: House) -> None:
 
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
-def test_a_make_that_ends_leaves_no_job(house: House, how: str) -> None:
+def test_a_killed_or_interrupted_make_leaves_no_job(house: House, how: str) -> None:
     run = house.start("-j20", "results", f"MODELS={ALL}", STANDIN_HARNESS_SECONDS="30")
     evaluating(house, "w1a")
     wait_for(lambda: len(house.cluster.jobs()) == len(WIDTHS), 30, "all jobs, some pending")
@@ -111,8 +111,8 @@ def test_a_make_that_ends_leaves_no_job(house: House, how: str) -> None:
     assert not house.written()
 
 
-def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> None:
-    """As after a crash of the login node: nothing was left to end the jobs."""
+def test_jobs_of_a_dead_run_are_canceled_and_others_are_kept(house: House) -> None:
+    """As after a crash of the login node, when no process is left to end the jobs."""
     run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="30")
     evaluating(house, "w1a")
     (row,) = running(house)
@@ -130,13 +130,13 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
     note.write_text(json.dumps({"pid": 7, "ticks": 99, "host": "login2", "began": 1}))
     os.utime(note, (time.time() - 300, time.time() - 300))
     mine = leave(f"benchy:{checkout}:{host}:{process}:w1a")
-    silent = leave(f"benchy:{checkout}:login2:7.99:w1a")  # another login node, which is silent
+    silent = leave(f"benchy:{checkout}:login2:7.99:w1a")  # another login node, whose note is old
     others = [
         leave(f"benchy:{'0' * 10}:{host}:{process}:w1a"),  # another checkout
-        leave(f"benchy:{checkout}:elsewhere:{process}:w1a"),  # another login node
+        leave(f"benchy:{checkout}:elsewhere:{process}:w1a"),  # another login node, without a note
         leave(
             f"benchy:{checkout}:{host}:{os.getpid()}.{activity.ticks(os.getpid())}:w1a"
-        ),  # it lives
+        ),  # a running process
         leave("somebody's"),
     ]
     try:
@@ -154,8 +154,8 @@ def test_what_a_dead_run_left_is_called_off_and_nobody_elses(house: House) -> No
         over(house)
 
 
-def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
-    """Everything of it on the login node is killed together, srun too."""
+def test_a_dead_run_can_be_repeated_at_once(house: House) -> None:
+    """All its processes on the login node are killed at once, srun included."""
     run = house.start("-j20", "results", "MODELS=w4a w4b", STANDIN_HARNESS_SECONDS="20")
     evaluating(house, "w4a")
     jobs = {row.split("|")[0] for row in running(house, 2)}
@@ -171,7 +171,7 @@ def test_a_dead_run_that_is_repeated_at_once(house: House) -> None:
     over(house)
 
 
-def test_a_job_that_another_displaces_is_repeated_after_it(house: House) -> None:
+def test_a_preempted_job_is_repeated(house: House) -> None:
     run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
     evaluating(house, "w4a")
     urgent = house.cluster.run(
@@ -188,8 +188,8 @@ def test_a_job_that_another_displaces_is_repeated_after_it(house: House) -> None
     over(house)
 
 
-def test_a_time_limit_is_told_and_the_job_repeated(house: House) -> None:
-    """Slurm's shortest is a minute, which it looks at twice in a minute."""
+def test_a_time_limit_is_reported_and_the_job_repeated(house: House) -> None:
+    """Slurm's shortest limit is one minute; it checks limits twice per minute."""
     file = house.root / "configs/models/w1a.yaml"
     file.write_text(file.read_text() + "resources: {time: '1'}\n")
     run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="300")
@@ -206,8 +206,8 @@ def test_a_time_limit_is_told_and_the_job_repeated(house: House) -> None:
     over(house)
 
 
-def test_a_job_that_is_requeued_by_hand(house: House) -> None:
-    """Slurm requeues batch jobs alone; an srun's job ends, and benchy starts another."""
+def test_a_requeued_job_completes(house: House) -> None:
+    """Slurm requeues only batch jobs. If the job of an srun ends, benchy starts another."""
     run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w1a")
     (row,) = running(house)
@@ -219,7 +219,7 @@ def test_a_job_that_is_requeued_by_hand(house: House) -> None:
     over(house)
 
 
-def test_a_model_wider_than_a_node(house: House) -> None:
+def test_a_model_wider_than_a_node_runs_on_two_nodes(house: House) -> None:
     (house.root / "configs/models/wide.yaml").write_text(WIDE)
     run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="3")
     evaluating(house, "wide")
@@ -245,7 +245,7 @@ def test_a_model_wider_than_a_node(house: House) -> None:
 
 
 @pytest.mark.parametrize("who", ["first", "other"])
-def test_a_node_of_several_that_goes_takes_the_others_along(house: House, who: str) -> None:
+def test_a_model_on_two_nodes_is_repeated_if_either_dies(house: House, who: str) -> None:
     (house.root / "configs/models/wide.yaml").write_text(WIDE)
     run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="15")
     evaluating(house, "wide")
@@ -272,7 +272,7 @@ UNEVEN = [
 
 
 @pytest.mark.parametrize(("overrides", "words"), UNEVEN)
-def test_what_can_not_run_over_nodes_is_told_first(
+def test_options_that_cannot_span_nodes_are_rejected(
     house: House, overrides: str, words: str
 ) -> None:
     text = WIDE.replace("tensor_parallel_size: 4, pipeline_parallel_size: 2", overrides)
@@ -283,12 +283,12 @@ def test_what_can_not_run_over_nodes_is_told_first(
     assert "error: configs/models/wide.yaml" in done.text
 
 
-def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
+def test_environments_are_used_from_a_nodes_own_disk(house: House) -> None:
     disk = house.base / "disk"
     disk.mkdir()
 
     def run(*words: str, **more: str) -> tuple[str, set[str]]:
-        """What was said, and the Pythons of engine and harness while they ran."""
+        """Return the output, and the Pythons of engine and harness while they run."""
         make = house.start(*words, STANDIN_HARNESS_SECONDS="3", **more)
         evaluating(house, "w2a")
         found = wait_for(
@@ -309,7 +309,7 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
     text, used = run(*words, NODE_SCRATCH="$DISK", DISK=str(disk))
     assert "PACK " not in text and all(python.startswith(str(disk)) for python in used)
 
-    # Another build replaces its archive and its copy.
+    # Another build of an environment replaces its archive and its copy.
     copies = set(disk.glob("*/*/standin_gpu_2_0_0/[!.]*"))
     words_of_build = ["bin/venv", "create", "--anew", "standin_gpu_2_0_0"]
     subprocess.run(words_of_build, cwd=house.root, env=house.environ(), check=True)
@@ -319,7 +319,7 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
     assert len(copies) == 1 and not copies & set(disk.glob("*/*/standin_gpu_2_0_0/[!.]*"))
     assert len(list(house.root.glob("venvs/.packed/standin_gpu_2_0_0/*"))) == 1
 
-    # Where there is no such folder, what is shared serves.
+    # If the folder does not exist, the shared environments serve.
     house.file("w2a/alpha").unlink()
     text, used = run(*words, NODE_SCRATCH="$NOWHERE/x")
     assert "is no whole path; it is used from where it is" in text
@@ -327,7 +327,7 @@ def test_environments_serve_from_a_nodes_own_disk(house: House) -> None:
 
 
 def pythons(house: House) -> dict[str, str]:
-    """Module → the Python that runs it, of engines and harnesses."""
+    """Return -m MODULE → Python of the running engines and harnesses."""
     found = {}
     for words in house.processes().values():
         if match := re.match(r"(\S+/bin/python) .*?(-m (?:standin_engine|lm_eval))\b", words):
@@ -335,8 +335,8 @@ def pythons(house: House) -> dict[str, str]:
     return found
 
 
-def test_waiting_costs_little_and_asks_seldom(house: House) -> None:
-    """Ten jobs that wait behind one another: a process of a few MB each, one question for all."""
+def test_each_waiting_job_uses_little_memory(house: House) -> None:
+    """Each of ten waiting jobs has a process that uses less than 10 MiB."""
     for number in range(10):
         text = (house.root / "configs/models/w4a.yaml").read_text()
         path = house.root / f"configs/models/x{number}.yaml"

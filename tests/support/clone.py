@@ -1,4 +1,4 @@
-"""The fresh clone in which the tests of this folder work: what they ask of it."""
+"""Helpers for the fresh clone that the tests in tests/e2e share."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def read(tree: Path, name: str = RESULT) -> dict[str, Any]:
 
 
 def survivors(tree: Path) -> list[psutil.Process]:
-    """Processes that still work in the tree."""
+    """Return the processes whose working directory is in the tree."""
     out = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
@@ -36,14 +36,14 @@ def survivors(tree: Path) -> list[psutil.Process]:
 
 
 def asked(tree: Path, model: str) -> int:
-    """Requests that the model's last server has answered, by its own log."""
+    """Return how many requests the model's last server has answered, according to its log."""
     with contextlib.suppress(FileNotFoundError):
         return (tree / f"logs/serve/{model}.log").read_text().count("POST /v1/completions")
     return 0
 
 
 def long_task(tree: Path) -> None:
-    """The task `long`: 125 items, 500 requests."""
+    """Write the task `long`, unless it exists: 125 items, 500 requests."""
     folder = tree / "configs/tasks/long"
     if folder.exists():
         return

@@ -1,11 +1,11 @@
-"""A Slurm cluster of two nodes on this machine, each with four GPUs that are none.
+"""A Slurm cluster of two nodes on this machine, each with four fake GPUs.
 
     python tests/support/cluster.py start DIRECTORY     prints the variables for a shell
     python tests/support/cluster.py stop DIRECTORY
 
-Debian's slurmctld and slurmd (several to a host), without systemd, on loopback alone, under one
-directory; ended by their own pids. Needs root: cgroups, which alone end all of a job's processes
-for certain, and device nodes for the GPUs, which Slurm wants for CUDA_VISIBLE_DEVICES.
+Runs Debian's slurmctld and several slurmd on one host, without systemd, on loopback only, in one
+directory. Stops them by pid. Needs root for cgroups, the only reliable way to end all processes of
+a job, and for the device nodes of the GPUs, which Slurm needs to set CUDA_VISIBLE_DEVICES.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ NODE = "NodeName={name} NodeHostname=localhost NodeAddr=127.0.0.1 Port={port} CP
 
 
 def missing() -> list[str]:
-    """What this machine lacks for a cluster; [] for nothing."""
+    """Return what this machine lacks for a cluster, [] if nothing."""
     paths = os.environ["PATH"] + ":/usr/sbin:/sbin"
     lacks = [name for name in PROGRAMS if shutil.which(name, path=paths) is None]
     return [*lacks, *(["root"] if os.geteuid() else [])]
@@ -84,7 +84,7 @@ def free_port() -> int:
 
 
 class Cluster:
-    """base: an empty directory for all of it; short, as a socket's path lies in it."""
+    """A cluster in `base`, an empty directory with a short path (sockets are in it)."""
 
     def __init__(self, base: Path) -> None:
         self.base = base
@@ -95,10 +95,10 @@ class Cluster:
         }
 
     def start(self, seconds: float = 30) -> None:
-        """Start it and wait until both nodes are idle.
+        """Start the cluster and wait until both nodes are idle. Raises RuntimeError on timeout.
 
-        One cluster at a time on a machine: Slurm names its cgroups after nodes and jobs, so two
-        with the same names would kill each other's jobs.
+        A lock allows one cluster at a time per machine: Slurm names its cgroups after nodes and
+        jobs, so two clusters with the same names would kill each other's jobs.
         """
         base = self.base
         self.alone = Path(tempfile.gettempdir(), "benchy-test-cluster.lock").open("w")  # noqa: SIM115
@@ -121,7 +121,7 @@ class Cluster:
             if Path("/sys/fs/cgroup/freezer").is_dir()
             else "CgroupPlugin=cgroup/v2\nIgnoreSystemd=yes\n"
         )
-        epilog = base / "epilog"  # of some seconds, where a test wants that
+        epilog = base / "epilog"  # takes 8 s if a test has created the file `slow`
         epilog.write_text(f"#!/bin/sh\n[ ! -e {base}/slow ] || sleep 8\n")
         epilog.chmod(0o755)
         self.run(
@@ -139,18 +139,18 @@ class Cluster:
             time.sleep(0.2)
 
     def node(self, name: str) -> None:
-        """Start a node's daemon."""
+        """Start the daemon of a node."""
         self.run("slurmd", "-N", name, "-f", f"{self.base}/slurm.conf")
 
     def kill_node(self, name: str) -> None:
-        """A node's daemon and its jobs die, as when its power goes."""
+        """Kill the daemon and the jobs of a node, as a power failure does."""
         steps = [p for p in self.daemons() if p[1].startswith(f"slurmstepd-{name}")]
         for pid, _ in [(self.pid(f"slurmd-{name}.pid"), ""), *steps]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def run(self, *words: str) -> str:
-        """A command of the cluster; its stdout. Raises CalledProcessError."""
+        """Run a command on the cluster and return its stdout. Raises RuntimeError if it fails."""
         done = subprocess.run(
             words, env=self.env, capture_output=True, text=True, timeout=60, cwd=self.base
         )
@@ -162,11 +162,11 @@ class Cluster:
         return int((self.base / name).read_text())
 
     def jobs(self) -> list[str]:
-        """ID|COMMENT|STATE of each job that is not over."""
+        """Return ID|COMMENT|STATE of each pending or running job."""
         return self.run("squeue", "-h", "-o", "%i|%k|%T").split("\n")[:-1]
 
     def daemons(self) -> list[tuple[int, str]]:
-        """(pid, command line) of the processes that belong to this cluster."""
+        """Return (pid, command line) of each process of this cluster."""
         mark, found = os.fsencode(self.base), []
         for entry in Path("/proc").glob("[0-9]*"):
             with contextlib.suppress(OSError):
@@ -179,7 +179,7 @@ class Cluster:
         return found
 
     def stop(self) -> None:
-        """End it all, jobs first."""
+        """End all jobs, then all daemons."""
         with contextlib.suppress(RuntimeError, subprocess.TimeoutExpired):
             self.run("scancel", "--user=root", "--full", "--signal=KILL")
         end = time.monotonic() + 15

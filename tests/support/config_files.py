@@ -1,4 +1,4 @@
-"""The smallest configuration that is whole, as files."""
+"""A minimal complete configuration, as files."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ tasks: ["spanish"]
 
 
 def lay(root: Path) -> Path:
-    """The smallest configuration that is whole."""
+    """Write a minimal complete configuration below `root`; return `root`."""
     for name, text in {
         "engines/vllm.yaml": ENGINE,
         "engines/lm_eval.yaml": HARNESS,

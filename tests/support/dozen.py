@@ -1,5 +1,5 @@
-"""A leaderboard as people have it: a dozen models on nine tasks, some by a fallback, one also with
-a limit, some by chat, some of an older benchy that did not record what the columns show."""
+"""A realistic leaderboard: a dozen models on nine tasks. It has a fallback, a run with a limit,
+chat, and results of an older benchy that did not record what the columns show."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ TASKS: dict[str, tuple[str, float, float | None, int]] = {
     "truthfulqa_mc2": ("acc,none", 1, 0.015, 0),
     "wikitext": ("word_perplexity,none", 0, None, 0),
 }
-# model → hub name, parameters, weights, license, engine, how able it is
+# model → hub name, parameters, dtype of the weights, license, engine release, typical score (0 - 1)
 BF16, DEV = "bfloat16", "0.19.2rc1.dev134+gfe9c3d6c5.cu129"
 MODELS: dict[str, tuple[str, int | None, str, str, str, float]] = {
     "falcon3-7b": (
@@ -65,7 +65,7 @@ PLACE = "harness/samples_gsm8k_2026-11-23T10-00-00.1.jsonl"
 
 
 def make() -> None:
-    """Write configs and results into the current directory, and make the report."""
+    """Write configs, results and the report to the current directory."""
     Path("configs/tasks").mkdir(parents=True)
     for task in TASKS:
         Path("configs/tasks", f"{task}.yaml").write_text(f"task_name: x\ndescription: On {task}.\n")
@@ -112,7 +112,7 @@ def _one(dice: random.Random, model: str, task: str, limit: int | None = None) -
 
 
 def chat(number: int, shots: int = 5, long: int = 0) -> list[dict[str, Any]]:
-    """A chat as the harness sends it: a system prompt, examples as turns, the question."""
+    """Return a chat as the harness sends it: system prompt, `shots` examples, question."""
     turns = [{"role": "system", "content": "You solve problems. Think step by step."}]
     for n in range(shots):
         example = f"Example {n}: what is {n} + {n}?"
@@ -123,7 +123,10 @@ def chat(number: int, shots: int = 5, long: int = 0) -> list[dict[str, Any]]:
 
 
 def sample(number: int, prompt: Any, answers: list[str], **changes: Any) -> dict[str, Any]:
-    """prompt: a text, or a chat's turns. answers: of each repeat."""
+    """Return a sample as the harness logs it.
+
+    prompt: a text, or the turns of a chat. answers: one per repeat.
+    """
     asked = [json.dumps(prompt, ensure_ascii=False)] if isinstance(prompt, list) else prompt
     return {
         "doc_id": number, "doc": {}, "target": str(number - 1), "filter": "strict-match",

@@ -1,4 +1,4 @@
-"""For tests of environments: an empty house with no settings of the machine, and specs in it."""
+"""An empty root for tests of environments, without the machine's settings, and specs in it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def module(path: Path) -> ModuleType:
-    """A script as a module."""
+    """Load a script as a module."""
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec and spec.loader
     made = importlib.util.module_from_spec(spec)
@@ -29,7 +29,7 @@ def module(path: Path) -> ModuleType:
 
 
 def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An empty root as working directory; no index, no settings, no cache but its own."""
+    """Enter an empty root with its own cache, without index or settings of pip and uv."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "UV_"))]:
         monkeypatch.delenv(name)
     monkeypatch.delenv("OFFLINE", raising=False)
@@ -41,7 +41,7 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
-    """Write the spec of an environment as bin/plan does, and read it."""
+    """Write the spec of an environment as bin/plan does, and read it back."""
     data: dict[str, Any] = {
         "env": env, "kind": "engine", "package": package, "version": version,
         "requirements": [f"{package}=={version}"], "overrides": [], "constraints": [],

@@ -1,6 +1,6 @@
-"""Every field of every configuration file, what a change of it looks like, and who uses it.
+"""Every field of every configuration file, another value for it, and the results that use it.
 
-A field with no value here fails the walk (test_walk.py): whoever adds one says how it changes.
+test_walk.py fails if a field has no value here. If you add a field to the schema, add a value.
 """
 
 from __future__ import annotations
@@ -41,9 +41,9 @@ RESOURCES: dict[str, Any] = {
     "cpus_per_gpu": 4, "cpus": 2, "constraint": "a100", "gpu_option": "gpus", "gpu_type": "a100",
     "extra": ["--exclusive"], "gpus_per_node": 4, "scratch": "$TMPDIR", "nodes": 2,
 }  # fmt: skip
-# File → field → the value that it is changed to. A tuple: (value, what is stale besides the rule).
+# File → field → new value, or (new value, users) if the field's users differ from those in PLACES.
 VALUES: dict[str, dict[str, Any]] = {
-    # Model three has a max_model_len of its own.
+    # Model three sets its own max_model_len.
     "provider": {**SERVING, "max_model_len": (300, ALL - {"three/alpha"})},
     "override": SERVING,
     "repair": REPAIR,
@@ -95,7 +95,7 @@ VALUES: dict[str, dict[str, Any]] = {
         "leaderboard.groups": {"both": {"tasks": {"alpha": 2, "beta": 1}, "about": "words"}},
     },
 }  # fmt: skip
-# What cannot be changed where it is used; each with its reason.
+# Field → why the walk cannot change it.
 FIXED = {
     "engine.kind": "a harness serves no model: a mistake",
     "engine.main": "the main environment is uv.lock's, and holds vLLM: tests/golden has it",
@@ -116,7 +116,7 @@ PLACES: dict[str, tuple[str, tuple[str | int, ...], set[str]]] = {
 
 
 def leaves(kind: type[schema.Strict]) -> Iterator[tuple[str, str]]:
-    """Every field of a file kind, dotted, with its verdict; those of mappings inside it too."""
+    """Yield (dotted name, `affects` of the schema) of each field of a file kind, even nested."""
     for name, info in kind.model_fields.items():
         inner = info.annotation
         if isinstance(inner, type) and issubclass(inner, schema.Strict):
@@ -136,7 +136,7 @@ FIELDS = [
 
 
 def lay(tree: Tree) -> None:
-    """Give a tree what the places above name: a repair, a launcher, another harness."""
+    """Add what VALUES and PLACES refer to: a repair, a launcher and another harness."""
     repairs = tree.root / "configs/engines/standin.yaml"
     data = yaml.safe_load(repairs.read_text())
     repairs.write_text(yaml.safe_dump({**data, "repairs": [BASE_REPAIR]}))
@@ -147,7 +147,7 @@ def lay(tree: Tree) -> None:
 
 
 def change(tree: Tree, file: str, field: str, value: Any) -> None:
-    """Write another value into a configuration file."""
+    """Write another value to a configuration file."""
     name, inside, _ = PLACES[file]
     path = tree.root / "configs" / name
     data = yaml.safe_load(path.read_text()) or {}

@@ -1,5 +1,5 @@
-"""The hub's HTTP interface, as far as its client needs it to download a model and to upload to a
-dataset: loopback alone."""
+"""A model hub on loopback: the parts of the HTTP API that its client needs to download a model and
+to upload to a dataset."""
 
 from __future__ import annotations
 
@@ -16,9 +16,12 @@ COMMIT = "c0ffee" * 6 + "abcd"
 
 
 class Hub(ThreadingHTTPServer):
-    """repositories: name → file → bytes. gated: names that need a token. asked: (method, path,
-    Range). uploads: dataset → file → bytes, for who has the token of `writer`. break_after: bytes
-    after which the next download of a large file breaks off."""
+    """The server and its state.
+
+    repositories: name → file → bytes. gated: name → the token it needs. asked: (method, path,
+    Range) of each request. uploads: dataset → file → bytes; needs the token `writer`. break_after:
+    cut the connection after this many bytes of the next larger download. down: answer 503.
+    """
 
     daemon_threads = True
 
@@ -40,7 +43,7 @@ class Hub(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_address[1]}"
 
     def gets(self, file: str) -> list[str]:
-        """The Range headers of the downloads of a file."""
+        """Return the Range header of each download of a file."""
         return [r for method, path, r in self.asked if method == "GET" and path.endswith(file)]
 
 

@@ -1,4 +1,4 @@
-"""A package index on a port of its own, as PEP 691 and PEP 700 say, for tests."""
+"""A package index on loopback that follows PEP 691 and PEP 700."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 
 def wheel(name: str, version: str, python: str, requires: Sequence[str] = ()) -> bytes:
-    """A wheel with no code in it."""
+    """Return a wheel that contains no code."""
     about = f"{name}-{version}.dist-info"
     metadata = f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\nRequires-Python: {python}"
     metadata += "".join(f"\nRequires-Dist: {requirement}" for requirement in requires)
@@ -27,14 +27,14 @@ def wheel(name: str, version: str, python: str, requires: Sequence[str] = ()) ->
 
 
 class Index:
-    """A package index as PEP 691 and PEP 700 say, on a port of its own."""
+    """A package index that follows PEP 691 and PEP 700, on a free port."""
 
     def __init__(self) -> None:
         self.projects: dict[str, list[dict[str, Any]]] = {}
         self.files: dict[str, bytes] = {}
-        self.password = b""  # user:password, where one is needed
-        self.asked: list[str] = []  # paths, as they came
-        self.cut = ""  # what ends so is sent by half
+        self.password = b""  # user:password; empty for no authentication
+        self.asked: list[str] = []  # paths in order of request
+        self.cut = ""  # only the first half of paths with this suffix is sent
         index = self
 
         class Handler(http.server.BaseHTTPRequestHandler):
@@ -94,7 +94,7 @@ class Index:
         python: str = ">=3.8",
         requires: Sequence[str] = (),
     ) -> None:
-        """A release of two files if it is dated: the later one's time is what counts."""
+        """Add a release. A dated one has two files, of which the later upload time counts."""
         for build in ("", "1-") if uploaded else ("",):
             when = uploaded and (uploaded.replace("T00", "T01") if build else uploaded)
             file = f"{name}-{version}-{build}py3-none-any.whl"
@@ -103,7 +103,7 @@ class Index:
     def put(
         self, name: str, file: str, data: bytes, uploaded: str | None, python: str = ">=3.8"
     ) -> None:
-        """One file of a project. uploaded: None where the index tells no times."""
+        """Add a file to a project. uploaded: None if the index reports no upload time."""
         self.files[file] = data
         about = {
             "filename": file,

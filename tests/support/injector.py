@@ -1,16 +1,16 @@
-"""Kills a process in front of a chosen change that it is about to make to a folder.
+"""Kill a process immediately before a chosen change to a file in a folder.
 
-A filter of the kernel (seccomp, user notification: Linux 5.9, x86-64, no further right and no tool)
-holds every system call that changes files, of every process below a command: Make, the shell, uv,
-Python, an engine, a harness. Who supervises sees the call before it is made, and lets it go on or
-kills the caller instead. A call is named by a label that is the same from run to run: WHO CALL
-PATH, and #N where it comes more than once.
+A kernel filter (seccomp user notification: Linux 5.9, x86-64, no privileges or tools needed) pauses
+every system call that changes files, in every process that a command starts: Make, the shell, uv,
+Python, an engine, a harness. The supervisor sees the call before it runs and either lets it
+continue or kills the caller. Each call has a label that is the same in every run: WHO CALL PATH,
+and #N from the second time on.
 
-What is not seen: io_uring, and what is written through a mapping (mmap). Neither is used here: uv
-and CPython write with write, and SQLite's mapping is off by default.
+The filter does not see io_uring or writes through a mapping (mmap). Neither is used here: uv and
+CPython use write, and SQLite's mapping is off by default.
 
-As a program: `injector.py SOCKET COMMAND…` puts the filter on itself, gives its descriptor away
-over SOCKET, a number, and becomes COMMAND.
+As a program, `injector.py SOCKET COMMAND…` installs the filter on itself, sends the filter's
+descriptor over SOCKET (a descriptor number) and executes COMMAND.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-# Of x86-64: number → name, and which argument is the path; a pair: descriptor of the folder, path.
-# None: the first argument is an open file.
+# x86-64: number → name, and the index of the path argument. A pair: the indexes of the folder's
+# descriptor and of the path. None: the first argument is an open file.
 CALLS: dict[int, tuple[str, int | tuple[int, int] | None]] = {
     1: ("write", None), 18: ("pwrite", None), 20: ("writev", None), 77: ("ftruncate", None),
     2: ("open", 0), 85: ("open", 0), 257: ("open", (0, 1)),
@@ -45,19 +45,19 @@ CALLS: dict[int, tuple[str, int | tuple[int, int] | None]] = {
     90: ("chmod", 0), 268: ("chmod", (0, 1)), 91: ("chmod", None), 280: ("utime", (0, 1)),
     76: ("truncate", 0), 326: ("copy", None), 40: ("copy", None),
 }  # fmt: skip
-OPENS = {2: 1, 257: 2}  # which argument has the flags
-DESCRIPTOR = {326: 2}  # where it is not the first argument
+OPENS = {2: 1, 257: 2}  # index of the flags argument
+DESCRIPTOR = {326: 2}  # index of the open file, if it is not the first argument
 CHANGING = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
 ARCHITECTURE = 0xC000003E  # AUDIT_ARCH_X86_64
 SECCOMP, PIDFD_OPEN, PIDFD_GETFD = 317, 434, 438
 RECEIVE, SEND = 0xC0502100, 0xC0182101  # SECCOMP_IOCTL_NOTIF_…
-# Who calls, by what its command line has.
+# WHO → pattern of the command line.
 WHO = {
     "guard": r"guardian\.py", "wrapper": r"harness_wrapper", "harness": r"-m lm_eval",
     "engine": r"standin_engine|standin-", "probe": r"probe_environment\.py", "uv": r"^\S*\buv ",
     "make": r"^\S*make ", "compiler": r"python\S*( -\S+)* \S*(pip_)?compile",
 }  # fmt: skip
-# What differs from run to run in a path.
+# The parts of paths that differ from run to run.
 VARIES = (
     (re.compile(r"~[^~/]+~\d+-\d+\.tmp"), "~HOST~PID.tmp"),
     (re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?"), "WHEN"),
@@ -71,8 +71,10 @@ VARIES = (
 
 @dataclasses.dataclass(frozen=True)
 class Call:
-    """A change that a process is about to make. descriptor, address, size: of a write. flags: of an
-    open."""
+    """A change that a process is about to make.
+
+    descriptor, address, size: arguments of a write. flags: argument of an open.
+    """
 
     tid: int
     name: str
@@ -84,7 +86,7 @@ class Call:
 
     @property
     def changes(self) -> bool:
-        """Would it change anything? Making what is there and removing what is not do not."""
+        """Whether the call has an effect: creating an existing file or removing none has none."""
         there = os.path.lexists(self.path)
         if self.name == "open":
             return bool(self.flags & os.O_TRUNC) if there else bool(self.flags & os.O_CREAT)
@@ -94,7 +96,7 @@ class Call:
 
 
 def possible() -> str:
-    """Why calls can't be held here; "" if they can."""
+    """Return why system calls cannot be paused on this machine; "" if they can."""
     if sys.platform != "linux" or platform.machine() != "x86_64":
         return "the numbers of system calls are those of Linux on x86-64"
     with contextlib.suppress(OSError, subprocess.SubprocessError):
@@ -106,7 +108,7 @@ def possible() -> str:
 
 
 def _filter() -> bytes:
-    """The BPF program: these calls are asked about, all others go on."""
+    """Return the BPF program: CALLS notify the supervisor, all others continue."""
     load, equal, mask, leave = 0x20, 0x15, 0x45, 0x06  # ld abs; jeq, jset; ret
     ask, allow = (
         struct.pack("HBBI", leave, 0, 0, 0x7FC00000),
@@ -117,7 +119,7 @@ def _filter() -> bytes:
     )
     out += struct.pack("HBBI", load, 0, 0, 0)
     for number in CALLS:
-        if number in OPENS:  # one that only reads goes on
+        if number in OPENS:  # an open for reading continues
             out += struct.pack("HBBI", equal, 0, 4, number)
             out += struct.pack("HBBI", load, 0, 0, 16 + 8 * OPENS[number])
             out += struct.pack("HBBI", mask, 0, 1, CHANGING) + ask + allow
@@ -127,7 +129,7 @@ def _filter() -> bytes:
 
 
 def _become(number: int, command: Sequence[str]) -> None:
-    """Put the filter on this process and run a command in it."""
+    """Install the filter on this process and execute a command in it."""
     libc = ctypes.CDLL(None, use_errno=True)
     code = ctypes.create_string_buffer(_filter())
     program = ctypes.create_string_buffer(
@@ -143,10 +145,10 @@ def _become(number: int, command: Sequence[str]) -> None:
 
 
 class Held:
-    """A command in a session of its own, whose changes below a folder are asked about.
+    """A command in its own session, whose changes below a folder are reported before they happen.
 
-    base: the folder. on: called with each Call and its label, in the order in which they come; True
-    kills the caller in front of it. Then `on` itself may have killed others, or written a half.
+    base: the folder. on: called with each Call and its label, in order. True means that it has
+    killed the caller, which then gets no answer; it may also kill others or write half the data.
     """
 
     def __init__(
@@ -173,7 +175,7 @@ class Held:
         self.thread.start()
 
     def over(self, seconds: float = 60) -> None:
-        """Return once the last process under the filter has ended."""
+        """Wait until the last process under the filter has ended."""
         self.thread.join(seconds)
         assert not self.thread.is_alive(), "processes are left"
 
@@ -186,10 +188,10 @@ class Held:
                 os.close(self.listener)
                 return
             asked = bytearray(80)
-            with contextlib.suppress(OSError):  # ENOENT: killed meanwhile
+            with contextlib.suppress(OSError):  # ENOENT: the caller was killed meanwhile
                 fcntl.ioctl(self.listener, RECEIVE, asked)
                 number, tid = struct.unpack_from("QI", asked)
-                if not self._kills(tid, bytes(asked)):  # else it is dead, and gets no answer
+                if not self._kills(tid, bytes(asked)):  # a dead caller gets no answer
                     fcntl.ioctl(self.listener, SEND, struct.pack("QqiI", number, 0, 0, 1))
 
     def _kills(self, tid: int, asked: bytes) -> bool:
@@ -233,7 +235,7 @@ class Held:
 
 
 def masked(path: str) -> str:
-    """A path without what differs from run to run."""
+    """Replace the parts of a path that differ from run to run."""
     path = path.replace(os.uname().nodename, "HOST")
     for pattern, name in VARIES:
         path = pattern.sub(name, path)
@@ -241,7 +243,7 @@ def masked(path: str) -> str:
 
 
 def who(tid: int) -> str:
-    """What a process is, in a word."""
+    """Return a one-word name for the program that a process runs."""
     words = Path(f"/proc/{tid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
     if found := re.search(r"lib/run\.py (\S+)", words):
         return found[1]
@@ -252,7 +254,7 @@ def who(tid: int) -> str:
 
 
 def half(call: Call) -> None:
-    """Do the first half of a write, in the place of who is about to."""
+    """Write the first half of the data on behalf of the caller."""
     group = int(re.search(r"Tgid:\s*(\d+)", Path(f"/proc/{call.tid}/status").read_text())[1])  # type: ignore[index]
     libc = ctypes.CDLL(None, use_errno=True)
     pidfd = libc.syscall(PIDFD_OPEN, group, 0)
@@ -267,7 +269,7 @@ def half(call: Call) -> None:
 
 
 def kill(tid: int) -> None:
-    """SIGKILL to the process of a thread."""
+    """Send SIGKILL to the process of a thread."""
     with contextlib.suppress(ProcessLookupError):
         os.kill(tid, signal.SIGKILL)
 

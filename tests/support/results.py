@@ -1,4 +1,4 @@
-"""Result documents, and results with their scores, for tests of what reads them."""
+"""Result documents and scored results, for tests of the code that reads them."""
 
 from __future__ import annotations
 

@@ -1,6 +1,4 @@
-"""What two runs of the same thing have in common: a tree's results without what time and chance put
-into them.
-"""
+"""Compare two runs: the results of a tree without the parts that differ from run to run."""
 
 from __future__ import annotations
 
@@ -13,15 +11,17 @@ from benchy.core import hashing
 from trees import Tree
 
 VARYING = ("times", "git")  # of results.json
-# Of the harness's own results file: the clock, and how long it took.
+# Times and durations in the harness's own results file.
 CLOCK = ("date", "start_time", "end_time", "total_evaluation_time_seconds")
 WHEN = re.compile(r"\d{4}-\d\d-\d\dT\d\d-\d\d-\d\d(\.\d+)?")
 PORT = re.compile(r'(://[\w.]+:|"--port",\s+")\d+')
 
 
 def meaning(tree: Tree) -> dict[str, str]:
-    """Every result of the tree and every file of the harness beside it, as text: only times, ports
-    and where the tree lies are masked."""
+    """Return every result of the tree and the harness files of each, as text.
+
+    Only times, ports, the commit and the path of the tree are masked or left out.
+    """
     found = {}
     for title in tree.written():
         data: dict[str, Any] = tree.result(title)
@@ -33,7 +33,7 @@ def meaning(tree: Tree) -> dict[str, str]:
 
 
 def harness_file(path: Path) -> Any:
-    """The content of a file of the harness, without the clock's part."""
+    """Return the content of a harness file, without times and durations."""
     text = path.read_text(encoding="utf-8")
     if path.suffix == ".jsonl":
         return [json.loads(line) for line in text.splitlines()]

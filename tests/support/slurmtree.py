@@ -1,4 +1,4 @@
-"""A tree of benchy whose jobs run on the cluster, and models of mixed widths."""
+"""Trees of benchy whose jobs run on the cluster, and models of mixed widths."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 from cluster import GPUS, Cluster
 from trees import Tree, wait_for
 
-# Like the real one: in a job all cards of the node, of which Slurm names ours; none on the login
-# node.
+# Like the real nvidia-smi: in a job it lists all GPUs of the node (Slurm names the job's own); on
+# the login node it fails.
 SMI = f"""#!/bin/sh
 [ "$SLURM_JOB_ID" ] || {{ echo "NVIDIA-SMI has failed: no driver" >&2; exit 9; }}
 case $1 in
@@ -28,7 +28,7 @@ resources: {gpus_per_node: 4}
 
 
 class House(Tree):
-    """A tree with models for GPUs, and the cluster that serves them."""
+    """A tree with models for GPUs, and the cluster that runs them."""
 
     cluster: Cluster
 
@@ -43,12 +43,12 @@ class House(Tree):
 
 
 def over(house: House, seconds: float = 60) -> None:
-    """No job runs or waits any more."""
+    """Wait until no job is pending or running."""
     wait_for(lambda: not house.cluster.jobs(), seconds, f"no job: {house.cluster.jobs()}")
 
 
 def running(house: House, many: int = 1) -> list[str]:
-    """The rows of jobs that run, once there are so many."""
+    """Wait for at least `many` running jobs and return their rows."""
 
     def found() -> list[str]:
         rows = [row for row in house.cluster.jobs() if row.endswith("|RUNNING")]
@@ -59,6 +59,6 @@ def running(house: House, many: int = 1) -> list[str]:
 
 
 def evaluating(house: House, model: str) -> Any:
-    """Wait until a task of a model is under way."""
+    """Wait until a task of the model is running."""
     board = house.root / "run/board/task" / model
     return wait_for(lambda: list(board.glob("*.json")), 120, f"{model} under way")

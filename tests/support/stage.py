@@ -1,6 +1,6 @@
-"""Made-up results, and headless Chromium to look at their pages: for the tests here and picture.py.
+"""Made-up results, and headless Chromium to view their pages: for tests/page and picture.py.
 
-Debian's chromium and chromedriver, with no network.
+Uses Debian's chromium and chromedriver, without a network.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ __all__ = ["change", "chromium", "here", "made", "open_page", "result", "site"]
 
 @contextlib.contextmanager
 def chromium() -> Iterator[Any]:
-    """A browser. Raises FileNotFoundError where there is none."""
+    """Yield a browser. Raises FileNotFoundError if chromium is not installed."""
     program, driver = shutil.which("chromium"), shutil.which("chromedriver")
     if not program or not driver:
         raise FileNotFoundError("no chromium: apt-get install chromium chromium-driver")
@@ -46,7 +46,7 @@ def chromium() -> Iterator[Any]:
 
 @contextlib.contextmanager
 def here(folder: Path) -> Iterator[None]:
-    """benchy's root is that folder."""
+    """Make a folder benchy's root."""
     before = Path.cwd()
     os.chdir(folder)
     try:
@@ -65,7 +65,7 @@ def result(model: str, task: str, dice: random.Random, place: int) -> None:
     numbers = {task: {metric: Metric(value, score.stderr, up)}}
     path = Path("results", model, task, "results.json")
     path.parent.mkdir(parents=True)
-    # Not document.write, which waits for the disk 6,000 times.
+    # document.write would sync the disk 6,000 times.
     one = made(model, task, score=score, metrics=numbers, harness_output=[])
     path.write_text(document.dump(one))
 
@@ -78,8 +78,10 @@ def change(model: str, task: str = "spanish", *, name: str | None = None, **chan
 
 
 def site(models: int, tasks: Sequence[str], groups: str = "") -> None:
-    """Results of so many models on these tasks, in the current directory, and their report.
-    groups: as in config.yaml."""
+    """Write results of `models` models on these tasks, and their report, to the current directory.
+
+    groups: YAML of leaderboard.groups, as in config.yaml.
+    """
     folder = Path("configs/tasks")
     folder.mkdir(parents=True)
     for task in tasks:
@@ -94,7 +96,7 @@ def site(models: int, tasks: Sequence[str], groups: str = "") -> None:
 
 
 def open_page(browser: Any, path: Path, width: int = 1280, dark: bool = False) -> None:
-    """Load a page from the disk; what earlier pages said is forgotten."""
+    """Load a page from disk and clear the browser log of earlier pages."""
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": width < 500},

@@ -1,8 +1,8 @@
-"""A tree of benchy in a temporary directory, with the stand-in engine, for real `make`; fixtures of
-tests/build and tests/faults.
+"""Trees of benchy in temporary directories, with the stand-in engine, for runs of real `make`.
+Fixtures for tests/build and tests/faults.
 
-What a test gets is a copy of one tree that was built once: `cp -a` keeps ages and the environments
-are relocatable, so the copy is as up to date as its original.
+Each test gets a copy of one tree that is built once. `cp -a` keeps modification times and the
+environments are relocatable, so the copy is as up to date as the original.
 """
 
 from __future__ import annotations
@@ -26,9 +26,10 @@ from benchy.devices import leases, lock_files
 
 ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("Makefile", "mk", "bin", "lib", "pyproject.toml", "uv.lock")
-MODELS = "MODELS=one two three four"  # those that need no GPU
+MODELS = "MODELS=one two three four"  # the models that need no GPU
 ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta")
-# What would reach into a tree's make from ours: its flags, benchy's knobs, uv's and pip's settings.
+# Prefixes of variables that must not reach the make of a tree: Make's flags, benchy's variables,
+# settings of uv and pip.
 OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
 KNOBS = (
     *("CONFIG", "LIMIT", "MODELS", "TASKS", "TEST", "SET", "FALLBACK"),
@@ -38,7 +39,7 @@ KNOBS = (
 
 @dataclass(frozen=True)
 class Done:
-    """How a make ended. text: stdout and stderr, together."""
+    """The exit status of a make, and its stdout and stderr together."""
 
     status: int
     text: str
@@ -46,10 +47,10 @@ class Done:
 
 @dataclass
 class Tree:
-    """base/tree is the root of a benchy; beside it: wheels, leases, the stand-ins' log."""
+    """A checkout of benchy in base/tree; base also holds wheels, leases and the stand-ins' log."""
 
     base: Path
-    seen: int = field(default=0)  # bytes of the log that `events` has told already
+    seen: int = field(default=0)  # bytes of the log that `events` has already returned
 
     @property
     def root(self) -> Path:
@@ -79,7 +80,7 @@ class Tree:
         }
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
-        """make in a session of its own, as a terminal starts it; more: its environment."""
+        """Start make in its own session, as a terminal does. more: variables for it."""
         return subprocess.Popen(
             ["make", *arguments],
             cwd=self.root,
@@ -99,17 +100,17 @@ class Tree:
         return self.make("results", MODELS, *arguments, **more)
 
     def events(self) -> list[dict[str, Any]]:
-        """What the stand-ins have told since the last call."""
+        """Return the events that the stand-ins have logged since the last call."""
         data = self.log.read_bytes() if self.log.exists() else b""
         fresh, self.seen = data[self.seen :], len(data)
         return [json.loads(line) for line in fresh.splitlines()]
 
     def ran(self) -> list[str]:
-        """The results that were evaluated since the last look, as MODEL/TASK, sorted."""
+        """Return the results evaluated since the last call, as MODEL/TASK, sorted."""
         return sorted(titles(self.events()))
 
     def edit(self, path: str, old: str, new: str) -> None:
-        """Replace text in a file of configs/, which must hold it."""
+        """Replace text in a file of configs/. The file must contain it."""
         file = self.root / "configs" / path
         text = file.read_text()
         assert old in text
@@ -123,7 +124,7 @@ class Tree:
         return self.root / "results" / title / "results.json"
 
     def written(self) -> list[str]:
-        """The whole results that are there, as MODEL/TASK, sorted. Each must parse."""
+        """Return the existing results, as MODEL/TASK, sorted. Each must parse."""
         files = sorted((self.root / "results").glob("[!l]*/*/results.json"))
         files += sorted((self.root / "results").glob("limit-*/*/*/results.json"))
         for file in files:
@@ -131,23 +132,23 @@ class Tree:
         return [str(file.parent.relative_to(self.root / "results")) for file in files]
 
     def processes(self) -> dict[int, str]:
-        """The living processes that have to do with this tree: pid → command line."""
+        """Return pid → command line of processes whose command, cwd or environment names base."""
         mark, found = os.fsencode(self.base), {}
         for entry in Path("/proc").glob("[0-9]*"):
             if int(entry.name) == os.getpid():
                 continue
-            with contextlib.suppress(OSError):  # it ended meanwhile; or it is not ours to read
+            with contextlib.suppress(OSError):  # it ended meanwhile, or belongs to another user
                 command = (entry / "cmdline").read_bytes()
                 place = os.fsencode((entry / "cwd").readlink())
                 if any(mark in text for text in (command, place, (entry / "environ").read_bytes())):
                     words = command.replace(b"\0", b" ").decode(errors="replace")
-                    if command:  # a zombie has none
+                    if command:  # the command line of a zombie is empty
                         found[int(entry.name)] = words
         return found
 
 
 def titles(events: Sequence[dict[str, Any]]) -> list[str]:
-    """MODEL/TASK of each evaluation among the events."""
+    """Return MODEL/TASK of each evaluation among the events."""
     return [
         f"{e['model'].removeprefix('acme/')}/{e['tasks'][0].removeprefix('standin_')}"
         for e in events
@@ -156,13 +157,13 @@ def titles(events: Sequence[dict[str, Any]]) -> list[str]:
 
 
 def ended(process: subprocess.Popen[str], seconds: float = 240) -> Done:
-    """How it ends; TimeoutExpired if it does not: long, since the machine may be busy."""
+    """Wait for a process to end. Raises TimeoutExpired; the limit is long for busy machines."""
     text, _ = process.communicate(timeout=seconds)
     return Done(process.returncode, text)
 
 
 def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
-    """What is true of `what` once it is; AssertionError if it never is."""
+    """Call `what` until it returns a true value and return that. AssertionError on timeout."""
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, f"{about}: not within {seconds} s"
@@ -172,12 +173,12 @@ def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
 
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The base of a tree in which nothing was made yet."""
+    """Return the base of a tree in which nothing is built yet."""
     return lay(tmp_path_factory.mktemp("bare"))
 
 
 def lay(base: Path) -> Path:
-    """A tree with the stand-ins' wheels and configs below base, which is returned."""
+    """Create a tree below base, with wheels and configs of the stand-ins; return base."""
     root = base / "tree"
     root.mkdir()
     for name in COPIED:
@@ -197,7 +198,7 @@ def lay(base: Path) -> Path:
 def copy(source: Path, target: Path) -> Tree:
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
     for stamp in (target / "tree/venvs").glob("*/.stamp"):
-        # A copied environment counts as broken; here it is as good as built.
+        # benchy treats a copied environment as broken: make its stamp fit the new place.
         age = stamp.stat().st_mtime_ns
         moved = {"inode": stamp.parent.stat().st_ino, "path": str(stamp.parent.resolve())}
         stamp.write_text(json.dumps(json.loads(stamp.read_text()) | moved))
@@ -207,7 +208,7 @@ def copy(source: Path, target: Path) -> Tree:
 
 @pytest.fixture(scope="session")
 def complete(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, list[str]]:
-    """The base of a tree with all results, how the make that made them ended, what it ran."""
+    """Return the base of a tree with all results, the outcome of its make, and what that ran."""
     tree = copy(bare, tmp_path_factory.mktemp("complete"))
     done = tree.results()
     ran = tree.ran()
@@ -217,7 +218,7 @@ def complete(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path
 
 @contextlib.contextmanager
 def swept(tree: Tree) -> Iterator[Tree]:
-    """Whatever a test does, no process of its tree outlives it."""
+    """Assert that no process of the tree outlives the block, and kill those that do."""
     try:
         yield tree
         assert not tree.processes()
@@ -241,7 +242,7 @@ def tree(complete: tuple[Path, Done, list[str]], tmp_path: Path) -> Iterator[Tre
 
 
 def held(tree: Tree) -> list[str]:
-    """The devices and builders' places that somebody holds, and the tickets of who waits."""
+    """Return the leased devices, the occupied build slots and the tickets in the waiting line."""
     desk = leases.LeaseDirectory(leases.directory({"BENCHY_LEASES": str(tree.base / "leases")}))
     with desk.mutex():
         names = [path.name for path in desk.path.iterdir() if path.name != "mutex"]
@@ -250,7 +251,7 @@ def held(tree: Tree) -> list[str]:
 
 @contextlib.contextmanager
 def mounted(folder: Path, size: str) -> Iterator[None]:
-    """A small file system over a folder, which keeps its content."""
+    """Mount a small tmpfs with a copy of the folder's content over it; skip if mount fails."""
     aside = folder.with_name(folder.name + ".aside")
     folder.rename(aside)
     folder.mkdir()

@@ -1,9 +1,9 @@
-"""Wheels of the stand-in engine and harness, of several versions, in milliseconds.
+"""Build wheels of several versions of the stand-in engine and harness, in milliseconds.
 
     python tests/support/wheels.py DIR [NAME==VERSION …]
 
-A wheel is a zip file with METADATA, WHEEL and RECORD (PEP 427), so nothing but the standard library
-is needed; the same source gives the same bytes. uv installs from DIR with --no-index --find-links.
+A wheel is a zip file with METADATA, WHEEL and RECORD (PEP 427), so the standard library suffices.
+The same source gives the same bytes. uv installs from DIR with --no-index --find-links.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ VERSIONS: Mapping[str, Sequence[str]] = {
     "standin-engine": ("1.0.0", "1.1.0", "2.0.0"),
     "lm_eval": ("0.0.1", "0.0.2"),
 }
-# Releases of standin-engine that are broken on purpose, to be named in `build`.
+# Releases of standin-engine that are broken on purpose; `build` makes them only on request.
 DOES_NOT_IMPORT, DOES_NOT_RESOLVE, LIES = "3.0.0", "4.0.0", "5.0.0"
 
 
 @dataclass(frozen=True)
 class Project:
-    """folder: below SOURCES, holds the import package."""
+    """A stand-in project. folder: below SOURCES, contains the import package."""
 
     folder: str
     summary: str
@@ -38,7 +38,7 @@ class Project:
 
 @dataclass(frozen=True)
 class Quirk:
-    """How one version differs: files put in place of the source's, requirements besides."""
+    """How one version differs: files that replace those of the source, additional requirements."""
 
     files: Mapping[str, str] = field(default_factory=dict)
     requires: tuple[str, ...] = ()
@@ -60,7 +60,7 @@ QUIRKS = {
 
 
 def wheel(name: str, version: str) -> tuple[str, bytes]:
-    """File name and bytes of one wheel. KeyError if name is no project of ours."""
+    """Return the file name and bytes of one wheel. Raises KeyError for an unknown project."""
     project, quirk = PROJECTS[name], QUIRKS.get((name, version), Quirk())
     root = SOURCES / project.folder
     files = {path.relative_to(root).as_posix(): path.read_bytes() for path in root.rglob("*.py")}
@@ -89,20 +89,20 @@ def wheel(name: str, version: str) -> tuple[str, bytes]:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w", zipfile.ZIP_STORED) as archive:
         for path, data in sorted(files.items()):
-            entry = zipfile.ZipInfo(path)  # its date is 1980-01-01: no clock in the bytes
+            entry = zipfile.ZipInfo(path)  # its date is 1980-01-01, so the bytes are reproducible
             entry.external_attr = 0o644 << 16
             archive.writestr(entry, data)
     return f"{stem}-py3-none-any.whl", buffer.getvalue()
 
 
 def digest(data: bytes) -> str:
-    """RECORD's form of a hash."""
+    """Return the hash of data in the format of RECORD."""
     code = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=")
     return f"sha256={code.decode()}"
 
 
 def build(dest: Path, versions: Mapping[str, Sequence[str]] = VERSIONS) -> list[Path]:
-    """Write the wheels into dest (made if need be); their paths."""
+    """Write the wheels to dest, which is created if missing; return their paths."""
     dest.mkdir(parents=True, exist_ok=True)
     paths = []
     for name, numbers in versions.items():
