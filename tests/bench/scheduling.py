@@ -3,7 +3,7 @@
 - spread: 24 models of mixed widths on 8 simulated GPUs with known durations of 1 to 12 s, against
   the lower bound: the larger of total work / number of GPUs and the longest model.
 - turns: 6 models of 5 tasks of 0.6 s, all tasks at once, on 2 leases with -j2, -j6 and -j16,
-  against three times one model (FACTS.md: 5 times that with -j2 if waiting models hold job slots).
+  against three times one model (5 times that with -j2 if waiting models hold job slots).
 - waiting: 100 models in line for a leased GPU: CPU and memory of the waiting run.
 
 To run it alone: .venv/bin/python tests/bench/scheduling.py [FOLDER]. FOLDER holds the leases.
