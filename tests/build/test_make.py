@@ -214,29 +214,21 @@ def test_broken_config_stops_all_models_and_reports_its_line(tree: Tree) -> None
     assert (alone.status, tree.ran()) == (0, ["one/alpha"]), alone.text
 
 
-def mend_import(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
-    version = wheels.DOES_NOT_IMPORT
-    monkeypatch.delitem(wheels.QUIRKS, ("standin-engine", version))
-    source = (wheels.SOURCES / "engine/standin_engine/release.py").read_text()
-    assert source
-    wheels.build(tree.wheels, {"standin-engine": (version,)})
-
-
-def mend_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+def publish_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = "standin-gone-from-the-index"
     monkeypatch.setitem(wheels.PROJECTS, gone, wheels.Project("no such folder", "Back again"))
     wheels.build(tree.wheels, {gone: ("0.1.16",)})
 
 
 @pytest.mark.parametrize(
-    ("version", "hint"),
-    [(wheels.DOES_NOT_RESOLVE, mend_requirement), (wheels.DOES_NOT_IMPORT, None)],
+    ("version", "repair"),
+    [(wheels.DOES_NOT_RESOLVE, publish_requirement), (wheels.DOES_NOT_IMPORT, None)],
     ids=["does not resolve", "does not import"],
 )
 def test_failed_environment_falls_back_and_is_tried_again(
     tree: Tree,
     version: str,
-    hint: Callable[[Tree, pytest.MonkeyPatch], None] | None,
+    repair: Callable[[Tree, pytest.MonkeyPatch], None] | None,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     tree.edit(THREE, "1.0.0", version)
@@ -251,8 +243,8 @@ def test_failed_environment_falls_back_and_is_tried_again(
     env = f"standin_{version.replace('.', '_')}"
     assert (again.status, tree.events()) == (0, []), again.text
     assert f"environment/{env}\n" in again.text or f"venvs/{env}.lock\n" in again.text
-    if hint:
-        hint(tree, monkeypatch)
+    if repair:
+        repair(tree, monkeypatch)
         done = tree.results()
         assert (done.status, tree.ran()) == (0, ["three/alpha"]), done.text
         result = tree.result("three/alpha")
