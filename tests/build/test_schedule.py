@@ -35,6 +35,8 @@ def test_jobs_limit_servers_and_not_waiting_models(tree: Tree) -> None:
     events = tree.events()
     starts = [e["pid"] for e in events if e["event"] == "start"]
     assert len(starts) == 4 and len([e for e in events if e["event"] == "eval"]) == 4
+    third = [n for n, e in enumerate(events) if e["event"] == "start"][2]
+    assert "eval" in [e["event"] for e in events[:third]], "a third server beside two"
     assert "QUEUE   4 models: m000, m001, m002, m003" in done.text
 
 

@@ -14,7 +14,6 @@ import pytest
 from benchy.cluster import job_folder, launcher, multi_node
 from benchy.cluster.launcher import Launcher
 from benchy.config import schema
-from benchy.core import paths
 from benchy.core.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -172,7 +171,3 @@ def test_unknown_keys_of_a_launcher_file_are_refused(
 def test_resource_must_be_one_word(value: str) -> None:
     with pytest.raises(ValueError, match="partition"):
         schema.Resources(partition=value)
-
-
-def test_slurm_launcher_file_is_in_configs() -> None:
-    assert (ROOT / paths.CONFIGS / "launchers/slurm.yaml").is_file()

@@ -180,7 +180,6 @@ def test_many_narrow_requests_do_not_starve_a_wide_one(room: Room) -> None:
     hold = 0.4
     for number in range(6):
         room.start(f"n{number}", 1, pool, hold * dice.uniform(0.5, 1.5))
-    before = len(room.begun)
     for narrow in room.begun:  # each holds a device or a ticket, so the wide request is behind them
         assert line(narrow)[0] in ("has", "waits")
     wide = room.start("wide", 4, pool, 0.1)
@@ -195,7 +194,7 @@ def test_many_narrow_requests_do_not_starve_a_wide_one(room: Room) -> None:
         p for p in came if (first := line(p))[0] == "has" and float(first[3]) < float(got[3])
     ]
     assert not earlier
-    assert len(came) < 60 and before == 6
+    assert len(came) < 60
 
 
 def test_one_process_orders_its_own_requests(tmp_path: Path) -> None:
