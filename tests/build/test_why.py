@@ -170,7 +170,8 @@ def test_knobs_select_results(tree: Tree) -> None:
 def test_why_reads_the_current_files_during_a_run(tree: Tree) -> None:
     """The run keeps its plan and its specs."""
     tree.file("one/alpha").unlink()
-    run = tree.start("results", "MODELS=one", "SET=max_model_len=256", STANDIN_HARNESS_SECONDS="6")
+    # Longer than all that follows takes: with its task made, the run renews its plan.
+    run = tree.start("results", "MODELS=one", "SET=max_model_len=256", STANDIN_HARNESS_SECONDS="25")
     wait_for(lambda: list((tree.root / "run/board/task").glob("*/*.json")), 30, "a task under way")
     kept = [tree.root / name for name in ("build/rules.mk", "build/specs/server/one.json")]
     before = [(path.stat().st_mtime_ns, path.read_text()) for path in kept]

@@ -133,8 +133,8 @@ class Graph:
         return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
 
     def _tell(self, mistakes: str) -> None:
-        """Report these mistakes, only once: every model asks again."""
-        if mistakes not in self.told:
+        """Report mistakes, only once in a run: every model asks again."""
+        if not self.told:
             say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
             print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
         self.told.add(mistakes)
