@@ -42,6 +42,7 @@ import scheduling  # noqa: E402 - beside this file
 import serving  # noqa: E402 - beside this file
 from measure import Broken, Row  # noqa: E402
 
+import trees  # noqa: E402
 from benchy.core import knobs  # noqa: E402
 from benchy.display.messages import say  # noqa: E402
 from benchy.environments import health, lock_file, uv, uv_options  # noqa: E402
@@ -79,12 +80,7 @@ def house() -> None:
     """Create a separate checkout in HOUSE that shares this one's .venv and uv."""
     shutil.rmtree(HOUSE, ignore_errors=True)
     HOUSE.mkdir(parents=True)
-    for name in COPIED:
-        source = ROOT / name
-        if source.is_dir():
-            shutil.copytree(source, HOUSE / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
-            shutil.copy2(source, HOUSE / name)
+    trees.take(COPIED, HOUSE)
     for name in (".venv", ".uv"):
         if (ROOT / name).exists():
             (HOUSE / name).symlink_to(ROOT / name)

@@ -7,12 +7,29 @@ import base64
 import hashlib
 import json
 import re
+import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import pytest
+
+from benchy.environments import uv
+
 COMMIT = "c0ffee" * 6 + "abcd"
+CLIENTS = ("huggingface_hub>=1", "huggingface_hub<0.27")  # today's, and that of vLLM 0.6 to 0.7
+
+
+def client_environment(folder: Path, requirement: str) -> Path:
+    """Make an environment with only the hub's client. Skip the test if it cannot be installed."""
+    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), requirement]
+    for word in words:
+        done = subprocess.run([uv.find(), *word], capture_output=True, text=True)
+        if done.returncode:
+            pytest.skip(f"no client of the hub can be installed here: {done.stderr[-300:]}")
+    return folder
 
 
 class Hub(ThreadingHTTPServer):

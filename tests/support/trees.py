@@ -177,16 +177,21 @@ def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return lay(tmp_path_factory.mktemp("bare"))
 
 
-def lay(base: Path) -> Path:
-    """Create a tree below base, with wheels and configs of the stand-ins; return base."""
-    root = base / "tree"
-    root.mkdir()
-    for name in COPIED:
+def take(names: Sequence[str], root: Path) -> None:
+    """Copy files and folders of this checkout into another."""
+    for name in names:
         source = ROOT / name
         if source.is_dir():
             shutil.copytree(source, root / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy2(source, root / name)
+
+
+def lay(base: Path) -> Path:
+    """Create a tree below base, with wheels and configs of the stand-ins; return base."""
+    root = base / "tree"
+    root.mkdir()
+    take(COPIED, root)
     shutil.copytree(ROOT / "tests/build/configs", root / "configs")
     (root / ".venv").symlink_to(ROOT / ".venv")
     wheels.build(base / "wheels")

@@ -5,7 +5,6 @@ Real uv installs their wheels offline, from the folder that wheels.py fills.
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,6 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import psutil
@@ -26,23 +24,12 @@ import pytest
 import requests
 import yaml
 
+import wheels
 from benchy.config import loader, schema
 from benchy.evaluation import harness_output as written
 
 ROOT = Path(__file__).resolve().parents[2]
 KEY = "a-key-of-this-test"
-
-
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module  # dataclasses look up their module
-    spec.loader.exec_module(module)
-    return module
-
-
-wheels = load(ROOT / "tests" / "support" / "wheels.py")
 
 
 def find_uv() -> str:

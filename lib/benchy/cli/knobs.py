@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 
 from benchy.core.errors import ConfigError
@@ -14,8 +15,14 @@ def main(argv: list[str]) -> int:
     Its words are in BENCHY_GIVEN (knobs), BENCHY_GOALS and BENCHY_UNKNOWN; make's goals are in
     BENCHY_KNOWN. TARGET is a file below results/ or venvs/ that no config requests.
     """
-    if argv:
-        raise selection.no_target(argv[0])
+    parser = argparse.ArgumentParser(
+        prog="bin/knobs",
+        description="Check the knobs and goals of a make command line. The makefiles call this.",
+    )
+    parser.add_argument("target", nargs="?", help="a file below results/ or venvs/ with no rule")
+    target = parser.parse_args(argv).target
+    if target is not None:
+        raise selection.no_target(target)
 
     def words(name: str) -> list[str]:
         return os.environ.get(name, "").split()

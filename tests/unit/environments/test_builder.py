@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import functools
-import importlib.util
 import json
 import os
 import shutil
@@ -18,7 +17,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -42,27 +41,18 @@ from benchy.environments import (
 from benchy.environments.environment_spec import Spec
 from benchy.process import logged_program
 from benchy.scripts import probe_environment
+from wheels import build as build_wheels
 
 ROOT = Path(__file__).resolve().parents[3]
 ENV = "standin_1_0_0"
 
 
-def load(path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[path.stem] = module
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="module")
 def wheels(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of wheels: working releases, and 3.0.0 and 4.0.0, which are broken on purpose."""
-    maker = load(ROOT / "tests/support/wheels.py")
     folder = tmp_path_factory.mktemp("wheels")
-    maker.build(folder)
-    maker.build(folder, {"standin-engine": ["3.0.0", "4.0.0"]})
+    build_wheels(folder)
+    build_wheels(folder, {"standin-engine": ["3.0.0", "4.0.0"]})
     return folder
 
 

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,10 +16,9 @@ from benchy.cli import publish as publish_command
 from benchy.cli import report as report_command
 from benchy.core import paths
 from benchy.core.errors import Failure, UsageError
-from benchy.environments import uv
 from benchy.evaluation import result as document
 from benchy.reporting import publish
-from hubstandin import Hub
+from hubstandin import CLIENTS, Hub, client_environment
 from results import made as result
 
 SAMPLES = "samples_t_2026-11-23T10-00-00.1.jsonl"
@@ -33,15 +31,11 @@ PLAIN = {"index.html", "leaderboard.csv", "leaderboard.json", "leaderboard.md", 
          }  # fmt: skip
 
 
-@pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
+@pytest.fixture(scope="session", params=CLIENTS)
 def client(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    folder = tmp_path_factory.mktemp("client") / "env"
-    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), request.param]
-    for word in words:
-        done = subprocess.run([uv.find(), *word], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no client of the hub can be installed here: {done.stderr[-300:]}")
-    return folder / "bin/python"
+    return (
+        client_environment(tmp_path_factory.mktemp("client") / "env", request.param) / "bin/python"
+    )
 
 
 @pytest.fixture

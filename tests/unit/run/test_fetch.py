@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,10 +14,9 @@ import pytest
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display.progress import Step
-from benchy.environments import uv
 from benchy.run import fetch
 from benchy.serving import preparation
-from hubstandin import COMMIT, Hub
+from hubstandin import CLIENTS, COMMIT, Hub, client_environment
 
 BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
 FILES = {
@@ -31,16 +29,9 @@ FILES = {
 }
 
 
-@pytest.fixture(scope="session", params=["huggingface_hub>=1", "huggingface_hub<0.27"])
+@pytest.fixture(scope="session", params=CLIENTS)
 def client(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
-    """An environment with only the hub's client: today's, and that of vLLM 0.6 to 0.7."""
-    folder = tmp_path_factory.mktemp("client") / "env"
-    words = ["venv", str(folder)], ["pip", "install", "--python", str(folder), request.param]
-    for word in words:
-        done = subprocess.run([uv.find(), *word], capture_output=True, text=True)
-        if done.returncode:
-            pytest.skip(f"no client of the hub can be installed here: {done.stderr[-300:]}")
-    return folder
+    return client_environment(tmp_path_factory.mktemp("client") / "env", request.param)
 
 
 @pytest.fixture
