@@ -17,10 +17,11 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from benchy.core import hashing, paths
 from benchy.core.errors import Failure
+from benchy.core.specs import FileDigests, ResultSpec, ServerSpec
 
 # A folder counts if it contains one of these; other folders are caches and outputs.
 MARKS = (
@@ -33,6 +34,11 @@ SYSTEM = ("/bin", "/dev", "/etc", "/lib", "/lib64", "/proc", "/sbin", "/sys", "/
 PLACES = ("tokenizer", "hf_config_path", "tool_parser_plugin", "reasoning_parser_plugin")
 # Options whose value counts if it is an existing file, whatever its place and name.
 FILES = ("chat_template", *PLACES)
+# What a file was named by → the key of its digest in a meaning.
+KINDS: dict[str, Literal["option_files", "variable_files"]] = {
+    "options": "option_files",
+    "variables": "variable_files",
+}
 _PATH = re.compile(r"/|\.[A-Za-z]\w*$")
 _MODULE = re.compile(r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*(?::[A-Za-z_]\w*)?")
 _WHOLE = 64 << 20  # bytes; of larger files: size, first and last MiB
@@ -162,14 +168,14 @@ def _file(path: Path, size: int, age: int) -> str:
     return found.hexdigest()
 
 
-def meaning(found: Collection[Named]) -> dict[str, dict[str, str]]:
+def meaning(found: Collection[Named]) -> FileDigests:
     """Return the digests for a server's meaning: option_files and variable_files, key → digest.
 
     Either is left out if it would be empty.
     """
-    out: dict[str, dict[str, str]] = {}
+    out: FileDigests = {}
     for each in found:
-        kind = {"options": "option_files", "variables": "variable_files"}[each.kind]
+        kind = KINDS[each.kind]
         out.setdefault(kind, {})[each.key] = digest(each.path)
     return out
 
@@ -184,19 +190,19 @@ def inputs(found: Collection[Named]) -> Iterator[Path]:
                     yield path
 
 
-def refuse_changed(spec: Mapping[str, Any]) -> None:
+def refuse_changed(spec: ServerSpec) -> None:
     """Raise Failure if a file that a server's options name has changed since the plan was made.
 
     Otherwise results would claim to be made from the planned content.
     """
-    planned = spec.get("meaning") or {}
+    planned = spec["meaning"]
     if not {"option_files", "variable_files"} & planned.keys():
         return
-    options = {**(spec.get("defaults") or {}), **spec["options"]}
+    options = {**spec["defaults"], **spec["options"]}
     options = {option: options[option] for option in planned["options"] if option in options}
     found = named(options, spec["variables"])
     now = meaning(found)
-    for kind in ("option_files", "variable_files"):
+    for kind in KINDS.values():
         before, after = planned.get(kind, {}), now.get(kind, {})
         changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
         if changed:
@@ -207,12 +213,12 @@ def refuse_changed(spec: Mapping[str, Any]) -> None:
             )
 
 
-def text_of(meant: Mapping[str, Any], kind: str, key: str) -> str:
+def text_of(meant: ResultSpec, kind: str, key: str) -> str:
     """Return the value written for a key of option_files or variable_files, "" if unknown.
 
     meant: a result's spec.
     """
-    value: Any = meant.get({"option_files": "options", "variable_files": "variables"}[kind])
+    value: Any = meant["options"] if kind == "option_files" else meant["variables"]
     rest = key
     while rest:
         if isinstance(value, str):

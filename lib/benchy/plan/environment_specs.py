@@ -18,8 +18,7 @@ from benchy.core import paths
 from benchy.core.errors import UsageError
 from benchy.core.hashing import content_of, digest, sha256
 from benchy.core.paths import slug
-
-Spec = dict[str, Any]
+from benchy.core.specs import Checkout, EnvironmentRequest, EnvironmentSpec, FailureMarker
 
 
 @dataclass(frozen=True)
@@ -35,7 +34,7 @@ class Surroundings:
 
     root: Path
     main_version: Callable[[], str | None]
-    failures: dict[str, Spec]
+    failures: dict[str, FailureMarker]
     fallback: bool = True
 
 
@@ -51,7 +50,7 @@ class Source:
 
     url: str
     tag: str
-    checkout: Spec | None = None
+    checkout: Checkout | None = None
 
 
 wheel_sha256 = cache(sha256)  # vLLM's wheel takes half a second; many models may share it
@@ -63,7 +62,7 @@ def git_source(url: str) -> Source:
 
 def path_source(path: Path) -> Source:
     """Return a checkout as source. If it changes, it is reinstalled in the same environment."""
-    checkout = {"path": str(path), "content": content_of(path)}
+    checkout: Checkout = {"path": str(path), "content": content_of(path)}
     return Source(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
 
 
@@ -80,7 +79,7 @@ def engine_source(text: str, root: Path) -> Source:
         return Source(text, "url_" + digest(text)[:8])
     path = wheel.resolve()
     content = wheel_sha256(path)
-    checkout = {"path": str(path), "content": content}
+    checkout: Checkout = {"path": str(path), "content": content}
     return Source(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
 
 
@@ -92,7 +91,7 @@ def environment_spec(
     source: str,
     elsewhere: Source | None = None,
     extra: tuple[str, ...] = (),
-) -> Spec:
+) -> EnvironmentRequest:
     """Return the spec of an environment for one release; each variation makes its name longer.
 
     Args:
@@ -133,7 +132,7 @@ def environment_spec(
     requirements = [asked_for, *engine.requirements, *packages]
     if transformers:
         requirements.append("transformers")
-    spec = {
+    spec: EnvironmentRequest = {
         "env": _name(engine_name, engine, version, serving, elsewhere, packages),
         "kind": engine.kind,
         "name": engine_name,
@@ -196,19 +195,21 @@ def _name(
     return name + ("_x" + digest(unusual)[:8] if any(unusual) else "")
 
 
-def stored(spec: Spec, root: Path) -> Spec:
+def stored(spec: EnvironmentRequest, root: Path) -> EnvironmentSpec:
     """Return the spec as kept in build/specs/env, by which Make detects that a lock is old.
 
     It lacks `source`, because another line number is no reason to resolve again. It includes the
     content of the shared lock, because other content is one; the lock's age would not do, since a
     git checkout changes it.
     """
-    kept = {key: value for key, value in spec.items() if key != "source"}
-    shared = root / paths.shared_lock(spec["env"])
-    return {**kept, "shared_lock": sha256(shared)} if shared.is_file() else kept
+    kept: Any = {key: value for key, value in spec.items() if key != "source"}
+    found: EnvironmentSpec = kept
+    if (shared := root / paths.shared_lock(spec["env"])).is_file():
+        found["shared_lock"] = sha256(shared)
+    return found
 
 
-def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
+def environment_of(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
     """Return the environment that a model requests. Raise UsageError if there is no release."""
     serving = model.serving
     varied = bool(
@@ -235,7 +236,7 @@ def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
     return environment_spec(model.engine_name, model.engine, version, serving, source)
 
 
-def main_environment(model: ModelConfig, around: Surroundings) -> Spec:
+def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
     """Return the environment for a model that names no release.
 
     This is .venv for the engine in uv.lock, and the default release's environment for any other.

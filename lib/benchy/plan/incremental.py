@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -13,10 +12,11 @@ from benchy.config import loader, option_files
 from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
+from benchy.core.specs import ServerSpec, read_server
 from benchy.display import activity
 from benchy.plan import plan_cache, planner
 from benchy.plan.environment_specs import Surroundings
-from benchy.plan.plan import Plan, Spec
+from benchy.plan.plan import Plan
 
 
 def expand_kept(
@@ -78,12 +78,12 @@ def expand_kept(
     return planner.finished(plan, config.inputs, around.root), keep
 
 
-def _servers(plan: Plan) -> Iterator[Spec]:
+def _servers(plan: Plan) -> Iterator[ServerSpec]:
     """Yield the plan's server specs; for models taken from the last plan, the specs on disk."""
     yield from plan.servers.values()
     for model in sorted(plan.models.keys() - plan.servers.keys()):
         with contextlib.suppress(OSError, ValueError):
-            yield json.loads(paths.server_spec(model).read_text())
+            yield read_server(model)
 
 
 def _asks_the_machine(model: ModelConfig) -> bool:
@@ -124,9 +124,10 @@ def _recall(
             plan.add({**memory.environments[env], "source": sources[env]})
         plan.sources[model] = sources
         if digests:
-            spec = json.loads(paths.server_spec(model).read_text())
-            lines = {k: now(spec[k]) for k in ("origin", "where")}
-            plan.servers[model] = {**spec, **lines, "inputs": {**spec["inputs"], **digests}}
+            spec = read_server(model)
+            spec["origin"], spec["where"] = now(spec["origin"]), now(spec["where"])
+            spec["inputs"] = {**spec["inputs"], **digests}
+            plan.servers[model] = spec
     plan.models.update(entry["models"])
     plan.rules.update(entry["rules"])
     return True

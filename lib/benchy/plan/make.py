@@ -5,7 +5,6 @@ mk/graph.mk answers; nothing here decides what is stale.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import signal
@@ -19,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy.core.errors import Failure
+from benchy.core.specs import PlanIndex, read_plan
 from benchy.display.messages import say
 
 # Lines that Make adds to a mistake in a config: it stops, and it has no rules.
@@ -83,7 +83,7 @@ class Graph:
     def make(self, *words: str) -> int:
         return call(self.command(*words))
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> PlanIndex:
         """Bring the plan up to date and return it. Exit if the configs have mistakes.
 
         BENCHY_PLAN carries what mk/results.mk has just asked Make, which is not asked again.
@@ -103,7 +103,7 @@ class Graph:
             sys.exit(done.returncode)
         return self.read()
 
-    def again(self) -> dict[str, Any]:
+    def again(self) -> PlanIndex:
         """Bring the plan up to date during a run and return it.
 
         If the configs have mistakes now, report them and return the existing plan.
@@ -150,10 +150,9 @@ class Graph:
             start_new_session=True,  # Ctrl-C reaches only this process and breaks no answer
         )
 
-    def read(self) -> dict[str, Any]:
+    def read(self) -> PlanIndex:
         """Return the existing plan."""
-        found: dict[str, Any] = json.loads(Path(self.directory, "plan.json").read_text())
-        return found
+        return read_plan(Path(self.directory, "plan.json"))
 
     def stale(self, targets: Sequence[str]) -> list[str]:
         """Return the targets, and the files that they depend on, that Make would build.

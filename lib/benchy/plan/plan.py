@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
+from benchy.core import specs
 from benchy.core.errors import UsageError
 from benchy.core.hashing import digest
 from benchy.plan.task_files import Folder
-
-Spec = dict[str, Any]
 
 
 @dataclass
@@ -24,17 +22,17 @@ class Plan:
         digests: task → hash of its spec, once computed.
     """
 
-    environments: dict[str, Spec] = field(default_factory=dict)
-    servers: dict[str, Spec] = field(default_factory=dict)
-    tasks: dict[str, Spec] = field(default_factory=dict)
-    results: dict[tuple[str, str], Spec] = field(default_factory=dict)
-    models: dict[str, Spec] = field(default_factory=dict)
+    environments: dict[str, specs.EnvironmentRequest] = field(default_factory=dict)
+    servers: dict[str, specs.ServerSpec] = field(default_factory=dict)
+    tasks: dict[str, specs.PlannedTask] = field(default_factory=dict)
+    results: dict[tuple[str, str], specs.ResultSpec] = field(default_factory=dict)
+    models: dict[str, specs.ModelEntry] = field(default_factory=dict)
     neutral: dict[str, set[str]] = field(default_factory=dict)
     sources: dict[str, dict[str, str]] = field(default_factory=dict)
     rules: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     launcher: str = "local"
-    build: Spec = field(default_factory=dict)
+    build: specs.Resources = field(default_factory=specs.Resources)
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
     task_folders: dict[str, Folder] = field(default_factory=dict)
@@ -45,7 +43,7 @@ class Plan:
             self.digests[task] = digest(self.tasks[task])
         return self.digests[task]
 
-    def add(self, spec: Spec) -> None:
+    def add(self, spec: specs.EnvironmentRequest) -> None:
         """Add an environment.
 
         Raise UsageError if its name belongs to another set of packages already: a last safeguard.
@@ -59,7 +57,7 @@ class Plan:
             )
 
 
-def _places(spec: Spec) -> set[str]:
+def _places(spec: specs.EnvironmentRequest) -> set[str]:
     """Return the keys of an environment's spec that only say who requests it and where it is.
 
     The name of an environment from a local wheel or checkout identifies what it was installed from.

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchy.config.yaml_file import Document
 from benchy.core import hashing, temporary_files
+from benchy.core.specs import EnvironmentRequest
 
 Entry = dict[str, Any]
 
@@ -65,7 +66,7 @@ class Kept:
     def __init__(self, path: Path, base: str) -> None:
         self.path, self.base = path, base
         self.entries: dict[str, Entry] = {}
-        self.environments: dict[str, dict[str, Any]] = {}
+        self.environments: dict[str, EnvironmentRequest] = {}
         try:
             found = json.loads(path.read_bytes())
             if found["base"] == base:
@@ -108,7 +109,7 @@ class Kept:
             "specs": {path: signature(path) for path in specs},
         }
 
-    def save(self, files: Iterable[str], environments: Mapping[str, dict[str, Any]]) -> None:
+    def save(self, files: Iterable[str], environments: Mapping[str, EnvironmentRequest]) -> None:
         """Write kept.json without the configs that no longer exist."""
         there = set(files)
         found = {

@@ -15,6 +15,7 @@ import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 from packaging.version import Version
 
@@ -23,11 +24,12 @@ from benchy.config.configuration import Configuration, ModelConfig
 from benchy.core import knobs, paths
 from benchy.core.errors import ConfigError, Failure, FailureKind, UsageError
 from benchy.core.hashing import canonical
+from benchy.core.specs import EnvironmentRequest, FailureMarker, Fallback, ServerSpec
 from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.plan import specs, writer
 from benchy.plan.environment_specs import Surroundings, environment_of, main_environment
-from benchy.plan.plan import Plan, Spec
+from benchy.plan.plan import Plan
 
 
 def expand(
@@ -47,7 +49,7 @@ def expand(
 
 def empty(config: Configuration, limit: int | None) -> Plan:
     """Return a plan without models and tasks."""
-    build = config.settings.slurm.build.model_dump(exclude_unset=True)
+    build: Any = config.settings.slurm.build.model_dump(exclude_unset=True)
     return Plan(limit=limit, launcher=config.settings.launcher, build=build)
 
 
@@ -66,7 +68,8 @@ def add_model(
 ) -> None:
     """Add a model's server, results and environments. Its tasks must have been added."""
     asked = environment_of(model, around)
-    serving, fallback = asked, None
+    fallback: Fallback | None = None
+    serving = asked
     if around.fallback and failed_to_build(asked, around):
         instead = main_environment(model, around)
         if instead["env"] != asked["env"] and instead["env"] not in around.failures:
@@ -98,7 +101,7 @@ def add_model(
     }
 
 
-def failed_to_build(asked: Spec, around: Surroundings) -> bool:
+def failed_to_build(asked: EnvironmentRequest, around: Surroundings) -> bool:
     """Return whether the requested environment could not be built, so another may serve.
 
     Return False if the configuration requests something that does not exist: a score of another
@@ -127,7 +130,7 @@ def checked(
 
 @contextlib.contextmanager
 def all_mistakes(
-    base: loader.ConfigLoader, around: Surroundings, servers: Iterable[Spec]
+    base: loader.ConfigLoader, around: Surroundings, servers: Iterable[ServerSpec]
 ) -> Iterator[None]:
     """If the files have mistakes, add those that releases find in the options.
 
@@ -150,7 +153,7 @@ def all_mistakes(
         raise ConfigError([*error.mistakes, *more]) from None
 
 
-def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings) -> Spec:
+def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings) -> ServerSpec:
     return specs.server(model, environment_of(model, around), None, base.partial(()), ())
 
 
@@ -179,9 +182,9 @@ def locked_main_version(root: Path) -> str | None:
     return str(versions[0] if sys.version_info < (3, 11) else versions[-1])
 
 
-def failures() -> dict[str, Spec]:
+def failures() -> dict[str, FailureMarker]:
     """Return environment → marker for the environments that could not be built."""
-    out = {}
+    out: dict[str, FailureMarker] = {}
     for path in sorted(paths.FAILED.glob("*.json")):
         try:
             out[path.stem] = json.loads(path.read_text())

@@ -6,13 +6,12 @@ of a run must not change the plan that the run uses. Reads build/**/plan.json.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure
+from benchy.core.specs import PlanIndex, read_plan
 from benchy.plan.make import Graph
 
 
@@ -50,18 +49,19 @@ def asked() -> set[tuple[str, str]] | None:
     everything = _youngest()
     if everything is None:
         return None
-    models: dict[str, Any] = everything["models"]
+    models = everything["models"]
     found = {(model, task) for model, facts in models.items() for task in facts["tasks"]}
     for path in paths.BUILD.glob("eval/**/plan.json"):
-        for model, facts in (_read(path) or {"models": {}})["models"].items():
+        plan = _read(path)
+        for model, facts in plan["models"].items() if plan else ():
             if model not in models and Path(facts["source"]).exists():
                 found |= {(model, task) for task in facts["tasks"]}
     return found
 
 
-def _youngest() -> dict[str, Any] | None:
+def _youngest() -> PlanIndex | None:
     """Return the newest plan of all configs, by the age of rules.mk, which every plan rewrites."""
-    made: list[tuple[int, dict[str, Any]]] = []
+    made: list[tuple[int, PlanIndex]] = []
     for path in (paths.BUILD / "plan.json", *paths.BUILD.glob("limit-*/plan.json")):
         if plan := _read(path):
             rules = path.with_name("rules.mk")
@@ -69,9 +69,9 @@ def _youngest() -> dict[str, Any] | None:
     return max(made, key=lambda one: one[0])[1] if made else None
 
 
-def _read(path: Path) -> dict[str, Any] | None:
+def _read(path: Path) -> PlanIndex | None:
     try:
-        plan: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        plan = read_plan(path)
         return plan if {"limit", "models"} <= plan.keys() else None
     except (OSError, ValueError):
         return None

@@ -12,10 +12,10 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchy.core import names, paths
 from benchy.core.errors import Mistake, UsageError
+from benchy.core.specs import PlanIndex
 from benchy.plan.make import Graph
 
 # Variables besides benchy's knobs that Make's command line may pass to the programs it runs.
@@ -135,7 +135,7 @@ def no_target(target: str) -> UsageError:
 class Selection:
     """The selected models and tasks of a plan."""
 
-    plan: dict[str, Any]
+    plan: PlanIndex
     models: tuple[str, ...]
     tasks: tuple[str, ...]  # empty: each model's own tasks
 
@@ -150,7 +150,7 @@ class Selection:
         return [target for model in self.models for target in self.targets(model)]
 
 
-def select(plan: dict[str, Any], globs: Sequence[str], tasks: Sequence[str]) -> Selection:
+def select(plan: PlanIndex, globs: Sequence[str], tasks: Sequence[str]) -> Selection:
     """Return the models and tasks that MODELS and TASKS name. Raise UsageError.
 
     Without MODELS, select every model but the quickstart.

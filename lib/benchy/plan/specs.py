@@ -6,7 +6,7 @@ tasks say how to run them.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,27 +16,40 @@ from benchy.config.reserved_options import OWN
 from benchy.core import paths
 from benchy.core.errors import UsageError
 from benchy.core.hashing import content_of, sha256
+from benchy.core.specs import (
+    EnvironmentRequest,
+    Fallback,
+    FallbackRelease,
+    GoneOption,
+    Nodes,
+    PlannedTask,
+    Resources,
+    ResultSpec,
+    ServerMeaning,
+    ServerSpec,
+    TaskMeaning,
+)
 from benchy.plan import origins, task_files
 from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
-from benchy.plan.plan import Plan, Spec
+from benchy.plan.plan import Plan
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
 
 
-def _identity(model: ModelConfig) -> Spec:
+def _path(model: ModelConfig) -> str | None:
+    """Return the directory of a local model, None for a model on the hub."""
     facts = model.facts
     local = facts.name[0] in "/.~"
-    path = str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
-    return {"name": facts.name, "revision": facts.revision, "path": path}
+    return str(TINY) if facts.make else str(paths.home(facts.name)) if local else None
 
 
 def server(
     model: ModelConfig,
-    environment: Spec,
-    fallback: Spec | None,
+    environment: EnvironmentRequest,
+    fallback: Fallback | None,
     config: Configuration,
     neutral: Collection[str],
-) -> Spec:
+) -> ServerSpec:
     """Return how to run a server. neutral: options that cannot change an answer.
 
     `meaning` is everything that can change an answer. Each result's spec starts with it, so a
@@ -44,16 +57,18 @@ def server(
     """
     serving, engine = model.serving, model.engine
     wanted = resources(model, config)
-    spec = {
+    spec: ServerSpec = {
         "model": model.name,
         "source": model.file,
-        **_identity(model),
+        "name": model.facts.name,
+        "revision": model.facts.revision,
+        "path": _path(model),
         "make": model.facts.make,
         "engine": model.engine_name,
         "title": engine.title or engine.package,
         "package": engine.package,
         "module": engine.module,
-        "version": None if environment["env"] == paths.MAIN else environment["version"],
+        "version": _version(environment),
         "release": environment["version"],
         "environment": environment["env"],
         "fallback": fallback,
@@ -66,7 +81,6 @@ def server(
         "options": model.options,
         "defaults": model.defaults,
         "variables": model.variables,
-        **({"caps": engine.caps} if engine.caps else {}),
         "origin": {k: v for k, v in sorted(model.origin.items()) if k not in OWN},
         "where": origins.of_model(model, config),
         "inputs": _inputs_of_model(model, config, neutral),
@@ -77,12 +91,22 @@ def server(
         "startup_timeout": serving.startup_timeout,
         "hf_cache": serving.hf_cache or config.settings.paths.get("hf_cache"),
         "token_from": model.token_from,
-        **({"set": model.set} if model.set else {}),
-        **({"resources": wanted} if wanted else {}),
-        **({"nodes": over} if (over := _nodes(model, wanted)) else {}),
+        "meaning": _meaning(model, environment, fallback, neutral),
     }
-    spec["meaning"] = _meaning(model, spec, neutral)
+    if engine.caps:
+        spec["caps"] = engine.caps
+    if model.set:
+        spec["set"] = model.set
+    if wanted:
+        spec["resources"] = wanted
+    if over := _nodes(model, wanted):
+        spec["nodes"] = over
     return spec
+
+
+def _version(environment: EnvironmentRequest) -> str | None:
+    """Return the release that has to answer, None in the main environment."""
+    return None if environment["env"] == paths.MAIN else environment["version"]
 
 
 def _inputs_of_model(
@@ -118,18 +142,37 @@ def named_files(model: ModelConfig, neutral: Collection[str]) -> list[option_fil
     return option_files.named({**model.defaults, **model.options}, model.variables, neutral)
 
 
-def _meaning(model: ModelConfig, server: Spec, neutral: Collection[str]) -> Spec:
+def _meaning(
+    model: ModelConfig,
+    environment: EnvironmentRequest,
+    fallback: Fallback | None,
+    neutral: Collection[str],
+) -> ServerMeaning:
     """Return everything about a server that can change an answer, and nothing else."""
     written = {**model.defaults, **model.options}.items()
-    local = content_of(Path(server["path"])) if server["path"] and not server["make"] else None
-    if server["make"]:
-        local = sha256(paths.SCRIPTS / "tiny_model.py")
-    fallback = server["fallback"]
+    facts, engine, path = model.facts, model.engine, _path(model)
+    content = content_of(Path(path)) if path and not facts.make else None
+    if facts.make:
+        content = sha256(paths.SCRIPTS / "tiny_model.py")
+    requested: FallbackRelease | None = None
+    if fallback:
+        requested = {"environment": fallback["environment"], "version": fallback["version"]}
     return {
-        "model": {**_identity(model), "content": local},
-        "engine": {k: server[k] for k in ("engine", "package", "version", "environment")}
-        | {"device": server["device"], "command": server["command"]},
-        "fallback": fallback and {k: fallback[k] for k in ("environment", "version")},
+        "model": {
+            "name": facts.name,
+            "revision": facts.revision,
+            "path": path,
+            "content": content,
+        },
+        "engine": {
+            "engine": model.engine_name,
+            "package": engine.package,
+            "version": _version(environment),
+            "environment": environment["env"],
+            "device": engine.device,
+            "command": engine.command,
+        },
+        "fallback": requested,
         "options": {k: v for k, v in written if k not in neutral},
         "variables": model.variables,
         "chat": model.chat,
@@ -137,13 +180,14 @@ def _meaning(model: ModelConfig, server: Spec, neutral: Collection[str]) -> Spec
     }
 
 
-def resources(model: ModelConfig, config: Configuration) -> Spec:
+def resources(model: ModelConfig, config: Configuration) -> Resources:
     """Return what to request from a launcher: `slurm` of config.yaml, then the model's own keys."""
-    own = model.resources.model_dump(exclude_unset=True)
-    return {**config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"}), **own}
+    found: Any = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
+    wanted: Resources = {**found, **model.resources.model_dump(exclude_unset=True)}
+    return wanted
 
 
-def _nodes(model: ModelConfig, wanted: Mapping[str, Any]) -> Spec | None:
+def _nodes(model: ModelConfig, wanted: Resources) -> Nodes | None:
     """Return how to run a server on several nodes of a launcher, None for one node."""
     each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
     count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
@@ -152,20 +196,25 @@ def _nodes(model: ModelConfig, wanted: Mapping[str, Any]) -> Spec | None:
     return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
 
 
-def _gone(model: ModelConfig) -> list[Spec]:
+def _gone(model: ModelConfig) -> list[GoneOption]:
     """Return the engine's removed options that concern this model's options."""
     gone = model.engine.gone_options()
     named = set(model.options)
     named |= {use for option in named & gone.keys() for use in gone[option].use}
-    return [
-        {"option": option, "since": each.since, "use": each.use, "why": each.why}
-        | ({"back": each.back} if each.back else {})
-        for option, each in gone.items()
-        if {option, *each.use} & named
-    ]
+    found: list[GoneOption] = []
+    for option, each in gone.items():
+        if {option, *each.use} & named:
+            found.append(
+                {"option": option, "since": each.since, "use": each.use, "why": each.why}
+            )
+            if each.back:
+                found[-1]["back"] = each.back
+    return found
 
 
-def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> tuple[Spec, Spec]:
+def task(
+    name: str, config: Configuration, around: Surroundings, plan: Plan
+) -> tuple[PlannedTask, EnvironmentRequest]:
     """Return how to run a task, and the environment of its harness. Raise UsageError."""
     task = config.tasks[name]
     source = f"configs/tasks/{name}.yaml"
@@ -186,7 +235,7 @@ def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> 
     env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
     files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
-    meaning = {
+    meaning: TaskMeaning = {
         "name": name,
         "task_name": names,
         "harness_environment": env["env"],
@@ -197,9 +246,10 @@ def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> 
         "trust_remote_code": task.defaults.trust_remote_code,
         "seed": task.seed,
         "files": files,
-        **({"files_elsewhere": elsewhere_files} if elsewhere_files else {}),
     }
-    how = {
+    if elsewhere_files:
+        meaning["files_elsewhere"] = elsewhere_files
+    how: PlannedTask = {
         "name": name,
         "source": source,
         "where": origins.of_task(name, config),
@@ -261,6 +311,6 @@ def shown_at(path: Path, root: Path) -> str:
     return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
-def result(server: Spec, task: Spec, limit: int | None) -> Spec:
+def result(server: ServerSpec, task: PlannedTask, limit: int | None) -> ResultSpec:
     """Return everything that can change an answer, and nothing else. Make compares its bytes."""
     return {**server["meaning"], "task": task["meaning"], "limit": limit}

@@ -17,6 +17,7 @@ from typing import Any
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
+from benchy.core.specs import ResultSpec, read_result, read_server, read_task
 from benchy.display import activity
 from benchy.environments import lock_file
 from benchy.environments.lock_file import Package
@@ -54,21 +55,24 @@ def reasons(target: Path) -> list[str]:
         raise unasked(target)
     if not target.exists():
         return ["it was never made"]
-    now = json.loads(spec_path.read_text())
+    now = read_result(spec_path)
     try:
-        made = json.loads(target.with_name("spec.json").read_text())
+        made = read_result(target.with_name("spec.json"))
     except (OSError, ValueError):
         made = now  # no spec.json (old or moved result): compare only ages
     found = [change(model, now, *each) for each in origins.last(differences(made, now))]
-    for part, of in (("engine", "environment"), ("task", "harness_environment")):
-        if made[part][of] == now[part][of]:
-            found += packages(target, "harness" if part == "task" else part, now[part][of])
+    for part, old, env in (
+        ("engine", made["engine"]["environment"], now["engine"]["environment"]),
+        ("harness", made["task"]["harness_environment"], now["task"]["harness_environment"]),
+    ):
+        if old == env:
+            found += packages(target, part, env)
     if not found and spec_path.stat().st_mtime > target.stat().st_mtime:
         found.append(f"{spec_path} is newer than the result")
     return found
 
 
-def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> str:
+def change(model: str, now: ResultSpec, field: str, old: Any, new: Any) -> str:
     """Return the line for one field: both values, and where it was written."""
     kind, _, key = field.partition(".")
     if kind in ("option_files", "variable_files"):
@@ -79,7 +83,7 @@ def change(model: str, now: dict[str, Any], field: str, old: Any, new: Any) -> s
             f"{kind}.{key}: {text or 'what it names'} {how}{written(model, now, f'{kind}.{key}')}"
         )
     if field.startswith("task.files."):
-        folder = task_spec(now).get("include_path") or ""
+        folder = read_task(now["task"]["name"])["include_path"] or ""
         path = Path(folder, field.removeprefix("task.files."))
         return f"task.files: {changes.file(path, old, new)}"
     if field.startswith("task.files_elsewhere."):
@@ -141,24 +145,17 @@ def made(target: Path) -> str:
     return when.strftime("%Y-%m-%d %H:%M")
 
 
-def written(model: str, spec: dict[str, Any], field: str) -> str:
+def written(model: str, spec: ResultSpec, field: str) -> str:
     """Return where a field was written, as the end of a line; "" if unknown."""
     part, _, rest = field.partition(".")
-    task = task_spec(spec)
-    server = json.loads(paths.server_spec(model).read_text())
-    if part == "fallback" and server.get("fallback"):
-        where = str(paths.failed(server["fallback"]["environment"]))
+    task, server = read_task(spec["task"]["name"]), read_server(model)
+    if part == "fallback" and (fallback := server["fallback"]):
+        where = str(paths.failed(fallback["environment"]))
     elif part == "task":
-        where = origins.place(task.get("where", {}), rest)
+        where = origins.place(task["where"], rest)
     else:
-        where = origins.place(server.get("where", {}), field)
+        where = origins.place(server["where"], field)
     return f"  ({where.replace('SET:1', 'SET')})" if where else ""
-
-
-def task_spec(spec: dict[str, Any]) -> dict[str, Any]:
-    """Return the current spec of a result's task. spec: the result's."""
-    found: dict[str, Any] = json.loads(paths.task_spec(spec["task"]["name"]).read_text())
-    return found
 
 
 def parts(target: Path) -> tuple[int | None, str, str]:

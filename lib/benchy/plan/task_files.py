@@ -16,7 +16,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,7 @@ import yaml
 
 from benchy.config import option_files
 from benchy.core import hashing, paths
+from benchy.core.specs import TaskMeaning
 
 SKIPPED = frozenset({"__pycache__", ".ipynb_checkpoints"})
 MOST_NODES = 200_000  # of a YAML file; one with more (nested aliases) counts by its bytes
@@ -292,7 +293,7 @@ class _Walk:
                     self.found.files.update(_files_of_dataset(self.of.root, node.value))
 
 
-def hashes(task: Mapping[str, Any], folder: str | None, root: Path) -> dict[str, str]:
+def hashes(task: TaskMeaning, folder: str | None, root: Path) -> dict[str, str]:
     """Return name → sha256 of each file that a task is made of.
 
     task: the task's part of a result's spec. folder: its include_path.
@@ -302,7 +303,7 @@ def hashes(task: Mapping[str, Any], folder: str | None, root: Path) -> dict[str,
     return {name: option_files.digest(path) for name, path in named.items() if path.is_file()}
 
 
-def content_of(task: Mapping[str, Any]) -> str:
+def content_of(task: TaskMeaning) -> str:
     """Return a digest of the content of all files of a task, "" if it has none."""
     found = [task["files"], task.get("files_elsewhere", {})]
     return hashing.digest(found) if any(found) else ""

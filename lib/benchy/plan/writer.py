@@ -13,6 +13,7 @@ from pathlib import Path
 from benchy.core import names, paths, temporary_files
 from benchy.core.files import not_older, write
 from benchy.core.hashing import canonical, sha256
+from benchy.core.specs import PlanIndex
 from benchy.plan import environment_specs
 from benchy.plan.makefile import Writer
 from benchy.plan.plan import Plan
@@ -227,14 +228,19 @@ def save(plan: Plan, directory: Path) -> None:
     if replaced and not paths.apart():
         outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)
-    index = {
+    index: PlanIndex = {
         "limit": plan.limit,
         "launcher": plan.launcher,
         "build": plan.build,
         "models": plan.models,
         "environments": {
-            e: {k: s[k] for k in ("kind", "name", "version", "source")}
-            for e, s in plan.environments.items()
+            env: {
+                "kind": spec["kind"],
+                "name": spec["name"],
+                "version": spec["version"],
+                "source": spec["source"],
+            }
+            for env, spec in plan.environments.items()
         },
     }
     write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
