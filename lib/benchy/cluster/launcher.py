@@ -24,6 +24,7 @@ from benchy.config import schema
 from benchy.config.loader import load_launcher
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
+from benchy.core.specs import JobSpec, ServerSpec
 from benchy.environments import node_copies
 
 LAUNCHED = "BENCHY_LAUNCHED"  # set in a job: the name of its launcher
@@ -48,18 +49,18 @@ class Launcher:
     def __post_init__(self) -> None:
         self.queue = Queue(self)
 
-    def command(self, model: str, spec: Mapping[str, Any], words: Sequence[str]) -> list[str]:
+    def command(self, model: str, spec: ServerSpec | JobSpec, words: Sequence[str]) -> list[str]:
         """Return the command line that runs `words` in a job for a server spec."""
         known = self.facts(model, spec)
         extra = known["extra"] or []
         return [*self.filled(self.says.command, known), *extra, *words]
 
-    def scratch(self, spec: Mapping[str, Any]) -> str:
+    def scratch(self, spec: ServerSpec | JobSpec) -> str:
         """Return the directory for environments on the node's own disk, or "" for none."""
         return os.environ.get("NODE_SCRATCH") or spec.get("resources", {}).get("scratch") or ""
 
     def environ(
-        self, model: str, spec: Mapping[str, Any], environments: Sequence[str] = ()
+        self, model: str, spec: ServerSpec | JobSpec, environments: Sequence[str] = ()
     ) -> dict[str, str]:
         """Return the variables of the command in addition to those of the run.
 
@@ -94,10 +95,10 @@ class Launcher:
             if not named(name, says.without) or named(name, says.keeping)
         }
 
-    def facts(self, model: str, spec: Mapping[str, Any]) -> dict[str, Any]:
+    def facts(self, model: str, spec: ServerSpec | JobSpec) -> dict[str, Any]:
         """Return the variables for the templates of the launcher's file."""
         asked = schema.Resources(**spec.get("resources", {})).model_dump()
-        gpus = int(spec.get("gpus") or 0)
+        gpus = spec.get("gpus") or 0
         count = spec["nodes"]["count"] if spec.get("nodes") else 1
         return {
             **asked,

@@ -25,9 +25,9 @@ from typing import Any
 
 from benchy.core import temporary_files
 from benchy.core.errors import ConfigError, Failure, Mistake
+from benchy.core.specs import Nodes, ServerSpec
 from benchy.engines import option_check
 
-Spec = Mapping[str, Any]
 MEETING, RANK = (
     "BENCHY_MEETING",
     "BENCHY_RANK",
@@ -90,7 +90,7 @@ class Node:
             time.sleep(LOOK)
         return found
 
-    def arguments(self, over: Mapping[str, Any], address: str, port: int) -> list[str]:
+    def arguments(self, over: Nodes, address: str, port: int) -> list[str]:
         """Return the engine's arguments for joining the server.
 
         `over` is `nodes` of the server spec; `address` and `port` are those of the first node.
@@ -175,7 +175,7 @@ def own_address() -> str:
     return "127.0.0.1"
 
 
-def refuse(specs: Iterable[Spec], launcher: str, counts: bool) -> None:
+def refuse(specs: Iterable[ServerSpec], launcher: str, counts: bool) -> None:
     """Raise ConfigError if servers cannot run over the number of nodes they need.
 
     `counts` says whether the launcher's file names the variable with the rank of a node.
@@ -191,7 +191,7 @@ def refuse(specs: Iterable[Spec], launcher: str, counts: bool) -> None:
         raise ConfigError(sorted(set(found)))
 
 
-def _unfit(spec: Spec, over: Mapping[str, Any], known: option_check.Known) -> list[Mistake]:
+def _unfit(spec: ServerSpec, over: Nodes, known: option_check.Known) -> list[Mistake]:
     count, written, found = over["count"], option_check.written(spec), []
     split = f"{spec['model']} runs over {count} nodes"
     if spec["gpus"] % count:
@@ -200,8 +200,7 @@ def _unfit(spec: Spec, over: Mapping[str, Any], known: option_check.Known) -> li
     if int(spec["options"].get("data_parallel_size") or 1) > 1:
         what, hint = f"is of one node alone: {split}", "use tensor and pipeline sizes"
         found.append(written.mistake("data_parallel_size", what, hint))
-    asked = spec["fallback"] or {**spec, "version": spec["release"]}
-    release, flags = known.flags(spec["engine"], asked["environment"], asked["version"])
+    release, flags = known.flags(spec["engine"], *option_check.requested(spec))
     lacks = [w.split("=")[0] for w in over["words"] if w.startswith("--")] or ["--nnodes"]
     lacks = [flag for flag in lacks if not over["words"] or (flags and flag not in flags)]
     if lacks:

@@ -15,9 +15,9 @@ from typing import Any
 
 from benchy.core import knobs, paths
 from benchy.core.errors import Failure
+from benchy.core.specs import ServerSpec
 from benchy.devices import gpu, leases
 
-Spec = Mapping[str, Any]
 HANDED = "BENCHY_LEASE"
 
 
@@ -40,13 +40,13 @@ class Need:
         return [self.names[device] for device in held.devices if self.names[device]]
 
 
-def owner(spec: Spec) -> dict[str, Any]:
+def owner(spec: ServerSpec) -> dict[str, Any]:
     """Return what other processes see of the owner: the model, this process, the checkout."""
     return {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
 
 
 def need(
-    spec: Spec,
+    spec: ServerSpec,
     cards: Sequence[gpu.Gpu] | None = None,
     skipped: Mapping[str, str] | None = None,
 ) -> Need:
@@ -91,10 +91,9 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
     return {device: who for device, who in at.outside(seen).items() if device not in before}
 
 
-def elsewhere(spec: Spec) -> Need:
+def elsewhere(spec: ServerSpec) -> Need:
     """Return what a launcher must provide for a server. It needs no device of this machine."""
-    number = int(spec.get("gpus") or 0)
-    return Need(leases.LeaseRequest(number or 1, (), owner(spec)), {})
+    return Need(leases.LeaseRequest(spec["gpus"] or 1, (), owner(spec)), {})
 
 
 def desk() -> leases.LeaseDirectory:
@@ -117,7 +116,7 @@ def hand(held: leases.Lease, names: Sequence[str]) -> dict[str, str]:
     return {HANDED: json.dumps(told)}
 
 
-def handed(spec: Spec) -> tuple[leases.Lease, list[str]] | None:
+def handed(spec: ServerSpec) -> tuple[leases.Lease, list[str]] | None:
     """Return the lease from the parent process and the CUDA names of its devices, or None."""
     text = os.environ.pop(HANDED, "")
     if not text:

@@ -12,10 +12,10 @@ import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from benchy.core import knob_table
 from benchy.core.errors import Failure
+from benchy.core.specs import ServerSpec
 
 # MiB. A desktop holds a little memory on every card; a model does not fit beside more than this.
 APP_HOLDS, CARD_HOLDS = 300, 2048
@@ -166,7 +166,7 @@ def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
 
 
 def pool(
-    server: Mapping[str, Any],
+    server: ServerSpec,
     cards: Sequence[Gpu] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> list[Gpu]:
@@ -179,14 +179,13 @@ def pool(
     if reason := fits(server, have, environment):
         raise Failure(f"{server['model']} {reason}")
     chosen = visible(have, environment)
-    if server.get("cuda_devices"):
-        pins = server["cuda_devices"]
+    if pins := server["cuda_devices"]:
         chosen = [card for pin in pins for card in named(pin, _sliced(chosen, pins))]
     return chosen
 
 
 def fits(
-    server: Mapping[str, Any],
+    server: ServerSpec,
     cards: Sequence[Gpu] | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> str | None:
@@ -197,7 +196,7 @@ def fits(
     """
     if server["device"] != "gpu":
         return None
-    wanted = int(server.get("gpus") or 1)
+    wanted = server["gpus"] or 1
     have = gpus() if cards is None else list(cards)
     if len(have) < wanted:
         has = "none" if not have else f"only {len(have)}"
@@ -206,7 +205,7 @@ def fits(
     where = f"CUDA_VISIBLE_DEVICES={environment.get('CUDA_VISIBLE_DEVICES')} leaves"
     if len(seen) < wanted:
         return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
-    pins = server.get("cuda_devices") or []
+    pins = server["cuda_devices"] or []
     every, left = _sliced(have, pins), _sliced(seen, pins)
     for pin in pins:
         index = str(pin).isdecimal()

@@ -18,6 +18,7 @@ from typing import Any
 import psutil
 
 from benchy.core.errors import Failure
+from benchy.core.specs import ServerSpec
 from benchy.devices import leases
 from benchy.display.messages import say
 
@@ -36,7 +37,7 @@ class Port:
 
 @contextmanager
 def taken(
-    spec: Mapping[str, Any], owner: Mapping[str, Any], desk: leases.LeaseDirectory
+    spec: ServerSpec, owner: Mapping[str, Any], desk: leases.LeaseDirectory
 ) -> Iterator[Port]:
     """Yield a port for the server of this spec, leased while inside if it is pinned.
 
@@ -44,7 +45,7 @@ def taken(
     message if another server of this user has the pinned port. Raises Failure if another program
     has it.
     """
-    host, wanted = spec["host"], spec.get("port")
+    host, wanted = spec["host"], spec["port"]
     if not wanted:
         yield Port(free_port(host, None))
         return

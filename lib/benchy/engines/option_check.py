@@ -9,21 +9,21 @@ takes a device. Writes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchy.core import paths, versions
 from benchy.core.errors import ConfigError, Mistake
+from benchy.core.specs import ServerSpec
 from benchy.engines import command_line, option_table, release_flags, unavailable_options
 from benchy.environments import lock_file
 
-Spec = Mapping[str, Any]  # a server's spec, build/specs/server/MODEL.json
 SHOWN = 3  # maximum number of models named in a shared mistake
 
 
-def release(spec: Spec, version: str, flags: release_flags.Flags) -> release_flags.Release:
+def release(spec: ServerSpec, version: str, flags: release_flags.Flags) -> release_flags.Release:
     """Return the release that serves a model, for messages and for its arguments."""
 
     def came(option: str) -> str:
@@ -33,14 +33,14 @@ def release(spec: Spec, version: str, flags: release_flags.Flags) -> release_fla
     return release_flags.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"], came)
 
 
-def arguments(spec: Spec, of: release_flags.Release) -> list[str]:
+def arguments(spec: ServerSpec, of: release_flags.Release) -> list[str]:
     """Return the model's options as arguments of a release. Raises ConfigError."""
     return command_line.arguments(
-        spec["options"], of, defaults=spec.get("defaults") or {}, written=written(spec)
+        spec["options"], of, defaults=spec["defaults"], written=written(spec)
     )
 
 
-def written(spec: Spec) -> release_flags.Written:
+def written(spec: ServerSpec) -> release_flags.Written:
     """Return where the options of a server were written."""
     return release_flags.Written(spec["source"], spec["origin"], spec["keys"])
 
@@ -101,23 +101,28 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def mistakes(specs: Iterable[Spec], known: Known) -> list[Mistake]:
+def mistakes(specs: Iterable[ServerSpec], known: Known) -> list[Mistake]:
     """Return every option of every server that its release lacks or would not accept.
 
     A model that falls back to the main environment is checked against its own release. If the
     fallback lacks an option, only that model stops, when it starts.
     """
-    found: dict[Mistake, list[Spec]] = {}
+    found: dict[Mistake, list[ServerSpec]] = {}
     for spec in specs:
-        asked = spec["fallback"] or {**spec, "version": spec["release"]}
-        env, wanted = asked["environment"], asked["version"]
-        version, flags = known.flags(spec["engine"], env, wanted)
+        version, flags = known.flags(spec["engine"], *requested(spec))
         for mistake in _of_one(spec, version, flags):
             found.setdefault(mistake, []).append(spec)
     return sorted(_concerning(mistake, of) for mistake, of in found.items())
 
 
-def _of_one(spec: Spec, version: str, flags: release_flags.Flags) -> list[Mistake]:
+def requested(spec: ServerSpec) -> tuple[str, str | None]:
+    """Return the environment and the release that a model requests, whatever serves it."""
+    if fallback := spec["fallback"]:
+        return fallback["environment"], fallback["version"]
+    return spec["environment"], spec["release"]
+
+
+def _of_one(spec: ServerSpec, version: str, flags: release_flags.Flags) -> list[Mistake]:
     of = release(spec, version, flags)
     if not flags:
         return unavailable_options.removed(spec["options"], version, of, written(spec))
@@ -128,7 +133,7 @@ def _of_one(spec: Spec, version: str, flags: release_flags.Flags) -> list[Mistak
     return []
 
 
-def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
+def _concerning(mistake: Mistake, specs: list[ServerSpec]) -> Mistake:
     """Return a mistake, with the models' names if it is in a file that they share."""
     if all(spec["source"] == mistake.file for spec in specs):
         return mistake
@@ -137,7 +142,7 @@ def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
     return replace(mistake, what=f"{mistake.what}; needed by {', '.join(names[:SHOWN])}{more}")
 
 
-def refuse(specs: Iterable[Spec]) -> None:
+def refuse(specs: Iterable[ServerSpec]) -> None:
     """Raise ConfigError with all mistakes, if any, for environments in the working directory."""
     if found := mistakes(specs, Known()):
         raise ConfigError(found)

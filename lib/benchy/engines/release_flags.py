@@ -13,6 +13,7 @@ from typing import Any
 
 from benchy.config import reserved_options
 from benchy.core.errors import Mistake
+from benchy.core.specs import GoneOption
 
 Flags = Mapping[str, Mapping[str, Any]]
 MODALITIES = ("image", "audio", "video")
@@ -27,14 +28,13 @@ class Release:
     Attributes:
         name: Its name in messages ("vLLM 0.8.0").
         flags: The flags of its parser.
-        gone: The relevant removed options of the engine, as {"option", "since", "back", "use",
-            "why"}.
+        gone: The relevant removed options of the engine.
         came: Returns the first newer release that has an option; "" if none is known.
     """
 
     name: str
     flags: Flags
-    gone: Sequence[Mapping[str, Any]] = ()
+    gone: Sequence[GoneOption] = ()
     came: Callable[[str], str] = lambda option: ""
 
     def has(self, option: str) -> bool:

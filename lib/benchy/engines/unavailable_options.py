@@ -8,6 +8,7 @@ from typing import Any
 
 from benchy.core import versions
 from benchy.core.errors import Mistake
+from benchy.core.specs import GoneOption
 from benchy.engines import release_flags
 from benchy.engines.release_flags import BadOption, Release, Written
 
@@ -31,7 +32,7 @@ def removed(
     return out
 
 
-def lost(gone: Mapping[str, Any], version: str) -> bool:
+def lost(gone: GoneOption, version: str) -> bool:
     """Return whether an option was removed by this release and is not back yet."""
     back = gone.get("back")
     return versions.reached(version, gone["since"]) and not (
@@ -65,14 +66,14 @@ def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
 
 
-def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
+def _gone(option: str, release: Release) -> GoneOption | None:
     return next((each for each in release.gone if each["option"] == option), None)
 
 
-def _without(name: str, gone: Mapping[str, Any], use: Sequence[str]) -> BadOption:
+def _without(name: str, gone: GoneOption, use: Sequence[str]) -> BadOption:
     """Return the error for a removed option. use: its replacements in that release."""
     what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
-    why = str(gone["why"])
+    why = gone["why"]
     if not use:
         return BadOption(what, f"leave it out: {why}" if why else "leave it out")
     hint = "use " + " or ".join(f'"{each}"' for each in use)

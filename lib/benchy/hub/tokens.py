@@ -13,14 +13,15 @@ from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure
+from benchy.core.specs import ServerSpec
 
 
-def of(spec: Mapping[str, Any], environment: Mapping[str, str] = os.environ) -> str:
+def of(spec: ServerSpec, environment: Mapping[str, str] = os.environ) -> str:
     """Return the token for a server: the configuration's, else HF_TOKEN's; "" if there is none.
 
     Raises Failure if the configuration file cannot be read.
     """
-    source = spec.get("token_from")
+    source = spec["token_from"]
     return (written(Path(source)) if source else "") or environment.get("HF_TOKEN", "")
 
 

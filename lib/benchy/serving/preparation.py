@@ -18,6 +18,7 @@ from typing import Any
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.core.specs import ServerSpec, read_server
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options
@@ -25,8 +26,6 @@ from benchy.environments import health, node_copies, usage_locks
 from benchy.hub import tokens
 from benchy.process import environment_variables
 from benchy.process.signals import Signals, run_quietly
-
-Spec = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -49,24 +48,24 @@ class Place:
         return found
 
 
-def read_spec(model: str) -> Spec:
+def read_spec(model: str) -> ServerSpec:
     """Return the server spec of a model. Raises UsageError if there is none."""
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
         hint = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
         raise UsageError(f"no model is named {model!r}", hint)
-    spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
+    spec = read_server(model)
     over = spec.pop("nodes", None)
     if os.environ.get("BENCHY_LAUNCHED"):
         spec["cuda_devices"] = None  # the launcher chooses the GPUs
         spec["port"] = None  # jobs on one node do not see each other's leases
         if over:
-            spec.update(nodes=over, gpus=spec["gpus"] // over["count"])  # of this node
+            spec["nodes"], spec["gpus"] = over, spec["gpus"] // over["count"]  # of this node
     return spec
 
 
-def refuse_unfit(spec: Spec) -> None:
+def refuse_unfit(spec: ServerSpec) -> None:
     """Raise Failure if the server does not fit this machine. The hint lists models that do."""
     reason = gpu.fits(spec)
     if not reason:
@@ -74,14 +73,14 @@ def refuse_unfit(spec: Spec) -> None:
     able = []
     for path in sorted(paths.server_spec("x").parent.glob("*.json")):
         with contextlib.suppress(OSError, ValueError):
-            other = json.loads(path.read_text(encoding="utf-8"))
+            other = read_server(path.stem)
             if not gpu.fits(other):
                 able.append(other["model"])
     hint = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
     raise Failure(f"{spec['model']} {reason}", hint)
 
 
-def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) -> Place:
+def ready_environment(spec: ServerSpec, signals: Signals, *, closely: bool = False) -> Place:
     """Return the environment of a server. Builds it if it is missing.
 
     Args:
@@ -108,13 +107,13 @@ def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) ->
     return place
 
 
-def engine_arguments(spec: Spec, place: Place, *, tell: bool = False) -> list[str]:
+def engine_arguments(spec: ServerSpec, place: Place, *, tell: bool = False) -> list[str]:
     """Return the options of a spec as arguments of the release in `place`.
 
     With `tell`, prints a warning for each option that the release ignores. Raises ConfigError for
     options that the release does not take, and Failure if flags.json is missing or damaged.
     """
-    version = spec.get("version") or place.json("check.json").get("version", "")
+    version = spec["version"] or place.json("check.json").get("version", "")
     flags = place.json("flags.json")
     if not flags:
         raise Failure(
@@ -129,14 +128,14 @@ def engine_arguments(spec: Spec, place: Place, *, tell: bool = False) -> list[st
                 "WARNING",
                 f"{spec['model']}: {option_check.written(spec).mistake(option, what, '')}",
             )
-    if revision := commit(spec) or spec.get("revision"):
+    if revision := commit(spec) or spec["revision"]:
         words.append(f"--revision={revision}")
-    if spec.get("trust_remote_code") and "--trust-remote-code" not in words:
+    if spec["trust_remote_code"] and "--trust-remote-code" not in words:
         words.append("--trust-remote-code")
     return words
 
 
-def commit(spec: Spec) -> str | None:
+def commit(spec: ServerSpec) -> str | None:
     """Return the commit of the weights that bin/fetch downloaded.
 
     Returns None if it downloaded none for this name and revision, or if the model is a directory.
@@ -146,20 +145,20 @@ def commit(spec: Spec) -> str | None:
         told = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = told["name"] == spec["name"] and told["revision"] == spec.get("revision")
-    return str(told["commit"]) if same and not spec.get("path") else None
+    same = told["name"] == spec["name"] and told["revision"] == spec["revision"]
+    return str(told["commit"]) if same and not spec["path"] else None
 
 
-def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
+def ready_model(spec: ServerSpec, place: Place, signals: Signals) -> str:
     """Return what the server loads: a directory, or a name on the hub.
 
     Makes the directory of the tiny model if it is missing. Raises Failure if that fails, and
     ConfigError if there is no such directory.
     """
-    path = spec.get("path")
+    path = spec["path"]
     if not path:
-        return str(spec["name"])
-    if spec.get("make") == "tiny" and not Path(path, "config.json").exists():
+        return spec["name"]
+    if spec["make"] == "tiny" and not Path(path, "config.json").exists():
         tiny = str(paths.SCRIPTS / "tiny_model.py")
         if run_quietly(
             signals,
@@ -173,10 +172,10 @@ def ready_model(spec: Spec, place: Place, signals: Signals) -> str:
         raise ConfigError(
             [Mistake(source, 0, "model.name", f"there is no directory {path}", "write its path")]
         )
-    return str(path)
+    return path
 
 
-def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
+def environment(spec: ServerSpec, key: str, devices: Sequence[str]) -> dict[str, str]:
     """Return the environment variables of the engine.
 
     Args:
@@ -193,11 +192,11 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     elif loopback_host(spec):
         # The engine's processes connect over this address. Unset, they listen on the network.
         env.setdefault("VLLM_HOST_IP", "127.0.0.1")
-    if spec.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
-    for name, value in (spec.get("caps") or {}).items():
-        env.setdefault(name, str(value))
-    env.update({name: str(value) for name, value in (spec.get("variables") or {}).items()})
+    if cache := spec["hf_cache"]:
+        env["HF_HUB_CACHE"] = str(paths.home(cache).absolute())
+    for name, value in spec.get("caps", {}).items():
+        env.setdefault(name, value)
+    env.update(spec["variables"])
     if spec["device"] == "gpu":
         # Indices in nvidia-smi's order: vLLM before 0.9 cannot read UUIDs here.
         env.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(devices))
@@ -207,20 +206,20 @@ def environment(spec: Spec, key: str, devices: Sequence[str]) -> dict[str, str]:
     return env
 
 
-def loopback_host(spec: Spec) -> bool:
+def loopback_host(spec: ServerSpec) -> bool:
     """Return whether the server listens only on this machine."""
     from benchy.serving import endpoint  # noqa: PLC0415
 
     return endpoint.loopback(spec["host"])
 
 
-def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
+def noted(env: Mapping[str, str], spec: ServerSpec) -> dict[str, str]:
     """Return the variables to record in server.json, without secrets.
 
     These are the variables that the config sets, and those that `environment_variables.noted`
     selects.
     """
-    own = set(spec.get("variables") or {})
+    own = set(spec["variables"])
     return {
         name: value
         for name, value in sorted(env.items())
@@ -232,14 +231,14 @@ def noted(env: Mapping[str, str], spec: Spec) -> dict[str, str]:
 class Plan:
     """Everything about a server that is known before it takes a device."""
 
-    spec: Spec
+    spec: ServerSpec
     place: Place
     model: str
     arguments: list[str]
 
     @property
     def served(self) -> str:
-        return str(self.spec["name"])
+        return self.spec["name"]
 
     def argv(self, host: str, port: int) -> list[str]:
         """Return the full command line of the engine."""
@@ -259,14 +258,14 @@ class Plan:
 
     def expected(self) -> str | None:
         """Return the release that the server has to report."""
-        return self.spec.get("version") or self.place.json("check.json").get("version")
+        return self.spec["version"] or self.place.json("check.json").get("version")
 
 
 def known(model: str) -> Plan:
     """Return the plan of a model without building its environment. It has no arguments."""
     spec = read_spec(model)
     place = Place(spec["environment"], paths.env_dir(spec["environment"]))
-    return Plan(spec, place, str(spec.get("path") or spec["name"]), [])
+    return Plan(spec, place, spec["path"] or spec["name"], [])
 
 
 def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
@@ -292,7 +291,7 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
         theirs = [
             n
             for n in environment_variables.unplanned(os.environ)
-            if n not in (spec["variables"] or {})
+            if n not in spec["variables"]
         ]
         if theirs:
             what = f"{', '.join(theirs)} of your shell can change its answers"

@@ -28,18 +28,19 @@ from typing import Any
 from benchy.cluster import job_folder, multi_node
 from benchy.core import paths, temporary_files
 from benchy.core.errors import Failure, FailureKind
+from benchy.core.specs import ServerRecord, ServerSpec
 from benchy.devices import allocation, leases, waiting_line
 from benchy.display import activity
 from benchy.display.messages import say
 from benchy.display.progress import Step
 from benchy.environments import health, usage_locks
 from benchy.process.signals import Signals, Stopped, guarded
-from benchy.serving.preparation import Plan, Spec, commit, environment, noted, ready_environment
+from benchy.serving.preparation import Plan, commit, environment, noted, ready_environment
 
 TAG = "SERVE"
 
 
-def take(spec: Spec) -> tuple[leases.Lease, list[str]]:
+def take(spec: ServerSpec) -> tuple[leases.Lease, list[str]]:
     """Return the lease and its devices in the form of CUDA_VISIBLE_DEVICES.
 
     Uses the lease that the parent process passed on, or waits for a new one.
@@ -206,7 +207,7 @@ def attend(
         print(f"logprobs  {shown} … ({len(numbers)} tokens, sum {sum(numbers):.3f})", flush=True)
         return 0
     with run_directory(spec["model"]) as run:
-        told = {
+        told: ServerRecord = {
             "model": spec["model"],
             "version": version,
             "served_model": plan.served,
@@ -217,7 +218,6 @@ def attend(
             "arguments": argv[1:],
             "variables": noted(env, spec),
             "gpus": [int(c) if c.isdecimal() else c for c in cards] if cards else "cpu",
-            **({"nodes": spec["nodes"]["count"]} if spec.get("nodes") else {}),
             "pid": one.pid,
             "guardian": one.guardian.pid,
             "started": started.strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -226,9 +226,11 @@ def attend(
             "package": spec["package"],
             "package_version": plan.place.json("check.json").get("version"),
             "lock_sha256": lock_sha256(place),
-            "fallback": spec.get("fallback"),
+            "fallback": spec["fallback"],
             "spec": spec,
         }
+        if "nodes" in spec:
+            told["nodes"] = spec["nodes"]["count"]
         text = json.dumps(told, indent=1, sort_keys=True)
         temporary_files.write(run / "server.json", text, mode=0o600)
         begun = time.monotonic()
