@@ -12,7 +12,6 @@ from typing import Any
 
 from benchy.core import files, hashing, paths
 
-Spec = Mapping[str, Any]
 Facts = dict[str, Any]
 FOLDER = paths.BUILD / "preflight"
 SECONDS = 600  # for one question; the index of all tasks takes 20 s on an idle machine
@@ -28,7 +27,7 @@ class Question:
     """
 
     kind: str
-    what: Spec
+    what: Mapping[str, Any]
     path: Path
 
 

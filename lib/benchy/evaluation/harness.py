@@ -16,10 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from benchy.core import knobs, paths
+from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
 from benchy.environments import node_copies
 from benchy.process import environment_variables
-
-Spec = Mapping[str, Any]
 
 # The harness tries a request up to three times, with pauses of 1 to 10 s. So a task ends within a
 # minute if its server is gone, and within three request_timeouts if its server hangs.
@@ -47,13 +46,13 @@ class Endpoint:
     commit: str | None = None
 
 
-def max_length(spec: Spec, endpoint: Endpoint) -> int:
+def max_length(spec: ResultSpec, endpoint: Endpoint) -> int:
     """Return the task's max_length in tokens, or the server's if that is unset or smaller."""
-    asked = spec["task"].get("max_length")
-    return min(int(asked), endpoint.max_model_len) if asked else endpoint.max_model_len
+    asked = spec["task"]["max_length"]
+    return min(asked, endpoint.max_model_len) if asked else endpoint.max_model_len
 
 
-def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
+def model_args(spec: ResultSpec, task: TaskSpec, endpoint: Endpoint) -> dict[str, Any]:
     """Return the harness's --model_args for this result."""
     asked = spec["task"]
     args: dict[str, Any] = {
@@ -88,7 +87,7 @@ def model_args(spec: Spec, task: Spec, endpoint: Endpoint) -> dict[str, Any]:
     return args
 
 
-def tokenizer(spec: Spec, endpoint: Endpoint) -> tuple[str, str | None]:
+def tokenizer(spec: ResultSpec, endpoint: Endpoint) -> tuple[str, str | None]:
     """Return the server's tokenizer and its revision.
 
     This is the engine's option `tokenizer`, or else the model.
@@ -100,7 +99,7 @@ def tokenizer(spec: Spec, endpoint: Endpoint) -> tuple[str, str | None]:
     return spec["model"]["path"] or spec["model"]["name"], revision
 
 
-def python(spec: Spec) -> str:
+def python(spec: ResultSpec) -> str:
     """Return the Python of the harness's environment.
 
     Symlinks are not resolved, since their target is outside the environment.
@@ -110,7 +109,7 @@ def python(spec: Spec) -> str:
 
 
 def settings(
-    spec: Spec,
+    spec: ResultSpec,
     facts: Path,
     request_fields: Sequence[str] | None,
     server: tuple[str, int],
@@ -135,8 +134,8 @@ def settings(
 
 
 def command(
-    spec: Spec,
-    task: Spec,
+    spec: ResultSpec,
+    task: TaskSpec,
     endpoint: Endpoint,
     output: Path,
     cache: Path | None,
@@ -191,7 +190,7 @@ def command(
 
 
 def environment(
-    spec: Spec, task: Spec, server: Spec, cache: Path | None, base: Mapping[str, str]
+    spec: ResultSpec, task: TaskSpec, server: ServerSpec, cache: Path | None, base: Mapping[str, str]
 ) -> dict[str, str]:
     """Return the environment variables of the harness.
 
@@ -202,8 +201,8 @@ def environment(
     env["OPENAI_API_KEY"] = base.get("BENCHY_KEY", "")
     env["PYTHONUNBUFFERED"] = "1"
     env["TOKENIZERS_PARALLELISM"] = "false"
-    if server.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(paths.home(server["hf_cache"]).absolute())
+    if hub := server["hf_cache"]:
+        env["HF_HUB_CACHE"] = str(paths.home(hub).absolute())
     if cache:
         # The harness caches prompts by task name alone. A shared cache would return the old
         # prompts of an edited task.
@@ -231,7 +230,7 @@ def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[s
     return digest.hexdigest()[:32]
 
 
-def samples_answers(spec: Spec) -> bool:
+def samples_answers(spec: ResultSpec) -> bool:
     """Return whether the spec requests sampled answers, which must not be repeated from a cache."""
     kwargs = spec["task"]["gen_kwargs"]
     return bool(kwargs.get("do_sample") or kwargs.get("temperature"))

@@ -17,8 +17,8 @@ from typing import Any
 
 from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
+from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness, harness_output
-from benchy.evaluation.harness import Spec
 from benchy.process import guardian
 from benchy.serving import http_client, known_failures, peer_check, server
 
@@ -43,9 +43,9 @@ class Job:
     task: str
     limit: int | None
     spec_bytes: bytes
-    spec: Spec
-    run: Spec
-    server: Spec
+    spec: ResultSpec
+    run: TaskSpec
+    server: ServerRecord
     url: str
     key: str
 
@@ -83,8 +83,8 @@ class Job:
             self.url,
             server["served_model"],
             server["max_model_len"],
-            server.get("max_num_seqs"),
-            server.get("commit"),
+            server["max_num_seqs"],
+            server["commit"],
         )
 
 
@@ -113,18 +113,17 @@ def read(path: Path) -> bytes:
         ) from error
 
 
-def _load(path: Path) -> Spec:
+def _load(path: Path) -> Any:
     return _parse(read(path), path)
 
 
-def _parse(text: bytes, path: Path) -> Spec:
+def _parse(text: bytes, path: Path) -> Any:
     try:
-        spec: Spec = json.loads(text)
+        return json.loads(text)
     except ValueError as error:
         raise Failure(
             f"{path} is damaged: {error}", f"Delete it and run again: rm {path}"
         ) from error
-    return spec
 
 
 def check_server(job: Job) -> None:
@@ -133,10 +132,9 @@ def check_server(job: Job) -> None:
     The config may have been edited since the server's start.
     """
     spec, server = job.spec, job.server
-    asked: Spec = server["spec"]
-    parts = {*asked["meaning"], *spec} - {"task", "limit"}  # some keys exist only where they matter
-    wanted = {"config": job.model, **{key: spec[key] for key in parts if key in spec}}
-    found = {"config": server["model"], **asked["meaning"]}
+    ours = {key: value for key, value in spec.items() if key not in ("task", "limit")}
+    wanted = {"config": job.model, **ours}
+    found = {"config": server["model"], **server["spec"]["meaning"]}
     wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
     if release and not versions.matches(release, server["version"]):
@@ -208,7 +206,7 @@ def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
 
 def asker(job: Job) -> http_client.Client:
     """Return a client of the job's server, which accepts only descendants of its guardian."""
-    url, guard = urllib.parse.urlsplit(job.url), int(job.server["guardian"])
+    url, guard = urllib.parse.urlsplit(job.url), job.server["guardian"]
     ours = peer_check.Ours(lambda: guardian.descendants(guard))
     return http_client.Client(url.hostname or "", url.port or 80, job.key, ours)
 
@@ -268,8 +266,8 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 
 def check_alive(job: Job) -> None:
     """Raise Failure if the first process of the server has ended."""
-    pid = job.server.get("pid")
-    if not pid or process_info.alive(int(pid)):
+    pid = job.server["pid"]
+    if not pid or process_info.alive(pid):
         return
     log = harness_output.tail(job.server_log)
     known = known_failures.explain(log)

@@ -6,12 +6,12 @@ with each other or with the configs are in scored_result.py.
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
 
+from benchy.core.specs import read_result
 from benchy.evaluation.result import Checks, Result, Score, Task
 
 NAMED = 3  # subtasks that a mark names
@@ -115,7 +115,7 @@ def of_shots(task: Task, spec: Path) -> list[Mark]:
         return []
     used = sorted(set(task.shots.values()))
     try:
-        requested = json.loads(spec.read_bytes())["task"]["num_fewshot"]
+        requested = read_result(spec)["task"]["num_fewshot"]
     except (OSError, ValueError, KeyError, TypeError):
         known, asked = len(used) > 1, ""
     else:

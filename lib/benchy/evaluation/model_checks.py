@@ -12,17 +12,16 @@ import codecs
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from benchy.core import hashing, paths
 from benchy.core.errors import Mistake
+from benchy.core.specs import ServerSpec
 from benchy.environments import health
 from benchy.evaluation import environment_questions, provenance
 from benchy.plan import origins
 from benchy.process import environment_variables
 from benchy.serving import preparation
 
-Spec = Mapping[str, Any]
 SCRIPT = paths.SCRIPTS / "template_facts.py"
 # A model's directory has one of these: Hugging Face's, Mistral's, llama.cpp's.
 MODELS = ("config.json", "params.json", "*.gguf")
@@ -35,14 +34,14 @@ MODES = (
 OWN_TOKENIZERS = ("*tekken*", "tokenizer.model.v*", "*.gguf", "tok*.tok.json")
 
 
-def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
+def mistakes(server: ServerSpec, env: Mapping[str, str] | None) -> list[Mistake]:
     """Return everything wrong with a model's files.
 
     `server` is its server spec. `env` are the variables for a script in the engine's environment;
     None uses only cached answers.
     """
     folder = files_of(server)
-    if folder is None or server.get("make"):
+    if folder is None or server["make"]:
         return []
     found = _folder(server, folder)
     if not found and server["chat"]:
@@ -50,30 +49,30 @@ def mistakes(server: Spec, env: Mapping[str, str] | None) -> list[Mistake]:
     return found
 
 
-def passed(server: Spec) -> bool:
+def passed(server: ServerSpec) -> bool:
     """Return whether a model's files have passed these checks before. Runs nothing."""
     folder = files_of(server)
     if mistakes(server, None):
         return False
-    if folder is None or not server["chat"] or server.get("make") or not _asks(server, folder):
+    if folder is None or not server["chat"] or server["make"] or not _asks(server, folder):
         return True
     return _question(server, folder).path.is_file()
 
 
-def files_of(server: Spec) -> Path | None:
+def files_of(server: ServerSpec) -> Path | None:
     """Return the directory of a model's files, or None if they are not on this machine."""
-    if server.get("path"):
+    if server["path"]:
         path = Path(server["path"])
         return path if path.is_dir() else None
     try:
         note = json.loads((paths.RUN / "fetched" / f"{server['model']}.json").read_text())
-        folder = Path(note["folder"]) if preparation.commit(dict(server)) else None
+        folder = Path(note["folder"]) if preparation.commit(server) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if folder and folder.is_dir() else None
 
 
-def _folder(server: Spec, folder: Path) -> list[Mistake]:
+def _folder(server: ServerSpec, folder: Path) -> list[Mistake]:
     if any(any(folder.glob(name)) for name in MODELS):
         return []
     if server["options"].get("hf_config_path"):
@@ -91,7 +90,7 @@ def _folder(server: Spec, folder: Path) -> list[Mistake]:
     return [_wrong(server, "model.name", what, f"merge it into {onto}, and write that folder")]
 
 
-def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
+def _chat(server: ServerSpec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
     """Return what is wrong for a chat endpoint, which needs a tokenizer and a chat template."""
     options = server["options"]
     if options.get("tokenizer_mode") not in MODES or options.get("skip_tokenizer_init"):
@@ -119,7 +118,7 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     return []
 
 
-def _asks(server: Spec, folder: Path) -> bool:
+def _asks(server: ServerSpec, folder: Path) -> bool:
     """Return whether to run a script about the chat template in the engine's environment.
 
     Not for tokenizers that transformers does not load, and not before the environment is built.
@@ -130,14 +129,14 @@ def _asks(server: Spec, folder: Path) -> bool:
     return not own and health.well(server["environment"])
 
 
-def _question(server: Spec, folder: Path) -> environment_questions.Question:
+def _question(server: ServerSpec, folder: Path) -> environment_questions.Question:
     options, environment = server["options"], server["environment"]
     tokenizer = str(options.get("tokenizer") or folder)
     what = {
         "name": str(folder),
         "tokenizer": tokenizer,
         "revision": options.get("tokenizer_revision"),
-        "trust_remote_code": bool(server.get("trust_remote_code")),
+        "trust_remote_code": server["trust_remote_code"],
         "text": template(server)[0],
     }
     files = [environment_questions.small_files(Path(each)) for each in (folder, tokenizer)]
@@ -148,7 +147,7 @@ def _question(server: Spec, folder: Path) -> environment_questions.Question:
     return environment_questions.Question("template", what, path)
 
 
-def template(server: Spec) -> tuple[str | None, str]:
+def template(server: ServerSpec) -> tuple[str | None, str]:
     """Return the server's chat template (None for the model's own) and its source.
 
     As in vLLM, the option chat_template is a file or the template itself.
@@ -162,12 +161,12 @@ def template(server: Spec) -> tuple[str | None, str]:
     return codecs.decode(str(named), "unicode_escape"), "the option chat_template"
 
 
-def _wrong(server: Spec, key: str, what: str, hint: str) -> Mistake:
+def _wrong(server: ServerSpec, key: str, what: str, hint: str) -> Mistake:
     """Return a mistake in a model's config. `key` is a key of the config or an option."""
     field = {"use_chat_completions": "chat", "chat_template": "options.chat_template"}.get(key, key)
-    where = origins.place(server.get("where") or {}, field)
+    where = origins.place(server["where"], field)
     file, _, line = where.partition(", ")[0].rpartition(":")
     told = f"vllm.overrides.{key}" if key == "chat_template" else key
     if not line.isdecimal():
-        return Mistake(str(server.get("source", "")), 0, told, what, hint)
+        return Mistake(server["source"], 0, told, what, hint)
     return Mistake(file, int(line), told, what, hint)

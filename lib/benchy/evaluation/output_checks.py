@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.evaluation.harness import Spec
+from benchy.core.specs import ResultSpec
 from benchy.evaluation.harness_output import Output
 from benchy.evaluation.result import Checks
 from benchy.scripts import harness_wrapper
@@ -121,13 +121,13 @@ def shots(output: Output) -> dict[str, int]:
     return {t: int(said[t]) for t in output.data["n-samples"] if isinstance(said.get(t), int)}
 
 
-def requested_shots(spec: Spec, used: Mapping[str, int]) -> int | None:
+def requested_shots(spec: ResultSpec, used: Mapping[str, int]) -> int | None:
     """Return the requested num_fewshot, or None if a subtask used another number."""
-    asked: int | None = spec["task"]["num_fewshot"]
+    asked = spec["task"]["num_fewshot"]
     return asked if all(count == asked for count in used.values()) else None
 
 
-def differences(spec: Spec, output: Output) -> list[str]:
+def differences(spec: ResultSpec, output: Output) -> list[str]:
     """Return a line for each thing that the harness did and the spec does not request."""
     asked, data = spec["task"], output.data
     configs = data.get("configs") or {}

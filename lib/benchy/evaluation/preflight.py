@@ -9,7 +9,6 @@ before it takes a lease, bin/eval again before its first request.
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -17,9 +16,10 @@ from typing import Any
 
 from benchy.core import hashing, names, paths
 from benchy.core.errors import Mistake
+from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec, read_result, read_task
 from benchy.environments import lock_file
 from benchy.evaluation import environment_questions, harness, model_checks, provenance
-from benchy.evaluation.environment_questions import Facts, Question, Spec
+from benchy.evaluation.environment_questions import Facts, Question
 from benchy.plan import origins
 from benchy.scripts import harness_wrapper
 
@@ -41,9 +41,9 @@ UNREACHED = ("OSError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "Pro
 
 
 def mistakes(
-    server: Spec,
-    spec: Spec,
-    how: Spec,
+    server: ServerSpec,
+    spec: ResultSpec,
+    how: TaskSpec,
     commit: str | None,
     base: Mapping[str, str],
     files: bool = True,
@@ -66,13 +66,13 @@ def mistakes(
     return found
 
 
-def needs_tokenizer(spec: Spec) -> bool:
+def needs_tokenizer(spec: ResultSpec) -> bool:
     """Return whether the harness itself loads a tokenizer."""
     backend = spec["task"]["tokenizer_backend"] or "huggingface"
     return not spec["chat"] and backend in ("huggingface", "tiktoken")
 
 
-def _question(spec: Spec, kind: str, what: Spec, more: Any) -> Question:
+def _question(spec: ResultSpec, kind: str, what: Mapping[str, Any], more: Any) -> Question:
     """Return a question. `more` is what the answer depends on besides the question."""
     env = spec["task"]["harness_environment"]
     made_from = [hashing.sha256(SCRIPT), env, *provenance.made_by(env), kind, what, more]
@@ -81,14 +81,15 @@ def _question(spec: Spec, kind: str, what: Spec, more: Any) -> Question:
     )
 
 
-def _task_question(spec: Spec, how: Spec) -> Question:
+def _task_question(spec: ResultSpec, how: TaskSpec) -> Question:
     what = {"include_path": how["include_path"], "names": spec["task"]["task_name"]}
-    files = {key: spec["task"].get(key) for key in ("files", "files_elsewhere")}
+    asked = spec["task"]
+    files = {"files": asked["files"], "files_elsewhere": asked.get("files_elsewhere")}
     return _question(spec, "tasks", what, files)
 
 
-def _tokenizer_question(spec: Spec, commit: str | None) -> Question:
-    endpoint = harness.Endpoint("", str(spec["model"]["name"]), 0, commit=commit)
+def _tokenizer_question(spec: ResultSpec, commit: str | None) -> Question:
+    endpoint = harness.Endpoint("", spec["model"]["name"], 0, commit=commit)
     backend = spec["task"]["tokenizer_backend"] or "huggingface"
     name, revision = harness.tokenizer(spec, endpoint)
     what = {
@@ -101,12 +102,12 @@ def _tokenizer_question(spec: Spec, commit: str | None) -> Question:
     return _question(spec, "tokenizer", what, environment_questions.small_files(Path(name)))
 
 
-def task_facts(spec: Spec, how: Spec, env: Mapping[str, str]) -> Facts:
+def task_facts(spec: ResultSpec, how: TaskSpec, env: Mapping[str, str]) -> Facts:
     """Return the facts of a task from harness_facts.py, or {} if it gives none."""
     return environment_questions.ask(harness.python(spec), SCRIPT, _task_question(spec, how), env)
 
 
-def tokenizer_facts(spec: Spec, commit: str | None, env: Mapping[str, str]) -> Facts:
+def tokenizer_facts(spec: ResultSpec, commit: str | None, env: Mapping[str, str]) -> Facts:
     """Return the facts of the tokenizer from harness_facts.py, or {} if it gives none."""
     return environment_questions.ask(
         harness.python(spec), SCRIPT, _tokenizer_question(spec, commit), env
@@ -119,7 +120,7 @@ def _lock(env: str) -> Path:
     return inside if inside.exists() else paths.lock(env)
 
 
-def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mistake]:
+def task_mistakes(server: ServerSpec, spec: ResultSpec, how: TaskSpec, facts: Facts) -> list[Mistake]:
     """Return what is wrong with a task according to the harness's files."""
     asked, name = spec["task"], how["name"]
     tasks: dict[str, Facts] = facts.get("tasks") or {}
@@ -190,7 +191,7 @@ _NEEDS = {
 
 
 def _generation_mistakes(
-    server: Spec, spec: Spec, how: Spec, known: Mapping[str, Facts]
+    server: ServerSpec, spec: ResultSpec, how: TaskSpec, known: Mapping[str, Facts]
 ) -> list[Mistake]:
     """Return the mistakes in generation arguments.
 
@@ -234,9 +235,9 @@ def request_options(engine: str) -> list[str]:
 
 
 def _metric_mistakes(
-    how: Spec, known: Mapping[str, Facts], groups: Mapping[str, list[str]]
+    how: TaskSpec, known: Mapping[str, Facts], groups: Mapping[str, list[str]]
 ) -> list[Mistake]:
-    asked = how.get("metric")
+    asked = how["metric"]
     if not asked:
         return []
     pairs = [tuple(pair) for each in known.values() for pair in each["metrics"]]
@@ -251,7 +252,7 @@ def _metric_mistakes(
 
 
 def tokenizer_mistakes(
-    server: Spec, spec: Spec, how: Spec, commit: str | None, facts: Facts
+    server: ServerSpec, spec: ResultSpec, how: TaskSpec, commit: str | None, facts: Facts
 ) -> list[Mistake]:
     """Return the mistake that keeps the harness from loading the tokenizer, if any."""
     if "error" not in facts:
@@ -275,7 +276,7 @@ def tokenizer_mistakes(
     return [mistake(how, "extra_packages", what, hint)]
 
 
-def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) -> Mistake:
+def tokenizer_differs(how: TaskSpec, text: str, ours: list[int], theirs: list[int]) -> Mistake:
     """Return the mistake for two tokenizers that differ.
 
     `ours` are the harness's ids of the probe text, `theirs` the server's.
@@ -294,24 +295,24 @@ def tokenizer_differs(how: Spec, text: str, ours: list[int], theirs: list[int]) 
     )
 
 
-def ends_prompts(how: Spec, token: int) -> Mistake:
+def ends_prompts(how: TaskSpec, token: int) -> Mistake:
     """Return the mistake for a server that appends a token to prompts sent as text."""
     what = f"the server's tokenizer ends each prompt with token {token}: answers would follow it"
     return mistake(how, "tokenizer_backend", what, "write huggingface, which sends token ids")
 
 
-def mistake(how: Spec, key: str, what: str, hint: str) -> Mistake:
+def mistake(how: TaskSpec, key: str, what: str, hint: str) -> Mistake:
     """Return a mistake at a key of a task's file."""
-    where = origins.place(how.get("where") or {}, key) if key else ""
+    where = origins.place(how["where"], key) if key else ""
     file, _, line = where.rpartition(":")
     if not line.isdecimal():
         return Mistake(how["source"], 0, key, what, hint)
     return Mistake(file, int(line), key, what, hint)
 
 
-def chat_mistake(server: Spec, name: str, tasks: Sequence[str]) -> Mistake:
+def chat_mistake(server: ServerSpec, name: str, tasks: Sequence[str]) -> Mistake:
     return Mistake(
-        str(server.get("source", "")),
+        server["source"],
         0,
         "use_chat_completions",
         f"the task {name} has multiple choice ({_some(tasks)}), which a chat endpoint cannot "
@@ -326,7 +327,7 @@ def _some(tasks: Sequence[str]) -> str:
 
 
 def of_tasks(
-    server: Spec,
+    server: ServerSpec,
     tasks: Iterable[str],
     limit: int | None,
     commit: str | None,
@@ -357,13 +358,11 @@ def of_tasks(
     return found
 
 
-def _specs(model: str, task: str, limit: int | None) -> tuple[dict[str, Any], dict[str, Any]]:
-    read = (paths.result_spec(model, task, limit), paths.task_spec(task))
-    spec, how = (json.loads(path.read_text(encoding="utf-8")) for path in read)
-    return spec, how
+def _specs(model: str, task: str, limit: int | None) -> tuple[ResultSpec, TaskSpec]:
+    return read_result(paths.result_spec(model, task, limit)), read_task(task)
 
 
-def passed(server: Spec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
+def passed(server: ServerSpec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
     """Return whether these tasks have passed these checks before. Runs nothing."""
     if not model_checks.passed(server):
         return False

@@ -22,12 +22,12 @@ from typing import Any
 from benchy.config import loader
 from benchy.core import names, paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
 from benchy.display.messages import say
 from benchy.display.progress import Step
 from benchy.engines import option_check
 from benchy.environments import usage_locks
 from benchy.evaluation import harness, model_checks, preflight, task_list
-from benchy.evaluation.harness import Spec
 from benchy.evaluation.output_checks import read_facts
 from benchy.hub import access, model_info, tokens
 from benchy.plan import planner
@@ -41,7 +41,7 @@ MOST = 3  # documents of each subtask
 UNKNOWN = 1 << 30  # tokens, for a context of unknown length
 
 
-def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
+def specs(given: str, task: str, limit: int | None) -> tuple[ServerSpec, ResultSpec, TaskSpec]:
     """Return the specs of the server, the result and the task, as bin/plan writes them.
 
     Builds the environment of the harness if it is missing. Raises ConfigError, Failure.
@@ -73,7 +73,7 @@ def specs(given: str, task: str, limit: int | None) -> tuple[Spec, Spec, Spec]:
     return server, made.results[model.name, task], how
 
 
-def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
+def of(server: ServerSpec, spec: ResultSpec, how: TaskSpec) -> dict[str, Any]:
     """Return the preview: the output of harness_preview.py and the settings that it depends on.
 
     `preview_text.lines` formats it; `--format json` prints it. Raises ConfigError, Failure.
@@ -82,10 +82,10 @@ def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
     base = dict(os.environ)
     if token := tokens.of(server):
         base["HF_TOKEN"] = token
-    commit = preparation.commit(dict(server))
+    commit = preparation.commit(server)
     notes = []
     if not spec["chat"] and spec["task"]["tokenizer_backend"] == "remote":
-        spec = {**copy.deepcopy(dict(spec))}
+        spec = copy.deepcopy(spec)
         spec["task"]["tokenizer_backend"] = "huggingface"
         notes.append("a run asks the server to encode (tokenizer_backend: remote); here the "
                      "model's tokenizer does")  # fmt: skip
@@ -117,7 +117,7 @@ def of(server: Spec, spec: Spec, how: Spec) -> dict[str, Any]:
 
 
 def asked(
-    server: Spec, spec: Spec, how: Spec, endpoint: harness.Endpoint, base: Mapping[str, str]
+    server: ServerSpec, spec: ResultSpec, how: TaskSpec, endpoint: harness.Endpoint, base: Mapping[str, str]
 ) -> dict[str, Any]:
     """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
     env = harness.environment(spec, how, server, None, base)
@@ -164,7 +164,7 @@ def _failed(title: str, log: Path, how: str) -> Failure:
 
 
 def _settings(
-    server: Spec, spec: Spec, endpoint: harness.Endpoint, facts: Path, out: Path
+    server: ServerSpec, spec: ResultSpec, endpoint: harness.Endpoint, facts: Path, out: Path
 ) -> dict[str, Any]:
     name, revision = harness.tokenizer(spec, endpoint)
     fields = request_fields(server)
@@ -181,7 +181,7 @@ def _settings(
     }
 
 
-def request_fields(server: Spec) -> list[str] | None:
+def request_fields(server: ServerSpec) -> list[str] | None:
     """Return the fields that a request may have, or None if they are not known.
 
     A run gets them from its server.
@@ -190,7 +190,7 @@ def request_fields(server: Spec) -> list[str] | None:
     return [*known, "continue_final_message"] if known else None  # benchy adds it to chats
 
 
-def make_model(server: Spec) -> None:
+def make_model(server: ServerSpec) -> None:
     """Make the directory of the tiny model if it is missing. Raises Failure.
 
     The plan has already checked any other directory.
@@ -204,7 +204,7 @@ def make_model(server: Spec) -> None:
             raise Failure(f"{server['model']}: {path} could not be made")
 
 
-def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:
+def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, str]:
     """Return the tokens of prompt and answer together, and the source of that number.
 
     The number is None if it is not known.
@@ -235,12 +235,12 @@ def readable(text: str) -> int | None:
         return None
 
 
-def _at_once(server: Spec) -> int | None:
+def _at_once(server: ServerSpec) -> int | None:
     found = server["options"].get("max_num_seqs")
     return found if isinstance(found, int) and found > 0 else None
 
 
-def remarks(server: Spec, spec: Spec) -> list[str]:
+def remarks(server: ServerSpec, spec: ResultSpec) -> list[str]:
     """Return notes on what the server does and the preview does not show."""
     found = []
     if server["options"].get("tokenizer_mode") == "mistral":

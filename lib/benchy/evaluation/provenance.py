@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchy.core import names, paths
+from benchy.core.specs import ServerSpec, TaskMeaning, TaskSpec
 from benchy.evaluation.result import Git
 from benchy.hub import local_cache
 
@@ -110,16 +111,16 @@ def git(files: Iterable[str] = ()) -> Git:
     return Git(oids[0], changed or bool(untracked), untracked)
 
 
-def inputs(server: Mapping[str, Any], task: Mapping[str, Any]) -> dict[str, str]:
+def inputs(server: ServerSpec, task: TaskSpec) -> dict[str, str]:
     """Return the sha256 of each file that decided a result, as read by the plan.
 
     `server` and `task` are the specs.
     """
-    return dict(sorted({**server.get("inputs", {}), **task.get("inputs", {})}.items()))
+    return dict(sorted({**server["inputs"], **task["inputs"]}.items()))
 
 
 def deciding(
-    server: Mapping[str, Any], task: Mapping[str, Any], meaning: Mapping[str, Any]
+    server: ServerSpec, task: TaskSpec, meaning: TaskMeaning
 ) -> Iterator[str]:
     """Yield the paths of all files that decided a result: those of `inputs`, and those of the task.
 

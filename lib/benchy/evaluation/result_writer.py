@@ -77,11 +77,11 @@ def make_result(
             answered=server["version"],
             environment=server["environment"],
             lock_sha256=health.lock_sha256(server["environment"]),
-            dtype=server.get("dtype"),
+            dtype=server["dtype"],
         ),
         fallback=bool(fallback),
         fallback_reason=document.FallbackReason(
-            fallback["environment"], fallback["version"], str(fallback.get("error", ""))
+            fallback["environment"], fallback["version"], fallback["error"]
         )
         if fallback
         else None,
@@ -107,13 +107,13 @@ def make_result(
         chat=spec["chat"],
         gpus=server["gpus"],
         nodes=server.get("nodes", 1),
-        source=server["spec"].get("source"),
+        source=server["spec"]["source"],
         set=" ".join(provenance.without_secrets(server["spec"].get("set", "").split(), hidden)),
         arguments=provenance.without_secrets(server["arguments"], hidden),
         options=spec["options"],
         variables=provenance.public(server["variables"]),
         times=document.Times(
-            (server.get("seconds_to_ready") or {}).get("total"),
+            server["seconds_to_ready"].get("total"),
             start.isoformat(timespec="seconds"),
             end.isoformat(timespec="seconds"),
             math.ceil((end - start).total_seconds() * 10) / 10,
@@ -134,10 +134,10 @@ def make_result(
 def _model(job: Job) -> document.Model:
     """Return the model that answered, with facts from its files."""
     asked, server = job.spec["model"], job.server
-    path, name, cache = asked["path"], asked["name"], server["spec"].get("hf_cache")
+    path, name, cache = asked["path"], asked["name"], server["spec"]["hf_cache"]
     used = None
     if not path:
-        used = server.get("commit") or provenance.revision_used(
+        used = server["commit"] or provenance.revision_used(
             name, asked["revision"], cache, os.environ
         )
     hub = local_cache.hub_cache(cache, os.environ), local_cache.folder_name(name)

@@ -17,11 +17,11 @@ from typing import Any
 from benchy.config import configuration
 from benchy.core import files, hashing, paths
 from benchy.core.errors import Failure
+from benchy.core.specs import EnvironmentRequest, PlannedTask
 from benchy.display.messages import say
 from benchy.environments import health
 from benchy.evaluation import provenance
 from benchy.plan import environment_specs, planner
-from benchy.plan.plan import Spec
 from benchy.process import environment_variables
 
 Row = Mapping[str, Any]  # see harness_index.py
@@ -71,7 +71,7 @@ class Own:
 
 def environments(
     found: configuration.Configuration,
-) -> tuple[dict[str, Spec], dict[str, Spec], dict[str, str]]:
+) -> tuple[dict[str, PlannedTask], dict[str, EnvironmentRequest], dict[str, str]]:
     """Return the task specs, the specs of the harness environments, and which environment to ask.
 
     The last maps each environment to one of the same release whose index stands for it, if possible
@@ -101,7 +101,7 @@ def environments(
     return made.tasks, made.environments, stands
 
 
-def ready(env: str, spec: Spec) -> None:
+def ready(env: str, spec: EnvironmentRequest) -> None:
     """Build an environment if it is missing. Raises Failure."""
     if health.well(env):
         return
@@ -115,7 +115,7 @@ def ready(env: str, spec: Spec) -> None:
         )
 
 
-def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, Any]]:
+def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> list[dict[str, Any]]:
     """Return the rows of the harness's own tasks, or of those in a directory. Raises Failure."""
     contents = hashing.content_of(paths.ROOT / folder) if folder else None
     path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
@@ -178,7 +178,7 @@ def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row],
     return list(found.values()), unknown
 
 
-def own(name: str, how: Spec, by_name: Mapping[str, Row]) -> Own:
+def own(name: str, how: PlannedTask, by_name: Mapping[str, Row]) -> Own:
     """Return a task of configs/tasks. `how` is its spec."""
     meaning = how["meaning"]
     names = meaning["task_name"]
