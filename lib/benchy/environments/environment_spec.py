@@ -6,12 +6,12 @@ import hashlib
 import json
 import platform
 import sys
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
+from benchy.core.specs import EnvironmentSpec, read_environment
 
 FORMAT = 1  # incremented when benchy resolves the same inputs differently
 # Environment markers are evaluated while resolving, so a lock fits only one platform.
@@ -44,25 +44,33 @@ class Spec:
 
         Without a spec, the main environment gets a default. Raises UsageError for any other.
         """
-        path = paths.env_spec(env)
         try:
-            data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            return cls.of(read_environment(env))
         except FileNotFoundError:
             if env == paths.MAIN:
                 return cls(env, "main", "vllm", None, ())
             raise UsageError(f"no environment is named {env}", _known(env)) from None
-        return cls.of(data)
 
     @classmethod
-    def of(cls, data: dict[str, Any]) -> Spec:
-        """Return the spec for a mapping from `plan.environment_specs.environment_spec`."""
-        known_keys = {field.name for field in fields(cls)}
-        data = {key: value for key, value in data.items() if key in known_keys}
-        for key in ("requirements", "overrides", "constraints", "index"):
-            data[key] = tuple(data.get(key) or ())
-        data["variables"] = tuple(sorted((data.get("variables") or {}).items()))
-        data["checkout"] = str((data.get("checkout") or {}).get("content", ""))
-        return cls(**data)
+    def of(cls, spec: EnvironmentSpec) -> Spec:
+        """Return what a spec from `plan.environment_specs` says about the build."""
+        return cls(
+            env=spec["env"],
+            kind=spec["kind"],
+            package=spec["package"],
+            version=spec["version"],
+            requirements=tuple(spec["requirements"]),
+            overrides=tuple(spec["overrides"]),
+            constraints=tuple(spec["constraints"]),
+            python=spec["python"],
+            cutoff=spec["cutoff"],
+            slack_days=spec["slack_days"],
+            torch_backend=spec["torch_backend"],
+            variables=tuple(sorted(spec["variables"].items())),
+            module=spec["module"],
+            checkout=spec["checkout"]["content"] if "checkout" in spec else "",
+            index=tuple(spec.get("index", ())),
+        )
 
     @property
     def local_torch(self) -> bool:

@@ -11,13 +11,16 @@ from typing import Any
 
 from benchy.core import files, paths
 from benchy.core.errors import Failure, FailureKind
+from benchy.core.specs import FailureMarker
 from benchy.environments import uv
 from benchy.environments.environment_spec import Spec
 
 
-def failure_of(env: str) -> dict[str, Any]:
+def failure_of(env: str) -> FailureMarker:
     """Return the failure marker of an environment; {} if its last build did not fail."""
-    return files.read_json(paths.failed(env))
+    found: Any = files.read_json(paths.failed(env))
+    marker: FailureMarker = found
+    return marker
 
 
 @contextlib.contextmanager
@@ -47,7 +50,7 @@ def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
 
 
 def _mark(spec: Spec, stage: str, error: Failure) -> None:
-    marker = {
+    marker: FailureMarker = {
         "env": spec.env,
         "version": spec.version,
         "stage": stage,
@@ -55,8 +58,9 @@ def _mark(spec: Spec, stage: str, error: Failure) -> None:
         "lines": error.lines,
         "log": error.log,
         "when": timestamp(),
-        **({"kind": error.kind.value} if error.kind is not FailureKind.OTHER else {}),
     }
+    if error.kind is not FailureKind.OTHER:
+        marker["kind"] = error.kind.value
     files.replace(paths.failed(spec.env), json.dumps(marker, indent=1, sort_keys=True) + "\n")
 
 

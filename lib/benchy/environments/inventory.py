@@ -14,10 +14,10 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from benchy.core import files, paths
 from benchy.core.errors import UsageError
+from benchy.core.specs import EnvironmentEntry, PlanIndex, read_plan
 from benchy.environments import builder, environment_spec, failures, health, lock_file
 
 SIZES = paths.BUILD / "sizes.json"
@@ -60,19 +60,24 @@ class Row:
 PLAN_FIRST = "bin/plan reads the configs and writes it down; then run this again"
 
 
-def plan() -> dict[str, Any]:
-    """Return build/plan.json; {} if it does not exist or cannot be read."""
+def plan() -> PlanIndex | None:
+    """Return build/plan.json, or None if it does not exist or cannot be read."""
     try:
-        found: dict[str, Any] = json.loads((paths.BUILD / "plan.json").read_text(encoding="utf-8"))
-        return found
+        return read_plan(paths.BUILD / "plan.json")
     except (OSError, ValueError):
-        return {}
+        return None
+
+
+def planned() -> dict[str, EnvironmentEntry]:
+    """Return the environments of build/plan.json; {} without a plan."""
+    found = plan()
+    return found["environments"] if found else {}
 
 
 def users() -> dict[str, list[str]]:
     """Return environment → the models that need it for their servers or tasks, sorted."""
-    out: dict[str, set[str]] = {}
-    for model, facts in plan().get("models", {}).items():
+    found, out = plan(), dict[str, set[str]]()
+    for model, facts in found["models"].items() if found else ():
         for env in (facts["asked"], facts["environment"]):
             out.setdefault(env, set()).add(model)
         for env in facts.get("harnesses", ()):
@@ -85,7 +90,7 @@ def names() -> list[str]:
     built = [p.name for p in paths.VENVS.glob("*") if p.is_dir() and not p.name.startswith(".")]
     failed = [path.stem for path in paths.FAILED.glob("*.json")]
     main = [paths.MAIN] if paths.stamp(paths.MAIN).exists() else []
-    return sorted({*plan().get("environments", {}), *built, *failed, *main})
+    return sorted({*planned(), *built, *failed, *main})
 
 
 def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
@@ -93,13 +98,13 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
 
     needed: the result of `users`; sizes: whether to measure its disk use.
     """
-    planned = plan().get("environments", {})
+    entry = planned().get(env)
     said, folder = health.stamp(env), paths.env_dir(env)
     there = bool(said) or (folder.is_dir() and env != paths.MAIN)
     failure = failures.failure_of(env)
     spec = _spec(env)
     flaw = health.flaw(env)
-    if there and env not in planned and env not in needed:
+    if there and entry is None and env not in needed:
         state = "orphan"
     elif failure:
         state = "failed"
@@ -114,7 +119,7 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     size = measured(env) if sizes and there else Size(0, 0)
     return Row(
         env=env,
-        asked=spec.version if spec else planned.get(env, {}).get("version"),
+        asked=spec.version if spec else entry["version"] if entry else None,
         found=said.get("version"),
         state=state,
         users=tuple(needed.get(env, ())),

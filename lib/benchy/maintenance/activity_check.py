@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import json
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure
+from benchy.core.specs import PlanIndex, read_plan
 from benchy.display import activity
 
 
@@ -50,14 +49,11 @@ def under_way() -> Iterator[str]:
             yield f"{note.kind} {note.name}: {note.state}, pid {note.pid} on {note.host}"
 
 
-def plans() -> Iterator[dict[str, Any]]:
+def plans() -> Iterator[PlanIndex]:
     """Yield the plans of the runs under way."""
     for run in activity.runs():
         with contextlib.suppress(OSError, ValueError):
-            found: dict[str, Any] = json.loads(
-                Path(run.plan, "plan.json").read_text(encoding="utf-8")
-            )
-            yield found
+            yield read_plan(Path(run.plan, "plan.json"))
 
 
 def at_work() -> Iterator[tuple[str, str]]:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from benchy.core import paths
 from benchy.core.errors import UsageError
+from benchy.core.specs import read_plan
 from benchy.environments import inventory
 from benchy.maintenance import activity_check
 
@@ -45,7 +46,7 @@ def planned() -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
         try:
-            models = json.loads(path.read_text(encoding="utf-8"))["models"]
+            models = read_plan(path)["models"]
         except (OSError, ValueError, KeyError):
             continue
         for model, facts in models.items():

@@ -176,7 +176,7 @@ def wanted(globs: Sequence[str]) -> list[str]:
 
     Raises UsageError if there is no plan, or no model matches.
     """
-    planned: dict[str, Any] = inventory.plan().get("environments", {})
+    planned = inventory.planned()
     if not planned:
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
     users = inventory.users()

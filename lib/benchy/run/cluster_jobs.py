@@ -12,12 +12,13 @@ import signal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from benchy.cluster import multi_node, shared_files
 from benchy.cluster.job_queue import UNKNOWN, Job
 from benchy.core import paths
 from benchy.core.errors import Died
+from benchy.core.specs import ModelEntry, Resources, ServerSpec
 from benchy.display.messages import say
 from benchy.environments import health
 from benchy.run import accounting, summary
@@ -56,9 +57,9 @@ class Run(Protocol):
     """The members of Dispatcher that jobs use."""
 
     ask: Questions
-    models: Mapping[str, Any]
-    specs: Mapping[str, Mapping[str, Any]]
-    builds: Mapping[str, Any] | None
+    models: Mapping[str, ModelEntry]
+    specs: Mapping[str, ServerSpec]
+    builds: Resources | None
     failed: set[str]
     lost: dict[str, str]
     once: dict[str, asyncio.Task[int]]
@@ -131,7 +132,7 @@ async def served(
     run: Run, name: str, launcher: Launcher, argv: Sequence[str], given: Mapping[str, str]
 ) -> int:
     """Run a model's job to its end and return the exit status of its command."""
-    queue, count = launcher.queue, int(run.specs[name].get("gpus") or 0)
+    queue, count = launcher.queue, run.specs[name]["gpus"]
     command = asyncio.ensure_future(run.command(argv, given))
     try:
         with run.tally.wait(name, accounting.DEVICE, f"a place ({launcher.name})"):
@@ -244,11 +245,11 @@ def standing(launcher: Launcher | None) -> dict[str, str]:
     return {name: job.whole for name, job in jobs if job.state not in (*over, UNKNOWN)}
 
 
-def building(specs: Mapping[str, Mapping[str, Any]], asked: Mapping[str, Any]) -> Mapping[str, Any]:
+def building(specs: Mapping[str, ServerSpec], asked: Resources) -> Resources:
     """Return the resources that builds request: those on which all models agree, overridden by
     `asked`, the resources that config.yaml sets for builds."""
-    each: list[Mapping[str, Any]] = [s.get("resources") or {} for s in specs.values()]
+    each: list[Mapping[str, object]] = [spec.get("resources", {}) for spec in specs.values()]
     keys = ANYWHERE if "partition" in asked else SHARED
     first = each[0] if each else {}
     same = {k: first[k] for k in keys if k in first and all(a.get(k) == first[k] for a in each)}
-    return {**same, **asked}
+    return cast("Resources", {**same, **asked})

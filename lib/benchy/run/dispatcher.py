@@ -23,10 +23,11 @@ import time
 import traceback
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from benchy.core import knobs, paths
 from benchy.core.errors import ConfigError, Died, Failure, FailureKind, of_system
+from benchy.core.specs import ModelEntry, Resources, ServerSpec
 from benchy.devices import allocation, leases, waiting_line
 from benchy.display import activity
 from benchy.display.live import Screen
@@ -67,7 +68,7 @@ class Dispatcher:
     """
 
     ask: Questions
-    models: Mapping[str, Any]
+    models: Mapping[str, ModelEntry]
     needs: Mapping[str, allocation.Need]
     jobs: int | None
     environ: Mapping[str, str]
@@ -78,8 +79,8 @@ class Dispatcher:
     tally: Tally = field(default_factory=Tally)
     screen: Screen | None = None
     launcher: Launcher | None = None
-    specs: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
-    builds: Mapping[str, Any] | None = None
+    specs: Mapping[str, ServerSpec] = field(default_factory=dict)
+    builds: Resources | None = None
     lost: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

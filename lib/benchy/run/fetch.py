@@ -13,12 +13,12 @@ import json
 import os
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure
+from benchy.core.specs import ServerSpec
 from benchy.display.messages import colour, say
 from benchy.display.progress import Step
 from benchy.environments import pip_settings
@@ -32,13 +32,13 @@ HUB = paths.SCRIPTS / "download_snapshot.py"
 NO_CLIENT = 3  # status of download_snapshot.py if the environment has no hub client
 
 
-def check(spec: Mapping[str, Any], tasks: Sequence[str], limit: int | None) -> None:
+def check(spec: ServerSpec, tasks: Sequence[str], limit: int | None) -> None:
     """Print what is wrong with these tasks on the model; tasks without an error are evaluated.
 
     limit: requests for each task. Raises ConfigError if every task has an error, Failure if a spec
     cannot be read.
     """
-    commit = preparation.commit(dict(spec))
+    commit = preparation.commit(spec)
     try:
         wrong = preflight.of_tasks(spec, tasks, limit, commit, tokens.of(spec))
     except (OSError, ValueError) as error:
@@ -54,7 +54,7 @@ def weights(plan: preparation.Plan, step: Step) -> None:
     """Download the model's files unless they are there. Raises Failure."""
     spec, model = plan.spec, plan.spec["model"]
     log = paths.LOGS / "fetch" / f"{model}.log"
-    asked = {"name": spec["name"], "revision": spec.get("revision")}
+    asked = {"name": spec["name"], "revision": spec["revision"]}
     command = [plan.place.python, "-I", str(HUB), json.dumps(asked)]
     try:
         runner.run(
@@ -85,12 +85,12 @@ def weights(plan: preparation.Plan, step: Step) -> None:
     temporary_files.write(path, text, mode=0o600)
 
 
-def there(spec: Mapping[str, Any]) -> bool:
+def there(spec: ServerSpec) -> bool:
     """Return whether there is nothing to fetch: the model is a local directory, or the config names
     a commit that was fetched into this cache and is still complete."""
-    if spec.get("path"):
+    if spec["path"]:
         return True
-    if not re.fullmatch(r"[0-9a-f]{40}", spec.get("revision") or ""):
+    if not re.fullmatch(r"[0-9a-f]{40}", spec["revision"] or ""):
         return False  # only the hub knows the current commit of a branch
     try:
         note = json.loads(note_path(spec["model"]).read_text())
@@ -103,21 +103,21 @@ def there(spec: Mapping[str, Any]) -> bool:
     return (len(sizes), sum(sizes)) == (note["files"], note["bytes"])
 
 
-def cache(spec: Mapping[str, Any]) -> list[str | None]:
+def cache(spec: ServerSpec) -> list[str | None]:
     """Return the settings that decide where the hub's client keeps its files."""
     names = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
-    return [spec.get("hf_cache"), *(os.environ.get(name) for name in names)]
+    return [spec["hf_cache"], *(os.environ.get(name) for name in names)]
 
 
 def note_path(model: str) -> Path:
     return paths.RUN / "fetched" / f"{model}.json"
 
 
-def environment(spec: preparation.Spec) -> dict[str, str]:
+def environment(spec: ServerSpec) -> dict[str, str]:
     """Return the caller's environment variables with the model's cache and token."""
     env = environment_variables.for_engine(os.environ)
-    if spec.get("hf_cache"):
-        env["HF_HUB_CACHE"] = str(paths.home(spec["hf_cache"]).absolute())
+    if hub := spec["hf_cache"]:
+        env["HF_HUB_CACHE"] = str(paths.home(hub).absolute())
     if token := tokens.of(spec):
         env["HF_TOKEN"] = token
     if pip_settings.offline():

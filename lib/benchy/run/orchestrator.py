@@ -17,13 +17,13 @@ import functools
 import os
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Any
 
 from benchy.core import knobs, paths, temporary_files
 from benchy.core.errors import Failure, FailureKind, UsageError
 from benchy.core.knobs import flags, job_slots, knob
+from benchy.core.specs import ModelEntry, PlanIndex, read_server
 from benchy.devices import gpu
 from benchy.display import activity
 from benchy.display.live import Screen
@@ -48,7 +48,6 @@ from benchy.run.pipeline import (
     launcher_for,
     launcher_of,
     model_of,
-    server_spec,
 )
 
 
@@ -57,7 +56,7 @@ def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]
     here, and add them to the tally."""
     fit = []
     for model in models:
-        reason = gpu.fits(server_spec(model))
+        reason = gpu.fits(read_server(model))
         if reason is None:
             fit.append(model)
         else:
@@ -95,14 +94,14 @@ def run(verb: str) -> int:
         return 0
     due = {model_of(t) for t in stale} | set(retry)
     models = [m for m in selection.models if m in due]
-    option_check.refuse(server_spec(model) for model in models)
+    option_check.refuse(read_server(model) for model in models)
     if "n" in flags() or "t" in flags():
         return preview(selection, models, stale)
     tally = Tally(plan=graph.directory)
     launched = launcher_of(selection.plan)
     fit = models if launched else refuse_unfit(models, tally)
     refused = len(models) - len(fit)
-    gpus = any(server_spec(model)["gpus"] for model in fit)
+    gpus = any(read_server(model)["gpus"] for model in fit)
     have = (0, "GPU" if gpus else "job") if launched else pool()
     stopped, before = 0, {target: written(target) for target in stale}
     try:
@@ -143,16 +142,16 @@ def run(verb: str) -> int:
     return status
 
 
-def ending(left: Sequence[str], refused: int, plan: Mapping[str, Any]) -> int:
+def ending(left: Sequence[str], refused: int, plan: PlanIndex) -> int:
     """Return the exit status of a run: 0 if nothing is left, 2 if only configuration errors are
     left, 1 otherwise. refused: how many models do not fit this machine."""
     if not left and not refused:
         return 0
-    models = [plan["models"].get(model, {}) for model in {model_of(target) for target in left}]
+    models = [plan["models"].get(model) for model in {model_of(target) for target in left}]
     return 2 if not refused and all(map(mistaken, models)) else 1
 
 
-def mistaken(facts: Mapping[str, Any]) -> bool:
+def mistaken(facts: ModelEntry | None) -> bool:
     """Return whether a model of the plan requests a release that does not exist."""
     envs = [facts["asked"], *facts["harnesses"]] if facts else []
     markers = [failure_of(env) for env in envs if not health.well(env)]
@@ -228,7 +227,7 @@ def build_all() -> int:
     return 2 if kinds == {FailureKind.NO_SUCH_RELEASE} else 1
 
 
-def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]:
+def build(graph: Graph, plan: PlanIndex, due: Sequence[str]) -> set[str]:
     """Build environments, here or where BUILD_ON says. Return the failed ones; raise Stopped."""
     if not due:
         return set()
@@ -239,7 +238,7 @@ def build(graph: Graph, plan: Mapping[str, Any], due: Sequence[str]) -> set[str]
         return f"{ready} of {len(due)} environments · {span(tally.seconds)}"
 
     screen = Screen(words) if redraws() else None
-    specs = {name: server_spec(name) for name in plan["models"]}
+    specs = {name: read_server(name) for name in plan["models"]}
     there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
     environ = {**environment_of(there), activity.RUN_PID: str(os.getpid())}
     frozen = functools.partial(graph.command, frozen=True)
@@ -295,8 +294,8 @@ def limit_option(selection: Selection) -> list[str]:
 
 def test(graph: Graph, selection: Selection) -> int:
     """Prove that each model's server starts and answers (TEST=1). Return the exit status."""
-    option_check.refuse(server_spec(model) for model in selection.models)
-    specs = {m: server_spec(m) for m in selection.models}
+    option_check.refuse(read_server(model) for model in selection.models)
+    specs = {m: read_server(m) for m in selection.models}
     there = launcher_for(selection.plan, specs)
     # Reports a wrong BUILD_ON even if nothing is to be built.
     builds_of(selection.plan, there, specs)
@@ -317,7 +316,7 @@ def test(graph: Graph, selection: Selection) -> int:
                 status |= 2 if mistaken(plan["models"][model]) else 1
                 print(f"failed: {dispatcher.unbuilt(model, serving)}", file=sys.stderr)
                 continue
-            command, env, spec = ["bin/serve", model, "--test"], None, server_spec(model)
+            command, env, spec = ["bin/serve", model, "--test"], None, read_server(model)
             if there:
                 command = there.command(model, spec, command)
                 env = {**environment_of(there), **there.environ(model, spec)}

@@ -4,16 +4,16 @@ where servers and builds run, and how many run at once."""
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from benchy.core import knob_table, knobs, paths
+from benchy.core import knob_table, knobs
 from benchy.core.errors import Failure, UsageError
+from benchy.core.specs import PlanIndex, Resources, ServerSpec, read_server, read_task
 from benchy.devices import allocation, gpu
 from benchy.display import activity
 from benchy.display.live import Screen
@@ -58,7 +58,7 @@ def dispatch_all(
     Raises:
         Stopped: A signal ended the run.
     """
-    specs = {name: server_spec(name) for name in names}
+    specs = {name: read_server(name) for name in names}
     there = launcher_for(selection.plan, specs)
     needs = (
         {m: allocation.elsewhere(s) for m, s in specs.items()} if there else needed(specs, tally)
@@ -129,7 +129,7 @@ def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] 
         raise Stopped(run.came) from None
 
 
-def needed(specs: Mapping[str, Any], tally: Tally) -> dict[str, allocation.Need]:
+def needed(specs: Mapping[str, ServerSpec], tally: Tally) -> dict[str, allocation.Need]:
     """Return the devices of this machine that each server needs.
 
     A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
@@ -146,18 +146,13 @@ def needed(specs: Mapping[str, Any], tally: Tally) -> dict[str, allocation.Need]
     return found
 
 
-def server_spec(model: str) -> dict[str, Any]:
-    spec: dict[str, Any] = json.loads(paths.server_spec(model).read_text())
-    return spec
-
-
-def launcher_of(plan: Mapping[str, Any]) -> str:
+def launcher_of(plan: PlanIndex | None) -> str:
     """Return the launcher's name from LAUNCHER, else from config.yaml; "" for this machine."""
-    name = os.environ.get("LAUNCHER") or str(plan.get("launcher") or "local")
+    name = os.environ.get("LAUNCHER") or (plan["launcher"] if plan else "local")
     return "" if name == "local" else name
 
 
-def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher | None:
+def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> Launcher | None:
     """Return the launcher of these servers, ready for use; None for this machine.
 
     Raises UsageError, Failure, ConfigError.
@@ -172,8 +167,8 @@ def launcher_for(plan: Mapping[str, Any], specs: Mapping[str, Any]) -> Launcher 
 
 
 def builds_of(
-    plan: Mapping[str, Any], there: Launcher | None, specs: Mapping[str, Mapping[str, Any]]
-) -> Mapping[str, Any] | None:
+    plan: PlanIndex, there: Launcher | None, specs: Mapping[str, ServerSpec]
+) -> Resources | None:
     """Return the resources that builds request from the launcher if BUILD_ON=slurm, which means any
     launcher; None to build here. Raises UsageError for a wrong BUILD_ON."""
     where = os.environ.get("BUILD_ON") or "login"
@@ -185,7 +180,7 @@ def builds_of(
         raise UsageError(f"BUILD_ON={where} needs a launcher", hint)
     from benchy.run import cluster_jobs  # noqa: PLC0415 - as in launcher_for()
 
-    return cluster_jobs.building(specs, plan.get("build") or {})
+    return cluster_jobs.building(specs, plan["build"])
 
 
 def environment_of(there: Launcher | None) -> dict[str, str]:
@@ -213,7 +208,7 @@ def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: b
     [] if there is nothing to do."""
     from benchy.evaluation import preflight  # noqa: PLC0415 - a run with nothing to do skips the import
 
-    spec, tasks = server_spec(name), [target.split("/")[-2] for target in targets]
+    spec, tasks = read_server(name), [target.split("/")[-2] for target in targets]
     ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, preparation.commit(spec))
     if ready and not fetch_only:
         return []
@@ -224,8 +219,8 @@ def task_jobs(model: str, targets: Sequence[str]) -> int:
     """Return how many of a model's tasks run at once: TASK_JOBS, capped by the engine."""
     plan = preparation.known(model)
     most = plan.at_once() or 1 << 20
-    tasks = [json.loads(paths.task_spec(t.split("/")[-2]).read_text()) for t in targets]
-    each = max([1, *(int(task["num_concurrent"] or 1) for task in tasks)])
+    tasks = [read_task(t.split("/")[-2]) for t in targets]
+    each = max([1, *(task["num_concurrent"] for task in tasks)])
     return min(knobs.count("TASK_JOBS", TASK_JOBS), max(1, most // each))
 
 

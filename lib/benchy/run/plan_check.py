@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure, Mistake
 from benchy.core.knobs import knob
+from benchy.core.specs import PlanIndex, ServerSpec, read_server
 from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.environments import health
@@ -25,7 +25,6 @@ from benchy.hub import access, tokens
 from benchy.plan.make import Graph, call
 from benchy.plan.selection import graph_for, select
 from benchy.plan.staleness import look
-from benchy.run.pipeline import server_spec
 from benchy.serving import preparation
 
 TAG = "CHECK"
@@ -41,7 +40,7 @@ def run() -> int:
     graph = look(graph_for("eval" if single else "results"))
     plan = graph.read()
     chosen = select(plan, ["*"] if single else knob("MODELS"), knob("TASKS"))
-    servers = {model: server_spec(model) for model in chosen.models}
+    servers = {model: read_server(model) for model in chosen.models}
     found: list[Mistake] = []
     try:
         option_check.refuse(servers.values())
@@ -76,7 +75,7 @@ def _of(models: Sequence[str]) -> str:
 
 
 def of_model(
-    server: dict[str, Any], tasks: Sequence[str], plan: Mapping[str, Any], unbuilt: set[str]
+    server: ServerSpec, tasks: Sequence[str], plan: PlanIndex, unbuilt: set[str]
 ) -> list[Mistake]:
     """Return the errors of these tasks on a model. Raises Failure if a spec cannot be read."""
     say(TAG, f"{server['model']}: {', '.join(tasks)}")
@@ -90,17 +89,17 @@ def of_model(
     return [mistake for each in wrong.values() for mistake in each]
 
 
-def reachable(server: Mapping[str, Any]) -> bool:
+def reachable(server: ServerSpec) -> bool:
     """Return whether a model's small files (its tokenizer) are here or can be downloaded."""
-    if server.get("path"):
+    if server["path"]:
         return Path(server["path"]).is_dir()
     return model_checks.files_of(server) is not None or not (access.asked_not_to())
 
 
-def left_for_later(server: Mapping[str, Any]) -> list[str]:
+def left_for_later(server: ServerSpec) -> list[str]:
     """Return what can be checked only once the model is prepared for serving."""
     found = []
-    if not server.get("path") and model_checks.files_of(server) is None:
+    if not server["path"] and model_checks.files_of(server) is None:
         found.append(FILES)
     if server["chat"] and not health.well(server["environment"]):
         found.append(f"chat templates by {server['environment']}, which is not built")

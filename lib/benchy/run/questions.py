@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+
+from benchy.core.specs import ModelEntry
 
 
 @dataclass(frozen=True)
@@ -19,7 +20,7 @@ class Questions:
         serving: Returns the command that makes results of a model beside its server.
     """
 
-    plan: Callable[[], Mapping[str, Any]]
+    plan: Callable[[], Mapping[str, ModelEntry]]
     stale: Callable[[str], list[str]]
     command: Callable[[str], list[str]]
     fetching: Callable[[str], list[str]]

@@ -15,8 +15,8 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from benchy.core.specs import ServerSpec
 from benchy.hub import local_cache
 
 TRIES = 20_000  # models times orders to try: about 0.3 s
@@ -47,15 +47,15 @@ def took(results: Sequence[str]) -> float | None:
     return ready + statistics.mean(spent) * len(results) if spent else None
 
 
-def weight(spec: Mapping[str, Any]) -> int | None:
+def weight(spec: ServerSpec) -> int | None:
     """Return the size of a model's weights in bytes, None if they are not on this machine.
 
     spec: the spec of its server.
     """
-    if spec.get("path"):
+    if spec["path"]:
         folder = Path(spec["path"])
     else:
-        folder = local_cache.hub_cache(spec.get("hf_cache"), os.environ) / local_cache.folder_name(
+        folder = local_cache.hub_cache(spec["hf_cache"], os.environ) / local_cache.folder_name(
             spec["name"]
         )
         folder = folder / "blobs"

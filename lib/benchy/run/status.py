@@ -19,6 +19,7 @@ from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure, printable
+from benchy.core.specs import ModelEntry
 from benchy.display import activity, progress, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of
@@ -163,7 +164,7 @@ class Status:
         model: str,
         task: str,
         target: str,
-        facts: dict[str, Any],
+        facts: ModelEntry,
         own: activity.Note | None,
         of_model: activity.Note | None,
         waits: str | None,

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchy.core import paths, temporary_files
 from benchy.core.errors import printable
+from benchy.core.specs import ModelEntry
 from benchy.display import activity
 from benchy.display.messages import say
 from benchy.display.units import span
@@ -119,7 +120,7 @@ class Summary:
         }
 
 
-def failures(targets: Sequence[str], models: Mapping[str, Any], tally: Tally) -> list[Failed]:
+def failures(targets: Sequence[str], models: Mapping[str, ModelEntry], tally: Tally) -> list[Failed]:
     """Return why each of these results was not made, "" if unknown.
 
     Failures of this run take precedence over those that an earlier run left on the board. models:
