@@ -14,11 +14,14 @@ from benchy.config import loader
 from benchy.core import hashing, paths
 from benchy.plan import planner, writer
 from benchy.plan.environment_specs import Surroundings
-from benchy.plan.plan import Plan, Spec
+from benchy.plan.plan import Plan
+from benchy.core.specs import FailureMarker
 
 HERE = Path(__file__).parent
 TREE = HERE.parent / "build"
-BROKEN = {"standin_1_0_0": {"what": "standin-engine 1.0.0 can't be resolved"}}
+BROKEN: dict[str, FailureMarker] = {
+    "standin_1_0_0": {"what": "standin-engine 1.0.0 can't be resolved"}
+}
 
 CASES = [
     ("rules.mk", None, {}, True),
@@ -27,7 +30,7 @@ CASES = [
 ]
 
 
-def expand(limit: int | None, failures: dict[str, Spec], fallback: bool) -> Plan:
+def expand(limit: int | None, failures: dict[str, FailureMarker], fallback: bool) -> Plan:
     around = Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
     return planner.expand(loader.load(TREE), around, limit)
 
@@ -41,7 +44,7 @@ def compare(name: str, text: str) -> None:
 
 @pytest.mark.parametrize(("name", "limit", "failures", "fallback"), CASES)
 def test_rules_match_the_golden_files(
-    name: str, limit: int | None, failures: dict[str, Spec], fallback: bool
+    name: str, limit: int | None, failures: dict[str, FailureMarker], fallback: bool
 ) -> None:
     made = expand(limit, failures, fallback)
     compare(name, writer.makefile(made, "build" + ("/limit-5" if limit else "")))

@@ -14,6 +14,7 @@ import pytest
 from benchy.core import files, hashing, paths
 from benchy.environments.environment_spec import Spec
 from benchy.plan import environment_specs
+import specs
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -42,11 +43,10 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
     """Write the spec of an environment as bin/plan does, and read it back."""
-    data: dict[str, Any] = {
-        "env": env, "kind": "engine", "package": package, "version": version,
-        "requirements": [f"{package}=={version}"], "overrides": [], "constraints": [],
-        "python": None, "cutoff": "release", "slack_days": 7, "torch_backend": None,
-        "variables": {}, "module": package.replace("-", "_"), **changes,
+    given = {
+        "env": env, "package": package, "version": version, "module": package.replace("-", "_"),
+        "requirements": [f"{package}=={version}"],
     }  # fmt: skip
+    data = specs.environment(**given | changes)
     files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(data, Path())))
     return Spec.read(env)

@@ -15,6 +15,7 @@ from benchy.cluster import job_folder, launcher, multi_node
 from benchy.cluster.launcher import Launcher
 from benchy.config import schema
 from benchy.core.errors import ConfigError, UsageError
+import specs
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,7 +50,9 @@ WORDS = [
 def test_srun_options_follow_the_resources(
     slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
 ) -> None:
-    argv = slurm.command("m@1.0", {"gpus": gpus, "resources": asked}, ["bin/serve", "m@1.0"])
+    argv = slurm.command(
+        "m@1.0", specs.server(gpus=gpus, resources=asked), ["bin/serve", "m@1.0"]
+    )
     fixed = [
         "srun", "--quiet", "--export=ALL", "--input=none", "--quit-on-interrupt", "--nodes=1",
         "--ntasks=1", "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
@@ -71,7 +74,7 @@ OVER = [
 def test_srun_options_of_a_multi_node_job(
     slurm: Launcher, asked: dict[str, Any], expected: list[str]
 ) -> None:
-    spec = {"gpus": 16, "resources": asked, "nodes": {"count": 2}}
+    spec = specs.server(gpus=16, resources=asked, nodes={"count": 2, "words": [], "follower": []})
     argv = slurm.command("m", spec, ["bin/serve", "m"])
     assert argv[5:10] == [
         "--nodes=2", "--ntasks=2", "--ntasks-per-node=1", "--kill-on-bad-exit=1", "--wait=60",
@@ -82,7 +85,7 @@ def test_srun_options_of_a_multi_node_job(
         one[multi_node.MEETING] != two[multi_node.MEETING]
         and one[multi_node.RANK] == "SLURM_PROCID"
     )
-    assert multi_node.MEETING not in slurm.environ("m", {**spec, "nodes": None})
+    assert multi_node.MEETING not in slurm.environ("m", specs.server(gpus=16, resources=asked))
 
 
 def test_each_job_has_its_own_lease_directory(

@@ -13,6 +13,8 @@ import pytest
 from benchy.cluster import multi_node
 from benchy.cluster.multi_node import Node
 from benchy.core.errors import ConfigError, Failure
+import specs
+from benchy.core.specs import ServerSpec
 
 WORDS = ["--nnodes={{ nodes }}", "--node-rank={{ rank }}"]
 
@@ -64,13 +66,12 @@ def test_own_address_skips_loopback_address_of_the_host_name(
     assert multi_node.own_address() != "127.0.1.1"
 
 
-def spec(**more: Any) -> dict[str, Any]:
+def spec(**more: Any) -> ServerSpec:
     given = {
-        "model": "wide", "source": "configs/wide.yaml", "origin": {}, "keys": {}, "gpus": 16,
-        "options": {}, "engine": "vllm", "title": "vLLM", "environment": "vllm_0_32_0",
-        "release": "0.32.0", "fallback": None, "nodes": {"count": 2, "words": WORDS},
+        "model": "wide", "source": "configs/wide.yaml", "device": "gpu", "gpus": 16,
+        "nodes": {"count": 2, "words": WORDS, "follower": []},
     }  # fmt: skip
-    return given | more
+    return specs.server(**given | more)
 
 
 REFUSED = [

@@ -12,6 +12,8 @@ from benchy.config import option_files
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.plan import staleness
+import specs
+from benchy.core.specs import FileDigests
 
 
 @pytest.fixture(name="root")
@@ -79,10 +81,9 @@ def test_files_and_folders_in_options_are_found(
     found = option_files.named(options, variables, ["pooler"], root)
     told = {f"{each.kind}.{each.key}": each.path for each in found}
     assert told == {key: (root / path).resolve() for key, path in there.items()}
-    spec = {"options": options, "variables": variables}
+    spec = specs.result(options=options, variables=variables)
     for each in found:
-        kind = {"options": "option_files", "variables": "variable_files"}[each.kind]
-        assert option_files.text_of(spec, kind, each.key) == each.text
+        assert option_files.text_of(spec, option_files.KINDS[each.kind], each.key) == each.text
     if found:
         assert option_files.paths_in(options, variables)
 
@@ -90,7 +91,7 @@ def test_files_and_folders_in_options_are_found(
 def test_only_the_content_of_a_file_counts(root: Path) -> None:
     options = {"chat_template": "pirate.jinja", "speculative_config": {"model": "./draft"}}
 
-    def meant() -> dict[str, dict[str, str]]:
+    def meant() -> FileDigests:
         return option_files.meaning(option_files.named(options, {}, (), root))
 
     before = meant()
@@ -132,12 +133,14 @@ def test_a_file_that_changed_since_the_plan_stops_the_server(
 ) -> None:
     options = {"chat_template": "pirate.jinja", "download_dir": "./draft"}
     found = option_files.named(options, {}, ["download_dir"], root)
-    planned = {"options": {"chat_template": "pirate.jinja"}, **option_files.meaning(found)}
-    spec = {"model": "one", "options": options, "variables": {}, "meaning": planned}
+    planned = specs.meaning(
+        options={"chat_template": "pirate.jinja"}, **option_files.meaning(found)
+    )
+    spec = specs.server(options=options, meaning=planned)
     named = option_files.named
     monkeypatch.setattr(option_files, "named", lambda o, v: named(o, v, (), root))
     option_files.refuse_changed(spec)
-    option_files.refuse_changed({"model": "one", "options": {}, "variables": {}})
+    option_files.refuse_changed(specs.server())
     (root / "pirate.jinja").write_text("arr")
     with pytest.raises(Failure, match=r"one: pirate\.jinja has changed since the plan was made"):
         option_files.refuse_changed(spec)
@@ -148,7 +151,8 @@ def test_a_file_that_changed_since_the_plan_stops_the_server(
 
 def test_why_names_the_file_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staleness, "written", lambda *_: "  (m.yaml:5)")
-    now = {"options": {"chat_template": "t.jinja"}, "option_files": {"chat_template": "2"}}
+    named = {"chat_template": "2"}
+    now = specs.result(options={"chat_template": "t.jinja"}, option_files=named)
     made: dict[str, Any] = json.loads(json.dumps(now))
     made["option_files"]["chat_template"] = "1"
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+import specs
 from benchy.core.errors import Failure, UsageError
+from benchy.core.specs import ServerSpec
 from benchy.devices import allocation, gpu, leases, waiting_line
 
 SMI = """#!/bin/sh
@@ -40,12 +43,16 @@ def test_gpus_are_read_from_nvidia_smi(cards: list[gpu.Gpu]) -> None:
     assert [card.total for card in cards] == [24564, 24564, 0, 143771]
 
 
+def on_gpus(**changes: Any) -> ServerSpec:
+    return specs.server(**{"model": "m", "device": "gpu", "gpus": 2} | changes)
+
+
 def test_missing_or_failing_nvidia_smi_means_no_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu.gpus() == []
-    assert gpu.fits({"device": "gpu", "gpus": 2}) == "needs 2 GPUs, this machine has none"
+    assert gpu.fits(on_gpus()) == "needs 2 GPUs, this machine has none"
     (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'driver mismatch'; exit 9\n")
     (tmp_path / "nvidia-smi").chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
@@ -98,16 +105,16 @@ FITS = [
 
 @pytest.mark.parametrize(("spec", "env", "reason"), FITS)
 def test_fits_returns_why_a_model_cannot_run(
-    cards: list[gpu.Gpu], spec: dict[str, object], env: dict[str, str], reason: str | None
+    cards: list[gpu.Gpu], spec: dict[str, Any], env: dict[str, str], reason: str | None
 ) -> None:
-    assert gpu.fits({"device": "gpu", **spec}, cards, env) == reason
+    assert gpu.fits(on_gpus(**spec), cards, env) == reason
 
 
 def test_pool_returns_pinned_cards_in_their_order(cards: list[gpu.Gpu]) -> None:
-    spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": ["3", "GPU-aaaa"]}
+    spec = on_gpus(cuda_devices=["3", "GPU-aaaa"])
     assert [card.index for card in gpu.pool(spec, cards, {})] == [3, 0]
     with pytest.raises(Failure, match="m needs 9 GPUs"):
-        gpu.pool({**spec, "gpus": 9}, cards, {})
+        gpu.pool(on_gpus(gpus=9), cards, {})
 
 
 def test_busy_policy_reads_gpu_busy() -> None:
@@ -136,17 +143,17 @@ def test_mig_slices_are_selected_and_pinned_like_cards(
     assert [card.cuda for card in seen] == ["MIG-2222-bb", "MIG-1111-aa", "1"]
     assert [card.index for card in seen] == [0, 0, 1]
     assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-9999"}) == []
-    assert gpu.fits({"device": "gpu", "gpus": 1}, cards, env) is None
-    pinned = {"model": "m", "device": "gpu", "gpus": 1, "cuda_devices": ["MIG-2222"]}
+    assert gpu.fits(on_gpus(gpus=1), cards, env) is None
+    pinned = on_gpus(gpus=1, cuda_devices=["MIG-2222"])
     assert [card.cuda for card in gpu.pool(pinned, cards, {})] == ["MIG-2222-bb"]
     assert [card.cuda for card in gpu.pool(pinned, cards, env)] == ["MIG-2222-bb"]
-    both = {**pinned, "cuda_devices": [1, "MIG-2222"]}
+    both = on_gpus(gpus=1, cuda_devices=[1, "MIG-2222"])
     assert [card.cuda for card in gpu.pool(both, cards, {})] == ["1", "MIG-2222-bb"]
     gone = {"CUDA_VISIBLE_DEVICES": "1"}
     why = "is pinned to MIG-2222, CUDA_VISIBLE_DEVICES=1 leaves 1"
     assert gpu.fits(pinned, cards, gone) == why
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1111-aa")
-    need = allocation.need({"model": "m", "device": "gpu", "gpus": 1}, cards)
+    need = allocation.need(on_gpus(gpus=1), cards)
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
 
 
@@ -169,10 +176,10 @@ def test_gpu_that_another_make_has_leased_is_not_foreign(
     held = waiting_line.acquire(
         allocation.desk(), leases.LeaseRequest(1, ("gpu-GPU-bbbb2222",)), print, lambda: None
     )
-    spec = {"model": "m", "device": "gpu", "gpus": 3}
+    spec = on_gpus(gpus=3)
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2"]
     with pytest.raises(Failure, match="m needs 4 GPUs; GPU_BUSY=skip, and strangers leave 3"):
-        allocation.need({**spec, "gpus": 4}, cards)
+        allocation.need(on_gpus(gpus=4), cards)
     held.release()
 
 
@@ -181,21 +188,20 @@ def test_need_lists_the_devices_that_a_server_may_use(
 ) -> None:
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.setenv("BENCHY_LEASES", str(tmp_path / "leases"))
-    spec = {"model": "m", "device": "gpu", "gpus": 2, "cuda_devices": [3, 0]}
-    need = allocation.need(spec, cards)
+    need = allocation.need(on_gpus(cuda_devices=[3, 0]), cards)
     assert (need.want.count, list(need.names.values())) == (2, ["3", "0"])
-    spec.pop("cuda_devices")
+    spec = on_gpus()
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
     monkeypatch.setenv("GPU_BUSY", "skip")  # 1 and 3 are busy
     assert list(allocation.need(spec, cards).names.values()) == ["0", "2"]
     with pytest.raises(Failure, match=r"m needs 3 GPUs; GPU_BUSY=skip.*pid 4242"):
-        allocation.need({**spec, "gpus": 3}, cards)
+        allocation.need(on_gpus(gpus=3), cards)
     for given in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)
         with pytest.raises(Failure, match="leaves no GPUs"):
             allocation.need(spec, cards)
     monkeypatch.setenv("CPU_SLOTS", "2")
-    assert allocation.need({"model": "m", "device": "cpu"}).want.pool == ("cpu-0", "cpu-1")
+    assert allocation.need(specs.server()).want.pool == ("cpu-0", "cpu-1")
     monkeypatch.setenv("CPU_SLOTS", "many")
     with pytest.raises(UsageError, match="CPU_SLOTS=many"):
-        allocation.need({"model": "m", "device": "cpu"})
+        allocation.need(specs.server())

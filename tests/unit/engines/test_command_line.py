@@ -8,13 +8,14 @@ import pytest
 
 from benchy.core.errors import ConfigError
 from benchy.engines import command_line, release_flags, unavailable_options
+from benchy.core.specs import GoneOption
 
 
 def flag(kind: str | None = "str", action: str = "_StoreAction", **more: Any) -> dict[str, Any]:
     return {"type": kind, "action": action, "nargs": None, "choices": None, **more}
 
 
-GONE = [
+GONE: list[GoneOption] = [
     {"option": "task", "since": "0.13.0", "use": ["runner", "convert"], "why": ""},
     {"option": "swap_space", "since": "0.18.1", "use": [], "why": "it had no effect"},
     {"option": "guided_decoding_backend", "since": "0.12.0", "use": ["structured_outputs_config"],

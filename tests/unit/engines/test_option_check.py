@@ -12,21 +12,23 @@ from benchy.config import schema
 from benchy.core import hashing
 from benchy.core.errors import ConfigError, UsageError
 from benchy.engines import option_check, option_diff, option_table
+import specs
+from benchy.core.specs import ServerSpec
 
 INT = {"type": "int", "action": "_StoreAction", "nargs": None, "default": None, "choices": None}
 TASK = {"option": "task", "since": "2.0.0", "use": ["runner"], "why": ""}
 SWAP = {"option": "swap_space", "since": "1.5.0", "use": [], "why": ""}
 
 
-def spec(model: str, written: dict[str, Any], **changes: Any) -> dict[str, Any]:
-    """Return a server's spec with the fields that option checks read."""
+def spec(model: str, written: dict[str, Any], **changes: Any) -> ServerSpec:
     file = f"configs/{model}.yaml"
-    return {
+    given = {
         "model": model, "source": file, "engine": "e", "title": "E", "package": "e",
         "release": "1.0.0", "environment": "e_1_0_0", "fallback": None, "options": written,
         "defaults": {}, "origin": {key: f"{file}:7" for key in written},
-        "keys": {key: f"vllm.overrides.{key}" for key in written}, "gone": [TASK, SWAP], **changes,
+        "keys": {key: f"vllm.overrides.{key}" for key in written}, "gone": [TASK, SWAP],
     }  # fmt: skip
+    return specs.server(**given | changes)
 
 
 def build(root: Path, env: str, version: str, *names: str) -> None:
@@ -37,8 +39,8 @@ def build(root: Path, env: str, version: str, *names: str) -> None:
     (folder / ".stamp").write_text("{}")
 
 
-def told(root: Path, *specs: dict[str, Any]) -> list[str]:
-    return [str(mistake) for mistake in option_check.mistakes(specs, option_check.Known(root))]
+def told(root: Path, *servers: ServerSpec) -> list[str]:
+    return [str(mistake) for mistake in option_check.mistakes(servers, option_check.Known(root))]
 
 
 def test_options_are_checked_against_a_built_environment(tmp_path: Path) -> None:

@@ -42,6 +42,7 @@ from benchy.environments.environment_spec import Spec
 from benchy.process import logged_program
 from benchy.scripts import probe_environment
 from wheels import build as build_wheels
+import specs
 
 ROOT = Path(__file__).resolve().parents[3]
 ENV = "standin_1_0_0"
@@ -73,13 +74,12 @@ def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
 
 def spec(version: str = "1.0.0", **changes: Any) -> Spec:
     """Write the spec of an environment as bin/plan does, and read it."""
-    data: dict[str, Any] = {
-        "env": ENV, "kind": "engine", "name": "standin", "package": "standin-engine",
-        "version": version, "requirements": [f"standin-engine=={version}"], "overrides": [],
-        "constraints": [], "python": None, "cutoff": "none", "slack_days": 7,
-        "torch_backend": None, "variables": {}, "module": "standin_engine", "repairs": [],
-        "source": "x.yaml:1", **changes,
+    given = {
+        "env": ENV, "name": "standin", "package": "standin-engine", "version": version,
+        "requirements": [f"standin-engine=={version}"], "cutoff": "none",
+        "module": "standin_engine",
     }  # fmt: skip
+    data = specs.environment(**given | changes)
     path = paths.env_spec(data["env"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
@@ -484,8 +484,10 @@ def test_list_shows_states_and_prune_removes_unused_environments(
 ) -> None:
     repair = {"versions": "<2", "why": "it broke", "link": ""}
     builder.create(spec(repairs=[repair], cutoff="2026-01-02"))
-    plan = {"environments": {ENV: {"version": "1.0.0"}, "gone": {"version": "9"}}, "models": {
-        "m": {"asked": ENV, "environment": ENV, "harnesses": []}}}  # fmt: skip
+    plan = specs.plan(
+        environments={ENV: {"version": "1.0.0"}, "gone": {"version": "9"}},
+        models={"m": specs.model(asked=ENV, environment=ENV, harnesses=[])},
+    )
     (paths.BUILD / "plan.json").write_text(json.dumps(plan))
     assert venv_command.main(["list", "--format", "json"]) == 0
     rows = {row["env"]: row for row in json.loads(capsys.readouterr().out)}
@@ -498,7 +500,7 @@ def test_list_shows_states_and_prune_removes_unused_environments(
     spec("2.0.0")
     assert venv_command.main(["list"]) == 0
     assert " stale " in capsys.readouterr().out
-    (paths.BUILD / "plan.json").write_text(json.dumps({"environments": {"other": {}}}))
+    (paths.BUILD / "plan.json").write_text(json.dumps(specs.plan(environments={"other": {}}, models={})))
     assert venv_command.main(["prune"]) == 0
     assert paths.env_dir(ENV).exists(), "only told"
     assert venv_command.main(["prune", "--yes"]) == 0

@@ -30,6 +30,7 @@ from benchy.environments import (
 from benchy.environments.environment_spec import Spec
 from benchy.plan import environment_specs
 from index import Index
+import specs
 
 ENV = "pkg_1_0_0"
 DAY = "2025-03-18T00:00:00Z"
@@ -56,12 +57,11 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 def spec(**changes: Any) -> Spec:
     """Write the spec of an environment as bin/plan does, and read it."""
-    data: dict[str, Any] = {
-        "env": ENV, "kind": "engine", "package": "pkg", "version": "1.0.0",
-        "requirements": ["pkg==1.0.0"], "overrides": [], "constraints": [], "python": None,
-        "cutoff": "release", "slack_days": 7, "torch_backend": None, "variables": {},
-        "module": "pkg", **changes,
+    given = {
+        "env": ENV, "package": "pkg", "version": "1.0.0", "requirements": ["pkg==1.0.0"],
+        "module": "pkg",
     }  # fmt: skip
+    data = specs.environment(**given | changes)
     files.write(
         paths.env_spec(data["env"]), hashing.canonical(environment_specs.stored(data, Path()))
     )

@@ -58,7 +58,8 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 def asked(source: str, version: str | None = None, **changes: Any) -> Spec:
     """Return the spec of an engine from a source, as bin/plan writes it."""
     where = environment_specs.engine_source(source, Path.cwd())
-    changes |= {"requirements": [f"{PACKAGE} @ {where.url}"], "checkout": where.checkout or {}}
+    changes |= {"requirements": [f"{PACKAGE} @ {where.url}"]}
+    changes |= {"checkout": where.checkout} if where.checkout else {}
     return empty_root.spec(ENV, PACKAGE, version, **{"cutoff": "none", **changes})
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core.errors import ConfigError
 from benchy.evaluation import evaluate as evaluation
 from benchy.evaluation import harness, preflight, result_writer
@@ -79,7 +80,7 @@ def test_different_token_ids_of_server_and_harness_raise_a_config_error(
 ) -> None:
     job: Any = SimpleNamespace(
         spec={"chat": False, "task": {"tokenizer_backend": backend}}, server={"spec": {}},
-        run={"source": "configs/tasks/mine.yaml", "environment": "harness"},
+        run=specs.task(environment="harness"),
         endpoint=SimpleNamespace(commit=None),
     )  # fmt: skip
     facts = {

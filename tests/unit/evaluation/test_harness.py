@@ -18,48 +18,25 @@ from benchy.display import progress_bars
 from benchy.display.progress import Step
 from benchy.evaluation import harness, harness_output
 from benchy.process import runner
+import specs
+from benchy.core.specs import ResultSpec, TaskSpec
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
 SETTINGS = Path("settings.json")
 
 
-def spec(**changes: Any) -> dict[str, Any]:
-    task: dict[str, Any] = {
-        "name": "smoke",
-        "task_name": ["benchy_smoke"],
-        "harness_environment": "lm_eval_0_4_13",
-        "num_fewshot": None,
-        "gen_kwargs": {},
-        "max_length": None,
-        "tokenizer_backend": "huggingface",
-        "trust_remote_code": False,
-        "seed": 7,
-        "files": {},
-    }
-    model = {"name": "org/name", "revision": None, "path": None}
-    base = {"model": model, "options": {}, "chat": False, "task": task, "limit": None}
-    for key, value in changes.items():
-        part, _, name = key.partition("__")
-        if name:
-            base[part][name] = value  # type: ignore[index]
-        else:
-            base[part] = value
-    return base
+def spec(**changes: Any) -> ResultSpec:
+    """Return a result's spec. A keyword PART__KEY replaces a key of a part."""
+    names = {"name": "smoke", "task_name": ["benchy_smoke"]}
+    of_task = {k[6:]: changes.pop(k) for k in list(changes) if k.startswith("task__")}
+    of_model = {k[7:]: changes.pop(k) for k in list(changes) if k.startswith("model__")}
+    task = specs.task_meaning(**names | of_task)
+    return specs.result(**{"name": "org/name", **of_model, **changes, "task": task})
 
 
-def how(**changes: Any) -> dict[str, Any]:
-    base = {
-        "include_path": None,
-        "offline": False,
-        "batch_size": 1,
-        "log_samples": True,
-        "cache_requests": True,
-        "num_concurrent": 8,
-        "request_timeout": 600,
-        "stall_timeout": 3600,
-    }
-    return base | changes
+def how(**changes: Any) -> TaskSpec:
+    return specs.task(**changes)
 
 
 @pytest.mark.parametrize(
@@ -135,7 +112,7 @@ def test_command_keeps_values_with_commas_and_spaces_intact() -> None:
 
 def test_key_is_in_the_environment_but_not_on_the_command_line() -> None:
     base = {"BENCHY_KEY": KEY, "BENCHY_URL": "u", "MAKEFLAGS": "x", "PATH": "/bin", "HF_TOKEN": "t"}
-    env = harness.environment(spec(), how(), {}, None, base)
+    env = harness.environment(spec(), how(), specs.server(), None, base)
     assert (
         env["OPENAI_API_KEY"] == KEY
         and env["HF_TOKEN"] == base["HF_TOKEN"]
@@ -148,11 +125,11 @@ def test_key_is_in_the_environment_but_not_on_the_command_line() -> None:
 
 
 def test_environment_sets_offline_mode_and_trust_in_dataset_code() -> None:
-    trusting = spec(task__trust_remote_code=True)
-    env = harness.environment(trusting, how(offline=True), {"hf_cache": "/hub"}, Path("c"), {})
+    trusting, hub = spec(task__trust_remote_code=True), specs.server(hf_cache="/hub")
+    env = harness.environment(trusting, how(offline=True), hub, Path("c"), {})
     assert env["HF_HUB_OFFLINE"] == env["HF_DATASETS_OFFLINE"] == "1"
     for knob, expected in (("yes", "1"), ("0", None)):
-        online = harness.environment(trusting, how(), {}, None, {"OFFLINE": knob})
+        online = harness.environment(trusting, how(), specs.server(), None, {"OFFLINE": knob})
         assert online.get("HF_HUB_OFFLINE") == online.get("HF_DATASETS_OFFLINE") == expected
     assert env["HF_DATASETS_TRUST_REMOTE_CODE"] == "1" and env["HF_HUB_CACHE"] == "/hub"
     assert Path(env["LM_HARNESS_CACHE_PATH"]).is_absolute()

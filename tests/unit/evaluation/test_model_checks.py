@@ -13,16 +13,16 @@ from benchy.environments import health
 from benchy.evaluation import environment_questions, model_checks
 from benchy.scripts import template_facts
 from benchy.serving import preparation
+import specs
+from benchy.core.specs import ServerSpec
 
 ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
 
 
-def server(folder: Path, **more: Any) -> dict[str, Any]:
+def server(folder: Path, **more: Any) -> ServerSpec:
     where = {"model.name": "configs/one.yaml:2", "chat": "configs/one.yaml:9"}
-    return {
-        "model": "one", "name": str(folder), "path": str(folder), "source": "configs/one.yaml",
-        "environment": "e", "options": {}, "chat": False, "where": where, **more,
-    }  # fmt: skip
+    place = {"name": str(folder), "path": str(folder), "environment": "e", "where": where}
+    return specs.server(**place | more)
 
 
 @pytest.mark.parametrize(
@@ -59,7 +59,7 @@ def test_model_directory_with_missing_files_is_reported(
 def test_missing_directory_and_hub_model_are_not_checked(tmp_path: Path) -> None:
     assert model_checks.mistakes(server(tmp_path / "gone"), {}) == []  # the plan reports it
     assert model_checks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
-    hub = server(tmp_path) | {"path": None, "name": "acme/one"}
+    hub = server(tmp_path, path=None, name="acme/one")
     assert model_checks.mistakes(hub, {}) == []
 
 
@@ -111,13 +111,11 @@ def test_unknown_facts_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:
     assert environment_questions.has_tokenizer(Path("acme/on-the-hub"))
 
 
-def with_options(**options: Any) -> dict[str, Any]:
-    return {"options": options}
-
-
 def test_template_is_that_of_the_model_a_file_or_the_option(tmp_path: Path) -> None:
-    assert model_checks.template(with_options()) == (None, "the model's")
+    assert model_checks.template(specs.server()) == (None, "the model's")
     file = tmp_path / "a.jinja"
     file.write_text("{{ x }}\n")
-    assert model_checks.template(with_options(chat_template=str(file))) == ("{{ x }}\n", str(file))
-    assert model_checks.template(with_options(chat_template=r"{{ x }}\n"))[0] == "{{ x }}\n"
+    named = specs.server(options={"chat_template": str(file)})
+    assert model_checks.template(named) == ("{{ x }}\n", str(file))
+    written = specs.server(options={"chat_template": r"{{ x }}\n"})
+    assert model_checks.template(written)[0] == "{{ x }}\n"

@@ -11,6 +11,8 @@ import pytest
 from benchy.config import generation_arguments
 from benchy.evaluation import output_checks
 from benchy.evaluation.harness_output import Output
+import specs
+from benchy.core.specs import ResultSpec
 
 
 def output(shots: int = 0, **kwargs: Any) -> Output:
@@ -23,9 +25,8 @@ def output(shots: int = 0, **kwargs: Any) -> Output:
     return Output(Path(), data, (), 4, {"t": 4}, {"t": (4, 3)}, {"t": ["a", "b", "c", "d"]})
 
 
-def spec(num_fewshot: int | None = None, **gen_kwargs: Any) -> dict[str, Any]:
-    task = {"num_fewshot": num_fewshot, "gen_kwargs": gen_kwargs, "seed": 7, "task_name": ["t"]}
-    return {"task": task, "limit": None}
+def spec(num_fewshot: int | None = None, **gen_kwargs: Any) -> ResultSpec:
+    return specs.result(task=specs.task_meaning(num_fewshot=num_fewshot, gen_kwargs=gen_kwargs))
 
 
 def test_equivalent_arguments_are_no_difference() -> None:

@@ -11,25 +11,21 @@ import pytest
 
 from benchy.evaluation import harness, preflight
 from benchy.scripts import harness_facts
+import specs
+from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
 
 
-def server(chat: bool = False, **options: Any) -> dict[str, Any]:
-    return {"chat": chat, "engine": "vllm", "options": options, "source": "configs/one.yaml"}
+def server(chat: bool = False, **options: Any) -> ServerSpec:
+    return specs.server(chat=chat, options=options)
 
 
-def spec(**task: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {
-        "name": "mine", "task_name": ["t"], "gen_kwargs": {}, "num_fewshot": None, "files": {},
-        "tokenizer_backend": "huggingface", "harness_environment": "lm_eval_0_4_13",
-    }  # fmt: skip
-    model = {"name": "org/one", "path": None, "revision": None}
-    return {"task": asked | task, "chat": False, "model": model, "options": {}}
+def spec(**task: Any) -> ResultSpec:
+    return specs.result(task=specs.task_meaning(**task))
 
 
-def how(**more: Any) -> dict[str, Any]:
+def how(**more: Any) -> TaskSpec:
     where = {"": "configs/tasks/mine.yaml", "gen_kwargs": "configs/tasks/mine.yaml:4"}
-    place = {"source": "configs/tasks/mine.yaml", "where": where, "include_path": None}
-    return {"name": "mine", "metric": None, "environment": "lm_eval_0_4_13", **place, **more}
+    return specs.task(where=where, **more)
 
 
 def facts(**task: Any) -> dict[str, Any]:
@@ -142,7 +138,7 @@ def test_tokenizer_that_does_not_load_is_reported_with_a_hint(
     if files:
         for file in files:
             (tmp_path / file).touch()
-        asked["model"] |= {"name": str(tmp_path), "path": str(tmp_path)}
+        asked["model"]["name"] = asked["model"]["path"] = str(tmp_path)
     (found,) = preflight.tokenizer_mistakes(server(), asked, how(), None, {"error": error})
     assert found.file == where and told in found.hint and error in found.what
     assert preflight.tokenizer_mistakes(server(), asked, how(), None, {"prefix": []}) == []

@@ -9,6 +9,7 @@ import pytest
 
 from benchy.core import paths
 from benchy.evaluation import provenance
+import specs
 
 
 def git(root: Path, *words: str) -> str:
@@ -108,10 +109,12 @@ def test_files_are_passed_to_git_in_batches(root: Path, monkeypatch: pytest.Monk
 
 def test_deciding_files_are_those_of_server_task_and_data(root: Path) -> None:
     (root / "draft").mkdir()
-    server = {"inputs": {"configs/m.yaml": "1", "draft": "2"}}
-    task = {"inputs": {"configs/tasks/a b.yaml": "3"}, "include_path": "configs/tasks/own"}
-    assert provenance.inputs(server, task) == {**server["inputs"], **task["inputs"]}  # type: ignore[dict-item]
-    meaning = {"files": {"é.jsonl": "4"}, "files_elsewhere": {"data/x.jsonl": "5"}}
+    server = specs.server(inputs={"configs/m.yaml": "1", "draft": "2"})
+    read, own = {"configs/tasks/a b.yaml": "3"}, "configs/tasks/own"
+    task = specs.task(inputs=read, include_path=own)
+    assert provenance.inputs(server, task) == {**server["inputs"], **read}
+    elsewhere = {"data/x.jsonl": "5"}
+    meaning = specs.task_meaning(files={"é.jsonl": "4"}, files_elsewhere=elsewhere)
     expected = sorted([*TRACKED, "data/x.jsonl"])
     assert sorted(provenance.deciding(server, task, meaning)) == expected
-    assert provenance.inputs({}, {}) == {}
+    assert provenance.inputs(specs.server(), specs.task()) == {}

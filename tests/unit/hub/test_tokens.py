@@ -9,6 +9,7 @@ import pytest
 from benchy.core import names
 from benchy.core.errors import Failure
 from benchy.hub import tokens
+import specs
 
 FILES = [
     ("a provider's", "engine: vllm\nhf_token: hf_a\n", "hf_a"),
@@ -26,12 +27,13 @@ def test_a_token_in_a_file_wins_over_the_environment(tmp_path: Path, text: str, 
     path = tmp_path / "x.yaml"
     path.write_text(text)
     assert tokens.written(path) == token
-    assert tokens.of({"token_from": str(path)}, {"HF_TOKEN": "ours"}) == (token or "ours")
+    spec = specs.server(token_from=str(path))
+    assert tokens.of(spec, {"HF_TOKEN": "ours"}) == (token or "ours")
 
 
 def test_without_a_file_the_token_comes_from_the_environment() -> None:
-    assert tokens.of({"token_from": None}, {"HF_TOKEN": "ours"}) == "ours"
-    assert tokens.of({}, {}) == ""
+    assert tokens.of(specs.server(), {"HF_TOKEN": "ours"}) == "ours"
+    assert tokens.of(specs.server(), {}) == ""
 
 
 @pytest.mark.parametrize("text", [b"hf_token: [hf_a", b"\xff", None])

@@ -18,6 +18,7 @@ from benchy.maintenance import doctor
 from benchy.maintenance.doctor import ERROR, OK, WARNING, Finding
 from benchy.process import logged_program
 from hubstandin import Hub
+import specs
 
 SMI = """#!/bin/sh
 case $1 in
@@ -55,9 +56,8 @@ def cards(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def needs(env: str, cuda: str) -> None:
-    put(
-        paths.BUILD / "plan.json", json.dumps({"models": {"m": {"asked": env, "environment": env}}})
-    )
+    models = {"m": specs.model(asked=env, environment=env, harnesses=[])}
+    put(paths.BUILD / "plan.json", json.dumps(specs.plan(models=models)))
     put(paths.lock(env), f"nvidia-cuda-runtime-cu12=={cuda} \\\n    --hash=sha256:00\n")
 
 

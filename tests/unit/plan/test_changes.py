@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from benchy.plan import changes, staleness
+import specs
 
 A, B = "1" * 64, "2" * 64
 LONG = "".join(f"{n:03}" for n in range(60))
@@ -66,8 +67,9 @@ def test_reported_changes_contain_no_digest(
 ) -> None:
     (tmp_path / "x.yaml").write_text("x")
     monkeypatch.setattr(staleness, "written", lambda *_: "")
-    monkeypatch.setattr(staleness, "task_spec", lambda _: {"include_path": str(tmp_path)})
-    now = {"model": {"path": "/models/x", "name": "x"}, "task": {"name": "t"}}
+    own = specs.task(include_path=str(tmp_path))
+    monkeypatch.setattr(staleness, "read_task", lambda _: own)
+    now = specs.result(path="/models/x", name="x")
     for field in ("task.files.x.yaml", "model.content"):
         for old, new in ((A, B), (None, B), (A, None)):
             line = staleness.change("m", now, field, old, new)

@@ -15,6 +15,7 @@ from benchy.core.errors import UsageError
 from benchy.plan import environment_specs
 from benchy.plan.environment_specs import Source, environment_spec
 from benchy.plan.plan import Plan
+from benchy.core.specs import EnvironmentRequest
 
 ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
 # The fields of a spec that decide what is installed.
@@ -49,7 +50,7 @@ WISHES = st.fixed_dictionaries(
 )
 
 
-def made(wishes: dict[str, Any]) -> environment_specs.Spec:
+def made(wishes: dict[str, Any]) -> EnvironmentRequest:
     serving = schema.Provider(**wishes)
     version, elsewhere = serving.vllm_version, None
     if serving.engine_source:
@@ -59,7 +60,7 @@ def made(wishes: dict[str, Any]) -> environment_specs.Spec:
     )
 
 
-def decided(spec: environment_specs.Spec) -> str:
+def decided(spec: EnvironmentRequest) -> str:
     return hashing.canonical([spec.get(key) for key in DECIDES])
 
 

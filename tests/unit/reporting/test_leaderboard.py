@@ -21,6 +21,7 @@ from benchy.evaluation.scored_result import Entry
 from benchy.reporting import exports, index_page, leaderboard, reproduce, samples
 from benchy.reporting.leaderboard import Settings
 from results import entry, made
+import specs
 
 
 def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.Mean | None]:
@@ -160,8 +161,8 @@ def test_results_that_no_config_requests_are_found(
     def plan(where: str, source: str, model: str, *tasks: str) -> None:
         path = Path("build", where, "plan.json")
         path.parent.mkdir(parents=True, exist_ok=True)
-        models = {model: {"source": source, "tasks": list(tasks)}}
-        path.write_text(json.dumps({"limit": None, "models": models}))
+        models = {model: specs.model(source=source, tasks=list(tasks))}
+        path.write_text(json.dumps(specs.plan(models=models)))
 
     def unasked() -> list[tuple[str, str]]:
         board, _, _ = leaderboard.whole(Settings())

@@ -16,6 +16,8 @@ from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Died
 from benchy.run import cluster_jobs
 from benchy.run.accounting import Tally
+import specs
+from benchy.core.specs import Resources, ServerSpec
 
 ROOT = Path(__file__).parents[3]
 TARGET = "results/m/alpha/results.json"
@@ -44,11 +46,11 @@ class Run:
         self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
     ) -> None:
         self.slurm, self.tries, self.word = slurm, list(tries), ""
-        self.spec: dict[str, Any] = {}
+        self.spec = specs.server()
         self.failed: set[str] = set()
         self.lost: dict[str, str] = {}
-        self.models = {"m": {"environment": "e", "harnesses": []}}
-        self.builds = {"partition": "cpu"}
+        self.models = {"m": specs.model(environment="e", harnesses=[])}
+        self.builds: Resources = {"partition": "cpu"}
         self.tally = Tally()
         self.once: dict[str, Any] = {}
         self.commands: list[Sequence[str]] = []
@@ -57,7 +59,7 @@ class Run:
         monkeypatch.setattr(Queue, "answer", lambda queue, words, job="": self.answer(words))
 
     @property
-    def specs(self) -> Mapping[str, Any]:
+    def specs(self) -> Mapping[str, ServerSpec]:
         return {"m": self.spec}
 
     def answer(self, words: list[str]) -> str:
@@ -198,7 +200,7 @@ def test_end_of_a_build_decides_whether_it_is_repeated(
         assert lost.items() <= run.lost.items()
 
 
-ASKED = [
+ASKED: list[tuple[Resources, Resources]] = [
     ({}, {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}),
     ({"constraint": "big"},
      {"partition": "gpu", "account": "lab", "constraint": "big", "time": "9"}),
@@ -209,11 +211,13 @@ ASKED = [
 
 @pytest.mark.parametrize(("asked", "expected"), ASKED)
 def test_builds_request_the_resources_that_all_models_share(
-    asked: dict[str, Any], expected: dict[str, Any]
+    asked: Resources, expected: Resources
 ) -> None:
     models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
-    specs: dict[str, dict[str, Any]]
-    specs = {"m": {"resources": {**models, **more}}, "n": {"resources": {**models, "qos": "q"}}}
-    assert cluster_jobs.building(specs, asked) == expected
+    servers = {
+        "m": specs.server(resources={**models, **more}),
+        "n": specs.server(resources={**models, "qos": "q"}),
+    }
+    assert cluster_jobs.building(servers, asked) == expected
     assert cluster_jobs.building({}, asked) == asked

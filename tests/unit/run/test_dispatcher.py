@@ -8,13 +8,14 @@ import shlex
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from benchy.devices import allocation, gpu, inotify, leases, waiting_line
 from benchy.environments import health
 from benchy.run import dispatcher, questions
+import specs
+from benchy.core.specs import ModelEntry
 
 
 class House:
@@ -23,7 +24,7 @@ class House:
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self.journal = folder / "journal"
         self.built: set[str] = {"ready"}
-        self.models: dict[str, Any] = {}
+        self.models: dict[str, ModelEntry] = {}
         self.needs: dict[str, allocation.Need] = {}
         self.served: set[str] = set()
         self.build_seconds = self.fetch_seconds = 0.0
@@ -38,8 +39,7 @@ class House:
         return env in self.built or any(w == f"end environment/{env}" for w, _ in self.told())
 
     def add(self, name: str, env: str = "ready", count: int = 1, pool: int = 2) -> None:
-        facts = {"asked": env, "environment": env, "harnesses": ["ready"], "fallback": None}
-        self.models[name] = facts
+        self.models[name] = specs.model(asked=env, environment=env, harnesses=["ready"])
         names = {f"gpu-{number}": str(number) for number in range(pool)}
         self.needs[name] = allocation.Need(
             leases.LeaseRequest(count, tuple(names), {"model": name}), names
@@ -50,7 +50,7 @@ class House:
         script = f"{say.replace(what, 'begin ' + what)}; sleep {seconds}; "
         return ["sh", "-c", script + f"{say.replace(what, 'end ' + what)}; exit {status}"]
 
-    def plan(self) -> dict[str, Any]:
+    def plan(self) -> dict[str, ModelEntry]:
         self.planned += 1
         return self.models
 

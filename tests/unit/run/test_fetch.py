@@ -17,6 +17,7 @@ from benchy.display.progress import Step
 from benchy.run import fetch
 from benchy.serving import preparation
 from hubstandin import CLIENTS, COMMIT, Hub, client_environment
+import specs
 
 BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
 FILES = {
@@ -56,7 +57,7 @@ class House:
         self.place = preparation.Place("env", client)
 
     def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
-        spec = {"model": "m", "name": name, "hf_cache": str(self.cache), **more}
+        spec = specs.server(**{"model": "m", "name": name, "hf_cache": str(self.cache)} | more)
         fetch.weights(preparation.Plan(spec, self.place, name, []), Step("FETCH", name))
         path = paths.RUN / "fetched/m.json"
         told: dict[str, Any] = json.loads(path.read_text())

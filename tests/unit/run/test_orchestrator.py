@@ -12,6 +12,7 @@ from benchy.core import knobs, paths
 from benchy.devices import gpu
 from benchy.run import pipeline
 from benchy.run.accounting import Tally
+import specs
 
 FLAGS = [
     ("", 1),
@@ -37,13 +38,13 @@ def test_model_with_too_few_free_gpus_is_left_out(
     two = [gpu.Gpu(n, f"GPU-aaaa111{n}", "RTX 4090", 24564, 12, "550") for n in (0, 1)]
     monkeypatch.setattr(gpu, "gpus", lambda: two)
     monkeypatch.setattr(gpu, "strangers", lambda cards: {"GPU-aaaa1111": "train.py (pid 7)"})
-    specs = {
-        "wide": {"model": "wide", "device": "gpu", "gpus": 2},
-        "one": {"model": "one", "device": "gpu", "gpus": 1},
-        "small": {"model": "small", "device": "cpu", "gpus": 0},
+    servers = {
+        "wide": specs.server(model="wide", device="gpu", gpus=2),
+        "one": specs.server(model="one", device="gpu", gpus=1),
+        "small": specs.server(model="small"),
     }
     tally = Tally()
-    assert list(pipeline.needed(specs, tally)) == ["one", "small"]
+    assert list(pipeline.needed(servers, tally)) == ["one", "small"]
     why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
@@ -69,9 +70,10 @@ def test_parallel_tasks_fit_the_engine(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TASK_JOBS", raising=False)
-    server = {"model": "m", "name": "m", "environment": "e", "options": options}
-    files = {paths.server_spec("m"): server, paths.env_dir("e") / "flags.json": flags}
-    files |= {paths.task_spec(name): {"num_concurrent": many} for name, many in tasks.items()}
+    server = specs.server(model="m", environment="e", options=options)
+    files: dict[Path, object] = {paths.server_spec("m"): server, paths.env_dir("e") / "flags.json": flags}
+    for name, many in tasks.items():
+        files[paths.task_spec(name)] = specs.task(name=name, num_concurrent=many)
     for path, content in files.items():
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))

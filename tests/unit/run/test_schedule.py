@@ -9,6 +9,7 @@ from pathlib import Path
 
 from benchy.run import schedule
 from benchy.run.schedule import Item
+import specs
 
 GPUS = tuple(f"gpu-{number}" for number in range(8))
 
@@ -57,13 +58,13 @@ def test_expected_time_is_that_of_earlier_results(tmp_path: Path) -> None:
 def test_weight_is_the_size_of_local_weights(tmp_path: Path) -> None:
     (tmp_path / "model.safetensors").write_bytes(b"x" * 1000)
     (tmp_path / "README.md").write_bytes(b"x" * 50)
-    assert schedule.weight({"path": str(tmp_path), "name": "m"}) == 1000
+    assert schedule.weight(specs.server(path=str(tmp_path))) == 1000
     blobs = tmp_path / "hub/models--org--m/blobs"
     blobs.mkdir(parents=True)
     (blobs / "0123").write_bytes(b"x" * 500)
-    spec = {"path": None, "name": "org/m", "hf_cache": str(tmp_path / "hub")}
-    assert schedule.weight(spec) == 500
-    assert schedule.weight({**spec, "name": "org/other"}) is None
+    hub = str(tmp_path / "hub")
+    assert schedule.weight(specs.server(name="org/m", hf_cache=hub)) == 500
+    assert schedule.weight(specs.server(name="org/other", hf_cache=hub)) is None
 
 
 def test_unknown_time_is_estimated_from_weights_or_the_longest_model() -> None:

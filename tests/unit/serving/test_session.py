@@ -30,6 +30,7 @@ from benchy.devices import leases, ports
 from benchy.process import guardian
 from benchy.scripts import probe_environment
 from benchy.serving import endpoint, engine_log, preparation, server
+import specs
 
 ROOT = Path(__file__).resolve().parents[3]
 MAIN = "import sys; from benchy.cli import entry, serve; sys.exit(entry.run(serve.main))"
@@ -58,17 +59,14 @@ class House:
     begun: list[subprocess.Popen[str]] = field(default_factory=list)
 
     def model(self, name: str, **changes: object) -> None:
-        spec = {
+        given = {
             "model": name, "source": f"configs/{name}.yaml", "name": f"test/{name}",
-            "revision": None, "path": None, "make": None, "engine": "standin",
-            "title": "standin-engine", "keys": {}, "gone": [],
-            "package": "standin-engine", "version": "1.2.0", "environment": "standin_1_2_0",
-            "fallback": None, "device": "cpu", "gpus": 0, "cuda_devices": None,
-            "host": "127.0.0.1", "port": None, "command": ["-m", "standin_engine"],
-            "options": {"max_model_len": 512}, "defaults": {"seed": 0}, "origin": {},
-            "variables": {"SOME_VARIABLE": "1"}, "chat": False, "trust_remote_code": False,
-            "startup_timeout": 20, "hf_cache": None, "token_from": None, **changes,
+            "engine": "standin", "title": "standin-engine", "package": "standin-engine",
+            "version": "1.2.0", "environment": "standin_1_2_0",
+            "command": ["-m", "standin_engine"], "options": {"max_model_len": 512},
+            "defaults": {"seed": 0}, "variables": {"SOME_VARIABLE": "1"}, "startup_timeout": 20,
         }  # fmt: skip
+        spec = specs.server(**given | changes)
         folder = self.root / "build" / "specs" / "server"
         folder.mkdir(parents=True, exist_ok=True)
         (folder / f"{name}.json").write_text(json.dumps(spec))
