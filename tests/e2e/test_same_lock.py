@@ -19,11 +19,11 @@ from benchy.cli import entry
 from benchy.config import loader
 from benchy.core import paths
 from benchy.environments import resolver
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 engine = loader.load_engines(paths.ROOT)["vllm"]
 data = environment_specs.environment_spec("vllm", engine, sys.argv[1], None, "a test")
-entry.run(lambda argv: print(resolver.lock(Spec.of(data))) or 0)
+entry.run(lambda argv: print(resolver.lock(BuildSpec.of(data))) or 0)
 """
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from benchy.core import files, hashing, paths
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 import specs
 
@@ -41,7 +41,7 @@ def enter(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(folder / "root")
 
 
-def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
+def spec(env: str, package: str, version: str | None, **changes: Any) -> BuildSpec:
     """Write the spec of an environment as bin/plan does, and read it back."""
     given = {
         "env": env, "package": package, "version": version, "module": package.replace("-", "_"),
@@ -49,4 +49,4 @@ def spec(env: str, package: str, version: str | None, **changes: Any) -> Spec:
     }  # fmt: skip
     data = specs.environment(**given | changes)
     files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(data, Path())))
-    return Spec.read(env)
+    return BuildSpec.read(env)

@@ -26,7 +26,7 @@ from benchy.environments import (
     usage_locks,
     uv,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.maintenance import activity_check
 from benchy.process.signals import end_once
 
@@ -80,12 +80,12 @@ def main(argv: list[str]) -> int:
         return 0
     if options.verb == "pack":
         if not health.stamp(env):
-            Spec.read(env)  # raises if nothing can be built either
+            BuildSpec.read(env)  # raises if nothing can be built either
         node_copies.pack(env)
         return 0
     if options.verb == "info":
         return tables.show_info(env, options.format == "json")
-    spec = Spec.read(env)
+    spec = BuildSpec.read(env)
     try:
         return _work(options, spec)
     except release_date.NoSuchRelease as error:
@@ -101,7 +101,7 @@ def main(argv: list[str]) -> int:
         return 0
 
 
-def _work(options: argparse.Namespace, spec: Spec) -> int:
+def _work(options: argparse.Namespace, spec: BuildSpec) -> int:
     """Run the verb lock, check or create, and return the exit status."""
     env = spec.env
     with Step("VENV", env, "environment", env, activity.BUILDING):
@@ -117,7 +117,7 @@ def _work(options: argparse.Namespace, spec: Spec) -> int:
     return 0
 
 
-def relock(spec: Spec, fresh: bool, share: bool) -> None:
+def relock(spec: BuildSpec, fresh: bool, share: bool) -> None:
     """Resolve the lock if needed.
 
     Args:
@@ -142,7 +142,7 @@ def relock(spec: Spec, fresh: bool, share: bool) -> None:
         say("SHARED", f"{paths.shared_lock(spec.env)}: commit it")
 
 
-def create(spec: Spec, soft: bool, anew: bool = False) -> int:
+def create(spec: BuildSpec, soft: bool, anew: bool = False) -> int:
     """Build an environment if needed.
 
     Args:
@@ -161,7 +161,7 @@ def create(spec: Spec, soft: bool, anew: bool = False) -> int:
     return 0
 
 
-def inspect(spec: Spec) -> str:
+def inspect(spec: BuildSpec) -> str:
     """Run every check on a built environment, and return the version that it has.
 
     An environment that differs from what was built loses its stamp, so that the next run rebuilds

@@ -17,12 +17,12 @@ from pathlib import Path
 
 from benchy.core import paths
 from benchy.environments import health, lock_file, uv, uv_options
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 
 HASHED = 1 << 20  # bytes; only the size of larger files (3 GB of libraries) is compared
 
 
-def against_lock(spec: Spec, log: Path) -> str:
+def against_lock(spec: BuildSpec, log: Path) -> str:
     """Return a text that says how an environment differs from its lock; "" if it does not.
 
     Raises Failure if uv cannot compare them.

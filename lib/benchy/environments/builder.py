@@ -46,7 +46,7 @@ from benchy.environments import (
     uv,
     uv_options,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
 
 BUILDING = paths.VENVS / ".building"
@@ -59,7 +59,7 @@ def whole(env: str) -> bool:
     return health.well(env) and health.stamp(env).get("lock") == locked
 
 
-def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
+def ensure_lock(spec: BuildSpec, fresh: bool = False) -> bool:
     """Resolve an environment if its spec changed, or if `fresh`; return whether the lock changed.
 
     Raises Failure.
@@ -72,7 +72,7 @@ def ensure_lock(spec: Spec, fresh: bool = False) -> bool:
         return changed
 
 
-def create(spec: Spec, anew: bool = False) -> bool:
+def create(spec: BuildSpec, anew: bool = False) -> bool:
     """Build an environment if it is not whole, or if `anew`; return whether it was built.
 
     Waits until no process runs from the old environment, and for a builder slot. Raises Failure.
@@ -125,7 +125,7 @@ def slot(env: str) -> Iterator[None]:
         held.release()
 
 
-def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
+def _build(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
     """Build a new environment in a temporary folder, then replace the old one.
 
     stage: called with the name of the next stage. edited: whether files of the old environment
@@ -170,7 +170,7 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
     _write_stamp(spec, version, start, checked)
 
 
-def _check_files(spec: Spec, folder: Path) -> None:
+def _check_files(spec: BuildSpec, folder: Path) -> None:
     """Raise Failure if files of a fresh environment differ from those of its wheels."""
     from benchy.environments import audit  # noqa: PLC0415 - builds on this module
 
@@ -183,7 +183,7 @@ def _check_files(spec: Spec, folder: Path) -> None:
         )
 
 
-def _fill(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
+def _fill(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
     """Install the main environment in place, because .venv already holds benchy's own packages.
 
     stage, edited: as in `_build`. Raises Failure.
@@ -210,7 +210,7 @@ def _fill(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
 
 
 def _install(
-    spec: Spec, verb: Sequence[str], python: Path, options: Sequence[str]
+    spec: BuildSpec, verb: Sequence[str], python: Path, options: Sequence[str]
 ) -> logged_program.Done:
     """Install a lock with uv and compile its byte code, after checking the free disk space.
 
@@ -227,7 +227,7 @@ def _install(
     return done
 
 
-def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None:
+def _write_stamp(spec: BuildSpec, version: str, start: float, checked: float) -> None:
     """Write the stamp of a new environment.
 
     start: time.monotonic() at the start of the build; checked: seconds that the check took.
@@ -308,7 +308,7 @@ def take_away(env: str) -> bool:
     return True
 
 
-def say_built(spec: Spec) -> None:
+def say_built(spec: BuildSpec) -> None:
     said = health.stamp(spec.env)
     text = f"{spec.env}: {spec.package} {said['version']}, Python {said['python']}"
     say("READY", f"{text}, {said['seconds']:.0f} s")

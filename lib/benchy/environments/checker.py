@@ -13,7 +13,7 @@ from typing import Any
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.environments import resolver, uv
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.process import environment_variables, logged_program
 from benchy.scripts import tiny_model
 
@@ -25,7 +25,7 @@ def check_result(env: str) -> dict[str, Any]:
     return files.read_json(paths.env_dir(env) / "check.json")
 
 
-def check(spec: Spec, folder: Path) -> str:
+def check(spec: BuildSpec, folder: Path) -> str:
     """Probe the environment in `folder` and return the version that the probe found.
 
     Writes check.json and flags.json to `folder`. Raises Failure with the step that failed and the

@@ -19,7 +19,7 @@ PLATFORM = f"{sys.platform}-{platform.machine()}"
 
 
 @dataclass(frozen=True)
-class Spec:
+class BuildSpec:
     """The content of build/specs/env/<env>.json, written by bin/plan."""
 
     env: str
@@ -39,7 +39,7 @@ class Spec:
     index: tuple[str, ...] = ()
 
     @classmethod
-    def read(cls, env: str) -> Spec:
+    def read(cls, env: str) -> BuildSpec:
         """Read the spec of an environment.
 
         Without a spec, the main environment gets a default. Raises UsageError for any other.
@@ -52,7 +52,7 @@ class Spec:
             raise UsageError(f"no environment is named {env}", _known(env)) from None
 
     @classmethod
-    def of(cls, spec: EnvironmentSpec) -> Spec:
+    def of(cls, spec: EnvironmentSpec) -> BuildSpec:
         """Return what a spec from `plan.environment_specs` says about the build."""
         return cls(
             env=spec["env"],

@@ -13,7 +13,7 @@ from benchy.core import files, paths
 from benchy.core.errors import Failure, FailureKind
 from benchy.core.specs import FailureMarker
 from benchy.environments import uv
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 
 
 def failure_of(env: str) -> FailureMarker:
@@ -24,7 +24,7 @@ def failure_of(env: str) -> FailureMarker:
 
 
 @contextlib.contextmanager
-def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
+def recorded(spec: BuildSpec, stage: str) -> Iterator[Callable[[str], None]]:
     """Write a failure marker if the block raises Failure or the disk is full.
 
     Yields a function that sets the name of the current stage. A full disk is raised as a Failure.
@@ -49,7 +49,7 @@ def recorded(spec: Spec, stage: str) -> Iterator[Callable[[str], None]]:
         raise full from error
 
 
-def _mark(spec: Spec, stage: str, error: Failure) -> None:
+def _mark(spec: BuildSpec, stage: str, error: Failure) -> None:
     marker: FailureMarker = {
         "env": spec.env,
         "version": spec.version,

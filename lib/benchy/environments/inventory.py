@@ -133,14 +133,14 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     )
 
 
-def _spec(env: str) -> environment_spec.Spec | None:
+def _spec(env: str) -> environment_spec.BuildSpec | None:
     try:
-        return environment_spec.Spec.read(env)
+        return environment_spec.BuildSpec.read(env)
     except UsageError:
         return None
 
 
-def _moved(env: str, spec: environment_spec.Spec | None) -> bool:
+def _moved(env: str, spec: environment_spec.BuildSpec | None) -> bool:
     """Return whether the spec changed since the lock was resolved."""
     return spec is not None and lock_file.header(paths.lock(env)).get("inputs") != spec.inputs
 

@@ -19,7 +19,7 @@ from benchy.environments import release_date, uv
 from benchy.environments.health import normal
 
 if TYPE_CHECKING:
-    from benchy.environments.environment_spec import Spec
+    from benchy.environments.environment_spec import BuildSpec
 
 EXACT = re.compile(r"([A-Za-z0-9][\w.-]*)\s*(?:\[[^]]*\])?\s*={2,3}\s*([^\s,;*]+)\s*(?:;.*)?")
 ROUNDS = 12  # each round adds packages to the exceptions or ends the search
@@ -40,7 +40,7 @@ class Pin:
         return f"{self.name} {self.version} ({self.day:%Y-%m-%d})"
 
 
-def written(spec: Spec) -> list[str]:
+def written(spec: BuildSpec) -> list[str]:
     """Return the requirements that a configuration names.
 
     These are the release, extra packages and transformers_version, but not the overrides of
@@ -55,7 +55,7 @@ def written(spec: Spec) -> list[str]:
     ]
 
 
-def younger(spec: Spec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
+def younger(spec: BuildSpec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
     """Return the exact pins, without the release itself, that were released after the cutoff.
 
     Pins after the machine's own cutoff are left out, because that cutoff is a safety measure.

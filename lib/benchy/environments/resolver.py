@@ -29,7 +29,7 @@ from benchy.environments import (
     uv_options,
     uv_settings,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
 
 TRIES = 3  # maximum number of Pythons to try; each takes seconds, and old ones never help
@@ -42,7 +42,7 @@ def log_path(env: str) -> Path:
     return paths.LOGS / "venv" / f"{env}.log"
 
 
-def lock(spec: Spec, fresh: bool = False) -> bool:
+def lock(spec: BuildSpec, fresh: bool = False) -> bool:
     """Write venvs/<env>.lock and return whether its packages changed.
 
     If the inputs are the same, the lock stays and no index is asked. A shared lock of the same
@@ -69,7 +69,7 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     return True
 
 
-def settle(spec: Spec) -> None:
+def settle(spec: BuildSpec) -> None:
     """Set the modification time of a spec to just before that of its lock.
 
     Make compares modification times. If a changed spec resolves to the same packages, the lock
@@ -81,7 +81,7 @@ def settle(spec: Spec) -> None:
         os.utime(path, ns=(age, age))
 
 
-def _text(spec: Spec, requirements: str, **said: object) -> str:
+def _text(spec: BuildSpec, requirements: str, **said: object) -> str:
     asked = {"requirements": list(spec.requirements), "overrides": list(spec.overrides)}
     made = {
         "constraints": list(spec.constraints),
@@ -91,7 +91,7 @@ def _text(spec: Spec, requirements: str, **said: object) -> str:
     return lock_file.text({**asked, **made, **said}, requirements)
 
 
-def _export(spec: Spec) -> str:
+def _export(spec: BuildSpec) -> str:
     """Return the main environment's lock, exported from uv.lock without network access.
 
     Takes less than a second. Raises Failure.
@@ -105,7 +105,7 @@ def _export(spec: Spec) -> str:
     return _text(spec, done.stdout, python=None, options=[], cutoff=None, hashes=True)
 
 
-def _resolve(spec: Spec) -> str:
+def _resolve(spec: BuildSpec) -> str:
     """Return the lock for the first Python on which a spec resolves.
 
     Tries up to TRIES Pythons that fit the spec. Raises Failure.
@@ -183,7 +183,7 @@ def _resolve(spec: Spec) -> str:
 
 
 def _beyond(
-    spec: Spec, cutoff: str, young: Sequence[pins.Pin], ask: release_date.Asking
+    spec: BuildSpec, cutoff: str, young: Sequence[pins.Pin], ask: release_date.Asking
 ) -> tuple[logged_program.Done, list[str], pins.Exceptions] | str:
     """Resolve with pins that are newer than the cutoff exempt from it.
 
@@ -217,7 +217,7 @@ def _beyond(
     return "no cutoff makes it resolve: name a pin and a release that fit together"
 
 
-def _tell_yanked(spec: Spec, done: logged_program.Done) -> None:
+def _tell_yanked(spec: BuildSpec, done: logged_program.Done) -> None:
     """Print a warning for each yanked release; an exact pin installs it (PEP 592)."""
     for line in done.talk:
         if found := re.search(r"`(\S+)` is yanked(.*)", line):
@@ -225,7 +225,7 @@ def _tell_yanked(spec: Spec, done: logged_program.Done) -> None:
 
 
 def _as_of(
-    spec: Spec, version: str, ask: release_date.Asking
+    spec: BuildSpec, version: str, ask: release_date.Asking
 ) -> tuple[str | None, str | None] | logged_program.Done:
     """Return (cutoff, upload time of the release) for a Python, or uv's refusal on that Python.
 
@@ -254,7 +254,7 @@ def _as_of(
 
 
 def _compile(
-    spec: Spec,
+    spec: BuildSpec,
     python: str,
     cutoff: str | None,
     binary: Sequence[str],

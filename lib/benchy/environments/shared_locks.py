@@ -9,10 +9,10 @@ from benchy.core import files, paths
 from benchy.core.errors import UsageError
 from benchy.display.messages import say
 from benchy.environments import environment_spec, lock_file, pip_settings, uv_options
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 
 
-def shared_text(spec: Spec) -> str | None:
+def shared_text(spec: BuildSpec) -> str | None:
     """Return the text of a shared lock that was made from the same inputs; None if there is none.
 
     A lock of other inputs is skipped with a warning. Using it would install outdated packages, and
@@ -49,7 +49,7 @@ def shared_text(spec: Spec) -> str | None:
     return None
 
 
-def share(spec: Spec, text: str | None = None) -> None:
+def share(spec: BuildSpec, text: str | None = None) -> None:
     """Write configs/locks/<env>.lock, to be committed. text: the lock; None: the one in venvs/.
 
     Raises UsageError for the main environment and for a lock that names a local file.

@@ -85,7 +85,7 @@ def noted(lock: str) -> dict[str, str]:
     return {name: found[name] for name in NOTED if name in found}
 
 
-def plain(spec: environment_spec.Spec, log: Path) -> Row:
+def plain(spec: environment_spec.BuildSpec, log: Path) -> Row:
     """Return what `uv pip install package==release` would get today, on the Python that benchy
     chose or, if it chose none, the first one available."""
     _, python = next(interpreters.pythons(spec.python, log))
@@ -105,7 +105,7 @@ def reason(lines: Sequence[str]) -> str:
     return (because[1] if because else text)[:300].strip()
 
 
-def without(spec: environment_spec.Spec, repair: schema.Repair) -> environment_spec.Spec:
+def without(spec: environment_spec.BuildSpec, repair: schema.Repair) -> environment_spec.BuildSpec:
     """Return the spec without a repair of the engine's file."""
     drops = {f"{name} ; python_version < '3'" for name in repair.drop}
     return replace(
@@ -116,7 +116,7 @@ def without(spec: environment_spec.Spec, repair: schema.Repair) -> environment_s
     )
 
 
-def resolved(spec: environment_spec.Spec) -> Row:
+def resolved(spec: environment_spec.BuildSpec) -> Row:
     """Resolve the spec with benchy's rules. The lock stays for a build."""
     try:
         resolver.lock(spec, fresh=True)
@@ -148,7 +148,7 @@ def own_cache(disk: float) -> Iterator[None]:
             os.environ["UV_CACHE_DIR"] = before
 
 
-def built(engine_name: str, spec: environment_spec.Spec, disk: float) -> Row:
+def built(engine_name: str, spec: environment_spec.BuildSpec, disk: float) -> Row:
     """Build an environment from its lock, check it, measure it and remove it."""
     folder = paths.env_dir(spec.env)
     try:
@@ -174,7 +174,7 @@ def built(engine_name: str, spec: environment_spec.Spec, disk: float) -> Row:
 
 
 def unneeded(
-    engine_name: str, engine: schema.Engine, spec: environment_spec.Spec, disk: float | None
+    engine_name: str, engine: schema.Engine, spec: environment_spec.BuildSpec, disk: float | None
 ) -> list[str]:
     """Return the reasons of those repairs that a release does not need, as far as is known.
 
@@ -199,11 +199,11 @@ def unneeded(
     return out
 
 
-def _same(one: environment_spec.Spec, other: environment_spec.Spec) -> bool:
+def _same(one: environment_spec.BuildSpec, other: environment_spec.BuildSpec) -> bool:
     return lock_file.digest(paths.lock(one.env)) == lock_file.digest(paths.lock(other.env))
 
 
-def _forget(spec: environment_spec.Spec) -> None:
+def _forget(spec: environment_spec.BuildSpec) -> None:
     """Delete the lock and markers of a surveyed environment."""
     paths.lock(spec.env).unlink(missing_ok=True)
     paths.failed(spec.env).unlink(missing_ok=True)
@@ -213,7 +213,7 @@ def _forget(spec: environment_spec.Spec) -> None:
 def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | None) -> Row:
     """Survey one release and return its row. disk: GB for builds, None to only resolve."""
     data = environment_specs.environment_spec(engine_name, engine, version, None, "the survey")
-    spec = replace(environment_spec.Spec.of(data), env=PREFIX + data["env"])
+    spec = replace(environment_spec.BuildSpec.of(data), env=PREFIX + data["env"])
     log = resolver.log_path(spec.env)
     key = hashing.digest([spec.inputs, FORMAT])
     file = FOLDER / engine_name / f"{version}.json"

@@ -27,7 +27,7 @@ from benchy.core.errors import Failure, UsageError
 from benchy.display.messages import say
 from benchy.display.units import human
 from benchy.environments import builder, interpreters, inventory, lock_file, uv
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.environments.lock_file import Package
 
 SUMS = ".sums.json"  # file → [size, mtime in ns, sha256]: hashing 10 GB takes a minute
@@ -202,7 +202,7 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
     tell(wheelhouse, "benchy", fetch(wheelhouse, own_packages(), here, "benchy"))
     failed = []
     for env in environments:
-        spec = Spec.read(env)
+        spec = BuildSpec.read(env)
         try:
             builder.ensure_lock(spec)
             said = lock_file.header(paths.lock(env))

@@ -17,13 +17,13 @@ from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document, Key
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Mistake, UsageError
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.environments.release_date import Missing
 from benchy.plan import environment_specs, planner, specs
 from benchy.plan.plan import Plan
 
 
-def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mistake]:
+def mistakes(spec: BuildSpec, missing: Sequence[Missing], knob: str = "") -> list[Mistake]:
     """Return a mistake for each place that requests something missing.
 
     knob: what on the command line named the environment; reported if no file requests it.
@@ -36,7 +36,7 @@ def mistakes(spec: Spec, missing: Sequence[Missing], knob: str = "") -> list[Mis
     return [*found, *(Mistake("", 0, knob, each.what, each.hint) for each in rest)]
 
 
-def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
+def _places(spec: BuildSpec, missing: Sequence[Missing]) -> Iterator[Mistake]:
     only = os.environ.get("CONFIG")
     one = Path(os.environ.get("BENCHY_CWD", "."), only).absolute() if only else None
     base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
@@ -63,7 +63,7 @@ def _places(spec: Spec, missing: Sequence[Missing]) -> Iterator[Mistake]:
 
 
 def _of_model(
-    model: ModelConfig, requirement: str, spec: Spec, base: loader.ConfigLoader
+    model: ModelConfig, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
 ) -> Mistake:
     """Return the place in a model's files, as a Mistake without text."""
     serving = model.serving
@@ -88,7 +88,7 @@ def _of_model(
 
 
 def _of_task(
-    task: schema.Task, own: Document, requirement: str, spec: Spec, base: loader.ConfigLoader
+    task: schema.Task, own: Document, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
 ) -> Mistake:
     if requirement == spec.requirements[0]:
         for key in ("lm_eval_git", "lm_eval_path", "harness_version"):
@@ -101,7 +101,7 @@ def _of_task(
 
 
 def _of_engine(
-    name: str, engine: schema.Engine, requirement: str, spec: Spec, base: loader.ConfigLoader
+    name: str, engine: schema.Engine, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
 ) -> Mistake:
     file = f"configs/engines/{name}.yaml"
     own = base.reader.documents.get(file, Document(file))

@@ -38,7 +38,7 @@ from benchy.environments import (
     usage_locks,
     uv,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
 from benchy.scripts import probe_environment
 from wheels import build as build_wheels
@@ -72,7 +72,7 @@ def house(wheels: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path
     return tmp_path
 
 
-def spec(version: str = "1.0.0", **changes: Any) -> Spec:
+def spec(version: str = "1.0.0", **changes: Any) -> BuildSpec:
     """Write the spec of an environment as bin/plan does, and read it."""
     given = {
         "env": ENV, "name": "standin", "package": "standin-engine", "version": version,
@@ -83,7 +83,7 @@ def spec(version: str = "1.0.0", **changes: Any) -> Spec:
     path = paths.env_spec(data["env"])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(data))
-    return Spec.read(data["env"])
+    return BuildSpec.read(data["env"])
 
 
 def lock_text() -> str:

@@ -27,7 +27,7 @@ from benchy.environments import (
     tables,
     uv,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 from index import Index
 import specs
@@ -55,7 +55,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield index
 
 
-def spec(**changes: Any) -> Spec:
+def spec(**changes: Any) -> BuildSpec:
     """Write the spec of an environment as bin/plan does, and read it."""
     given = {
         "env": ENV, "package": "pkg", "version": "1.0.0", "requirements": ["pkg==1.0.0"],
@@ -65,7 +65,7 @@ def spec(**changes: Any) -> Spec:
     files.write(
         paths.env_spec(data["env"]), hashing.canonical(environment_specs.stored(data, Path()))
     )
-    return Spec.read(data["env"])
+    return BuildSpec.read(data["env"])
 
 
 def text() -> str:
@@ -225,7 +225,7 @@ def test_differences_list_removed_changed_and_added_packages() -> None:
 def shared(**changes: Any) -> str:
     """Leave only a shared lock, as if somebody else had committed it, and return its text."""
     builder.ensure_lock(spec(**changes))
-    shared_locks.share(Spec.read(ENV))
+    shared_locks.share(BuildSpec.read(ENV))
     paths.lock(ENV).unlink()
     return paths.shared_lock(ENV).read_text()
 
@@ -253,7 +253,7 @@ def test_shared_lock_takes_precedence_over_the_local_lock(index: Index) -> None:
 def test_shared_lock_with_same_packages_makes_nothing_stale() -> None:
     builder.ensure_lock(spec())
     age = paths.lock(ENV).stat().st_mtime_ns
-    shared_locks.share(Spec.read(ENV))
+    shared_locks.share(BuildSpec.read(ENV))
     assert not builder.ensure_lock(spec())
     assert paths.lock(ENV).stat().st_mtime_ns == age
     assert paths.env_spec(ENV).stat().st_mtime_ns < age, "Make does not ask again"
@@ -358,7 +358,7 @@ def test_lock_with_a_local_file_is_not_shared(index: Index, tmp_path: Path) -> N
 
 def test_lock_of_the_main_environment_cannot_be_shared() -> None:
     with pytest.raises(UsageError, match=r"uv\.lock"):
-        shared_locks.share(Spec.read(paths.MAIN))
+        shared_locks.share(BuildSpec.read(paths.MAIN))
 
 
 def test_info_lists_every_package(capsys: pytest.CaptureFixture[str]) -> None:
@@ -384,7 +384,7 @@ def test_each_cutoff_has_its_own_environment() -> None:
     }
     assert len(others | {plain}) == 4
     assert all(name.startswith("vllm_0_8_0_x") for name in others)
-    assert Spec.read(venv_command._of_version("0.8.0", "", "2025-04-01")).cutoff == "2025-04-01"
+    assert BuildSpec.read(venv_command._of_version("0.8.0", "", "2025-04-01")).cutoff == "2025-04-01"
 
 
 @pytest.mark.parametrize(

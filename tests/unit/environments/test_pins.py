@@ -17,7 +17,7 @@ from benchy.cli import venv as venv_command
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure
 from benchy.environments import builder, failures, lock_file, pins, release_date, uv
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from index import Index
 
 ENV = "pkg_1_0_0"
@@ -44,7 +44,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield index
 
 
-def spec(transformers: str = "", *packages: str, **changes: Any) -> Spec:
+def spec(transformers: str = "", *packages: str, **changes: Any) -> BuildSpec:
     requirements = ["pkg==1.0.0", *packages, *(["transformers"] if transformers else [])]
     overrides = [f"transformers=={transformers}"] if transformers else []
     asked: dict[str, Any] = {"requirements": requirements, "overrides": overrides, **changes}

@@ -32,7 +32,7 @@ from benchy.environments import (
     resolver,
     uv,
 )
-from benchy.environments.environment_spec import Spec
+from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 from benchy.process import logged_program
 from index import Index
@@ -55,7 +55,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield index
 
 
-def asked(source: str, version: str | None = None, **changes: Any) -> Spec:
+def asked(source: str, version: str | None = None, **changes: Any) -> BuildSpec:
     """Return the spec of an engine from a source, as bin/plan writes it."""
     where = environment_specs.engine_source(source, Path.cwd())
     changes |= {"requirements": [f"{PACKAGE} @ {where.url}"]}
@@ -349,7 +349,7 @@ def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     return told
 
 
-def old_release(**changes: Any) -> Spec:
+def old_release(**changes: Any) -> BuildSpec:
     """Return the spec of vLLM 0.8.0 from the shipped engine file."""
     engine = loader.load_engines(empty_root.ROOT)["vllm"]
     data = environment_specs.environment_spec("vllm", engine, "0.8.0", None, "x")
