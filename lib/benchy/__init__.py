@@ -18,7 +18,7 @@ Rooms, from the top down. A room imports only rooms below it (tests/unit/test_ro
   process        child processes that never outlive their parent
   scripts        programs that other environments' Pythons run
   display        messages, progress, live lines, notes of what is under way
-  core           errors, paths, names, files, hashes, versions, knobs
+  core           errors, paths, names, files, specs, hashes, versions, knobs
 """
 
 # pyproject.toml has it too; a test compares them.

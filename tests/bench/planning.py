@@ -30,7 +30,9 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / part) for part in ("lib", "tests/support", "tests", "tests/bench")]
 from measure import Broken, Row, alone, beside, in_turn, text  # noqa: E402
 
+import specs  # noqa: E402
 import trees  # noqa: E402
+from benchy.core import paths  # noqa: E402
 from benchy.display import activity  # noqa: E402
 from benchy.environments import uv  # noqa: E402
 from benchy.run import fetch  # noqa: E402
@@ -84,9 +86,9 @@ def fetched(tree: trees.Tree, names: Sequence[str]) -> None:
     for name in names:
         note = {
             "name": f"acme/{name}", "revision": COMMIT, "commit": COMMIT, "folder": str(folder),
-            "files": 1, "bytes": 2, "cache": fetch.cache({}),
+            "files": 1, "bytes": 2, "cache": fetch.cache(specs.server()),
         }  # fmt: skip
-        path = tree.root / fetch.note_path(name)
+        path = tree.root / paths.fetched(name)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(note))
 

@@ -1,1 +1,1 @@
-"""Errors, paths, names, files, hashes, versions, knobs."""
+"""Errors, paths, names, files, specs, hashes, versions, knobs."""

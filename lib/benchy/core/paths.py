@@ -102,6 +102,10 @@ def stamp(env: str) -> Path:
     return env_dir(env) / ".stamp"
 
 
+def fetched(model: str) -> Path:
+    return RUN / "fetched" / f"{model}.json"
+
+
 def lock(env: str) -> Path:
     return VENVS / f"{env}.lock"
 

@@ -629,6 +629,30 @@ class ServerRecord(ServerRecordBase, total=False):
     nodes: int
 
 
+class FetchNote(TypedDict):
+    """run/fetched/MODEL.json: the files that bin/fetch downloaded for a model.
+
+    Attributes:
+        name: name on the hub.
+        revision: the requested commit, tag or branch, None for the newest.
+        cache: the settings that decide where the hub's client keeps its files.
+        commit: commit of the files.
+        folder: directory of the files.
+        files: number of files.
+        bytes: size of the files in bytes.
+        new: whether a file was downloaded this time.
+    """
+
+    name: str
+    revision: str | None
+    cache: list[str | None]
+    commit: str
+    folder: str
+    files: int
+    bytes: int
+    new: bool
+
+
 # --- readers ----------------------------------------------------------------------------------
 # They raise OSError if the file can't be read, and ValueError if it is no JSON.
 
@@ -660,6 +684,12 @@ def read_environment(env: str) -> EnvironmentSpec:
 def read_plan(path: Path) -> PlanIndex:
     """Read a plan.json."""
     found: PlanIndex = _read(path)
+    return found
+
+
+def read_fetched(model: str) -> FetchNote:
+    """Read what bin/fetch downloaded for a model."""
+    found: FetchNote = _read(paths.fetched(model))
     return found
 
 

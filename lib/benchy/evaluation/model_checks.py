@@ -15,7 +15,7 @@ from pathlib import Path
 
 from benchy.core import hashing, paths
 from benchy.core.errors import Mistake
-from benchy.core.specs import ServerSpec
+from benchy.core.specs import ServerSpec, read_fetched
 from benchy.environments import health
 from benchy.evaluation import environment_questions, provenance
 from benchy.plan import origins
@@ -65,7 +65,7 @@ def files_of(server: ServerSpec) -> Path | None:
         path = Path(server["path"])
         return path if path.is_dir() else None
     try:
-        note = json.loads((paths.RUN / "fetched" / f"{server['model']}.json").read_text())
+        note = read_fetched(server["model"])
         folder = Path(note["folder"]) if preparation.commit(server) else None
     except (OSError, ValueError, KeyError, TypeError):
         return None

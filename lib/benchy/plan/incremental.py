@@ -142,13 +142,13 @@ def _remember(
     written += [
         paths.spec_named(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
     ]
-    entry = {
+    made: plan_cache.Expansion = {
         "models": facts,
         "tasks": {task: plan.meant(task) for task in tasks},
         "sources": {model: plan.sources[model] for model in models},
         "rules": {model: plan.rules[model] for model in models},
     }
-    memory.put(text, document, written, entry)
+    memory.put(text, document, written, made)
 
 
 @contextlib.contextmanager

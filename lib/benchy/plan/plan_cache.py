@@ -14,13 +14,43 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
 from benchy.config.yaml_file import Document
 from benchy.core import hashing, temporary_files
-from benchy.core.specs import EnvironmentRequest
+from benchy.core.specs import EnvironmentRequest, ModelEntry
 
-Entry = dict[str, Any]
+
+class Expansion(TypedDict):
+    """What a plan made of one config.
+
+    Attributes:
+        models: model → its entry in plan.json.
+        tasks: task → hash of its spec.
+        sources: model → environment → the place that requests it.
+        rules: model → its rules.
+    """
+
+    models: dict[str, ModelEntry]
+    tasks: dict[str, str]
+    sources: dict[str, dict[str, str]]
+    rules: dict[str, str]
+
+
+class Entry(Expansion):
+    """A config in kept.json.
+
+    Attributes:
+        sha256: hash of the config's text.
+        meaning: hash of what it says.
+        lines: line of each key.
+        specs: path of each spec written for it → its signature().
+    """
+
+    sha256: str
+    meaning: str
+    lines: list[int]
+    specs: dict[str, list[int] | None]
 
 
 def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
@@ -98,11 +128,11 @@ class Kept:
         return entry, {f"{file}:{a}": f"{file}:{b}" for a, b in moved.items() if a != b}
 
     def put(
-        self, text: bytes, document: Document, specs: Iterable[str], entry: Mapping[str, Any]
+        self, text: bytes, document: Document, specs: Iterable[str], made: Expansion
     ) -> None:
         """Record the entry of a config, once its specs are written."""
         self.entries[document.file] = {
-            **entry,
+            **made,
             "sha256": hashlib.sha256(text).hexdigest(),
             "meaning": meaning(document),
             "lines": list(document.lines.values()),

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure
-from benchy.core.specs import ServerSpec
+from benchy.core.specs import ServerSpec, read_fetched
 from benchy.display.messages import colour, say
 from benchy.display.progress import Step
 from benchy.environments import pip_settings
@@ -79,7 +79,7 @@ def weights(plan: preparation.Plan, step: Step) -> None:
     note = json.loads(found[-1])
     if note["new"]:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
-    path = note_path(model)  # preparation.commit reads it
+    path = paths.fetched(model)  # preparation.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     text = json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True)
     temporary_files.write(path, text, mode=0o600)
@@ -93,7 +93,7 @@ def there(spec: ServerSpec) -> bool:
     if not re.fullmatch(r"[0-9a-f]{40}", spec["revision"] or ""):
         return False  # only the hub knows the current commit of a branch
     try:
-        note = json.loads(note_path(spec["model"]).read_text())
+        note = read_fetched(spec["model"])
         asked = (spec["name"], spec["revision"], cache(spec))
         if (note["name"], note["revision"], note["cache"]) != asked:
             return False
@@ -107,10 +107,6 @@ def cache(spec: ServerSpec) -> list[str | None]:
     """Return the settings that decide where the hub's client keeps its files."""
     names = ("HF_HUB_CACHE", "HF_HOME", "XDG_CACHE_HOME", "HOME")
     return [spec["hf_cache"], *(os.environ.get(name) for name in names)]
-
-
-def note_path(model: str) -> Path:
-    return paths.RUN / "fetched" / f"{model}.json"
 
 
 def environment(spec: ServerSpec) -> dict[str, str]:

@@ -18,7 +18,7 @@ from typing import Any
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
-from benchy.core.specs import ServerSpec, read_server
+from benchy.core.specs import ServerSpec, read_fetched, read_server
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options
@@ -140,13 +140,12 @@ def commit(spec: ServerSpec) -> str | None:
 
     Returns None if it downloaded none for this name and revision, or if the model is a directory.
     """
-    path = paths.RUN / "fetched" / f"{spec['model']}.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        told = read_fetched(spec["model"])
     except (OSError, ValueError):
         return None
     same = told["name"] == spec["name"] and told["revision"] == spec["revision"]
-    return str(told["commit"]) if same and not spec["path"] else None
+    return told["commit"] if same and not spec["path"] else None
 
 
 def ready_model(spec: ServerSpec, place: Place, signals: Signals) -> str:
