@@ -5,20 +5,20 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 
 .PHONY: test test-real test-all test-faults test-properties bench lint schema clean distclean lock-main
 
-# ARGS go to pytest: make test ARGS='tests/unit -k plan'. Most tests start real processes, which are
-# slow on a busy machine: a failed test runs once more, and both results are reported. Tests with
-# their own directories and leases run three at a time, as they mostly wait; the browser and the
-# harness run beside Slurm, which waits most; real vLLM runs alone.
-logic := tests/unit tests/golden tests/properties tests/build tests/faults
+# `make test` is everything about logic and the quickstart with real vLLM: minutes. `make test-all` is
+# the rest: real vLLM, Slurm, a browser, faults, long series. Tests mostly wait for processes, so
+# three run at a time; those that cannot run side by side form groups (tests/conftest.py).
+# ARGS go to pytest: make test ARGS='tests/unit -k plan'.
+pytest = $(python) -m pytest $(if $(ARGS),$(ARGS),-n 3 --no-loadscope-reorder $(1))
 test: $(dev)
-	@$(python) -m pytest --reruns 1 $(if $(ARGS),$(ARGS),-n 3 $(logic))
+	@$(call pytest,-m 'not slow' tests)
 
-beside := tests/page tests/slurm tests/e2e/test_harness_facts.py tests/e2e/test_preview.py
+test-all: $(dev)
+	@$(call pytest,-m slow tests)
+
+# The part of `make test-all` with real vLLM, Slurm and a browser.
 test-real: $(dev)
-	@$(python) -m pytest --reruns 1 -n 2 --dist loadgroup $(beside)
-	@$(python) -m pytest --reruns 1 tests/e2e $(addprefix --ignore=,$(filter %.py,$(beside)))
-
-test-all: test-real test
+	@$(call pytest,-m slow tests/e2e tests/slurm tests/page)
 
 # Kills at random moments, and before each change to a file. The full run takes an hour and a half.
 # KILLS=n rounds, POINTS=n of the changes, STARTS=n servers whose port another user takes, SEED= for
@@ -64,8 +64,9 @@ distclean: clean
 	rm -rf venvs .venv .uv
 
 help::
-	@echo '  make test, make lint          tests that need no vLLM; all checks [ARGS="…" for pytest]'
-	@echo '  make test-real, make test-all   real vLLM, Slurm, a browser; with make test: an hour'
+	@echo '  make test, make lint          logic and the quickstart; all checks [ARGS="…" for pytest]'
+	@echo '  make test-all                 the rest: real vLLM, Slurm, a browser, faults; 30 minutes'
+	@echo '  make test-real                of these, real vLLM, Slurm and the browser'
 	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats;'
 	@echo '       [POINTS=n|all]           kills in front of each change to a file'
 	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'

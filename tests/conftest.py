@@ -28,9 +28,22 @@ for name in ("MAKEFLAGS", "MFLAGS", "MAKELEVEL", "CONFIG", "LIMIT", "MODELS", "T
     os.environ.pop(name, None)
 
 
-# For `make test-real`: folder → group. One process runs all tests of a group. Slurm tests mostly
-# wait, so the browser and harness tests run in parallel with them.
-GROUPS = {"slurm": "slurm", "page": "beside", "e2e": "beside"}
+# Path → group. One process of pytest-xdist runs all tests of a group, in order. Any other test is a
+# group of its own. Real vLLM takes a whole processor, and the cluster's nodes exist once on this
+# machine.
+GROUPS = {
+    "tests/e2e/test_harness_facts.py": "harness",
+    "tests/e2e/test_preview.py": "preview",
+    "tests/e2e": "vllm",
+    "tests/slurm": "slurm",
+    "tests/page": "page",
+    "tests/build/test_walk.py": "walk",
+    "tests/build/test_walk_run.py": "walk run",
+}
+LONGEST_FIRST = ("vllm", "slurm", "harness", "preview", "page", "walk", "walk run")
+# These tests run in `make test-all` only, except the first run of the quickstart.
+SLOW = ("tests/e2e", "tests/slurm", "tests/page", "tests/faults")
+FIRST = "tests/e2e/test_first_run.py"
 
 
 class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no types
@@ -41,12 +54,24 @@ class ByGroup(LoadScopeScheduling):  # type: ignore[misc]  # pytest-xdist has no
     """
 
     def _split_scope(self, nodeid: str) -> str:
-        folder = nodeid.split("/")[1]
-        return GROUPS.get(folder, nodeid)
+        return group_of(nodeid) or nodeid
+
+
+def group_of(nodeid: str) -> str | None:
+    return next((group for path, group in GROUPS.items() if nodeid.startswith(path)), None)
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> object:
-    return ByGroup(config, log) if config.getvalue("dist") == "loadgroup" else None
+    return ByGroup(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark the tests of slow folders, and start the longest groups first."""
+    for item in items:
+        if item.nodeid.startswith(SLOW) and not item.nodeid.startswith(FIRST):
+            item.add_marker("slow")
+    ranks = {group: rank for rank, group in enumerate(LONGEST_FIRST)}
+    items.sort(key=lambda item: ranks.get(group_of(item.nodeid), len(ranks)))
 
 
 @pytest.fixture(autouse=True)
@@ -60,10 +85,3 @@ def own_signals() -> Iterator[None]:
     for number, handler in before.items():
         if signal.getsignal(number) is not handler:
             signal.signal(number, handler)
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print full reports of tests that passed only on a rerun: benchy may have a race."""
-    for report in terminalreporter.stats.get("rerun", ()):
-        terminalreporter.section(f"tried once more: {report.nodeid}")
-        terminalreporter.write_line(report.longreprtext)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import pytest
+
 import wheels
 from trees import Tree
+
+pytestmark = pytest.mark.slow
 
 THREE = "models/three.yaml"
 WHERE = "configs/models/three.yaml:5: vllm.overrides."

@@ -71,6 +71,7 @@ class Terminal:
 SLOW = {"STANDIN_HARNESS_SECONDS": "6", "CPU_SLOTS": "1"}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("columns", "more"), [(110, {}), (40, {"NO_COLOR": "1"})])
 def test_live_lines_are_below_finished_lines(
     tree: Tree, columns: int, more: dict[str, str]
@@ -101,6 +102,7 @@ def test_live_lines_are_below_finished_lines(
         assert not re.search(rb"\x1b\[[0-9;]*m", shown.raw)
 
 
+@pytest.mark.slow
 def test_make_venvs_has_live_lines(fresh: Tree) -> None:
     shown = Terminal(fresh, 110, "-j", "venvs")
     shown.read(lambda: any("of 7 environments" in line for line in shown.display()))
@@ -141,6 +143,7 @@ def test_output_without_a_terminal_is_plain_lines(tree: Tree) -> None:
     assert again.text.splitlines()[0] == "results: everything is up to date (4 results)"
 
 
+@pytest.mark.slow
 def test_status_reports_the_state_of_each_result(tree: Tree) -> None:
     before = tree.make("status", MODELS)
     assert f"{len(ALL)} results: {len(ALL)} done" in before.text
@@ -169,6 +172,7 @@ def test_status_reports_the_state_of_each_result(tree: Tree) -> None:
     assert not list((tree.root / "run/board").rglob("*.json"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "goal", [["eval", "CONFIG=configs/models/one.yaml"], ["results", "MODELS=one", "LIMIT=1"]]
 )
@@ -184,6 +188,7 @@ def test_status_works_from_the_start_of_a_first_run(fresh: Tree, goal: list[str]
     assert [path.name for path in (fresh.root / "results").glob("**/one/*/results.json")]
 
 
+@pytest.mark.slow
 def test_failure_is_reported_in_summary_status_and_notify(tree: Tree) -> None:
     words = {"STANDIN_FAIL": "oom", "STANDIN_FAIL_MODEL": "acme/two"}
     notify = "NOTIFY=cat > told; echo $BENCHY_STATUS $(cat $BENCHY_SUMMARY | wc -l) >> told"
@@ -212,6 +217,7 @@ def test_failure_is_reported_in_summary_status_and_notify(tree: Tree) -> None:
     assert "results: 2 made, 2 up to date in" in again.text
 
 
+@pytest.mark.slow
 def test_summary_reports_the_results_on_disk(tree: Tree) -> None:
     """Both tasks have earlier results. One task fails now, and its old score is marked as stale."""
     for task in ("alpha", "beta"):
@@ -226,6 +232,7 @@ def test_summary_reports_the_results_on_disk(tree: Tree) -> None:
     assert "results: 1 made, 0 up to date, 1 failed in " in done.text
 
 
+@pytest.mark.slow
 def test_task_edited_during_its_evaluation_is_stale_and_not_failed(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
     run = tree.start("results", "MODELS=one", "TASKS=alpha", STANDIN_HARNESS_SECONDS="6")
@@ -252,6 +259,7 @@ def test_watch_shows_the_table_until_interrupted(tree: Tree) -> None:
     assert "Traceback" not in "\n".join(shown.lines())
 
 
+@pytest.mark.slow
 def test_killed_run_is_not_shown_as_running_and_is_cleaned_up_later(tree: Tree) -> None:
     run = tree.start("-j4", "results", MODELS, "LIMIT=2", **SLOW)
     board = tree.root / "run/board"

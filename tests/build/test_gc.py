@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
+
 from trees import Tree
 
 NOTHING = "gc: everything is referred to"
@@ -29,6 +31,7 @@ def unasked(tree: Tree) -> list[str]:
     return [f"{r['model']}/{r['task']}" for r in rows if "no config asks for it" in r["marks"]]
 
 
+@pytest.mark.slow
 def test_result_of_a_config_planned_only_with_limit_counts_as_requested(tree: Tree) -> None:
     configs = tree.root / "configs/models"
     fresh = configs / "fresh.yaml"

@@ -40,6 +40,7 @@ def refused(text: str) -> None:
     assert "Traceback" not in text and "missing separator" not in text, text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("goal", "knob"), GOALS, ids=[f"{g[-1][:20]}-{k}" for g, k in GOALS])
 def test_hostile_knob_is_never_executed(fresh: Tree, goal: tuple[str, ...], knob: str) -> None:
     given: list[tuple[tuple[str, ...], dict[str, str]]]
@@ -70,6 +71,7 @@ FOLDERS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FOLDERS)
 @pytest.mark.parametrize("inside", [True, False], ids=["inside", "outside"])
 def test_config_in_a_folder_with_special_characters_is_planned(

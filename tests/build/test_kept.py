@@ -58,6 +58,7 @@ EDITS: dict[str, tuple[bool, Callable[[str], str]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("edit", EDITS)
 def test_incremental_plan_equals_a_plan_from_scratch(tree: Tree, edit: str) -> None:
     again, apply = EDITS[edit]

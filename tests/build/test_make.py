@@ -145,6 +145,7 @@ def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
     assert len(tree.ran()) == 1
 
 
+@pytest.mark.slow
 def test_dead_server_is_restarted_only_once(tree: Tree) -> None:
     for task in ("alpha", "beta"):
         tree.file(f"two/{task}").unlink()
@@ -181,6 +182,7 @@ def test_gc_removes_unreferenced_results_only_with_yes(tree: Tree) -> None:
     assert tree.events() == []
 
 
+@pytest.mark.slow
 def test_wheel_can_replace_a_release(tree: Tree) -> None:
     """The result names the wheel's version. New bytes at the same path make a new environment."""
     wheel = tree.wheels / "standin_engine-1.1.0-py3-none-any.whl"
@@ -220,6 +222,7 @@ def publish_requirement(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     wheels.build(tree.wheels, {gone: ("0.1.16",)})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("version", "repair"),
     [(wheels.DOES_NOT_RESOLVE, publish_requirement), (wheels.DOES_NOT_IMPORT, None)],
@@ -279,6 +282,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.slow
 def test_servers_take_turns_on_the_one_slot(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
     make = tree.start("-j8", "results", MODELS, CPU_SLOTS="1", STANDIN_HARNESS_SECONDS="0.3")
@@ -300,6 +304,7 @@ def test_servers_take_turns_on_the_one_slot(tree: Tree) -> None:
     assert sum(e["event"] == "start" for e in events) == 4
 
 
+@pytest.mark.slow
 def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
     pair = [fresh.start("-j2", "results", MODELS) for _ in range(2)]
     done = [ended(make, 90) for make in pair]
@@ -340,6 +345,7 @@ def test_option_edited_while_a_server_runs_fails_its_result(tree: Tree) -> None:
 MIDDLE = "models/three.yaml"
 
 
+@pytest.mark.slow
 def test_config_broken_during_a_run_stops_no_model(tree: Tree) -> None:
     """A user saves half an edit while models wait. The run continues with its existing plan."""
     shutil.rmtree(tree.root / "results")
@@ -400,6 +406,7 @@ def terminate(tree: Tree, make: subprocess.Popen[str], starts: list[dict[str, An
 Kill = Callable[[Tree, "subprocess.Popen[str]", list[dict[str, Any]]], None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [interrupt, terminate, make_itself, serve, engine])
 def test_killed_run_leaves_no_processes_and_no_partial_results(tree: Tree, kill: Kill) -> None:
     for task in ("alpha", "beta"):
@@ -512,6 +519,7 @@ def test_eval_test_starts_a_server_and_no_harness(tree: Tree) -> None:
     assert tree.written() == before
 
 
+@pytest.mark.slow
 def test_eval_test_falls_back_if_the_environment_cannot_be_built(tree: Tree) -> None:
     tree.edit(THREE, "1.0.0", wheels.DOES_NOT_RESOLVE)
     config = "CONFIG=configs/models/three.yaml"
@@ -548,6 +556,7 @@ def test_broken_environment_is_rebuilt_and_results_stay_up_to_date(tree: Tree) -
     assert not list((tree.root / "venvs/standin_1_0_0").glob("lib/*/site-packages/by_hand*"))
 
 
+@pytest.mark.slow
 def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     tree.file("three/alpha").unlink()
     results = tree.start("results", "MODELS=three", STANDIN_HARNESS_SECONDS="4")
@@ -568,6 +577,7 @@ def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     quiet(tree)
 
 
+@pytest.mark.slow
 def test_leaderboard_is_rewritten_only_if_its_content_changes(tree: Tree) -> None:
     said = {"REPORT" in tree.results().text for _ in range(2)}
     assert said == {False}
@@ -585,6 +595,7 @@ def test_leaderboard_is_rewritten_only_if_its_content_changes(tree: Tree) -> Non
     assert "REPORT" in tree.results("TASKS=beta", "MODELS=one").text
 
 
+@pytest.mark.slow
 def test_leaderboard_marks_stale_results_and_each_run_updates_it(tree: Tree) -> None:
     def stale() -> list[str]:
         rows = json.loads((tree.root / "results/leaderboard.json").read_text())

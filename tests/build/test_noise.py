@@ -16,6 +16,7 @@ GOALS = [
 ]  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("planned", [True, False], ids=["with a plan", "without"])
 def test_config_mistake_prints_error_hint_and_one_line_of_make(tree: Tree, planned: bool) -> None:
     if not planned:

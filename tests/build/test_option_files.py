@@ -8,7 +8,11 @@ from __future__ import annotations
 import hashlib
 import subprocess
 
+import pytest
+
 from trees import Tree
+
+pytestmark = pytest.mark.slow
 
 MODEL = "models/three.yaml"
 TARGET = "TARGET=results/three/alpha/results.json"

@@ -10,8 +10,11 @@ import time
 from pathlib import Path
 
 import psutil
+import pytest
 
 from trees import Tree, ended, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def models(tree: Tree, count: int) -> list[str]:

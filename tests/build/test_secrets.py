@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+import pytest
+
 from trees import MODELS, Tree, ended
 
 PLANTED = {
@@ -66,6 +68,7 @@ def files(tree: Tree) -> list[Path]:
     return [p for p in found if "site-packages" not in p.parts]
 
 
+@pytest.mark.slow
 def test_secrets_appear_in_no_output_file_or_command_line(fresh: Tree) -> None:
     provider = fresh.root / "configs/providers/standin.yaml"
     provider.write_text(provider.read_text() + f"hf_token: {IN_A_FILE}\n")

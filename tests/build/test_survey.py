@@ -5,8 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 
+import pytest
+
 import wheels
 from trees import Tree
+
+pytestmark = pytest.mark.slow
 
 REPAIRS = """
 repairs:

@@ -5,8 +5,12 @@ from __future__ import annotations
 import re
 import shutil
 
+import pytest
+
 from same import meaning
 from trees import Tree, ended
+
+pytestmark = pytest.mark.slow
 
 
 def most_at_once(tree: Tree, jobs: str) -> int:

@@ -8,7 +8,11 @@ import os
 import shutil
 import subprocess
 
+import pytest
+
 from trees import Tree, ended, wait_for
+
+pytestmark = pytest.mark.slow
 
 
 def test_files_and_environment_of_a_run_are_kept_until_it_ends(tree: Tree) -> None:

@@ -16,6 +16,8 @@ import fields
 from fields import FIELDS, VALUES
 from trees import Tree, copy, swept
 
+pytestmark = pytest.mark.slow
+
 # One field for each file and verdict whose change the stand-in can serve: file, field, results
 # that a run of ASKED makes again. The changes add up, in this order.
 ASKED = ("MODELS=one four", "TASKS=alpha beta")

@@ -167,6 +167,7 @@ def test_knobs_select_results(tree: Tree) -> None:
     assert one.startswith("results/three/alpha/results.json: task.num_fewshot")
 
 
+@pytest.mark.slow
 def test_why_reads_the_current_files_during_a_run(tree: Tree) -> None:
     """The run keeps its plan and its specs."""
     tree.file("one/alpha").unlink()
@@ -205,6 +206,7 @@ def own_tasks(tree: Tree) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_data_file_edit_reruns_only_tasks_that_use_it(tree: Tree) -> None:
     folder = own_tasks(tree)
     again = ("results", "MODELS=one")
@@ -222,6 +224,7 @@ def test_data_file_edit_reruns_only_tasks_that_use_it(tree: Tree) -> None:
     assert sorted(found["files"]) == ["alpha.jsonl", "alpha.yaml"] and found["content"]
 
 
+@pytest.mark.slow
 def test_a_result_of_an_older_benchy_is_up_to_date(tree: Tree) -> None:
     """Older results recorded the hash of every file in the folder."""
     folder = own_tasks(tree)

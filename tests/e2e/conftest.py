@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from benchy.core import paths
+from clone import make
 
 
 @pytest.fixture(scope="session")
@@ -29,3 +30,11 @@ def tree(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
             shutil.copy2(source, target)
     yield copy
     shutil.rmtree(copy, ignore_errors=True)  # 4 GB
+
+
+@pytest.fixture(scope="session")
+def quickstart(tree: Path) -> Path:
+    """The clone, with the result of the quickstart."""
+    done = make(tree, "eval", "CONFIG=configs/quickstart.yaml")
+    assert done.returncode == 0, done.stdout + done.stderr
+    return tree

@@ -13,8 +13,6 @@ import pytest
 from benchy.plan import task_files
 from clone import make
 
-pytestmark = pytest.mark.e2e
-
 BASE = """
 dataset_path: json
 dataset_kwargs: {data_files: {test: [a.jsonl, b.jsonl]}}

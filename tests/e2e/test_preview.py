@@ -21,8 +21,6 @@ from benchy.evaluation import preview_text
 from benchy.scripts import tiny_model
 from clone import make
 
-pytestmark = pytest.mark.e2e
-
 PAGE = Path(__file__).parents[2] / "docs/own-task.md"
 
 COMMON = """

@@ -24,7 +24,6 @@ import pytest
 from benchy.core import temporary_files
 from clone import asked, long_task, read, survivors
 
-pytestmark = pytest.mark.e2e
 MODEL = "struck"
 TARGET = f"results/{MODEL}/long/results.json"
 

@@ -15,7 +15,6 @@ import pytest
 
 from clone import make, survivors
 
-pytestmark = pytest.mark.e2e
 NAME = "unwell"
 
 

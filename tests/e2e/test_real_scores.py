@@ -18,8 +18,6 @@ import pytest
 
 from clone import make, read
 
-pytestmark = pytest.mark.e2e
-
 CHOICES = [
     ("The capital of France is", [" Paris", " Lyon", " Berlin"]),
     ("The capital of France is ", ["Paris", "Lyon", "Berlin"]),

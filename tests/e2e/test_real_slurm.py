@@ -14,9 +14,6 @@ import pytest
 from clone import RESULT, make, read, survivors
 from cluster import Cluster, missing
 
-pytestmark = pytest.mark.e2e
-
-
 OVER_TWO = """model: {name: benchy/tiny, make: tiny}
 vllm:
   provider_config: vllm_cpu

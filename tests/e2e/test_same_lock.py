@@ -48,7 +48,6 @@ def resolved(folder: Path, release: str) -> str:
     return lock.read_text()
 
 
-@pytest.mark.e2e
 @pytest.mark.parametrize("release", ["0.8.0", "0.21.0"])
 def test_two_resolutions_give_the_same_lock(tmp_path: Path, release: str) -> None:
     one, other = (resolved(tmp_path / name, release) for name in ("one", "other"))

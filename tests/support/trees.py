@@ -22,6 +22,7 @@ from typing import Any
 import pytest
 
 import wheels
+from benchy.core import files
 from benchy.devices import leases, lock_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -171,10 +172,27 @@ def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
     return found
 
 
+def once(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], object]) -> Path:
+    """Return a folder that `make` fills once in a run of pytest, for all processes of pytest-xdist.
+
+    If `make` raises, the next process that asks tries again.
+    """
+    top = factory.getbasetemp()
+    top = top.parent if "PYTEST_XDIST_WORKER" in os.environ else top
+    folder, done, lock = (top / f"shared-{name}{end}" for end in ("", ".done", ".lock"))
+    with files.locked(lock):
+        if not done.exists():
+            shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
+            make(folder)
+            done.touch()
+    return folder
+
+
 @pytest.fixture(scope="session")
 def bare(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the base of a tree in which nothing is built yet."""
-    return lay(tmp_path_factory.mktemp("bare"))
+    return once(tmp_path_factory, "bare", lay)
 
 
 def take(names: Sequence[str], root: Path) -> None:
@@ -201,6 +219,7 @@ def lay(base: Path) -> Path:
 
 
 def copy(source: Path, target: Path) -> Tree:
+    target.mkdir(exist_ok=True)
     subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
     for stamp in (target / "tree/venvs").glob("*/.stamp"):
         # benchy treats a copied environment as broken: make its stamp fit the new place.
@@ -214,11 +233,17 @@ def copy(source: Path, target: Path) -> Tree:
 @pytest.fixture(scope="session")
 def complete(bare: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Done, list[str]]:
     """Return the base of a tree with all results, the outcome of its make, and what that ran."""
-    tree = copy(bare, tmp_path_factory.mktemp("complete"))
-    done = tree.results()
-    ran = tree.ran()
-    tree.log.unlink(missing_ok=True)
-    return tree.base, done, ran
+
+    def make(folder: Path) -> None:
+        tree = copy(bare, folder / "base")
+        done = tree.results()
+        outcome = {"status": done.status, "text": done.text, "ran": tree.ran()}
+        (folder / "outcome.json").write_text(json.dumps(outcome))
+        tree.log.unlink(missing_ok=True)
+
+    folder = once(tmp_path_factory, "complete", make)
+    outcome = json.loads((folder / "outcome.json").read_text())
+    return folder / "base", Done(outcome["status"], outcome["text"]), outcome["ran"]
 
 
 @contextlib.contextmanager

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.config import option_files
 from benchy.core import paths
 from benchy.core.errors import Failure
-from benchy.plan import staleness
-import specs
 from benchy.core.specs import FileDigests
+from benchy.plan import staleness
 
 
 @pytest.fixture(name="root")

@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display.progress import Step
 from benchy.run import fetch
 from benchy.serving import preparation
 from hubstandin import CLIENTS, COMMIT, Hub, client_environment
-import specs
 
 BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
 FILES = {
