@@ -143,7 +143,8 @@ def test_multi_node_job_ends_with_the_status_that_a_node_recorded(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, word: str, status: int, many: int
 ) -> None:
     run = Run(slurm, monkeypatch, (status, "FAILED", False), (0, "COMPLETED", True))
-    run.spec, run.word = {"gpus": 8, "nodes": {"count": 2}}, word
+    nodes = {"count": 2, "words": [], "follower": []}
+    run.spec, run.word = specs.server(gpus=8, nodes=nodes), word
     if many == 2:
         monkeypatch.setattr(multi_node, "told", _once(multi_node.told))
     assert run.launched()[0] == many
