@@ -117,7 +117,11 @@ def of(server: ServerSpec, spec: ResultSpec, how: TaskSpec) -> dict[str, Any]:
 
 
 def asked(
-    server: ServerSpec, spec: ResultSpec, how: TaskSpec, endpoint: harness.Endpoint, base: Mapping[str, str]
+    server: ServerSpec,
+    spec: ResultSpec,
+    how: TaskSpec,
+    endpoint: harness.Endpoint,
+    base: Mapping[str, str],
 ) -> dict[str, Any]:
     """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
     env = harness.environment(spec, how, server, None, base)

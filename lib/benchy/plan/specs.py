@@ -204,9 +204,7 @@ def _gone(model: ModelConfig) -> list[GoneOption]:
     found: list[GoneOption] = []
     for option, each in gone.items():
         if {option, *each.use} & named:
-            found.append(
-                {"option": option, "since": each.since, "use": each.use, "why": each.why}
-            )
+            found.append({"option": option, "since": each.since, "use": each.use, "why": each.why})
             if each.back:
                 found[-1]["back"] = each.back
     return found
