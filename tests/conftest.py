@@ -71,7 +71,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.nodeid.startswith(SLOW) and not item.nodeid.startswith(FIRST):
             item.add_marker("slow")
     ranks = {group: rank for rank, group in enumerate(LONGEST_FIRST)}
-    items.sort(key=lambda item: ranks.get(group_of(item.nodeid), len(ranks)))
+    items.sort(key=lambda item: ranks.get(group_of(item.nodeid) or "", len(ranks)))
 
 
 @pytest.fixture(autouse=True)
