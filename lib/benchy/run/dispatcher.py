@@ -389,7 +389,7 @@ class Dispatcher:
             room = (self.jobs or 1 << 30) - self.serving
             names = [name for name in self.waiting if not self.waiting[name].done()]
             names = sorted(names, key=self.rank.__getitem__)[:room]
-            self.line.settle({name: self.needs[name].want for name in names})
+            self.line.set_requests({name: self.needs[name].want for name in names})
             given = self.line.grant()
             for name, held in given.items():
                 self.serving += 1
