@@ -22,9 +22,9 @@ from benchy.core.errors import Failure, FailureKind
 from benchy.display.progress import Step
 from benchy.evaluation import evaluate as evaluation
 from benchy.evaluation import harness_output, job
-from benchy.process import guardian
+from benchy.process import guardian_client
 from benchy.scripts import harness_wrapper
-from benchy.serving import endpoint, http_client, peer_check, server
+from benchy.serving import endpoint, http_client, peer_check, responses, server
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -118,7 +118,7 @@ def test_invalid_json_is_returned_as_text(body: bytes) -> None:
     port, _ = serve(lambda: said(body))
     status, answer = asker(port).ask("/version")
     assert status == 200 and isinstance(answer, str)
-    assert server.known_as(answer) == "" and server.served(answer) == {}
+    assert responses.release(answer) == "" and responses.models(answer) == {}
     assert (
         len(http_client.shown(answer)) <= http_client.SHOWN
         and http_client.shown(answer).isprintable()
@@ -231,7 +231,7 @@ def test_server_that_never_becomes_healthy_times_out(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, None))
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure, match="no answer within startup_timeout"):
@@ -254,7 +254,7 @@ def test_start_fails_at_once_if_another_process_answers(
         raise error
 
     monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
@@ -295,7 +295,7 @@ def test_invalid_version_or_models_are_a_short_failure(
         return (401, None) if key == "" else (200, version if path == "/version" else models)
 
     monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure) as failure:
@@ -315,11 +315,11 @@ def test_invalid_log_probabilities_at_the_start_are_a_failure(
     held = [None, *values] if isinstance(values, list) else values
     answer = {"choices": [{"logprobs": {"token_logprobs": held}}]}
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure, match="the log-probabilities of a sentence are no numbers"):
-            one.scored()
+            one.log_probabilities()
 
 
 # --- answers to the harness ------------------------------------------------------------------

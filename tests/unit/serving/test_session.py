@@ -27,7 +27,7 @@ import pytest
 from benchy.core import versions
 from benchy.core.errors import Died, Failure
 from benchy.devices import leases, ports
-from benchy.process import guardian
+from benchy.process import guardian_client
 from benchy.scripts import probe_environment
 from benchy.serving import endpoint, engine_log, preparation, server
 
@@ -312,11 +312,11 @@ def test_failure_without_completions_names_the_cause(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, answer))
     (tmp_path / "log").write_text(log)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, tmp_path / "log", guard, "one", "test/one")
         with pytest.raises(Failure) as failure:
-            one.scored()
+            one.log_probabilities()
         assert words in failure.value.what
 
 
@@ -421,7 +421,7 @@ def test_cluster_job_ignores_pinned_port_and_devices(
     ("pinned", "hint"), [(False, "another port will be taken"), (True, "end that process, or")]
 )
 def test_other_process_on_the_port_is_a_failure(pinned: bool, hint: str) -> None:
-    with guardian.Guard() as guard, socket.socket() as stranger:
+    with guardian_client.Guard() as guard, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         end = endpoint.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guard.pid, pinned)
@@ -443,11 +443,11 @@ def test_malformed_answer_is_a_failure(
     answer: object, chat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
-        with pytest.raises(Failure, match=r"one: /v1/.*completions answers, but not as it should"):
-            one.said(chat)
+        with pytest.raises(Failure, match=r"one: /v1/.*completions sends a malformed answer"):
+            one.sample_answer(chat)
 
 
 @pytest.mark.parametrize(
@@ -532,7 +532,7 @@ def test_two_models_take_turns_on_one_slot(house: House) -> None:
     (_, first_end), (second_begin, _) = sorted(spans)
     assert first_end < second_begin
     assert errors.count("  WAIT    ") == 1
-    assert "cpu-0 is used by" in errors or "is before it" in errors
+    assert "cpu-0 is used by" in errors or "is ahead in the queue" in errors
 
 
 @pytest.mark.parametrize(
