@@ -106,12 +106,12 @@ def run(
                 if timeout is not None and now - started > timeout:
                     raise Failure(
                         f"{step.title} took longer than its timeout of {timeout:g} s",
-                        "timeout in the task's file sets how long it may take", log,
+                        "raise timeout in the task's file", log,
                     )  # fmt: skip
                 if stall is not None and now - lines.heard > stall:
                     raise Failure(
                         f"{step.title} made no progress for {stall:g} s",
-                        "stall_timeout in the task's file sets how long that may last", log,
+                        "raise stall_timeout in the task's file", log,
                     )  # fmt: skip
                 if now - checked > 3:
                     check()

@@ -68,7 +68,7 @@ class Dispatcher:
 
     ask: Questions
     models: Mapping[str, Any]
-    needs: Mapping[str, allocation.Need]
+    needs: Mapping[str, allocation.DeviceNeed]
     jobs: int | None
     environ: Mapping[str, str]
     locks: frozenset[str] = frozenset()

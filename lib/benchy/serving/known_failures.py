@@ -48,7 +48,7 @@ KNOWN = (
         r"No space left on device|OSError: \[Errno 28\]|Disk quota exceeded|"
         r"Not enough free disk space",
         "the disk is full",
-        "free some space where the model cache, the logs and /dev/shm lie, and start again",
+        "free some space for the model cache, the logs and /dev/shm, and start again",
         page=1,
     ),
     # vLLM 0.6.0 to 0.9: issues 2418, 10517. From 0.9: issue 27508, unchanged in 0.32.
@@ -79,7 +79,7 @@ KNOWN = (
         r"Free memory on device.{0,20}? \((?P<free>[\d.]+)/(?P<total>[\d.]+ GiB)\) on startup is "
         r"less than desired GPU memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+ GiB)\)",
         "the GPU has {free} of {total} free, and gpu_memory_utilization = {share} asks for {want}",
-        "lower gpu_memory_utilization, or end what else uses the GPU (nvidia-smi)",
+        "lower gpu_memory_utilization, or end the other programs on the GPU (nvidia-smi)",
         page=5,
     ),
     KnownFailure(
@@ -122,8 +122,8 @@ KNOWN = (
     KnownFailure(
         r"Cannot access gated repo|GatedRepoError|You are trying to access a gated repo|"
         r"Access to model (?P<repo>\S+) is restricted",
-        "the model is gated: its hub asks for an accepted licence and a token",
-        "accept the licence on the model's page, then set HF_TOKEN or hf_token in the provider",
+        "the model is gated: it needs an accepted license and a token",
+        "accept the license on the model's page, then set HF_TOKEN or hf_token in the provider",
         page=10,
     ),
     KnownFailure(
@@ -164,7 +164,7 @@ KNOWN = (
         r"has no vLLM implementation and the Transformers implementation is not compatible|"
         r"Cannot find model module",
         "this release cannot run the model's architecture",
-        "pin a release that can (vllm_version), most often a newer one; see vLLM's list of "
+        "pin a release that can (vllm_version), usually a newer one; see vLLM's list of "
         "supported models",
         page=15,
     ),
@@ -182,7 +182,7 @@ KNOWN = (
         r"Tokenizer class (?P<class>\w+) does not exist|data did not match any variant of untagged "
         r"enum",
         "the environment's transformers and the model's tokenizer do not fit together",
-        "write another transformers_version: the one of the release's or the model's day",
+        "write another transformers_version, one as old as the release or the model",
         page=17,
     ),
     KnownFailure(
@@ -201,8 +201,8 @@ KNOWN = (
     ),
     KnownFailure(
         r"`limit_mm_per_prompt` is only supported for multimodal models",
-        "this release takes limits for images only with a model that reads images",
-        "leave limit_mm_per_prompt out",
+        "this release supports limit_mm_per_prompt only for multimodal models",
+        "remove limit_mm_per_prompt",
         page=20,
     ),
     KnownFailure(
@@ -214,7 +214,7 @@ KNOWN = (
     KnownFailure(
         r"(?:Address already in use|address already in use|\[Errno 98\])",
         "the port is in use",
-        "leave `port` out (benchy takes a free one) or end what listens there",
+        "remove `port` (benchy picks a free one), or end the program that uses it",
         page=22,
         loose=True,
         kind=FailureKind.PORT_IN_USE,
@@ -229,8 +229,7 @@ KNOWN = (
         r"MetadataIncompleteBuffer|EntryNotFoundError|No config file found|"
         r"Invalid repository ID or local directory",
         "a file of the model is missing or broken",
-        "check model.name; a download that broke off is mended by deleting the model from the "
-        "cache",
+        "check model.name; if a download was interrupted, delete the model from the cache",
         page=23,
         loose=True,
     ),
@@ -253,22 +252,22 @@ KNOWN = (
         r"undefined symbol: |ModuleNotFoundError|"
         r"OSError: \S+\.so[.\d]*: cannot open shared object file",
         "the environment is incomplete or does not fit together",
-        "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
-        "pin another release or transformers_version; what a model's own code imports goes into "
-        "extra_packages",
+        "rebuild it: delete its directory under venvs/ and run make venvs; if it fails again, "
+        "pin another release or transformers_version; packages that the model's own code imports "
+        "belong in extra_packages",
         page=25,
         loose=True,
     ),
     KnownFailure(
         r"Bus error|insufficient shared memory|\bSIGBUS\b",
         "shared memory ran out",
-        "give /dev/shm more room (containers: --shm-size or --ipc=host)",
+        "make /dev/shm larger (containers: --shm-size or --ipc=host)",
         page=26,
     ),
     KnownFailure(
         r"died unexpectedly|Engine core proc.{0,40}died|EngineDeadError|SIGKILL|exit code: -9",
         "a process of the engine was killed",
-        "if nobody did so, the machine ran out of memory: see `dmesg`",
+        "if nobody killed it, the machine ran out of memory: see `dmesg`",
         page=27,
         silent=True,
     ),

@@ -223,11 +223,11 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
                 return
             raise _stranger(there, int(found[1]), ours)
         if found and found[0] not in (ESTABLISHED, SYN_RECEIVED):
-            raise ConnectionResetError(f"port {there[1]} closed the connection at once")
+            raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
         now = time.monotonic()
         if not found:
             if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != int(ESTABLISHED):
-                raise ConnectionResetError(f"port {there[1]} closed the connection at once")
+                raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
             missing += 1
             if missing >= MISSES:
                 raise _missing(here, there)

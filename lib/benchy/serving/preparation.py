@@ -76,7 +76,7 @@ def refuse_unfit(spec: Spec) -> None:
             other = json.loads(path.read_text(encoding="utf-8"))
             if not gpu.fits(other):
                 able.append(other["model"])
-    hint = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
+    hint = f"models that fit: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
     raise Failure(f"{spec['model']} {reason}", hint)
 
 
@@ -101,7 +101,7 @@ def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) ->
         if status or not health.well(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
-                "fix the cause and start again; after a failed build `make eval` falls back",
+                "fix the cause and start again; after a failed build, `make eval` uses a fallback release",
                 paths.LOGS / "venv" / f"{name}.log",
             )
     return environment
@@ -169,7 +169,7 @@ def ready_model(spec: Spec, environment: EngineEnvironment, signals: Signals) ->
             [environment.python, "-I", tiny, path],
             environment_variables.for_engine(os.environ),
         ):
-            raise Failure(f"{spec['model']}: {path} could not be made")
+            raise Failure(f"{spec['model']}: {path} could not be created")
     if not Path(path).is_dir():
         source = spec["source"]
         raise ConfigError(
@@ -245,8 +245,8 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Prepar
             if n not in (spec["variables"] or {})
         ]
         if theirs:
-            what = f"{', '.join(theirs)} of your shell can change its answers"
-            say("NOTE", f"{model}: {what}; in engine_env of its config, a change makes it stale")
+            what = f"{', '.join(theirs)} in your shell can change its answers"
+            say("NOTE", f"{model}: {what}; set it in engine_env of its config, which makes results stale")
     arguments = engine_arguments(spec, environment, warn=served_here)
     option_files.refuse_changed(spec)
     return PreparedServer(spec, environment, ready_model(spec, environment, signals), arguments)

@@ -63,7 +63,7 @@ class Server:
             known = diagnosis.Explanation(*full)
         if known:
             what, hint = f"{what}: {known.what}", known.hint
-        hint = hint or f"read the log; `bin/serve {self.title} --test` tries this alone"
+        hint = hint or f"read the log; `bin/serve {self.title} --test` starts only this server"
         return kind(
             f"{self.title}: {what}",
             hint,
@@ -104,8 +104,8 @@ class Server:
             if seconds > timeout:
                 raise self.failure(
                     f"no answer within startup_timeout = {timeout:g} s "
-                    f"(it was at: {self.log.stage})",
-                    "raise startup_timeout, or see in the log what it waits for",
+                    f"(stage: {self.log.stage})",
+                    "raise startup_timeout, or look in the log for what it waits for",
                 )
             step.at(self.log.stage)
         return round(time.monotonic() - self.begun, 1)
@@ -118,14 +118,14 @@ class Server:
 
         Raises:
             Failure: The release or the model is another one, the context is not a valid number, or
-                the server answers without its key.
+                the server accepts requests without its API key.
         """
         version = responses.release(self.json("/version"))
         if expected and not versions.same_public(version, expected):
             raise Failure(
-                f"{self.title}: the server answers as release {version or '?'}, "
-                f"asked for was {expected}",
-                "build the environment anew: delete its directory under venvs/ and run make venvs",
+                f"{self.title}: the server reports release {version or '?'}, "
+                f"not {expected}",
+                "rebuild the environment: delete its directory under venvs/ and run make venvs",
                 self.log.path,
             )
         models = responses.models(self.json("/v1/models"))
@@ -138,15 +138,15 @@ class Server:
         length = models[self.served]
         if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 1 << 31:
             raise Failure(
-                f"{self.title}: the server gives {shown(length)} as the context (max_model_len) of "
+                f"{self.title}: the server reports {shown(length)} as max_model_len of "
                 f"{self.served}",
-                "an engine has to say how many tokens fit; see /v1/models",
+                "an engine must report its context in tokens in /v1/models",
                 self.log.path,
             )
         if self.status("/v1/models") not in (401, 403):
             raise Failure(
-                f"{self.title}: the server answers without its key",
-                "an engine that knows no VLLM_API_KEY can't be used",
+                f"{self.title}: the server accepts requests without its API key",
+                "an engine must support VLLM_API_KEY",
                 self.log.path,
             )
         return version, length
@@ -155,14 +155,14 @@ class Server:
         """Return the failure for a port on which another, or an unknown, process answers."""
         port = self.endpoint.port
         if isinstance(error, peer_check.Unseen):
-            hint = "run it as one user, in one container, with /proc of that container"
+            hint = "run it as one user, in one container, with the container's /proc"
             return Failure(f"{self.title}: {error}; its key was not sent", hint, self.log.path)
         who = ports.listener(port, frozenset(guardian.descendants(self.guardian.pid)))
-        hint = "start again: another port will be taken"
+        hint = "start again: benchy picks another port"
         if self.endpoint.pinned:
-            hint = "end that process, or leave `port` out, and benchy takes a free one"
+            hint = "end that process, or remove `port`, so that benchy picks a free one"
         return Failure(
-            f"{self.title}: on port {port} listens {who}, not the server of this run", hint,
+            f"{self.title}: port {port} is used by {who}, not by the server of this run", hint,
             self.log.path, kind=FailureKind.PORT_IN_USE,
         )  # fmt: skip
 
@@ -268,18 +268,19 @@ class Server:
         """
         failures, checked = 0, time.monotonic()
         while name not in self.guardian.wait(1):
-            self.check_alive("in the middle of the run", Died)
+            self.check_alive("during the run", Died)
             if time.monotonic() - checked > 5:
                 checked = time.monotonic()
                 step.beat()
                 failures = failures + 1 if self.dead() else 0
                 if failures == 3:
-                    raise self.failure("the engine is dead, though its process lives", kind=Died)
+                    what = "the engine is dead, although its process is alive"
+                    raise self.failure(what, kind=Died)
         # A task may fail because its server is dying. Wait for that, to report it as the cause.
         if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
             self.guardian.wait(2)
         if self.guardian.ended[name]:
-            self.check_alive("in the middle of the run", Died)
+            self.check_alive("during the run", Died)
         return self.guardian.ended[name]
 
     def dead(self) -> bool:

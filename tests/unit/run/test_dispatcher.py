@@ -24,7 +24,7 @@ class House:
         self.journal = folder / "journal"
         self.built: set[str] = {"ready"}
         self.models: dict[str, Any] = {}
-        self.needs: dict[str, allocation.Need] = {}
+        self.needs: dict[str, allocation.DeviceNeed] = {}
         self.served: set[str] = set()
         self.build_seconds = self.fetch_seconds = 0.0
         self.serve_seconds = 0.5
@@ -41,7 +41,7 @@ class House:
         facts = {"asked": env, "environment": env, "harnesses": ["ready"], "fallback": None}
         self.models[name] = facts
         names = {f"gpu-{number}": str(number) for number in range(pool)}
-        self.needs[name] = allocation.Need(
+        self.needs[name] = allocation.DeviceNeed(
             leases.LeaseRequest(count, tuple(names), {"model": name}), names
         )
 

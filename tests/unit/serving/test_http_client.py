@@ -149,7 +149,7 @@ def test_listener_that_never_accepts_is_an_error() -> None:
     """A busy server of this run gets the whole timeout. A stranger is refused at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(TimeoutError, match=r"did not accept|no whole answer"):
+        with pytest.raises(TimeoutError, match=r"did not accept|no complete answer"):
             asker(port).ask("/health", timeout=0.5)
         begun = time.monotonic()
         with pytest.raises(peer_check.Stranger):
@@ -241,7 +241,7 @@ def test_server_that_never_becomes_healthy_times_out(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (peer_check.Stranger("port 1 is answered by a process of uid 7"), "on port 1 listens"),
+        (peer_check.Stranger("port 1 is answered by a process of uid 7"), "port 1 is used by"),
         (peer_check.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
     ],
 )
@@ -268,18 +268,18 @@ def test_start_fails_at_once_if_another_process_answers(
 
 NAME = "\x1b[2J" + "m" * 10_000_000
 JUNK: list[tuple[object, object, str]] = [
-    ("text", {}, "answers as release ?, asked for was 1.0"),
+    ("text", {}, "reports release ?, not 1.0"),
     ([], {}, "release ?"),
     ({"version": ["1.0"]}, {}, "release ?"),
     ({"version": math.nan}, {}, "release ?"),
-    ({"version": "1.0\x1b[2J" + "9" * 10_000_000}, {}, "asked for was 1.0"),
+    ({"version": "1.0\x1b[2J" + "9" * 10_000_000}, {}, "not 1.0"),
     ({"version": "1.0"}, "text", "serves nothing"),
     ({"version": "1.0"}, [1], "serves nothing"),
     ({"version": "1.0"}, {"data": {"id": "m"}}, "serves nothing"),
     ({"version": "1.0"}, {"data": [1, None, {"id": ["m"]}, {"id": None}]}, "serves nothing"),
     ({"version": "1.0"}, {"data": [{"id": NAME}]}, "serves \\x1b[2Jmmm"),
     *(
-        ({"version": "1.0"}, {"data": [{"id": "m", "max_model_len": length}]}, "as the context")
+        ({"version": "1.0"}, {"data": [{"id": "m", "max_model_len": length}]}, "as max_model_len")
         for length in (None, math.nan, math.inf, "512", -1, 0, True, 1 << 40, [512])
     ),
 ]

@@ -52,7 +52,7 @@ LOGS = [
      "(4).", "14 attention heads can't be split", "divides 14"),
     ("OSError: [Errno 98] Address already in use", "the port is in use", "free one"),
     ("OSError: [Errno 28] No space left on device", "the disk is full", "free some space"),
-    ("ModuleNotFoundError: No module named 'vllm._C'", "environment is incomplete", "anew"),
+    ("ModuleNotFoundError: No module named 'vllm._C'", "environment is incomplete", "rebuild"),
     ("api_server.py: error: unrecognized arguments: --foo", "refuses its arguments", "--help"),
     ("We couldn't connect to 'https://huggingface.co' to load the files",
      "the hub can't be reached", "model.name may be a directory"),

@@ -225,7 +225,7 @@ MISTAKES = [
     ({"options": {"dtype": "f16"}}, 2, "configs/one.yaml: dtype: 'f16' is not one of its values"),
     ({"device": "gpu", "gpus": 64}, 1, "one needs 64 GPUs, this machine has"),
     ({"path": "build/models/none"}, 2, "there is no directory build/models/none"),
-    ({"version": "1.3.0"}, 1, "answers as release 1.2.0, asked for was 1.3.0"),
+    ({"version": "1.3.0"}, 1, "reports release 1.2.0, not 1.3.0"),
 ]
 
 
@@ -269,7 +269,7 @@ FAILURES = [
     ("arch", "cannot run the model's architecture", "NovelForCausalLM"),
     ("disk", "the disk is full", "No space left on device"),
     ("start", "the server ended with status 1 while starting", "asked to fail"),
-    ("hang", "no answer within startup_timeout = 2 s (it was at: weights)", "Starting to load"),
+    ("hang", "no answer within startup_timeout = 2 s (stage: weights)", "Starting to load"),
 ]
 
 
@@ -363,7 +363,7 @@ def test_a_server_that_dies_ends_the_command(house: House) -> None:
     status, _, err = house.run(
         "one", "--", sys.executable, "-c", ask, STANDIN_FAIL="die_after_3_requests"
     )
-    assert status == Died.STATUS and "in the middle of the run" in err, err
+    assert status == Died.STATUS and "during the run" in err, err
     assert time.monotonic() - begun < 20 and not house.processes()
 
 
@@ -373,7 +373,7 @@ def test_pinned_port_in_use_by_another_process_is_a_failure(house: House) -> Non
         taken.listen()
         house.model("one", port=taken.getsockname()[1])
         status, _, err = house.run("one", "--test")
-    assert status == 1 and f"is taken by pid {os.getpid()} (" in err
+    assert status == 1 and f"is used by pid {os.getpid()} (" in err
 
 
 def test_pinned_port_in_use_by_another_server_is_replaced(house: House) -> None:
@@ -385,7 +385,7 @@ def test_pinned_port_in_use_by_another_server_is_replaced(house: House) -> None:
     assert first.stdout and first.stdout.readline() == "here\n"
     status, _, err = house.run("two", "--test", CPU_SLOTS="2")
     assert status == 0, err
-    assert f"two: {port} is used by one (pid {first.pid}), so it listens on " in err
+    assert f"two: port {port} is used by one (pid {first.pid}); it uses port " in err
     used = [int(start["argv"][7]) for start in house.starts()]
     assert used[0] == port != used[1]
     first.kill()
@@ -418,7 +418,7 @@ def test_cluster_job_ignores_pinned_port_and_devices(
 
 
 @pytest.mark.parametrize(
-    ("pinned", "hint"), [(False, "another port will be taken"), (True, "end that process, or")]
+    ("pinned", "hint"), [(False, "benchy picks another port"), (True, "end that process, or")]
 )
 def test_other_process_on_the_port_is_a_failure(pinned: bool, hint: str) -> None:
     with guardian_client.Guard() as guard, socket.socket() as stranger:
@@ -426,7 +426,7 @@ def test_other_process_on_the_port_is_a_failure(pinned: bool, hint: str) -> None
         stranger.listen()
         end = endpoint.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guard.pid, pinned)
         one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
-        with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
+        with pytest.raises(Failure, match=f"is used by pid {os.getpid()}") as failure:
             one.identity(None)
         assert hint in str(failure.value)
 
