@@ -380,7 +380,7 @@ class Dispatcher:
             del self.waiting[name]
 
     def heard(self) -> None:
-        if self.line.watch.heard(self.line.last):
+        if self.line.watch.read_events(self.line.last):
             self.look()
 
     def look(self) -> None:
@@ -403,7 +403,7 @@ class Dispatcher:
             self.timer.cancel()
         if names:
             now = asyncio.get_running_loop().time()
-            due = [at - now for at in self.line.watch.again if at > now]
+            due = [at - now for at in self.line.watch.wakeups if at > now]
             # Poll if there is no inotify, as when the user has no instances left.
             most = self.line.pause() if self.line.watch.descriptor >= 0 else 5.0
             pause = min([most, *due])

@@ -168,7 +168,7 @@ def test_without_inotify_the_waiting_line_polls(
 ) -> None:
     class Blind(inotify.Watch):
         def __init__(self, path: Path) -> None:
-            self.descriptor, self.again = -1, []
+            self.descriptor, self.wakeups = -1, []
 
     monkeypatch.setattr(waiting_line, "Watch", Blind)
     for name in ("a", "b", "c"):
