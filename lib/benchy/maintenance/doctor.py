@@ -46,7 +46,7 @@ def programs() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", OK, f"Python {version}")
     try:
-        yield Finding("uv", OK, said([str(uv.find()), "--version"]).strip())
+        yield Finding("uv", OK, output([str(uv.find()), "--version"]).strip())
         if kept := uv_settings.kept_from_locks(os.environ):
             what = f"kept out of locks: {', '.join(kept)}"
             yield Finding("uv", OK, what, "set them in a config instead; see docs/locks.md")
@@ -55,7 +55,7 @@ def programs() -> Iterator[Finding]:
             yield Finding("uv", ERROR, mistake.place, mistake.hint)
     except Failure as error:
         yield Finding("uv", ERROR, error.what, error.hint)
-    made = said(["make", "--version"])
+    made = output(["make", "--version"])
     if made.startswith("GNU Make"):
         yield Finding("make", OK, made.splitlines()[0])
     else:
@@ -66,7 +66,7 @@ def programs() -> Iterator[Finding]:
         )
 
 
-def said(command: list[str], seconds: float = 20) -> str:
+def output(command: list[str], seconds: float = 20) -> str:
     """Return a program's stdout, "" if it cannot be run within `seconds`."""
     try:
         done = subprocess.run(
@@ -137,7 +137,7 @@ def cards() -> Iterator[Finding]:
 
 def cuda() -> Iterator[Finding]:
     """Compare the CUDA release of the driver with those in the environments' locks."""
-    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", said(["nvidia-smi"]))
+    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", output(["nvidia-smi"]))
     if not match:
         return
     has = (int(match[1]), int(match[2]))
@@ -161,9 +161,9 @@ def cuda() -> Iterator[Finding]:
 def held_devices() -> Iterator[Finding]:
     desk = leases.LeaseDirectory(leases.directory())
     devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
-    for device, told in sorted(desk.holders(devices).items()) if devices else ():
-        who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
-        yield Finding("lease", OK, f"{device} is leased to {who} since {told.get('since', '?')}")
+    for device, owner in sorted(desk.holders(devices).items()) if devices else ():
+        who = f"{owner.get('model', '?')} (pid {owner.get('pid', '?')}, {owner.get('root', '?')})"
+        yield Finding("lease", OK, f"{device} is leased to {who} since {owner.get('since', '?')}")
 
 
 def slurm() -> Iterator[Finding]:
@@ -175,7 +175,7 @@ def slurm() -> Iterator[Finding]:
                 "load Slurm's module, or set LAUNCHER=local",
             )  # fmt: skip
         return
-    rows = said(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
+    rows = output(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
     if not rows:
         state = ERROR if wanted else WARNING
         yield Finding("slurm", state, "Slurm is installed but does not answer", "see sinfo")

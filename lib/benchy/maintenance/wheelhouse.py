@@ -205,8 +205,8 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
         spec = Spec.read(env)
         try:
             builder.ensure_lock(spec)
-            said = lock_file.header(paths.lock(env))
-            _, python = next(interpreters.pythons(said.get("python"), LOG))
+            header = lock_file.header(paths.lock(env))
+            _, python = next(interpreters.pythons(header.get("python"), LOG))
             packages = lock_file.packages(paths.lock(env))
             tell(wheelhouse, env, fetch(wheelhouse, packages, python, env, spec.index))
         except Failure as error:

@@ -149,23 +149,23 @@ def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, b
     ports = struct.pack("!HH", local[1], remote[1])
     ends = ports + here.packed.ljust(16, b"\0") + there.packed.ljust(16, b"\0")
     family = socket.AF_INET if here.version == 4 else socket.AF_INET6
-    asked = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
-    asked += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
-    head = struct.pack("=IHHII", 16 + len(asked), BY_FAMILY, REQUEST, 1, 0)
+    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
+    request += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
+    head = struct.pack("=IHHII", 16 + len(request), BY_FAMILY, REQUEST, 1, 0)
     try:
         with socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, DIAG
         ) as kernel:
             kernel.settimeout(1)
-            kernel.send(head + asked)
-            told, (sender, _) = kernel.recvfrom(8192)
+            kernel.send(head + request)
+            reply, (sender, _) = kernel.recvfrom(8192)
     except OSError:
         return None
     # If no socket has these ends, the kernel returns the listener.
-    if sender or struct.unpack_from("=H", told, 4)[0] != BY_FAMILY or told[20:24] != ports:
+    if sender or struct.unpack_from("=H", reply, 4)[0] != BY_FAMILY or reply[20:24] != ports:
         return None
-    uid, inode = struct.unpack_from("=II", told, 80)
-    return b"%02X" % told[17], b"%d" % uid, b"%d" % inode
+    uid, inode = struct.unpack_from("=II", reply, 80)
+    return b"%02X" % reply[17], b"%d" % uid, b"%d" % inode
 
 
 def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes, bytes] | None:

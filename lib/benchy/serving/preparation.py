@@ -145,11 +145,11 @@ def commit(spec: Spec) -> str | None:
     """
     path = paths.RUN / "fetched" / f"{spec['model']}.json"
     try:
-        told = json.loads(path.read_text(encoding="utf-8"))
+        note = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    same = told["name"] == spec["name"] and told["revision"] == spec.get("revision")
-    return str(told["commit"]) if same and not spec.get("path") else None
+    same = note["name"] == spec["name"] and note["revision"] == spec.get("revision")
+    return str(note["commit"]) if same and not spec.get("path") else None
 
 
 def ready_model(spec: Spec, environment: EngineEnvironment, signals: Signals) -> str:
@@ -202,10 +202,10 @@ class PreparedServer:
 
         Taken from the option max_num_seqs, or else from the default of the release.
         """
-        asked = self.spec["options"].get("max_num_seqs")
+        option = self.spec["options"].get("max_num_seqs")
         about = self.environment.json("flags.json").get("--max-num-seqs") or {}
-        found = asked or about.get("default")
-        return found if isinstance(found, int) and found > 0 else None
+        number = option or about.get("default")
+        return number if isinstance(number, int) and number > 0 else None
 
     def expected(self) -> str | None:
         """Return the release that the server has to report."""
