@@ -229,7 +229,7 @@ def network() -> Iterator[Finding]:
     elif not found.dated:
         yield Finding(
             "index", WARNING, "the package index has no upload times: the date of a release is "
-            "not known", "set a cutoff for each release, or use an index with upload times (PEP 700)",
+            "not known", "set a cutoff for each release, or use an index that has them (PEP 700)",
         )  # fmt: skip
     else:
         yield Finding("index", OK, "the package index answers, with upload times")

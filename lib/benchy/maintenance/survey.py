@@ -125,8 +125,11 @@ def resolved(spec: environment_spec.Spec) -> Row:
     facts = lock_file.header(paths.lock(spec.env))
     packages = noted(paths.lock(spec.env).read_text(encoding="utf-8"))
     return {
-        "resolves": True, "packages": packages, "python": facts["python"], "cutoff": facts["cutoff"],
-    }  # fmt: skip
+        "resolves": True,
+        "packages": packages,
+        "python": facts["python"],
+        "cutoff": facts["cutoff"],
+    }
 
 
 @contextlib.contextmanager

@@ -101,7 +101,7 @@ def ready_environment(spec: Spec, signals: Signals, *, closely: bool = False) ->
         if status or not health.well(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
-                "fix the cause and start again; after a failed build, `make eval` uses a fallback release",
+                "fix the cause and start again; `make eval` uses a fallback after a failed build",
                 paths.LOGS / "venv" / f"{name}.log",
             )
     return environment
@@ -246,7 +246,8 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Prepar
         ]
         if theirs:
             what = f"{', '.join(theirs)} in your shell can change its answers"
-            say("NOTE", f"{model}: {what}; set it in engine_env of its config, which makes results stale")
+            hint = "in engine_env of its config, a change makes its results stale"
+            say("NOTE", f"{model}: {what}; {hint}")
     arguments = engine_arguments(spec, environment, warn=served_here)
     option_files.refuse_changed(spec)
     return PreparedServer(spec, environment, ready_model(spec, environment, signals), arguments)

@@ -44,7 +44,7 @@ def watch(peer_check: ModuleType, address: str, port: int, ours: Ours) -> None:
             place = peer_check.numeric(where[0])
         except ValueError:
             return bool(where[0] == "localhost")
-        return place == target or place.is_loopback or place.is_unspecified
+        return bool(place == target or place.is_loopback or place.is_unspecified)
 
     def prove_now(sock: socket.socket) -> None:
         peer_check.prove(sock, ours, sock.gettimeout() or None)

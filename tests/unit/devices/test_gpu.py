@@ -188,7 +188,7 @@ def test_need_lists_the_devices_that_a_server_may_use(
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
     monkeypatch.setenv("GPU_BUSY", "skip")  # 1 and 3 are busy
     assert list(allocation.need(spec, cards).names.values()) == ["0", "2"]
-    with pytest.raises(Failure, match=r"m needs 3 GPUs; GPU_BUSY=skip.*pid 4242"):
+    with pytest.raises(Failure, match=r"m needs 3 GPUs; with GPU_BUSY=skip.*pid 4242"):
         allocation.need({**spec, "gpus": 3}, cards)
     for given in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)

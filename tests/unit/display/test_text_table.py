@@ -8,7 +8,11 @@ import pytest
 
 from benchy.display import text_table
 
-ROWS = [("task", "score", ""), ("arc", "0.5", "stale"), ("gsm8k", "12.25", "")]
+ROWS: list[tuple[str, ...]] = [
+    ("task", "score", ""),
+    ("arc", "0.5", "stale"),
+    ("gsm8k", "12.25", ""),
+]
 # Name: (rows, columns at the right, lines).
 TABLES: dict[str, tuple[list[tuple[str, ...]], Collection[int], list[str]]] = {
     "left": (ROWS, (), ["task   score", "arc    0.5    stale", "gsm8k  12.25"]),

@@ -69,7 +69,11 @@ def test_gpus_are_listed_with_memory_driver_and_processes(cards: None) -> None:
 
 CUDA = [
     ("12.4.127", OK, "the driver supports CUDA 12.4 for vllm_x"),
-    ("12.8.90", OK, "the driver supports CUDA 12.8 for vllm_x (by CUDA's minor version compatibility)"),
+    (
+        "12.8.90",
+        OK,
+        "the driver supports CUDA 12.8 for vllm_x (by CUDA's minor version compatibility)",
+    ),
     ("13.0.88", ERROR, "the driver supports CUDA 12.4, not CUDA 13.0 for vllm_x"),
 ]
 

@@ -257,7 +257,7 @@ def test_start_fails_at_once_if_another_process_answers(
     with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
-        for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
+        for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.log_probabilities):
             with pytest.raises(Failure, match=words) as failure:
                 call()
             taken = failure.value.kind is FailureKind.PORT_IN_USE
@@ -318,7 +318,7 @@ def test_invalid_log_probabilities_at_the_start_are_a_failure(
     with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
-        with pytest.raises(Failure, match="the log-probabilities of a sentence are no numbers"):
+        with pytest.raises(Failure, match="the log-probabilities of a sentence are not numbers"):
             one.log_probabilities()
 
 

@@ -166,7 +166,8 @@ def test_command_finds_the_record_of_the_server(
     assert session(tmp_path, monkeypatch, fake).run(COMMAND) == 0
     (record,) = records
     assert list(record) == sorted(record)
-    assert record["arguments"] == fake.argv[1:] and record["arguments"][-2:] == ["--x=1", "--joined"]
+    assert record["arguments"] == fake.argv[1:]
+    assert record["arguments"][-2:] == ["--x=1", "--joined"]
     assert (record["version"], record["max_model_len"], record["gpus"]) == ("1.0", 512, "cpu")
     assert record["seconds_to_ready"] == {"total": 1.5}
     assert "nodes" not in record and "key" not in json.dumps(record["variables"])
