@@ -47,7 +47,7 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
     for item in items:
         called = {device: device for device in item.pool}
         owner = {"model": item.name, "pid": os.getpid()}
-        needs[item.name] = allocation.Need(
+        needs[item.name] = allocation.DeviceNeed(
             leases.LeaseRequest(item.count, item.pool, owner), called
         )
     ask = questions.Questions(

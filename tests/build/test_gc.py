@@ -21,7 +21,7 @@ def test_results_of_a_config_outside_configs_are_kept_while_it_exists(tree: Tree
     tree.make("clean")  # also deletes the plan that refers to that config
     assert tree.make("gc").text.strip() == NOTHING
     mine.unlink()
-    assert "results/mine  its model is in no config" in tree.make("gc").text
+    assert "results/mine  no config has its model" in tree.make("gc").text
     assert not list((tree.root / "results/one").glob(".source"))
 
 

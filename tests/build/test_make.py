@@ -171,8 +171,8 @@ def test_gc_removes_unreferenced_results_only_with_yes(tree: Tree) -> None:
     tree.edit("models/one.yaml", '["alpha", "beta"]', '["beta"]')
     done = tree.make("gc")
     assert done.status == 0 and "Nothing is removed without YES=1" in done.text
-    assert "results/three  its model is in no config" in done.text
-    assert "results/one/alpha  its model has no such task now" in done.text
+    assert "results/three  no config has its model" in done.text
+    assert "results/one/alpha  its model no longer has this task" in done.text
     assert tree.file("three/alpha").exists() and tree.file("one/alpha").exists()
     assert tree.make("gc", "YES=1").status == 0
     assert [t for t in ALL if t not in tree.written()] == ["one/alpha", "three/alpha"]

@@ -62,7 +62,8 @@ def test_model_without_enough_gpus_fails_and_others_run(tree: Tree) -> None:
     done = tree.make("-k", "results", "MODELS=one six", GPU_BUSY="skip", PATH=path)
     assert done.status, done.text
     assert tree.written() == ["one/alpha", "one/beta"], done.text
-    told = "six needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 4242, 9300 MiB)"
+    left = "with GPU_BUSY=skip, other programs leave 1: train.py (pid 4242, 9300 MiB)"
+    told = f"six needs 2 GPUs; {left}"
     assert done.text.count(told) == 2, done.text  # when it fails, and in the summary
 
 

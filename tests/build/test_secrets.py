@@ -142,7 +142,7 @@ def test_server_that_others_can_reach_is_reported(tree: Tree) -> None:
     tree.edit("models/one.yaml", "overrides: {}", "overrides: {host: 0.0.0.0}")
     done = tree.results()
     assert done.status == 0, done.text
-    assert done.text.count("listens on 0.0.0.0: others can reach it") == 1
+    assert done.text.count("listens on 0.0.0.0: other machines can connect") == 1
     # Another address does not make the other task stale.
     assert tree.ran() == ["one/alpha"]
 

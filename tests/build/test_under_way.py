@@ -29,7 +29,7 @@ def test_files_and_environment_of_a_run_are_kept_until_it_ends(tree: Tree) -> No
     for goal in ("clean", "distclean"):
         done = tree.make(goal)
         assert done.status != 0, done.text
-        assert f"make {goal} would remove what is in use" in done.text
+        assert f"make {goal} would remove files in use" in done.text
         assert "  | a run: pid " in done.text and "stop it (Ctrl-C" in done.text
     assert (tree.root / "build/rules.mk").exists() and (tree.root / "venvs").exists()
     for goal in ("gc", "prune-venvs"):

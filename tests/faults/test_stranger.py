@@ -28,7 +28,7 @@ import requests
 from benchy.core.errors import Failure, FailureKind
 from benchy.devices import ports
 from benchy.display.progress import Step
-from benchy.process import guardian
+from benchy.process import guardian, guardian_client
 from benchy.scripts import harness_wrapper
 from benchy.serving import endpoint, http_client, peer_check, server
 
@@ -144,7 +144,7 @@ def start(
     # The delays cover attacks before the engine binds, while benchy waits for it, and afterwards.
     late, held = dice.uniform(0, 0.5), dice.uniform(0.05, 0.6)
     log.write_text("")
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint(ours, port, secrets.token_urlsafe(32), guard.pid)
         one = server.Server(end, log, guard, "one", "m")
         words = [sys.executable, "-I", "-S", "-c", ENGINE, end.address, str(port), str(late)]
@@ -253,12 +253,12 @@ def test_the_harness_sends_nothing_to_a_stranger(
                 os._exit(count)
         return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
         guard.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)
         wait_until(lambda: peer_check.listening("127.0.0.1", port))
         assert reached() == 3, "of ours"
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         assert stranger.attack("127.0.0.1", port, 1.5)
         assert reached() == 0
         assert stranger.heard() == "" and stranger.came
@@ -266,7 +266,7 @@ def test_the_harness_sends_nothing_to_a_stranger(
 
 def test_a_client_proves_the_server_again_after_it_dies(stranger: Stranger) -> None:
     port = ports.free_port("127.0.0.1", None)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         ours = peer_check.Ours(lambda: guardian.descendants(guard.pid))
         asker = http_client.Client("127.0.0.1", port, "secret", ours)
         words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from benchy.core import paths
 from benchy.core.errors import printable
+from benchy.display import text_table
 from benchy.display.messages import say
 from benchy.evaluation.scored_result import Entry
 from benchy.reporting import exports, freshness
@@ -63,7 +64,4 @@ def table(entries: Sequence[Entry]) -> str:
         ]
         for e in entries
     ]
-    widths = [max(len(row[n]) for row in [head, *rows]) for n in range(4)]
-    return "\n".join(
-        "  ".join([*(row[n].ljust(widths[n]) for n in range(4)), row[4]]) for row in [head, *rows]
-    )
+    return "\n".join(text_table.aligned([head, *rows]))

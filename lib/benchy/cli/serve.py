@@ -14,10 +14,10 @@ from benchy.core.errors import Died, UsageError
 from benchy.display import activity
 from benchy.display.messages import say
 from benchy.display.progress import Step
-from benchy.process import guardian
+from benchy.process import guardian_client
 from benchy.process.signals import Signals, Stopped
 from benchy.serving import session
-from benchy.serving.preparation import prepare
+from benchy.serving.preparation import TAG, prepare
 
 
 def main(argv: list[str]) -> int:
@@ -58,13 +58,13 @@ def work(model: str, command: Sequence[str], signals: Signals, node: multi_node.
             from benchy.serving import worker_node  # noqa: PLC0415 - builds on this module
 
             return worker_node.follow(prepare(model, signals), node, signals)
-        with Step(session.TAG, model, "model", model, activity.STARTING) as step:
+        with Step(TAG, model, "model", model, activity.STARTING) as step:
             return session.serve(prepare(model, signals), command, signals, step, node)
     except Stopped as stopped:
         with contextlib.suppress(OSError):
-            say(session.TAG, f"{model}  stopped ({signal.Signals(stopped.signum).name})")
+            say(TAG, f"{model}  stopped ({signal.Signals(stopped.signum).name})")
         return 128 + stopped.signum
-    except guardian.Lost as lost:
+    except guardian_client.Lost as lost:
         raise Died(f"{model}: {lost}; everything it had started was ended", "start again") from None
     finally:
         sys.stdout.flush()

@@ -18,6 +18,7 @@ from typing import Any
 
 from benchy.config import loader
 from benchy.core import paths
+from benchy.display import text_table
 from benchy.evaluation import task_list
 from benchy.evaluation.task_list import Harness, Own
 
@@ -172,6 +173,4 @@ def table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
         cells.append([name, *(t if len(t) <= MOST else t[: MOST - 1] + "…" for t in rest)])
     # Empty columns are left out.
     used = [n for n in range(len(head)) if any(row[n] for row in cells[1:])]
-    wide = [max(len(row[n]) for row in cells) for n in range(len(head))]
-    for row in cells:
-        yield "  ".join(row[n].ljust(wide[n]) for n in used).rstrip()
+    yield from text_table.aligned([[row[n] for n in used] for row in cells])

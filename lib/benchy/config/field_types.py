@@ -31,7 +31,7 @@ class Unfit(ValueError):
 
 def _release(text: str) -> str:
     try:
-        return versions.canonical(text)
+        return versions.normalized(text)
     except ValueError as error:
         raise Unfit(str(error), 'write a release such as "0.8.5" or "0.8.5.post1"') from None
 

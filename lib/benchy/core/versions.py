@@ -37,7 +37,7 @@ def same_public(one: str, other: str) -> bool:
         return one == other
 
 
-def canonical(text: str) -> str:
+def normalized(text: str) -> str:
     """Return a version as names of environments spell it: "0.8" and "v0.8.0" become "0.8.0".
 
     Raises ValueError for text that is too long or not a version.

@@ -22,7 +22,7 @@ HANDED = "BENCHY_LEASE"
 
 
 @dataclass(frozen=True)
-class Need:
+class DeviceNeed:
     """The request of a server, and how CUDA_VISIBLE_DEVICES names each device of its pool.
 
     names: device → its name in CUDA_VISIBLE_DEVICES, or "" for a CPU slot.
@@ -49,7 +49,7 @@ def need(
     spec: ServerSpec,
     cards: Sequence[gpu.Gpu] | None = None,
     skipped: Mapping[str, str] | None = None,
-) -> Need:
+) -> DeviceNeed:
     """Return what the server of this spec needs.
 
     Args:
@@ -63,7 +63,7 @@ def need(
     """
     if spec["device"] != "gpu":
         slots = {f"cpu-{number}": "" for number in range(knobs.count("CPU_SLOTS", 1))}
-        return Need(leases.LeaseRequest(1, tuple(slots), owner(spec)), slots)
+        return DeviceNeed(leases.LeaseRequest(1, tuple(slots), owner(spec)), slots)
     have = gpu.gpus() if cards is None else cards
     pool = gpu.pool(spec, have)
     names = {f"gpu-{card.uuid}": card.cuda for card in pool}
@@ -71,9 +71,10 @@ def need(
     if taken := {device: who for device, who in taken.items() if device in names}:
         names = {device: name for device, name in names.items() if device not in taken}
         if len(names) < spec["gpus"]:
-            left = f"GPU_BUSY=skip, and strangers leave {len(names)}: {'; '.join(taken.values())}"
+            programs = "; ".join(taken.values())
+            left = f"with GPU_BUSY=skip, other programs leave {len(names)}: {programs}"
             raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
-    return Need(leases.LeaseRequest(spec["gpus"], tuple(names), owner(spec)), names)
+    return DeviceNeed(leases.LeaseRequest(spec["gpus"], tuple(names), owner(spec)), names)
 
 
 def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
@@ -91,9 +92,9 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
     return {device: who for device, who in at.outside(seen).items() if device not in before}
 
 
-def elsewhere(spec: ServerSpec) -> Need:
+def elsewhere(spec: ServerSpec) -> DeviceNeed:
     """Return what a launcher must provide for a server. It needs no device of this machine."""
-    return Need(leases.LeaseRequest(spec["gpus"] or 1, (), owner(spec)), {})
+    return DeviceNeed(leases.LeaseRequest(spec["gpus"] or 1, (), owner(spec)), {})
 
 
 def desk() -> leases.LeaseDirectory:
@@ -112,8 +113,8 @@ def desk() -> leases.LeaseDirectory:
 
 def hand(held: leases.Lease, names: Sequence[str]) -> dict[str, str]:
     """Return the variable that tells a child which inherited descriptors are its lease."""
-    told = {"devices": held.devices, "names": names, "descriptors": held.descriptors}
-    return {HANDED: json.dumps(told)}
+    lease = {"devices": held.devices, "names": names, "descriptors": held.descriptors}
+    return {HANDED: json.dumps(lease)}
 
 
 def handed(spec: ServerSpec) -> tuple[leases.Lease, list[str]] | None:
@@ -121,9 +122,9 @@ def handed(spec: ServerSpec) -> tuple[leases.Lease, list[str]] | None:
     text = os.environ.pop(HANDED, "")
     if not text:
         return None
-    told = json.loads(text)
-    for descriptor in told["descriptors"]:
+    lease = json.loads(text)
+    for descriptor in lease["descriptors"]:
         os.set_inheritable(descriptor, False)  # from here on, only the guardian inherits it
-    held = leases.Lease(tuple(told["devices"]), tuple(told["descriptors"]))
+    held = leases.Lease(tuple(lease["devices"]), tuple(lease["descriptors"]))
     held.inscribe(owner(spec))
-    return held, list(told["names"])
+    return held, list(lease["names"])

@@ -113,7 +113,7 @@ def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[
                 found.setdefault(uuid, []).append(words)
     for card in cards:
         if card.used >= CARD_HOLDS and card.uuid not in found:
-            found[card.uuid] = [f"a process that can't be seen from here ({card.used} MiB)"]
+            found[card.uuid] = [f"a process that is not visible here ({card.used} MiB)"]
     return {uuid: ", ".join(words) for uuid, words in found.items()}
 
 
@@ -213,7 +213,7 @@ def fits(
         if (found := len(named(pin, every))) != 1:
             if index:
                 return f"{pinned}, this machine has 0 to {len(have) - 1}"
-            return f"{pinned}, which names {_count(found)} of this machine (nvidia-smi -L)"
+            return f"{pinned}, which matches {_count(found)} of this machine (nvidia-smi -L)"
         if not named(pin, left):
             return f"{pinned}, {where} {', '.join(str(card.index) for card in seen)}"
     met = [card.uuid for pin in pins for card in named(pin, left)]

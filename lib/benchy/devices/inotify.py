@@ -22,7 +22,7 @@ class Watch:
         self.descriptor = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
         if self.descriptor >= 0:
             _libc.inotify_add_watch(self.descriptor, os.fsencode(path), IN_CLOSE_WRITE | IN_DELETE)
-        self.again: list[float] = []  # times at which to wake up again
+        self.wakeups: list[float] = []  # time.monotonic() at which to wake up
 
     def wait(self, timeout: float, mine: str) -> None:
         """Wait until timeout seconds have passed or an event concerns ticket `mine`."""
@@ -31,18 +31,18 @@ class Watch:
             time.sleep(min(timeout, 5.0))
             return
         while True:
-            due = min([end, *self.again])
+            due = min([end, *self.wakeups])
             if select.select([self.descriptor], [], [], max(0.0, due - time.monotonic()))[0]:
-                self.heard(mine)
+                self.read_events(mine)
             elif time.monotonic() >= due:
-                self.again = [moment for moment in self.again if moment > due]
+                self.wakeups = [moment for moment in self.wakeups if moment > due]
                 return
 
-    def heard(self, mine: str) -> bool:
-        """Read the pending events. If one concerns ticket `mine`, set `again` and return True."""
+    def read_events(self, mine: str) -> bool:
+        """Read the pending events. If one concerns ticket `mine`, set `wakeups` and return True."""
         with contextlib.suppress(BlockingIOError):
             if self.concerns(os.read(self.descriptor, 1 << 16), mine):
-                self.again = [time.monotonic() + pause for pause in AFTER_CLOSE]
+                self.wakeups = [time.monotonic() + pause for pause in AFTER_CLOSE]
                 return True
         return False
 

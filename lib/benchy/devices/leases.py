@@ -37,6 +37,7 @@ from benchy.core.errors import about
 from benchy.devices import lock_files
 
 INSCRIBED = 512  # bytes
+FOREIGN = "strangers"  # file with the foreign programs that a waiter saw last
 TMP = Path("/tmp")  # noqa: S108 - the directory in it is checked
 FOREIGN_PAUSE = 5.0  # seconds between checks for foreign processes
 SECOND_LOOK = 1.0  # seconds; memory of a server that has just ended may still be reported
@@ -78,9 +79,9 @@ class Lease:
 
     def inscribe(self, owner: Mapping[str, Any]) -> None:
         """Write the owner into the lock files, for processes that wait."""
-        told = {**owner, "since": datetime.datetime.now().strftime("%H:%M")}
+        since = datetime.datetime.now().strftime("%H:%M")
         # One write of a fixed length, so that readers see either the old text or the new one.
-        text = json.dumps(told).encode().ljust(INSCRIBED)
+        text = json.dumps({**owner, "since": since}).encode().ljust(INSCRIBED)
         for descriptor in self.descriptors:
             os.pwrite(descriptor, text, 0)
             os.ftruncate(descriptor, len(text))
@@ -98,10 +99,34 @@ def _ticket(want: LeaseRequest) -> bytes:
     return json.dumps({"count": want.count, "pool": list(want.pool), **want.owner}).encode()
 
 
-def _who(told: Mapping[str, Any]) -> str:
-    """Describe a holder: `model (pid 12, /checkout, since 12:03)`."""
-    model, pid, root, since = (told.get(k, "?") for k in ("model", "pid", "root", "since"))
-    return f"{model} (pid {pid}, {root}, since {since})"
+def shares(
+    requests: Sequence[LeaseRequest], held: Set[str], foreign: Set[str]
+) -> list[tuple[str, ...]]:
+    """Return which free devices each request gets or reserves, in the order of its pool.
+
+    A request that gets its full count can be granted.
+
+    Args:
+        requests: All requests in the line, oldest first.
+        held: Devices that are leased.
+        foreign: Devices that foreign programs use.
+    """
+    wanted = Counter(device for request in requests for device in request.pool)
+    # A program on a device that benchy has leased is not foreign.
+    usable = {device for device in wanted if device in held or device not in foreign}
+    free = usable - held
+    shared: list[tuple[str, ...]] = []
+    for request in requests:
+        if not free or len(usable.intersection(request.pool)) < request.count:
+            # It waits for a foreign program, maybe for days, so it reserves nothing.
+            shared.append(())
+            continue
+        # Prefer devices that fewest others can use, so that a pinned request is not blocked.
+        usable_here = sorted((d for d in request.pool if d in free), key=lambda d: wanted[d])
+        taken = set(usable_here[: request.count])
+        free -= taken
+        shared.append(tuple(device for device in request.pool if device in taken))
+    return shared
 
 
 class LeaseDirectory:
@@ -165,61 +190,42 @@ class LeaseDirectory:
             if not lock_files.locked(self.path / name):
                 (self.path / name).unlink(missing_ok=True)
                 continue
-            told = lock_files.content(self.path / name)
-            if process_info.stopped(told.get("pid")):
+            ticket = lock_files.content(self.path / name)
+            if process_info.stopped(ticket.get("pid")):
                 continue
-            before[name] = LeaseRequest(told.get("count", 0), tuple(told.get("pool", ())), told)
+            pool = tuple(ticket.get("pool", ()))
+            before[name] = LeaseRequest(ticket.get("count", 0), pool, ticket)
         return before
-
-    def shares(
-        self, everyone: Sequence[LeaseRequest], foreign: Mapping[str, str]
-    ) -> list[tuple[str, ...]]:
-        """Return which free devices each request gets or reserves, in the order of its pool.
-
-        A request that gets its full count can be granted. The caller holds the mutex.
-        """
-        wanted = Counter(device for one in everyone for device in one.pool)
-        held = {d for d in wanted if lock_files.locked(self.file(d))}
-        # A program on a device that benchy has leased is not foreign.
-        usable = {d for d in wanted if d in held or d not in foreign}
-        free = usable - held
-        found: list[tuple[str, ...]] = []
-        for one in everyone:
-            if not free or len(usable.intersection(one.pool)) < one.count:
-                # It waits for a foreign program, maybe for days, so it reserves nothing.
-                found.append(())
-                continue
-            # Prefer devices that fewest others can use, so that a pinned request is not blocked.
-            mine = sorted((d for d in one.pool if d in free), key=lambda d: wanted[d])
-            taken = set(mine[: one.count])
-            free -= taken
-            found.append(tuple(d for d in one.pool if d in taken))
-        return found
 
     def attempt(
         self, wants: Mapping[str, LeaseRequest], foreign: Mapping[str, str]
     ) -> tuple[dict[str, Lease], set[str]]:
         """Take the leases that can be granted now.
 
-        wants: ticket → request. Returns ticket → lease, and the idle devices that are reserved for
-        requests that need more of them.
+        Args:
+            wants: This process's requests by ticket.
+            foreign: Devices that foreign programs use, with words about each.
+
+        Returns:
+            The leases by ticket, and the idle devices that are reserved for requests that need more
+            of them.
         """
         if not wants:
             return {}, set()
         with self.mutex():
-            queue = {**self.ahead(max(wants)), **wants}
-            names = sorted(queue)
-            shares = self.shares([queue[name] for name in names], foreign)
-            found: dict[str, Lease] = {}
-            kept: set[str] = set()
-            for name, devices in zip(names, shares, strict=True):
-                if len(devices) < queue[name].count:
-                    kept.update(devices)
-                if name in wants and len(devices) == wants[name].count:
-                    lease = self._take(wants[name], devices)
-                    if lease:
-                        found[name] = lease
-            return found, kept
+            line = {**self.ahead(max(wants)), **wants}
+            tickets = sorted(line)
+            pools = {device for request in line.values() for device in request.pool}
+            held = {device for device in pools if lock_files.locked(self.file(device))}
+            shared = shares([line[ticket] for ticket in tickets], held, foreign.keys())
+            granted: dict[str, Lease] = {}
+            reserved: set[str] = set()
+            for ticket, devices in zip(tickets, shared, strict=True):
+                if len(devices) < line[ticket].count:
+                    reserved.update(devices)
+                elif ticket in wants and (lease := self._take(wants[ticket], devices)):
+                    granted[ticket] = lease
+            return granted, reserved
 
     def at_once(self, want: LeaseRequest) -> Lease | None:
         """Take everything in want's pool now, or return None."""
@@ -234,8 +240,8 @@ class LeaseDirectory:
             try:
                 fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
-                for each in held:
-                    os.close(each)
+                for taken in held:
+                    os.close(taken)
                 return None
         lease = Lease(tuple(devices), tuple(held))
         with about(self.path):
@@ -249,57 +255,33 @@ class LeaseDirectory:
                 d: lock_files.content(self.file(d)) for d in pool if lock_files.locked(self.file(d))
             }
 
-    def known(self) -> dict[str, str]:
+    def known_foreign(self) -> dict[str, str]:
         """Return what any waiter saw of foreign programs in the last FOREIGN_PAUSE seconds."""
         try:
-            old = time.time() - (self.path / "strangers").stat().st_mtime > FOREIGN_PAUSE
+            old = time.time() - (self.path / FOREIGN).stat().st_mtime > FOREIGN_PAUSE
         except OSError:
             return {}
-        return {} if old else lock_files.content(self.path / "strangers")
+        return {} if old else lock_files.content(self.path / FOREIGN)
 
-    def outside(self, seen: Mapping[str, str], just: Set[str] = frozenset()) -> dict[str, str]:
+    def query_foreign(self, leased: Set[str] = frozenset()) -> dict[str, str]:
+        """Query which foreign programs use devices, and share the answer with the other waiters.
+
+        leased: devices that were leased just now.
+        """
+        seen = self.outside(self.foreign(), leased)
+        if seen:
+            temporary_files.write(self.path / FOREIGN, json.dumps(seen))
+        return seen
+
+    def forget_foreign(self) -> None:
+        """Withdraw from the other waiters what was seen of foreign programs."""
+        (self.path / FOREIGN).unlink(missing_ok=True)
+
+    def outside(self, seen: Mapping[str, str], leased: Set[str] = frozenset()) -> dict[str, str]:
         """Return those of the devices in use that foreign programs use.
 
         A program on a device that benchy has leased is not foreign, unless the lease was granted
-        just now (`just`).
+        just now (`leased`).
         """
         ours = self.holders(tuple(seen)) if seen else {}
-        return {d: who for d, who in seen.items() if d in just or d not in ours}
-
-    def look(self, just: Set[str] = frozenset()) -> dict[str, str]:
-        """Query which foreign programs use devices, and share the answer with the other waiters.
-
-        just: devices that were leased just now.
-        """
-        seen = self.outside(self.foreign(), just)
-        if seen:
-            temporary_files.write(self.path / "strangers", json.dumps(seen))
-        return seen
-
-    def why(
-        self,
-        want: LeaseRequest,
-        mine: str,
-        strangers: Mapping[str, str],
-        ours: Set[int] = frozenset(),
-    ) -> str:
-        """Describe what a request waits for.
-
-        Returns "" if the reason has just gone, or if only this process's own servers (`ours`, pids)
-        are in the way.
-        """
-        holders = self.holders(want.pool)
-        words = {d: _who(told) for d, told in holders.items() if told.get("pid") not in ours}
-        words |= {d: strangers[d] for d in want.pool if d in strangers}
-        if words or holders:
-            same: dict[str, list[str]] = {}
-            for device, who in words.items():
-                same.setdefault(who, []).append(device)
-            return "; ".join(
-                f"{', '.join(found)} {'are' if found[1:] else 'is'} used by {who}"
-                for who, found in same.items()
-            )
-        with self.mutex():
-            before = self.ahead(mine).values()
-        ahead = [one for one in before if set(one.pool) & set(want.pool)]
-        return f"{ahead[-1].owner.get('model', '?')} is before it" if ahead else ""
+        return {d: who for d, who in seen.items() if d in leased or d not in ours}

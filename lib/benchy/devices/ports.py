@@ -55,7 +55,7 @@ def taken(
         other = desk.holders([name]).get(name, {})
         port = free_port(host, None)
         who = f"{other.get('model', 'another server')} (pid {other.get('pid', '?')})"
-        say("PORT", f"{spec['model']}: {wanted} is used by {who}, so it listens on {port}")
+        say("PORT", f"{spec['model']}: port {wanted} is used by {who}; it uses port {port}")
         yield Port(port)
         return
     try:
@@ -75,10 +75,10 @@ def free_port(host: str, wanted: int | None) -> int:
         except OSError as error:
             if error.errno == errno.EADDRINUSE and wanted:
                 raise Failure(
-                    f"port {wanted} is taken by {listener(wanted)}",
-                    "leave `port` out, and benchy takes a free one; or end that process",
+                    f"port {wanted} is used by {listener(wanted)}",
+                    "remove `port`, so that benchy picks a free one, or end that process",
                 ) from None
-            raise Failure(f"{host}:{wanted or 0} can't be listened on: {error.strerror}") from None
+            raise Failure(f"can't listen on {host}:{wanted or 0}: {error.strerror}") from None
         return int(probe.getsockname()[1])
 
 

@@ -116,7 +116,7 @@ def flags_of(
 ) -> release_flags.Flags:
     """Return the flags of a release. Raises UsageError if they are not known."""
     try:
-        version = versions.canonical(version)
+        version = versions.normalized(version)
     except ValueError:
         raise UsageError(f"{version!r} is no release", "write e.g. A=0.8.5 B=0.10.2") from None
     _, flags = known.flags(name, paths.env_name(name, version), version)

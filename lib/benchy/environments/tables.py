@@ -15,7 +15,7 @@ from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure, UsageError, printable
-from benchy.display import units
+from benchy.display import text_table, units
 from benchy.display.messages import colour, tell
 from benchy.environments import (
     audit,
@@ -42,12 +42,14 @@ def show_list(as_json: bool) -> int:
         *("cutoff", "repairs", "users"),
     )
     table = [head, *(tuple(map(printable, _cells(row))) for row in rows)]
-    widths = [max(len(line[n]) for line in table) for n in range(len(head))]
-    for number, line in enumerate(table):
-        cells = [cell.ljust(width) for cell, width in zip(line, widths, strict=True)]
-        if number and sys.stdout.isatty():
-            cells[3] = colour(cells[3], COLOURS.get(line[3], "0"))
-        print("  ".join(cells).rstrip())
+    terminal = sys.stdout.isatty()
+
+    def paint(number: int, column: int, text: str) -> str:
+        painted = terminal and number and head[column] == "state"
+        return colour(text, COLOURS.get(text.rstrip(), "0")) if painted else text
+
+    for line in text_table.aligned(table, paint=paint):
+        print(line)
     for row in rows:
         if row.why:
             print(printable(f"{row.env}: {row.why}"), file=sys.stderr)

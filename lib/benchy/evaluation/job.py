@@ -20,7 +20,7 @@ from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness, harness_output
 from benchy.process import guardian
-from benchy.serving import http_client, known_failures, peer_check, server
+from benchy.serving import diagnosis, http_client, peer_check, responses
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Answered(Exception):
     """A server answered with a status other than 200."""
 
     def __init__(self, path: str, status: int, answer: object) -> None:
-        super().__init__(f"{path} answers {status}: {server.message(answer)}")
+        super().__init__(f"{path} answers {status}: {responses.error_message(answer)}")
         self.status = status
 
 
@@ -178,8 +178,8 @@ def check_endpoint(job: Job) -> None:
     """
     where = f"the server of {job.model} at {job.url}"
     try:
-        version = server.known_as(_ask(job, "/version"))
-        served = server.served(_ask(job, "/v1/models"))
+        version = responses.release(_ask(job, "/version"))
+        served = responses.models(_ask(job, "/v1/models"))
     except (*http_client.FAILED, Answered) as error:
         refused = isinstance(error, Answered) and error.status in (401, 403)
         what = (
@@ -270,12 +270,12 @@ def check_alive(job: Job) -> None:
     if not pid or process_info.alive(pid):
         return
     log = harness_output.tail(job.server_log)
-    known = known_failures.explain(log)
+    known = diagnosis.explain(log)
     what, hint = (known.what, known.hint) if known else ("", "Its log says why.")
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),
         f"{hint}\nThe answers had so far are kept; the next run goes on from there.",
         job.server_log,
-        known_failures.telling_lines(log),
+        diagnosis.telling_lines(log),
     )

@@ -104,7 +104,7 @@ def _chat(server: ServerSpec, folder: Path, env: Mapping[str, str] | None) -> li
     if env is not None:
         env = environment_variables.for_engine(env)
     environment = server["environment"]
-    python = preparation.Place(environment, paths.env_dir(environment)).python
+    python = preparation.EngineEnvironment(environment, paths.env_dir(environment)).python
     facts = environment_questions.ask(python, SCRIPT, _question(server, folder), env)
     given = options.get("chat_template")
     key = "chat_template" if given else "use_chat_completions"

@@ -31,7 +31,7 @@ def refuse(goal: str) -> None:
     found = list(under_way())
     if not found:
         return
-    what = f"make {goal} would remove what is in use" if goal else "this checkout is in use"
+    what = f"make {goal} would remove files in use" if goal else "this checkout is in use"
     raise Failure(
         what, "wait until it is done, or stop it (Ctrl-C where it was started)", lines=found[:8]
     )

@@ -46,27 +46,27 @@ def programs() -> Iterator[Finding]:
     version = ".".join(map(str, sys.version_info[:3]))
     yield Finding("python", OK, f"Python {version}")
     try:
-        yield Finding("uv", OK, said([str(uv.find()), "--version"]).strip())
+        yield Finding("uv", OK, output([str(uv.find()), "--version"]).strip())
         if kept := uv_settings.kept_from_locks(os.environ):
             what = f"kept out of locks: {', '.join(kept)}"
-            yield Finding("uv", OK, what, "a configuration asks for such things; docs/locks.md")
+            yield Finding("uv", OK, what, "set them in a config instead; see docs/locks.md")
     except ConfigError as error:
         for mistake in error.mistakes:
             yield Finding("uv", ERROR, mistake.place, mistake.hint)
     except Failure as error:
         yield Finding("uv", ERROR, error.what, error.hint)
-    made = said(["make", "--version"])
+    made = output(["make", "--version"])
     if made.startswith("GNU Make"):
         yield Finding("make", OK, made.splitlines()[0])
     else:
         yield Finding("make", ERROR, "make is not GNU Make", "install GNU Make 4.3 or newer")
     if shutil.which("git") is None:
         yield Finding(
-            "git", WARNING, "no git: results don't say which commit made them", "install git"
+            "git", WARNING, "git is missing: results do not record their commit", "install git"
         )
 
 
-def said(command: list[str], seconds: float = 20) -> str:
+def output(command: list[str], seconds: float = 20) -> str:
     """Return a program's stdout, "" if it cannot be run within `seconds`."""
     try:
         done = subprocess.run(
@@ -105,8 +105,8 @@ def links(cache: Path) -> Finding:
             name.unlink()
     except OSError:
         return Finding(
-            "disk", WARNING, "uv's cache can't be linked to from here: environments are whole "
-            "copies", "set UV_CACHE_DIR to a directory on this file system",
+            "disk", WARNING, "uv's cache can't be linked to from here: each environment "
+            "is a full copy", "set UV_CACHE_DIR to a directory on this file system",
         )  # fmt: skip
     return Finding("disk", OK, "environments share files with uv's cache")
 
@@ -118,17 +118,15 @@ def cards() -> Iterator[Finding]:
         return
     if not found:
         if shutil.which("nvidia-smi"):
-            yield Finding(
-                "gpu", ERROR, "nvidia-smi is there and finds no GPU", "see what nvidia-smi says"
-            )
-        yield Finding("gpu", OK, "no GPU: models of an engine for CPUs can run (vllm_cpu)")
+            yield Finding("gpu", ERROR, "nvidia-smi finds no GPU", "run nvidia-smi")
+        yield Finding("gpu", OK, "no GPU: only models of a CPU engine can run (vllm_cpu)")
         return
     strangers = gpu.strangers(found)
     for card in found:
         memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
         what = f"GPU {card.index} {card.name}: {memory}"
         if card.uuid in strangers:
-            hint = "benchy waits for it; GPU_BUSY=skip leaves it out"
+            hint = "benchy waits for it; GPU_BUSY=skip ignores this GPU"
             yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", hint)
         else:
             yield Finding("gpu", OK, f"{what}, free")
@@ -137,7 +135,7 @@ def cards() -> Iterator[Finding]:
 
 def cuda() -> Iterator[Finding]:
     """Compare the CUDA release of the driver with those in the environments' locks."""
-    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", said(["nvidia-smi"]))
+    match = re.search(r"CUDA Version: *(\d+)\.(\d+)", output(["nvidia-smi"]))
     if not match:
         return
     has = (int(match[1]), int(match[2]))
@@ -150,20 +148,20 @@ def cuda() -> Iterator[Finding]:
         text = f"CUDA {wanted[0]}.{wanted[1]} for {', '.join(sorted(envs)[:4])}"
         if wanted[0] > has[0]:
             yield Finding(
-                "gpu", ERROR, f"the driver knows CUDA {has[0]}.{has[1]}, not {text}",
+                "gpu", ERROR, f"the driver supports CUDA {has[0]}.{has[1]}, not {text}",
                 "update the driver, or write an older torch_backend (docs/problems.md, P07)",
             )  # fmt: skip
         else:
             minor = "" if wanted <= has else " (by CUDA's minor version compatibility)"
-            yield Finding("gpu", OK, f"the driver can {text}{minor}")
+            yield Finding("gpu", OK, f"the driver supports {text}{minor}")
 
 
 def held_devices() -> Iterator[Finding]:
     desk = leases.LeaseDirectory(leases.directory())
     devices = [p.name for p in desk.path.glob("*") if re.match(r"(gpu|cpu|device|port)-", p.name)]
-    for device, told in sorted(desk.holders(devices).items()) if devices else ():
-        who = f"{told.get('model', '?')} (pid {told.get('pid', '?')}, {told.get('root', '?')})"
-        yield Finding("lease", OK, f"{device} is leased to {who} since {told.get('since', '?')}")
+    for device, owner in sorted(desk.holders(devices).items()) if devices else ():
+        who = f"{owner.get('model', '?')} (pid {owner.get('pid', '?')}, {owner.get('root', '?')})"
+        yield Finding("lease", OK, f"{device} is leased to {who} since {owner.get('since', '?')}")
 
 
 def slurm() -> Iterator[Finding]:
@@ -171,14 +169,14 @@ def slurm() -> Iterator[Finding]:
     if shutil.which("sinfo") is None:
         if wanted:
             yield Finding(
-                "slurm", ERROR, "the launcher is slurm, and there is no sinfo",
-                "load Slurm's module, or LAUNCHER=local",
+                "slurm", ERROR, "the launcher is slurm, but sinfo is missing",
+                "load Slurm's module, or set LAUNCHER=local",
             )  # fmt: skip
         return
-    rows = said(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
+    rows = output(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
     if not rows:
         state = ERROR if wanted else WARNING
-        yield Finding("slurm", state, "Slurm is installed and does not answer", "see sinfo")
+        yield Finding("slurm", state, "Slurm is installed but does not answer", "see sinfo")
     for row in rows:
         name, up, nodes, gres, state = [*row.split("|"), "", "", "", ""][:5]
         yield Finding("slurm", OK, f"Slurm {name}: {nodes} nodes {state}, {up}, gres {gres}")
@@ -188,7 +186,7 @@ def environments() -> Iterator[Finding]:
     needed = inventory.users()
     for env in health.built():
         if why := health.flaw(env):
-            hint = f"the next run builds it anew; bin/venv create {env}"
+            hint = f"the next run rebuilds it, as does bin/venv create {env}"
             yield Finding("environment", WARNING, f"{env} is broken: {why}", hint)
     for env in inventory.names():
         why = health.flaw(env)
@@ -202,7 +200,7 @@ def environments() -> Iterator[Finding]:
         )
     for env, failure in planner.failures().items():
         if not paths.env_spec(env).exists():
-            hint = f"no config asks for it any more: rm {paths.failed(env)}"
+            hint = f"no config needs it: rm {paths.failed(env)}"
         elif failure.get("kind") == FailureKind.NO_SUCH_RELEASE:
             hint = f"bin/venv lock {env} names the line to fix"
         else:
@@ -211,25 +209,25 @@ def environments() -> Iterator[Finding]:
         yield Finding("environment", WARNING, what, hint)
     if dead := [path for _, path, works in builder.unfinished() if not works]:
         yield Finding(
-            "environment", OK, f"{len(dead)} unfinished builds lie in {builder.BUILDING}",
-            "make prune-venvs sweeps them",
+            "environment", OK, f"{len(dead)} unfinished builds in {builder.BUILDING}",
+            "make prune-venvs removes them",
         )  # fmt: skip
 
 
 def network() -> Iterator[Finding]:
     if access.asked_not_to():
-        yield Finding("network", OK, "the network is not to be asked (OFFLINE, HF_HUB_OFFLINE)")
+        yield Finding("network", OK, "the network is not used (OFFLINE, HF_HUB_OFFLINE)")
         return
     found = index_check.index()
     if not found.version:
         yield Finding(
-            "index", ERROR, f"the package index gives nothing: {found.why}",
+            "index", ERROR, f"the package index does not answer: {found.why}",
             "check the network and pip's index settings; docs/offline.md",
         )  # fmt: skip
     elif not found.dated:
         yield Finding(
-            "index", WARNING, "the package index tells no upload times: a release's own day is "
-            "not known", "give each release a cutoff, or use an index that tells (PEP 700)",
+            "index", WARNING, "the package index has no upload times: the date of a release is "
+            "not known", "set a cutoff for each release, or use an index that has them (PEP 700)",
         )  # fmt: skip
     else:
         yield Finding("index", OK, "the package index answers, with upload times")
@@ -263,9 +261,9 @@ def configuration() -> Iterator[Finding]:
             continue
         if one.gated:
             yield Finding(
-                "hub", ERROR, f"{one.name} is gated, and this token may not read it"
+                "hub", ERROR, f"{one.name} is gated, and this token has no access"
                 if secret else f"{one.name} is gated, and there is no token",
-                "ask for access on its page; set HF_TOKEN (docs/problems.md, P10)",
+                "request access on its page; set HF_TOKEN (docs/problems.md, P10)",
             )  # fmt: skip
         else:
             yield Finding(

@@ -59,7 +59,7 @@ def planned() -> dict[str, set[str]]:
     for model, task in activity_check.at_work():
         found.setdefault(model, set()).add(task)
     if not found:
-        raise UsageError("it is not known which results are wanted", inventory.PLAN_FIRST)
+        raise UsageError("there is no plan of the results to keep", inventory.PLAN_FIRST)
     return found
 
 
@@ -69,11 +69,11 @@ def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
         for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
             if model.name not in wanted:
                 if not outside(model):
-                    yield Waste(model, "its model is in no config")
+                    yield Waste(model, "no config has its model")
                 continue
             for task in sorted(p for p in model.iterdir() if p.is_dir()):
                 if not task.name.startswith(".") and task.name not in wanted[model.name]:
-                    yield Waste(task, "its model has no such task now")
+                    yield Waste(task, "its model no longer has this task")
 
 
 def outside(results: Path) -> bool:
@@ -93,11 +93,11 @@ def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
         for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
             for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):
                 if model.name not in wanted:
-                    yield Waste(model, "its model is in no config")
+                    yield Waste(model, "no config has its model")
     for top, ending in ((paths.LOGS / "serve", ".log"), (paths.SPECS / "server", ".json")):
         for file in sorted(top.glob(f"*{ending}*")):
             if file.name.split(ending)[0] not in wanted:
-                yield Waste(file, "its model is in no config")
+                yield Waste(file, "no config has its model")
 
 
 def _limit(path: Path) -> bool:

@@ -26,7 +26,7 @@ SHARE = 0.8  # share of GPU memory that weights may fill; the rest is for the KV
 
 
 @dataclass(frozen=True)
-class Line:
+class ConfigLine:
     """A line `key: value` with its reason in a comment. key: "" for a comment alone."""
 
     key: str
@@ -34,36 +34,40 @@ class Line:
     why: str
 
 
-def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) -> Iterator[Line]:
+def lines(
+    facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]
+) -> Iterator[ConfigLine]:
     """Yield the lines below `overrides`."""
     context, wanted = facts.context, provider.get("max_model_len")
     if context and isinstance(wanted, int) and context < wanted:
-        yield Line("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
+        yield ConfigLine("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
     elif context:
-        yield Line("", None, f"its own context: {context:,} tokens")
+        yield ConfigLine("", None, f"its own context: {context:,} tokens")
     if facts.weights:
         size = f"its weights: {facts.weights / 1e9:.1f} GB"
         smallest = min((card.total for card in cards), default=0) * 2**20
         if smallest:
             need = split(facts, smallest, len(cards))
             if need > 1:
-                yield Line("tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}")
+                yield ConfigLine(
+                    "tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}"
+                )
             else:
-                yield Line("", None, f"{size}, for a GPU of {_gib(smallest)}")
+                yield ConfigLine("", None, f"{size}, for a GPU of {_gib(smallest)}")
         else:
-            yield Line("", None, f"{size}; there is no GPU here to compare with")
+            yield ConfigLine("", None, f"{size}; there is no GPU here to compare with")
     if facts.dtype:
-        yield Line("", None, f"its weights are {facts.dtype}; dtype: … computes in another")
+        yield ConfigLine("", None, f"its weights are {facts.dtype}; dtype: … computes in another")
     if facts.quantization:
-        yield Line("", None, f"quantized: {facts.quantization}")
+        yield ConfigLine("", None, f"quantized: {facts.quantization}")
     if facts.own_code:
-        yield Line(
+        yield ConfigLine(
             "", None, "it brings code of its own: read it, then write trust_remote_code: true"
         )
     if facts.architecture:
         known = model_support.known_by(facts.architecture)
         text = f"architecture: {facts.architecture}"
-        yield Line("", None, f"{text}, known to {', '.join(known)}" if known else text)
+        yield ConfigLine("", None, f"{text}, known to {', '.join(known)}" if known else text)
 
 
 def split(facts: Facts, each: int, most: int) -> int:
@@ -139,7 +143,7 @@ def text(
     facts: Facts | None,
     why: str,
     provider: str,
-    found: list[Line],
+    found: list[ConfigLine],
     tasks: Sequence[str],
 ) -> str:
     """Return the text of the config.

@@ -122,11 +122,14 @@ def resolved(spec: environment_spec.BuildSpec) -> Row:
         resolver.lock(spec, fresh=True)
     except Failure as error:
         return {"resolves": False, "why": reason(error.lines) or error.what}
-    said = lock_file.header(paths.lock(spec.env))
+    facts = lock_file.header(paths.lock(spec.env))
     packages = noted(paths.lock(spec.env).read_text(encoding="utf-8"))
     return {
-        "resolves": True, "packages": packages, "python": said["python"], "cutoff": said["cutoff"],
-    }  # fmt: skip
+        "resolves": True,
+        "packages": packages,
+        "python": facts["python"],
+        "cutoff": facts["cutoff"],
+    }
 
 
 @contextlib.contextmanager
@@ -158,11 +161,11 @@ def built(engine_name: str, spec: environment_spec.BuildSpec, disk: float) -> Ro
             flags = FLAGS / engine_name / f"{spec.version}.json"
             flags.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(folder / "flags.json", flags)
-        said, check = health.stamp(spec.env), checker.check_result(spec.env)
+        facts, check = health.stamp(spec.env), checker.check_result(spec.env)
         return {
             "works": True,
-            "found": said["version"],
-            "seconds": said["seconds"],
+            "found": facts["version"],
+            "seconds": facts["seconds"],
             "check_seconds": round(sum(step["seconds"] for step in check["steps"]), 1),
             "checked": [step["step"] for step in check["steps"]],
             "bytes": inventory.measure(folder).all,

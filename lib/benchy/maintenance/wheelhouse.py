@@ -97,7 +97,7 @@ def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], labe
         run = ["run", "--no-project", "--isolated", "--python", python, "--with", "pip"]
         done = uv.run([*run, *pip, "--progress-bar", "off", *arguments], LOG, label)
         if done.status:
-            raise uv.failure(done, f"{label}: not everything could be fetched", LOG)
+            raise uv.failure(done, f"{label}: some files could not be downloaded", LOG)
         wheelhouse.keep(folder.iterdir())
     finally:
         temporary_files.remove(folder)
@@ -137,7 +137,7 @@ def fetch(
             download(wheelhouse, python, [*own, *pinned], label)
     needs = sorted({need for p in packages for need in build_needs(wheelhouse.path(p))})
     if needs:
-        download(wheelhouse, python, needs, f"{label}: what its sources are built with")
+        download(wheelhouse, python, needs, f"{label}: build requirements")
     return len(missing)
 
 
@@ -164,7 +164,7 @@ def own_packages() -> list[Package]:
     wanted = ["--frozen", "--no-default-groups", "--no-emit-project", "--no-header"]
     done = uv.run(["export", *wanted, "--offline", "--project", str(paths.ROOT)], LOG)
     if done.status:
-        raise uv.failure(done, "uv.lock cannot be exported", LOG)
+        raise uv.failure(done, "uv.lock can't be exported", LOG)
     with temporary_files.folder("wheelhouse") as folder:
         file = folder / "own.lock"
         file.write_text(done.stdout)
@@ -178,7 +178,7 @@ def wanted(globs: Sequence[str]) -> list[str]:
     """
     planned = inventory.planned()
     if not planned:
-        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
+        raise UsageError("there is no plan of the environments", inventory.PLAN_FIRST)
     users = inventory.users()
     if not globs:
         return sorted(planned)
@@ -205,8 +205,8 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
         spec = BuildSpec.read(env)
         try:
             builder.ensure_lock(spec)
-            said = lock_file.header(paths.lock(env))
-            _, python = next(interpreters.pythons(said.get("python"), LOG))
+            header = lock_file.header(paths.lock(env))
+            _, python = next(interpreters.pythons(header.get("python"), LOG))
             packages = lock_file.packages(paths.lock(env))
             tell(wheelhouse, env, fetch(wheelhouse, packages, python, env, spec.index))
         except Failure as error:
@@ -215,11 +215,13 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
             continue
         for package in packages:
             if package.elsewhere or not package.hashes:  # uv fetches a URL only from there
-                say("WARNING", f"{env}: {package} is from no index and not in the wheelhouse")
+                say("WARNING", f"{env}: {package} is not from an index, so the wheelhouse lacks it")
         target = wheelhouse.folder / "locks" / f"{env}.lock"
         files.replace(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:
-        raise Failure(f"not collected: {', '.join(failed)}", "fix the cause and run it again", LOG)
+        raise Failure(
+            f"not collected: {', '.join(failed)}", "fix the cause and run the command again", LOG
+        )
 
 
 def tell(wheelhouse: Wheelhouse, name: str, count: int) -> None:

@@ -11,8 +11,9 @@ vLLM's processes start sessions of their own, so neither a process group nor a t
   of the wrapper, which ends them the same way.
 - Both hold the leases, close-on-exec, so a GPU stays taken until the last of the two has finished.
 
-This file is also the guardian's program, `python -I -S guardian.py SOCKET LEASE…`. It imports
-little of the standard library and nothing of benchy, so that it starts in about 25 ms.
+This file is the guardian's program, `python -I -S guardian.py SOCKET LEASE…`. It imports little of
+the standard library and nothing of benchy, so that it starts in about 25 ms. guardian_client.py is
+the wrapper's side.
 
 Messages are JSON, one per line. To the guardian: {"start": name, "argv", "env", "log"} and
 {"finish": seconds of grace}. From it: {"started": name, "pid"}, {"failed": name, "why"} and
@@ -37,7 +38,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, NoReturn
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER = 1, 36  # linux/prctl.h
 GRACE = 10.0  # seconds between TERM and KILL; vLLM 0.32 on a CPU needs about 2
@@ -167,8 +168,8 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
     """
     ended: dict[int, int] = {}
     files: dict[str, int] = {}
-    looked: set[int] = set()
-    asked: set[int] = set()
+    mapped: set[int] = set()  # pids whose shared memory is in `files`
+    asked: set[int] = set()  # pids that got TERM
     deadline = time.monotonic() + grace
     pause = 0.01
     while True:
@@ -178,8 +179,8 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
             ended.update(reap())
             remove_shared(files)
             return ended
-        files.update(shared(alive - looked))
-        looked |= alive
+        files.update(shared(alive - mapped))
+        mapped |= alive
         if time.monotonic() >= deadline or hurry():
             signal_all(alive, signal.SIGKILL)
         else:
@@ -190,8 +191,30 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
         pause = min(pause * 1.5, 0.1)
 
 
+def become(order: Mapping[str, Any], errors: int) -> NoReturn:
+    """Replace this process, a new child, by the program of an order.
+
+    errors: descriptor for the reason if it cannot be started.
+    """
+    try:
+        die_with_parent(signal.SIGTERM)  # if both the guardian and the wrapper are killed
+        os.setsid()
+        for signum in (signal.SIGPIPE, *STOPS):
+            signal.signal(signum, signal.SIG_DFL)
+        if log := order.get("log"):
+            os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+            output = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            os.dup2(output, 1)
+            os.dup2(output, 2)
+        os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
+    except BaseException as error:  # the child must end here in every case
+        os.write(errors, f"{order['argv'][0]}: {getattr(error, 'strerror', error)}".encode())
+    finally:
+        os._exit(127)
+
+
 class Guardian:
-    """The guardian's side: serves one wrapper until it says finish, dies, or a signal comes."""
+    """Serves one wrapper until it says finish, dies, or a signal comes."""
 
     def __init__(self, wrapper: socket.socket) -> None:
         self.wrapper = wrapper
@@ -203,7 +226,7 @@ class Guardian:
         """Handle a signal: the first one ends everything, the second one without grace."""
         self.grace = GRACE if self.grace is None else 0.0
 
-    def tell(self, **message: object) -> None:
+    def report(self, **message: object) -> None:
         """Send a message to the wrapper. If the wrapper is dead, begin to finish."""
         try:
             self.wrapper.sendall(json.dumps(message).encode() + b"\n")
@@ -212,37 +235,23 @@ class Guardian:
 
     def start(self, order: Mapping[str, Any]) -> None:
         """Start order["argv"] and report its pid, or why it cannot be started."""
-        name, log = order["start"], order.get("log")
-        told, tell = os.pipe()  # close-on-exec: end of file means that exec succeeded
+        name = order["start"]
+        read, write = os.pipe()  # close-on-exec: end of file means that exec succeeded
         pid = os.fork()
         if not pid:
-            try:
-                die_with_parent(signal.SIGTERM)  # if both the guardian and the wrapper are killed
-                os.setsid()
-                for signum in (signal.SIGPIPE, *STOPS):
-                    signal.signal(signum, signal.SIG_DFL)
-                if log:
-                    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
-                    to = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-                    os.dup2(to, 1)
-                    os.dup2(to, 2)
-                os.execvpe(order["argv"][0], order["argv"], order["env"])  # noqa: S606
-            except BaseException as error:  # the child must end here in every case
-                os.write(tell, f"{order['argv'][0]}: {getattr(error, 'strerror', error)}".encode())
-            finally:
-                os._exit(127)
-        os.close(tell)
-        why = os.read(told, 4096).decode(errors="replace")
-        os.close(told)
+            become(order, write)
+        os.close(write)
+        why = os.read(read, 4096).decode(errors="replace")
+        os.close(read)
         if why:
             os.waitpid(pid, 0)
-            self.tell(failed=name, why=why)
+            self.report(failed=name, why=why)
         else:
             self.names[pid] = name
-            self.tell(started=name, pid=pid)
+            self.report(started=name, pid=pid)
 
-    def hear(self) -> None:
-        """Read messages of the wrapper. End of file means that it died."""
+    def read_orders(self) -> None:
+        """Read orders of the wrapper and follow them. End of file means that it died."""
         try:
             data = self.wrapper.recv(1 << 16)
         except OSError:
@@ -257,16 +266,16 @@ class Guardian:
             elif self.grace is None:
                 self.start(order)
 
-    def say_ended(self, ended: Mapping[int, int]) -> None:
+    def report_ended(self, ended: Mapping[int, int]) -> None:
         """Report the ended processes that the wrapper started."""
         for pid, status in ended.items():
             if pid in self.names:
-                self.tell(ended=self.names.pop(pid), status=status)
+                self.report(ended=self.names.pop(pid), status=status)
 
     def hurry(self) -> bool:
         """During a sweep: return whether the wrapper wants no more grace (a second Ctrl-C)."""
         if select.select([self.wrapper], [], [], 0)[0] and self.grace:
-            self.hear()
+            self.read_orders()
         return self.grace == 0
 
     def serve(self, woken: int) -> None:
@@ -278,10 +287,10 @@ class Guardian:
             ready, _, _ = select.select([self.wrapper.fileno(), woken], [], [])
             if woken in ready:
                 os.read(woken, 4096)
-                self.say_ended(reap())
+                self.report_ended(reap())
             if self.wrapper.fileno() in ready:
-                self.hear()
-        self.say_ended(sweep(self.grace, self.hurry))
+                self.read_orders()
+        self.report_ended(sweep(self.grace, self.hurry))
 
 
 def main(argv: Sequence[str]) -> int:
@@ -303,112 +312,6 @@ def main(argv: Sequence[str]) -> int:
     signal.signal(signal.SIGCHLD, lambda signum, frame: None)
     guardian.serve(woken)
     return 0
-
-
-class Lost(Exception):
-    """The guardian ended without a request to finish."""
-
-
-class Guard:
-    """The wrapper's side: a context manager that ends everything it started when it is left.
-
-    leases: descriptors that both sides hold until the end.
-    """
-
-    def __init__(self, leases: Iterable[int] = ()) -> None:
-        import subprocess  # noqa: PLC0415 - costs 10 ms; the guardian's program does not need it
-
-        become_subreaper()
-        self.socket, theirs = socket.socketpair()
-        handed = [theirs.fileno(), *leases]
-        try:
-            for descriptor in handed:
-                os.set_inheritable(descriptor, True)
-            # close_fds=False: a child make finds the job server through inherited descriptors.
-            self.process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__, *map(str, handed)],
-                start_new_session=True,
-                close_fds=False,
-            )
-        finally:
-            for descriptor in handed:
-                os.set_inheritable(descriptor, False)
-        theirs.close()
-        self.pid = self.process.pid
-        self.unread = b""
-        self.waiting: list[dict[str, Any]] = []
-        self.ended: dict[str, int] = {}
-        self.impatient = False
-
-    def __enter__(self) -> Guard:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.finish()
-
-    def _send(self, message: Mapping[str, object]) -> None:
-        try:
-            self.socket.sendall(json.dumps(message).encode() + b"\n")
-        except OSError as error:
-            raise Lost("the guardian of the processes was killed") from error
-
-    def start(self, name: str, argv: Sequence[str], env: Mapping[str, str], log: str = "") -> int:
-        """Start argv under the guardian. Return its pid.
-
-        log: file for its output, made with mode 0600; the program then gets no input. With "", it
-        inherits this process's input and output. Raises OSError if it cannot be started, or Lost.
-        """
-        self._send({"start": name, "argv": list(argv), "env": dict(env), "log": log})
-        while True:
-            message = self._message(None)
-            if message and message.get("started") == name:
-                return int(message["pid"])
-            if message and message.get("failed") == name:
-                raise OSError(message["why"])
-
-    def _message(self, timeout: float | None) -> dict[str, Any] | None:
-        """Return the next message, or None after timeout seconds. Raises Lost."""
-        while b"\n" not in self.unread:
-            if not select.select([self.socket], [], [], timeout)[0]:
-                return None
-            try:
-                data = self.socket.recv(1 << 16)
-            except OSError:
-                data = b""
-            if not data:
-                raise Lost("the guardian of the processes was killed")
-            self.unread += data
-        line, _, self.unread = self.unread.partition(b"\n")
-        message: dict[str, Any] = json.loads(line)
-        if "ended" in message:
-            self.ended[message["ended"]] = message["status"]
-        return message
-
-    def wait(self, timeout: float) -> dict[str, int]:
-        """Wait up to timeout seconds for a message. Return name → status of all that have ended."""
-        self._message(timeout)
-        return self.ended
-
-    def finish(self, grace: float = GRACE) -> None:
-        """End everything; leases are released last. Safe to call twice.
-
-        Setting self.impatient meanwhile makes the guardian KILL at once.
-        """
-        if self.socket.fileno() < 0:
-            return
-        try:
-            self._send({"finish": grace})
-            told = False
-            while True:
-                self._message(0.1)
-                if self.impatient and not told:
-                    told = True
-                    self._send({"finish": 0})
-        except Lost:
-            self.socket.close()
-        status = self.process.wait()
-        if status < 0:  # killed: its orphans are now our children
-            sweep(grace, lambda: self.impatient)
 
 
 if __name__ == "__main__":

@@ -106,12 +106,12 @@ def run(
                 if timeout is not None and now - started > timeout:
                     raise Failure(
                         f"{step.title} took longer than its timeout of {timeout:g} s",
-                        "timeout in the task's file sets how long it may take", log,
+                        "raise timeout in the task's file", log,
                     )  # fmt: skip
-                if stall is not None and now - lines.heard > stall:
+                if stall is not None and now - lines.last_output > stall:
                     raise Failure(
                         f"{step.title} made no progress for {stall:g} s",
-                        "stall_timeout in the task's file sets how long that may last", log,
+                        "raise stall_timeout in the task's file", log,
                     )  # fmt: skip
                 if now - checked > 3:
                     check()
@@ -144,7 +144,7 @@ class _Lines:
         self.decode = codecs.getincrementaldecoder("utf-8")("replace").decode
         self.rest = ""
         self.idle = False  # whether the last second had no output
-        self.logged = self.heard = time.monotonic()  # last progress in the log; last output
+        self.logged = self.last_output = time.monotonic()  # last progress in the log
 
     def read(self, source: int) -> bool:
         """Read the available output within a second. Return False at its end."""
@@ -152,7 +152,7 @@ class _Lines:
         if self.idle:
             return True
         data = os.read(source, 1 << 16)
-        self.heard = time.monotonic()
+        self.last_output = time.monotonic()
         *whole, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
         for line in whole:
             self.take(line)

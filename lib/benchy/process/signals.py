@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 from benchy.core.errors import Failure
-from benchy.process import guardian
+from benchy.process import guardian, guardian_client
 
 
 class Stopped(BaseException):
@@ -46,7 +46,7 @@ class Signals:
     """
 
     def __init__(self) -> None:
-        self.finishing: guardian.Guard | None = None
+        self.finishing: guardian_client.Guard | None = None
         self.came = 0
 
     def __call__(self, signum: int, frame: FrameType | None) -> None:
@@ -68,9 +68,9 @@ class Signals:
 
 
 @contextmanager
-def guarded(signals: Signals, leases: Sequence[int] = ()) -> Iterator[guardian.Guard]:
+def guarded(signals: Signals, leases: Sequence[int] = ()) -> Iterator[guardian_client.Guard]:
     """Yield a guardian and finish it at the end in every case."""
-    with guardian.Guard(leases) as guard:
+    with guardian_client.Guard(leases) as guard:
         try:
             yield guard
         finally:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchy.core.errors import printable
+from benchy.display import text_table
 from benchy.evaluation import scores
 from benchy.reporting import paired_tests, samples
 
@@ -45,14 +46,7 @@ def table(found: Sequence[Row]) -> Iterator[str]:
              scores.number(v.difference, r.metric, beside=beside, sign=True),
              between, p, flips, r.word)
         )  # fmt: skip
-    widths = [max(len(line[n]) for line in lines) for n in range(len(head))]
-    left = (0, 1, 8)
-    for line in lines:
-        cells = [
-            f"{cell:<{widths[n]}}" if n in left else f"{cell:>{widths[n]}}"
-            for n, cell in enumerate(line)
-        ]
-        yield "  ".join(cells).rstrip()
+    yield from text_table.aligned(lines, right=range(2, 8))
 
 
 def notes(found: Sequence[Row]) -> Iterator[str]:

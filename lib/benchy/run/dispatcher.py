@@ -69,7 +69,7 @@ class Dispatcher:
 
     ask: Questions
     models: Mapping[str, ModelEntry]
-    needs: Mapping[str, allocation.Need]
+    needs: Mapping[str, allocation.DeviceNeed]
     jobs: int | None
     environ: Mapping[str, str]
     locks: frozenset[str] = frozenset()
@@ -381,7 +381,7 @@ class Dispatcher:
             del self.waiting[name]
 
     def heard(self) -> None:
-        if self.line.watch.heard(self.line.last):
+        if self.line.watch.read_events(self.line.last):
             self.look()
 
     def look(self) -> None:
@@ -390,7 +390,7 @@ class Dispatcher:
             room = (self.jobs or 1 << 30) - self.serving
             names = [name for name in self.waiting if not self.waiting[name].done()]
             names = sorted(names, key=self.rank.__getitem__)[:room]
-            self.line.settle({name: self.needs[name].want for name in names})
+            self.line.set_requests({name: self.needs[name].want for name in names})
             given = self.line.grant()
             for name, held in given.items():
                 self.serving += 1
@@ -404,7 +404,7 @@ class Dispatcher:
             self.timer.cancel()
         if names:
             now = asyncio.get_running_loop().time()
-            due = [at - now for at in self.line.watch.again if at > now]
+            due = [at - now for at in self.line.watch.wakeups if at > now]
             # Poll if there is no inotify, as when the user has no instances left.
             most = self.line.pause() if self.line.watch.descriptor >= 0 else 5.0
             pause = min([most, *due])

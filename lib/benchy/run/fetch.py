@@ -50,12 +50,12 @@ def check(spec: ServerSpec, tasks: Sequence[str], limit: int | None) -> None:
         print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
 
 
-def weights(plan: preparation.Plan, step: Step) -> None:
+def weights(plan: preparation.PreparedServer, step: Step) -> None:
     """Download the model's files unless they are there. Raises Failure."""
     spec, model = plan.spec, plan.spec["model"]
     log = paths.LOGS / "fetch" / f"{model}.log"
     asked = {"name": spec["name"], "revision": spec["revision"]}
-    command = [plan.place.python, "-I", str(HUB), json.dumps(asked)]
+    command = [plan.environment.python, "-I", str(HUB), json.dumps(asked)]
     try:
         runner.run(
             command,

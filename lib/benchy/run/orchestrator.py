@@ -44,7 +44,7 @@ from benchy.run.pipeline import (
     builds_of,
     dispatch_all,
     drive,
-    environment_of,
+    launch_variables,
     launcher_for,
     launcher_of,
     model_of,
@@ -240,7 +240,7 @@ def build(graph: Graph, plan: PlanIndex, due: Sequence[str]) -> set[str]:
     screen = Screen(words) if redraws() else None
     specs = {name: read_server(name) for name in plan["models"]}
     there = launcher_for(plan, specs) if os.environ.get("BUILD_ON") == "slurm" else None
-    environ = {**environment_of(there), activity.RUN_PID: str(os.getpid())}
+    environ = {**launch_variables(there), activity.RUN_PID: str(os.getpid())}
     frozen = functools.partial(graph.command, frozen=True)
     ask = questions.Questions(dict, lambda _: [], frozen, lambda _: [], lambda *_: [])
     run = dispatcher.Dispatcher(
@@ -319,7 +319,7 @@ def test(graph: Graph, selection: Selection) -> int:
             command, env, spec = ["bin/serve", model, "--test"], None, read_server(model)
             if there:
                 command = there.command(model, spec, command)
-                env = {**environment_of(there), **there.environ(model, spec)}
+                env = {**launch_variables(there), **there.environ(model, spec)}
             status |= call(["bin/fetch", model]) or call(command, env)
     finally:
         if there:

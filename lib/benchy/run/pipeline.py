@@ -95,7 +95,7 @@ def dispatch_all(
 
     asked = [target for targets in results.values() for target in targets]
     screen = Screen(lambda: so_far(tally, results, len(asked))) if redraws() else None
-    environ = {**environment_of(there), activity.RUN_PID: str(os.getpid())}
+    environ = {**launch_variables(there), activity.RUN_PID: str(os.getpid())}
     run = dispatcher.Dispatcher(
         questions.Questions(
             lambda: graph.again()["models"],
@@ -129,7 +129,7 @@ def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] 
         raise Stopped(run.came) from None
 
 
-def needed(specs: Mapping[str, ServerSpec], tally: Tally) -> dict[str, allocation.Need]:
+def needed(specs: Mapping[str, ServerSpec], tally: Tally) -> dict[str, allocation.DeviceNeed]:
     """Return the devices of this machine that each server needs.
 
     A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
@@ -183,7 +183,7 @@ def builds_of(
     return cluster_jobs.building(specs, plan["build"])
 
 
-def environment_of(there: Launcher | None) -> dict[str, str]:
+def launch_variables(there: Launcher | None) -> dict[str, str]:
     """Return the environment variables of a run's commands."""
     return there.outside(alone()) if there else alone()
 

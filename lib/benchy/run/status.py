@@ -20,7 +20,7 @@ from typing import Any
 from benchy.core import paths
 from benchy.core.errors import Failure, printable
 from benchy.core.specs import ModelEntry
-from benchy.display import activity, progress, units
+from benchy.display import activity, progress, text_table, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of
 from benchy.evaluation.marks import Mark, MarkKind
@@ -239,21 +239,19 @@ def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
     for cell in cells:
         rows.setdefault(cell.model, {})[cell.task] = cell
     tasks = list(dict.fromkeys(cell.task for cell in cells))
-    widths = {
-        t: max(len(t), *(len(printable(row[t].brief)) for row in rows.values() if t in row))
-        for t in tasks
-    }
-    wide = max(len("model"), *map(len, rows))
-    if wide + sum(2 + w for w in widths.values()) > width:
+    lines = [["model", *tasks]]
+    states: list[dict[int, str]] = [{}]  # of each line by column
+    for model, row in rows.items():
+        states.append({column: row[t].state for column, t in enumerate(tasks, 1) if t in row})
+        lines.append([model, *(printable(row[t].brief) if t in row else "" for t in tasks)])
+    if text_table.width(lines) > width:
         yield from narrow(rows, width)
         return
-    yield "  ".join([f"{'model':<{wide}}", *(f"{t:>{widths[t]}}" for t in tasks)]).rstrip()
-    for model, row in rows.items():
-        line = [f"{model:<{wide}}"]
-        for t in tasks:
-            brief = f"{printable(row[t].brief) if t in row else '':>{widths[t]}}"
-            line.append(painted(brief, row[t].state) if colours and t in row else brief)
-        yield "  ".join(line).rstrip()
+
+    def paint(number: int, column: int, text: str) -> str:
+        return painted(text, states[number].get(column, "")) if colours else text
+
+    yield from text_table.aligned(lines, range(1, len(lines[0])), paint)
 
 
 def narrow(rows: dict[str, dict[str, Cell]], width: int) -> Iterator[str]:

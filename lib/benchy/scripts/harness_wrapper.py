@@ -625,7 +625,8 @@ def watch_server(settings: dict[str, Any]) -> None:
     guard = _file(rooms / "process" / "guardian.py")
     peer = _file(rooms / "serving" / "peer_check.py")
     pid = settings["guardian"]
-    peer.watch_sockets(*settings["server"], peer.Ours(lambda: guard.descendants(pid)))
+    sockets = _file(rooms / "serving" / "watched_sockets.py")
+    sockets.watch(peer, *settings["server"], peer.Ours(lambda: guard.descendants(pid)))
 
 
 def _file(path: Path) -> Any:

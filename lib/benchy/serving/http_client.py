@@ -109,13 +109,13 @@ class Client:
             left = answer.length
         except FAILED:
             if late.is_set():
-                raise TimeoutError(f"no whole answer within {timeout:g} s") from None
+                raise TimeoutError(f"no complete answer within {timeout:g} s") from None
             raise
         finally:
             timer.cancel()
             connection.close()
         if late.is_set():
-            raise TimeoutError(f"no whole answer within {timeout:g} s")
+            raise TimeoutError(f"no complete answer within {timeout:g} s")
         if len(data) > LARGEST:
             raise http.client.HTTPException(f"an answer of more than {LARGEST >> 20} MiB")
         if left:

@@ -1,4 +1,6 @@
-"""Explains the log of a failed engine: what happened and what to do about it.
+"""The table of known failures of engines: what they write to their logs, and what to do about them.
+
+`diagnosis.explain` searches logs for these patterns. docs/problems.md has a section for each row.
 
 The patterns are messages of vLLM (0.6 to 0.32), torch, transformers and huggingface_hub. Comments
 name the issue or the source file that a message comes from.
@@ -6,16 +8,13 @@ name the issue or the source file that a message comes from.
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from benchy.core.errors import FailureKind, problem
-from benchy.environments import model_support
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownFailure:
     """A known failure.
 
     Attributes:
@@ -43,38 +42,24 @@ class Known:
         return problem(self.page)
 
 
-class Explanation(NamedTuple):
-    """The explanation of a failure.
-
-    Attributes:
-        what: What happened, one clause.
-        hint: What to do, and where to read more.
-        kind: Kind of the failure, for code that depends on it.
-    """
-
-    what: str
-    hint: str
-    kind: FailureKind = FailureKind.OTHER
-
-
 # The first match wins, so causes come before their effects.
 KNOWN = (
-    Known(
+    KnownFailure(
         r"No space left on device|OSError: \[Errno 28\]|Disk quota exceeded|"
         r"Not enough free disk space",
         "the disk is full",
-        "free some space where the model cache, the logs and /dev/shm lie, and start again",
+        "free some space for the model cache, the logs and /dev/shm, and start again",
         page=1,
     ),
     # vLLM 0.6.0 to 0.9: issues 2418, 10517. From 0.9: issue 27508, unchanged in 0.32.
-    Known(
+    KnownFailure(
         r"max seq len \((?P<want>\d+)\) is larger than the maximum number of tokens that can be "
         r"stored in KV cache \((?P<have>\d+)\)",
         "the KV cache has room for {have} tokens, fewer than max_model_len = {want}",
         "write max_model_len: {have} or less, or raise gpu_memory_utilization",
         page=2,
     ),
-    Known(
+    KnownFailure(
         r"max seq len \((?P<want>\d+)\),? \(?(?P<need>[\d.]+ [KMGT]iB) KV cache is needed, which is"
         r" larger than the available KV cache memory \((?P<have>[\d.]+ [KMGT]iB)\)"
         r"(?:.{0,80}?estimated maximum model length is (?P<fits>\d+))?",
@@ -83,21 +68,21 @@ KNOWN = (
         "(on a CPU: VLLM_CPU_KVCACHE_SPACE)",
         page=3,
     ),
-    Known(
+    KnownFailure(
         r"No available memory for the cache blocks",
         "no memory is left for the KV cache once the model is loaded",
         "raise gpu_memory_utilization, lower max_model_len, or use more GPUs",
         page=4,
     ),
     # vLLM 0.9.1 and newer (issue 20305)
-    Known(
+    KnownFailure(
         r"Free memory on device.{0,20}? \((?P<free>[\d.]+)/(?P<total>[\d.]+ GiB)\) on startup is "
         r"less than desired GPU memory utilization \((?P<share>[\d.]+), (?P<want>[\d.]+ GiB)\)",
         "the GPU has {free} of {total} free, and gpu_memory_utilization = {share} asks for {want}",
-        "lower gpu_memory_utilization, or end what else uses the GPU (nvidia-smi)",
+        "lower gpu_memory_utilization, or end the other programs on the GPU (nvidia-smi)",
         page=5,
     ),
-    Known(
+    KnownFailure(
         r"CUDA out of memory|OutOfMemoryError|CUDA error: out of memory|"
         r"DefaultCPUAllocator: can't allocate memory|Cannot allocate memory|"
         r"not enough memory: you tried to allocate|std::bad_alloc|"
@@ -108,7 +93,7 @@ KNOWN = (
         "max_model_len or gpu_memory_utilization",
         page=6,
     ),
-    Known(
+    KnownFailure(
         r"The NVIDIA driver on your system is too old \(found version (?P<found>\d+)\)|"
         r"CUDA driver version is insufficient for CUDA runtime version|"
         r"forward compatibility was attempted on non supported HW",
@@ -117,7 +102,7 @@ KNOWN = (
         page=7,
         warned=True,
     ),
-    Known(
+    KnownFailure(
         r"no kernel image is available for execution on the device|"
         r"with CUDA capability sm_\d+ is not compatible|has compute capability (?P<cap>[\d.]+)\. ",
         "this release was not built for this GPU's generation",
@@ -125,7 +110,7 @@ KNOWN = (
         page=8,
         warned=True,
     ),
-    Known(
+    KnownFailure(
         r"No CUDA GPUs are available|Found no NVIDIA driver on your system|"
         r"Failed to infer device type|CUDA-capable device\(s\) is/are busy|"
         r"libcuda\.so\.1: cannot open shared object file",
@@ -134,27 +119,27 @@ KNOWN = (
         page=9,
     ),
     # huggingface_hub, transformers.utils.hub
-    Known(
+    KnownFailure(
         r"Cannot access gated repo|GatedRepoError|You are trying to access a gated repo|"
         r"Access to model (?P<repo>\S+) is restricted",
-        "the model is gated: its hub asks for an accepted licence and a token",
-        "accept the licence on the model's page, then set HF_TOKEN or hf_token in the provider",
+        "the model is gated: it needs an accepted license and a token",
+        "accept the license on the model's page, then set HF_TOKEN or hf_token in the provider",
         page=10,
     ),
-    Known(
+    KnownFailure(
         r"RepositoryNotFoundError|is not a local folder and is not a valid model identifier|"
         r"Repository Not Found for url|Repo id must be in the form|Repo id must use alphanumeric",
         "the hub has no such model, or hides it from you",
         "check model.name; a private model needs HF_TOKEN",
         page=11,
     ),
-    Known(
+    KnownFailure(
         r"RevisionNotFoundError|is not a valid git identifier",
         "the model has no such revision",
         "check model.revision",
         page=12,
     ),
-    Known(
+    KnownFailure(
         r"couldn't connect to '?https?://|Failed to resolve '?(?P<host>[\w.-]+)|"
         r"Temporary failure in name resolution|Max retries exceeded with url|"
         r"LocalEntryNotFoundError|outgoing traffic has been disabled|OfflineModeIsEnabled|"
@@ -164,7 +149,7 @@ KNOWN = (
         "model.name may be a directory",
         page=13,
     ),
-    Known(
+    KnownFailure(
         r"(?:contains custom code which must be executed|requires you to execute the "
         r"(?:configuration|modeling|tokenizer)? ?file|set the option `trust_remote_code=True`|"
         r"Please pass the argument `trust_remote_code=True`|trust_remote_code=True.{0,40}to allow)",
@@ -173,18 +158,18 @@ KNOWN = (
         page=14,
     ),
     # vLLM 0.6 (issue 9713) to 0.32
-    Known(
+    KnownFailure(
         r"Model architectures? \[?(?P<arch>[^\]\n]{1,80}?)\]? (?:are|is) not supported for now|"
         r"Model architectures \[(?P<arch2>[^\]\n]{1,80})\] failed to be inspected|"
         r"has no vLLM implementation and the Transformers implementation is not compatible|"
         r"Cannot find model module",
         "this release cannot run the model's architecture",
-        "pin a release that can (vllm_version), most often a newer one; see vLLM's list of "
+        "pin a release that can (vllm_version), usually a newer one; see vLLM's list of "
         "supported models",
         page=15,
     ),
     # transformers, models/auto/configuration_auto.py
-    Known(
+    KnownFailure(
         r"model type `(?P<type>[^`]{1,60})` but Transformers does not recognize this architecture|"
         r"Unrecognized model in|Unrecognized configuration class|"
         r"(?:No module named|has no attribute) '?transformers\.models\.",
@@ -192,49 +177,49 @@ KNOWN = (
         "write a newer transformers_version, or pin a newer release (vllm_version)",
         page=16,
     ),
-    Known(
+    KnownFailure(
         r"has no attribute '?all_special_tokens_extended|"
         r"Tokenizer class (?P<class>\w+) does not exist|data did not match any variant of untagged "
         r"enum",
         "the environment's transformers and the model's tokenizer do not fit together",
-        "write another transformers_version: the one of the release's or the model's day",
+        "write another transformers_version, one as old as the release or the model",
         page=17,
     ),
-    Known(
+    KnownFailure(
         r"Total number of attention heads \((?P<heads>\d+)\) must be divisible by tensor parallel "
         r"size \((?P<size>\d+)\)",
         "the model's {heads} attention heads can't be split over tensor_parallel_size = {size}",
         "write a tensor_parallel_size that divides {heads}",
         page=18,
     ),
-    Known(
+    KnownFailure(
         r"max_model_len \((?P<want>\d+)\) is greater than the derived max_model_len.{0,60}?"
         r"=(?P<have>\d+)",
         "max_model_len = {want} is more than the model was made for ({have})",
         "write max_model_len: {have} or less",
         page=19,
     ),
-    Known(
+    KnownFailure(
         r"`limit_mm_per_prompt` is only supported for multimodal models",
-        "this release takes limits for images only with a model that reads images",
-        "leave limit_mm_per_prompt out",
+        "this release supports limit_mm_per_prompt only for multimodal models",
+        "remove limit_mm_per_prompt",
         page=20,
     ),
-    Known(
+    KnownFailure(
         r"Bfloat16 is only supported on GPUs with compute capability of at least",
         "this GPU cannot compute in bfloat16",
         "write dtype: float16",
         page=21,
     ),
-    Known(
+    KnownFailure(
         r"(?:Address already in use|address already in use|\[Errno 98\])",
         "the port is in use",
-        "leave `port` out (benchy takes a free one) or end what listens there",
+        "remove `port` (benchy picks a free one), or end the program that uses it",
         page=22,
         loose=True,
         kind=FailureKind.PORT_IN_USE,
     ),
-    Known(
+    KnownFailure(
         r"(?:OSError|EnvironmentError|ValueError|FileNotFoundError).{0,60}?"
         r"(?:does not appear to have a file named (?P<file>\S+)|"
         r"Cannot find any model weights|Can't load (?:the )?(?:configuration|tokenizer|model))|"
@@ -244,191 +229,46 @@ KNOWN = (
         r"MetadataIncompleteBuffer|EntryNotFoundError|No config file found|"
         r"Invalid repository ID or local directory",
         "a file of the model is missing or broken",
-        "check model.name; a download that broke off is mended by deleting the model from the "
-        "cache",
+        "check model.name; if a download was interrupted, delete the model from the cache",
         page=23,
         loose=True,
     ),
-    Known(
+    KnownFailure(
         r"error: (?:unrecognized arguments|argument |ambiguous option)[^\n]*",
         "the engine refuses its arguments",
         "compare the options with the release's `--help`",
         page=24,
     ),
     # transformers, dynamic_module_utils.py, check_imports
-    Known(
+    KnownFailure(
         r"This modeling file requires the following packages that were not found in your "
         r"environment: (?P<packages>[\w.-]+(?:, [\w.-]+)*)",
         "the model's own code needs packages that the environment lacks: {packages}",
         "write extra_packages: [{packages}]",
         page=36,
     ),
-    Known(
+    KnownFailure(
         r"No module named '(?P<module>[\w.]+)'|ImportError: (?P<import>[^\n]{1,120})|"
         r"undefined symbol: |ModuleNotFoundError|"
         r"OSError: \S+\.so[.\d]*: cannot open shared object file",
         "the environment is incomplete or does not fit together",
-        "build it anew: delete its directory under venvs/ and run make venvs; if it fails again, "
-        "pin another release or transformers_version; what a model's own code imports goes into "
-        "extra_packages",
+        "rebuild it: delete its directory under venvs/ and run make venvs; if it fails again, "
+        "pin another release or transformers_version; packages that the model's own code imports "
+        "belong in extra_packages",
         page=25,
         loose=True,
     ),
-    Known(
+    KnownFailure(
         r"Bus error|insufficient shared memory|\bSIGBUS\b",
         "shared memory ran out",
-        "give /dev/shm more room (containers: --shm-size or --ipc=host)",
+        "make /dev/shm larger (containers: --shm-size or --ipc=host)",
         page=26,
     ),
-    Known(
+    KnownFailure(
         r"died unexpectedly|Engine core proc.{0,40}died|EngineDeadError|SIGKILL|exit code: -9",
         "a process of the engine was killed",
-        "if nobody did so, the machine ran out of memory: see `dmesg`",
+        "if nobody killed it, the machine ran out of memory: see `dmesg`",
         page=27,
         silent=True,
     ),
 )
-
-_PREFIX = re.compile(
-    r"^(?:\([^()]*pid=\d+\) ?)*"
-    r"(?:(?:ERROR|CRITICAL|WARNING|INFO) [\d-]+ [\d:.]+ (?:\[[^\]]*\]|\S+) ?)?"
-)
-_EXCEPTION = re.compile(
-    r"^(?:[A-Za-z_][\w]*\.)*[A-Za-z_]\w*(?:Error|Exception|Exit|Interrupt|Expired|Refused)\b[:(]?"
-    r"|^Exception:|^\S+: error: |^(?:Fatal|Killed|Segmentation fault|Bus error|Aborted)"
-)
-_REQUEST = re.compile(r'INFO: +\S+ - "')  # uvicorn logs one for each request
-# Lines that report no failure, in the formats of vLLM and uvicorn.
-_CALM = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:DEBUG|INFO|WARNING)\b")
-_ERROR = re.compile(r"^(?:\([^()]*pid=\d+\) ?)*(?:ERROR|CRITICAL)\b")
-_AFTER = re.compile(
-    r"Traceback|  File |Process |INFO:|The above exception|During handling|.*failed to start\.$"
-)
-# Messages of a process about the end of another one.
-_NOISE = re.compile(
-    r"See (?:root cause above|stack trace)|Engine core initialization failed|"
-    r"WorkerProc initialization failed|^SystemExit|^KeyboardInterrupt|CancelledError|"
-    r"^(?:\w+\.)*EngineDeadError|died unexpectedly|^RuntimeError: (?:Executor failed|cancelled)"
-)
-_HANDLING = "During handling of the above exception, another exception occurred"
-_DEVICE = re.compile(r"CUDA|NVIDIA|GPU|[Dd]evice")
-
-
-@dataclass
-class _Raised:
-    """An exception in a log.
-
-    `lines` are its name and message. `handled` says whether another exception was raised while this
-    one was handled.
-    """
-
-    lines: list[str]
-    handled: bool = False
-
-
-def explain(log: str) -> Explanation | None:
-    """Return the explanation of an engine's log, or None if the failure is not known.
-
-    The cause is an exception or an error in the log; other messages and warnings do not count. The
-    death of a process is the explanation only if the log has no exception.
-    """
-    raised = _exceptions(log)
-    lines = [line for line in log.splitlines() if not _CALM.match(line)]
-    if raised:
-        errors = [_PREFIX.sub("", line) for line in lines if _ERROR.match(line)]
-        said = {line for each in raised for line in each.lines}
-        errors = [line for line in errors if line not in said and not _NOISE.search(line)]
-        # Indented lines are the frames and the source of a traceback.
-        causes = [line for line in errors if line and not line.startswith((" ", "Traceback"))]
-        causes += ["\n".join(each.lines) for each in raised if not each.handled]
-        before = ["\n".join(each.lines) for each in raised if each.handled]
-    else:
-        causes, before = ["\n".join(lines)], []
-    for known in KNOWN:
-        if known.silent and raised:
-            continue
-        texts = [*causes, *([] if known.loose else before)]
-        if known.warned and any(_DEVICE.search(text) for text in causes):
-            texts.append(log)
-        found = [match for text in texts if (match := _search(known, text))]
-        if found:
-            return _words(known, found[0])
-    return None
-
-
-def _search(known: Known, text: str) -> re.Match[str] | None:
-    return re.search(known.pattern, text, re.DOTALL if "fits" in known.pattern else 0)
-
-
-def _words(known: Known, match: re.Match[str]) -> Explanation:
-    words = {key: value or "" for key, value in match.groupdict().items()}
-    hint = known.hint
-    if "{fits}" in hint and not words.get("fits"):
-        hint = hint.replace(": {fits} or less", " smaller")
-    hint = hint.format(**words)
-    if named := words.get("arch") or words.get("arch2"):
-        hint = "\n".join(filter(None, [hint, model_support.advice(named)]))
-    return Explanation(known.what.format(**words), f"{hint}\n({known.where})", known.kind)
-
-
-def telling_lines(log: str, n: int = 12) -> list[str]:
-    """Return up to `n` lines that show the cause: the log's exceptions, or else its last lines.
-
-    Removes prefixes with process and time, repeated lines, and exceptions that only report an
-    exception of another process.
-    """
-    telling: list[str] = []
-    for each in _exceptions(log):
-        telling += [text[:300] for text in each.lines[:4] if text[:300] not in telling]
-    if not telling:
-        lines = [(whose, line[:300]) for whose, line in _lines(log)]
-        plain = [each for each in lines if not each[1].startswith((" ", "Traceback"))]
-        errors = [line for whose, line in plain if _ERROR.match(whose)]
-        telling = list(dict.fromkeys(errors)) or [line for _, line in plain or lines]
-    return telling[-n:]
-
-
-def _lines(log: str) -> list[tuple[str, str]]:
-    """Return (process and level, message) of each line, without requests and empty lines."""
-    found = []
-    for each in log.splitlines():
-        line = each.rstrip()
-        rest = _PREFIX.sub("", line)
-        if rest and not _REQUEST.match(line):
-            # Leave the time out: a message continues while process and level stay the same.
-            found.append((re.sub(r"[\d:.-]+ .*", "", line[: len(line) - len(rest)]), rest))
-    return found
-
-
-def _exceptions(log: str) -> list[_Raised]:
-    """Return the exceptions of a log in order.
-
-    Leaves out exceptions that only report the failure of another process.
-    """
-    lines = _lines(log)
-    found: list[_Raised] = []
-    inside = set()  # processes in the middle of a traceback
-    last: dict[str, _Raised] = {}
-    for at, (whose, line) in enumerate(lines):
-        if line.startswith("Traceback (most recent call last)"):
-            inside.add(whose)
-            continue
-        if line.startswith(_HANDLING):
-            if whose in last:
-                last[whose].handled = True
-            continue
-        ends = whose in inside and not line.startswith(" ")
-        if ends:
-            inside.discard(whose)
-        if not (ends or _EXCEPTION.search(line)) or _CALM.match(whose + line):
-            continue
-        # A message may have more lines. A traceback, log line or other exception ends it.
-        block = [line]
-        for then, more in lines[at + 1 : at + 9]:
-            if then != whose or _EXCEPTION.search(more) or _AFTER.match(more):
-                break
-            block.append(more)
-        last[whose] = _Raised(block)
-        if not _NOISE.search(line):
-            found.append(last[whose])
-    return found

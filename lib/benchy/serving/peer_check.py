@@ -17,19 +17,15 @@ Uses only the standard library: harness_wrapper.py loads this file in the harnes
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
-import functools
 import ipaddress
 import os
 import socket
 import struct
 import sys
 import time
-import weakref
 from collections.abc import Callable, Collection, Iterator
-from typing import Any
 
 TABLES = {4: "/proc/net/tcp", 6: "/proc/net/tcp6"}
 DIAG, BY_FAMILY, REQUEST = 4, 20, 1  # linux/netlink.h, linux/sock_diag.h
@@ -37,7 +33,6 @@ ESTABLISHED, SYN_RECEIVED, LISTEN = b"01", b"03", b"0A"  # linux/tcp_states.h
 WAIT = 300.0  # default seconds until a connection has to be accepted
 PATIENCE = 0.05  # seconds to wait for the accept before the listener is checked
 MISSES = 20  # failed lookups before a socket counts as missing; tables change during a read
-SENDING = ("send", "sendall", "sendmsg", "sendto")
 
 
 class Unproved(ConnectionError):
@@ -154,23 +149,23 @@ def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, b
     ports = struct.pack("!HH", local[1], remote[1])
     ends = ports + here.packed.ljust(16, b"\0") + there.packed.ljust(16, b"\0")
     family = socket.AF_INET if here.version == 4 else socket.AF_INET6
-    asked = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
-    asked += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
-    head = struct.pack("=IHHII", 16 + len(asked), BY_FAMILY, REQUEST, 1, 0)
+    request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
+    request += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
+    head = struct.pack("=IHHII", 16 + len(request), BY_FAMILY, REQUEST, 1, 0)
     try:
         with socket.socket(
             socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, DIAG
         ) as kernel:
             kernel.settimeout(1)
-            kernel.send(head + asked)
-            told, (sender, _) = kernel.recvfrom(8192)
+            kernel.send(head + request)
+            reply, (sender, _) = kernel.recvfrom(8192)
     except OSError:
         return None
     # If no socket has these ends, the kernel returns the listener.
-    if sender or struct.unpack_from("=H", told, 4)[0] != BY_FAMILY or told[20:24] != ports:
+    if sender or struct.unpack_from("=H", reply, 4)[0] != BY_FAMILY or reply[20:24] != ports:
         return None
-    uid, inode = struct.unpack_from("=II", told, 80)
-    return b"%02X" % told[17], b"%d" % uid, b"%d" % inode
+    uid, inode = struct.unpack_from("=II", reply, 80)
+    return b"%02X" % reply[17], b"%d" % uid, b"%d" % inode
 
 
 def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes, bytes] | None:
@@ -228,11 +223,11 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
                 return
             raise _stranger(there, int(found[1]), ours)
         if found and found[0] not in (ESTABLISHED, SYN_RECEIVED):
-            raise ConnectionResetError(f"port {there[1]} closed the connection at once")
+            raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
         now = time.monotonic()
         if not found:
             if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != int(ESTABLISHED):
-                raise ConnectionResetError(f"port {there[1]} closed the connection at once")
+                raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
             missing += 1
             if missing >= MISSES:
                 raise _missing(here, there)
@@ -263,65 +258,3 @@ def prove(sock: socket.socket, ours: Ours, seconds: float | None = None) -> None
     """Return once the peer of a connected socket is proved to be ours. Raises as `steps` does."""
     for pause in steps(sock, ours, WAIT if seconds is None else seconds):
         time.sleep(pause)
-
-
-def watch_sockets(address: str, port: int, ours: Ours) -> None:
-    """Patch this process so that no socket sends to address:port before its peer is proved.
-
-    Covers asyncio's sockets too. The patched calls raise an OSError, as a failed connection does.
-    """
-    target = numeric(address)
-    unproved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
-    kind: Any = socket.socket
-    plain = {name: getattr(kind, name) for name in ("connect", "connect_ex", *SENDING)}
-
-    def aimed(where: Any) -> bool:
-        if not isinstance(where, tuple) or where[1] != port:
-            return False
-        try:
-            place = numeric(where[0])
-        except ValueError:
-            return bool(where[0] == "localhost")
-        return place == target or place.is_loopback or place.is_unspecified
-
-    def prove_now(sock: socket.socket) -> None:
-        prove(sock, ours, sock.gettimeout() or None)
-        unproved.discard(sock)
-
-    def connecting(name: str) -> Callable[..., Any]:
-        @functools.wraps(plain[name])
-        def connect(self: socket.socket, where: Any) -> Any:
-            if self.family not in (socket.AF_INET, socket.AF_INET6) or not aimed(where):
-                return plain[name](self, where)
-            unproved.add(self)
-            done = plain[name](self, where)
-            if not done and self.gettimeout() != 0:
-                prove_now(self)
-            return done
-
-        return connect
-
-    def sending(name: str) -> Callable[..., Any]:
-        @functools.wraps(plain[name])
-        def send(self: socket.socket, *args: Any, **more: Any) -> Any:
-            if self in unproved:
-                prove_now(self)
-            return plain[name](self, *args, **more)
-
-        return send
-
-    for name in ("connect", "connect_ex"):
-        setattr(kind, name, connecting(name))
-    for name in SENDING:
-        setattr(kind, name, sending(name))
-    loop: Any = asyncio.selector_events.BaseSelectorEventLoop
-    connect = loop.sock_connect
-
-    async def sock_connect(self: Any, sock: socket.socket, where: Any) -> None:
-        await connect(self, sock, where)
-        if sock in unproved:
-            for pause in steps(sock, ours, WAIT):
-                await asyncio.sleep(pause)
-            unproved.discard(sock)
-
-    loop.sock_connect = sock_connect

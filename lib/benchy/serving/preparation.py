@@ -10,26 +10,26 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchy.config import option_files
-from benchy.core import names, paths
+from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.core.specs import ServerSpec, read_fetched, read_server
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options
 from benchy.environments import health, node_copies, usage_locks
-from benchy.hub import tokens
 from benchy.process import environment_variables
 from benchy.process.signals import Signals, run_quietly
 
+TAG = "SERVE"  # of bin/serve's messages
+
 
 @dataclass(frozen=True)
-class Place:
+class EngineEnvironment:
     """The environment of a server. `folder` is relative to the root."""
 
     name: str
@@ -76,11 +76,13 @@ def refuse_unfit(spec: ServerSpec) -> None:
             other = read_server(path.stem)
             if not gpu.fits(other):
                 able.append(other["model"])
-    hint = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
+    hint = f"models that fit: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
     raise Failure(f"{spec['model']} {reason}", hint)
 
 
-def ready_environment(spec: ServerSpec, signals: Signals, *, closely: bool = False) -> Place:
+def ready_environment(
+    spec: ServerSpec, signals: Signals, *, closely: bool = False
+) -> EngineEnvironment:
     """Return the environment of a server. Builds it if it is missing.
 
     Args:
@@ -92,7 +94,7 @@ def ready_environment(spec: ServerSpec, signals: Signals, *, closely: bool = Fal
         Failure: The environment cannot be built.
     """
     name = spec["environment"]
-    place = Place(name, paths.env_dir(name))
+    environment = EngineEnvironment(name, paths.env_dir(name))
     if closely and health.well(name) and (why := health.edited(name)):
         with usage_locks.held(name):
             health.condemn(name, why)
@@ -101,28 +103,31 @@ def ready_environment(spec: ServerSpec, signals: Signals, *, closely: bool = Fal
         if status or not health.well(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
-                "fix the cause and start again; after a failed build `make eval` falls back",
+                "fix the cause and start again; `make eval` uses a fallback after a failed build",
                 paths.LOGS / "venv" / f"{name}.log",
             )
-    return place
+    return environment
 
 
-def engine_arguments(spec: ServerSpec, place: Place, *, tell: bool = False) -> list[str]:
-    """Return the options of a spec as arguments of the release in `place`.
+def engine_arguments(
+    spec: ServerSpec, environment: EngineEnvironment, *, warn: bool = False
+) -> list[str]:
+    """Return the options of a spec as arguments of the release in `environment`.
 
-    With `tell`, prints a warning for each option that the release ignores. Raises ConfigError for
+    With `warn`, prints a warning for each option that the release ignores. Raises ConfigError for
     options that the release does not take, and Failure if flags.json is missing or damaged.
     """
-    version = spec["version"] or place.json("check.json").get("version", "")
-    flags = place.json("flags.json")
+    version = spec["version"] or environment.json("check.json").get("version", "")
+    flags = environment.json("flags.json")
     if not flags:
         raise Failure(
-            f"{place.folder}/flags.json is missing or broken",
-            f"build the environment anew: rm -r {place.folder} && bin/venv create {place.name}",
+            f"{environment.folder}/flags.json is missing or damaged",
+            f"rebuild the environment: rm -r {environment.folder} "
+            f"&& bin/venv create {environment.name}",
         )
     release = option_check.release(spec, version, flags)
     words = option_check.arguments(spec, release)
-    if tell:
+    if warn:
         for option, what in unavailable_options.unheeded(spec["options"], release).items():
             say(
                 "WARNING",
@@ -141,14 +146,14 @@ def commit(spec: ServerSpec) -> str | None:
     Returns None if it downloaded none for this name and revision, or if the model is a directory.
     """
     try:
-        told = read_fetched(spec["model"])
+        note = read_fetched(spec["model"])
     except (OSError, ValueError):
         return None
-    same = told["name"] == spec["name"] and told["revision"] == spec["revision"]
-    return told["commit"] if same and not spec["path"] else None
+    same = note["name"] == spec["name"] and note["revision"] == spec["revision"]
+    return note["commit"] if same and not spec["path"] else None
 
 
-def ready_model(spec: ServerSpec, place: Place, signals: Signals) -> str:
+def ready_model(spec: ServerSpec, environment: EngineEnvironment, signals: Signals) -> str:
     """Return what the server loads: a directory, or a name on the hub.
 
     Makes the directory of the tiny model if it is missing. Raises Failure if that fails, and
@@ -162,10 +167,10 @@ def ready_model(spec: ServerSpec, place: Place, signals: Signals) -> str:
         if run_quietly(
             signals,
             "tiny.py",
-            [place.python, "-I", tiny, path],
+            [environment.python, "-I", tiny, path],
             environment_variables.for_engine(os.environ),
         ):
-            raise Failure(f"{spec['model']}: {path} could not be made")
+            raise Failure(f"{spec['model']}: {path} could not be created")
     if not Path(path).is_dir():
         source = spec["source"]
         raise ConfigError(
@@ -174,64 +179,12 @@ def ready_model(spec: ServerSpec, place: Place, signals: Signals) -> str:
     return path
 
 
-def environment(spec: ServerSpec, key: str, devices: Sequence[str]) -> dict[str, str]:
-    """Return the environment variables of the engine.
-
-    Args:
-        spec: The server spec.
-        key: API key of the server.
-        devices: Devices for CUDA_VISIBLE_DEVICES; empty on a CPU.
-    """
-    env = environment_variables.for_engine(os.environ)
-    env.setdefault("VLLM_NO_USAGE_STATS", "1")
-    if spec.get("nodes"):
-        from benchy.cluster import multi_node  # noqa: PLC0415
-
-        env.setdefault("VLLM_HOST_IP", multi_node.own_address())
-    elif loopback_host(spec):
-        # The engine's processes connect over this address. Unset, they listen on the network.
-        env.setdefault("VLLM_HOST_IP", "127.0.0.1")
-    if cache := spec["hf_cache"]:
-        env["HF_HUB_CACHE"] = str(paths.home(cache).absolute())
-    for name, value in spec.get("caps", {}).items():
-        env.setdefault(name, value)
-    env.update(spec["variables"])
-    if spec["device"] == "gpu":
-        # Indices in nvidia-smi's order: vLLM before 0.9 cannot read UUIDs here.
-        env.update(CUDA_DEVICE_ORDER="PCI_BUS_ID", CUDA_VISIBLE_DEVICES=",".join(devices))
-    if hub := tokens.of(spec):
-        env["HF_TOKEN"] = hub
-    env["VLLM_API_KEY"] = key
-    return env
-
-
-def loopback_host(spec: ServerSpec) -> bool:
-    """Return whether the server listens only on this machine."""
-    from benchy.serving import endpoint  # noqa: PLC0415
-
-    return endpoint.loopback(spec["host"])
-
-
-def noted(env: Mapping[str, str], spec: ServerSpec) -> dict[str, str]:
-    """Return the variables to record in server.json, without secrets.
-
-    These are the variables that the config sets, and those that `environment_variables.noted`
-    selects.
-    """
-    own = set(spec["variables"])
-    return {
-        name: value
-        for name, value in sorted(env.items())
-        if (name in own or environment_variables.noted(name)) and not names.secret(name)
-    }
-
-
 @dataclass(frozen=True)
-class Plan:
+class PreparedServer:
     """Everything about a server that is known before it takes a device."""
 
     spec: ServerSpec
-    place: Place
+    environment: EngineEnvironment
     model: str
     arguments: list[str]
 
@@ -243,31 +196,31 @@ class Plan:
         """Return the full command line of the engine."""
         fixed = ["--model", self.model, "--served-model-name", self.served]
         where = ["--host", host, "--port", str(port)]
-        return [self.place.python, *self.spec["command"], *fixed, *where, *self.arguments]
+        return [self.environment.python, *self.spec["command"], *fixed, *where, *self.arguments]
 
     def at_once(self) -> int | None:
         """Return how many requests the engine handles at once, or None if that is not known.
 
         Taken from the option max_num_seqs, or else from the default of the release.
         """
-        asked = self.spec["options"].get("max_num_seqs")
-        about = self.place.json("flags.json").get("--max-num-seqs") or {}
-        found = asked or about.get("default")
-        return found if isinstance(found, int) and found > 0 else None
+        option = self.spec["options"].get("max_num_seqs")
+        about = self.environment.json("flags.json").get("--max-num-seqs") or {}
+        number = option or about.get("default")
+        return number if isinstance(number, int) and number > 0 else None
 
     def expected(self) -> str | None:
         """Return the release that the server has to report."""
-        return self.spec["version"] or self.place.json("check.json").get("version")
+        return self.spec["version"] or self.environment.json("check.json").get("version")
 
 
-def known(model: str) -> Plan:
+def known(model: str) -> PreparedServer:
     """Return the plan of a model without building its environment. It has no arguments."""
     spec = read_spec(model)
-    place = Place(spec["environment"], paths.env_dir(spec["environment"]))
-    return Plan(spec, place, spec["path"] or spec["name"], [])
+    environment = EngineEnvironment(spec["environment"], paths.env_dir(spec["environment"]))
+    return PreparedServer(spec, environment, spec["path"] or spec["name"], [])
 
 
-def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
+def prepare(model: str, signals: Signals, *, served_here: bool = True) -> PreparedServer:
     """Prepare a server and raise every error that can be found before it takes a GPU.
 
     Args:
@@ -283,16 +236,17 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
     spec = read_spec(model)
     if served_here:
         refuse_unfit(spec)
-    place = ready_environment(spec, signals, closely=served_here)
+    environment = ready_environment(spec, signals, closely=served_here)
     if served_here:
         node_copies.bring(signals)
-        place = Place(place.name, node_copies.folder(place.name))
+        environment = EngineEnvironment(environment.name, node_copies.folder(environment.name))
         theirs = [
             n for n in environment_variables.unplanned(os.environ) if n not in spec["variables"]
         ]
         if theirs:
-            what = f"{', '.join(theirs)} of your shell can change its answers"
-            say("NOTE", f"{model}: {what}; in engine_env of its config, a change makes it stale")
-    arguments = engine_arguments(spec, place, tell=served_here)
+            what = f"{', '.join(theirs)} in your shell can change its answers"
+            hint = "in engine_env of its config, a change makes its results stale"
+            say("NOTE", f"{model}: {what}; {hint}")
+    arguments = engine_arguments(spec, environment, warn=served_here)
     option_files.refuse_changed(spec)
-    return Plan(spec, place, ready_model(spec, place, signals), arguments)
+    return PreparedServer(spec, environment, ready_model(spec, environment, signals), arguments)

@@ -6,7 +6,6 @@ The server is started under a guardian. All requests go to one address with its 
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -18,16 +17,14 @@ from benchy.core.errors import Died, Failure, FailureKind
 from benchy.devices import ports
 from benchy.display.progress import Step
 from benchy.environments import disk_space
-from benchy.process import guardian
-from benchy.serving import http_client, known_failures, peer_check
+from benchy.process import guardian, guardian_client
+from benchy.serving import diagnosis, http_client, peer_check, responses
 from benchy.serving.endpoint import Endpoint
 from benchy.serving.engine_log import Log
 from benchy.serving.http_client import shown
 
 PROMPT = "El agua es clara. A água é clara."
 COMPLETIONS = "/v1/completions"
-ROUNDING = 0.001  # tolerance of a log-probability above 0
-RETRY_PORT = 3  # attempts, each on another port, if another process takes the free one first
 
 
 class Server:
@@ -38,7 +35,12 @@ class Server:
     """
 
     def __init__(
-        self, endpoint: Endpoint, log: Path, guardian: guardian.Guard, title: str, served: str
+        self,
+        endpoint: Endpoint,
+        log: Path,
+        guardian: guardian_client.Guard,
+        title: str,
+        served: str,
     ) -> None:
         self.endpoint, self.guardian, self.title, self.served = endpoint, guardian, title, served
         self.begun = time.monotonic()
@@ -56,17 +58,17 @@ class Server:
     def failure(self, what: str, hint: str = "", kind: type[Failure] = Failure) -> Failure:
         """Return a failure of type `kind` that explains the log and quotes its main lines."""
         text = self.log.text()
-        known = known_failures.explain(text)
+        known = diagnosis.explain(text)
         if not known and (full := disk_space.full(self.log.path)):
-            known = known_failures.Explanation(*full)
+            known = diagnosis.Explanation(*full)
         if known:
             what, hint = f"{what}: {known.what}", known.hint
-        hint = hint or f"read the log; `bin/serve {self.title} --test` tries this alone"
+        hint = hint or f"read the log; `bin/serve {self.title} --test` starts only this server"
         return kind(
             f"{self.title}: {what}",
             hint,
             self.log.path,
-            known_failures.telling_lines(text, 8),
+            diagnosis.telling_lines(text, 8),
             kind=known.kind if known else FailureKind.OTHER,
         )
 
@@ -101,9 +103,8 @@ class Server:
                 pass
             if seconds > timeout:
                 raise self.failure(
-                    f"no answer within startup_timeout = {timeout:g} s "
-                    f"(it was at: {self.log.stage})",
-                    "raise startup_timeout, or see in the log what it waits for",
+                    f"no answer within startup_timeout = {timeout:g} s (stage: {self.log.stage})",
+                    "raise startup_timeout, or look in the log for what it waits for",
                 )
             step.at(self.log.stage)
         return round(time.monotonic() - self.begun, 1)
@@ -116,17 +117,16 @@ class Server:
 
         Raises:
             Failure: The release or the model is another one, the context is not a valid number, or
-                the server answers without its key.
+                the server accepts requests without its API key.
         """
-        version = known_as(self.json("/version"))
+        version = responses.release(self.json("/version"))
         if expected and not versions.same_public(version, expected):
             raise Failure(
-                f"{self.title}: the server answers as release {version or '?'}, "
-                f"asked for was {expected}",
-                "build the environment anew: delete its directory under venvs/ and run make venvs",
+                f"{self.title}: the server reports release {version or '?'}, not {expected}",
+                "rebuild the environment: delete its directory under venvs/ and run make venvs",
                 self.log.path,
             )
-        models = served(self.json("/v1/models"))
+        models = responses.models(self.json("/v1/models"))
         if self.served not in models:
             raise Failure(
                 f"{self.title}: the server serves {shown(', '.join(models) or 'nothing')}, "
@@ -136,15 +136,15 @@ class Server:
         length = models[self.served]
         if not isinstance(length, int) or isinstance(length, bool) or not 0 < length < 1 << 31:
             raise Failure(
-                f"{self.title}: the server gives {shown(length)} as the context (max_model_len) of "
+                f"{self.title}: the server reports {shown(length)} as max_model_len of "
                 f"{self.served}",
-                "an engine has to say how many tokens fit; see /v1/models",
+                "an engine must report its context in tokens in /v1/models",
                 self.log.path,
             )
         if self.status("/v1/models") not in (401, 403):
             raise Failure(
-                f"{self.title}: the server answers without its key",
-                "an engine that knows no VLLM_API_KEY can't be used",
+                f"{self.title}: the server accepts requests without its API key",
+                "an engine must support VLLM_API_KEY",
                 self.log.path,
             )
         return version, length
@@ -153,22 +153,22 @@ class Server:
         """Return the failure for a port on which another, or an unknown, process answers."""
         port = self.endpoint.port
         if isinstance(error, peer_check.Unseen):
-            hint = "run it as one user, in one container, with /proc of that container"
+            hint = "run it as one user, in one container, with the container's /proc"
             return Failure(f"{self.title}: {error}; its key was not sent", hint, self.log.path)
         who = ports.listener(port, frozenset(guardian.descendants(self.guardian.pid)))
-        hint = "start again: another port will be taken"
+        hint = "start again: benchy picks another port"
         if self.endpoint.pinned:
-            hint = "end that process, or leave `port` out, and benchy takes a free one"
+            hint = "end that process, or remove `port`, so that benchy picks a free one"
         return Failure(
-            f"{self.title}: on port {port} listens {who}, not the server of this run", hint,
+            f"{self.title}: port {port} is used by {who}, not by the server of this run", hint,
             self.log.path, kind=FailureKind.PORT_IN_USE,
         )  # fmt: skip
 
     def status(self, path: str) -> int:
         """Return the status of GET `path` without a key. Raises Failure."""
-        return self.asked(path, key="")[0]
+        return self.request(path, key="")[0]
 
-    def asked(self, path: str, **more: Any) -> tuple[int, Any]:
+    def request(self, path: str, **more: Any) -> tuple[int, Any]:
         """Call `Client.ask` with a timeout of 30 s. Raises Failure if the request fails."""
         try:
             return self.endpoint.ask(path, timeout=30, **more)
@@ -179,7 +179,7 @@ class Server:
 
     def json(self, path: str) -> Any:
         """Return the JSON of GET `path`. Raises Failure if the status is not 200."""
-        status, answer = self.asked(path)
+        status, answer = self.request(path)
         if status != 200:
             raise self.failure(f"{path} answers {status}: {shown(answer)}")
         return answer
@@ -194,10 +194,11 @@ class Server:
             self.guardian.wait(1)
             self.check_alive("at its first request")
             raise self.failure(f"{path} does not answer ({shown(error)})") from None
-        if path == COMPLETIONS and (status == 404 or "not support Completions" in message(answer)):
+        message = responses.error_message(answer)
+        if path == COMPLETIONS and (status == 404 or "not support Completions" in message):
             self.refuse_pooling(answer)
         if status != 200:
-            raise self.failure(f"{path} answers {status}: {message(answer)}")
+            raise self.failure(f"{path} answers {status}: {message}")
         return answer
 
     def refuse_pooling(self, answer: Any) -> None:
@@ -213,7 +214,7 @@ class Server:
                 self.log.path,
             )
 
-    def scored(self) -> list[float]:
+    def log_probabilities(self) -> list[float]:
         """Return the log-probabilities of a fixed sentence, requested as loglikelihood tasks do.
 
         Raises Failure unless all of them are finite and at most 0 (with a tolerance for rounding).
@@ -224,14 +225,15 @@ class Server:
             numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
         except (KeyError, IndexError, TypeError):
             numbers = []
-        if not isinstance(numbers, list) or not numbers or not all(map(logprob, numbers)):
+        valid = isinstance(numbers, list) and all(map(responses.is_log_probability, numbers))
+        if not numbers or not valid:
             raise self.failure(
-                f"the log-probabilities of a sentence are no numbers up to 0: {shown(numbers)}",
+                f"the log-probabilities of a sentence are not numbers up to 0: {shown(numbers)}",
                 "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
             )
         return [float(number) for number in numbers]
 
-    def said(self, chat: bool) -> str:
+    def sample_answer(self, chat: bool) -> str:
         """Return the answer to one chat or completion request.
 
         Raises Failure if the response is malformed, or if the chat endpoint passes a turn to the
@@ -245,36 +247,38 @@ class Server:
                 return str(plain["choices"][0]["text"])
             path, turn = "/v1/chat/completions", {"role": "user", "content": PROMPT}
             answer = self.post(path, {**body, "messages": [turn]})
-            bare, turned = (int(each["usage"]["prompt_tokens"]) for each in (plain, answer))
-            told = dict(answer["choices"][0]["message"])
+            as_text, as_turn = (int(each["usage"]["prompt_tokens"]) for each in (plain, answer))
+            reply = dict(answer["choices"][0]["message"])
         except (KeyError, IndexError, TypeError, ValueError):
-            raise self.failure(f"{path} answers, but not as it should: {message(answer)}") from None
-        if turned <= bare:
+            what = f"{path} sends a malformed answer: {responses.error_message(answer)}"
+            raise self.failure(what) from None
+        if as_turn <= as_text:
             raise self.failure(
-                f"its chat template adds nothing: {bare} tokens as text, {turned} as a turn",
-                "write chat_template: with the model's own, or leave use_chat_completions out",
+                f"its chat template adds nothing: {as_text} tokens as text, {as_turn} as a turn",
+                "write chat_template: with the model's own, or remove use_chat_completions",
             )
-        return str(told.get("content") or told.get("reasoning_content") or "")
+        return str(reply.get("content") or reply.get("reasoning_content") or "")
 
     def watch(self, name: str, step: Step) -> int:
         """Wait until process `name` ends and return its status.
 
         Raises Died if the server ends first, or if three checks in a row find its engine dead.
         """
-        sick, looked = 0, time.monotonic()
+        failures, checked = 0, time.monotonic()
         while name not in self.guardian.wait(1):
-            self.check_alive("in the middle of the run", Died)
-            if time.monotonic() - looked > 5:
-                looked = time.monotonic()
+            self.check_alive("during the run", Died)
+            if time.monotonic() - checked > 5:
+                checked = time.monotonic()
                 step.beat()
-                sick = sick + 1 if self.dead() else 0
-                if sick == 3:
-                    raise self.failure("the engine is dead, though its process lives", kind=Died)
+                failures = failures + 1 if self.dead() else 0
+                if failures == 3:
+                    what = "the engine is dead, although its process is alive"
+                    raise self.failure(what, kind=Died)
         # A task may fail because its server is dying. Wait for that, to report it as the cause.
         if self.guardian.ended[name] and "server" not in self.guardian.ended and self.dead():
             self.guardian.wait(2)
         if self.guardian.ended[name]:
-            self.check_alive("in the middle of the run", Died)
+            self.check_alive("during the run", Died)
         return self.guardian.ended[name]
 
     def dead(self) -> bool:
@@ -288,33 +292,3 @@ class Server:
             return False
         except http_client.FAILED:
             return True
-
-
-def known_as(answer: Any) -> str:
-    """Return the release in a response of /version, or "" if it has none."""
-    version = answer.get("version") if isinstance(answer, dict) else None
-    return shown(version, 60) if isinstance(version, str) else ""
-
-
-def served(answer: Any) -> dict[str, Any]:
-    """Return the models in a response of /v1/models: name → max_model_len, not validated."""
-    data = answer.get("data") if isinstance(answer, dict) else None
-    return {
-        model["id"]: model.get("max_model_len")
-        for model in (data if isinstance(data, list) else [])
-        if isinstance(model, dict) and isinstance(model.get("id"), str)
-    }
-
-
-def logprob(value: object) -> bool:
-    """Return whether a value is a log-probability. One of probability 1 may be rounded up."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value <= ROUNDING  # type: ignore[arg-type,operator]
-
-
-def message(answer: Any) -> str:
-    """Return the error message in a response of the server."""
-    if isinstance(answer, dict):
-        inner = answer.get("error", answer)
-        answer = inner.get("message", inner) if isinstance(inner, dict) else inner
-    return shown(answer, 300)

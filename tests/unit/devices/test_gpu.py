@@ -62,7 +62,7 @@ def test_missing_or_failing_nvidia_smi_means_no_gpus(
 def test_strangers_returns_foreign_programs_on_cards(cards: list[gpu.Gpu]) -> None:
     assert gpu.strangers(cards) == {
         "GPU-bbbb2222": "python3 (pid 4242, 9300 MiB)",
-        "GPU-dddd4444": "a process that can't be seen from here (5000 MiB)",
+        "GPU-dddd4444": "a process that is not visible here (5000 MiB)",
     }
 
 
@@ -97,7 +97,7 @@ FITS = [
     ({"gpus": 2, "cuda_devices": ["1"]}, {}, "needs 2 GPUs, its cuda_devices name 1"),
     ({"gpus": 1, "cuda_devices": ["GPU-cccc"]}, {}, None),
     ({"gpus": 1, "cuda_devices": ["GPU-9999"]}, {},
-     "is pinned to GPU-9999, which names no GPUs of this machine (nvidia-smi -L)"),
+     "is pinned to GPU-9999, which matches no GPUs of this machine (nvidia-smi -L)"),
     ({"gpus": 2, "cuda_devices": [0, "GPU-aaaa"]}, {},
      "names a GPU twice in cuda_devices: 0, GPU-aaaa"),
 ]  # fmt: skip
@@ -178,7 +178,7 @@ def test_gpu_that_another_make_has_leased_is_not_foreign(
     )
     spec = on_gpus(gpus=3)
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2"]
-    with pytest.raises(Failure, match="m needs 4 GPUs; GPU_BUSY=skip, and strangers leave 3"):
+    with pytest.raises(Failure, match="m needs 4 GPUs; with GPU_BUSY=skip, other programs leave 3"):
         allocation.need(on_gpus(gpus=4), cards)
     held.release()
 
@@ -194,7 +194,7 @@ def test_need_lists_the_devices_that_a_server_may_use(
     assert list(allocation.need(spec, cards).names.values()) == ["0", "1", "2", "3"]
     monkeypatch.setenv("GPU_BUSY", "skip")  # 1 and 3 are busy
     assert list(allocation.need(spec, cards).names.values()) == ["0", "2"]
-    with pytest.raises(Failure, match=r"m needs 3 GPUs; GPU_BUSY=skip.*pid 4242"):
+    with pytest.raises(Failure, match=r"m needs 3 GPUs; with GPU_BUSY=skip.*pid 4242"):
         allocation.need(on_gpus(gpus=3), cards)
     for given in ("", "-1"):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", given)

@@ -410,7 +410,7 @@ def test_no_process_of_the_child_s_group_survives(tmp_path: Path, name: str, res
         with pytest.raises(Failure, match="longer than its timeout of 1 s") as failed:
             run(GRANDCHILD + rest, tmp_path, timeout=1)
         assert failed.value.log == str(tmp_path / "logs" / "x.log")
-        assert failed.value.hint.startswith("timeout in the task's file")
+        assert failed.value.hint.startswith("raise timeout in the task's file")
     else:
         run(GRANDCHILD, tmp_path)  # leaves a process that holds the pipe open
     pid = int((tmp_path / "logs" / "x.log").read_text().split()[1])

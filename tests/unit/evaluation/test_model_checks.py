@@ -92,8 +92,8 @@ def test_missing_or_broken_chat_template_is_reported(
     asked = server(tmp_path, chat=True, options=options)
     monkeypatch.setattr(model_checks, "SCRIPT", tmp_path / "facts.py")
     model_checks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
-    python = type("Place", (), {"python": sys.executable})
-    monkeypatch.setattr(preparation, "Place", lambda *_: python)
+    python = type("EngineEnvironment", (), {"python": sys.executable})
+    monkeypatch.setattr(preparation, "EngineEnvironment", lambda *_: python)
     needed = "tekken.json" not in more
     assert model_checks.passed(asked) is not needed
     found = model_checks.mistakes(asked, {})

@@ -68,9 +68,13 @@ def test_gpus_are_listed_with_memory_driver_and_processes(cards: None) -> None:
 
 
 CUDA = [
-    ("12.4.127", OK, "the driver can CUDA 12.4 for vllm_x"),
-    ("12.8.90", OK, "the driver can CUDA 12.8 for vllm_x (by CUDA's minor version compatibility)"),
-    ("13.0.88", ERROR, "the driver knows CUDA 12.4, not CUDA 13.0 for vllm_x"),
+    ("12.4.127", OK, "the driver supports CUDA 12.4 for vllm_x"),
+    (
+        "12.8.90",
+        OK,
+        "the driver supports CUDA 12.8 for vllm_x (by CUDA's minor version compatibility)",
+    ),
+    ("13.0.88", ERROR, "the driver supports CUDA 12.4, not CUDA 13.0 for vllm_x"),
 ]
 
 
@@ -202,7 +206,7 @@ def test_slurm_partitions_and_failures_are_reported(
     assert [f.state for f in doctor.slurm()] == [ERROR]
     monkeypatch.setenv("PATH", str(here))
     (missing,) = doctor.slurm()
-    assert missing.state == ERROR and "there is no sinfo" in missing.what
+    assert missing.state == ERROR and "sinfo is missing" in missing.what
 
 
 def test_login_node_needs_no_gpu(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from benchy.process import guardian
+from benchy.process import guardian, guardian_client
 
 # Forks two grandchildren in new sessions. All three append their pids to a file and sleep.
 AWAY = """
@@ -52,7 +52,7 @@ def three(path: Path) -> list[int]:
 
 @pytest.mark.parametrize(("how", "grace"), [("plain", 10), ("stopped", 10), ("deaf", 0.5)])
 def test_finish_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> None:
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         words = [sys.executable, "-S", "-c", AWAY, str(tmp_path / "pids"), how]
         first = guard.start("away", words, os.environ)
         pids = three(tmp_path / "pids")
@@ -65,7 +65,7 @@ def test_finish_ends_all_descendants(tmp_path: Path, how: str, grace: float) -> 
 
 def test_exit_status_is_reported_and_output_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         guard.start("a", ["sh", "-c", "echo out; echo err >&2; cat; exit 3"], os.environ, str(log))
         until(lambda: "a" in guard.wait(0.1))
         guard.start("b", ["sh", "-c", "kill -9 $$"], os.environ)
@@ -78,7 +78,7 @@ def test_exit_status_is_reported_and_output_is_logged(tmp_path: Path) -> None:
 
 def test_process_gets_default_signals_and_only_the_given_environment(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         for words in (["cat", "/proc/self/status"], ["env"]):
             given = {"PATH": os.environ["PATH"], "X": "1"}
             guard.start(words[0], words, given, str(log))
@@ -96,7 +96,7 @@ def test_jobserver_descriptors_reach_commands_and_leases_do_not(tmp_path: Path, 
     read, write = os.pipe()
     os.set_inheritable(read, keep)
     log = tmp_path / "log"
-    with guardian.Guard([read] if not keep else []) as guard:
+    with guardian_client.Guard([read] if not keep else []) as guard:
         words = ["sh", "-c", f"test -e /proc/$$/fd/{read}"]
         guard.start("a", words, os.environ, str(log))
         until(lambda: "a" in guard.wait(0.1))
@@ -108,13 +108,13 @@ def test_jobserver_descriptors_reach_commands_and_leases_do_not(tmp_path: Path, 
 
 WRAPPER = """
 import os, sys
-from benchy.process import guardian
-guard = guardian.Guard()
+from benchy.process import guardian, guardian_client
+guard = guardian_client.Guard()
 guard.start("away", sys.argv[1:], os.environ)
 print(guard.pid, flush=True)
 try:
     while True: guard.wait(60)
-except guardian.Lost:
+except guardian_client.Lost:
     guard.finish()
     print("lost", len(guardian.descendants(os.getpid())), flush=True)
 """
@@ -144,7 +144,7 @@ def test_the_guardian_starts_quickly() -> None:
     spans = []
     for _ in range(5):
         begun = time.monotonic()
-        with guardian.Guard() as guard:
+        with guardian_client.Guard() as guard:
             guard.start("a", ["true"], os.environ)
             spans.append(time.monotonic() - begun)
     assert min(spans) < 0.3
@@ -171,7 +171,7 @@ def test_shared_memory_of_killed_processes_is_removed() -> None:
     kinds = ("psm_", "torch_", "nccl-", "psm_used-", "weights-")
     files = [Path("/dev/shm", f"{kind}{mark}") for kind in kinds]  # noqa: S108
     try:
-        with guardian.Guard() as guard:
+        with guardian_client.Guard() as guard:
             words = [sys.executable, "-S", "-c", MAPS, *map(str, files)]
             pid = guard.start("maps", words, os.environ, os.devnull)
             until(lambda: str(files[-1]) in Path(f"/proc/{pid}/maps").read_text())

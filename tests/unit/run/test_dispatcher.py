@@ -25,7 +25,7 @@ class House:
         self.journal = folder / "journal"
         self.built: set[str] = {"ready"}
         self.models: dict[str, ModelEntry] = {}
-        self.needs: dict[str, allocation.Need] = {}
+        self.needs: dict[str, allocation.DeviceNeed] = {}
         self.served: set[str] = set()
         self.build_seconds = self.fetch_seconds = 0.0
         self.serve_seconds = 0.5
@@ -41,7 +41,7 @@ class House:
     def add(self, name: str, env: str = "ready", count: int = 1, pool: int = 2) -> None:
         self.models[name] = specs.model(asked=env, environment=env, harnesses=["ready"])
         names = {f"gpu-{number}": str(number) for number in range(pool)}
-        self.needs[name] = allocation.Need(
+        self.needs[name] = allocation.DeviceNeed(
             leases.LeaseRequest(count, tuple(names), {"model": name}), names
         )
 
@@ -168,7 +168,7 @@ def test_without_inotify_the_waiting_line_polls(
 ) -> None:
     class Blind(inotify.Watch):
         def __init__(self, path: Path) -> None:
-            self.descriptor, self.again = -1, []
+            self.descriptor, self.wakeups = -1, []
 
     monkeypatch.setattr(waiting_line, "Watch", Blind)
     for name in ("a", "b", "c"):

@@ -54,11 +54,11 @@ class House:
         patch.setenv("no_proxy", "127.0.0.1")
         patch.setattr(paths, "RUN", tmp / "run")
         patch.setattr(paths, "LOGS", self.logs)
-        self.place = preparation.Place("env", client)
+        self.place = preparation.EngineEnvironment("env", client)
 
     def fetch(self, name: str = "org/model", **more: Any) -> dict[str, Any]:
         spec = specs.server(**{"model": "m", "name": name, "hf_cache": str(self.cache)} | more)
-        fetch.weights(preparation.Plan(spec, self.place, name, []), Step("FETCH", name))
+        fetch.weights(preparation.PreparedServer(spec, self.place, name, []), Step("FETCH", name))
         path = paths.RUN / "fetched/m.json"
         told: dict[str, Any] = json.loads(path.read_text())
         assert path.stat().st_mode & 0o777 == 0o600
@@ -151,20 +151,22 @@ def test_without_a_network_cached_weights_are_used(
 def test_an_environment_without_a_client_fetches_nothing(
     house: House, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    house.place = preparation.Place("env", Path("/usr"))
+    house.place = preparation.EngineEnvironment("env", Path("/usr"))
     python = tmp_path / "bin/python"
     python.parent.mkdir()
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
-    spec = {"model": "m", "name": "org/model"}
-    plan = preparation.Plan(spec, preparation.Place("env", tmp_path), "org/model", [])
+    spec = specs.server(model="m", name="org/model")
+    plan = preparation.PreparedServer(
+        spec, preparation.EngineEnvironment("env", tmp_path), "org/model", []
+    )
     fetch.weights(plan, Step("FETCH", "m"))
     assert preparation.commit(spec) is None and not house.hub.asked
 
 
 def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
     house.fetch()
-    spec = {"model": "m", "name": "org/model"}
+    spec = specs.server(model="m", name="org/model")
     assert preparation.commit(spec) == COMMIT
-    assert preparation.commit({**spec, "revision": "v1"}) is None
-    assert preparation.commit({**spec, "path": "/somewhere"}) is None
+    assert preparation.commit(specs.server(model="m", name="org/model", revision="v1")) is None
+    assert preparation.commit(specs.server(model="m", name="org/model", path="/somewhere")) is None

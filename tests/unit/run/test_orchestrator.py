@@ -45,7 +45,7 @@ def test_model_with_too_few_free_gpus_is_left_out(
     }
     tally = Tally()
     assert list(pipeline.needed(servers, tally)) == ["one", "small"]
-    why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
+    why = "wide needs 2 GPUs; with GPU_BUSY=skip, other programs leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
 

@@ -22,9 +22,9 @@ from benchy.core.errors import Failure, FailureKind
 from benchy.display.progress import Step
 from benchy.evaluation import evaluate as evaluation
 from benchy.evaluation import harness_output, job
-from benchy.process import guardian
+from benchy.process import guardian_client
 from benchy.scripts import harness_wrapper
-from benchy.serving import endpoint, http_client, peer_check, server
+from benchy.serving import endpoint, http_client, peer_check, responses, server
 
 OK = b"HTTP/1.1 200 OK\r\n"
 
@@ -118,7 +118,7 @@ def test_invalid_json_is_returned_as_text(body: bytes) -> None:
     port, _ = serve(lambda: said(body))
     status, answer = asker(port).ask("/version")
     assert status == 200 and isinstance(answer, str)
-    assert server.known_as(answer) == "" and server.served(answer) == {}
+    assert responses.release(answer) == "" and responses.models(answer) == {}
     assert (
         len(http_client.shown(answer)) <= http_client.SHOWN
         and http_client.shown(answer).isprintable()
@@ -149,7 +149,7 @@ def test_listener_that_never_accepts_is_an_error() -> None:
     """A busy server of this run gets the whole timeout. A stranger is refused at once."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
-        with pytest.raises(TimeoutError, match=r"did not accept|no whole answer"):
+        with pytest.raises(TimeoutError, match=r"did not accept|no complete answer"):
             asker(port).ask("/health", timeout=0.5)
         begun = time.monotonic()
         with pytest.raises(peer_check.Stranger):
@@ -231,7 +231,7 @@ def test_server_that_never_becomes_healthy_times_out(
     status: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, None))
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure, match="no answer within startup_timeout"):
@@ -241,7 +241,7 @@ def test_server_that_never_becomes_healthy_times_out(
 @pytest.mark.parametrize(
     ("error", "words"),
     [
-        (peer_check.Stranger("port 1 is answered by a process of uid 7"), "on port 1 listens"),
+        (peer_check.Stranger("port 1 is answered by a process of uid 7"), "port 1 is used by"),
         (peer_check.Unseen("/proc/net/tcp can't be read"), "can't be read; its key was not sent"),
     ],
 )
@@ -254,10 +254,10 @@ def test_start_fails_at_once_if_another_process_answers(
         raise error
 
     monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
-        for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.scored):
+        for call in (lambda: one.wait_ready(9, Step("TEST", "one")), one.log_probabilities):
             with pytest.raises(Failure, match=words) as failure:
                 call()
             taken = failure.value.kind is FailureKind.PORT_IN_USE
@@ -268,18 +268,18 @@ def test_start_fails_at_once_if_another_process_answers(
 
 NAME = "\x1b[2J" + "m" * 10_000_000
 JUNK: list[tuple[object, object, str]] = [
-    ("text", {}, "answers as release ?, asked for was 1.0"),
+    ("text", {}, "reports release ?, not 1.0"),
     ([], {}, "release ?"),
     ({"version": ["1.0"]}, {}, "release ?"),
     ({"version": math.nan}, {}, "release ?"),
-    ({"version": "1.0\x1b[2J" + "9" * 10_000_000}, {}, "asked for was 1.0"),
+    ({"version": "1.0\x1b[2J" + "9" * 10_000_000}, {}, "not 1.0"),
     ({"version": "1.0"}, "text", "serves nothing"),
     ({"version": "1.0"}, [1], "serves nothing"),
     ({"version": "1.0"}, {"data": {"id": "m"}}, "serves nothing"),
     ({"version": "1.0"}, {"data": [1, None, {"id": ["m"]}, {"id": None}]}, "serves nothing"),
     ({"version": "1.0"}, {"data": [{"id": NAME}]}, "serves \\x1b[2Jmmm"),
     *(
-        ({"version": "1.0"}, {"data": [{"id": "m", "max_model_len": length}]}, "as the context")
+        ({"version": "1.0"}, {"data": [{"id": "m", "max_model_len": length}]}, "as max_model_len")
         for length in (None, math.nan, math.inf, "512", -1, 0, True, 1 << 40, [512])
     ),
 ]
@@ -295,7 +295,7 @@ def test_invalid_version_or_models_are_a_short_failure(
         return (401, None) if key == "" else (200, version if path == "/version" else models)
 
     monkeypatch.setattr(endpoint.Endpoint, "ask", ask)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
         with pytest.raises(Failure) as failure:
@@ -315,11 +315,11 @@ def test_invalid_log_probabilities_at_the_start_are_a_failure(
     held = [None, *values] if isinstance(values, list) else values
     answer = {"choices": [{"logprobs": {"token_logprobs": held}}]}
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "m")
-        with pytest.raises(Failure, match="the log-probabilities of a sentence are no numbers"):
-            one.scored()
+        with pytest.raises(Failure, match="the log-probabilities of a sentence are not numbers"):
+            one.log_probabilities()
 
 
 # --- answers to the harness ------------------------------------------------------------------

@@ -28,7 +28,7 @@ import specs
 from benchy.core import versions
 from benchy.core.errors import Died, Failure
 from benchy.devices import leases, ports
-from benchy.process import guardian
+from benchy.process import guardian_client
 from benchy.scripts import probe_environment
 from benchy.serving import endpoint, engine_log, preparation, server
 
@@ -223,7 +223,7 @@ MISTAKES = [
     ({"options": {"dtype": "f16"}}, 2, "configs/one.yaml: dtype: 'f16' is not one of its values"),
     ({"device": "gpu", "gpus": 64}, 1, "one needs 64 GPUs, this machine has"),
     ({"path": "build/models/none"}, 2, "there is no directory build/models/none"),
-    ({"version": "1.3.0"}, 1, "answers as release 1.2.0, asked for was 1.3.0"),
+    ({"version": "1.3.0"}, 1, "reports release 1.2.0, not 1.3.0"),
 ]
 
 
@@ -267,7 +267,7 @@ FAILURES = [
     ("arch", "cannot run the model's architecture", "NovelForCausalLM"),
     ("disk", "the disk is full", "No space left on device"),
     ("start", "the server ended with status 1 while starting", "asked to fail"),
-    ("hang", "no answer within startup_timeout = 2 s (it was at: weights)", "Starting to load"),
+    ("hang", "no answer within startup_timeout = 2 s (stage: weights)", "Starting to load"),
 ]
 
 
@@ -310,11 +310,11 @@ def test_failure_without_completions_names_the_cause(
 ) -> None:  # fmt: skip
     monkeypatch.setattr(endpoint.Endpoint, "ask", lambda *_, **__: (status, answer))
     (tmp_path / "log").write_text(log)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, tmp_path / "log", guard, "one", "test/one")
         with pytest.raises(Failure) as failure:
-            one.scored()
+            one.log_probabilities()
         assert words in failure.value.what
 
 
@@ -361,7 +361,7 @@ def test_a_server_that_dies_ends_the_command(house: House) -> None:
     status, _, err = house.run(
         "one", "--", sys.executable, "-c", ask, STANDIN_FAIL="die_after_3_requests"
     )
-    assert status == Died.STATUS and "in the middle of the run" in err, err
+    assert status == Died.STATUS and "during the run" in err, err
     assert time.monotonic() - begun < 20 and not house.processes()
 
 
@@ -371,7 +371,7 @@ def test_pinned_port_in_use_by_another_process_is_a_failure(house: House) -> Non
         taken.listen()
         house.model("one", port=taken.getsockname()[1])
         status, _, err = house.run("one", "--test")
-    assert status == 1 and f"is taken by pid {os.getpid()} (" in err
+    assert status == 1 and f"is used by pid {os.getpid()} (" in err
 
 
 def test_pinned_port_in_use_by_another_server_is_replaced(house: House) -> None:
@@ -383,7 +383,7 @@ def test_pinned_port_in_use_by_another_server_is_replaced(house: House) -> None:
     assert first.stdout and first.stdout.readline() == "here\n"
     status, _, err = house.run("two", "--test", CPU_SLOTS="2")
     assert status == 0, err
-    assert f"two: {port} is used by one (pid {first.pid}), so it listens on " in err
+    assert f"two: port {port} is used by one (pid {first.pid}); it uses port " in err
     used = [int(start["argv"][7]) for start in house.starts()]
     assert used[0] == port != used[1]
     first.kill()
@@ -416,15 +416,15 @@ def test_cluster_job_ignores_pinned_port_and_devices(
 
 
 @pytest.mark.parametrize(
-    ("pinned", "hint"), [(False, "another port will be taken"), (True, "end that process, or")]
+    ("pinned", "hint"), [(False, "benchy picks another port"), (True, "end that process, or")]
 )
 def test_other_process_on_the_port_is_a_failure(pinned: bool, hint: str) -> None:
-    with guardian.Guard() as guard, socket.socket() as stranger:
+    with guardian_client.Guard() as guard, socket.socket() as stranger:
         stranger.bind(("127.0.0.1", 0))
         stranger.listen()
         end = endpoint.Endpoint("127.0.0.1", stranger.getsockname()[1], "key", guard.pid, pinned)
         one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
-        with pytest.raises(Failure, match=f"listens pid {os.getpid()}") as failure:
+        with pytest.raises(Failure, match=f"is used by pid {os.getpid()}") as failure:
             one.identity(None)
         assert hint in str(failure.value)
 
@@ -441,11 +441,11 @@ def test_malformed_answer_is_a_failure(
     answer: object, chat: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.Server, "post", lambda *_: answer)
-    with guardian.Guard() as guard:
+    with guardian_client.Guard() as guard:
         end = endpoint.Endpoint("127.0.0.1", 1, "key", guard.pid)
         one = server.Server(end, Path("/dev/null"), guard, "one", "test/one")
-        with pytest.raises(Failure, match=r"one: /v1/.*completions answers, but not as it should"):
-            one.said(chat)
+        with pytest.raises(Failure, match=r"one: /v1/.*completions sends a malformed answer"):
+            one.sample_answer(chat)
 
 
 @pytest.mark.parametrize(
@@ -530,7 +530,7 @@ def test_two_models_take_turns_on_one_slot(house: House) -> None:
     (_, first_end), (second_begin, _) = sorted(spans)
     assert first_end < second_begin
     assert errors.count("  WAIT    ") == 1
-    assert "cpu-0 is used by" in errors or "is before it" in errors
+    assert "cpu-0 is used by" in errors or "is ahead in the queue" in errors
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,37 @@
+"""Tests of reading a server's responses, which may have any form."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from benchy.serving import responses
+
+
+@pytest.mark.parametrize(
+    ("value", "valid"),
+    [
+        (-1.5, True), (0, True), (0.0005, True),  # rounded up from a probability of 1
+        (0.5, False), (math.nan, False), (-math.inf, False), (None, False), ("-1", False),
+        (True, False),
+    ],
+)  # fmt: skip
+def test_log_probabilities_are_finite_numbers_up_to_0(value: object, valid: bool) -> None:
+    assert responses.is_log_probability(value) is valid
+
+
+@pytest.mark.parametrize(
+    ("response", "message"),
+    [
+        ({"error": {"message": "too long", "code": 400}}, "too long"),
+        ({"message": "too long", "object": "error"}, "too long"),
+        ({"error": "too long"}, "too long"),
+        ({"detail": "Not Found"}, "{'detail': 'Not Found'}"),
+        ("<html>", "<html>"),
+        (None, "None"),
+        ({"error": {"message": "a\x1b[2J" + "b" * 1000}}, "a\\x1b[2J" + "b" * 292),
+    ],
+)
+def test_error_message_of_any_response(response: object, message: str) -> None:
+    assert responses.error_message(response) == message
