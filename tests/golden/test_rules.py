@@ -12,10 +12,10 @@ import pytest
 
 from benchy.config import loader
 from benchy.core import hashing, paths
+from benchy.core.specs import FailureMarker
 from benchy.plan import planner, writer
 from benchy.plan.environment_specs import Surroundings
 from benchy.plan.plan import Plan
-from benchy.core.specs import FailureMarker
 
 HERE = Path(__file__).parent
 TREE = HERE.parent / "build"

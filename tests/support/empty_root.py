@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core import files, hashing, paths
 from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
-import specs
 
 ROOT = Path(__file__).resolve().parents[2]
 

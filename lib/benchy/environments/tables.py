@@ -80,7 +80,9 @@ def show_info(env: str, as_json: bool) -> int:
     row = inventory.row(env, inventory.users())
     if row.state == "ready":
         with contextlib.suppress(Failure):  # if uv cannot compare, show the rest
-            if why := audit.against_lock(environment_spec.BuildSpec.read(env), resolver.log_path(env)):
+            if why := audit.against_lock(
+                environment_spec.BuildSpec.read(env), resolver.log_path(env)
+            ):
                 row = replace(row, state="broken", why=why)
     lock = paths.lock(env)
     if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():

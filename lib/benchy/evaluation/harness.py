@@ -190,7 +190,11 @@ def command(
 
 
 def environment(
-    spec: ResultSpec, task: TaskSpec, server: ServerSpec, cache: Path | None, base: Mapping[str, str]
+    spec: ResultSpec,
+    task: TaskSpec,
+    server: ServerSpec,
+    cache: Path | None,
+    base: Mapping[str, str],
 ) -> dict[str, str]:
     """Return the environment variables of the harness.
 

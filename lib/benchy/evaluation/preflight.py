@@ -120,7 +120,9 @@ def _lock(env: str) -> Path:
     return inside if inside.exists() else paths.lock(env)
 
 
-def task_mistakes(server: ServerSpec, spec: ResultSpec, how: TaskSpec, facts: Facts) -> list[Mistake]:
+def task_mistakes(
+    server: ServerSpec, spec: ResultSpec, how: TaskSpec, facts: Facts
+) -> list[Mistake]:
     """Return what is wrong with a task according to the harness's files."""
     asked, name = spec["task"], how["name"]
     tasks: dict[str, Facts] = facts.get("tasks") or {}

@@ -119,9 +119,7 @@ def inputs(server: ServerSpec, task: TaskSpec) -> dict[str, str]:
     return dict(sorted({**server["inputs"], **task["inputs"]}.items()))
 
 
-def deciding(
-    server: ServerSpec, task: TaskSpec, meaning: TaskMeaning
-) -> Iterator[str]:
+def deciding(server: ServerSpec, task: TaskSpec, meaning: TaskMeaning) -> Iterator[str]:
     """Yield the paths of all files that decided a result: those of `inputs`, and those of the task.
 
     `meaning` is the task's part of the result spec. Directories (a tokenizer, a draft model) are

@@ -127,9 +127,7 @@ class Kept:
         file = document.file
         return entry, {f"{file}:{a}": f"{file}:{b}" for a, b in moved.items() if a != b}
 
-    def put(
-        self, text: bytes, document: Document, specs: Iterable[str], made: Expansion
-    ) -> None:
+    def put(self, text: bytes, document: Document, specs: Iterable[str], made: Expansion) -> None:
         """Record the entry of a config, once its specs are written."""
         self.entries[document.file] = {
             **made,

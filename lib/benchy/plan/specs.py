@@ -182,9 +182,10 @@ def _meaning(
 
 def resources(model: ModelConfig, config: Configuration) -> Resources:
     """Return what to request from a launcher: `slurm` of config.yaml, then the model's own keys."""
-    found: Any = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
-    wanted: Resources = {**found, **model.resources.model_dump(exclude_unset=True)}
-    return wanted
+    general = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
+    wanted: Any = {**general, **model.resources.model_dump(exclude_unset=True)}
+    found: Resources = wanted
+    return found
 
 
 def _nodes(model: ModelConfig, wanted: Resources) -> Nodes | None:
@@ -204,9 +205,7 @@ def _gone(model: ModelConfig) -> list[GoneOption]:
     found: list[GoneOption] = []
     for option, each in gone.items():
         if {option, *each.use} & named:
-            found.append(
-                {"option": option, "since": each.since, "use": each.use, "why": each.why}
-            )
+            found.append({"option": option, "since": each.since, "use": each.use, "why": each.why})
             if each.back:
                 found[-1]["back"] = each.back
     return found

@@ -120,7 +120,9 @@ class Summary:
         }
 
 
-def failures(targets: Sequence[str], models: Mapping[str, ModelEntry], tally: Tally) -> list[Failed]:
+def failures(
+    targets: Sequence[str], models: Mapping[str, ModelEntry], tally: Tally
+) -> list[Failed]:
     """Return why each of these results was not made, "" if unknown.
 
     Failures of this run take precedence over those that an earlier run left on the board. models:

@@ -288,9 +288,7 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Plan:
         node_copies.bring(signals)
         place = Place(place.name, node_copies.folder(place.name))
         theirs = [
-            n
-            for n in environment_variables.unplanned(os.environ)
-            if n not in spec["variables"]
+            n for n in environment_variables.unplanned(os.environ) if n not in spec["variables"]
         ]
         if theirs:
             what = f"{', '.join(theirs)} of your shell can change its answers"

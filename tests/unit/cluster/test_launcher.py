@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cluster import job_folder, launcher, multi_node
 from benchy.cluster.launcher import Launcher
 from benchy.config import schema
 from benchy.core.errors import ConfigError, UsageError
-import specs
 
 ROOT = Path(__file__).parents[3]
 
@@ -50,9 +50,7 @@ WORDS = [
 def test_srun_options_follow_the_resources(
     slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
 ) -> None:
-    argv = slurm.command(
-        "m@1.0", specs.server(gpus=gpus, resources=asked), ["bin/serve", "m@1.0"]
-    )
+    argv = slurm.command("m@1.0", specs.server(gpus=gpus, resources=asked), ["bin/serve", "m@1.0"])
     fixed = [
         "srun", "--quiet", "--export=ALL", "--input=none", "--quit-on-interrupt", "--nodes=1",
         "--ntasks=1", "--job-name=benchy-m@1.0", f"--comment={slurm.mark}:m@1.0",
@@ -129,7 +127,7 @@ def test_launcher_file_can_name_another_wrapper(
         'command: [site-run, "--cards={{ gpus }}", "{% if time %}-t{{ time }}{% endif %}", --]\n'
     )
     site = launcher.load("site")
-    spec = {"gpus": 2, "resources": {"time": "9"}}
+    spec = specs.server(gpus=2, resources={"time": "9"})
     assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
     assert (
         site.queue.running("m") and site.queue.ask() == []

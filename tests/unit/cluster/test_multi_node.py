@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cluster import multi_node
 from benchy.cluster.multi_node import Node
 from benchy.core.errors import ConfigError, Failure
-import specs
 from benchy.core.specs import ServerSpec
 
 WORDS = ["--nnodes={{ nodes }}", "--node-rank={{ rank }}"]

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from benchy.core.errors import ConfigError
-from benchy.engines import command_line, release_flags, unavailable_options
 from benchy.core.specs import GoneOption
+from benchy.engines import command_line, release_flags, unavailable_options
 
 
 def flag(kind: str | None = "str", action: str = "_StoreAction", **more: Any) -> dict[str, Any]:

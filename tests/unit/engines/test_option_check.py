@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.config import schema
 from benchy.core import hashing
 from benchy.core.errors import ConfigError, UsageError
-from benchy.engines import option_check, option_diff, option_table
-import specs
 from benchy.core.specs import ServerSpec
+from benchy.engines import option_check, option_diff, option_table
 
 INT = {"type": "int", "action": "_StoreAction", "nargs": None, "default": None, "choices": None}
 TASK = {"option": "task", "since": "2.0.0", "use": ["runner"], "why": ""}

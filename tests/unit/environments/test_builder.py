@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cli import health as health_command
 from benchy.cli import venv as venv_command
 from benchy.core import paths
@@ -42,7 +43,6 @@ from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
 from benchy.scripts import probe_environment
 from wheels import build as build_wheels
-import specs
 
 ROOT = Path(__file__).resolve().parents[3]
 ENV = "standin_1_0_0"
@@ -500,7 +500,9 @@ def test_list_shows_states_and_prune_removes_unused_environments(
     spec("2.0.0")
     assert venv_command.main(["list"]) == 0
     assert " stale " in capsys.readouterr().out
-    (paths.BUILD / "plan.json").write_text(json.dumps(specs.plan(environments={"other": {}}, models={})))
+    (paths.BUILD / "plan.json").write_text(
+        json.dumps(specs.plan(environments={"other": {}}, models={}))
+    )
     assert venv_command.main(["prune"]) == 0
     assert paths.env_dir(ENV).exists(), "only told"
     assert venv_command.main(["prune", "--yes"]) == 0

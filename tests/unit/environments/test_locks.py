@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cli import venv as venv_command
 from benchy.core import files, hashing, paths
 from benchy.core.errors import Failure, UsageError
@@ -30,7 +31,6 @@ from benchy.environments import (
 from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 from index import Index
-import specs
 
 ENV = "pkg_1_0_0"
 DAY = "2025-03-18T00:00:00Z"
@@ -384,7 +384,9 @@ def test_each_cutoff_has_its_own_environment() -> None:
     }
     assert len(others | {plain}) == 4
     assert all(name.startswith("vllm_0_8_0_x") for name in others)
-    assert BuildSpec.read(venv_command._of_version("0.8.0", "", "2025-04-01")).cutoff == "2025-04-01"
+    assert (
+        BuildSpec.read(venv_command._of_version("0.8.0", "", "2025-04-01")).cutoff == "2025-04-01"
+    )
 
 
 @pytest.mark.parametrize(

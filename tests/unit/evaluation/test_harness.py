@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core.errors import Failure
+from benchy.core.specs import ResultSpec, TaskSpec
 from benchy.display import progress_bars
 from benchy.display.progress import Step
 from benchy.evaluation import harness, harness_output
 from benchy.process import runner
-import specs
-from benchy.core.specs import ResultSpec, TaskSpec
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
+import specs
+from benchy.core.specs import ServerSpec
 from benchy.environments import health
 from benchy.evaluation import environment_questions, model_checks
 from benchy.scripts import template_facts
 from benchy.serving import preparation
-import specs
-from benchy.core.specs import ServerSpec
 
 ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
 

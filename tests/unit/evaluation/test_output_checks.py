@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.config import generation_arguments
+from benchy.core.specs import ResultSpec
 from benchy.evaluation import output_checks
 from benchy.evaluation.harness_output import Output
-import specs
-from benchy.core.specs import ResultSpec
 
 
 def output(shots: int = 0, **kwargs: Any) -> Output:

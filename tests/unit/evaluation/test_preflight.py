@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from benchy.evaluation import harness, preflight
-from benchy.scripts import harness_facts
 import specs
 from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
+from benchy.evaluation import harness, preflight
+from benchy.scripts import harness_facts
 
 
 def server(chat: bool = False, **options: Any) -> ServerSpec:

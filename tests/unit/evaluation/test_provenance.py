@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import specs
 from benchy.core import paths
 from benchy.evaluation import provenance
-import specs
 
 
 def git(root: Path, *words: str) -> str:

@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+import specs
 from benchy.core import names
 from benchy.core.errors import Failure
 from benchy.hub import tokens
-import specs
 
 FILES = [
     ("a provider's", "engine: vllm\nhf_token: hf_a\n", "hf_a"),

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+import specs
 from benchy.cli import doctor as doctor_command
 from benchy.core import paths
 from benchy.devices import leases, waiting_line
@@ -18,7 +19,6 @@ from benchy.maintenance import doctor
 from benchy.maintenance.doctor import ERROR, OK, WARNING, Finding
 from benchy.process import logged_program
 from hubstandin import Hub
-import specs
 
 SMI = """#!/bin/sh
 case $1 in

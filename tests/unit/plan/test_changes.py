@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from benchy.plan import changes, staleness
 import specs
+from benchy.plan import changes, staleness
 
 A, B = "1" * 64, "2" * 64
 LONG = "".join(f"{n:03}" for n in range(60))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from benchy.config import schema
 from benchy.core import hashing
 from benchy.core.errors import UsageError
+from benchy.core.specs import EnvironmentRequest
 from benchy.plan import environment_specs
 from benchy.plan.environment_specs import Source, environment_spec
 from benchy.plan.plan import Plan
-from benchy.core.specs import EnvironmentRequest
 
 ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
 # The fields of a spec that decide what is installed.

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.config import schema
 from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
@@ -21,7 +22,6 @@ from benchy.evaluation.scored_result import Entry
 from benchy.reporting import exports, index_page, leaderboard, reproduce, samples
 from benchy.reporting.leaderboard import Settings
 from results import entry, made
-import specs
 
 
 def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.Mean | None]:

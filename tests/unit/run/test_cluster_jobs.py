@@ -10,14 +10,14 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cluster import job_queue, launcher, multi_node, shared_files
 from benchy.cluster.job_queue import Queue
 from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Died
+from benchy.core.specs import Resources, ServerSpec
 from benchy.run import cluster_jobs
 from benchy.run.accounting import Tally
-import specs
-from benchy.core.specs import Resources, ServerSpec
 
 ROOT = Path(__file__).parents[3]
 TARGET = "results/m/alpha/results.json"

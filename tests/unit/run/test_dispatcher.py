@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
+import specs
+from benchy.core.specs import ModelEntry
 from benchy.devices import allocation, gpu, inotify, leases, waiting_line
 from benchy.environments import health
 from benchy.run import dispatcher, questions
-import specs
-from benchy.core.specs import ModelEntry
 
 
 class House:

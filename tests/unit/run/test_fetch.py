@@ -11,13 +11,13 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display.progress import Step
 from benchy.run import fetch
 from benchy.serving import preparation
 from hubstandin import CLIENTS, COMMIT, Hub, client_environment
-import specs
 
 BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
 FILES = {
@@ -156,7 +156,7 @@ def test_an_environment_without_a_client_fetches_nothing(
     python.parent.mkdir()
     python.write_text("#!/bin/sh\nexit 3\n")
     python.chmod(0o755)
-    spec = {"model": "m", "name": "org/model"}
+    spec = specs.server(model="m", name="org/model")
     plan = preparation.Plan(spec, preparation.Place("env", tmp_path), "org/model", [])
     fetch.weights(plan, Step("FETCH", "m"))
     assert preparation.commit(spec) is None and not house.hub.asked
@@ -164,7 +164,6 @@ def test_an_environment_without_a_client_fetches_nothing(
 
 def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
     house.fetch()
-    spec = {"model": "m", "name": "org/model"}
-    assert preparation.commit(spec) == COMMIT
-    assert preparation.commit({**spec, "revision": "v1"}) is None
-    assert preparation.commit({**spec, "path": "/somewhere"}) is None
+    for changes, commit in (({}, COMMIT), ({"revision": "v1"}, None), ({"path": "/x"}, None)):
+        spec = specs.server(**{"model": "m", "name": "org/model"} | changes)
+        assert preparation.commit(spec) == commit

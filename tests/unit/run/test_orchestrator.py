@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.core import knobs, paths
 from benchy.devices import gpu
 from benchy.run import pipeline
 from benchy.run.accounting import Tally
-import specs
 
 FLAGS = [
     ("", 1),
@@ -71,7 +71,10 @@ def test_parallel_tasks_fit_the_engine(
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("TASK_JOBS", raising=False)
     server = specs.server(model="m", environment="e", options=options)
-    files: dict[Path, object] = {paths.server_spec("m"): server, paths.env_dir("e") / "flags.json": flags}
+    files: dict[Path, object] = {
+        paths.server_spec("m"): server,
+        paths.env_dir("e") / "flags.json": flags,
+    }
     for name, many in tasks.items():
         files[paths.task_spec(name)] = specs.task(name=name, num_concurrent=many)
     for path, content in files.items():

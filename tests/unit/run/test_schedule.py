@@ -7,9 +7,9 @@ import random
 import statistics
 from pathlib import Path
 
+import specs
 from benchy.run import schedule
 from benchy.run.schedule import Item
-import specs
 
 GPUS = tuple(f"gpu-{number}" for number in range(8))
 

@@ -24,13 +24,13 @@ from typing import Any
 import psutil
 import pytest
 
+import specs
 from benchy.core import versions
 from benchy.core.errors import Died, Failure
 from benchy.devices import leases, ports
 from benchy.process import guardian
 from benchy.scripts import probe_environment
 from benchy.serving import endpoint, engine_log, preparation, server
-import specs
 
 ROOT = Path(__file__).resolve().parents[3]
 MAIN = "import sys; from benchy.cli import entry, serve; sys.exit(entry.run(serve.main))"
