@@ -9,6 +9,7 @@ from benchy.core.specs import (
     FailureMarker,
     ModelEntry,
     PlanIndex,
+    PlannedTask,
     ResultSpec,
     ServerMeaning,
     ServerRecord,
@@ -84,6 +85,12 @@ def task(**changes: Any) -> TaskSpec:
         "request_timeout": 600, "description": "", "metric": None, **changes,
     }  # fmt: skip
     return cast("TaskSpec", found)
+
+
+def planned_task(**changes: Any) -> PlannedTask:
+    """Return a task as a plan has it, with what can change an answer."""
+    meaning = changes.pop("meaning", None) or task_meaning()
+    return {**task(**changes), "meaning": meaning}
 
 
 def environment(**changes: Any) -> EnvironmentRequest:

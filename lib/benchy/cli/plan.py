@@ -10,7 +10,7 @@ from benchy.config import loader
 from benchy.core import knobs, names, paths
 from benchy.core.errors import UsageError
 from benchy.engines import option_check
-from benchy.plan import incremental, planner
+from benchy.plan import incremental, planner, writer
 from benchy.plan.selection import config_file, select
 
 
@@ -60,7 +60,7 @@ def plan_for(args: argparse.Namespace, mine: bool = True) -> int:
     if args.show:
         option_check.refuse(plan.servers.values())
         if globs := os.environ.get("MODELS", "").split():
-            chosen = select({"models": plan.models}, globs, []).models
+            chosen = select(writer.index(plan), globs, []).models
             plan.models = {model: plan.models[model] for model in chosen}
             plan.results = {key: spec for key, spec in plan.results.items() if key[0] in chosen}
         print(planner.show(plan, args.show), end="")

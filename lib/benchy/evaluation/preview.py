@@ -200,7 +200,7 @@ def make_model(server: ServerSpec) -> None:
     The plan has already checked any other directory.
     """
     path = server["path"]
-    if server["make"] == "tiny" and not Path(path, "config.json").exists():
+    if path and server["make"] == "tiny" and not Path(path, "config.json").exists():
         tiny = str(paths.SCRIPTS / "tiny_model.py")
         made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
         # Another process may have made it meanwhile.

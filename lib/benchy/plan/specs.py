@@ -182,9 +182,10 @@ def _meaning(
 
 def resources(model: ModelConfig, config: Configuration) -> Resources:
     """Return what to request from a launcher: `slurm` of config.yaml, then the model's own keys."""
-    found: Any = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
-    wanted: Resources = {**found, **model.resources.model_dump(exclude_unset=True)}
-    return wanted
+    general = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
+    wanted: Any = {**general, **model.resources.model_dump(exclude_unset=True)}
+    found: Resources = wanted
+    return found
 
 
 def _nodes(model: ModelConfig, wanted: Resources) -> Nodes | None:

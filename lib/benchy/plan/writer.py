@@ -177,14 +177,14 @@ def _bytes_of(folder: Path) -> dict[str, str]:
 
 def shared_specs(plan: Plan) -> Iterator[tuple[Path, str]]:
     """Yield the specs of a plan except those of its results."""
-    for env, spec in plan.environments.items():
-        yield paths.env_spec(env), canonical(environment_specs.stored(spec, paths.ROOT))
-    for model, spec in plan.servers.items():
-        yield paths.server_spec(model), canonical(spec)
-    for task, spec in plan.tasks.items():
+    for env, request in plan.environments.items():
+        yield paths.env_spec(env), canonical(environment_specs.stored(request, paths.ROOT))
+    for model, server in plan.servers.items():
+        yield paths.server_spec(model), canonical(server)
+    for name, task in plan.tasks.items():
         yield (
-            paths.task_spec(task),
-            canonical({k: v for k, v in spec.items() if k != "meaning"}),
+            paths.task_spec(name),
+            canonical({k: v for k, v in task.items() if k != "meaning"}),
         )
 
 
@@ -199,6 +199,25 @@ def adds(plan: Plan) -> bool:
         for path, text in (*shared_specs(plan), *results)
         if path.exists()
     )
+
+
+def index(plan: Plan) -> PlanIndex:
+    """Return the content of plan.json."""
+    return {
+        "limit": plan.limit,
+        "launcher": plan.launcher,
+        "build": plan.build,
+        "models": plan.models,
+        "environments": {
+            env: {
+                "kind": spec["kind"],
+                "name": spec["name"],
+                "version": spec["version"],
+                "source": spec["source"],
+            }
+            for env, spec in plan.environments.items()
+        },
+    }
 
 
 def save(plan: Plan, directory: Path) -> None:
@@ -228,22 +247,9 @@ def save(plan: Plan, directory: Path) -> None:
     if replaced and not paths.apart():
         outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)
-    index: PlanIndex = {
-        "limit": plan.limit,
-        "launcher": plan.launcher,
-        "build": plan.build,
-        "models": plan.models,
-        "environments": {
-            env: {
-                "kind": spec["kind"],
-                "name": spec["name"],
-                "version": spec["version"],
-                "source": spec["source"],
-            }
-            for env, spec in plan.environments.items()
-        },
-    }
-    write(directory / "plan.json", json.dumps(index, sort_keys=True, ensure_ascii=False) + "\n")
+    write(
+        directory / "plan.json", json.dumps(index(plan), sort_keys=True, ensure_ascii=False) + "\n"
+    )
     rules = directory / "rules.mk"
     # Always write it: its age is the time at which the configuration was last read.
     temporary_files.write(rules, makefile(plan, str(directory)))

@@ -127,7 +127,7 @@ def test_launcher_file_can_name_another_wrapper(
         'command: [site-run, "--cards={{ gpus }}", "{% if time %}-t{{ time }}{% endif %}", --]\n'
     )
     site = launcher.load("site")
-    spec = {"gpus": 2, "resources": {"time": "9"}}
+    spec = specs.server(gpus=2, resources={"time": "9"})
     assert site.command("m", spec, ["x"]) == ["site-run", "--cards=2", "-t9", "--", "x"]
     assert (
         site.queue.running("m") and site.queue.ask() == []

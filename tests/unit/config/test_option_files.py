@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import specs
 from benchy.config import option_files
 from benchy.core import paths
 from benchy.core.errors import Failure
-from benchy.core.specs import FileDigests
+from benchy.core.specs import FileDigests, ResultSpec
 from benchy.plan import staleness
 
 
@@ -151,16 +150,19 @@ def test_a_file_that_changed_since_the_plan_stops_the_server(
 
 def test_why_names_the_file_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(staleness, "written", lambda *_: "  (m.yaml:5)")
-    named = {"chat_template": "2"}
-    now = specs.result(options={"chat_template": "t.jinja"}, option_files=named)
-    made: dict[str, Any] = json.loads(json.dumps(now))
-    made["option_files"]["chat_template"] = "1"
+    options = {"chat_template": "t.jinja"}
+    one, two, none = (
+        specs.result(options=options, **found)
+        for found in (
+            {"option_files": {"chat_template": "1"}},
+            {"option_files": {"chat_template": "2"}},
+            {},
+        )
+    )
 
-    def told() -> list[str]:
+    def told(made: ResultSpec, now: ResultSpec) -> list[str]:
         return [staleness.change("m", now, *each) for each in staleness.differences(made, now)]
 
-    assert told() == ["options.chat_template: t.jinja changed  (m.yaml:5)"]
-    del made["option_files"]
-    assert told() == ["options.chat_template: t.jinja is there now  (m.yaml:5)"]
-    made, now = now, made
-    assert told() == ["options.chat_template: t.jinja is there no more  (m.yaml:5)"]
+    assert told(one, two) == ["options.chat_template: t.jinja changed  (m.yaml:5)"]
+    assert told(none, two) == ["options.chat_template: t.jinja is there now  (m.yaml:5)"]
+    assert told(two, none) == ["options.chat_template: t.jinja is there no more  (m.yaml:5)"]

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+import specs
 from benchy.core import knob_table, knobs, paths
 from benchy.core.errors import UsageError
 from benchy.environments import pip_settings
@@ -50,7 +51,7 @@ def test_offline_means_the_same_everywhere(
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert pip_settings.offline() is expected
     assert access.asked_not_to() is expected
-    assert (fetch.environment({}).get("HF_HUB_OFFLINE") == "1") is expected
+    assert (fetch.environment(specs.server()).get("HF_HUB_OFFLINE") == "1") is expected
 
 
 @pytest.mark.parametrize(("text", "expected"), [("0", False), ("false", False), ("1", True)])

@@ -9,9 +9,11 @@ from typing import Any, ClassVar
 
 import pytest
 
+import specs
 from benchy.cli import preview as preview_command
 from benchy.core import paths
 from benchy.core.errors import ConfigError, UsageError
+from benchy.core.specs import ServerSpec
 from benchy.evaluation import preview, preview_text
 
 sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
@@ -110,8 +112,8 @@ def test_token_counts_with_units_are_read(text: str, number: int | None) -> None
     assert preview.readable(text) == number
 
 
-def server(**options: Any) -> dict[str, Any]:
-    return {"options": options, "path": None, "name": "org/x", "source": "configs/one.yaml"}
+def server(**options: Any) -> ServerSpec:
+    return specs.server(name="org/x", options=options)
 
 
 def test_context_length_is_read_from_options_or_model_files(tmp_path: Path) -> None:
@@ -120,7 +122,7 @@ def test_context_length_is_read_from_options_or_model_files(tmp_path: Path) -> N
     for environ in ({"OFFLINE": "1"}, {"HF_HUB_OFFLINE": "yes"}):
         assert preview.context(server(), environ) == (None, "")
     (tmp_path / "config.json").write_text('{"max_position_embeddings": 128}')
-    local = {**server(), "path": str(tmp_path)}
+    local = specs.server(path=str(tmp_path))
     assert preview.context(local, {"OFFLINE": "1"}) == (128, "the model")
 
 

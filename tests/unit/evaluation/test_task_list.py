@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import specs
 from benchy.cli import tasks as tasks_command
 from benchy.core import hashing, paths
 from benchy.core.errors import Failure
@@ -64,7 +65,8 @@ def test_leaves_are_the_tasks_of_groups_tags_and_patterns() -> None:
 
 @pytest.mark.parametrize(("asked", "shots"), [(None, [0, 8]), (3, [3]), (0, [0])])
 def test_own_task_summarizes_its_harness_tasks(asked: int | None, shots: list[int]) -> None:
-    how = {"description": "Mine", "meaning": {"task_name": ["outer"], "num_fewshot": asked}}
+    meaning = specs.task_meaning(task_name=["outer"], num_fewshot=asked)
+    how = specs.planned_task(description="Mine", meaning=meaning)
     own = task_list.own("mine", how, BY_NAME)
     assert (own.count, own.shots) == (2, shots)
     assert own.output == ["generate_until", "multiple_choice"]
@@ -141,14 +143,16 @@ def test_index_is_cached_until_its_inputs_change(
     mine = tmp_path / "mine"
     mine.mkdir()
     Path("said").write_text("[]")
-    assert task_list.listed("e", {}) == [] == task_list.listed("e", {}, "mine")
+    asked = specs.environment(env="e")
+    assert task_list.listed("e", asked) == [] == task_list.listed("e", asked, "mine")
     Path("said").write_text('[{"name": "a"}]')
-    assert task_list.listed("e", {}) == [] == task_list.listed("e", {}, "mine")
+    assert task_list.listed("e", asked) == [] == task_list.listed("e", asked, "mine")
     (mine / "a.yaml").write_text("task: a")
     hashing.content_of.cache_clear()
-    assert task_list.listed("e", {}, "mine") == [{"name": "a"}] and task_list.listed("e", {}) == []
+    assert task_list.listed("e", asked, "mine") == [{"name": "a"}]
+    assert task_list.listed("e", asked) == []
     Path("venvs/e.lock").write_text("other packages")
-    assert task_list.listed("e", {}) == [{"name": "a"}]
+    assert task_list.listed("e", asked) == [{"name": "a"}]
     script.write_text("raise ImportError('no _index here')")
     with pytest.raises(Failure, match="can't list its tasks"):
-        task_list.listed("e", {})
+        task_list.listed("e", asked)
