@@ -42,6 +42,7 @@ from benchy.evaluation.job import (
     request_fields,
     tokenized,
 )
+from benchy.evaluation.result_writer import FinishedRun
 from benchy.evaluation.scored_result import Entry
 from benchy.hub import tokens
 from benchy.process import runner
@@ -79,10 +80,10 @@ def evaluate(job: Job, step: Step) -> None:
         _run(job, step, command, env, cache, facts)
         end = datetime.now(timezone.utc)
         _check_end(job, cache)
-        left = harness_output.read_output(written, job.log)
-        seen = output_checks.read_facts(facts)
-        made = result_writer.make_result(job, left, seen, start, end, hidden=[job.key, hub])
-        result_writer.publish(job, made, left)
+        output = harness_output.read_output(written, job.log)
+        run = FinishedRun(output, output_checks.read_facts(facts), start, end)
+        made = result_writer.make_result(job, run, hidden=[job.key, hub])
+        result_writer.publish(job, made, output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(job.cache, ignore_errors=True)

@@ -16,7 +16,8 @@ from typing import Any
 
 from benchy.core.errors import Failure
 from benchy.display import progress_bars
-from benchy.evaluation.result import Metric, metrics_of
+from benchy.evaluation.harness_metrics import metrics_of
+from benchy.evaluation.result import Metric
 
 CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchy.evaluation import marks, scores
+from benchy.evaluation import harness_metrics, marks, scores
 from benchy.evaluation import result as document
 from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Result, Score
@@ -122,7 +122,7 @@ class Entry:
 
 
 def score_by(result: Result, metric: str) -> Score | None:
-    """Return the score by a metric, computed as result.main_score does. None if no subtask has it.
+    """Return the score by a metric, computed as harness_metrics.main_score does. None if no subtask has it.
 
     `metric` is a name ("acc_norm"), or a name with a filter ("exact_match,strict-match").
     """
@@ -143,4 +143,4 @@ def score_by(result: Result, metric: str) -> Score | None:
         name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
         for name, found in result.metrics.items()
     }
-    return document.main_score([], parts, {})
+    return harness_metrics.main_score([], parts, {})

@@ -12,6 +12,7 @@ import pytest
 
 from benchy.cli import compare as compare_command
 from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.evaluation import harness_metrics
 from benchy.evaluation import result as document
 from benchy.plan import result_status
 from results import made
@@ -48,7 +49,7 @@ def put(
             key = metric.partition(",")[0]
             lines = [line(n, key, value) for n, value in enumerate(numbers)]
             (folder / name).write_text("\n".join(lines))
-    score = document.main_score(list(values), metrics, {})
+    score = harness_metrics.main_score(list(values), metrics, {})
     model, task_name = where.split("/")[-2:]
     found = made(model, task_name, metrics=metrics, score=score, harness_output=output, **changes)
     of = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
