@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchy.core.errors import printable
 from benchy.evaluation import scores
-from benchy.reporting import paired_tests, samples
+from benchy.reporting import paired_tests, sample_view
 
 if TYPE_CHECKING:
     from benchy.reporting.comparison import Row, Sample, Side
@@ -93,13 +93,13 @@ def flipped(
     answer and both answers. ours, theirs: the row's samples of A and of B."""
     for ids in (row.gained, row.lost):
         for i in ids[:count]:
-            one = samples.shown(row.task, ours[i].whole)
-            two = samples.shown(row.task, theirs[i].whole)
+            one = sample_view.shown(row.task, ours[i].whole)
+            two = sample_view.shown(row.task, theirs[i].whole)
             a, b = (scores.of_sample(side[i].value, row.metric) for side in (ours, theirs))
             yield f"--- {row.label} {i}: A {a}, B {b}"
             prompt = str(one["prompt"])
             yield printable(both_ends(prompt))
-            yield f"    expected  {printable(samples.joined(one['target'])[:WIDE])}"
+            yield f"    expected  {printable(sample_view.joined(one['target'])[:WIDE])}"
             yield f"    A         {printable(answer(one))}"
             yield f"    B         {printable(answer(two))}"
 
@@ -112,4 +112,4 @@ def both_ends(prompt: str) -> str:
 
 
 def answer(shown: Mapping[str, Any]) -> str:
-    return EMPTY if "answer" in shown.get("empty", []) else samples.joined(shown["answer"])[:WIDE]
+    return EMPTY if "answer" in shown.get("empty", []) else sample_view.joined(shown["answer"])[:WIDE]

@@ -2,7 +2,7 @@
 
 Every page is one file that works from disk without a network. It contains its style and script;
 its Content-Security-Policy allows only these, by hash. A model's page also loads script files with
-samples from its own directory (see samples.py). External text reaches the pages through Jinja2's
+samples from its own directory (see sample_files.py). External text reaches the pages through Jinja2's
 escaping, or as JSON data that the script sets as text.
 """
 

@@ -1,7 +1,7 @@
 """A model's page, results/[limit-N/]<model>/index.html.
 
 It shows the model's numbers, what produced them, the commands that reproduce them, and its samples,
-which are in script files in the directories of its results (samples.py).
+which are in script files in the directories of its results (sample_files.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,16 @@ from benchy.core import paths
 from benchy.display import hidden_characters, units
 from benchy.evaluation import marks, scores
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import collection, index_page, leaderboard, model_traits, reproduce, samples
+from benchy.reporting import (
+    collection,
+    index_page,
+    leaderboard,
+    model_traits,
+    reproduce,
+    sample_files,
+    sample_view,
+    samples,
+)
 from benchy.reporting.leaderboard import Board, Row
 
 
@@ -163,6 +172,8 @@ def _version() -> str:
     modules = (
         index_page,
         reproduce,
+        sample_files,
+        sample_view,
         samples,
         collection,
         marks,
@@ -211,7 +222,7 @@ def write(board: Board) -> int:
             if entry:
                 about = entry.path.stat()
                 key = f"{_version()} {about.st_mtime_ns} {about.st_size}"
-                parts[entry.task] = samples.write(entry.path.parent, entry.result, key, entry.score)
+                parts[entry.task] = sample_files.write(entry.path.parent, entry.result, key, entry.score)
         index_page.put(path, text(row, board, parts) + last.decode())
         written += 1
     return written
