@@ -100,7 +100,7 @@ def _cache(job: Job) -> Path | None:
     made_by = [
         health.lock_sha256(job.server["environment"]) or "",
         *provenance.made_by(job.spec["task"]["harness_environment"]),
-        hashing.sha256(harness.WRAPPER),  # it corrects prompts and answers
+        *map(hashing.sha256, harness.WRAPPER_FILES),
         job.server["version"],
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)

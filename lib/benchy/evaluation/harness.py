@@ -26,6 +26,16 @@ Spec = Mapping[str, Any]
 MAX_RETRIES = 3
 WRAPPER = paths.SCRIPTS / "harness_wrapper.py"
 PREVIEW = paths.SCRIPTS / "harness_preview.py"
+# The wrapper's code: it corrects prompts and answers, so a cache of answers depends on all of it.
+WRAPPER_FILES = (
+    WRAPPER,
+    paths.SCRIPTS / "harness_answers.py",
+    paths.SCRIPTS / "harness_arguments.py",
+    paths.SCRIPTS / "harness_clients.py",
+    paths.SCRIPTS / "harness_observations.py",
+    paths.SCRIPTS / "harness_observer.py",
+    paths.SCRIPTS / "harness_tokens.py",
+)
 
 
 @dataclass(frozen=True)

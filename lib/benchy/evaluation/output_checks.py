@@ -17,7 +17,7 @@ from typing import Any
 from benchy.evaluation.harness import Spec
 from benchy.evaluation.harness_output import Output
 from benchy.evaluation.result import Checks
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_arguments
 
 
 @dataclass
@@ -158,8 +158,8 @@ def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Return a line for each requested generation argument that the harness did not use."""
     if not ours:
         return []
-    used = harness_wrapper.normalized("", dict(given), {})
-    wanted = harness_wrapper.normalized("", {**given, **ours}, dict(ours))
+    used = harness_arguments.normalized("", dict(given), {})
+    wanted = harness_arguments.normalized("", {**given, **ours}, dict(ours))
     return [
         f"gen_kwargs.{key}: {wanted.get(key)!r} was requested, the harness used {used.get(key)!r}"
         for key in sorted({*wanted, *used})

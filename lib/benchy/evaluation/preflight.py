@@ -21,7 +21,7 @@ from benchy.environments import lock_file
 from benchy.evaluation import environment_questions, harness, model_checks, provenance
 from benchy.evaluation.environment_questions import Facts, Question, Spec
 from benchy.plan import origins
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_arguments
 
 SCRIPT = paths.SCRIPTS / "harness_facts.py"
 # Texts on which tokenizers differ: named special tokens, spaces, accents, emoji, digits.
@@ -203,14 +203,14 @@ def _generation_mistakes(
             continue
         given = {**(each["generation_kwargs"] or {}), **ours}
         try:
-            kwargs = harness_wrapper.normalized(task, given, ours)
-        except harness_wrapper.Refused as refused:
+            kwargs = harness_arguments.normalized(task, given, ours)
+        except harness_arguments.Refused as refused:
             found[f"{task}: {refused.what}"] = refused.hint
             continue
-        unknown = sorted(set(kwargs) - harness_wrapper.OWN)
+        unknown = sorted(set(kwargs) - harness_arguments.OWN)
         if unknown and (fields := request_options(server["engine"])):
             for name in (name for name in unknown if name not in fields):
-                near = names.near(name, [*fields, *harness_wrapper.OWN])
+                near = names.near(name, [*fields, *harness_arguments.OWN])
                 hint = f"write gen_kwargs: {{{name}: null}} to go without it"
                 if name in ours:
                     hint = f"did you mean {near!r}?" if near else "take it out"

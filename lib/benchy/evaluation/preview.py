@@ -33,7 +33,7 @@ from benchy.hub import access, model_info, tokens
 from benchy.plan import planner
 from benchy.plan.selection import config_file
 from benchy.process import runner
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_arguments
 from benchy.serving import preparation
 
 TAG = "PREVIEW"
@@ -144,7 +144,7 @@ def asked(
             found: dict[str, Any] = json.loads(out.read_bytes())
             return found
         except runner.Ended as ended:
-            if ended.status == harness_wrapper.REFUSED and (said := read_facts(facts).refused):
+            if ended.status == harness_arguments.REFUSED and (said := read_facts(facts).refused):
                 named = f"{said['task']}: " if said["task"] else ""
                 mistake = Mistake(how["source"], 0, "", named + said["what"], said["hint"])
                 raise ConfigError([mistake]) from ended

@@ -28,6 +28,7 @@ Row = Mapping[str, Any]  # see harness_index.py
 
 FOLDER = paths.BUILD / "tasks"
 SCRIPT = paths.SCRIPTS / "harness_index.py"
+SHARED = paths.SCRIPTS / "harness_facts.py"  # the script imports it
 SECONDS = 600
 # The keys of a row that a search covers.
 SEARCHED = ("name", "tags", "dataset", "family", "language", "description", "output", "needs")
@@ -147,7 +148,7 @@ def listed(env: str, spec: Spec, folder: str | None = None) -> list[dict[str, An
 
 def _made_by(env: str) -> list[str]:
     """Return what an environment's index depends on."""
-    return [hashing.sha256(SCRIPT), env, *provenance.made_by(env)]
+    return [hashing.sha256(SCRIPT), hashing.sha256(SHARED), env, *provenance.made_by(env)]
 
 
 def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row], list[str]]:

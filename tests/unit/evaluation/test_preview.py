@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -13,9 +12,8 @@ from benchy.cli import preview as preview_command
 from benchy.core import paths
 from benchy.core.errors import ConfigError, UsageError
 from benchy.evaluation import preview, preview_text
-
-sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
-import harness_preview
+from benchy.scripts import harness_posts
+from benchy.scripts.harness_texts import Texts
 
 
 class Tokenizer:
@@ -44,8 +42,8 @@ class Tokenizer:
 SETTINGS = {"chat_template": None, "chat_template_kwargs": {"think": "!"}, "tokenizer": {}}
 
 
-def words(**settings: Any) -> harness_preview.Words:
-    return harness_preview.Words(Tokenizer, {**SETTINGS, **settings})
+def words(**settings: Any) -> Texts:
+    return Texts(Tokenizer, {**SETTINGS, **settings})
 
 
 def test_text_prompt_gets_the_special_tokens_of_the_server() -> None:
@@ -89,7 +87,7 @@ def test_failures_to_load_or_render_become_notes() -> None:
     def broken() -> None:
         raise OSError("gone")
 
-    one = harness_preview.Words(broken, SETTINGS)
+    one = Texts(broken, SETTINGS)
     assert one.sent("ab")["ids"] is None and one.ends()["prefix"] is None
     assert "can't be loaded here: OSError: gone" in one.notes[0]
     two = words()
@@ -100,7 +98,7 @@ def test_failures_to_load_or_render_become_notes() -> None:
 def test_an_answer_has_a_choice_for_each_prompt() -> None:
     for body, count in (({"prompt": [[1, 2], [3]]}, 2), ({"prompt": "ab"}, 1), ({}, 1),
                         ({"prompt": [1, 2]}, 1), ({"prompt": ["a", "b"]}, 2)):  # fmt: skip
-        assert len(harness_preview.answer(body)["choices"]) == count
+        assert len(harness_posts.answer(body)["choices"]) == count
 
 
 @pytest.mark.parametrize(
