@@ -19,6 +19,7 @@ from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.evaluation import harness, harness_output
 from benchy.evaluation.harness import Spec
+from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
 from benchy.serving import http_client, known_failures, peer_check, server
 
@@ -71,6 +72,10 @@ class Job:
         """The locks of the environments that make the result."""
         harness = self.spec["task"]["harness_environment"]
         return [paths.lock(self.server["environment"]), paths.lock(harness)]
+
+    @property
+    def specs(self) -> Specs:
+        return Specs(self.server["spec"], self.spec, self.run)
 
     @property
     def server_log(self) -> Path:

@@ -3,7 +3,7 @@
 Finds a directory without a model or with only an adapter, a missing tokenizer, and a chat template
 that is missing or broken. Reads a local directory, or the hub's files once bin/fetch has downloaded
 them. template_facts.py loads the chat template in the engine's environment; its answer is cached as
-those of preflight.py are.
+those of harness_questions.py are.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 
 from benchy.core.errors import ConfigError
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import harness, preflight
+from benchy.evaluation import harness, harness_questions
 
 
 def ids(text: str, special: bool) -> list[int]:
@@ -41,11 +41,11 @@ def test_different_token_ids_of_server_and_harness_raise_a_config_error(
         endpoint=SimpleNamespace(commit=None),
     )  # fmt: skip
     facts = {
-        "plain": [ids(text, False) for text in preflight.PROBE],
-        "special": [ids(text, True) for text in preflight.PROBE],
+        "plain": [ids(text, False) for text in harness_questions.PROBE],
+        "special": [ids(text, True) for text in harness_questions.PROBE],
     }
     monkeypatch.setattr(harness, "environment", lambda *args: {})
-    monkeypatch.setattr(preflight, "tokenizer_facts", lambda *args: facts)
+    monkeypatch.setattr(harness_questions, "tokenizer_facts", lambda *args: facts)
     monkeypatch.setattr(evaluation, "tokenized", lambda job, text, special: server(text, special))
     if not told:
         return evaluation.check_tokenizer(job, {})

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from benchy.process import runner
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
-SETTINGS = Path("settings.json")
+FILES = harness.RunFiles(Path("out"), Path("settings.json"), Path("facts.jsonl"))
 
 
 def spec(**changes: Any) -> dict[str, Any]:
@@ -113,7 +114,7 @@ def test_chat_uses_the_chat_endpoint_without_a_tokenizer() -> None:
     args = harness.model_args(spec(chat=True), how(), ENDPOINT)
     assert args["base_url"].endswith("/v1/chat/completions")
     assert "tokenizer" not in args
-    command = harness.command(spec(chat=True), how(), ENDPOINT, Path("out"), None, SETTINGS)
+    command = harness.command(spec(chat=True), how(), ENDPOINT, FILES)
     assert "local-chat-completions" in command and "--apply_chat_template" in command
 
 
@@ -121,7 +122,7 @@ def test_command_keeps_values_with_commas_and_spaces_intact() -> None:
     kwargs = {"until": ["a, b", '"c" = d'], "temperature": 0}
     odd = spec(model__path="a dir,with=signs", task__gen_kwargs=kwargs, limit=3)
     command = harness.command(
-        odd, how(include_path="x y"), ENDPOINT, Path("o p"), Path("c"), SETTINGS
+        odd, how(include_path="x y"), ENDPOINT, replace(FILES, output=Path("o p"), cache=Path("c"))
     )
     assert json.loads(command[command.index("--gen_kwargs") + 1]) == kwargs
     sent = json.loads(command[command.index("--model_args") + 1])
@@ -129,7 +130,7 @@ def test_command_keeps_values_with_commas_and_spaces_intact() -> None:
     assert {"--limit=3", "--include_path=x y", "--output_path=o p", "--seed=7"} <= set(command)
     assert "--tasks=benchy_smoke" in command and "--num_fewshot=0" not in command
     assert "--num_fewshot=0" in harness.command(
-        spec(task__num_fewshot=0), how(), ENDPOINT, Path("o"), None, SETTINGS
+        spec(task__num_fewshot=0), how(), ENDPOINT, FILES
     )
 
 
@@ -143,7 +144,7 @@ def test_key_is_in_the_environment_but_not_on_the_command_line() -> None:
     )
     assert not [k for k in env if k.startswith(("BENCHY", "MAKE"))]
     assert "HF_HUB_OFFLINE" not in env
-    command = harness.command(spec(), how(), ENDPOINT, Path("o"), None, SETTINGS)
+    command = harness.command(spec(), how(), ENDPOINT, FILES)
     assert KEY not in " ".join(command)
 
 
