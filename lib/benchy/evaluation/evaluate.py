@@ -140,7 +140,7 @@ def check_environment(job: Job) -> None:
     name = job.spec["task"]["harness_environment"]
     if why := health.edited(name):
         health.condemn(name, why)
-        raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   builds it anew")
+        raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   rebuilds it")
 
 
 def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
@@ -164,9 +164,7 @@ def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
             raise ConfigError([tokenizer_checks.appended(job.run, whole[-1])])
 
 
-def _run(
-    job: Job, step: Step, command: list[str], env: dict[str, str], files: RunFiles
-) -> None:
+def _run(job: Job, step: Step, command: list[str], env: dict[str, str], files: RunFiles) -> None:
     """Run a command of the harness to its end. Raises Failure, ConfigError."""
     try:
         runner.run(
@@ -210,10 +208,10 @@ def explained(
         subtasks = job.spec["task"]["task_name"]
         return ConfigError([task_checks.chat_mistake(job.server["spec"], job.task, subtasks)])
     killed = ended.status == -signal.SIGKILL
-    hint = "Something else killed it; out of memory? (dmesg, free -h)\n" if killed else ""
+    hint = "Another process killed it; out of memory? (dmesg, free -h)\n" if killed else ""
     return Failure(
         f"{job.title}: the harness {ended.words()}",
-        f"{hint}Try it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+        f"{hint}Run it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
         job.log,
         lines,
     )

@@ -24,7 +24,7 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
         if key in _ABOUT or not chosen or metric.endswith("_stderr"):
             continue
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{key} is {value!r}, which is no number")
+            raise ValueError(f"{key} is {value!r}, which is not a number")
         if not math.isfinite(value):
             raise ValueError(f"{key} is {value}")
         # The harness gives "N/A" if it cannot estimate it, and NaN for a single sample.
@@ -35,7 +35,9 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
 
 
 def main_score(
-    requested: list[str], metrics: dict[str, dict[str, Metric]], groups: dict[str, dict[str, Metric]]
+    requested: list[str],
+    metrics: dict[str, dict[str, Metric]],
+    groups: dict[str, dict[str, Metric]],
 ) -> Score:
     """Return the number that stands for a task in a table.
 

@@ -18,7 +18,11 @@ from benchy.core.errors import Failure
 from benchy.display import progress_bars
 from benchy.evaluation.harness_metrics import metrics_of
 from benchy.evaluation.result import Metric
+from benchy.scripts import harness_answers
 
+# A log-likelihood is the sum over the tokens of an answer, each of which may be ROUNDING above 0. The
+# samples file does not say how many there are; this allows 1,000.
+HIGHEST = 1000 * harness_answers.ROUNDING
 CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 
 
@@ -53,8 +57,8 @@ def read_output(directory: Path, log: Path) -> Output:
     found = sorted(directory.rglob("results_*.json"))
     if len(found) != 1:
         raise Failure(
-            f"the harness ended well but wrote {len(found)} results files, not one",
-            "Free disk space may have run out; the log says what it could not save.",
+            f"the harness succeeded but wrote {len(found)} results files instead of one",
+            "The disk may be full; the log says what could not be saved.",
             log,
         )
     try:
@@ -79,8 +83,8 @@ def read_output(directory: Path, log: Path) -> Output:
                     ) from error
                 if counted.wrong:
                     raise Failure(
-                        f"{task}: {counted.wrong} log-probabilities of {path.name} are no numbers "
-                        "up to 0; no result is written",
+                        f"{task}: {counted.wrong} log-probabilities of {path.name} are not "
+                        "numbers up to 0; no result is written",
                         "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
                         log,
                     )
@@ -135,12 +139,9 @@ def _count(path: Path) -> _Counted:
 
 
 def _likely(value: Any) -> bool:
-    """Return whether a value is a log-likelihood, as a number or in the harness's text form.
-
-    Values up to 1 pass, since the log-probability of each token may have been rounded up.
-    """
+    """Return whether a value is a log-likelihood, as a number or in the harness's text form."""
     number = float(value)
-    return math.isfinite(number) and number < 1
+    return math.isfinite(number) and number < HIGHEST
 
 
 def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:
@@ -159,12 +160,12 @@ def check_counts(output: Output, limit: int | None, logging: bool, log: Path) ->
     counts: dict[str, int] = {}
     for task, count in output.data["n-samples"].items():
         whole, effective = int(count["original"]), int(count["effective"])
-        promised = whole if limit is None else min(limit, whole)
+        expected = whole if limit is None else min(limit, whole)
         logged = output.samples.get(task, 0) if logging else effective
-        if not effective or effective != promised or logged != effective:
+        if not effective or effective != expected or logged != effective:
             raise Failure(
-                f"{task}: {promised} documents were to be evaluated, {effective} were, "
-                f"{logged} are in the harness's own files",
+                f"{task}: expected {expected} documents, {effective} were evaluated, "
+                f"{logged} are in the harness's files",
                 log=log,
             )
         counts[task] = effective

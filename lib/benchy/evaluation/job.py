@@ -114,7 +114,7 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Failure(
-            f"{path}: {error.strerror}", "bin/plan writes it, if a config asks for this task"
+            f"{path}: {error.strerror}", "bin/plan writes it if a config requests this task"
         ) from error
 
 
@@ -149,7 +149,7 @@ def check_server(job: Job) -> None:
     if wrong:
         raise Failure(
             f"{job.title}: the server at {job.url} is not the one that this result needs",
-            f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            f"Restart it: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
             lines=wrong,
         )
 
@@ -282,7 +282,7 @@ def check_alive(job: Job) -> None:
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),
-        f"{hint}\nThe answers had so far are kept; the next run goes on from there.",
+        f"{hint}\nAnswers so far are kept; the next run continues from them.",
         job.server_log,
         known_failures.telling_lines(log),
     )

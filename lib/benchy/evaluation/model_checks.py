@@ -80,15 +80,17 @@ def _folder(server: Spec, folder: Path) -> list[Mistake]:
         return []
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
-        what = f"{folder} holds no model: no {', '.join(MODELS)}"
-        return [_wrong(server, "model.name", what, "write the folder of a whole model")]
+        what = f"{folder} contains no model: no {', '.join(MODELS)}"
+        return [_wrong(server, "model.name", what, "write the directory of a complete model")]
     try:
         base = str(json.loads(adapter.read_bytes()).get("base_model_name_or_path") or "")
     except (OSError, ValueError, AttributeError):
         base = ""
     onto = f"its base model {base}" if base else "its base model"
-    what = f"{folder} holds only an adapter (adapter_config.json), not a model"
-    return [_wrong(server, "model.name", what, f"merge it into {onto}, and write that folder")]
+    what = f"{folder} contains only an adapter (adapter_config.json), not a model"
+    return [
+        _wrong(server, "model.name", what, f"merge it into {onto}, and write the merged directory")
+    ]
 
 
 def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
@@ -99,7 +101,7 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     tokenizer = options.get("tokenizer")
     if not tokenizer and not environment_questions.has_tokenizer(folder):
         what = f"{folder} has no tokenizer"
-        return [_wrong(server, "model.name", what, "name one with tokenizer: in its overrides")]
+        return [_wrong(server, "model.name", what, "set tokenizer in its overrides")]
     if not _asks(server, folder):
         return []
     if env is not None:
@@ -111,10 +113,10 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     key = "chat_template" if given else "use_chat_completions"
     if facts.get("template") == "broken":
         what = f"its chat template can't be read: {facts['why']}"
-        return [_wrong(server, key, what, "write chat_template: PATH of one that can be read")]
+        return [_wrong(server, key, what, "write chat_template: PATH of a valid template")]
     beside = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
     if facts.get("template") == "none" and not beside:
-        hint = "write chat_template: PATH in its overrides, or take use_chat_completions out"
+        hint = "write chat_template: PATH in its overrides, or remove use_chat_completions"
         return [_wrong(server, key, f"{tokenizer or folder} has no chat template", hint)]
     return []
 

@@ -135,7 +135,7 @@ def differences(spec: Spec, output: Output) -> list[str]:
     used = shots(output)
     if asked["num_fewshot"] is not None and used and asked["num_fewshot"] not in used.values():
         what = ", ".join(f"{task}: {count}" for task, count in sorted(used.items())[:5])
-        out.append(f"num_fewshot: {asked['num_fewshot']} was requested; used were {what}")
+        out.append(f"num_fewshot: {asked['num_fewshot']} was requested, the harness used {what}")
     said = data.get("config") or {}
     for key, value in (
         ("limit", spec["limit"]),

@@ -127,9 +127,7 @@ def locally(specs: Specs) -> tuple[Specs, list[str]]:
     return replace(specs, result={**result, "task": task}), [note]
 
 
-def recorded(
-    specs: Specs, endpoint: harness.Endpoint, base: Mapping[str, str]
-) -> dict[str, Any]:
+def recorded(specs: Specs, endpoint: harness.Endpoint, base: Mapping[str, str]) -> dict[str, Any]:
     """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
     spec, task, model = specs.result, specs.task, specs.server["model"]
     env = harness.environment(spec, task, specs.server, None, base)
@@ -160,7 +158,7 @@ def recorded(
                 raise ConfigError([task_checks.refusal(task["source"], refused)]) from ended
             raise _failed(title, log, ended.words()) from ended
         except OSError as error:
-            raise _failed(title, log, "made no prompts") from error
+            raise _failed(title, log, "recorded no prompts") from error
 
 
 def _failed(title: str, log: Path, end: str) -> Failure:
@@ -173,9 +171,7 @@ def _failed(title: str, log: Path, end: str) -> Failure:
     return Failure(f"{title}: the harness {end}", "its log says why", log, lines[-6:])
 
 
-def _settings(
-    specs: Specs, endpoint: harness.Endpoint, facts: Path, out: Path
-) -> dict[str, Any]:
+def _settings(specs: Specs, endpoint: harness.Endpoint, facts: Path, out: Path) -> dict[str, Any]:
     """Return the settings for harness_preview.py, which writes `out`."""
     spec, server = specs.result, specs.server
     name, revision = harness.tokenizer(spec, endpoint)
@@ -213,7 +209,7 @@ def make_model(server: Spec) -> None:
         made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
         # Another process may have made it meanwhile.
         if not made and not Path(path, "config.json").exists():
-            raise Failure(f"{server['model']}: {path} could not be made")
+            raise Failure(f"{server['model']}: {path} could not be created")
 
 
 def context(server: Spec, base: Mapping[str, str]) -> tuple[int | None, str]:

@@ -42,14 +42,14 @@ def _model(found: Mapping[str, Any]) -> Iterator[str]:
             f"{' '.join(map(repr, found[part]))} {where}"
             for part, where in (("prefix", "before"), ("suffix", "after")) if found[part]
         )  # fmt: skip
-        taken = "; benchy takes off what is after, where an answer follows"
+        taken = "; benchy removes those after it if an answer follows"
         added = f"adds {words} a text" + (taken if found["suffix"] else "")
         yield f"  special tokens: the tokenizer {added if words else 'adds none'}"
     length = found["max_model_len"]
     if length:
-        yield f"  max_model_len: {length:,} tokens, of {found['max_model_len_from']}"
+        yield f"  max_model_len: {length:,} tokens, from {found['max_model_len_from']}"
     else:
-        yield "  max_model_len: not known here; what would be cut is not shown"
+        yield "  max_model_len: unknown; truncation is not shown"
 
 
 def _task(task: str, about: Mapping[str, Any]) -> Iterator[str]:
@@ -76,7 +76,7 @@ def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> I
                 yield from _room(sent, entry, found)
     if method == "generate_until":
         body = first["sent"][0]["body"]
-        yield "  asked: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
+        yield "  request: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
         others = {k: v for k, v in body.items() if k not in (*SHOWN, "model")}
         yield "    and " + ", ".join(f"{key}: {value!r}" for key, value in sorted(others.items()))
         yield f"  target: {first['target']!r}"
@@ -125,7 +125,7 @@ def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str
     yield f"  special tokens in it: {', '.join(named) + more if named else 'none'}"
     yield f"  begins {_ends(tokens[:ENDS])}, ends {_ends(tokens[-ENDS:])}"
     if len(marks) > 1 and marks[:2] == [0, 1] and ids[0] == ids[1]:
-        yield f"  WARNING: {tokens[0]!r} stands twice at the beginning"
+        yield f"  WARNING: the prompt begins with {tokens[0]!r} twice"
 
 
 def _tokens(number: int) -> str:
@@ -141,14 +141,14 @@ def _room(
 ) -> Iterator[str]:
     ids, length = sent["ids"], found["max_model_len"]
     if entry["cut"]:
-        yield "  WARNING: it does not fit: its left end is cut off, the beginning of the text too"
+        yield "  WARNING: it does not fit: its left end is cut off, including special tokens"
         return
     most = sent["body"].get("max_tokens", 0)
     if ids is None or not length:
         return
     room = f"  room: {len(ids):,} + {most:,} of {length:,} tokens"
     if len(ids) + most > length:
-        yield f"  WARNING: it does not fit, and the server refuses it:{room[7:]}"
+        yield f"  WARNING: it does not fit, and the server rejects it:{room[7:]}"
     elif entry["method"] == "generate_until":
         yield room
 

@@ -282,7 +282,7 @@ def read(path: Path) -> Result:
         where = ".".join(map(str, first["loc"]))
         what = f"{where}: {first['msg']}" if where else first["msg"]
         raise Failure(
-            f"{path} is damaged: {what}", f"Delete it; the next run makes it anew: rm {path}"
+            f"{path} is damaged: {what}", f"Delete it; the next run creates it again: rm {path}"
         ) from error
 
 

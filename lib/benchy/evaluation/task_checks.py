@@ -82,7 +82,9 @@ def _shots(specs: Specs, subtasks: Mapping[str, Facts], count: int) -> Iterator[
     """Yield the mistake if none of the `count` subtasks uses the requested num_fewshot."""
     fixed = [name for name, subtask in subtasks.items() if subtask["num_fewshot"] == 0]
     if specs.result["task"]["num_fewshot"] and fixed and len(fixed) == count:
-        what = f"{_some(fixed)} has num_fewshot: 0 in the harness's own file, and ignores other values"
+        what = (
+            f"{_some(fixed)} has num_fewshot: 0 in the harness's own file, and ignores other values"
+        )
         hint = "write 0 here, or remove num_fewshot from that file"
         yield mistake(specs.task, "num_fewshot", what, hint)
 

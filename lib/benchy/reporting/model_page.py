@@ -222,7 +222,9 @@ def write(board: Board) -> int:
             if entry:
                 about = entry.path.stat()
                 key = f"{_version()} {about.st_mtime_ns} {about.st_size}"
-                parts[entry.task] = sample_files.write(entry.path.parent, entry.result, key, entry.score)
+                parts[entry.task] = sample_files.write(
+                    entry.path.parent, entry.result, key, entry.score
+                )
         index_page.put(path, text(row, board, parts) + last.decode())
         written += 1
     return written

@@ -108,6 +108,7 @@ def shortened(view: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any], int
         entry |= short | {"long": list(full)}
     return entry, full, _size(short)
 
+
 def _cut(value: Any, room: int = LONG) -> Any:
     """Shorten a text, or a list of texts, to about `room` characters.
 

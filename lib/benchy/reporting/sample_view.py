@@ -9,6 +9,7 @@ from benchy.evaluation import scores
 from benchy.evaluation.result import Score
 from benchy.reporting import samples
 
+
 def shown(task: str, sample: dict[str, Any], score: Score | None = None) -> dict[str, Any]:
     """Return what a page shows of a sample.
 

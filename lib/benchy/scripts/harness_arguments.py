@@ -95,21 +95,23 @@ def check_accepted(task: str, names: Iterable[str], fields: Sequence[str] | None
         if fields is None and name not in COMMON:
             raise Refused(
                 task,
-                f"the server does not tell whether it takes the generation argument {name!r}",
-                "leave disable_fastapi_docs out, and run it again",
+                f"the server does not say whether it accepts the generation argument {name!r}",
+                "remove disable_fastapi_docs, and run it again",
             )
         if fields is not None and name not in fields:
             raise Refused(
                 task,
-                f"this server takes no generation argument {name!r}",
-                "take it out of gen_kwargs; one of the harness's own files is switched off by "
+                f"this server accepts no generation argument {name!r}",
+                "remove it from gen_kwargs; if the harness's own file sets it, write "
                 f"gen_kwargs: {{{name}: null}}",
             )
 
 
 def check_sent(task: str, requested: dict[str, Any], payload: dict[str, Any]) -> None:
     """Raise Refused unless each generation argument is in the payload of its request."""
-    wanted = {key: value for key, value in requested.items() if key not in OWN and value is not None}
+    wanted = {
+        key: value for key, value in requested.items() if key not in OWN and value is not None
+    }
     if "max_gen_toks" in requested:
         wanted["max_tokens"] = requested["max_gen_toks"]
     if requested.get("temperature") is not None:
@@ -121,5 +123,5 @@ def check_sent(task: str, requested: dict[str, Any], payload: dict[str, Any]) ->
         raise Refused(
             task,
             f"generation arguments that do not reach the request: {', '.join(lost)}",
-            "take them out of gen_kwargs, or name another harness_version",
+            "remove them from gen_kwargs, or set another harness_version",
         )

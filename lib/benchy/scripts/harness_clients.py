@@ -59,7 +59,9 @@ def install(
     get_model, hook = registry.get_model, model.CacheHook
     prepared = _prepared(evaluator.evaluate, observer)
     keyed = _keyed(hook.add_partial)
-    watched = _watched(task.fewshot_context, facts, utils.hash_string, utils.handle_non_serializable)
+    watched = _watched(
+        task.fewshot_context, facts, utils.hash_string, utils.handle_non_serializable
+    )
 
     observer.facts, observer.ours, observer.fields = facts, ours, fields
     observed = {name: type(base.__name__, (observer, base), {}) for name, base in bases.items()}

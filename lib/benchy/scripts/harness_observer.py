@@ -68,7 +68,7 @@ class Observer(Tokens):
                     name,
                     f"repeats: {config.repeats} would give the same answer each time, since all "
                     "requests have one seed",
-                    "take the task out of `tasks`; repeats are not supported yet",
+                    "remove the task from `tasks`; repeats are not supported yet",
                 )
             if isinstance(config.generation_kwargs, dict):
                 config.generation_kwargs = normalized(name, config.generation_kwargs, cls.ours)
@@ -89,8 +89,8 @@ class Observer(Tokens):
                 if self.fields is not None and "continue_final_message" not in self.fields:
                     raise Refused(
                         task,
-                        "this release can't continue the answer that gen_prefix begins, by chat",
-                        "leave use_chat_completions out, or name a newer vllm_version",
+                        "this release can't continue the answer that gen_prefix begins in a chat",
+                        "remove use_chat_completions, or set a newer vllm_version",
                     )
                 payload |= {"continue_final_message": True, "add_generation_prompt": False}
             check_sent(task, requested, payload)

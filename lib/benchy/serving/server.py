@@ -19,6 +19,7 @@ from benchy.devices import ports
 from benchy.display.progress import Step
 from benchy.environments import disk_space
 from benchy.process import guardian
+from benchy.scripts.harness_answers import ROUNDING
 from benchy.serving import http_client, known_failures, peer_check
 from benchy.serving.endpoint import Endpoint
 from benchy.serving.engine_log import Log
@@ -26,7 +27,6 @@ from benchy.serving.http_client import shown
 
 PROMPT = "El agua es clara. A água é clara."
 COMPLETIONS = "/v1/completions"
-ROUNDING = 0.001  # tolerance of a log-probability above 0
 RETRY_PORT = 3  # attempts, each on another port, if another process takes the free one first
 
 

@@ -182,7 +182,7 @@ def test_prompt_and_request_are_shown() -> None:
     assert lines[lines.index("  prompt, 5 tokens:") + 1 :][:2] == ["  │ <s>Q·", "  │ A"]
     assert "  special tokens in it: '<s>' (1) at 0" in lines
     assert "  room: 5 + 4 of 12 tokens" in lines
-    assert "  asked: max_tokens: 4, stop: ['\\n']" in lines and "    and seed: 1" in lines
+    assert "  request: max_tokens: 4, stop: ['\\n']" in lines and "    and seed: 1" in lines
 
 
 @pytest.mark.parametrize(
@@ -190,8 +190,8 @@ def test_prompt_and_request_are_shown() -> None:
     [
         ({"leaked": True}, [97], "is one of its own examples"),
         ({"cut": True}, [97], "its left end is cut off"),
-        ({}, [97] * 9, "it does not fit, and the server refuses it: 9 + 4 of 12 tokens"),
-        ({}, [1, 1, 97], "'<s>' stands twice at the beginning"),
+        ({}, [97] * 9, "it does not fit, and the server rejects it: 9 + 4 of 12 tokens"),
+        ({}, [1, 1, 97], "the prompt begins with '<s>' twice"),
     ],
 )
 def test_doubtful_prompts_are_shown_with_a_warning(

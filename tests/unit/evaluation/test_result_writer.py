@@ -64,13 +64,17 @@ def job(**server: Any) -> Any:
 
 CHECKS: list[tuple[str, dict[str, Any], str]] = [
     ("as requested", {}, ""),
-    ("fewer documents", {"n-samples": {"t": {"original": 5, "effective": 4}}}, "5 documents"),
+    (
+        "fewer documents",
+        {"n-samples": {"t": {"original": 5, "effective": 4}}},
+        "expected 5 documents",
+    ),
     ("other shots", {"n-shot": {"t": 0}}, "did not do what was requested"),
     ("another seed", {"config": {"random_seed": 8}}, "did not do what was requested"),
     (
         "wrong numbers of documents come first",
         {"n-samples": {"t": {"original": 5, "effective": 4}}, "n-shot": {"t": 0}},
-        "5 documents",
+        "expected 5 documents",
     ),
 ]
 

@@ -16,7 +16,7 @@ import pytest
 from benchy.config import schema
 from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
-from benchy.evaluation.result import Metric, Score
+from benchy.evaluation.result import Metric
 from benchy.evaluation.scored_result import Entry
 from benchy.reporting import exports, index_page, leaderboard, reproduce
 from benchy.reporting.leaderboard import Settings
@@ -250,7 +250,7 @@ REPEATED = [
         "a secret",
         {"source": "m.yaml", "set": "hf_token=***"},
         "make eval CONFIG=m.yaml TASKS=smoke SET='hf_token=***'"
-        "   # *** is a secret, which no result keeps",
+        "   # *** is a secret, which is not in the result",
     ),
 ]
 

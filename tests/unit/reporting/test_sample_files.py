@@ -20,7 +20,9 @@ def written(folder: Path, *found: dict[str, Any]) -> list[dict[str, Any]]:
     """Write samples and return the data that the page's script gets."""
     name = "samples_t_2026-11-23T09-00-00.1.jsonl"
     (folder / name).write_text("\n".join(map(json.dumps, found)))
-    sample_files.write(folder, made(harness_output=[name]), "key", Score("t", "acc,none", 0, None, True))
+    sample_files.write(
+        folder, made(harness_output=[name]), "key", Score("t", "acc,none", 0, None, True)
+    )
     text = (folder / "samples-1.js").read_text().splitlines()[-1]
     match = re.fullmatch(r'samples\("smoke",1,(.*)\);', text)
     assert match

@@ -24,7 +24,10 @@ def test_length_limits_become_max_gen_toks(given: Any, ours: Any, expected: int)
 
 
 def test_do_sample_false_means_temperature_zero() -> None:
-    assert harness_arguments.normalized("t", {"do_sample": False, "temperature": 1}, {})["temperature"] == 0
+    assert (
+        harness_arguments.normalized("t", {"do_sample": False, "temperature": 1}, {})["temperature"]
+        == 0
+    )
     ours = {"temperature": 0.7}
     found = harness_arguments.normalized("t", {"do_sample": False, **ours}, ours)
     assert found["do_sample"] is True and found["temperature"] == 0.7
@@ -42,7 +45,9 @@ def test_argument_missing_from_the_request_is_refused() -> None:
     harness_arguments.check_sent("t", requested, payload)
     for key in payload:
         with pytest.raises(harness_arguments.Refused):
-            harness_arguments.check_sent("t", requested, {k: v for k, v in payload.items() if k != key})
+            harness_arguments.check_sent(
+                "t", requested, {k: v for k, v in payload.items() if k != key}
+            )
 
 
 @pytest.mark.parametrize(
@@ -67,10 +72,10 @@ def test_argument_of_wrong_type_is_refused(given: dict[str, Any]) -> None:
 
 ACCEPTED: list[tuple[list[str], list[str] | None, str]] = [
     (["top_p", "until", "max_gen_toks"], None, ""),
-    (["guided_regex"], None, r"does not tell whether it takes .*'guided_regex'"),
+    (["guided_regex"], None, r"does not say whether it accepts .*'guided_regex'"),
     (["top_k", "do_sample"], ["top_k"], ""),
-    (["top_k", "guided_regex"], ["top_k"], "takes no generation argument 'guided_regex'"),
-    (["top_p"], [], "takes no generation argument 'top_p'"),
+    (["top_k", "guided_regex"], ["top_k"], "accepts no generation argument 'guided_regex'"),
+    (["top_p"], [], "accepts no generation argument 'top_p'"),
 ]
 
 
