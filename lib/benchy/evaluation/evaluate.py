@@ -78,7 +78,7 @@ def evaluate(job: Job, step: Step) -> None:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(job.cache, ignore_errors=True)
-    say(TAG, f"{job.title}: {Entry(job.target, made, job.run.get('metric')).said}")
+    say(TAG, f"{job.title}: {Entry(job.target, made, job.run.get('metric')).summary}")
 
 
 def run_harness(job: Job, step: Step, files: RunFiles, base: Mapping[str, str]) -> FinishedRun:

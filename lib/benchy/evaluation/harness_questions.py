@@ -62,29 +62,29 @@ def tokenizer_facts(result: Spec, commit: str | None, env: Mapping[str, str]) ->
 
 def task_question(specs: Specs) -> Question:
     task = specs.result["task"]
-    what = {"include_path": specs.task["include_path"], "names": task["task_name"]}
+    subject = {"include_path": specs.task["include_path"], "names": task["task_name"]}
     files = {key: task.get(key) for key in ("files", "files_elsewhere")}
-    return _question(specs.result, "tasks", what, files)
+    return _question(specs.result, "tasks", subject, files)
 
 
 def tokenizer_question(result: Spec, commit: str | None) -> Question:
     endpoint = harness.Endpoint("", str(result["model"]["name"]), 0, commit=commit)
     backend = tokenizer_backend(result)
     name, revision = harness.tokenizer(result, endpoint)
-    what = {
+    subject = {
         "backend": backend,
         "name": endpoint.served_model if backend == "tiktoken" else name,
         "revision": revision,
         "trust_remote_code": bool(result["options"].get("trust_remote_code")),
         "texts": list(PROBE),
     }
-    return _question(result, "tokenizer", what, environment_questions.small_files(Path(name)))
+    return _question(result, "tokenizer", subject, environment_questions.small_files(Path(name)))
 
 
-def _question(result: Spec, kind: str, what: Spec, files: Any) -> Question:
+def _question(result: Spec, kind: str, subject: Spec, files: Any) -> Question:
     """Return a question. `files` are digests of the files that its answer depends on."""
     env = result["task"]["harness_environment"]
-    made_from = [hashing.sha256(SCRIPT), env, *provenance.made_by(env), kind, what, files]
+    made_from = [hashing.sha256(SCRIPT), env, *provenance.made_by(env), kind, subject, files]
     return Question(
-        kind, what, environment_questions.FOLDER / f"{hashing.digest(made_from)[:32]}.json"
+        kind, subject, environment_questions.FOLDER / f"{hashing.digest(made_from)[:32]}.json"
     )

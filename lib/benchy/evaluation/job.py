@@ -138,10 +138,10 @@ def check_server(job: Job) -> None:
     The config may have been edited since the server's start.
     """
     spec, server = job.spec, job.server
-    asked: Spec = server["spec"]
-    parts = {*asked["meaning"], *spec} - {"task", "limit"}  # some keys exist only where they matter
+    started: Spec = server["spec"]["meaning"]
+    parts = {*started, *spec} - {"task", "limit"}  # some keys exist only where they matter
     wanted = {"config": job.model, **{key: spec[key] for key in parts if key in spec}}
-    found = {"config": server["model"], **asked["meaning"]}
+    found = {"config": server["model"], **started}
     wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
     if release and not versions.matches(release, server["version"]):
@@ -277,8 +277,8 @@ def check_alive(job: Job) -> None:
     if not pid or process_info.alive(int(pid)):
         return
     log = harness_output.tail(job.server_log)
-    known = known_failures.explain(log)
-    what, hint = (known.what, known.hint) if known else ("", "Its log says why.")
+    cause = known_failures.explain(log)
+    what, hint = (cause.what, cause.hint) if cause else ("", "Its log says why.")
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),

@@ -55,7 +55,7 @@ def passed(server: Spec) -> bool:
     folder = files_of(server)
     if mistakes(server, None):
         return False
-    if folder is None or not server["chat"] or server.get("make") or not _asks(server, folder):
+    if folder is None or not server["chat"] or server.get("make") or not _has_template_to_check(server, folder):
         return True
     return _question(server, folder).path.is_file()
 
@@ -102,7 +102,7 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     if not tokenizer and not environment_questions.has_tokenizer(folder):
         what = f"{folder} has no tokenizer"
         return [_wrong(server, "model.name", what, "set tokenizer in its overrides")]
-    if not _asks(server, folder):
+    if not _has_template_to_check(server, folder):
         return []
     if env is not None:
         env = environment_variables.for_engine(env)
@@ -114,14 +114,14 @@ def _chat(server: Spec, folder: Path, env: Mapping[str, str] | None) -> list[Mis
     if facts.get("template") == "broken":
         what = f"its chat template can't be read: {facts['why']}"
         return [_wrong(server, key, what, "write chat_template: PATH of a valid template")]
-    beside = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
-    if facts.get("template") == "none" and not beside:
+    separate = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
+    if facts.get("template") == "none" and not separate:
         hint = "write chat_template: PATH in its overrides, or remove use_chat_completions"
         return [_wrong(server, key, f"{tokenizer or folder} has no chat template", hint)]
     return []
 
 
-def _asks(server: Spec, folder: Path) -> bool:
+def _has_template_to_check(server: Spec, folder: Path) -> bool:
     """Return whether to run a script about the chat template in the engine's environment.
 
     Not for tokenizers that transformers does not load, and not before the environment is built.
@@ -135,19 +135,19 @@ def _asks(server: Spec, folder: Path) -> bool:
 def _question(server: Spec, folder: Path) -> environment_questions.Question:
     options, environment = server["options"], server["environment"]
     tokenizer = str(options.get("tokenizer") or folder)
-    what = {
+    subject = {
         "name": str(folder),
         "tokenizer": tokenizer,
         "revision": options.get("tokenizer_revision"),
         "trust_remote_code": bool(server.get("trust_remote_code")),
         "text": template(server)[0],
     }
-    files = [environment_questions.small_files(Path(each)) for each in (folder, tokenizer)]
+    files = [environment_questions.small_files(Path(path)) for path in (folder, tokenizer)]
     made_from = [
-        hashing.sha256(SCRIPT), environment, *provenance.made_by(environment), what, files,
+        hashing.sha256(SCRIPT), environment, *provenance.made_by(environment), subject, files,
     ]  # fmt: skip
     path = environment_questions.FOLDER / f"{hashing.digest(made_from)[:32]}.json"
-    return environment_questions.Question("template", what, path)
+    return environment_questions.Question("template", subject, path)
 
 
 def template(server: Spec) -> tuple[str | None, str]:
@@ -169,7 +169,7 @@ def _wrong(server: Spec, key: str, what: str, hint: str) -> Mistake:
     field = {"use_chat_completions": "chat", "chat_template": "options.chat_template"}.get(key, key)
     where = origins.place(server.get("where") or {}, field)
     file, _, line = where.partition(", ")[0].rpartition(":")
-    told = f"vllm.overrides.{key}" if key == "chat_template" else key
+    shown = f"vllm.overrides.{key}" if key == "chat_template" else key
     if not line.isdecimal():
-        return Mistake(str(server.get("source", "")), 0, told, what, hint)
-    return Mistake(file, int(line), told, what, hint)
+        return Mistake(str(server.get("source", "")), 0, shown, what, hint)
+    return Mistake(file, int(line), shown, what, hint)

@@ -63,8 +63,7 @@ def specs(given: str, task: str, limit: int | None) -> Specs:
         raise UsageError("which task?", f"one of {', '.join(model.tasks)}", "TASK")
     if task not in config.tasks:
         near = names.near(task, config.tasks)
-        known = "known: " + ", ".join(sorted(config.tasks))
-        hint = f"did you mean {near!r}?" if near else known
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(config.tasks))}"
         raise UsageError(f"there is no task {task!r}", hint, "TASK")
     plan = planner.expand(config, around, limit, (task,))
     found = Specs(plan.servers[model.name], plan.results[model.name, task], plan.tasks[task])
@@ -253,8 +252,8 @@ def remarks(server: Spec, spec: Spec) -> list[str]:
     found = []
     if server["options"].get("tokenizer_mode") == "mistral":
         found.append(
-            "the server encodes with mistral_common (tokenizer_mode: mistral); this preview encodes "
-            "with transformers, which may render a chat differently"
+            "the server encodes with mistral_common (tokenizer_mode: mistral); this preview "
+            "encodes with transformers, which may render a chat differently"
         )
     if spec["chat"] and server["options"].get("reasoning_parser"):
         found.append("the server removes the model's reasoning from the answer (reasoning_parser)")

@@ -15,14 +15,13 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield all lines of a preview."""
     by = {"client": "as token ids", "server": "as text"}
     prompts = found["prompts"]
-    how = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
-    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {how}"
+    form = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
+    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {form}"
     yield from _model(found)
     for note in found["notes"]:
         yield f"  note: {note}"
-    key = lambda one: (one["task"], one["doc"])  # noqa: E731
     last = ""
-    for (task, doc), group in groupby(prompts, key):
+    for (task, doc), group in groupby(prompts, lambda prompt: (prompt["task"], prompt["doc"])):
         if task != last:
             yield from _task(task, found["tasks"].get(task, {}))
             last = task
@@ -35,8 +34,7 @@ def _model(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"  tokenizer: {found['tokenizer']}"
     chat = "chat" in found["endpoint"]
     if chat:
-        whose = found["chat_template"]
-        yield f"  chat template: {whose}; the server renders it and adds no tokens"
+        yield f"  chat template: {found['chat_template']}; the server renders it and adds no tokens"
     elif found["prefix"] is not None:
         words = " and ".join(
             f"{' '.join(map(repr, found[part]))} {where}"
@@ -53,13 +51,13 @@ def _model(found: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _task(task: str, about: Mapping[str, Any]) -> Iterator[str]:
-    said = [about.get("output", "")]
+    facts = [about.get("output", "")]
     if "shots" in about:
-        said.append(f"{about['shots']} shots")
+        facts.append(f"{about['shots']} shots")
     if "documents" in about:
-        said.append(f"{about['documents']:,} documents")
+        facts.append(f"{about['documents']:,} documents")
     yield ""
-    yield f"== {task}: {', '.join(filter(None, said))}"
+    yield f"== {task}: {', '.join(filter(None, facts))}"
 
 
 def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:

@@ -23,6 +23,7 @@ from benchy.evaluation import marks, scores
 from benchy.evaluation.scored_result import Entry
 from benchy.reporting import (
     collection,
+    html_page,
     index_page,
     leaderboard,
     model_traits,
@@ -113,7 +114,7 @@ def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
     """Return the text of a model's page. parts: the number of its samples' script files by task."""
-    here = index_page.folder(row.model, row.limit)
+    here = html_page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
     cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]
     one = pairs[0][0].result.model
@@ -138,7 +139,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         }
         for entry, column in pairs
     ]
-    return index_page.render(
+    return html_page.render(
         "model.html.jinja",
         "model.js",
         model=row.model,
@@ -170,6 +171,7 @@ def _version() -> str:
     """Return a hash of all code and templates that determine how pages look."""
     found = hashlib.sha256()
     modules = (
+        html_page,
         index_page,
         reproduce,
         sample_files,
@@ -183,7 +185,7 @@ def _version() -> str:
         hidden_characters,
     )
     files = [Path(str(module.__file__)) for module in modules]
-    for path in [Path(__file__), *files, *sorted(index_page.TEMPLATES.iterdir())]:
+    for path in [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]:
         if path.is_file():
             found.update(path.read_bytes())
     return found.hexdigest()
@@ -208,7 +210,7 @@ def write(board: Board) -> int:
     """
     written = 0
     for row in board.rows:
-        path = index_page.folder(row.model, row.limit) / "index.html"
+        path = html_page.folder(row.model, row.limit) / "index.html"
         last = f"<!-- {_key(row, board)} -->\n".encode()
         try:
             with path.open("rb") as file:
@@ -225,6 +227,6 @@ def write(board: Board) -> int:
                 parts[entry.task] = sample_files.write(
                     entry.path.parent, entry.result, key, entry.score
                 )
-        index_page.put(path, text(row, board, parts) + last.decode())
+        html_page.put(path, text(row, board, parts) + last.decode())
         written += 1
     return written

@@ -25,6 +25,10 @@ OVERRIDDEN = (
 )
 
 
+def _module(name: str) -> Any:
+    return importlib.import_module(f"lm_eval.{name}")
+
+
 def install(
     facts: Facts,
     ours: dict[str, Any],
@@ -43,11 +47,11 @@ def install(
         ImportError, AttributeError: The release has other code. Nothing is changed.
     """
     clients, evaluator, registry, model, utils = (
-        importlib.import_module(f"lm_eval.{name}")
+        _module(name)
         for name in ("models.openai_completions", "evaluator", "api.registry", "api.model", "utils")
     )
-    importlib.import_module("lm_eval.tasks._factory")  # others pass tasks in another form
-    task = importlib.import_module("lm_eval.api.task").ConfigurableTask
+    _module("tasks._factory")  # others pass tasks in another form
+    task = _module("api.task").ConfigurableTask
     bases = {
         "local-completions": clients.LocalCompletionsAPI,
         "local-chat-completions": clients.LocalChatCompletion,

@@ -113,9 +113,9 @@ class Observer(Tokens):
         **more: Any,
     ) -> Any:
         rows = super().tok_encode(string, left_truncate_len, add_special_tokens, **more)
-        if self.generating and self.tokenizer_backend in BACKENDS and not isinstance(string, str):
-            if len(rows) == len(self.instances):
-                self.check_room(rows)
+        batch = self.tokenizer_backend in BACKENDS and not isinstance(string, str)
+        if self.generating and batch and len(rows) == len(self.instances):
+            self.check_room(rows)
         return rows
 
     def length_of(self, instance: Any) -> int:

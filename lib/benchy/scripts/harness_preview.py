@@ -2,9 +2,9 @@
 
     ENV/bin/python lib/benchy/scripts/harness_preview.py SETTINGS.json -m lm_eval ARGUMENT…
 
-Runs in the harness's own environment and imports nothing of benchy but its sibling scripts. SETTINGS.json
-has the wrapper's settings and {"preview": the file to write, "tokenizer": {"name", "revision",
-"trust_remote_code"}, "chat_template": the server's, null for the model's own,
+Runs in the harness's own environment and imports nothing of benchy but its sibling scripts.
+SETTINGS.json has the wrapper's settings and {"preview": the file to write, "tokenizer": {"name",
+"revision", "trust_remote_code"}, "chat_template": the server's, null for the model's own,
 "chat_template_kwargs"}.
 
 The command line is that of a run, and the harness's client builds each request. Only the HTTP post

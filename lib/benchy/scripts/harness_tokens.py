@@ -1,4 +1,4 @@
-"""Special tokens of prompts in the harness's API client. harness_wrapper.py says what they must be."""
+"""Special tokens of prompts in the harness's API client. harness_wrapper.py has the rules."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ def server(folder: Path, **more: Any) -> dict[str, Any]:
         ({"adapter_config.json": ADAPTER, "config.json": "{}"}, {}, ""),
         ({"README.md": ""}, {}, "contains no model: no config.json, params.json, *.gguf"),
         ({"model.safetensors": ""}, {"options": {"hf_config_path": "acme/base"}}, ""),
-        ({"config.json": "{}"}, {"chat": True}, "has no tokenizer | set tokenizer in its overrides"),
+        ({"config.json": "{}"}, {"chat": True}, "has no tokenizer | set tokenizer in its"),
         ({"config.json": "{}"}, {"chat": True, "options": {"tokenizer_mode": "mistral"}}, ""),
         ({"config.json": "{}"}, {"chat": True, "options": {"tokenizer": "acme/base"}}, ""),
         ({"config.json": "{}", "tokenizer.json": "{}"}, {"chat": True}, ""),

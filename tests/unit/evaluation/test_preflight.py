@@ -12,9 +12,10 @@ from benchy.core import paths
 from benchy.core.errors import Mistake
 from benchy.evaluation import harness, harness_questions, model_checks, preflight
 from benchy.evaluation.preflight import ModelFiles
+from benchy.evaluation.result_specs import Specs
 from specs import result_spec, server_spec, specs, task_spec
 
-UNKNOWN = {"unknown": {"t": []}}
+UNKNOWN: dict[str, Any] = {"unknown": {"t": []}}
 BROKEN = {"error": "KeyError: 'qwen9'"}
 
 
@@ -59,7 +60,7 @@ def test_tokenizer_is_loaded_if_the_task_is_right_and_the_harness_needs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     questions = answer(monkeypatch, facts, BROKEN)
-    both = preflight.Specs(server_spec(), {**result_spec(), "chat": chat}, task_spec())
+    both = Specs(server_spec(), {**result_spec(), "chat": chat}, task_spec())
     found = preflight.mistakes(both, None, {}, tokenizer)
     assert questions == asked and len(found) == len(told)
     assert all(words in mistake.what for mistake, words in zip(found, told, strict=True))

@@ -33,7 +33,7 @@ def test_tokenizer_that_does_not_load_is_reported_with_a_hint(
     )
     assert found.file == where and told in found.hint and error in found.what
     assert (
-        tokenizer_checks.mistakes(Specs(server_spec(), result, task_spec()), None, {"prefix": []})
+        tokenizer_checks.mistakes(specs, None, {"prefix": []})
         == []
     )
 

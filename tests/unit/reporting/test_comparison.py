@@ -97,7 +97,7 @@ def test_difference_within_noise_is_called_noise(capsys: pytest.CaptureFixture[s
     put("a/smoke", {"t": [1.0, 0.0] * 20})
     put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
     text = said(capsys, "a", "b")
-    assert "  noise" in text and "smoke: noise. 40 samples show a difference of" in text
+    assert "  noise" in text and "smoke: noise. 40 samples detect a difference of" in text
 
 
 def test_model_compared_with_itself_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:

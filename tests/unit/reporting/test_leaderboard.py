@@ -18,7 +18,7 @@ from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Metric
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import exports, index_page, leaderboard, reproduce
+from benchy.reporting import exports, html_page, index_page, leaderboard, reproduce
 from benchy.reporting.leaderboard import Settings
 from results import entry, made
 
@@ -227,14 +227,14 @@ def test_leaderboard_files_neutralize_hostile_texts(tmp_path: Path) -> None:
     model = replace(one.result.model, name=evil)
     result = replace(one.result, engine=engine, model=model)
     board = leaderboard.board([replace(one, result=result)], Settings())
-    index_page.put(tmp_path / "x.html", index_page.index(board, "now"))
+    html_page.put(tmp_path / "x.html", index_page.index(board, "now"))
     html = (tmp_path / "x.html").read_text()
     for text in (exports.as_csv(board), exports.as_markdown(board), html):
         assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(text)
     row = exports.as_markdown(board).splitlines()[2]
     assert "\\[x](http" in row and "\\`c\\`" in row and "&lt;script" in row
     assert "<script>" not in row and json.loads(exports.as_json(board))[0]["name"] == evil
-    index_page.put(tmp_path / "x.json", exports.as_json(board))
+    html_page.put(tmp_path / "x.json", exports.as_json(board))
     assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
 
 

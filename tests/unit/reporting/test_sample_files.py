@@ -97,7 +97,7 @@ PARTS: list[tuple[str, list[int], list[list[int]]]] = [
     ("all in one part", [10, 10, 10], [[0, 1, 2]]),
     ("two to a part", [60, 60, 60], [[0, 1], [2]]),
     ("a full last part", [60, 60], [[0, 1]]),
-    ("large ones alone", [200, 200], [[0], [1]]),
+    ("large ones alone", [300, 300], [[0], [1]]),
 ]
 
 

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -50,7 +51,7 @@ def test_script_runs_by_its_path_in_an_environment_without_benchy(
     (tmp_path / "lm_eval").mkdir()
     (tmp_path / "lm_eval/__init__.py").touch()
     (tmp_path / "lm_eval/__main__.py").write_text("import sys\nprint(sys.argv[1:], sys.path[0])")
-    settings = {
+    settings: dict[str, Any] = {
         "facts": str(tmp_path / "facts"), "gen_kwargs": {}, "request_fields": None,
         "server": ["127.0.0.1", 1], "guardian": os.getpid(),
     }  # fmt: skip
