@@ -1,15 +1,18 @@
-"""Comparison of the server's and the harness's tokenizers."""
+"""Comparison of the server's and the harness's tokenizers, and why a run of the harness failed."""
 
 from __future__ import annotations
 
+import signal
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from benchy.core.errors import ConfigError
+from benchy.core.errors import ConfigError, Failure
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import harness, harness_questions
+from benchy.evaluation import harness, harness_output, harness_questions
+from benchy.process import runner
 
 
 def ids(text: str, special: bool) -> list[int]:
@@ -52,3 +55,30 @@ def test_different_token_ids_of_server_and_harness_raise_a_config_error(
     with pytest.raises(ConfigError) as stopped:
         evaluation.check_tokenizer(job, {})
     assert told in str(stopped.value)
+
+
+REFUSED = {"task": "t", "what": "n: 2 asks for several answers", "hint": "write 1"}
+ENDS: list[tuple[int, dict[str, str] | None, list[str], type[Exception], str]] = [
+    (3, REFUSED, ["x"], ConfigError, "mine.yaml: t: n: 2 asks for several answers"),
+    (1, None, [f"Error: {harness_output.CHAT_CANNOT}"], ConfigError, "has multiple choice (t)"),
+    (1, None, ["KeyError: 'acc'"], Failure, "one/mine: the harness "),
+    (-signal.SIGKILL, None, [], Failure, "out of memory?"),
+]
+
+
+@pytest.mark.parametrize(("status", "refused", "lines", "kind", "told"), ENDS)
+def test_failed_run_is_explained_by_the_wrapper_the_log_or_the_signal(
+    status: int,
+    refused: dict[str, str] | None,
+    lines: list[str],
+    kind: type[Exception],
+    told: str,
+) -> None:
+    job: Any = SimpleNamespace(
+        title="one/mine", model="one", task="mine", log=Path("eval.log"),
+        run={"source": "mine.yaml"}, spec={"task": {"task_name": ["t"]}}, server={"spec": {}},
+    )  # fmt: skip
+    found = evaluation.explained(job, runner.Ended(status), refused, lines)
+    assert type(found) is kind
+    text = f"{found.what} {found.hint}" if isinstance(found, Failure) else str(found)
+    assert told in text and ("out of memory" in text) == (status == -signal.SIGKILL)
