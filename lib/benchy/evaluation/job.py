@@ -19,6 +19,7 @@ from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness, harness_output
+from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
 from benchy.serving import diagnosis, http_client, peer_check, responses
 
@@ -73,6 +74,10 @@ class Job:
         return [paths.lock(self.server["environment"]), paths.lock(harness)]
 
     @property
+    def specs(self) -> Specs:
+        return Specs(self.server["spec"], self.spec, self.run)
+
+    @property
     def server_log(self) -> Path:
         return paths.LOGS / "serve" / f"{self.model}.log"
 
@@ -109,7 +114,7 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Failure(
-            f"{path}: {error.strerror}", "bin/plan writes it, if a config asks for this task"
+            f"{path}: {error.strerror}", "bin/plan writes it if a config requests this task"
         ) from error
 
 
@@ -132,8 +137,8 @@ def check_server(job: Job) -> None:
     The config may have been edited since the server's start.
     """
     spec, server = job.spec, job.server
-    ours = {key: value for key, value in spec.items() if key not in ("task", "limit")}
-    wanted = {"config": job.model, **ours}
+    requested = {key: value for key, value in spec.items() if key not in ("task", "limit")}
+    wanted = {"config": job.model, **requested}
     found = {"config": server["model"], **server["spec"]["meaning"]}
     wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
@@ -142,7 +147,7 @@ def check_server(job: Job) -> None:
     if wrong:
         raise Failure(
             f"{job.title}: the server at {job.url} is not the one that this result needs",
-            f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            f"Restart it: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
             lines=wrong,
         )
 
@@ -270,12 +275,12 @@ def check_alive(job: Job) -> None:
     if not pid or process_info.alive(pid):
         return
     log = harness_output.tail(job.server_log)
-    known = diagnosis.explain(log)
-    what, hint = (known.what, known.hint) if known else ("", "Its log says why.")
+    cause = diagnosis.explain(log)
+    what, hint = (cause.what, cause.hint) if cause else ("", "Its log says why.")
     raise Failure(
         f"the server of {job.model} died while {job.task} was running"
         + (f": {what}" if what else ""),
-        f"{hint}\nThe answers had so far are kept; the next run goes on from there.",
+        f"{hint}\nAnswers so far are kept; the next run continues from them.",
         job.server_log,
         diagnosis.telling_lines(log),
     )
