@@ -118,9 +118,7 @@ def cards() -> Iterator[Finding]:
         return
     if not found:
         if shutil.which("nvidia-smi"):
-            yield Finding(
-                "gpu", ERROR, "nvidia-smi finds no GPU", "run nvidia-smi"
-            )
+            yield Finding("gpu", ERROR, "nvidia-smi finds no GPU", "run nvidia-smi")
         yield Finding("gpu", OK, "no GPU: only models of a CPU engine can run (vllm_cpu)")
         return
     strangers = gpu.strangers(found)

@@ -34,7 +34,9 @@ class ConfigLine:
     why: str
 
 
-def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) -> Iterator[ConfigLine]:
+def lines(
+    facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]
+) -> Iterator[ConfigLine]:
     """Yield the lines below `overrides`."""
     context, wanted = facts.context, provider.get("max_model_len")
     if context and isinstance(wanted, int) and context < wanted:
@@ -47,7 +49,9 @@ def lines(facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]) ->
         if smallest:
             need = split(facts, smallest, len(cards))
             if need > 1:
-                yield ConfigLine("tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}")
+                yield ConfigLine(
+                    "tensor_parallel_size", need, f"{size}, over GPUs of {_gib(smallest)}"
+                )
             else:
                 yield ConfigLine("", None, f"{size}, for a GPU of {_gib(smallest)}")
         else:

@@ -219,7 +219,9 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
         target = wheelhouse.folder / "locks" / f"{env}.lock"
         files.replace(target, paths.lock(env).read_text(encoding="utf-8"))
     if failed:
-        raise Failure(f"not collected: {', '.join(failed)}", "fix the cause and run the command again", LOG)
+        raise Failure(
+            f"not collected: {', '.join(failed)}", "fix the cause and run the command again", LOG
+        )
 
 
 def tell(wheelhouse: Wheelhouse, name: str, count: int) -> None:

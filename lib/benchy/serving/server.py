@@ -103,8 +103,7 @@ class Server:
                 pass
             if seconds > timeout:
                 raise self.failure(
-                    f"no answer within startup_timeout = {timeout:g} s "
-                    f"(stage: {self.log.stage})",
+                    f"no answer within startup_timeout = {timeout:g} s (stage: {self.log.stage})",
                     "raise startup_timeout, or look in the log for what it waits for",
                 )
             step.at(self.log.stage)
@@ -123,8 +122,7 @@ class Server:
         version = responses.release(self.json("/version"))
         if expected and not versions.same_public(version, expected):
             raise Failure(
-                f"{self.title}: the server reports release {version or '?'}, "
-                f"not {expected}",
+                f"{self.title}: the server reports release {version or '?'}, not {expected}",
                 "rebuild the environment: delete its directory under venvs/ and run make venvs",
                 self.log.path,
             )
