@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchy.config import loader, schema
+from benchy.config import field_types, loader, schema
 from benchy.core import knob_table, paths
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import planner, selection
@@ -252,9 +252,11 @@ def test_no_hint_prints_a_placeholder() -> None:
 def known_keys() -> set[str]:
     """Return every key of every kind of file, at any depth."""
     found: set[str] = set()
-    for kind in vars(schema).values():
-        if isinstance(kind, type) and issubclass(kind, schema.Strict):
-            found |= set(kind.model_fields)
+    kinds = [field_types.Strict]
+    while kinds:
+        kind = kinds.pop()
+        found |= set(kind.model_fields)
+        kinds += kind.__subclasses__()
     return found
 
 

@@ -51,7 +51,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     words = args.search
     base = loader.ConfigLoader(paths.ROOT)
-    ours, harnesses = task_list.all_of(base.configuration([]))
+    ours, harnesses = task_list.all_of(base.configuration())
     if words:
         ours = [own for own in ours if task_list.matches(_row(own), words)]
     found = [

@@ -1,18 +1,37 @@
-"""Types of single configuration fields, with their checks."""
+"""Types of configuration fields, with their checks.
+
+A field's `affects` says whether a change of it can change an answer: "yes" re-runs results, "no"
+never does, "lock" does if the change alters what is installed. Engine options that are not fields
+count as "yes", unless their engine's file lists them under `neutral`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from benchy.core import versions
 from benchy.core.names import NAME, secret
+
+
+def key(
+    default: Any, about: str, affects: Literal["yes", "no", "lock"] = "yes", **more: Any
+) -> Any:
+    """Return a documented field. A required field has the default `...`."""
+    return Field(default, description=about, json_schema_extra={"affects": affects}, **more)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and does not convert values."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
 
 OPTION = r"^[a-z][a-z0-9_]*$"
 # A requirement may contain spaces, markers and URLs: it is passed as one argument or one line of a

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import task_schema
 from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core.errors import Mistake
@@ -39,7 +39,7 @@ def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
 
 
 def of_model(
-    model: ModelConfig, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
+    model: ModelConfig, tasks: Mapping[str, task_schema.Task], documents: Mapping[str, Document]
 ) -> Iterator[Mistake]:
     """Yield mistakes in the generation arguments of a model's tasks.
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
-from benchy.config import misplaced_keys, schema, yaml_file
+from benchy.config import engine_schema, field_types, launcher_schema, misplaced_keys, model_schema, provider_schema, task_schema, yaml_file
 from benchy.config.yaml_file import Document, Key
 from benchy.core.errors import Mistake
 from benchy.core.names import good, near, secret
@@ -41,10 +41,10 @@ EXAMPLES = {
     "versions": 'versions: ">=0.8.0,<0.8.3"',
 }
 TEMPLATES = {
-    schema.Model: "model-gpu",
-    schema.Task: "task",
-    schema.Engine: "engine",
-    schema.Launcher: "launcher",
+    model_schema.Model: "model-gpu",
+    task_schema.Task: "task",
+    engine_schema.Engine: "engine",
+    launcher_schema.Launcher: "launcher",
 }
 
 
@@ -79,7 +79,7 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
 
 
 def mistake(
-    kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
+    kind: type[field_types.Strict], detail: ErrorDetails, document: Document, at: Key
 ) -> Mistake:
     """Return one validation error of pydantic as a Mistake: file, line, key, what, hint."""
     location = tuple(p for p in detail["loc"] if not _is_branch(p))
@@ -151,17 +151,17 @@ def mistake(
     return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, hint)
 
 
-def _elsewhere(kind: type[schema.Strict], location: Key) -> str:
+def _elsewhere(kind: type[field_types.Strict], location: Key) -> str:
     """Return a hint for an unknown key that resembles none of the keys allowed there."""
     name, fields = str(location[-1]), _fields(kind, location[:-1])
-    if fields == sorted(schema.ModelVllm.model_fields):
-        if name in schema.Provider.model_fields:
+    if fields == sorted(model_schema.ModelVllm.model_fields):
+        if name in provider_schema.Provider.model_fields:
             return f"it belongs in overrides: {{{name}: …}}"
         return f"known here: {', '.join(fields)}; an option of the engine belongs in overrides"
     return f"known here: {', '.join(fields)}"
 
 
-def _template(kind: type[schema.Strict]) -> str:
+def _template(kind: type[field_types.Strict]) -> str:
     name = TEMPLATES.get(kind)
     return f"; configs/templates/{name}.yaml shows every key" if name else ""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import field_types, model_schema, schema, settings_schema, task_schema
 from benchy.config.yaml_file import Document
 
 FILES = {  # kind of file → its place
@@ -14,12 +14,12 @@ FILES = {  # kind of file → its place
     "config": "configs/config.yaml",
     "launcher": "a launcher's file, configs/launchers/NAME.yaml",
 }
-PARTS: dict[str, type[schema.Strict]] = {  # section of a file → schema of its keys
-    "defaults of a task's file, configs/tasks/NAME.yaml": schema.TaskDefaults,
-    "vllm in the model's file": schema.ModelVllm,
-    "model in the model's file": schema.ModelFacts,
-    "evaluation in configs/config.yaml": schema.Evaluation,
-    "logging in configs/config.yaml": schema.Logging,
+PARTS: dict[str, type[field_types.Strict]] = {  # section of a file → schema of its keys
+    "defaults of a task's file, configs/tasks/NAME.yaml": task_schema.TaskDefaults,
+    "vllm in the model's file": model_schema.ModelVllm,
+    "model in the model's file": model_schema.ModelFacts,
+    "evaluation in configs/config.yaml": settings_schema.Evaluation,
+    "logging in configs/config.yaml": settings_schema.Logging,
 }
 # Arguments of a request (named as in OpenAI's API and vLLM) and of the harness's generate_until.
 GENERATION = (
@@ -40,9 +40,9 @@ def home(key: str, value: Any = None, document: Document | None = None) -> str:
     """Return a hint that says where a key belongs, with the value as written; "" if unknown."""
     told = _home(key)
     own = document.file if document else ""
-    if own.startswith("configs/tasks/") and key in schema.TaskDefaults.model_fields:
+    if own.startswith("configs/tasks/") and key in task_schema.TaskDefaults.model_fields:
         told = f"write defaults: {{{key}: VALUE}}"
-    if own == "configs/config.yaml" and key in schema.Evaluation.model_fields:
+    if own == "configs/config.yaml" and key in settings_schema.Evaluation.model_fields:
         told = f"write evaluation: {{{key}: VALUE}}"
     plain = isinstance(value, str | int | float) and str(value).isprintable()
     written = str(value) if plain else "…"

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchy.config.written import Written
 from benchy.core import paths, versions
 from benchy.core.errors import ConfigError, Mistake
 from benchy.engines import command_line, option_table, release_flags, unavailable_options
@@ -40,9 +41,9 @@ def arguments(spec: Spec, of: release_flags.Release) -> list[str]:
     )
 
 
-def written(spec: Spec) -> release_flags.Written:
+def written(spec: Spec) -> Written:
     """Return where the options of a server were written."""
-    return release_flags.Written(spec["source"], spec["origin"], spec["keys"])
+    return Written(spec["source"], spec["origin"], spec["keys"])
 
 
 class Known:

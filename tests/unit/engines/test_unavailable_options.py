@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchy.config import loader, pooling_models, schema
+from benchy.config import engine_schema, loader, pooling_models
 from benchy.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +101,7 @@ def test_unsupported_options_and_values_exist_in_some_release() -> None:
 def test_unsupported_options_refuse_the_declared_values(
     value: Any, values: list[Any], refused: bool
 ) -> None:
-    one = schema.Unsupported(options=["x"], values=values, why="a", use="b")
+    one = engine_schema.Unsupported(options=["x"], values=values, why="a", use="b")
     assert one.refuses(value) is refused
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy.config import schema
+from benchy.config import model_schema
 from benchy.serving import known_failures
 
 PAGE = Path(__file__).parents[3] / "docs/problems.md"
@@ -216,7 +216,7 @@ def test_logged_error_that_is_not_an_exception_is_a_cause() -> None:
 
 def test_hints_name_only_existing_model_keys() -> None:
     keys = re.findall(r"model\.[a-z_]+", " ".join(known.hint for known in known_failures.KNOWN))
-    assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
+    assert keys and set(keys) <= {f"model.{key}" for key in model_schema.ModelFacts.model_fields}
 
 
 @pytest.mark.parametrize("log", HARMLESS)
