@@ -16,6 +16,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from benchy.core.text import shorten
 from benchy.config import loader
 from benchy.core import paths
 from benchy.evaluation import task_list
@@ -169,7 +170,7 @@ def table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
     """Yield the lines of an aligned table. Long cells are cut, except in the first column."""
     cells = [list(head)]
     for name, *rest in rows:
-        cells.append([name, *(t if len(t) <= MOST else t[: MOST - 1] + "…" for t in rest)])
+        cells.append([name, *(shorten(t, MOST) for t in rest)])
     # Empty columns are left out.
     used = [n for n in range(len(head)) if any(row[n] for row in cells[1:])]
     wide = [max(len(row[n]) for row in cells) for n in range(len(head))]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import hashlib
 import os
 import re
 import subprocess
@@ -19,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
+from benchy.core import hashing
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display import activity
@@ -64,7 +64,7 @@ class Job:
 
 def checkout() -> str:
     """Return the part of a job's comment that identifies this checkout."""
-    return hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
+    return hashing.of_text(str(paths.ROOT.resolve()))[:10]
 
 
 def own_mark() -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic_core import ErrorDetails
 
+from benchy.core.text import shorten
 from benchy.config import engine_schema, field_types, launcher_schema, misplaced_keys, model_schema, provider_schema, task_schema, yaml_file
 from benchy.config.yaml_file import Document, Key
 from benchy.core.errors import Mistake
@@ -231,5 +232,4 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = hidden(repr(value) if isinstance(value, str) else str(value))
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shorten(hidden(repr(value) if isinstance(value, str) else str(value)), 60)

@@ -8,7 +8,6 @@ document, alias bombs, self-references, NUL characters. Numbers keep their text 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from benchy.core import hashing
 from benchy.core.errors import ConfigError, Mistake
 
 try:
@@ -87,7 +87,7 @@ def read(path: Path, name: str | None = None) -> Document:
             [Mistake(name, line, "", "is not UTF-8", "save the file as UTF-8")]
         ) from None
     document = parse(text, name)
-    document.sha256 = hashlib.sha256(raw).hexdigest()
+    document.sha256 = hashing.of_bytes(raw)
     return document
 
 

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchy.core.text import listed
 from benchy.config.written import Written
 from benchy.core import paths, versions
 from benchy.core.errors import ConfigError, Mistake
@@ -21,7 +22,6 @@ from benchy.engines import command_line, option_table, release_flags, unavailabl
 from benchy.environments import lock_file
 
 Spec = Mapping[str, Any]  # a server's spec, build/specs/server/MODEL.json
-SHOWN = 3  # maximum number of models named in a shared mistake
 
 
 def release(spec: Spec, version: str, flags: release_flags.Flags) -> release_flags.Release:
@@ -134,8 +134,7 @@ def _concerning(mistake: Mistake, specs: list[Spec]) -> Mistake:
     if all(spec["source"] == mistake.file for spec in specs):
         return mistake
     names = [spec["model"] for spec in specs]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return replace(mistake, what=f"{mistake.what}; needed by {', '.join(names[:SHOWN])}{more}")
+    return replace(mistake, what=f"{mistake.what}; needed by {listed(names)}")
 
 
 def refuse(specs: Iterable[Spec]) -> None:

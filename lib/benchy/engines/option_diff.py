@@ -16,6 +16,7 @@ from typing import Any
 
 from packaging.version import Version
 
+from benchy.core.text import shorten
 from benchy.config import engine_schema
 from benchy.core import paths, versions
 from benchy.core.errors import UsageError
@@ -108,7 +109,7 @@ def change(fact: str, before: Any, after: Any) -> str:
 
 def short(value: Any) -> str:
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shorten(text, 60)
 
 
 def flags_of(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
@@ -10,6 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
+from benchy.core import hashing
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
 
@@ -85,7 +85,7 @@ class Spec:
             data["index"] = self.index
         if self.kind == "main":
             data["uv.lock"] = digest(paths.ROOT / "uv.lock")
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+        return hashing.of_text(json.dumps(data, sort_keys=True))
 
 
 def _known(env: str) -> str:
@@ -102,6 +102,6 @@ def _known(env: str) -> str:
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file; "" if it does not exist."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashing.sha256(path)
     except FileNotFoundError:
         return ""

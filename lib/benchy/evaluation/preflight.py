@@ -15,6 +15,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchy.core.text import listed
 from benchy.core import hashing, names, paths
 from benchy.core.errors import Mistake
 from benchy.environments import lock_file
@@ -154,7 +155,7 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
     count = asked["num_fewshot"]
     fixed = [task for task, each in known.items() if each["num_fewshot"] == 0]
     if count and fixed and len(fixed) == len(tasks):
-        what = f"{_some(fixed)} has num_fewshot: 0 in the harness's own file, which takes no other"
+        what = f"{listed(fixed)} has num_fewshot: 0 in the harness's own file, which takes no other"
         wrong("num_fewshot", what, "write 0 here, or take num_fewshot out of that file")
     found += _generation_mistakes(server, spec, how, known)
     if tasks and len(known) == len(tasks):
@@ -162,7 +163,7 @@ def task_mistakes(server: Spec, spec: Spec, how: Spec, facts: Facts) -> list[Mis
     backend = asked["tokenizer_backend"] or "huggingface"
     scored = [t for t, each in tasks.items() if each.get("output_type", "") not in ("", _GENERATES)]
     if backend == "none" and scored and not server["chat"]:
-        what = f"{_some(scored)} needs log-likelihoods, which need a tokenizer"
+        what = f"{listed(scored)} needs log-likelihoods, which need a tokenizer"
         wrong("tokenizer_backend", what, "write huggingface")
     options = server["options"]
     if (
@@ -246,7 +247,7 @@ def _metric_mistakes(
         return []
     shown = sorted({m if f == "none" else f"{m},{f}" for m, f in pairs})
     near = names.near(asked, there)
-    hint = f"did you mean {near!r}?" if near else f"it has {', '.join(shown[:8])}"
+    hint = f"did you mean {near!r}?" if near else f"it has {listed(shown, 8)}"
     return [mistake(how, "metric", f"the task has no metric {asked!r}", hint)]
 
 
@@ -314,15 +315,10 @@ def chat_mistake(server: Spec, name: str, tasks: Sequence[str]) -> Mistake:
         str(server.get("source", "")),
         0,
         "use_chat_completions",
-        f"the task {name} has multiple choice ({_some(tasks)}), which a chat endpoint cannot "
+        f"the task {name} has multiple choice ({listed(tasks)}), which a chat endpoint cannot "
         "answer",
         f"take {name} out of `tasks`, or leave out use_chat_completions",
     )
-
-
-def _some(tasks: Sequence[str]) -> str:
-    more = f" and {len(tasks) - 3} more" if len(tasks) > 3 else ""
-    return ", ".join(tasks[:3]) + more
 
 
 def of_tasks(

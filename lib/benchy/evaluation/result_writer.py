@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -12,6 +11,8 @@ from datetime import datetime
 from pathlib import Path
 
 import benchy
+from benchy.core import hashing
+from benchy.core.text import listed
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.environments import health
@@ -61,7 +62,7 @@ def make_result(
         )
         empty = sorted(name for name, found in metrics.items() if not found)
         if empty:
-            raise ValueError(f"{', '.join(empty[:5])}: no metric")
+            raise ValueError(f"{listed(empty, 5)}: no metric")
         score = document.main_score(spec["task"]["task_name"], metrics, groups)
     except ValueError as error:
         raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
@@ -122,7 +123,7 @@ def make_result(
         benchy=benchy.__version__,
         git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"])),
         inputs=provenance.inputs(server["spec"], job.run),
-        spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
+        spec_sha256=hashing.of_bytes(job.spec_bytes),
         harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],
         metrics=metrics,
         groups=groups,

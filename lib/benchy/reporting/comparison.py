@@ -7,7 +7,6 @@ that the harness logged in the same directories. Writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -15,6 +14,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchy.core import hashing
+from benchy.core.text import listed
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
 from benchy.evaluation import result as document
@@ -123,7 +124,7 @@ def directory(name: str, knob: str) -> Path:
             return path
     near = names.near(name, known)
     hint = (
-        f"did you mean {knob}={near}?" if near else f"there are: {', '.join(known[:8]) or 'none'}"
+        f"did you mean {knob}={near}?" if near else f"there are: {listed(known, 8) or 'none'}"
     )
     raise UsageError(f"{name!r} has no results", hint, knob)
 
@@ -218,7 +219,7 @@ def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashing.of_text(json.dumps(value, sort_keys=True))
 
 
 def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchy.core.text import listed
 from benchy.core.errors import printable
 from benchy.evaluation import scores
 from benchy.reporting import paired_tests, samples
@@ -80,8 +81,7 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
             yield f"{r.label}: by standard errors alone (no samples, or no mean over them): blunt."
         for whose, ids in (("B", r.gained), ("A", r.lost)):
             if ids and r.verdict.test == "McNemar":
-                more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-                yield f"{r.label}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
+                yield f"{r.label}: only {whose} is right in {listed(ids, SHOWN)}"
     if sum(r.verdict.test != "combined" for r in found) > 1:
         yield "p allows for the number of tasks compared (Holm)."
 

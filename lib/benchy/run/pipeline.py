@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from benchy.core.text import listed
 from benchy.core import knob_table, knobs, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.devices import allocation, gpu
@@ -76,8 +77,7 @@ def dispatch_all(
     longest = sorted(items, key=lambda item: (-item.seconds, item.name))
     queue = [item.name for item in longest] if there else schedule.best(items, jobs)
     if len(queue) > 1:
-        first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
-        say("QUEUE", f"{len(queue)} models: {first}")
+        say("QUEUE", f"{len(queue)} models: {listed(queue, 4)}")
 
     def left(name: str) -> list[str]:
         asked = selection.targets(name)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchy.core.text import listed
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
@@ -54,7 +55,7 @@ def read_spec(model: str) -> Spec:
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
-        hint = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
+        hint = f"known: {listed(known, 12)}" if known else "bin/plan writes their specs"
         raise UsageError(f"no model is named {model!r}", hint)
     spec: Spec = json.loads(paths.server_spec(model).read_text(encoding="utf-8"))
     over = spec.pop("nodes", None)
@@ -77,7 +78,7 @@ def refuse_unfit(spec: Spec) -> None:
             other = json.loads(path.read_text(encoding="utf-8"))
             if not gpu.fits(other):
                 able.append(other["model"])
-    hint = f"here can run: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
+    hint = f"here can run: {listed(able, 8)}" if able else "see configs/templates for a CPU"
     raise Failure(f"{spec['model']} {reason}", hint)
 
 
