@@ -260,7 +260,7 @@ def check_told(mistakes: Sequence[Mistake], folder: str) -> None:
     for mistake in mistakes:
         assert mistake.what
         assert mistake.file.startswith(folder) or mistake.file == "", mistake
-        whole = "is missing", "is empty", "names no default_version"
+        whole = "is missing", "is empty", "has no default_version"
         assert mistake.line >= 1 or mistake.key == "" or mistake.what in whole, mistake
         lines = str(mistake).split("\n")
         assert len(lines) == 1 + bool(mistake.hint) and all(map(str.isprintable, lines)), mistake

@@ -9,8 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchy.core import hashing
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.display import activity
 from benchy.display.messages import say

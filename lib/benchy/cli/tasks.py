@@ -16,9 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
-from benchy.core.text import shorten
 from benchy.config import loader
 from benchy.core import paths
+from benchy.core.text import shorten
 from benchy.evaluation import task_list
 from benchy.evaluation.task_list import Harness, Own
 

@@ -18,8 +18,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchy.core import hashing
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 from benchy.display import activity
 from benchy.display.messages import say

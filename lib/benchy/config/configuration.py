@@ -7,7 +7,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.config import engine_schema, launcher_schema, model_schema, provider_schema, settings_schema, task_schema
+from benchy.config import (
+    engine_schema,
+    launcher_schema,
+    model_schema,
+    provider_schema,
+    settings_schema,
+    task_schema,
+)
 from benchy.config.written import Written
 from benchy.config.yaml_file import Document
 from benchy.core.errors import Mistake

@@ -8,7 +8,18 @@ from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 from pydantic import Field
 
-from benchy.config.field_types import OPTION, Cutoff, Indexes, Name, Release, Requirement, Specifier, Strict, Variables, key
+from benchy.config.field_types import (
+    OPTION,
+    Cutoff,
+    Indexes,
+    Name,
+    Release,
+    Requirement,
+    Specifier,
+    Strict,
+    Variables,
+    key,
+)
 
 
 class Repair(Strict):

@@ -131,7 +131,7 @@ def list_models(configs: Path, root: Path) -> Listing:
         if paths.watchable(folder):
             found += list_folder(folder, root)
         else:
-            what = "has a name that can't be used"
+            what = "has an invalid name"
             found += Listing(mistakes=[Mistake(shown(folder, root), 0, "", what, "rename it")])
     return found
 
@@ -139,11 +139,11 @@ def list_models(configs: Path, root: Path) -> Listing:
 def _wrong_name(path: Path, root: Path) -> Mistake | None:
     name = shown(path, root)
     if not good(path.stem):
-        what = "has a name that can't be used"
-        hint = f"use letters, digits and . _ + -, {MOST} at most, and a letter or digit first"
+        what = "has an invalid name"
+        hint = f"use at most {MOST} letters, digits and . _ + -, and begin with a letter or digit"
         return Mistake(name, 0, "", what, hint)
     if not name.isprintable():
-        what = "lies in a folder whose name can't be used"
+        what = "is in a folder with an invalid name"
         return Mistake(name, 0, "", what, "rename the folder")
     return None
 

@@ -24,7 +24,6 @@ from benchy.config.task_schema import Task
 from benchy.config.yaml_file import Document
 from benchy.core.errors import ConfigError, Mistake
 
-
 NO_FILES = Listing()
 
 
@@ -96,20 +95,25 @@ class ConfigLoader:
         self.settings = settings.value
         self.known = Known(
             engines.valid,
-            {name: (value, providers.files[name].document) for name, value in providers.valid.items()},
+            {
+                name: (value, providers.files[name].document)
+                for name, value in providers.valid.items()
+            },
             tasks.valid,
             engines.broken | providers.broken | tasks.broken,
         )
-        folders: list[Folder[Any]] = [engines, providers, tasks, launchers]
-        self.documents = {
-            document.file: document
-            for part in (settings, *folders)
-            for document in part.documents
-        }
+        parts: list[ConfigFile[Any] | Folder[Any]] = [
+            settings,
+            engines,
+            providers,
+            tasks,
+            launchers,
+        ]
+        self.documents = {document.file: document for part in parts for document in part.documents}
         # What every model depends on.
-        self.inputs = [path for part in (settings, *folders) for path in part.inputs]
+        self.inputs = [path for part in parts for path in part.inputs]
         self.mistakes = [
-            *(mistake for part in (settings, *folders) for mistake in part.mistakes),
+            *(mistake for part in parts for mistake in part.mistakes),
             *references.of_engines(engines),
             *references.of_providers(providers, self.known),
             *references.of_tasks(tasks, self.known, root),
@@ -168,9 +172,7 @@ class ConfigLoader:
             raise ConfigError(mistakes)
         return self.partial(listing, read)
 
-    def partial(
-        self, listing: Listing = NO_FILES, read: Sequence[ModelFile] = ()
-    ) -> Configuration:
+    def partial(self, listing: Listing = NO_FILES, read: Sequence[ModelFile] = ()) -> Configuration:
         """Return everything that was read, even if it has mistakes."""
         own = (each.source.document for each in read if each.source.document)
         return Configuration(

@@ -60,8 +60,8 @@ def checked_cells(stem: str, model: Model, document: Document, knob: str) -> Che
     for key in model.matrix:
         option = key.replace("-", "_")
         if option in schema.neutral():
-            what = "cannot change an answer, so it makes no cells"
-            mistakes.append(document.mistake(("matrix", key), what, "leave it out"))
+            what = "cannot change answers, so a matrix must not vary it"
+            mistakes.append(document.mistake(("matrix", key), what, "remove it"))
         if option in set_knob.document(knob).data:
             raise UsageError(
                 f"{key} is varied by the matrix of {document.file}",
@@ -69,22 +69,22 @@ def checked_cells(stem: str, model: Model, document: Document, knob: str) -> Che
             )  # fmt: skip
     count = math.prod(map(len, model.matrix.values()))
     if count > MOST_CELLS:
-        what = f"has {count} cells; {MOST_CELLS} is the most"
+        what = f"has {count} cells; the limit is {MOST_CELLS}"
         return Checked(
-            [], [*mistakes, document.mistake(("matrix",), what, "write several configs")]
+            [], [*mistakes, document.mistake(("matrix",), what, "split it into several configs")]
         )
     found = cells(stem, model.matrix, document)
     mistakes += _wrong_names([name for name, _ in found], document)
     cells_ = [] if mistakes else found
     if stem == QUICKSTART:
-        mistakes.append(document.mistake(("matrix",), "is not for the quickstart"))
+        mistakes.append(document.mistake(("matrix",), "is not allowed in the quickstart"))
     return Checked(cells_, mistakes)
 
 
 def _wrong_names(names: Sequence[str], document: Document) -> Iterator[Mistake]:
     if longest := next((name for name in names if len(name) > MOST), ""):
-        what = f"its cells' names are too long, such as {longest[:40]}…"
+        what = f"the names of its cells are too long, such as {longest[:40]}…"
         yield document.mistake(("matrix",), what, "vary fewer keys")
     for name in sorted({name for name in names if names.count(name) > 1}):
-        what = f"two of its cells would be named {name}"
-        yield document.mistake(("matrix",), what, "leave one of them away")
+        what = f"two of its cells have the name {name}"
+        yield document.mistake(("matrix",), what, "remove one of them")

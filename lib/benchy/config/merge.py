@@ -81,10 +81,12 @@ def merge(source: WrittenModel, shared: Shared) -> Checked[ModelConfig | None]:
     A model with mistakes is merged as far as possible, so that its options can be checked too.
     """
     provider = _provider(source, shared.known)
-    mistakes = [*_names(source, shared), *provider.mistakes]
+    mistakes = [*_names(source, shared.known), *provider.mistakes]
     if not provider.value:
         return Checked(None, [*mistakes, *_overrides_alone(source)])
     layers = _layers(source, provider.value, shared)
+    knob = layers[-1]
+    mistakes += option_checks.names(knob.options, knob.document, ())
     stacked = stack(layers, provider.value)
     serving = _serving(layers, stacked)
     mistakes += serving.mistakes
@@ -98,17 +100,15 @@ def merge(source: WrittenModel, shared: Shared) -> Checked[ModelConfig | None]:
     return Checked(model, [*mistakes, *_of_model(model, source.document, shared)])
 
 
-def _names(source: WrittenModel, shared: Shared) -> Iterator[Mistake]:
+def _names(source: WrittenModel, known: Known) -> Iterator[Mistake]:
     """Yield mistakes in the names of tasks and options."""
     tasks, document = source.model.tasks, source.document
     for at, task in enumerate(tasks):
-        if wrong := shared.known.unknown("task", task):
+        if wrong := known.unknown("task", task):
             yield document.mistake(("tasks", at), *wrong)
         if task in tasks[:at]:
-            yield document.mistake(("tasks", at), f"names {task!r} twice", "leave one away")
+            yield document.mistake(("tasks", at), f"lists {task!r} twice", "remove one")
     yield from option_checks.names(source.model.vllm.overrides, document, OVERRIDES)
-    knob = set_knob.document(shared.knob)
-    yield from option_checks.names(knob.data, knob, ())
 
 
 def _provider(source: WrittenModel, known: Known) -> Checked[str]:
@@ -179,11 +179,14 @@ def _engine(serving: Provider, stacked: Stacked, known: Known) -> Checked[Engine
     if engine is None or engine.kind == "engine":
         return Checked(engine)
     if "engine" not in written.origin:  # the default: the engine's own file is wrong
-        file, what = f"configs/engines/{serving.engine}.yaml", "is the default, and no engine"
+        file, what = (
+            f"configs/engines/{serving.engine}.yaml",
+            "is the default engine, but of another kind",
+        )
         return Checked(None, [Mistake(file, 0, "", what, "write kind: engine")])
     names = ", ".join(known.of_kind("engine"))
     hint = f"name an engine: {names}" if names else "add one to configs/engines"
-    what = f"{serving.engine} is a {engine.kind}, no engine"
+    what = f"{serving.engine} is a {engine.kind}, not an engine"
     return Checked(None, [written.mistake("engine", what, hint)])
 
 
@@ -258,12 +261,13 @@ def _weights(model: ModelConfig, document: Document, root: Path) -> Iterator[Mis
         return
     folder = root / paths.home(name)
     if not folder.is_dir():
-        hint = "give the directory of a model, or its name on the hub: org/name"
-        yield document.mistake(at, f"{name} is no directory", hint)
-    elif not pooling_models.SAID & model.options.keys():
-        if kind := pooling_models.architecture(folder):
-            what = f"{name} is a pooling model ({kind}): it generates no text to evaluate"
-            yield document.mistake(at, what, "name a model that generates text")
+        hint = "write a model's directory, or its name on the hub: org/name"
+        yield document.mistake(at, f"{name} is not a directory", hint)
+    elif pooling_models.SAID & model.options.keys():
+        return
+    elif kind := pooling_models.architecture(folder):
+        what = f"{name} is a pooling model ({kind}), which generates no text"
+        yield document.mistake(at, what, "choose a model that generates text")
 
 
 def _singular(value: Any) -> Any:

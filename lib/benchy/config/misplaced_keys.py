@@ -9,7 +9,7 @@ from benchy.config import field_types, model_schema, schema, settings_schema, ta
 from benchy.config.yaml_file import Document
 
 FILES = {  # kind of file → its place
-    "model": "the model's file, beside vllm and tasks",
+    "model": "the model's file, next to vllm and tasks",
     "task": "a task's file, configs/tasks/NAME.yaml",
     "config": "configs/config.yaml",
     "launcher": "a launcher's file, configs/launchers/NAME.yaml",
@@ -28,11 +28,11 @@ GENERATION = (
     "presence_penalty", "repetition_penalty", "chat_template_kwargs", "enable_thinking",
 )  # fmt: skip
 TOLD = {
-    "base_url": "benchy starts the server itself; one that runs elsewhere can't be evaluated",
-    "path": "a directory is written as the name: model: {name: VALUE}",
+    "base_url": "benchy starts the server itself; it cannot evaluate one that runs elsewhere",
+    "path": "write a directory as the name: model: {name: VALUE}",
     "limit": "it is a knob: make eval CONFIG=FILE LIMIT=VALUE, or evaluation.default_limit in "
     "configs/config.yaml",
-    "chat": "write use_chat_completions: true in the model's file, beside vllm and tasks",
+    "chat": "write use_chat_completions: true in the model's file, next to vllm and tasks",
 }
 
 

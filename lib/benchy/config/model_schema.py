@@ -6,8 +6,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from benchy.config.launcher_schema import Resources
 from benchy.config.field_types import Name, Strict, key
+from benchy.config.launcher_schema import Resources
 
 
 class ModelFacts(Strict):

@@ -38,8 +38,8 @@ def names(options: Mapping[str, Any], document: Document, at: Key) -> Iterator[M
     for name in options:
         option = name.replace("-", "_")
         if not is_name(name):
-            hint = "write it as the engine's manual does, without its dashes"
-            yield document.mistake((*at, name), "is no name of an option", hint)
+            hint = "write it as in the engine's documentation, without the leading dashes"
+            yield document.mistake((*at, name), "is not an option name", hint)
         elif option in Provider.model_fields:
             continue
         elif hint := secret_hint(name):
@@ -55,7 +55,7 @@ def reserved(options: Mapping[str, Any], document: Document, at: Key) -> Iterato
     for name, value in options.items():
         hint = OURS.get(name.replace("-", "_"))
         if hint and value is not None:
-            yield document.mistake((*at, name), "is not an engine option here", hint)
+            yield document.mistake((*at, name), "is reserved for benchy", hint)
 
 
 @functools.cache
@@ -76,7 +76,7 @@ def of_model(model: ModelConfig, root: Path) -> Iterator[Mistake]:
     wheel = option_files.local_wheel(model.serving.engine_source, root)
     if wheel and not wheel.is_file():
         what = f"there is no wheel {model.serving.engine_source}"
-        hint = "give its path relative to benchy's root, or its URL"
+        hint = "write its path relative to benchy's root, or its URL"
         yield model.mistake("engine_source", what, hint)
 
 
@@ -97,10 +97,10 @@ def _pins(model: ModelConfig) -> Iterator[Mistake]:
         return
     twice = next((pin for at, pin in enumerate(pins) if pin in pins[:at]), None)
     if twice is not None:
-        yield model.mistake("cuda_devices", f"names {twice} twice", "leave one away")
+        yield model.mistake("cuda_devices", f"lists {twice} twice", "remove one")
     elif len(pins) < model.gpus:
-        what = f"names {len(pins)} of the {model.gpus} GPUs that {model.name} needs"
-        hint = "name more, or leave it out: any that are free; or lower tensor_parallel_size"
+        what = f"lists {len(pins)} of the {model.gpus} GPUs that {model.name} needs"
+        hint = "list more, remove the key to use any free GPUs, or lower tensor_parallel_size"
         yield model.mistake("cuda_devices", what, hint)
 
 
@@ -114,9 +114,9 @@ def _files(model: ModelConfig, root: Path) -> Iterator[Mistake]:
         else:
             path = isinstance(value, str) and value.startswith(("/", "./", "../", "~"))
         if path and not (root / str(value)).exists():
-            hint = "give its path relative to benchy's root, or the whole path; ~ is not read"
+            hint = "write a path relative to benchy's root, or an absolute path; ~ is not expanded"
             yield model.mistake(option, f"there is no file {value}", hint)
     for each in option_files.named(model.options, {}, model.engine.neutral, root):
         if not paths.watchable(each.path):
-            what = f"{each.text!r} has a name that can't be used"
+            what = f"{each.text!r} has an invalid name"
             yield model.mistake(each.key.partition(".")[0], what, "rename it")

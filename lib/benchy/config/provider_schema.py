@@ -6,7 +6,21 @@ from typing import Annotated
 
 from pydantic import ConfigDict, Field
 
-from benchy.config.field_types import Cutoff, Device, Devices, Indexes, Name, Release, Requirement, Size, Source, Specifier, Strict, Variables, key
+from benchy.config.field_types import (
+    Cutoff,
+    Device,
+    Devices,
+    Indexes,
+    Name,
+    Release,
+    Requirement,
+    Size,
+    Source,
+    Specifier,
+    Strict,
+    Variables,
+    key,
+)
 
 
 class Provider(Strict):

@@ -62,8 +62,8 @@ def with_like(engines: Mapping[str, ConfigFile[Engine]]) -> dict[str, ConfigFile
         other = engines[engine.like].value if engine.like in engines else None
         if engine.like not in engines or (other and other.like):
             known = ", ".join(n for n, e in engines.items() if e.value and not e.value.like)
-            what = "is no engine that has its options from nobody else"
-            mistake = file.document.mistake(("like",), what, f"one of {known}")
+            what = "does not name an engine without a `like` of its own"
+            mistake = file.document.mistake(("like",), what, f"write one of {known}")
             out[name] = replace(file, mistakes=[*file.mistakes, mistake])
         elif other:
             taken = {
@@ -82,8 +82,8 @@ def of_engines(engines: Folder[Engine]) -> Iterator[Mistake]:
         document = engines.files[name].document
         yield from option_checks.reserved(engine.options, document, ("options",))
         if engine.kind == "engine" and not engine.main and not engine.default_version:
-            hint = "give the release that serves where a config names none"
-            yield document.mistake((), "names no default_version", hint)
+            hint = "write the release for configs without vllm_version"
+            yield document.mistake((), "has no default_version", hint)
 
 
 def of_providers(providers: Folder[Provider], known: Known) -> Iterator[Mistake]:
@@ -107,21 +107,21 @@ def _of_task(task: Task, document: Document, known: Known, root: Path) -> Iterat
     for name, what, hint in generation_arguments.refused(task.gen_kwargs):
         yield document.mistake(("gen_kwargs", name), what, hint)
     if task.lm_eval_path and task.lm_eval_git:
-        yield document.mistake(("lm_eval_git",), "stands beside lm_eval_path", "keep one")
+        yield document.mistake(("lm_eval_git",), "is set together with lm_eval_path", "keep one")
     for name in ("include_path", "lm_eval_path"):
         folder = getattr(task, name)
         if folder and not (root / paths.home(folder)).is_dir():
-            hint = "give a path relative to benchy's root"
-            yield document.mistake((name,), f"{folder} is no directory", hint)
+            hint = "write a path relative to benchy's root"
+            yield document.mistake((name,), f"{folder} is not a directory", hint)
 
 
 def _no_harness(name: str, document: Document, known: Known) -> Mistake:
     if not document.line(("harness",)):  # the default: the engine's own file is wrong
-        file, what = f"configs/engines/{name}.yaml", "is the default, and no harness"
+        file, what = f"configs/engines/{name}.yaml", "is the default harness, but of another kind"
         return Mistake(file, 0, "", what, "write kind: harness")
     names = ", ".join(known.of_kind("harness"))
     hint = f"name a harness: {names}" if names else "add one to configs/engines"
-    return document.mistake(("harness",), f"{name} is an engine, no harness", hint)
+    return document.mistake(("harness",), f"{name} is an engine, not a harness", hint)
 
 
 def of_settings(
@@ -145,4 +145,4 @@ def of_groups(settings: Settings, document: Document, tasks: Collection[str]) ->
                 nearest = near(task, tasks)
                 hint = f"did you mean {nearest!r}?" if nearest else f"one of {', '.join(tasks)}"
                 key = ("leaderboard", "groups", name, "tasks")
-                yield document.mistake(key, f"no task is named {task!r}", hint)
+                yield document.mistake(key, f"there is no task {task!r}", hint)

@@ -18,9 +18,9 @@ def document(text: str) -> Document:
     for word in text.split():
         name, equals, value = word.partition("=")
         if hint := option_checks.secret_hint(name):
-            raise UsageError(f"{name} is a secret, and knobs are written to files", hint, "SET")
+            raise UsageError(f"{name} is a secret; knobs are written to files", hint, "SET")
         if not equals or not option_checks.is_name(name) or name in lines:
-            what = f"{word!r} is not key=value, or stands twice"
+            what = f"{word!r} is not key=value, or is given twice"
             raise UsageError(what, "write SET='max_model_len=2048 enforce_eager=true'", "SET")
         quoted = name.endswith("version") and re.fullmatch(r"[\w.+!]+", value)
         written = f'"{value}"' if quoted else value

@@ -6,8 +6,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from benchy.config.launcher_schema import Slurm
 from benchy.config.field_types import Name, Size, Strict, key
+from benchy.config.launcher_schema import Slurm
 
 
 class Evaluation(Strict):

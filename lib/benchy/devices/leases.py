@@ -31,8 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.core import hashing
-from benchy.core import process_info, temporary_files
+from benchy.core import hashing, process_info, temporary_files
 from benchy.core.errors import about
 from benchy.devices import lock_files
 

@@ -14,10 +14,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.config.written import Written
 from benchy.core import paths, versions
 from benchy.core.errors import ConfigError, Mistake
+from benchy.core.text import listed
 from benchy.engines import command_line, option_table, release_flags, unavailable_options
 from benchy.environments import lock_file
 

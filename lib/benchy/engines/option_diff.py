@@ -16,10 +16,10 @@ from typing import Any
 
 from packaging.version import Version
 
-from benchy.core.text import shorten
 from benchy.config import engine_schema
 from benchy.core import paths, versions
 from benchy.core.errors import UsageError
+from benchy.core.text import shorten
 from benchy.engines import option_check, option_table, release_flags
 
 Change = tuple[Any, Any]  # (before, after); None for no value

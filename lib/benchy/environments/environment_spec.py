@@ -9,8 +9,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from benchy.core import hashing
-from benchy.core import names, paths
+from benchy.core import hashing, names, paths
 from benchy.core.errors import UsageError
 
 FORMAT = 1  # incremented when benchy resolves the same inputs differently

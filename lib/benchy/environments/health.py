@@ -18,12 +18,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.core import paths
+from benchy.core.text import listed
 from benchy.display.messages import say
 from benchy.environments import link_mode, lock_file
 

@@ -17,8 +17,7 @@ import subprocess
 from pathlib import Path
 from typing import IO
 
-from benchy.core import hashing
-from benchy.core import paths, temporary_files
+from benchy.core import hashing, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.display.messages import say
 from benchy.environments import usage_locks

@@ -15,9 +15,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.core import hashing, names, paths
 from benchy.core.errors import Mistake
+from benchy.core.text import listed
 from benchy.environments import lock_file
 from benchy.evaluation import environment_questions, harness, model_checks, provenance
 from benchy.evaluation.environment_questions import Facts, Question, Spec

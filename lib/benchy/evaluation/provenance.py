@@ -10,8 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy.core import hashing
-from benchy.core import names, paths
+from benchy.core import hashing, names, paths
 from benchy.evaluation.result import Git
 from benchy.hub import local_cache
 

@@ -11,10 +11,9 @@ from datetime import datetime
 from pathlib import Path
 
 import benchy
-from benchy.core import hashing
-from benchy.core.text import listed
-from benchy.core import files, paths, temporary_files
+from benchy.core import files, hashing, paths, temporary_files
 from benchy.core.errors import Failure
+from benchy.core.text import listed
 from benchy.environments import health
 from benchy.evaluation import harness, harness_output, output_checks, provenance
 from benchy.evaluation import result as document

@@ -20,8 +20,8 @@ from typing import Any
 
 import yaml
 
-from benchy.core.text import shorten
 from benchy.core.errors import printable
+from benchy.core.text import shorten
 
 HEADER = 100_000_000  # bytes; the limit of the safetensors library
 CARD = 1 << 20  # bytes of README.md to search for front matter

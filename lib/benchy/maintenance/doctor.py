@@ -17,10 +17,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchy.core.text import listed
 from benchy.config import loader
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, FailureKind
+from benchy.core.text import listed
 from benchy.devices import gpu, leases
 from benchy.environments import builder, health, index_check, inventory, lock_file, uv, uv_settings
 from benchy.environments.disk_space import existing
@@ -198,7 +198,10 @@ def environments() -> Iterator[Finding]:
     orphans = [env for env in health.built() if needed and env not in needed and env != paths.MAIN]
     if orphans:
         yield Finding(
-            "environment", OK, f"no config needs {listed(orphans, 5)}", "make prune-venvs removes them"
+            "environment",
+            OK,
+            f"no config needs {listed(orphans, 5)}",
+            "make prune-venvs removes them",
         )
     for env, failure in planner.failures().items():
         if not paths.env_spec(env).exists():

@@ -21,9 +21,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.core.hashing import sha256
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure, UsageError
+from benchy.core.hashing import sha256
 from benchy.display.messages import say
 from benchy.display.units import human
 from benchy.environments import builder, interpreters, inventory, lock_file, uv

@@ -84,7 +84,8 @@ def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, st
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
 
     def words(each: Mapping[str, Any]) -> str:
-        return cut(", ".join(f"{key} {plain(each[key])}" for key in keys if key in each) or "none")
+        found = ", ".join(f"{key} {plain(each[key])}" for key in keys if key in each)
+        return shorten(found or "none", MOST)
 
     return words(one), words(two)
 
@@ -94,6 +95,5 @@ def of_files(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
     both = [key for key in keys if key in one and key in two]
     mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (two, one))
-    return cut(", ".join(mine) or "none"), cut(
-        ", ".join([f"another {key}" if key in both else key for key in theirs]) or "none"
-    )
+    changed = [f"another {key}" if key in both else key for key in theirs]
+    return shorten(", ".join(mine) or "none", MOST), shorten(", ".join(changed) or "none", MOST)

@@ -117,9 +117,7 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
     return plan
 
 
-def checked(
-    base: loader.ConfigLoader, listing: Listing, around: Surroundings
-) -> Configuration:
+def checked(base: loader.ConfigLoader, listing: Listing, around: Surroundings) -> Configuration:
     """Return the configuration with the models in these files. Raise ConfigError."""
     read = [base.read(path) for path in listing.files]
     models = (model for file in read for model in file.models)

@@ -14,10 +14,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
+from benchy.core.text import listed
 from benchy.display import activity
 from benchy.environments import lock_file
 from benchy.environments.lock_file import Package

@@ -104,7 +104,11 @@ def _of_task(
 
 
 def _of_engine(
-    name: str, engine: engine_schema.Engine, requirement: str, spec: Spec, documents: Mapping[str, Document]
+    name: str,
+    engine: engine_schema.Engine,
+    requirement: str,
+    spec: Spec,
+    documents: Mapping[str, Document],
 ) -> Mistake:
     file = f"configs/engines/{name}.yaml"
     own = documents.get(file, Document(file))

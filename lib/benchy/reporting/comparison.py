@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchy.core import hashing
-from benchy.core.text import listed
-from benchy.core import names, paths
+from benchy.core import hashing, names, paths
 from benchy.core.errors import UsageError
+from benchy.core.text import listed
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Result
 from benchy.evaluation.scored_result import Entry
@@ -123,9 +122,7 @@ def directory(name: str, knob: str) -> Path:
         if path.is_dir() and list(path.glob("*/results.json")):
             return path
     near = names.near(name, known)
-    hint = (
-        f"did you mean {knob}={near}?" if near else f"there are: {listed(known, 8) or 'none'}"
-    )
+    hint = f"did you mean {knob}={near}?" if near else f"there are: {listed(known, 8) or 'none'}"
     raise UsageError(f"{name!r} has no results", hint, knob)
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from benchy.core.text import listed
 from benchy.core.errors import printable
+from benchy.core.text import listed
 from benchy.evaluation import scores
 from benchy.reporting import paired_tests, samples
 

@@ -12,9 +12,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchy.core.text import listed
 from benchy.core import knob_table, knobs, paths
 from benchy.core.errors import Failure, UsageError
+from benchy.core.text import listed
 from benchy.devices import allocation, gpu
 from benchy.display import activity
 from benchy.display.live import Screen

@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure, Mistake
 from benchy.core.knobs import knob
+from benchy.core.text import listed
 from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.environments import health

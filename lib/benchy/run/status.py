@@ -17,9 +17,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.core import paths
 from benchy.core.errors import Failure, printable
+from benchy.core.text import listed
 from benchy.display import activity, progress, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of

@@ -15,10 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy.core.text import listed
 from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
+from benchy.core.text import listed
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options

@@ -177,9 +177,7 @@ def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
     ]
 
 
-WRITTEN = Written(
-    "m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"}
-)
+WRITTEN = Written("m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"})
 
 
 # (release, options, mistakes reported when the flags of the release are unknown)

@@ -148,7 +148,9 @@ def test_an_option_table_returns_the_recorded_flags(tmp_path: Path) -> None:
 
 def engine(**changes: Any) -> engine_schema.Engine:
     gone = [engine_schema.Gone(options=["task"], since="0.10.0", use=["b", "zzz"])]
-    return engine_schema.Engine.model_validate({"package": "e", "module": "e", "gone": gone, **changes})
+    return engine_schema.Engine.model_validate(
+        {"package": "e", "module": "e", "gone": gone, **changes}
+    )
 
 
 def test_a_difference_names_the_replacement_of_a_removed_option() -> None:

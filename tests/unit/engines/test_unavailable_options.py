@@ -176,4 +176,4 @@ def test_an_option_file_whose_name_make_cannot_handle_is_refused(tmp_path: Path)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a(1)").write_text("x")
     (message,) = told(lay(tmp_path, "vllm", "chat_template: templates/a(1)"))
-    assert "m.yaml:6: vllm.overrides.chat_template: 'templates/a(1)' has a name that" in message
+    assert "m.yaml:6: vllm.overrides.chat_template: 'templates/a(1)' has an invalid name" in message
