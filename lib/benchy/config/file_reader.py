@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Generic, NamedTuple, TypeVar
 
 from benchy.config import validation, yaml_file
 from benchy.config.field_types import Strict
@@ -17,8 +17,7 @@ from benchy.core.names import MOST, NO_MODELS, good
 Kind = TypeVar("Kind", bound=Strict)
 
 
-@dataclass(frozen=True)
-class Listing:
+class Listing(NamedTuple):
     """The YAML files in some folders.
 
     Attributes:
@@ -31,16 +30,8 @@ class Listing:
     folders: Sequence[Path] = ()
     mistakes: Sequence[Mistake] = ()
 
-    def __add__(self, other: Listing) -> Listing:
-        return Listing(
-            [*self.files, *other.files],
-            [*self.folders, *other.folders],
-            [*self.mistakes, *other.mistakes],
-        )
 
-
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """One file as YAML. document: None if it could not be read."""
 
     path: Path
@@ -121,19 +112,21 @@ def list_folder(folder: Path, root: Path) -> Listing:
 
 def list_models(configs: Path, root: Path) -> Listing:
     """Return the files of all models: those directly in configs/ and in its folders of models."""
-    own = list_folder(configs, root)
-    found = Listing(
-        [path for path in own.files if path.name != "config.yaml"], own.folders, own.mistakes
-    )
+    found = [list_folder(configs, root)]
     for folder in sorted(configs.iterdir()):
         if not folder.is_dir() or folder.name in NO_MODELS or folder.name[0] == ".":
             continue
         if paths.watchable(folder):
-            found += list_folder(folder, root)
+            found.append(list_folder(folder, root))
         else:
             what = "has an invalid name"
-            found += Listing(mistakes=[Mistake(shown(folder, root), 0, "", what, "rename it")])
-    return found
+            found.append(Listing((), (), [Mistake(shown(folder, root), 0, "", what, "rename it")]))
+    settings = configs / "config.yaml"
+    return Listing(
+        [path for each in found for path in each.files if path != settings],
+        [folder for each in found for folder in each.folders],
+        [mistake for each in found for mistake in each.mistakes],
+    )
 
 
 def _wrong_name(path: Path, root: Path) -> Mistake | None:

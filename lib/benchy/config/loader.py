@@ -7,9 +7,8 @@ one go.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchy.config import file_reader, matrix, merge, option_files, references, validation
 from benchy.config.configuration import Configuration, ModelConfig
@@ -27,8 +26,7 @@ from benchy.core.errors import ConfigError, Mistake
 NO_FILES = Listing()
 
 
-@dataclass(frozen=True)
-class ModelFile:
+class ModelFile(NamedTuple):
     """The file of a model, read and merged.
 
     Attributes:

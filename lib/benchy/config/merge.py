@@ -6,9 +6,8 @@ import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from benchy.config import generation_arguments, option_checks, pooling_models, set_knob, yaml_file
 from benchy.config.configuration import ModelConfig
@@ -29,8 +28,7 @@ OVERRIDES = ("vllm", "overrides")
 PARALLEL = ("tensor_parallel_size", "pipeline_parallel_size", "data_parallel_size")
 
 
-@dataclass(frozen=True)
-class Shared:
+class Shared(NamedTuple):
     """What all models are merged with. documents: those of tasks, by file. knob: SET."""
 
     root: Path
@@ -39,8 +37,7 @@ class Shared:
     knob: str
 
 
-@dataclass(frozen=True)
-class WrittenModel:
+class WrittenModel(NamedTuple):
     """One model as written. cell: the keys of one cell of its matrix."""
 
     name: str
@@ -49,8 +46,7 @@ class WrittenModel:
     cell: Document
 
 
-@dataclass(frozen=True)
-class Layer:
+class Layer(NamedTuple):
     """Options from one place.
 
     Attributes:
@@ -66,8 +62,7 @@ class Layer:
     shown: Key | None = None
 
 
-@dataclass(frozen=True)
-class Stacked:
+class Stacked(NamedTuple):
     """The options of all layers, with _ for -, and where the deciding layer has them."""
 
     provider: str
@@ -165,8 +160,11 @@ def _serving(layers: Sequence[Layer], stacked: Stacked) -> Checked[Provider | No
     """
     _, overrides, cell, knob = layers
     for above in (cell, knob):
-        if mistakes := validated(Provider, above.options, above.document).mistakes:
-            return Checked(None, mistakes)
+        if (
+            above.options
+            and not (found := validated(Provider, above.options, above.document)).value
+        ):
+            return found
     found = validated(Provider, stacked.options, overrides.document, OVERRIDES)
     return Checked(found.value or salvaged(Provider, stacked.options), found.mistakes)
 

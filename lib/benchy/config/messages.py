@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
@@ -88,8 +87,7 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
-@dataclass(frozen=True)
-class _Error:
+class _Error(NamedTuple):
     """One validation error of pydantic.
 
     Attributes:
