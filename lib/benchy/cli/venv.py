@@ -202,7 +202,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     # Importing pydantic takes a quarter of a second, so these imports are here.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy.config import loader, schema  # noqa: PLC0415
+    from benchy.config import loader, provider_schema  # noqa: PLC0415
     from benchy.core import files, hashing  # noqa: PLC0415
     from benchy.plan import environment_specs  # noqa: PLC0415
 
@@ -236,7 +236,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
             f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
         )
     try:
-        asked = schema.Provider(cutoff=cutoff) if cutoff else None
+        asked = provider_schema.Provider(cutoff=cutoff) if cutoff else None
     except ValueError:
         what = f"{cutoff!r} is neither release, nor none, nor a date"
         raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None

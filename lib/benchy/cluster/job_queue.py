@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import hashlib
 import os
 import re
 import subprocess
@@ -19,13 +18,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 from benchy.display import activity
 from benchy.display.messages import say
 
 if TYPE_CHECKING:  # imports pydantic
-    from benchy.config import schema
+    from benchy.config import launcher_schema
 
 POLL = 3.0  # seconds between queries
 PATIENCE = 60.0  # seconds until a query times out
@@ -64,7 +63,7 @@ class Job:
 
 def checkout() -> str:
     """Return the part of a job's comment that identifies this checkout."""
-    return hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
+    return hashing.of_text(str(paths.ROOT.resolve()))[:10]
 
 
 def own_mark() -> str:
@@ -82,7 +81,7 @@ class Commands(Protocol):
     mark: str
 
     @property
-    def says(self) -> schema.Launcher: ...
+    def says(self) -> launcher_schema.Launcher: ...
 
     def filled(self, templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         """Return a command line from templates."""

@@ -16,10 +16,10 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchy.config import reserved_options
+from benchy.config.written import Written
 from benchy.core.errors import ConfigError, Mistake
 from benchy.engines import release_flags, unavailable_options
-from benchy.engines.release_flags import BadOption, Release, Written
+from benchy.engines.release_flags import BadOption, Release
 
 
 def arguments(
@@ -63,8 +63,6 @@ def arguments(
         if value is None:
             continue
         try:
-            if option in reserved_options.OURS:
-                raise BadOption("is not an engine option here", reserved_options.OURS[option])
             if not release.has(option):
                 raise unavailable_options.lacking(option, release)
             out += _words(option, value, release)

@@ -12,7 +12,6 @@ OFFLINE=1 installs from wheelhouse/, WHEELHOUSE=DIR from another folder (see pip
 from __future__ import annotations
 
 import fnmatch
-import hashlib
 import json
 import re
 import shutil
@@ -24,6 +23,7 @@ from typing import Any
 
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure, UsageError
+from benchy.core.hashing import sha256
 from benchy.display.messages import say
 from benchy.display.units import human
 from benchy.environments import builder, interpreters, inventory, lock_file, uv
@@ -76,15 +76,6 @@ class Wheelhouse:
             folder.mkdir(parents=True, exist_ok=True)
             with temporary_files.replacing(folder / file.name) as aside:
                 shutil.move(file, aside)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file of any size. (hashlib.file_digest needs Python 3.11.)"""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], label: str) -> None:

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchy.config import merge, schema
+from benchy.config import engine_schema, option_files, provider_schema
 from benchy.config.configuration import ModelConfig
 from benchy.core import paths
 from benchy.core.errors import UsageError
@@ -74,7 +74,7 @@ def engine_source(text: str, root: Path) -> Source:
     """
     if text.startswith("git+"):
         return git_source(text.removeprefix("git+"))
-    wheel = merge.local_wheel(text, root)
+    wheel = option_files.local_wheel(text, root)
     if wheel is None:
         return Source(text, "url_" + digest(text)[:8])
     path = wheel.resolve()
@@ -85,9 +85,9 @@ def engine_source(text: str, root: Path) -> Source:
 
 def environment_spec(
     engine_name: str,
-    engine: schema.Engine,
+    engine: engine_schema.Engine,
     version: str | None,
-    serving: schema.Provider | None,
+    serving: provider_schema.Provider | None,
     source: str,
     elsewhere: Source | None = None,
     extra: tuple[str, ...] = (),
@@ -101,7 +101,7 @@ def environment_spec(
         elsewhere: where the package comes from if it is not a release on an index.
         extra: more requirements.
     """
-    repairs = [r for r in engine.repairs if version and merge.repair_holds(r, version)]
+    repairs = [r for r in engine.repairs if version and r.holds(version)]
     transformers = serving.transformers_version if serving else None
     packages = [*(serving.extra_packages if serving else []), *extra]
     drop = sorted({*engine.drop, *(d for r in repairs for d in r.drop)})
@@ -160,9 +160,9 @@ def environment_spec(
 
 def _name(
     engine_name: str,
-    engine: schema.Engine,
+    engine: engine_schema.Engine,
     version: str | None,
-    serving: schema.Provider | None,
+    serving: provider_schema.Provider | None,
     elsewhere: Source | None,
     packages: list[str],
 ) -> str:

@@ -6,10 +6,12 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
-from benchy.config import loader, option_files
+from benchy.config import file_reader, loader, option_files
 from benchy.config.configuration import Configuration, ModelConfig
+from benchy.config.file_reader import Source
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
 from benchy.core.specs import ServerSpec, read_server
@@ -27,44 +29,48 @@ def expand_kept(
     Configs that have not changed since the last plan in this directory are taken from there. Call
     the function once the plan is saved. Raise ConfigError with all mistakes in all files.
     """
-    files = base.files()
-    if base.reader.mistakes:
-        planner.checked(base, files, around)
-    config = base.configuration([])
-    knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
+    listing = base.files()
+    if base.mistakes or listing.mistakes:
+        planner.checked(base, listing, around)
+    documents = dict(base.documents)
+    config = replace(base.configuration(listing), documents=documents)
+    knobs = [str(around.root), limit, around.fallback, around.failures, base.knobs]
     code = paths.CODE.glob("*/*.py")
     same = plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
     memory = plan_cache.Kept(directory / "kept.json", same)
     plan, fresh = planner.empty(config, limit), {}
-    for path in files:
-        name = base.reader.shown(path)
+    read: list[loader.ModelFile] = []
+    for path in listing.files:
+        name = file_reader.shown(path, base.root)
         with contextlib.suppress(OSError):
             text = path.read_bytes()
             entry = memory.get(name, text)
             if entry and _recall(plan, entry, {}, memory, config, around):
-                base.reader.inputs.append(path)
+                read.append(loader.ModelFile(Source(path)))
                 continue
             fresh[name] = text
-        document = base.reader.read(path)
+        source = file_reader.read(path, base.root)
         with contextlib.suppress(OSError):
             if fresh.get(name) != path.read_bytes():
                 fresh.pop(name, None)  # edited meanwhile: the document may be of either text
-        if not document:
-            continue
-        if found := memory.alike(document):
-            entry, moved = found
-            digests = {document.file: document.sha256}
-            if _recall(plan, entry, moved, memory, config, around, digests):
-                continue
-        models = base.models_of(path, document)
-        for model in models:
+        if document := source.document:
+            documents[name] = document
+            if found := memory.alike(document):
+                entry, moved = found
+                digests = {document.file: document.sha256}
+                if _recall(plan, entry, moved, memory, config, around, digests):
+                    read.append(loader.ModelFile(source))
+                    continue
+        file = base.merged(source)
+        read.append(file)
+        for model in file.models:
             for task in model.tasks:
                 planner.add_task(plan, task, config, around)
             planner.add_model(plan, model, config, around)
-        if any(_asks_the_machine(model) for model in models):
+        if any(_asks_the_machine(model) for model in file.models):
             fresh.pop(name, None)
-    with planner.all_mistakes(base, around, _servers(plan)):
-        config = base.configuration([])
+    with planner.all_mistakes(base, read, around, _servers(plan)):
+        config = base.configuration(listing, read)
 
     def keep() -> None:
         models: dict[str, list[str]] = {name: [] for name in fresh}
@@ -72,7 +78,7 @@ def expand_kept(
             if facts["source"] in models:
                 models[facts["source"]].append(model)
         for name, text in fresh.items():
-            _remember(plan, text, base.reader.documents[name], models[name], memory)
+            _remember(plan, text, documents[name], models[name], memory)
         memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
 
     return planner.finished(plan, config.inputs, around.root), keep

@@ -18,6 +18,7 @@ from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.core.specs import ResultSpec, read_result, read_server, read_task
+from benchy.core.text import listed
 from benchy.display import activity
 from benchy.environments import lock_file
 from benchy.environments.lock_file import Package
@@ -117,9 +118,8 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
             return
         now = [Package(package.name, package.version) for package in lock_file.packages(lock)]
         lines = [line.removeprefix("~ ") for line in lock_file.differences(old, now)]
-        more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
-        what = ", ".join(lines[:MOST]) or "the same packages, from other files or resolved anew"
-        yield f"{lock} has changed since: {what}{more}"
+        what = listed(lines, MOST) or "the same packages, from other files or resolved anew"
+        yield f"{lock} has changed since: {what}"
 
 
 def packages_of(target: Path, part: str, env: str) -> list[Package] | None:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from benchy.core import knob_table, knobs
 from benchy.core.errors import Failure, UsageError
 from benchy.core.specs import PlanIndex, Resources, ServerSpec, read_server, read_task
+from benchy.core.text import listed
 from benchy.devices import allocation, gpu
 from benchy.display import activity
 from benchy.display.live import Screen
@@ -76,8 +77,7 @@ def dispatch_all(
     longest = sorted(items, key=lambda item: (-item.seconds, item.name))
     queue = [item.name for item in longest] if there else schedule.best(items, jobs)
     if len(queue) > 1:
-        first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
-        say("QUEUE", f"{len(queue)} models: {first}")
+        say("QUEUE", f"{len(queue)} models: {listed(queue, 4)}")
 
     def left(name: str) -> list[str]:
         asked = selection.targets(name)

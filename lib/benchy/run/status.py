@@ -20,6 +20,7 @@ from typing import Any
 from benchy.core import paths
 from benchy.core.errors import Failure, printable
 from benchy.core.specs import ModelEntry
+from benchy.core.text import listed
 from benchy.display import activity, progress, text_table, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of
@@ -280,9 +281,8 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
             if cell.state == state:
                 together.setdefault(cell.text, []).append(f"{cell.model}/{cell.task}")
         for text, names in together.items():
-            more = f" and {len(names) - 3} more" if len(names) > 3 else ""
             about = f"for {text}" if state == WAITING else text
-            yield f"{state:<8} {', '.join(names[:3])}{more}: {about}"
+            yield f"{state:<8} {listed(names)}: {about}"
     told: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         if cell.state == FAILED:
@@ -296,8 +296,7 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
         for doubt in cell.doubts:
             marked.setdefault(doubt, []).append(f"{cell.model}/{cell.task}")
     for words, names in marked.items():
-        more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-        yield f"marked   {', '.join(names[:3])}{more}: {words}"
+        yield f"marked   {listed(names)}: {words}"
     if any(cell.state == DONE and "*" in cell.brief for cell in cells):
         yield "* made by a fallback: another release than the one asked for"
     if marked:
