@@ -39,14 +39,11 @@ class Known:
 
         kind: engine, harness, provider or task.
         """
-        folder, names, defined = {
-            "engine": ("engines", self.of_kind("engine"), self.engines),
-            "harness": ("engines", self.of_kind("harness"), self.engines),
-            "provider": ("providers", sorted(self.providers), self.providers),
-            "task": ("tasks", sorted(self.tasks), self.tasks),
-        }[kind]
-        if name in defined or name in self.broken:
+        of = {"provider": self.providers, "task": self.tasks}.get(kind, self.engines)
+        if name in of or name in self.broken:
             return None
+        folder = "engines" if of is self.engines else f"{kind}s"
+        names = self.of_kind(kind) if of is self.engines else sorted(of)
         nearest = near(name, names)
         among = f"known in configs/{folder}: {', '.join(names) or 'none'}"
         return f"there is no {kind} {name!r}", f"did you mean {nearest!r}?" if nearest else among
