@@ -236,12 +236,14 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
             f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
         )
     try:
-        asked = schema.Provider(cutoff=cutoff) if cutoff else None
+        varied = schema.Provider(cutoff=cutoff or None)
     except ValueError:
         what = f"{cutoff!r} is neither release, nor none, nor a date"
         raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None
     spec = environment_specs.environment_spec(
-        engine_name, engine, version, asked, "the command line"
+        environment_specs.EnvironmentRequest(
+            engine_name, engine, version, "the command line", varied
+        )
     )
     path = paths.env_spec(spec["env"])
     files.write(path, hashing.canonical(environment_specs.stored(spec, paths.ROOT)))

@@ -212,7 +212,8 @@ def _forget(spec: environment_spec.Spec) -> None:
 
 def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | None) -> Row:
     """Survey one release and return its row. disk: GB for builds, None to only resolve."""
-    data = environment_specs.environment_spec(engine_name, engine, version, None, "the survey")
+    request = environment_specs.EnvironmentRequest(engine_name, engine, version, "the survey")
+    data = environment_specs.environment_spec(request)
     spec = replace(environment_spec.Spec.of(data), env=PREFIX + data["env"])
     log = resolver.log_path(spec.env)
     key = hashing.digest([spec.inputs, FORMAT])

@@ -17,7 +17,13 @@ from benchy.core import paths
 from benchy.core.errors import UsageError
 from benchy.core.hashing import content_of, sha256
 from benchy.plan import origins, task_files
-from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
+from benchy.plan.environment_specs import (
+    EnvironmentRequest,
+    Surroundings,
+    environment_spec,
+    git_source,
+    path_source,
+)
 from benchy.plan.plan import Plan, Spec
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
@@ -182,8 +188,10 @@ def task(name: str, config: Configuration, around: Surroundings, plan: Plan) -> 
             raise UsageError(
                 f"no release of {task.harness} is named", f"add harness_version to {source}"
             )
-    packages = tuple(task.extra_packages)
-    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
+    extra = tuple(task.extra_packages)
+    env = environment_spec(
+        EnvironmentRequest(task.harness, engine, version, source, elsewhere=elsewhere, extra=extra)
+    )
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
     files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
     meaning = {
