@@ -62,7 +62,7 @@ def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
     if not asked or text_alone(release):
         return {}
-    return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
+    return {"multimodal": f"false has no effect in {release.name} (vLLM supports it from 0.11.2)"}
 
 
 def _gone(option: str, release: Release) -> Mapping[str, Any] | None:
@@ -86,14 +86,14 @@ def lacking(option: str, release: Release) -> BadOption:
         return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
     what = f'{release.name} has no option "{option}"'
     came = release.came(option)
-    what += f" (there from {came} on)" if came else ""
+    what += f" (added in {came})" if came else ""
     before = [each["option"] for each in release.gone if option in each["use"]]
     before = [each for each in before if release.has(each)]
     if before:
         names = " or ".join(f'"{each}"' for each in before[:3])
-        return BadOption(what, f"its work is done by {names} there")
+        return BadOption(what, f"use {names} instead")
     if came:
-        return BadOption(what, "leave it out, or take a newer release")
+        return BadOption(what, "leave it out, or use a newer release")
     from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, only for a mistake
 
     if hint := misplaced_keys.home(option):
