@@ -135,8 +135,10 @@ def download_uv(target: Path) -> None:
 
 
 def default_index() -> str:
-    """Return the index that uv.lock records; no other file of the repository names an index. Raise
-    Failure if it records none."""
+    """Return the index that uv.lock records; no other file of the repository names an index.
+
+    Reads single lines, because Python 3.10 has no TOML parser. Raise Failure if it records none.
+    """
     for line in (ROOT / "uv.lock").read_text().splitlines():
         if line.startswith('source = { registry = "'):
             return line.split('"')[1]

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from benchy.environments import release_date, uv
+from benchy.environments import pylock, release_date, uv
 from benchy.environments.health import normal
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def younger(spec: Spec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
     for requirement in written(spec)[1:]:
         exact = EXACT.fullmatch(requirement)
         times = (
-            release_date.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout)
-            if exact
-            else []
+            pylock.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout) if exact else []
         )
         if exact and times and limit and max(times) > limit and max(times) <= (machine or now):
             found.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))

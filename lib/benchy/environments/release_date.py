@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from benchy.core.errors import Failure, FailureKind
-from benchy.environments import pip_settings, uv
+from benchy.environments import pip_settings, pylock, uv
 from benchy.process import logged_program
 
 # With any cutoff, uv skips files without an upload time (with a warning each). A cutoff in the far
@@ -123,7 +123,7 @@ def find(
     """
     pin = f"{package}=={version}"
     done = ask(pin, *DATED_ONLY)
-    times = upload_times(done.stdout)
+    times = pylock.upload_times(done.stdout)
     refusal = unfit(pin, version_of_python, ask) if times else None
     if refusal:
         return refusal
@@ -240,17 +240,7 @@ def newest(requirement: str, ask: Asking, *options: str) -> str | None:
 
     options: of uv, such as `--resolution lowest` for the oldest.
     """
-    found = re.search(r'^version = "(.+)"', ask(requirement, *options).stdout, re.M)
-    return found[1] if found else None
-
-
-def upload_times(pylock: str) -> list[datetime]:
-    """Return every upload time in a pylock.toml.
-
-    Uses a regular expression, because Python 3.10 has no TOML parser.
-    """
-    found = re.findall(r"\bupload-time = ([0-9T:.-]+)Z", pylock)
-    return [datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in found]
+    return pylock.first_version(ask(requirement, *options).stdout)
 
 
 def stamp(moment: datetime) -> str:

@@ -7,8 +7,8 @@ passes it a file with the settings that apply. Files and their order are those o
 documentation, "Configuration files". A uv.toml or pyproject.toml in a parent folder is not read,
 because it belongs to a project. Writes nothing.
 
-Uses only the standard library, because the bootstrap imports it. Python 3.10 has no TOML parser;
-`simple` parses what such files usually contain.
+Uses only the standard library, because the bootstrap imports it before tomli is installed. On a
+Python 3.10 without pip, `simple` parses what such files usually contain.
 """
 
 from __future__ import annotations
@@ -158,7 +158,7 @@ def read(path: Path, named: bool) -> Settings:
 
 
 def _toml(text: str) -> Settings:
-    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+    for name in ("benchy.core.toml", "pip._vendor.tomli"):
         try:
             found: Settings = importlib.import_module(name).loads(text)
             return found
