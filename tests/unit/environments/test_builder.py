@@ -30,11 +30,12 @@ from benchy.environments import (
     audit,
     builder,
     checker,
+    compilation,
     failures,
     health,
     inventory,
     lock_file,
-    resolver,
+    release_date,
     usage_locks,
     uv,
 )
@@ -535,14 +536,14 @@ def test_cpu_torch_comes_from_the_index_or_the_uv_backend(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(uv, "run", answer)
     fits = spec(torch_backend="cpu")
-    done, options = resolver._compile(fits, "python", "2026-01-01T00:00:00Z", [], Path("log"))
-    assert "+cpu" in done.stdout
-    assert options[:2] == ["--torch-backend", "cpu"]
-    assert "torch=false" in options, "PyTorch's index tells no upload times"
+    ask = release_date.Asking("python", Path("log"))
+    found = compilation.compile_spec(fits, ask, "2026-01-01T00:00:00Z")
+    assert "+cpu" in found.done.stdout
+    assert found.options[:2] == ["--torch-backend", "cpu"]
+    assert "torch=false" in found.options, "PyTorch's index reports no upload times"
     assert len(asked) == 2
     answers["plain"] = answers["cpu"]
-    done, options = resolver._compile(fits, "python", None, [], Path("log"))
-    assert options == []
+    assert compilation.compile_spec(fits, ask, None).options == []
     assert len(asked) == 3
 
 

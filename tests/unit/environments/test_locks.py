@@ -152,7 +152,7 @@ def test_ignored_uv_constraint_is_reported(
     monkeypatch.setenv("UV_CONSTRAINT", str(tmp_path / "c.txt"))
     builder.ensure_lock(spec(), fresh=True)
     assert text() == before
-    assert "kept out of the lock: UV_CONSTRAINT;" in capsys.readouterr().err
+    assert "ignored for the lock: UV_CONSTRAINT;" in capsys.readouterr().err
 
 
 def test_release_date_is_queried_for_another_release(index: Index) -> None:
