@@ -20,6 +20,7 @@ from benchy.environments import (
     lock_file,
     node_copies,
     release_date,
+    removal,
     resolver,
     shared_locks,
     tables,
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
         return prune(options.yes)
     env = _named(options)
     if options.verb == "remove":
-        there = builder.remove(env)
+        there = removal.remove(env)
         if env == paths.MAIN:
             say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
         else:
@@ -257,7 +258,7 @@ def prune(really: bool) -> int:
     """
     if not inventory.plan():
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
-    builder.sweep()
+    removal.sweep()
     needed = inventory.users()
     for plan in activity_check.plans():  # runs that began before a config changed
         needed |= {env: ["a run under way"] for env in plan["environments"]}
@@ -269,7 +270,7 @@ def prune(really: bool) -> int:
         for row in orphans:
             with usage_locks.free(row.env) as free:
                 if free:
-                    builder.take_away(row.env)
+                    removal.take_away(row.env)
                     paths.lock(row.env).unlink(missing_ok=True)
             say("REMOVED" if free else "KEPT", row.env if free else f"{row.env}: it is in use")
     return 0

@@ -34,6 +34,7 @@ from benchy.environments import (
     inventory,
     lock_file,
     release_date,
+    removal,
     resolver,
     uv,
 )
@@ -170,7 +171,7 @@ def built(engine_name: str, spec: environment_spec.Spec, disk: float) -> Row:
     except Failure as error:
         return {"works": False, "why": ": ".join([error.what, *error.lines[:1]])[:300]}
     finally:
-        builder.remove(spec.env)
+        removal.remove(spec.env)
 
 
 def unneeded(

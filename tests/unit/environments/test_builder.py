@@ -29,6 +29,7 @@ from benchy.core.errors import Failure, UsageError
 from benchy.environments import (
     audit,
     builder,
+    builder_slots,
     checker,
     compilation,
     failures,
@@ -36,6 +37,7 @@ from benchy.environments import (
     inventory,
     lock_file,
     release_date,
+    removal,
     usage_locks,
     uv,
 )
@@ -145,7 +147,7 @@ def test_complete_environment_is_built_once() -> None:
     inode = folder.stat().st_ino
     assert not builder.create(asked)
     assert folder.stat().st_ino == inode
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
 
 
 def test_touched_lock_with_same_content_renews_the_stamp() -> None:
@@ -308,18 +310,18 @@ def test_environment_in_use_is_not_replaced_or_removed() -> None:
 def test_venv_jobs_limits_parallel_builders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENV_JOBS", "1")
     spec()
-    with builder.slot("another"):
+    with builder_slots.slot("another"):
         process = building()
         assert process.stderr
         lines = iter(process.stderr.readline, "")
         said = next(line for line in lines if "WAIT" in line)
         assert f"{ENV}: VENV_JOBS=1, and venv-0 is used by another (pid {os.getpid()}," in said
-        assert not list(builder.BUILDING.glob(f"{ENV}-*"))
+        assert not list(removal.BUILDING.glob(f"{ENV}-*"))
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert health.well(ENV)
     monkeypatch.setenv("VENV_JOBS", "many")
-    with pytest.raises(UsageError, match="VENV_JOBS"), builder.slot(ENV):
+    with pytest.raises(UsageError, match="VENV_JOBS"), builder_slots.slot(ENV):
         pass
 
 
@@ -338,7 +340,7 @@ def test_lack_of_disk_space_is_reported_before_installation(
         marker = failures.failure_of(ENV)
         assert marker["stage"] == "install"
         assert not Path("cache/archive-v0").exists(), "nothing was unpacked"
-        assert not list(builder.BUILDING.iterdir())
+        assert not list(removal.BUILDING.iterdir())
     assert builder.create(asked)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert builder.create(asked, anew=True), "all is in the cache, and linked"
@@ -375,7 +377,7 @@ def test_failed_import_is_recorded_and_keeps_the_old_environment() -> None:
     assert Path(marker["log"]).exists()
     assert (paths.env_dir(ENV) / ".stamp").exists()
     assert not builder.whole(ENV), "the old one is not what is asked for now"
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
     builder.create(spec())
     assert not failures.failure_of(ENV)
 
@@ -438,7 +440,7 @@ def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signa
     asked = spec()
     builder.ensure_lock(asked)
     process = building()
-    aside = builder.BUILDING / f"{ENV}-{process.pid}"
+    aside = removal.BUILDING / f"{ENV}-{process.pid}"
     deadline = time.monotonic() + 60
     while not (aside / "pyvenv.cfg").exists():
         assert time.monotonic() < deadline and process.poll() is None
@@ -454,7 +456,7 @@ def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signa
         assert not aside.exists(), "what can clean up does"
     assert not failures.failure_of(ENV), "being killed is no verdict about the environment"
     assert builder.create(asked)
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
 
 
 def test_measured_size_is_cached_until_files_may_have_changed(
