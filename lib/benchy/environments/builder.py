@@ -110,15 +110,15 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
         making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
         done = uv.run([*making, "--no-project"], log)
         if done.status:
-            raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
+            raise uv.failure(done, f"{env}: cannot create an environment from {python}", log)
         done = _install(
             spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(said)
         )
         if done.status:
-            hint = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
+            hint = f"a locked file may be gone: bin/venv lock --fresh {env} resolves again"
             if any("Hash mismatch" in line for line in done.talk):
                 hint = (
-                    "the index, or the folder of wheels, has another file under that name: ask why"
+                    "the index or folder of wheels has a different file of that name: find out why"
                 )
             raise uv.failure(done, f"{env} cannot be installed", log, hint)
         installed = time.monotonic() - start
@@ -144,8 +144,8 @@ def _check_files(spec: Spec, folder: Path) -> None:
     if files := audit.against_records(folder):
         names = " ".join(sorted({name.partition("-")[0] for name in files}))
         raise Failure(
-            f"{spec.env}: uv's cache holds changed files: {audit.named(files)}",
-            f"{uv.word()} cache clean {names}   has them fetched anew",
+            f"{spec.env}: uv's cache contains changed files: {audit.named(files)}",
+            f"{uv.word()} cache clean {names}   (uv downloads them again)",
             resolver.log_path(spec.env),
         )
 
@@ -222,7 +222,7 @@ def _python(minor: str | None, log: Path) -> str:
     for _, path in interpreters.pythons(minor, log):
         return path
     raise Failure(
-        f"there is no Python {minor} here any more", f"{uv.word()} python install {minor}", log
+        f"Python {minor} is no longer installed", f"{uv.word()} python install {minor}", log
     )
 
 

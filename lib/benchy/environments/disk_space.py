@@ -80,7 +80,10 @@ def full(path: Path) -> tuple[str, str] | None:
     """
     if shutil.disk_usage(existing(path)).free >= FULL:
         return None
-    return f"the disk is full: {path.parent}", f"free some space (df -h {path.parent}), then again"
+    return (
+        f"the disk is full: {path.parent}",
+        f"free some space (df -h {path.parent}), then run it again",
+    )
 
 
 def ask(
@@ -151,6 +154,8 @@ def tell_copied(talk: Sequence[str]) -> None:
     """
     if COPIED.exists() or not any("Failed to hardlink files" in line for line in talk):
         return
-    say("NOTE", "wheels are copied, not linked: each environment takes its full size on the disk")
-    say("", "UV_CACHE_DIR on the file system of venvs/ lets them be shared (said only once)")
+    say(
+        "NOTE", "wheels are copied, not linked, so each environment takes its full size on the disk"
+    )
+    say("", "set UV_CACHE_DIR to a folder on the file system of venvs/ to share them (shown once)")
     COPIED.touch()

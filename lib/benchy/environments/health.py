@@ -87,7 +87,7 @@ def flaw(env: str) -> str:
     if why := changed(said["distributions"], distributions(folder), env == paths.MAIN):
         return why
     if gone := link_mode.broken(folder, env == paths.MAIN):
-        return f"its files were links into uv's cache, and are gone: {listed(gone)}"
+        return f"its files were links into uv's cache, which are gone: {listed(gone)}"
     return ""
 
 

@@ -48,6 +48,6 @@ def index() -> Index:
     version = pylock.first_version(done.stdout)
     if version is None:
         telling = done.telling()
-        why = "the network can't be reached" if done.offline else (telling or ["?"])[0]
+        why = "the network cannot be reached" if done.offline else (telling or ["?"])[0]
         return Index("", False, why)
     return Index(version, bool(pylock.upload_times(done.stdout)))

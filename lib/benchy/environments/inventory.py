@@ -57,7 +57,7 @@ class Row:
     why: str = ""
 
 
-PLAN_FIRST = "bin/plan reads the configs and writes it down; then run this again"
+PLAN_FIRST = "run bin/plan, which reads the configs, then run this again"
 
 
 def plan() -> dict[str, Any]:

@@ -72,14 +72,14 @@ def flaw(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError):
-        return "can't be read as text"
+        return "cannot be read as text"
     first, _, body = content.partition("\n")
     said = header(path)
     if not said or not first.startswith(HEADER):
-        return "has no header of benchy's"
+        return "has no benchy header"
     for number, line in enumerate(body.splitlines(), 2):
         if line.strip() and not PINNED.match(line) and not HASH_LINE.fullmatch(line):
-            return f"has something else than a package on line {number}"
+            return f"contains something other than a package on line {number}"
     if SEAL in said and said[SEAL] != _seal(said, body):
         return "was changed since benchy made it"
     return ""
@@ -140,4 +140,4 @@ def differences(old: list[Package], new: list[Package]) -> Iterator[str]:
         elif was.version != is_.version:
             yield f"~ {name} {was.version} → {is_.version}"
         elif was.hashes != is_.hashes:
-            yield f"~ {was}: other files"
+            yield f"~ {was}: different files"

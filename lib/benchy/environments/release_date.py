@@ -134,9 +134,9 @@ def find(
     undated = ask(pin)
     if undated.status == 0:
         raise Failure(
-            f"the index tells no upload times for {pin}, so its day is not known",
-            "give its day, or none: CUTOFF=2025-04-01 to make venv and make lock, or the key cutoff"
-            " in a config or an engine's file",
+            f"the index reports no upload times for {pin}, so its release day is unknown",
+            "give a day or none: CUTOFF=2025-04-01 for make venv and make lock, or cutoff: in a"
+            " config or an engine's file",
             ask.log,
             page=28,
         )
@@ -198,10 +198,10 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
     if exact is None:
         newest_one = newest(package, ask)
-        hint = f"the newest is {newest_one}" if newest_one else "write another bound"
+        hint = f"the newest is {newest_one}" if newest_one else "use another bound"
         return Missing(requirement, f"the index has no release {bound} of {package}", hint)
     near = nearest(package, exact[1], ask)
-    hint = f"nearest: {', '.join(near)}" if near else "no other release fits this Python either"
+    hint = f"nearest: {', '.join(near)}" if near else "no release fits this Python"
     return Missing(requirement, f"the index has no release {exact[1]} of {package}", hint)
 
 

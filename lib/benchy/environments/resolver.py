@@ -42,7 +42,7 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     if text is None:
         said, wrong = lock_file.header(path), "" if fresh else lock_file.flaw(path)
         if wrong:
-            say("WARNING", f"{path} {wrong}: it is made anew")
+            say("WARNING", f"{path} {wrong}; it is resolved again")
         elif not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
             return False
         text = _export(spec) if spec.kind == "main" else _resolve(spec)

@@ -117,7 +117,7 @@ def _shared(env: str) -> str | None:
     if not path.exists():
         return None
     same = lock_file.digest(path) == lock_file.digest(paths.lock(env))
-    return f"{path}{'' if same else ' (not what is locked here)'}"
+    return f"{path}{'' if same else ' (differs from the lock here)'}"
 
 
 def _lines(key: str, value: Any) -> list[str]:

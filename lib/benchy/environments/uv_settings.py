@@ -146,15 +146,15 @@ def read(path: Path, named: bool) -> Settings:
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
             return {}
-        hint = "UV_CONFIG_FILE names it" if named else "UV_NO_CONFIG=1 passes over it"
-        raise UsageError(f"{path} can't be read: {error.strerror}", hint) from None
+        hint = "UV_CONFIG_FILE names it" if named else "UV_NO_CONFIG=1 ignores it"
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no UTF-8", "correct it, or set UV_NO_CONFIG=1") from None
+        raise UsageError(f"{path} is not UTF-8", "fix it, or set UV_NO_CONFIG=1") from None
     try:
         return _toml(text)
     except ValueError as error:
-        what = f"{path} can't be read: {error}"
-        raise UsageError(what, "correct it, or set UV_NO_CONFIG=1") from None
+        what = f"{path} cannot be read: {error}"
+        raise UsageError(what, "fix it, or set UV_NO_CONFIG=1") from None
 
 
 def _toml(text: str) -> Settings:
@@ -197,13 +197,11 @@ def simple(text: str) -> Settings:
         except ValueError:
             if value.strip().startswith("[") and "]" not in value:
                 continue  # a list over several lines
-            what = (
-                f"line {begun}: this Python has no reader of TOML, and benchy's own reads no more "
-            )
+            what = f"line {begun}: this Python has no TOML parser, and benchy's own reads no more "
             raise ValueError(what + "than strings, numbers and lists of them") from None
         waiting = ""
     if waiting:
-        raise ValueError(f"line {begun}: the list has no end")
+        raise ValueError(f"line {begun}: the list is not closed")
     return out
 
 

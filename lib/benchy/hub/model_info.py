@@ -106,9 +106,9 @@ def of_directory(folder: Path) -> Facts:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure(f"{folder} is no model: config.json: {error}") from None
+        raise Failure(f"{folder} is not a model: config.json: {error}") from None
     if not isinstance(config, dict):
-        raise Failure(f"{folder} is no model: config.json is no object")
+        raise Failure(f"{folder} is not a model: config.json is not a JSON object")
     tokenizer: Any = {}
     with contextlib.suppress(OSError, ValueError):
         tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))

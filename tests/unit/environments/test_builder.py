@@ -193,7 +193,7 @@ def cache_gone(folder: Path) -> None:
 
 
 BREAKS = [
-    (cache_gone, "its files were links into uv's cache, and are gone: standin_engine-1.0.0"),
+    (cache_gone, "its files were links into uv's cache, which are gone: standin_engine-1.0.0"),
     (added, "its packages were changed by hand: +by_hand-1"),
     (removed, "its packages were changed by hand: -standin_engine-1.0.0"),
     (python_gone, "its Python, /nonesuch/python3.11, is gone"),
@@ -298,7 +298,7 @@ def test_environment_in_use_is_not_replaced_or_removed() -> None:
             )
             assert process.stderr
             said = process.stderr.readline()
-            assert said == f"  WAIT    {ENV}: a server or a task runs from it\n"
+            assert said == f"  WAIT    {ENV}: a server or a task is using it\n"
             assert not builder.create(spec()), "whole: nothing to wait for, and no lock held"
             assert paths.env_dir(ENV).stat().st_ino == inode
             assert process.poll() is None
@@ -612,7 +612,7 @@ def test_changed_file_in_uv_cache_fails_the_build(
         file.write("x = 1\n")
     assert module().stat().st_nlink > 1, "linked, as where the cache is on the same disk"
     health.condemn(ENV, health.edited(ENV))
-    with pytest.raises(Failure, match="uv's cache holds changed files") as told:
+    with pytest.raises(Failure, match="uv's cache contains changed files") as told:
         builder.create(spec())
     assert "cache clean standin_engine" in told.value.hint
     assert not health.well(ENV)

@@ -174,7 +174,7 @@ def test_index_reports_whether_it_has_upload_times(monkeypatch: pytest.MonkeyPat
     only("all")
     assert index_check.index() == index_check.Index("25.0", False)
     only()
-    assert index_check.index() == index_check.Index("", False, "the network can't be reached")
+    assert index_check.index() == index_check.Index("", False, "the network cannot be reached")
 
 
 def test_json_output_and_exit_status_without_the_token(
