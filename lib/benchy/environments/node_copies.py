@@ -105,7 +105,7 @@ def _place() -> Path:
     ours.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = ours.lstat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or ours.is_symlink():
-        raise Failure(f"{ours} is accessible to other users")
+        raise Failure(f"{ours} is not private to this user")
     return ours / hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
 
 

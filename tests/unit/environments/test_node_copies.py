@@ -86,7 +86,7 @@ def test_folder_writable_by_others_is_not_used(
     ours.mkdir(parents=True)
     ours.chmod(0o777)
     assert brought() == paths.env_dir(ENV)
-    assert "is accessible to other users; the original is used" in capfd.readouterr().err
+    assert "is not private to this user; the original is used" in capfd.readouterr().err
 
 
 def test_missing_archive_falls_back_to_the_original(
