@@ -46,15 +46,15 @@ def arguments(
     Raises:
         ConfigError: With every mistake found.
     """
-    said = {
-        option
-        for each in options
-        for option in (each, release_flags.swapped(each), release_flags.contrary(each, ""))
+    configured = {
+        form
+        for option in options
+        for form in (option, release_flags.swapped(option), release_flags.contrary(option, ""))
     }
     wanted = {
         name: value
         for name, value in (defaults or {}).items()
-        if release.has(name) and name not in said
+        if release.has(name) and name not in configured
     }
     wanted.update(options)
     mistakes: list[Mistake] = []

@@ -61,14 +61,14 @@ def _facts(about: Mapping[str, Any]) -> option_table.About:
     return {fact: about.get(fact) for fact in option_table.FACTS}
 
 
-def told(found: Difference, after: release_flags.Flags) -> str:
+def as_text(found: Difference, after: release_flags.Flags) -> str:
     """Return a difference as text."""
     width = max(map(len, [*found.added, *found.removed, *found.changed, ""])) + 2
     lines = []
     if found.removed:
         lines.append(f"removed ({len(found.removed)})")
         for option, gone in found.removed.items():
-            lines.append(f"  {option:<{width}}{instead(gone, after)}".rstrip())
+            lines.append(f"  {option:<{width}}{replacement(gone, after)}".rstrip())
     if found.added:
         lines.append(f"added ({len(found.added)})")
         lines += [f"  {o:<{width}}{shape(a)}".rstrip() for o, a in found.added.items()]
@@ -80,7 +80,7 @@ def told(found: Difference, after: release_flags.Flags) -> str:
     return "\n".join(lines or ["no differences"]) + "\n"
 
 
-def instead(gone: schema.Gone | None, after: release_flags.Flags) -> str:
+def replacement(gone: schema.Gone | None, after: release_flags.Flags) -> str:
     """Return what to do about a removed option; "" if the engine's file does not say."""
     if gone is None:
         return ""
@@ -130,7 +130,7 @@ def flags_of(
     )
 
 
-def unsaid(made: option_table.Table, of: schema.Engine) -> list[str]:
+def contradictions(made: option_table.Table, of: schema.Engine) -> list[str]:
     """Return one line for each contradiction between an engine's `gone` and its option table."""
     releases = made["releases"]
     gone = of.gone_options()

@@ -19,19 +19,19 @@ def removed(
     out = []
     for option, value in sorted(options.items()):
         gone = _gone(option, release)
-        if value is not None and gone and lost(gone, version):
+        if value is not None and gone and is_removed(gone, version):
             later = [_gone(each, release) for each in gone["use"]]
             use = [
                 each
                 for each, then in zip(gone["use"], later, strict=True)
-                if not then or not lost(then, version)
+                if not then or not is_removed(then, version)
             ]
             bad = _without(release.name, gone, use)
             out.append(written.mistake(option, bad.what, bad.hint))
     return out
 
 
-def lost(gone: Mapping[str, Any], version: str) -> bool:
+def is_removed(gone: Mapping[str, Any], version: str) -> bool:
     """Return whether an option was removed by this release and is not back yet."""
     back = gone.get("back")
     return versions.reached(version, gone["since"]) and not (
@@ -53,7 +53,7 @@ def text_alone(release: Release) -> dict[str, Any]:
     return {}
 
 
-def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
+def without_effect(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     """Return option → message for options that a release ignores.
 
     This is not a mistake, because one provider file serves many releases. The message keeps users

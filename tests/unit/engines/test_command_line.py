@@ -180,7 +180,7 @@ def test_invalid_options_are_reported_with_a_hint(
     assert what in mistake.what and hint in mistake.hint, str(mistake)
 
 
-UNHEEDED = [
+WITHOUT_EFFECT = [
     (
         OLD,
         {"multimodal": False},
@@ -193,11 +193,13 @@ UNHEEDED = [
 ]
 
 
-@pytest.mark.parametrize(("release", "options", "told"), UNHEEDED)
+@pytest.mark.parametrize(("release", "options", "told"), WITHOUT_EFFECT)
 def test_options_that_a_release_ignores_are_reported(
     release: release_flags.Release, options: dict[str, Any], told: str | None
 ) -> None:
-    assert unavailable_options.unheeded(options, release) == ({"multimodal": told} if told else {})
+    assert unavailable_options.without_effect(options, release) == (
+        {"multimodal": told} if told else {}
+    )
 
 
 def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
