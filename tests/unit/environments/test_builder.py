@@ -213,7 +213,7 @@ def test_environment_survives_deletion_of_uv_cache(
         (tmp_path / "config/uv/uv.toml").write_text('link-mode = "symlink"\n')
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     builder.create(spec())
-    assert capfd.readouterr().err.count("they are copied") == 1
+    assert capfd.readouterr().err.count("benchy copies the files") == 1
     shutil.rmtree("cache")
     assert health.well(ENV)
     assert venv_command.main(["check", ENV]) == 0
