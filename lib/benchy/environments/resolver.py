@@ -92,7 +92,7 @@ def _export(spec: Spec) -> str:
     if done.status:
         hint = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
         raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), hint)
-    header = {"python": None, "options": [], "cutoff": None, "hashes": True}
+    header: dict[str, Any] = {"python": None, "options": [], "cutoff": None, "hashes": True}
     return _text(spec, done.stdout, header)
 
 
