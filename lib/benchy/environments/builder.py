@@ -100,19 +100,19 @@ def _build(spec: Spec, stage: Callable[[str], None], edited: bool) -> None:
     """
     start = time.monotonic()
     log, env, lock = resolver.log_path(spec.env), spec.env, paths.lock(spec.env)
-    said = lock_file.header(lock)
+    header = lock_file.header(lock)
     removal.sweep(env)
     aside = removal.BUILDING / f"{env}-{os.getpid()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        python = _python(said.get("python"), log)
+        python = _python(header.get("python"), log)
         # Relocatable: the scripts in bin/ must find their Python after the folder is renamed.
         making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
         done = uv.run([*making, "--no-project"], log)
         if done.status:
             raise uv.failure(done, f"{env}: cannot create an environment from {python}", log)
         done = _install(
-            spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(said)
+            spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(header)
         )
         if done.status:
             hint = f"a locked file may be gone: bin/venv lock --fresh {env} resolves again"
@@ -202,7 +202,7 @@ def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None
     # .venv also holds benchy's own packages, which change with its dependency groups.
     names = lock_file.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
     locked = {health.normal(package.name) for package in names}
-    said = {
+    stamp = {
         **health.seal(paths.env_dir(spec.env), locked),
         "lock": lock_file.digest(paths.lock(spec.env)),
         "python": checker.check_result(spec.env).get("python"),
@@ -211,7 +211,7 @@ def _write_stamp(spec: Spec, version: str, start: float, checked: float) -> None
         "version": version,
         "when": failures.timestamp(),
     }
-    files.replace(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
+    files.replace(paths.stamp(spec.env), json.dumps(stamp, indent=1, sort_keys=True) + "\n")
 
 
 def _python(minor: str | None, log: Path) -> str:
@@ -227,7 +227,7 @@ def _python(minor: str | None, log: Path) -> str:
 
 
 def say_built(spec: Spec) -> None:
-    said = health.stamp(spec.env)
-    text = f"{spec.env}: {spec.package} {said['version']}, Python {said['python']}"
-    say("READY", f"{text}, {said['seconds']:.0f} s")
+    stamp = health.stamp(spec.env)
+    text = f"{spec.env}: {spec.package} {stamp['version']}, Python {stamp['python']}"
+    say("READY", f"{text}, {stamp['seconds']:.0f} s")
     sys.stderr.flush()

@@ -98,15 +98,15 @@ def search(
     exceptions = {pin.name: release_date.stamp(pin.day + slack) for pin in young}
     needs: dict[str, str] | None = None
     for _ in range(ROUNDS):
-        said = attempt(exceptions)
-        if said is None:
+        output = attempt(exceptions)
+        if output is None:
             return exceptions
         if needs is None:
             needs = {}
             for pin in sorted(young, key=lambda pin: pin.day):  # the youngest pin decides
                 day = release_date.stamp(pin.day + slack)
                 needs |= dict.fromkeys(ask.closure(pin.requirement, day), day)
-        more = {n: d for n, d in needs.items() if n not in exceptions and _blamed(n, said)}
+        more = {n: d for n, d in needs.items() if n not in exceptions and _blamed(n, output)}
         if not more:
             return None
         exceptions |= more
@@ -116,9 +116,9 @@ def search(
 def _blamed(name: str, talk: Iterable[str]) -> bool:
     """Return whether uv reports that it sees too few releases of a package."""
     spelled = "[-_.]".join(map(re.escape, name.split("-")))
-    said = re.compile(
+    pattern = re.compile(
         rf"(`|only |only the following versions of |no versions? of ){spelled}"
         r"(` was filtered by|(?![\w.`-]))",
         re.I,
     )
-    return any(said.search(line) for line in talk)
+    return any(pattern.search(line) for line in talk)

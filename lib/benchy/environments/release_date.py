@@ -149,7 +149,7 @@ def find(
 def unmet(missing: Sequence[Missing], log: Path) -> Failure:
     """Return the error for requirements that cannot be met.
 
-    It is a NoSuchRelease if an index said so. Offline or with a wheelhouse it is an ordinary
+    It is a NoSuchRelease if an index reports it. Offline or with a wheelhouse it is an ordinary
     Failure, because uv's cache or a folder of wheels answered, and the release may exist elsewhere.
     """
     if pip_settings.offline() or pip_settings.wheelhouse():
@@ -176,23 +176,23 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
 
     done: uv's answer to this requirement alone.
     """
-    said = "\n".join(done.talk)
-    if not done.status or REFUSED.search(said):
+    output = "\n".join(done.talk)
+    if not done.status or REFUSED.search(output):
         return None
     parsed = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(@?)\s*(.*?)\s*(?:;.*)?$", requirement)
     assert parsed  # schema.REQUIREMENT
     package, at, bound = parsed.groups()
     if at:
         url = bound
-        if NO_REVISION.search(said) and "@" in url:
+        if NO_REVISION.search(output) and "@" in url:
             where, _, revision = url.partition("#")[0].removeprefix("git+").rpartition("@")
             return Missing(requirement, f"{where} has no revision {revision}", "check its name")
-        if NO_FILE.search(said):
+        if NO_FILE.search(output):
             return Missing(requirement, f"there is no file at {url}", "check the URL")
         return None
-    if done.offline or not UNKNOWN.search(said):
+    if done.offline or not UNKNOWN.search(output):
         return None
-    alone = said if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
+    alone = output if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
     if NO_PACKAGE.search(alone):  # for a name with extras, uv only reports a missing version
         return Missing(requirement, f"the index has no package named {package}", "check the name")
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
@@ -214,8 +214,8 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
     Pythons needs no such bound.
     """
     for old in ("3.0", "3.8"):
-        said = "\n".join(ask(requirement, "--python-version", old).talk)
-        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", said)
+        output = "\n".join(ask(requirement, "--python-version", old).talk)
+        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", output)
         with contextlib.suppress(InvalidSpecifier):
             if found and not SpecifierSet(found[1]).contains(version_of_python, prereleases=True):
                 return logged_program.Done(

@@ -40,10 +40,10 @@ def lock(spec: Spec, fresh: bool = False) -> bool:
     path, shared = paths.lock(spec.env), paths.shared_lock(spec.env)
     text = None if fresh else shared_locks.shared_text(spec)
     if text is None:
-        said, wrong = lock_file.header(path), "" if fresh else lock_file.flaw(path)
+        header, wrong = lock_file.header(path), "" if fresh else lock_file.flaw(path)
         if wrong:
             say("WARNING", f"{path} {wrong}; it is resolved again")
-        elif not fresh and said.get("inputs") == spec.inputs and _same_machine(said):
+        elif not fresh and header.get("inputs") == spec.inputs and _same_machine(header):
             return False
         text = _export(spec) if spec.kind == "main" else _resolve(spec)
     if fresh and lock_file.header(shared).get("platform") == environment_spec.PLATFORM:
@@ -113,10 +113,10 @@ def _resolve(spec: Spec) -> str:
     return _text(spec, found.requirements, header)
 
 
-def _same_machine(said: Mapping[str, Any]) -> bool:
+def _same_machine(header: Mapping[str, Any]) -> bool:
     """Return whether a lock with this header fits the machine's current cutoff.
 
     Cutoffs are compared as written, so a relative one ("7 days") does not outdate a lock.
     """
-    then, now = said.get("machine_cutoff"), uv_options.machine_cutoff()
-    return then == now if then else not uv_options.holding(said.get("cutoff"))
+    then, now = header.get("machine_cutoff"), uv_options.machine_cutoff()
+    return then == now if then else not uv_options.holding(header.get("cutoff"))

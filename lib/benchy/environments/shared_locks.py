@@ -27,22 +27,24 @@ def shared_text(spec: Spec) -> str | None:
         elif lock_file.header(path).get("inputs") == spec.inputs:
             return path.read_text(encoding="utf-8")
     path = paths.shared_lock(spec.env)
-    said = lock_file.header(path)
+    header = lock_file.header(path)
     if wrong := lock_file.flaw(path):
         say("WARNING", f"{path} {wrong}; it is ignored")
         return None
-    if not said:
+    if not header:
         return None
-    same = said.get("inputs") == spec.inputs and said.get("platform") == environment_spec.PLATFORM
-    late = said.get("machine_cutoff") != uv_options.machine_cutoff() and uv_options.holding(
-        said.get("cutoff")
+    same = (
+        header.get("inputs") == spec.inputs and header.get("platform") == environment_spec.PLATFORM
+    )
+    late = header.get("machine_cutoff") != uv_options.machine_cutoff() and uv_options.holding(
+        header.get("cutoff")
     )
     if same and not late:
         return path.read_text(encoding="utf-8")
     if same:
         why = f"may contain files newer than this machine's cutoff, {late}; it is ignored"
-    elif said.get("platform") != environment_spec.PLATFORM:
-        why = f"is for {said.get('platform')}, not {environment_spec.PLATFORM}; it is ignored"
+    elif header.get("platform") != environment_spec.PLATFORM:
+        why = f"is for {header.get('platform')}, not {environment_spec.PLATFORM}; it is ignored"
     else:
         why = f"was made from another configuration; bin/venv lock --fresh {spec.env} renews it"
     say("WARNING", f"{path} {why}")
