@@ -566,7 +566,7 @@ def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     rebuild = tree.start("rebuild-venv", "VERSION=1.0.0", "ENGINE=standin")
     assert rebuild.stdout
     said = rebuild.stdout.readline()
-    assert said == "  WAIT    standin_1_0_0: a server or a task runs from it\n"
+    assert said == "  WAIT    standin_1_0_0: a server or a task is using it\n"
     assert (rebuild.poll(), folder.stat().st_ino) == (None, inode)
     done = ended(results)
     assert done.status == 0, done.text

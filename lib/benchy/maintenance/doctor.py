@@ -21,7 +21,15 @@ from benchy.config import loader
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, FailureKind
 from benchy.devices import gpu, leases
-from benchy.environments import builder, health, index_check, inventory, lock_file, uv, uv_settings
+from benchy.environments import (
+    health,
+    index_check,
+    inventory,
+    lock_file,
+    removal,
+    uv,
+    uv_settings,
+)
 from benchy.environments.disk_space import existing
 from benchy.hub import access, tokens
 from benchy.plan import planner
@@ -207,9 +215,9 @@ def environments() -> Iterator[Finding]:
             hint = f"see {failure.get('log', '')}; the next run tries it again"
         what = f"{env} could not be built: {failure.get('what', '')}"
         yield Finding("environment", WARNING, what, hint)
-    if dead := [path for _, path, works in builder.unfinished() if not works]:
+    if dead := [path for _, path, works in removal.unfinished() if not works]:
         yield Finding(
-            "environment", OK, f"{len(dead)} unfinished builds in {builder.BUILDING}",
+            "environment", OK, f"{len(dead)} unfinished builds in {removal.BUILDING}",
             "make prune-venvs removes them",
         )  # fmt: skip
 

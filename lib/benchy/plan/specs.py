@@ -30,7 +30,13 @@ from benchy.core.specs import (
     TaskMeaning,
 )
 from benchy.plan import origins, task_files
-from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
+from benchy.plan.environment_specs import (
+    ReleaseRequest,
+    Surroundings,
+    environment_spec,
+    git_source,
+    path_source,
+)
 from benchy.plan.plan import Plan
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
@@ -230,8 +236,10 @@ def task(
             raise UsageError(
                 f"no release of {task.harness} is named", f"add harness_version to {source}"
             )
-    packages = tuple(task.extra_packages)
-    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
+    extra = tuple(task.extra_packages)
+    env = environment_spec(
+        ReleaseRequest(task.harness, engine, version, source, elsewhere=elsewhere, extra=extra)
+    )
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
     files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
     meaning: TaskMeaning = {
