@@ -51,15 +51,15 @@ class Job:
         return int(digits[0]) if digits else 0
 
     @property
-    def words(self) -> str:
+    def text(self) -> str:
         """The job's id, state and reason, for messages about waiting."""
         why = f" ({self.reason})" if self.reason not in ("", "None") else ""
         return f"job {self.id}: {self.state}{why}"
 
     @property
-    def whole(self) -> str:
+    def full_text(self) -> str:
         """The same with the job's node."""
-        return f"{self.words} on {self.node}" if self.node else self.words
+        return f"{self.text} on {self.node}" if self.node else self.text
 
 
 def checkout() -> str:

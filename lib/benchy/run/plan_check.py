@@ -25,7 +25,7 @@ from benchy.hub import access, tokens
 from benchy.plan.make import Graph, call
 from benchy.plan.selection import graph_for, select
 from benchy.plan.staleness import look
-from benchy.run.pipeline import server_spec
+from benchy.run.graph_queries import server_spec
 from benchy.serving import preparation
 
 TAG = "CHECK"

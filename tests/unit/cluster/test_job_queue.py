@@ -82,7 +82,7 @@ def test_parse_keeps_only_jobs_of_benchy(slurm: Launcher) -> None:
         Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
         Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
     ]
-    assert [job.whole for job in slurm.queue.parse(text)] == [
+    assert [job.full_text for job in slurm.queue.parse(text)] == [
         "job 12: RUNNING on n1", "job 13: PENDING (Resources)",
     ]  # fmt: skip
 

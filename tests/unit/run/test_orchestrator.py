@@ -10,7 +10,7 @@ import pytest
 
 from benchy.core import knobs, paths
 from benchy.devices import gpu
-from benchy.run import pipeline
+from benchy.run import graph_queries, pipeline
 from benchy.run.accounting import Tally
 
 FLAGS = [
@@ -43,7 +43,7 @@ def test_model_with_too_few_free_gpus_is_left_out(
         "small": {"model": "small", "device": "cpu", "gpus": 0},
     }
     tally = Tally()
-    assert list(pipeline.needed(specs, tally)) == ["one", "small"]
+    assert list(pipeline.available_needs(specs, tally)) == ["one", "small"]
     why = "wide needs 2 GPUs; GPU_BUSY=skip, and strangers leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
@@ -76,6 +76,6 @@ def test_parallel_tasks_fit_the_engine(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     targets = [str(paths.result("m", name)) for name in tasks]
-    assert pipeline.task_jobs("m", targets) == expected
+    assert graph_queries.task_jobs("m", targets) == expected
     monkeypatch.setenv("TASK_JOBS", "1")
-    assert pipeline.task_jobs("m", targets) == 1
+    assert graph_queries.task_jobs("m", targets) == 1
