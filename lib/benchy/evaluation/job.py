@@ -17,10 +17,10 @@ from typing import Any
 
 from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
-from benchy.evaluation import harness, harness_output
+from benchy.evaluation import harness
 from benchy.evaluation.harness import Spec
 from benchy.process import guardian
-from benchy.serving import http_client, known_failures, peer_check, server
+from benchy.serving import http_client, peer_check, server
 
 
 @dataclass(frozen=True)
@@ -235,6 +235,7 @@ def _silent(job: Job, path: str, error: Exception) -> Failure:
 
     A missing answer must not be taken as a negative one.
     """
+    check_alive(job)
     what = f"the server of {job.model} did not answer {path}"
     return Failure(what, "run it again", job.server_log, [http_client.shown(error, 300)])
 
@@ -267,17 +268,8 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 
 
 def check_alive(job: Job) -> None:
-    """Raise Failure if the first process of the server has ended."""
+    """End this process without a message if the first process of the server has ended: bin/serve,
+    which runs it, reports its death, once for all tasks."""
     pid = job.server.get("pid")
-    if not pid or process_info.alive(int(pid)):
-        return
-    log = harness_output.tail(job.server_log)
-    known = known_failures.explain(log)
-    what, hint = (known.what, known.hint) if known else ("", "Its log says why.")
-    raise Failure(
-        f"the server of {job.model} died while {job.task} was running"
-        + (f": {what}" if what else ""),
-        f"{hint}\nThe answers had so far are kept; the next run goes on from there.",
-        job.server_log,
-        known_failures.telling_lines(log),
-    )
+    if pid and not process_info.alive(int(pid)):
+        raise SystemExit(1)
