@@ -12,7 +12,7 @@ from benchy.core import knobs, paths
 from benchy.core.errors import Failure
 from benchy.display.messages import say
 from benchy.plan.make import Graph
-from benchy.plan.selection import Selection
+from benchy.plan.selection import Selection, task_of
 from benchy.run import fetch
 from benchy.serving import preparation
 
@@ -91,13 +91,3 @@ def task_jobs(model: str, targets: Sequence[str]) -> int:
 def server_spec(model: str) -> dict[str, Any]:
     spec: dict[str, Any] = json.loads(paths.server_spec(model).read_text())
     return spec
-
-
-def model_of(target: str) -> str:
-    """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
-    return target.split("/")[-3]
-
-
-def task_of(target: str) -> str:
-    """Return TASK of results/[limit-n/]MODEL/TASK/results.json."""
-    return target.split("/")[-2]

@@ -25,12 +25,12 @@ from benchy.core.knobs import flags, knob
 from benchy.engines import option_check
 from benchy.environments import health
 from benchy.plan.make import Graph, call
-from benchy.plan.selection import Selection, graph_for, select
+from benchy.plan.selection import Selection, graph_for, model_of, select
 from benchy.process.signals import Stopped
 from benchy.reporting import freshness
 from benchy.run import machine, server_test, summary
 from benchy.run.accounting import Tally
-from benchy.run.graph_queries import CONFIG_REMOVED, model_of, server_spec
+from benchy.run.graph_queries import CONFIG_REMOVED, server_spec
 from benchy.run.launchers import launcher_of
 from benchy.run.outcome import Outcome, outcome, status_of, written
 from benchy.run.pipeline import Work, dispatch_all

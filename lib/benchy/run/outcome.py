@@ -10,7 +10,7 @@ from typing import Any
 from benchy.core.errors import FailureKind
 from benchy.environments import health
 from benchy.environments.failures import failure_of
-from benchy.run.graph_queries import model_of
+from benchy.plan.selection import model_of
 
 
 @dataclass(frozen=True)
