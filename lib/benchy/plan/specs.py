@@ -19,6 +19,7 @@ from benchy.core.hashing import content_of, sha256
 from benchy.plan import origins, task_files
 from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
 from benchy.plan.plan import Plan, Spec
+from benchy.plan.task_data import SKIPPED
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
 
@@ -235,7 +236,7 @@ def _task_files(
     if below and folder not in plan.task_folders:
         plan.task_folders[str(folder)] = task_files.Folder(below, root)
         for file in sorted(below.rglob("*")):
-            if not task_files.SKIPPED & set(file.parts):
+            if not SKIPPED & set(file.parts):
                 inputs.append(shown_at(file, root))
         inputs.append(str(folder))
     known = plan.task_folders[str(folder)] if folder else task_files.Folder(None, root)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from benchy.cluster import multi_node, shared_files
-from benchy.cluster.job_queue import UNKNOWN, Job
+from benchy.cluster.jobs import UNKNOWN, Job
 from benchy.core import paths
 from benchy.core.errors import Died
 from benchy.display.messages import say

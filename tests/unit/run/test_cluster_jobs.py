@@ -12,6 +12,7 @@ import pytest
 
 from benchy.cluster import job_queue, launcher, multi_node, shared_files
 from benchy.cluster.job_queue import Queue
+from benchy.cluster.jobs import UNKNOWN, Job
 from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Died
 from benchy.run import cluster_jobs
@@ -225,8 +226,8 @@ def test_builds_request_the_resources_that_all_models_share(
     assert cluster_jobs.build_resources({}, asked) == asked
 
 
-def job(state: str) -> job_queue.Job:
-    return job_queue.Job("1", state, "n1", "", "benchy:x:h:1.1", "m")
+def job(state: str) -> Job:
+    return Job("1", state, "n1", "", "benchy:x:h:1.1", "m")
 
 
 # (about, state of the job, status, own, stray) → (repeat, explains)
@@ -243,7 +244,7 @@ JUDGED = [
     ("canceled by this run", "CANCELLED", 1, True, True, (True, True)),
     ("its command was killed", "CANCELLED", -9, True, False, (True, True)),
     ("out of memory", "OUT_OF_MEMORY", 137, True, False, (False, True)),
-    ("unknown to the queue", job_queue.UNKNOWN, 1, True, False, (True, True)),
+    ("unknown to the queue", UNKNOWN, 1, True, False, (True, True)),
 ]
 
 
