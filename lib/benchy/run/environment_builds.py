@@ -9,7 +9,7 @@ from typing import Any
 
 from benchy.core import knobs, paths
 from benchy.environments import health
-from benchy.run import accounting, cluster_jobs
+from benchy.run import accounting, cluster_builds
 from benchy.run.accounting import Tally
 from benchy.run.commands import Commands
 from benchy.run.settings import Settings
@@ -66,5 +66,5 @@ class EnvironmentBuilds:
         """Have Make build a target of an environment, and return the status."""
         async with self._at_once:
             if self.settings.launcher and self.settings.build_resources is not None:
-                return await cluster_jobs.built(self, target, env)
+                return await cluster_builds.built(self, target, env)
             return await self.commands.run(self.settings.make.command(target))

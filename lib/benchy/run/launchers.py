@@ -46,9 +46,9 @@ def build_resources(
     if not launcher:
         hint = "write LAUNCHER=slurm with it, or BUILD_ON=login"
         raise UsageError(f"BUILD_ON={where} needs a launcher", hint)
-    from benchy.run import cluster_jobs  # noqa: PLC0415 - as in launcher_for()
+    from benchy.run import cluster_builds  # noqa: PLC0415 - as in launcher_for()
 
-    return cluster_jobs.build_resources(specs, plan.get("build") or {})
+    return cluster_builds.build_resources(specs, plan.get("build") or {})
 
 
 def environment_of(launcher: Launcher | None) -> dict[str, str]:

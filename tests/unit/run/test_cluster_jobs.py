@@ -15,7 +15,7 @@ from benchy.cluster.job_queue import Queue
 from benchy.cluster.jobs import UNKNOWN, Job
 from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Died
-from benchy.run import cluster_jobs
+from benchy.run import cluster_builds, cluster_jobs, job_ends
 from benchy.run.accounting import Tally
 
 ROOT = Path(__file__).parents[3]
@@ -28,7 +28,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     made = launcher.load("slurm")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job_queue, "POLL", 0.01)
-    monkeypatch.setattr(cluster_jobs, "PAUSE", 0.01)
+    monkeypatch.setattr(job_ends, "PAUSE", 0.01)
     monkeypatch.setattr(shared_files, "PAUSE", 0.01)
     monkeypatch.setattr(shared_files, "PATIENCE", 1.0)
     return made
@@ -172,7 +172,7 @@ def built(run: Run, target: str) -> int:
     async def both() -> int:
         watch = asyncio.ensure_future(run.slurm.queue.watch())
         try:
-            return await asyncio.wait_for(cluster_jobs.built(run.builds, target, "e"), 20)
+            return await asyncio.wait_for(cluster_builds.built(run.builds, target, "e"), 20)
         finally:
             watch.cancel()
 
@@ -222,8 +222,8 @@ def test_builds_request_the_resources_that_all_models_share(
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
     specs: dict[str, dict[str, Any]]
     specs = {"m": {"resources": {**models, **more}}, "n": {"resources": {**models, "qos": "q"}}}
-    assert cluster_jobs.build_resources(specs, asked) == expected
-    assert cluster_jobs.build_resources({}, asked) == asked
+    assert cluster_builds.build_resources(specs, asked) == expected
+    assert cluster_builds.build_resources({}, asked) == asked
 
 
 def job(state: str) -> Job:
@@ -254,5 +254,5 @@ def test_state_and_status_decide_whether_a_job_is_repeated(
     expected: tuple[bool, bool],
 ) -> None:  # fmt: skip
     ended = job(state) if state else None
-    end = cluster_jobs.judge(ended, status, slurm.says, own=own, stray=stray)
+    end = job_ends.judge(ended, status, slurm.says, own=own, stray=stray)
     assert (end.repeat, end.explains) == expected, about
