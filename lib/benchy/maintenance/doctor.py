@@ -33,7 +33,7 @@ from benchy.environments import (
 from benchy.environments.disk_space import existing
 from benchy.hub import access, tokens
 from benchy.plan import planner
-from benchy.run.pipeline import launcher_of
+from benchy.run.launchers import launcher_of
 
 OK, WARNING, ERROR = "OK", "warning", "error"
 NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9

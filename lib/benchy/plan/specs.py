@@ -38,6 +38,7 @@ from benchy.plan.environment_specs import (
     path_source,
 )
 from benchy.plan.plan import Plan
+from benchy.plan.task_data import SKIPPED
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
 
@@ -292,7 +293,7 @@ def _task_files(
     if below and folder not in plan.task_folders:
         plan.task_folders[str(folder)] = task_files.Folder(below, root)
         for file in sorted(below.rglob("*")):
-            if not task_files.SKIPPED & set(file.parts):
+            if not SKIPPED & set(file.parts):
                 inputs.append(shown_at(file, root))
         inputs.append(str(folder))
     known = plan.task_folders[str(folder)] if folder else task_files.Folder(None, root)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -11,7 +13,7 @@ import pytest
 import specs
 from benchy.core.errors import ConfigError
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import harness, preflight, result_writer
+from benchy.evaluation import harness, job, preflight, result_writer
 from benchy.evaluation import result as document
 
 
@@ -53,6 +55,19 @@ def test_spec_of_an_older_result_is_removed_before_the_result_is_written(
     assert kept.read_bytes() == b"3"
     there = ["harness", "packages.json", "results.json", "spec.json"]
     assert sorted(p.name for p in kept.parent.iterdir()) == there
+
+
+def test_a_task_says_nothing_of_a_dead_server(capfd: pytest.CaptureFixture[str]) -> None:
+    """bin/serve reports the death, once for all tasks."""
+    ended = subprocess.Popen(["true"])
+    ended.wait()
+    dead: Any = SimpleNamespace(server={"pid": ended.pid}, model="m", task="t")
+    with pytest.raises(SystemExit) as error:
+        job.check_alive(dead)
+    assert error.value.code == 1 and capfd.readouterr() == ("", "")
+    alive: Any = SimpleNamespace(server={"pid": os.getpid()}, model="m", task="t")
+    job.check_alive(alive)
+    assert capfd.readouterr() == ("", "")
 
 
 def ids(text: str, special: bool) -> list[int]:
