@@ -34,7 +34,7 @@ def diff(name: str, made: schema.Engine, one: str, two: str, form: str) -> int:
         print(hashing.canonical(plain), end="")
     else:
         print(f"{made.title or made.package} {one} → {two}")
-        print(option_diff.told(found, after), end="")
+        print(option_diff.as_text(found, after), end="")
     return 0
 
 
@@ -56,7 +56,7 @@ def table(name: str, made: schema.Engine, folder: Path) -> int:
     say(
         "FLAGS" if changed else "", f"{option_table.FILE}: {len(tables[name]['releases'])} releases"
     )
-    for line in option_diff.unsaid(tables[name], made):
+    for line in option_diff.contradictions(tables[name], made):
         say("", f"configs/engines/{name}.yaml: gone: {line}")
     return 0
 

@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     node = multi_node.here()
     with job_folder.leased(options.model):
         if node:  # entry.run() gives a status to report for every exception
-            return node.tell(entry.run(lambda _: work(options.model, command, signals, node), []))
+            return node.record(entry.run(lambda _: work(options.model, command, signals, node), []))
         return work(options.model, command, signals, node)
 
 

@@ -11,7 +11,7 @@ from benchy.config import loader
 from benchy.core import files, knobs, paths
 from benchy.core.errors import UsageError
 from benchy.display.messages import say
-from benchy.environments import builder, resolver
+from benchy.environments import removal, resolver
 from benchy.maintenance import survey, survey_report
 
 
@@ -50,7 +50,7 @@ def main(argv: list[str]) -> int:
         )  # fmt: skip
     for left in paths.VENVS.glob(f"{survey.PREFIX}*"):  # left by a killed survey
         if left.is_dir():
-            builder.remove(left.name)
+            removal.remove(left.name)
     package = engine.package.partition("[")[0]
     found = survey.releases(package, since, until, resolver.log_path(survey.PREFIX + args.engine))
     deep = (

@@ -20,6 +20,7 @@ from benchy.environments import (
     lock_file,
     node_copies,
     release_date,
+    removal,
     resolver,
     shared_locks,
     tables,
@@ -72,7 +73,7 @@ def main(argv: list[str]) -> int:
         return prune(options.yes)
     env = _named(options)
     if options.verb == "remove":
-        there = builder.remove(env)
+        there = removal.remove(env)
         if env == paths.MAIN:
             say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
         else:
@@ -236,12 +237,12 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
             f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
         )
     try:
-        asked = schema.Provider(cutoff=cutoff) if cutoff else None
+        varied = schema.Provider(cutoff=cutoff or None)
     except ValueError:
         what = f"{cutoff!r} is neither release, nor none, nor a date"
         raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None
     spec = environment_specs.environment_spec(
-        engine_name, engine, version, asked, "the command line"
+        environment_specs.ReleaseRequest(engine_name, engine, version, "the command line", varied)
     )
     path = paths.env_spec(spec["env"])
     files.write(path, hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
@@ -255,7 +256,7 @@ def prune(really: bool) -> int:
     """
     if not inventory.plan():
         raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
-    builder.sweep()
+    removal.sweep()
     needed = inventory.users()
     for plan in activity_check.plans():  # runs that began before a config changed
         needed |= {env: ["a run under way"] for env in plan["environments"]}
@@ -267,7 +268,7 @@ def prune(really: bool) -> int:
         for row in orphans:
             with usage_locks.free(row.env) as free:
                 if free:
-                    builder.take_away(row.env)
+                    removal.take_away(row.env)
                     paths.lock(row.env).unlink(missing_ok=True)
             say("REMOVED" if free else "KEPT", row.env if free else f"{row.env}: it is in use")
     return 0

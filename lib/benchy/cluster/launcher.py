@@ -19,7 +19,8 @@ from typing import Any
 import jinja2
 
 from benchy.cluster import job_folder, multi_node
-from benchy.cluster.job_queue import Queue, own_mark
+from benchy.cluster.job_queue import Queue
+from benchy.cluster.jobs import own_mark
 from benchy.config import schema
 from benchy.config.loader import load_launcher
 from benchy.core import names, paths

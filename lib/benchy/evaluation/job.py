@@ -18,10 +18,10 @@ from typing import Any
 from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
-from benchy.evaluation import harness, harness_output
+from benchy.evaluation import harness
 from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
-from benchy.serving import diagnosis, http_client, peer_check, responses
+from benchy.serving import http_client, peer_check, responses
 
 
 @dataclass(frozen=True)
@@ -238,6 +238,7 @@ def _silent(job: Job, path: str, error: Exception) -> Failure:
 
     A missing answer must not be taken as a negative one.
     """
+    check_alive(job)
     what = f"the server of {job.model} did not answer {path}"
     return Failure(what, "run it again", job.server_log, [http_client.shown(error, 300)])
 
@@ -270,17 +271,8 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 
 
 def check_alive(job: Job) -> None:
-    """Raise Failure if the first process of the server has ended."""
+    """End this process without a message if the first process of the server has ended: bin/serve,
+    which runs it, reports its death, once for all tasks."""
     pid = job.server["pid"]
-    if not pid or process_info.alive(pid):
-        return
-    log = harness_output.tail(job.server_log)
-    cause = diagnosis.explain(log)
-    what, hint = (cause.what, cause.hint) if cause else ("", "Its log says why.")
-    raise Failure(
-        f"the server of {job.model} died while {job.task} was running"
-        + (f": {what}" if what else ""),
-        f"{hint}\nAnswers so far are kept; the next run continues from them.",
-        job.server_log,
-        diagnosis.telling_lines(log),
-    )
+    if pid and not process_info.alive(pid):
+        raise SystemExit(1)

@@ -171,6 +171,7 @@ def locked_main_version(root: Path) -> str | None:
     uv.lock has one [[package]] for each release that some Python gets; the newest Pythons get the
     newest release (pyproject.toml).
     """
+    # A regular expression, because parsing the whole file as TOML takes 20 times as long (0.2 s).
     found = re.findall(
         r'^\[\[package\]\]\nname = "vllm"\nversion = "([^"]+)"',
         (root / "uv.lock").read_text(),

@@ -173,3 +173,13 @@ def select(plan: PlanIndex, globs: Sequence[str], tasks: Sequence[str]) -> Selec
             )
             raise UsageError(f"no model selected here has the task {task!r}", hint, "TASKS")
     return Selection(plan, tuple(models), tuple(tasks))
+
+
+def model_of(target: str) -> str:
+    """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
+    return target.split("/")[-3]
+
+
+def task_of(target: str) -> str:
+    """Return TASK of results/[limit-n/]MODEL/TASK/results.json."""
+    return target.split("/")[-2]

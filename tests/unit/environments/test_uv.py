@@ -33,7 +33,7 @@ def test_uv_is_found_by_variable_then_project_then_path(
     assert uv.find({**environ, "UV": str(named)}) == named
     own = program(tmp_path / "nowhere/.uv/bin/uv", "")
     assert uv.find(environ) == own, "the project's own comes before the machine's"
-    with pytest.raises(UsageError, match="no program at"):
+    with pytest.raises(UsageError, match="there is no program"):
         uv.find({**environ, "UV": str(tmp_path / "gone")})
 
 

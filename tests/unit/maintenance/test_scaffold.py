@@ -169,7 +169,7 @@ def test_existing_config_is_not_overwritten(here: Path) -> None:
 
 def test_directory_without_a_model_is_refused(here: Path) -> None:
     (here / "empty").mkdir()
-    with pytest.raises(Failure, match="is no model"):
+    with pytest.raises(Failure, match="is not a model"):
         new_command.main([str(here / "empty")])
 
 
