@@ -230,7 +230,7 @@ def environment_of(model: ModelConfig, around: Surroundings) -> Spec:
     version = serving.vllm_version or model.engine.default_version or around.main_version()
     if version is None:
         raise UsageError(
-            "uv.lock holds no vllm for this Python", "name a vllm_version in the config"
+            "uv.lock contains no vllm for this Python", "name a vllm_version in the config"
         )
     return environment_spec(model.engine_name, model.engine, version, serving, source)
 

@@ -72,7 +72,7 @@ def weights(plan: preparation.Plan, step: Step) -> None:
         lines = log.read_text(errors="replace").splitlines()
         told = [line[8:] for line in lines if line.startswith("benchy: ")]
         what = told[0] if told else f"the hub's client {ended.words()}"
-        hint = told[1] if len(told) > 1 else "make fetch goes on where it broke off"
+        hint = told[1] if len(told) > 1 else "make fetch resumes the download"
         shown = [] if told else [line for line in lines if line.strip()][-6:]
         raise Failure(f"{model}: {what}", hint, log, shown) from None
     found = [line[8:] for line in log.read_text().splitlines() if line.startswith("fetched ")]

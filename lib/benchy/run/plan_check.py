@@ -29,7 +29,7 @@ from benchy.run.graph_queries import server_spec
 from benchy.serving import preparation
 
 TAG = "CHECK"
-FILES = "files that make fetch gets"
+FILES = "files that make fetch downloads"
 
 
 def run() -> int:

@@ -159,4 +159,4 @@ def test_why_names_the_file_that_changed(monkeypatch: pytest.MonkeyPatch) -> Non
     del made["option_files"]
     assert told() == ["options.chat_template: t.jinja is there now  (m.yaml:5)"]
     made, now = now, made
-    assert told() == ["options.chat_template: t.jinja is there no more  (m.yaml:5)"]
+    assert told() == ["options.chat_template: t.jinja no longer exists  (m.yaml:5)"]

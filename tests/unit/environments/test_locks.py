@@ -391,7 +391,7 @@ def test_each_cutoff_has_its_own_environment() -> None:
     ("words", "told"),
     [
         (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is neither"),
-        (["--cutoff", "none"], "CUTOFF: the main environment is as uv.lock says"),
+        (["--cutoff", "none"], "CUTOFF: uv.lock defines the main environment"),
         ([ENV, "--cutoff", "none"], "two environments"),
     ],
 )
