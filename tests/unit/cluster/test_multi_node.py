@@ -75,7 +75,7 @@ def spec(**more: Any) -> dict[str, Any]:
 
 REFUSED = [
     ({"gpus": 15}, True, "15 GPUs are not divisible by the nodes: wide runs over 2 nodes"),
-    ({"options": {"data_parallel_size": 2}}, True, "data_parallel_size: is of one node alone"),
+    ({"options": {"data_parallel_size": 2}}, True, "data_parallel_size: works on one node only"),
     (
         {"release": "0.10.2", "environment": "vllm_0_10_2"}, True,
         "vLLM 0.10.2 has no --nnodes: wide runs over 2 nodes",

@@ -138,10 +138,10 @@ def test_without_a_hub_a_minimal_config_is_written(
 
 MISTAKES = [
     ([], "MODEL: is missing"),
-    (["just-a-name"], "neither a directory nor a name on the hub"),
+    (["just-a-name"], "neither a directory nor a model on the hub"),
     (["org/quickstart"], "the model quickstart already exists: configs/quickstart.yaml"),
     (["org/x", "--provider", "vllm_single"], "no provider is named 'vllm_single'"),
-    (["org/x", "--name", "a b"], "can't be a model's name"),
+    (["org/x", "--name", "a b"], "is not a valid model name"),
     (["org/../x"], "neither a directory"),
     (
         ["org/x", "--tasks", "smoke spansh"],
