@@ -55,7 +55,12 @@ def passed(server: Spec) -> bool:
     folder = files_of(server)
     if mistakes(server, None):
         return False
-    if folder is None or not server["chat"] or server.get("make") or not _has_template_to_check(server, folder):
+    if (
+        folder is None
+        or not server["chat"]
+        or server.get("make")
+        or not _has_template_to_check(server, folder)
+    ):
         return True
     return _question(server, folder).path.is_file()
 

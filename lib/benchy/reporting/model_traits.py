@@ -37,7 +37,9 @@ def shots(results: Sequence[Result]) -> int | str | None:
     used: set[int] = set()
     for result in results:
         requested = result.task.num_fewshot
-        used |= set(result.task.shots.values()) or ({requested} - {None})
+        used |= set(result.task.shots.values())
+        if not result.task.shots and requested is not None:
+            used.add(requested)
     if len(used) > 1:
         return f"{min(used)} to {max(used)}"
     return next(iter(used), None)

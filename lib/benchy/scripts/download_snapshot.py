@@ -67,9 +67,13 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
             f"{name} has no revision {revision}", "check `revision` in its config"
         ) from error
     except utils.RepositoryNotFoundError as error:
-        has = "or HF_TOKEN does not give access to it" if os.environ.get("HF_TOKEN") else "or it is private"
+        cause = (
+            "or HF_TOKEN does not give access to it"
+            if os.environ.get("HF_TOKEN")
+            else "or it is private"
+        )
         raise Refused(
-            f"the hub has no model {name}, {has}",
+            f"the hub has no model {name}, {cause}",
             "check model.name in its config; a private model needs HF_TOKEN",
         ) from error
     except utils.LocalEntryNotFoundError as error:

@@ -154,7 +154,9 @@ def test_missing_metric_is_shown_without_a_score(
     odd = entry(numbered("odd", value=0.9), "f1")
     words = "has no metric f1 (it has: acc, acc_norm)"
     assert (odd.score, odd.value, odd.metric) == (None, "-", "f1")
-    assert odd.marks == [words] and [m.brief for m in odd.brief] == ["no f1"] and odd.summary == words
+    assert (
+        odd.marks == [words] and [m.brief for m in odd.brief] == ["no f1"] and odd.summary == words
+    )
     found = made_board(odd, weights={"smoke": 1})
     (line,) = [line for line in report_command.table([odd]).splitlines() if line.startswith("odd")]
     assert re.search(rf"smoke +f1 +- +results/odd/smoke/results.json \({re.escape(words)}\)", line)

@@ -28,14 +28,10 @@ def test_tokenizer_that_does_not_load_is_reported_with_a_hint(
         for file in files:
             (tmp_path / file).touch()
         result["model"] |= {"name": str(tmp_path), "path": str(tmp_path)}
-    (found,) = tokenizer_checks.mistakes(
-        Specs(server_spec(), result, task_spec()), None, {"error": error}
-    )
+    specs = Specs(server_spec(), result, task_spec())
+    (found,) = tokenizer_checks.mistakes(specs, None, {"error": error})
     assert found.file == where and told in found.hint and error in found.what
-    assert (
-        tokenizer_checks.mistakes(specs, None, {"prefix": []})
-        == []
-    )
+    assert tokenizer_checks.mistakes(specs, None, {"prefix": []}) == []
 
 
 def test_tiktoken_error_suggests_huggingface() -> None:

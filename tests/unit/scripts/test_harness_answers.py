@@ -29,7 +29,8 @@ def test_log_probability_is_a_finite_number_up_to_0(value: object, expected: boo
 
 
 @pytest.mark.parametrize(
-    ("value", "expected"), [("-1.5", True), (0.9, True), (1, False), ("-inf", False), ("nan", False)]
+    ("value", "expected"),
+    [("-1.5", True), (0.9, True), (1, False), ("-inf", False), ("nan", False)],
 )
 def test_log_likelihood_may_be_the_sum_of_rounded_log_probabilities(
     value: object, expected: bool
