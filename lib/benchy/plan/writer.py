@@ -247,7 +247,9 @@ def save(plan: Plan, directory: Path) -> None:
     if replaced and not paths.apart():
         outdate_others(directory)
     paths.FAILED.mkdir(parents=True, exist_ok=True)
-    write(directory / "plan.json", json.dumps(index(plan), sort_keys=True, ensure_ascii=False) + "\n")
+    write(
+        directory / "plan.json", json.dumps(index(plan), sort_keys=True, ensure_ascii=False) + "\n"
+    )
     rules = directory / "rules.mk"
     # Always write it: its age is the time at which the configuration was last read.
     temporary_files.write(rules, makefile(plan, str(directory)))

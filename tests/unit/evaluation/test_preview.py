@@ -10,10 +10,10 @@ from typing import Any, ClassVar
 import pytest
 
 import specs
-from benchy.core.specs import ServerSpec
 from benchy.cli import preview as preview_command
 from benchy.core import paths
 from benchy.core.errors import ConfigError, UsageError
+from benchy.core.specs import ServerSpec
 from benchy.evaluation import preview, preview_text
 
 sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
