@@ -218,17 +218,6 @@ def test_finish_cancels_only_living_jobs_of_this_run(
     assert told.called == ["1"]
 
 
-@pytest.mark.parametrize("words", [["sleep", "9"], ["false"], ["there-is-no-such-program"]])
-def test_failed_cancel_is_reported(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: list[str],
-) -> None:  # fmt: skip
-    monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
-    slurm.says.cancel[:] = words
-    slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
-    assert f"job 1 of m can't be canceled: {words[0]}" in capsys.readouterr().err
-
-
 def test_refused_job_waits_until_another_job_ends(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch
 ) -> None:

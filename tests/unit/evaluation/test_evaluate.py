@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,7 +16,6 @@ from benchy.evaluation import (
     harness,
     harness_output,
     harness_questions,
-    job,
     result_writer,
 )
 from benchy.evaluation import result as document
@@ -63,42 +60,6 @@ def test_spec_of_an_older_result_is_removed_before_the_result_is_written(
     assert kept.read_bytes() == b"3"
     there = ["harness", "packages.json", "results.json", "spec.json"]
     assert sorted(p.name for p in kept.parent.iterdir()) == there
-
-
-def test_a_task_says_nothing_of_a_dead_server(capfd: pytest.CaptureFixture[str]) -> None:
-    """bin/serve reports the death, once for all tasks."""
-    ended = subprocess.Popen(["true"])
-    ended.wait()
-    dead: Any = SimpleNamespace(server={"pid": ended.pid}, model="m", task="t")
-    with pytest.raises(SystemExit) as error:
-        job.check_alive(dead)
-    assert error.value.code == 1 and capfd.readouterr() == ("", "")
-    alive: Any = SimpleNamespace(server={"pid": os.getpid()}, model="m", task="t")
-    job.check_alive(alive)
-    assert capfd.readouterr() == ("", "")
-
-
-# (how long the server lives, whether /health fails) → whether the task ends without a message
-DYING = [("0.3", True, True), ("60", True, False), ("60", False, False), ("0", False, True)]
-
-
-@pytest.mark.parametrize(("seconds", "sick", "silent"), DYING)
-def test_a_failed_task_waits_for_a_dying_server(
-    monkeypatch: pytest.MonkeyPatch, seconds: str, sick: bool, silent: bool
-) -> None:
-    monkeypatch.setattr(job, "DYING", 1.0)
-    monkeypatch.setattr(job, "_sick", lambda job: sick)
-    with subprocess.Popen(["sleep", seconds]) as server:
-        made: Any = SimpleNamespace(server={"pid": server.pid}, model="m", task="t")
-        if seconds == "0":
-            server.wait()
-        try:
-            job.check_not_dying(made)
-            assert not silent
-        except SystemExit:
-            assert silent
-        finally:
-            server.kill()
 
 
 def ids(text: str, special: bool) -> list[int]:
