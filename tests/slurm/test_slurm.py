@@ -259,10 +259,10 @@ def test_a_model_on_two_nodes_is_repeated_if_either_dies(house: House, who: str)
 
 
 UNEVEN = [
-    ("tensor_parallel_size: 5", "5 GPUs do not come out even: wide runs over 2 nodes"),
+    ("tensor_parallel_size: 5", "5 GPUs are not divisible by the nodes: wide runs over 2 nodes"),
     (
         "tensor_parallel_size: 4, data_parallel_size: 2",
-        "data_parallel_size: is of one node alone: wide runs over 2 nodes",
+        "data_parallel_size: works on one node only: wide runs over 2 nodes",
     ),
     (
         'tensor_parallel_size: 8, vllm_version: "1.1.0"',

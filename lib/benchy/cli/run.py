@@ -7,7 +7,7 @@ import argparse
 from benchy.display import activity
 from benchy.plan.selection import graph_for
 from benchy.process.signals import Stopped
-from benchy.run import build_all, fetch_all, orchestrator
+from benchy.run import orchestrator
 
 
 def main(argv: list[str]) -> int:
@@ -26,8 +26,12 @@ def main(argv: list[str]) -> int:
         graph = graph_for("eval" if args.verb == "eval" else "results")
         with activity.run_under_way(graph.directory):
             if args.verb == "fetch":
+                from benchy.run import fetch_all  # noqa: PLC0415 - other verbs start faster
+
                 return fetch_all.run()
             if args.verb == "venvs":
+                from benchy.run import build_all  # noqa: PLC0415
+
                 return build_all.run()
             return orchestrator.run(args.verb)
     except Stopped as stopped:

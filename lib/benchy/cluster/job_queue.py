@@ -84,7 +84,7 @@ class Queue:
                 words, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure(f"{words[0]} can't be asked: {error}") from None
+            raise Failure(f"{words[0]} can't be queried: {error}") from None
         if done.returncode:
             raise Failure(f"{words[0]} says: {done.stderr.strip()[-300:]}")
         return done.stdout
@@ -230,6 +230,6 @@ class Queue:
         try:
             self.answer(self.launcher.says.cancel, job.id)
         except Failure as failure:
-            say("CANCEL", f"{what} can't be called off: {failure.what}")
+            say("CANCEL", f"{what} can't be canceled: {failure.what}")
         else:
             say("CANCEL", f"{what}, {why}")

@@ -122,7 +122,7 @@ class Launcher:
         except jinja2.TemplateError as error:
             raise UsageError(
                 f"configs/launchers/{self.name}.yaml: {text!r}: {error}",
-                "docs/configuration.md says what a template knows",
+                "docs/configuration.md lists the variables of a template",
             ) from None
 
 

@@ -195,10 +195,13 @@ def _unfit(spec: ServerSpec, over: Nodes, known: option_check.Known) -> list[Mis
     count, written, found = over["count"], option_check.written(spec), []
     split = f"{spec['model']} runs over {count} nodes"
     if spec["gpus"] % count:
-        what = f"{spec['gpus']} GPUs do not come out even: {split}"
+        what = f"{spec['gpus']} GPUs are not divisible by the nodes: {split}"
         found.append(written.mistake("tensor_parallel_size", what, "see resources.gpus_per_node"))
     if int(spec["options"].get("data_parallel_size") or 1) > 1:
-        what, hint = f"is of one node alone: {split}", "use tensor and pipeline sizes"
+        what, hint = (
+            f"works on one node only: {split}",
+            "use tensor_parallel_size and pipeline_parallel_size",
+        )
         found.append(written.mistake("data_parallel_size", what, hint))
     release, flags = known.flags(spec["engine"], *option_check.requested(spec))
     lacks = [w.split("=")[0] for w in over["words"] if w.startswith("--")] or ["--nnodes"]

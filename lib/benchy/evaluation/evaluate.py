@@ -38,6 +38,7 @@ from benchy.evaluation.job import (
     asker,
     check_alive,
     check_endpoint,
+    check_not_dying,
     check_server,
     request_fields,
     tokenized,
@@ -166,7 +167,7 @@ def _run(
             stall=job.run["stall_timeout"],
         )
     except runner.Ended as ended:
-        check_alive(job)
+        check_not_dying(job)
         if refused := output_checks.read_facts(facts).refused:
             raise ConfigError([_refusal(job, refused)]) from ended
         lines = harness_output.telling_of(job.log)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -21,6 +22,8 @@ from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness
 from benchy.process import guardian
 from benchy.serving import http_client, peer_check, responses
+
+DYING = 3.0  # seconds that a server may live after its engine has died
 
 
 @dataclass(frozen=True)
@@ -181,6 +184,7 @@ def check_endpoint(job: Job) -> None:
         version = responses.release(_ask(job, "/version"))
         served = responses.models(_ask(job, "/v1/models"))
     except (*http_client.FAILED, Answered) as error:
+        check_not_dying(job)
         refused = isinstance(error, Answered) and error.status in (401, 403)
         what = (
             "refuses our key (BENCHY_KEY)"
@@ -233,7 +237,7 @@ def _silent(job: Job, path: str, error: Exception) -> Failure:
 
     A missing answer must not be taken as a negative one.
     """
-    check_alive(job)
+    check_not_dying(job)
     what = f"the server of {job.model} did not answer {path}"
     return Failure(what, "run it again", job.server_log, [http_client.shown(error, 300)])
 
@@ -271,3 +275,23 @@ def check_alive(job: Job) -> None:
     pid = job.server["pid"]
     if pid and not process_info.alive(pid):
         raise SystemExit(1)
+
+
+def check_not_dying(job: Job) -> None:
+    """Do the same for a task that failed. An engine that dies fails its requests first, and its
+    server ends a moment later: wait up to DYING seconds for that while /health fails."""
+    end = time.monotonic() + DYING
+    while job.server.get("pid") and time.monotonic() < end and _sick(job):
+        check_alive(job)
+        time.sleep(0.1)
+    check_alive(job)
+
+
+def _sick(job: Job) -> bool:
+    """Return whether /health fails with a server error or does not connect."""
+    try:
+        return asker(job).ask("/health", timeout=5)[0] >= 500
+    except TimeoutError:
+        return False  # busy
+    except http_client.FAILED:
+        return True

@@ -88,8 +88,10 @@ class _Expansion:
         return False
 
     def _same_meaning(self, document: Document) -> bool:
-        alike = self.kept.alike(document)
-        return alike is not None and self._recall(*alike, {document.file: document.sha256})
+        if not (alike := self.kept.alike(document)):
+            return False
+        entry, moved = alike
+        return self._recall(entry, moved, {document.file: document.sha256})
 
     def _expand(self, path: Path, name: str, document: Document) -> None:
         models = self.base.models_of(path, document)

@@ -181,6 +181,6 @@ class Graph:
                 self._report(done.stderr)
                 done = before
         if done.returncode:
-            raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
+            raise Failure("make can't tell what is stale", lines=done.stderr.splitlines()[-6:])
         lines = done.stdout.splitlines()
         return [line[6:] for line in lines if line.startswith("stale ")]

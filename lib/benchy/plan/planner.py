@@ -223,10 +223,10 @@ def saved(plan: Plan, directory: Path, mine: bool) -> bool:
         return True
     if not (directory / "rules.mk").exists():
         raise Failure(
-            "there is no plan yet, and a run of other options is under way",
-            "ask again when it is over",
+            "there is no plan yet, and a run with other options is in progress",
+            "try again when it has ended",
         )
-    say("PLAN", f"{directory} stays as it is while a run of other options is under way")
+    say("PLAN", f"{directory} is not updated while a run with other options is in progress")
     return False
 
 

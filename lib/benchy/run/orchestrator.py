@@ -29,7 +29,7 @@ from benchy.plan.make import Graph, call
 from benchy.plan.selection import Selection, graph_for, model_of, select
 from benchy.process.signals import Stopped
 from benchy.reporting import freshness
-from benchy.run import machine, server_test, summary
+from benchy.run import machine, summary
 from benchy.run.accounting import Tally
 from benchy.run.graph_queries import CONFIG_REMOVED
 from benchy.run.launchers import launcher_of
@@ -58,6 +58,8 @@ def run(verb: str) -> int:
     graph = graph_for(verb)
     selection = select(graph.plan(), knob("MODELS") if verb == "results" else ["*"], knob("TASKS"))
     if knobs.on("TEST"):
+        from benchy.run import server_test  # noqa: PLC0415 - other runs start faster
+
         return server_test.run(graph, selection)
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")

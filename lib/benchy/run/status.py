@@ -59,7 +59,7 @@ class Status:
         found, _ = collect(self.selection.models, limit, limited=limit is not None)
         found, mistakes = chosen(found)
         for mistake in mistakes:
-            print(f"scores are without the task files' metrics: {mistake}", file=sys.stderr)
+            print(f"scores lack the metrics of the task files: {mistake}", file=sys.stderr)
         self.entries = {(entry.model, entry.task): entry for entry in found}
 
     def planned(self) -> Graph:
@@ -76,7 +76,7 @@ class Status:
         if not runs and (done := self.graph.renew()) and done.returncode:
             if not Path(self.graph.directory, "plan.json").exists():
                 raise Failure("there is no plan yet", "fix what is wrong, then run this again")
-            print("by the last plan:", file=sys.stderr)
+            print("according to the last plan:", file=sys.stderr)
         others = [Graph(run.plan, one="/eval/" in run.plan) for run in runs]
         for graph in (self.graph, *others):
             with contextlib.suppress(OSError, ValueError):

@@ -226,7 +226,7 @@ def test_failed_cancel_is_reported(
     monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
     slurm.says.cancel[:] = words
     slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
-    assert f"job 1 of m can't be called off: {words[0]}" in capsys.readouterr().err
+    assert f"job 1 of m can't be canceled: {words[0]}" in capsys.readouterr().err
 
 
 def test_refused_job_waits_until_another_job_ends(

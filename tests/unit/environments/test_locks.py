@@ -392,9 +392,9 @@ def test_each_cutoff_has_its_own_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is neither"),
-        (["--cutoff", "none"], "CUTOFF: the main environment is as uv.lock says"),
-        ([ENV, "--cutoff", "none"], "two environments"),
+        (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is not a date"),
+        (["--cutoff", "none"], "CUTOFF: uv.lock defines the main environment"),
+        ([ENV, "--cutoff", "none"], "different environments"),
     ],
 )
 def test_invalid_uses_of_cutoff_are_refused(words: list[str], told: str) -> None:

@@ -70,6 +70,29 @@ def test_a_task_says_nothing_of_a_dead_server(capfd: pytest.CaptureFixture[str])
     assert capfd.readouterr() == ("", "")
 
 
+# (how long the server lives, whether /health fails) → whether the task ends without a message
+DYING = [("0.3", True, True), ("60", True, False), ("60", False, False), ("0", False, True)]
+
+
+@pytest.mark.parametrize(("seconds", "sick", "silent"), DYING)
+def test_a_failed_task_waits_for_a_dying_server(
+    monkeypatch: pytest.MonkeyPatch, seconds: str, sick: bool, silent: bool
+) -> None:
+    monkeypatch.setattr(job, "DYING", 1.0)
+    monkeypatch.setattr(job, "_sick", lambda job: sick)
+    with subprocess.Popen(["sleep", seconds]) as server:
+        made: Any = SimpleNamespace(server={"pid": server.pid}, model="m", task="t")
+        if seconds == "0":
+            server.wait()
+        try:
+            job.check_not_dying(made)
+            assert not silent
+        except SystemExit:
+            assert silent
+        finally:
+            server.kill()
+
+
 def ids(text: str, special: bool) -> list[int]:
     return [1] * special + list(text.encode())
 

@@ -220,5 +220,5 @@ def test_two_environments_of_one_name_are_refused() -> None:
     """Two engine names with two releases can produce the same environment name."""
     asked = Plan()
     asked.add(environment_spec(ReleaseRequest("a", ENGINE, "0.8.0.0", "a.yaml:1")))
-    with pytest.raises(UsageError, match=r"a\.yaml:1 and b\.yaml:2 ask for two sets"):
+    with pytest.raises(UsageError, match=r"a\.yaml:1 and b\.yaml:2 request different sets"):
         asked.add(environment_spec(ReleaseRequest("a_0", ENGINE, "8.0.0", "b.yaml:2")))
