@@ -55,7 +55,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
 
 def main(argv: list[str]) -> int:
-    server, spec, how = preview.specs(argv[0], argv[1], None)
+    specs = preview.specs(argv[0], argv[1], None)
+    server, spec, how = specs.server, specs.result, specs.task
     preview.make_model(server)
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
@@ -63,13 +64,16 @@ def main(argv: list[str]) -> int:
     endpoint = harness.Endpoint(url, server["name"], server["options"]["max_model_len"])
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder)
-        cache, settings = inside / "cache", inside / "settings.json"
+        cache = inside / "cache"
         cache.mkdir()
+        files = harness.RunFiles(
+            inside / "output", inside / "settings.json", inside / "facts.jsonl", cache
+        )
         fields = preview.request_fields(server)
         place = ("127.0.0.1", listening.server_port)  # owned by this process, a child of getppid()
-        asked = harness.settings(spec, inside / "facts.jsonl", fields, place, os.getppid())
-        settings.write_text(json.dumps(asked))
-        command = harness.command(spec, how, endpoint, inside / "output", cache, settings)
+        asked = harness.settings(spec, files.facts, fields, place, os.getppid())
+        files.settings.write_text(json.dumps(asked))
+        command = harness.command(spec, how, endpoint, files)
         env = harness.environment(spec, how, server, cache, os.environ)
         done = subprocess.run(command, env=env, stdout=sys.stderr, timeout=300)
     listening.shutdown()

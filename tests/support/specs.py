@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, cast
 
 from benchy.core.specs import (
@@ -17,6 +18,7 @@ from benchy.core.specs import (
     TaskMeaning,
     TaskSpec,
 )
+from benchy.evaluation.result_specs import Specs
 
 HARNESS = "lm_eval_0_4_13"
 
@@ -91,6 +93,25 @@ def planned_task(**changes: Any) -> PlannedTask:
     """Return a task as a plan has it, with what can change an answer."""
     meaning = changes.pop("meaning", None) or task_meaning()
     return {**task(**changes), "meaning": meaning}
+
+
+def of_result(
+    served: Mapping[str, Any] | None = None,
+    requested: Mapping[str, Any] | None = None,
+    run: Mapping[str, Any] | None = None,
+) -> Specs:
+    """Return the specs of a result.
+
+    Args:
+        served: Options of the server, and `chat`.
+        requested: Keys of what can change an answer about the task.
+        run: Keys of the task's spec.
+    """
+    options = {key: value for key, value in (served or {}).items() if key != "chat"}
+    one = server(chat=(served or {}).get("chat", False), options=options)
+    meant: ResultSpec = {**one["meaning"], "task": task_meaning(**requested or {}), "limit": None}
+    where = {"": "configs/tasks/mine.yaml", "gen_kwargs": "configs/tasks/mine.yaml:4"}
+    return Specs(one, meant, task(**{"where": where, **(run or {})}))
 
 
 def environment(**changes: Any) -> EnvironmentRequest:

@@ -187,7 +187,8 @@ RAISED = {"Mistake", "UsageError", "Failure", "Died", "ConfigError", "NoSuchRele
 # Modules in which every text is a message.
 TABLES = (
     "evaluation/output_checks.py",
-    "evaluation/preflight.py",
+    "evaluation/task_checks.py",
+    "evaluation/tokenizer_checks.py",
     "maintenance/doctor.py",
     "serving/known_failures.py",
 )

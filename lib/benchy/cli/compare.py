@@ -11,8 +11,9 @@ from dataclasses import asdict
 from benchy.core import knobs
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError, printable
 from benchy.display.messages import tell
-from benchy.reporting import comparison, comparison_text, leaderboard
-from benchy.reporting.comparison import Row, Side
+from benchy.reporting import comparison, comparison_sides, comparison_text, leaderboard
+from benchy.reporting.comparison import Row
+from benchy.reporting.comparison_sides import Side
 
 
 def main(argv: list[str]) -> int:
@@ -50,19 +51,19 @@ def main(argv: list[str]) -> int:
     said, config_mistakes = leaderboard.settings_or_none()
     for mistake in config_mistakes:
         print(f"comparing without the metrics of the task files: {mistake}", file=sys.stderr)
-    pairs = comparison.sides(
-        comparison.directory(args.a, "A"), comparison.directory(args.b, "B"), args.task
+    pairs = comparison_sides.sides(
+        comparison_sides.directory(args.a, "A"), comparison_sides.directory(args.b, "B"), args.task
     )
-    both = {task: comparison.by(pair, said.metrics.get(task)) for task, pair in pairs.items()}
+    both = {task: comparison_sides.by(pair, said.metrics.get(task)) for task, pair in pairs.items()}
     left_out: dict[str, str] = {}
     found: list[tuple[Side, Side, Row]] = []
     mistakes = []
     for task, (a, b) in both.items():
-        wrong = comparison.unlike(a.result, b.result)
+        wrong = comparison_sides.unlike(a.result, b.result)
         of_task = comparison.rows(a, b, task, wrong)
         found += [(a, b, r) for r in of_task]
         if not of_task:
-            left_out[task] = comparison.cannot(a, b)
+            left_out[task] = comparison_sides.cannot(a, b)
         mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares them anyway") for w in wrong]
     if mistakes and not (args.anyway or knobs.on("ANYWAY")):
         raise ConfigError(mistakes)
@@ -71,7 +72,7 @@ def main(argv: list[str]) -> int:
         raise Failure("the two results have no metric in common", "\n".join(words))
     all_rows = comparison.adjusted([r for _, _, r in found])
     titles = [comparison_text.titles(both, which) for which in (0, 1)]
-    marked = comparison.warnings(
+    marked = comparison_sides.warnings(
         {task: pair for task, pair in both.items() if task not in left_out}
     )
     if args.format == "json":

@@ -10,7 +10,7 @@ from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core.errors import Mistake
 from benchy.core.names import near
-from benchy.scripts.harness_wrapper import LENGTHS, OWN, SEVERAL, STOPS, TYPES
+from benchy.scripts.harness_arguments import LENGTHS, OWN, SEVERAL, STOPS, TYPES
 
 HARNESS = (*sorted(OWN), *LENGTHS, *STOPS, *SEVERAL)  # read by the harness or its wrapper
 # Fields of a request that benchy or the harness sets, or that change the form of an answer.

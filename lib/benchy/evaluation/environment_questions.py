@@ -23,11 +23,14 @@ WEIGHTS = 64 << 20
 class Question:
     """A question to a script such as harness_facts.py.
 
-    `kind` and `what` are the script's arguments; `path` is the file that caches the answer.
+    Attributes:
+        kind: What to find out, the script's first argument.
+        subject: What to find it out of, its second argument.
+        path: The file that caches the answer.
     """
 
     kind: str
-    what: Mapping[str, Any]
+    subject: Mapping[str, Any]
     path: Path
 
 
@@ -61,7 +64,7 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
             return kept
         except (OSError, ValueError):
             pass
-        command = [python, str(script), question.kind, json.dumps(question.what)]
+        command = [python, str(script), question.kind, json.dumps(question.subject)]
         try:
             done = subprocess.run(
                 command, env=dict(env or {}), capture_output=True, timeout=SECONDS, check=True

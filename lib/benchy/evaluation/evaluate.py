@@ -20,18 +20,22 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from benchy.core import hashing, temporary_files
-from benchy.core.errors import ConfigError, Failure, Mistake
+from benchy.core.errors import ConfigError, Failure
 from benchy.display.messages import say
 from benchy.display.progress import Step
 from benchy.environments import health
 from benchy.evaluation import (
     harness,
     harness_output,
+    harness_questions,
     output_checks,
     preflight,
     provenance,
     result_writer,
+    task_checks,
+    tokenizer_checks,
 )
+from benchy.evaluation.harness import RunFiles
 from benchy.evaluation.job import (
     Another,
     Job,
@@ -43,6 +47,7 @@ from benchy.evaluation.job import (
     request_fields,
     tokenized,
 )
+from benchy.evaluation.result_writer import FinishedRun
 from benchy.evaluation.scored_result import Entry
 from benchy.hub import tokens
 from benchy.process import runner
@@ -57,37 +62,53 @@ def evaluate(job: Job, step: Step) -> None:
     check_environment(job)
     hub = tokens.of(job.server["spec"])
     base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # a tokenizer may be gated
-    if wrong := _preflight(job, base):
+    if wrong := preflight.mistakes(job.specs, job.endpoint.commit, base):
         raise ConfigError(wrong)
     check_tokenizer(job, base)
     cache = _cache(job)
-    env = harness.environment(job.spec, job.run, job.server["spec"], cache, base)
     directory = job.target.parent
     directory.parent.mkdir(parents=True, exist_ok=True)
     aside = temporary_files.aside(directory)
     aside.mkdir()
-    written, settings = aside / "output", aside / "settings.json"
     facts = (cache or aside) / "facts.jsonl"
     try:
-        output_checks.forget_refusals(facts)
-        where, guardian = asker(job), job.server["guardian"]
-        told = harness.settings(
-            job.spec, facts, request_fields(job), (where.address, where.port), guardian
-        )
-        temporary_files.write(settings, json.dumps(told))
-        start = datetime.now(timezone.utc)
-        command = harness.command(job.spec, job.run, job.endpoint, written, cache, settings)
-        _run(job, step, command, env, cache, facts)
-        end = datetime.now(timezone.utc)
-        _check_end(job, cache)
-        left = harness_output.read_output(written, job.log)
-        seen = output_checks.read_facts(facts)
-        made = result_writer.make_result(job, left, seen, start, end, hidden=[job.key, hub])
-        result_writer.publish(job, made, left)
+        files = RunFiles(aside / "output", aside / "settings.json", facts, cache)
+        run = run_harness(job, step, files, base)
+        made = result_writer.make_result(job, run, hidden=[job.key, hub])
+        result_writer.publish(job, made, run.output)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(job.cache, ignore_errors=True)
-    say(TAG, f"{job.title}: {Entry(job.target, made, job.run['metric']).said}")
+    say(TAG, f"{job.title}: {Entry(job.target, made, job.run['metric']).summary}")
+
+
+def run_harness(job: Job, step: Step, files: RunFiles, base: Mapping[str, str]) -> FinishedRun:
+    """Run the harness and return what it produced. Raises Failure, ConfigError.
+
+    Args:
+        job: The job.
+        step: The step that shows its progress.
+        files: The files of the run.
+        base: Environment variables to build the harness's from.
+    """
+    output_checks.forget_refusals(files.facts)
+    client = asker(job)
+    settings = harness.settings(
+        job.spec,
+        files.facts,
+        request_fields(job),
+        (client.address, client.port),
+        job.server["guardian"],
+    )
+    temporary_files.write(files.settings, json.dumps(settings))
+    env = harness.environment(job.spec, job.run, job.server["spec"], files.cache, base)
+    command = harness.command(job.spec, job.run, job.endpoint, files)
+    start = datetime.now(timezone.utc)
+    _run(job, step, command, env, files)
+    end = datetime.now(timezone.utc)
+    _check_end(job, files.cache)
+    output = harness_output.read_output(files.output, job.log)
+    return FinishedRun(output, output_checks.read_facts(files.facts), start, end)
 
 
 def _cache(job: Job) -> Path | None:
@@ -100,7 +121,7 @@ def _cache(job: Job) -> Path | None:
     made_by = [
         health.lock_sha256(job.server["environment"]) or "",
         *provenance.made_by(job.spec["task"]["harness_environment"]),
-        hashing.sha256(harness.WRAPPER),  # it corrects prompts and answers
+        *map(hashing.sha256, harness.WRAPPER_FILES),
         job.server["version"],
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)
@@ -112,10 +133,6 @@ def _cache(job: Job) -> Path | None:
     return cache
 
 
-def _preflight(job: Job, base: Mapping[str, str]) -> list[Mistake]:
-    return preflight.mistakes(job.server["spec"], job.spec, job.run, job.endpoint.commit, base)
-
-
 def check_environment(job: Job) -> None:
     """Raise Failure if the harness's files were edited after its environment was built.
 
@@ -124,37 +141,32 @@ def check_environment(job: Job) -> None:
     name = job.spec["task"]["harness_environment"]
     if why := health.edited(name):
         health.condemn(name, why)
-        raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   builds it anew")
+        raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   rebuilds it")
 
 
 def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
     """Raise ConfigError unless server and harness tokenize the probe texts to the same ids."""
     if job.spec["chat"]:
         return  # the server applies its chat template and tokenizes
-    if preflight.needs_tokenizer(job.spec):
+    if harness_questions.needs_tokenizer(job.spec):
         env = harness.environment(job.spec, job.run, job.server["spec"], None, base)
-        ours = preflight.tokenizer_facts(job.spec, job.endpoint.commit, env)
-        if not ours:
+        facts = harness_questions.tokenizer_facts(job.spec, job.endpoint.commit, env)
+        if not facts:
             return
-        for special, ids in ((False, ours["plain"]), (True, ours["special"])):
-            for text, wanted in zip(preflight.PROBE, ids, strict=True):
-                found = tokenized(job, text, special)
-                if found is not None and found != wanted:
-                    raise ConfigError([preflight.tokenizer_differs(job.run, text, wanted, found)])
+        for special, probes in ((False, facts["plain"]), (True, facts["special"])):
+            for text, ours in zip(harness_questions.PROBE, probes, strict=True):
+                theirs = tokenized(job, text, special)
+                if theirs is not None and theirs != ours:
+                    wrong = tokenizer_checks.difference(job.run, text, ours, theirs)
+                    raise ConfigError([wrong])
     elif job.spec["task"]["tokenizer_backend"] == "none":
         plain, whole = (tokenized(job, "word", special) for special in (False, True))
         if plain and whole and whole[-len(plain) :] != plain:
-            raise ConfigError([preflight.ends_prompts(job.run, whole[-1])])
+            raise ConfigError([tokenizer_checks.appended(job.run, whole[-1])])
 
 
-def _run(
-    job: Job,
-    step: Step,
-    command: list[str],
-    env: dict[str, str],
-    cache: Path | None,
-    facts: Path,
-) -> None:
+def _run(job: Job, step: Step, command: list[str], env: dict[str, str], files: RunFiles) -> None:
+    """Run a command of the harness to its end. Raises Failure, ConfigError."""
     try:
         runner.run(
             command,
@@ -168,32 +180,42 @@ def _run(
         )
     except runner.Ended as ended:
         check_not_dying(job)
-        if refused := output_checks.read_facts(facts).refused:
-            raise ConfigError([_refusal(job, refused)]) from ended
         lines = harness_output.telling_of(job.log)
-        if any(harness_output.CHAT_CANNOT in line for line in lines):
-            named = job.spec["task"]["task_name"]
-            raise ConfigError(
-                [preflight.chat_mistake(job.server["spec"], job.task, named)]
-            ) from ended
-        if cache and any("sqlite3." in line for line in lines):
-            shutil.rmtree(cache, ignore_errors=True)  # damaged: the next run starts over
-        hint = (
-            "Something else killed it; out of memory? (dmesg, free -h)\n"
-            if ended.status == -signal.SIGKILL
-            else ""
-        )
-        raise Failure(
-            f"{job.title}: the harness {ended.words()}",
-            f"{hint}Try it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
-            job.log,
-            lines,
-        ) from ended
+        refused = output_checks.read_facts(files.facts).refused
+        if not refused and files.cache and any("sqlite3." in line for line in lines):
+            shutil.rmtree(files.cache, ignore_errors=True)  # damaged: the next run starts over
+        raise explained(job, ended, refused, lines) from ended
     except OSError as error:
         env_name = job.spec["task"]["harness_environment"]
         raise Failure(
             f"{job.title}: the harness cannot be started: {error}", f"bin/venv create {env_name}"
         ) from error
+
+
+def explained(
+    job: Job, ended: runner.Ended, refused: Mapping[str, str] | None, lines: list[str]
+) -> Failure | ConfigError:
+    """Return why a run of the harness failed.
+
+    Args:
+        job: The job.
+        ended: How the harness ended.
+        refused: Why the wrapper refused the task, or None.
+        lines: Lines of the harness's log that explain the failure.
+    """
+    if refused:
+        return ConfigError([task_checks.refusal(job.run["source"], refused)])
+    if any(harness_output.CHAT_CANNOT in line for line in lines):
+        subtasks = job.spec["task"]["task_name"]
+        return ConfigError([task_checks.chat_mistake(job.server["spec"], job.task, subtasks)])
+    killed = ended.status == -signal.SIGKILL
+    hint = "Another process killed it; out of memory? (dmesg, free -h)\n" if killed else ""
+    return Failure(
+        f"{job.title}: the harness {ended.words()}",
+        f"{hint}Run it alone: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+        job.log,
+        lines,
+    )
 
 
 def _check_end(job: Job, cache: Path | None) -> None:
@@ -207,8 +229,3 @@ def _check_end(job: Job, cache: Path | None) -> None:
     except Failure:
         check_alive(job)
         raise
-
-
-def _refusal(job: Job, refused: Mapping[str, str]) -> Mistake:
-    task = f"{refused['task']}: " if refused["task"] else ""
-    return Mistake(job.run["source"], 0, "", f"{task}{refused['what']}", refused["hint"])

@@ -25,6 +25,16 @@ from benchy.process import environment_variables
 MAX_RETRIES = 3
 WRAPPER = paths.SCRIPTS / "harness_wrapper.py"
 PREVIEW = paths.SCRIPTS / "harness_preview.py"
+# The wrapper's code: it corrects prompts and answers, so a cache of answers depends on all of it.
+WRAPPER_FILES = (
+    WRAPPER,
+    paths.SCRIPTS / "harness_answers.py",
+    paths.SCRIPTS / "harness_arguments.py",
+    paths.SCRIPTS / "harness_clients.py",
+    paths.SCRIPTS / "harness_observations.py",
+    paths.SCRIPTS / "harness_observer.py",
+    paths.SCRIPTS / "harness_tokens.py",
+)
 
 
 @dataclass(frozen=True)
@@ -46,15 +56,32 @@ class Endpoint:
     commit: str | None = None
 
 
+@dataclass(frozen=True)
+class RunFiles:
+    """The files of one run of the harness.
+
+    Attributes:
+        output: Directory for the harness's files.
+        settings: Settings of the script.
+        facts: What the script observes.
+        cache: Directory of what an interrupted run left, or None.
+    """
+
+    output: Path
+    settings: Path
+    facts: Path
+    cache: Path | None = None
+
+
 def max_length(spec: ResultSpec, endpoint: Endpoint) -> int:
     """Return the task's max_length in tokens, or the server's if that is unset or smaller."""
-    asked = spec["task"]["max_length"]
-    return min(asked, endpoint.max_model_len) if asked else endpoint.max_model_len
+    requested = spec["task"]["max_length"]
+    return min(requested, endpoint.max_model_len) if requested else endpoint.max_model_len
 
 
 def model_args(spec: ResultSpec, task: TaskSpec, endpoint: Endpoint) -> dict[str, Any]:
     """Return the harness's --model_args for this result."""
-    asked = spec["task"]
+    requested = spec["task"]
     args: dict[str, Any] = {
         "model": endpoint.served_model,
         "base_url": endpoint.url + ("/v1/chat/completions" if spec["chat"] else "/v1/completions"),
@@ -63,12 +90,12 @@ def model_args(spec: ResultSpec, task: TaskSpec, endpoint: Endpoint) -> dict[str
         "max_length": max_length(spec, endpoint),
         "max_retries": MAX_RETRIES,
         "timeout": task["request_timeout"],
-        "seed": asked["seed"],  # --seed does not reach the requests
+        "seed": requested["seed"],  # --seed does not reach the requests
     }
     if spec["chat"]:
         return args  # the server applies its chat template; no tokenizer is needed here
     # "auto" may switch to the server's tokenizer, so the backend is always explicit.
-    backend = asked["tokenizer_backend"] or "huggingface"
+    backend = requested["tokenizer_backend"] or "huggingface"
     args["tokenizer_backend"] = backend
     if backend == "huggingface":
         args["tokenizer"], revision = tokenizer(spec, endpoint)
@@ -137,9 +164,7 @@ def command(
     spec: ResultSpec,
     task: TaskSpec,
     endpoint: Endpoint,
-    output: Path,
-    cache: Path | None,
-    settings: Path,
+    files: RunFiles,
     script: Path = WRAPPER,
 ) -> list[str]:
     """Return the command line of the harness. Maps are passed as JSON, without a shell.
@@ -148,44 +173,42 @@ def command(
         spec: The result spec.
         task: The task spec.
         endpoint: The server.
-        output: Directory for the harness's files.
-        cache: Directory of what an interrupted run left, or None.
-        settings: File with the settings of the script.
+        files: The files of the run.
         script: WRAPPER or PREVIEW.
     """
-    asked = spec["task"]
+    requested = spec["task"]
     out = [
         python(spec),
         str(script),
-        str(settings),
+        str(files.settings),
         "-m",
         "lm_eval",
         "--model",
         "local-chat-completions" if spec["chat"] else "local-completions",
         "--model_args",
         dumps(model_args(spec, task, endpoint)),
-        f"--tasks={','.join(asked['task_name'])}",
-        f"--seed={asked['seed']}",
-        f"--output_path={output}",
+        f"--tasks={','.join(requested['task_name'])}",
+        f"--seed={requested['seed']}",
+        f"--output_path={files.output}",
     ]
     if spec["chat"]:
         out.append("--apply_chat_template")
     elif task["batch_size"]:
         out.append(f"--batch_size={task['batch_size']}")
-    if asked["num_fewshot"] is not None:
-        out.append(f"--num_fewshot={asked['num_fewshot']}")
-    if asked["gen_kwargs"]:
-        out += ["--gen_kwargs", dumps(asked["gen_kwargs"])]
+    if requested["num_fewshot"] is not None:
+        out.append(f"--num_fewshot={requested['num_fewshot']}")
+    if requested["gen_kwargs"]:
+        out += ["--gen_kwargs", dumps(requested["gen_kwargs"])]
     if spec["limit"] is not None:
         out.append(f"--limit={spec['limit']}")
     if task["include_path"]:
         out.append(f"--include_path={task['include_path']}")
     if task["log_samples"]:
         out.append("--log_samples")
-    if task["cache_requests"] and cache:
-        out += ["--cache_requests", "true"]
-    if cache:
-        out.append(f"--use_cache={cache / 'answers'}")
+    if files.cache:
+        if task["cache_requests"]:
+            out += ["--cache_requests", "true"]
+        out.append(f"--use_cache={files.cache / 'answers'}")
     return out
 
 

@@ -16,8 +16,13 @@ from typing import Any
 
 from benchy.core.errors import Failure
 from benchy.display import progress_bars
-from benchy.evaluation.result import Metric, metrics_of
+from benchy.evaluation.harness_metrics import metrics_of
+from benchy.evaluation.result import Metric
+from benchy.scripts import harness_answers
 
+# A log-likelihood is the sum over the tokens of an answer, each of which may be ROUNDING above 0.
+# The samples file does not say how many there are; this allows 1,000.
+HIGHEST = 1000 * harness_answers.ROUNDING
 CHAT_CANNOT = "Loglikelihood is not supported for chat completions"
 
 
@@ -52,8 +57,8 @@ def read_output(directory: Path, log: Path) -> Output:
     found = sorted(directory.rglob("results_*.json"))
     if len(found) != 1:
         raise Failure(
-            f"the harness ended well but wrote {len(found)} results files, not one",
-            "Free disk space may have run out; the log says what it could not save.",
+            f"the harness succeeded but wrote {len(found)} results files instead of one",
+            "The disk may be full; the log says what could not be saved.",
             log,
         )
     try:
@@ -78,8 +83,8 @@ def read_output(directory: Path, log: Path) -> Output:
                     ) from error
                 if counted.wrong:
                     raise Failure(
-                        f"{task}: {counted.wrong} log-probabilities of {path.name} are no numbers "
-                        "up to 0; no result is written",
+                        f"{task}: {counted.wrong} log-probabilities of {path.name} are not "
+                        "numbers up to 0; no result is written",
                         "try dtype: bfloat16 or float32, enforce_eager: true, or another release",
                         log,
                     )
@@ -109,37 +114,34 @@ class _Counted:
 
 def _count(path: Path) -> _Counted:
     """Count the content of a samples file. A document has one line for each filter."""
-    seen: dict[Any, int] = {}
+    requests: dict[Any, int] = {}
     hashes: list[str] = []
     texts = empty = wrong = 0
     with path.open(encoding="utf-8") as lines:
         for line in lines:
             sample = json.loads(line)
-            if sample["doc_id"] in seen:
+            if sample["doc_id"] in requests:
                 continue
-            answers = sample.get("resps") or []
-            each = [a for one in answers for a in (one if isinstance(one, list) else [one])]
-            words = [answer for answer in each if isinstance(answer, str)]
-            texts += len(words)
+            logged = sample.get("resps") or []
+            answers = [a for part in logged for a in (part if isinstance(part, list) else [part])]
+            generated = [answer for answer in answers if isinstance(answer, str)]
+            texts += len(generated)
             wrong += sum(
                 isinstance(answer, list)
                 and answer[1:] in (["True"], ["False"], [True], [False])
-                and not _likely(answer[0])
-                for answer in each
+                and not is_likelihood(answer[0])
+                for answer in answers
             )
-            empty += sum(not word.strip() for word in words)
+            empty += sum(not text.strip() for text in generated)
             hashes.append(str(sample.get("doc_hash", "")))
-            seen[sample["doc_id"]] = len(each)
-    return _Counted(seen, (texts, empty), hashes, wrong)
+            requests[sample["doc_id"]] = len(answers)
+    return _Counted(requests, (texts, empty), hashes, wrong)
 
 
-def _likely(value: Any) -> bool:
-    """Return whether a value is a log-likelihood, as a number or in the harness's text form.
-
-    Values up to 1 pass, since the log-probability of each token may have been rounded up.
-    """
+def is_likelihood(value: Any) -> bool:
+    """Return whether a value is a log-likelihood, as a number or in the harness's text form."""
     number = float(value)
-    return math.isfinite(number) and number < 1
+    return math.isfinite(number) and number < HIGHEST
 
 
 def check_counts(output: Output, limit: int | None, logging: bool, log: Path) -> dict[str, int]:
@@ -158,12 +160,12 @@ def check_counts(output: Output, limit: int | None, logging: bool, log: Path) ->
     counts: dict[str, int] = {}
     for task, count in output.data["n-samples"].items():
         whole, effective = int(count["original"]), int(count["effective"])
-        promised = whole if limit is None else min(limit, whole)
+        expected = whole if limit is None else min(limit, whole)
         logged = output.samples.get(task, 0) if logging else effective
-        if not effective or effective != promised or logged != effective:
+        if not effective or effective != expected or logged != effective:
             raise Failure(
-                f"{task}: {promised} documents were to be evaluated, {effective} were, "
-                f"{logged} are in the harness's own files",
+                f"{task}: expected {expected} documents, {effective} were evaluated, "
+                f"{logged} are in the harness's files",
                 log=log,
             )
         counts[task] = effective
@@ -228,8 +230,8 @@ def telling(text: str, count: int = 8) -> list[str]:
     statuses = [found for line in chosen if (found := _STATUS.search(line))]
     if statuses and chosen[-1] == statuses[-1].string:
         status = statuses[-1][1] or statuses[-1][2]
-        if said := _refusals("\n".join(lines), status):
-            return said[-3:]
+        if messages := _refusals("\n".join(lines), status):
+            return messages[-3:]
     chosen = chosen or lines[-3:]
     unique = list(dict.fromkeys(_LEVEL.sub("", line.strip())[:300] for line in reversed(chosen)))
     return unique[:count][::-1]
@@ -262,11 +264,11 @@ def _reason(text: str) -> str:
     Knows the formats of OpenAI ({"error": {"message": …}}) and of FastAPI.
     """
     with contextlib.suppress(ValueError):
-        said = json.loads(text)
+        body = json.loads(text)
         for key in ("error", "message", "detail"):
-            if isinstance(said, dict) and key in said:
-                said = said[key]
-        text = said if isinstance(said, str) else json.dumps(said, ensure_ascii=False)
+            if isinstance(body, dict) and key in body:
+                body = body[key]
+        text = body if isinstance(body, str) else json.dumps(body, ensure_ascii=False)
     return " ".join(text.split())
 
 

@@ -20,6 +20,7 @@ from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness
+from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
 from benchy.serving import http_client, peer_check, responses
 
@@ -76,6 +77,10 @@ class Job:
         return [paths.lock(self.server["environment"]), paths.lock(harness)]
 
     @property
+    def specs(self) -> Specs:
+        return Specs(self.server["spec"], self.spec, self.run)
+
+    @property
     def server_log(self) -> Path:
         return paths.LOGS / "serve" / f"{self.model}.log"
 
@@ -112,7 +117,7 @@ def read(path: Path) -> bytes:
         return path.read_bytes()
     except OSError as error:
         raise Failure(
-            f"{path}: {error.strerror}", "bin/plan writes it, if a config asks for this task"
+            f"{path}: {error.strerror}", "bin/plan writes it if a config requests this task"
         ) from error
 
 
@@ -135,8 +140,8 @@ def check_server(job: Job) -> None:
     The config may have been edited since the server's start.
     """
     spec, server = job.spec, job.server
-    ours = {key: value for key, value in spec.items() if key not in ("task", "limit")}
-    wanted = {"config": job.model, **ours}
+    requested = {key: value for key, value in spec.items() if key not in ("task", "limit")}
+    wanted = {"config": job.model, **requested}
     found = {"config": server["model"], **server["spec"]["meaning"]}
     wrong = list(differences(wanted, found))
     release = spec["engine"]["version"]
@@ -145,7 +150,7 @@ def check_server(job: Job) -> None:
     if wrong:
         raise Failure(
             f"{job.title}: the server at {job.url} is not the one that this result needs",
-            f"Start it anew: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
+            f"Restart it: bin/serve {job.model} -- bin/eval {job.model} {job.task}",
             lines=wrong,
         )
 

@@ -65,10 +65,10 @@ def of_checks(checks: Mapping[str, Checks]) -> list[Mark]:
         (MarkKind.TRUNCATED, "truncated", "prompts truncated", ""),
         (MarkKind.LEAKED, "leaked", "prompts contain their own answer", " (set fewshot_split)"),
     ):
-        known = [(getattr(c, name), c.prompts) for c in checks.values()]
-        known = [(count, prompts) for count, prompts in known if count is not None]
-        if count := sum(count for count, _ in known):
-            brief = f"{count} of {sum(prompts for _, prompts in known)} {words}"
+        counts = [(getattr(c, name), c.prompts) for c in checks.values()]
+        counts = [(count, prompts) for count, prompts in counts if count is not None]
+        if count := sum(count for count, _ in counts):
+            brief = f"{count} of {sum(prompts for _, prompts in counts)} {words}"
             found.append(Mark(kind, f"{brief}{hint}", brief))
     return found + _empty(checks)
 
@@ -117,22 +117,23 @@ def of_shots(task: Task, spec: Path) -> list[Mark]:
     try:
         requested = read_result(spec)["task"]["num_fewshot"]
     except (OSError, ValueError, KeyError, TypeError):
-        known, asked = len(used) > 1, ""
+        differs, suffix = len(used) > 1, ""
     else:
-        known, asked = requested is not None and used != [requested], f" (requested: {requested})"
-    if not known:
+        differs = requested is not None and used != [requested]
+        suffix = f" (requested: {requested})"
+    if not differs:
         return []
     if len(used) == 1:
         brief = f"num_fewshot is {used[0]}"
-        return [Mark(MarkKind.SHOTS, f"{brief}{asked}", brief)]
+        return [Mark(MarkKind.SHOTS, f"{brief}{suffix}", brief)]
     brief = f"num_fewshot differs: {used[0]} - {used[-1]}"
-    return [Mark(MarkKind.SHOTS, f"{brief}{asked}", brief)]
+    return [Mark(MarkKind.SHOTS, f"{brief}{suffix}", brief)]
 
 
 def no_metric(result: Result, metric: str) -> Mark:
     """Return the mark of a result without a number for the metric that its task file names."""
     found = [*result.groups.values(), *result.metrics.values()]
-    names = list(dict.fromkeys(key.removesuffix(",none") for one in found for key in one))
+    names = list(dict.fromkeys(key.removesuffix(",none") for metrics in found for key in metrics))
     more = f", and {len(names) - METRICS} more" if len(names) > METRICS else ""
     has = f"{', '.join(names[:METRICS])}{more}" if names else "none"
     return Mark(MarkKind.NO_METRIC, f"has no metric {metric} (it has: {has})", f"no {metric}")

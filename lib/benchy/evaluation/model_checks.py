@@ -3,7 +3,7 @@
 Finds a directory without a model or with only an adapter, a missing tokenizer, and a chat template
 that is missing or broken. Reads a local directory, or the hub's files once bin/fetch has downloaded
 them. template_facts.py loads the chat template in the engine's environment; its answer is cached as
-those of preflight.py are.
+those of harness_questions.py are.
 """
 
 from __future__ import annotations
@@ -54,7 +54,9 @@ def passed(server: ServerSpec) -> bool:
     folder = files_of(server)
     if mistakes(server, None):
         return False
-    if folder is None or not server["chat"] or server["make"] or not _asks(server, folder):
+    if folder is None or not server["chat"] or server["make"]:
+        return True
+    if not _has_template_to_check(server, folder):
         return True
     return _question(server, folder).path.is_file()
 
@@ -79,15 +81,17 @@ def _folder(server: ServerSpec, folder: Path) -> list[Mistake]:
         return []
     adapter = folder / "adapter_config.json"
     if not adapter.is_file():
-        what = f"{folder} holds no model: no {', '.join(MODELS)}"
-        return [_wrong(server, "model.name", what, "write the folder of a whole model")]
+        what = f"{folder} contains no model: no {', '.join(MODELS)}"
+        return [_wrong(server, "model.name", what, "write the directory of a complete model")]
     try:
         base = str(json.loads(adapter.read_bytes()).get("base_model_name_or_path") or "")
     except (OSError, ValueError, AttributeError):
         base = ""
     onto = f"its base model {base}" if base else "its base model"
-    what = f"{folder} holds only an adapter (adapter_config.json), not a model"
-    return [_wrong(server, "model.name", what, f"merge it into {onto}, and write that folder")]
+    what = f"{folder} contains only an adapter (adapter_config.json), not a model"
+    return [
+        _wrong(server, "model.name", what, f"merge it into {onto}, and write the merged directory")
+    ]
 
 
 def _chat(server: ServerSpec, folder: Path, env: Mapping[str, str] | None) -> list[Mistake]:
@@ -98,8 +102,8 @@ def _chat(server: ServerSpec, folder: Path, env: Mapping[str, str] | None) -> li
     tokenizer = options.get("tokenizer")
     if not tokenizer and not environment_questions.has_tokenizer(folder):
         what = f"{folder} has no tokenizer"
-        return [_wrong(server, "model.name", what, "name one with tokenizer: in its overrides")]
-    if not _asks(server, folder):
+        return [_wrong(server, "model.name", what, "set tokenizer in its overrides")]
+    if not _has_template_to_check(server, folder):
         return []
     if env is not None:
         env = environment_variables.for_engine(env)
@@ -110,15 +114,15 @@ def _chat(server: ServerSpec, folder: Path, env: Mapping[str, str] | None) -> li
     key = "chat_template" if given else "use_chat_completions"
     if facts.get("template") == "broken":
         what = f"its chat template can't be read: {facts['why']}"
-        return [_wrong(server, key, what, "write chat_template: PATH of one that can be read")]
-    beside = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
-    if facts.get("template") == "none" and not beside:
-        hint = "write chat_template: PATH in its overrides, or take use_chat_completions out"
+        return [_wrong(server, key, what, "write chat_template: PATH of a valid template")]
+    separate = any((folder / n).is_file() for n in ("chat_template.json", "chat_template.jinja"))
+    if facts.get("template") == "none" and not separate:
+        hint = "write chat_template: PATH in its overrides, or remove use_chat_completions"
         return [_wrong(server, key, f"{tokenizer or folder} has no chat template", hint)]
     return []
 
 
-def _asks(server: ServerSpec, folder: Path) -> bool:
+def _has_template_to_check(server: ServerSpec, folder: Path) -> bool:
     """Return whether to run a script about the chat template in the engine's environment.
 
     Not for tokenizers that transformers does not load, and not before the environment is built.
@@ -132,19 +136,19 @@ def _asks(server: ServerSpec, folder: Path) -> bool:
 def _question(server: ServerSpec, folder: Path) -> environment_questions.Question:
     options, environment = server["options"], server["environment"]
     tokenizer = str(options.get("tokenizer") or folder)
-    what = {
+    subject = {
         "name": str(folder),
         "tokenizer": tokenizer,
         "revision": options.get("tokenizer_revision"),
         "trust_remote_code": server["trust_remote_code"],
         "text": template(server)[0],
     }
-    files = [environment_questions.small_files(Path(each)) for each in (folder, tokenizer)]
+    files = [environment_questions.small_files(Path(path)) for path in (folder, tokenizer)]
     made_from = [
-        hashing.sha256(SCRIPT), environment, *provenance.made_by(environment), what, files,
+        hashing.sha256(SCRIPT), environment, *provenance.made_by(environment), subject, files,
     ]  # fmt: skip
     path = environment_questions.FOLDER / f"{hashing.digest(made_from)[:32]}.json"
-    return environment_questions.Question("template", what, path)
+    return environment_questions.Question("template", subject, path)
 
 
 def template(server: ServerSpec) -> tuple[str | None, str]:
@@ -166,7 +170,7 @@ def _wrong(server: ServerSpec, key: str, what: str, hint: str) -> Mistake:
     field = {"use_chat_completions": "chat", "chat_template": "options.chat_template"}.get(key, key)
     where = origins.place(server["where"], field)
     file, _, line = where.partition(", ")[0].rpartition(":")
-    told = f"vllm.overrides.{key}" if key == "chat_template" else key
+    shown = f"vllm.overrides.{key}" if key == "chat_template" else key
     if not line.isdecimal():
-        return Mistake(server["source"], 0, told, what, hint)
-    return Mistake(file, int(line), told, what, hint)
+        return Mistake(server["source"], 0, shown, what, hint)
+    return Mistake(file, int(line), shown, what, hint)

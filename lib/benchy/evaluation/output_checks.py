@@ -17,7 +17,7 @@ from typing import Any
 from benchy.core.specs import ResultSpec
 from benchy.evaluation.harness_output import Output
 from benchy.evaluation.result import Checks
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_arguments
 
 
 @dataclass
@@ -117,40 +117,42 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
 
 def shots(output: Output) -> dict[str, int]:
     """Return subtask → the number of few-shot examples that the harness reports."""
-    said = output.data.get("n-shot") or {}
-    return {t: int(said[t]) for t in output.data["n-samples"] if isinstance(said.get(t), int)}
+    reported = output.data.get("n-shot") or {}
+    tasks = output.data["n-samples"]
+    return {task: int(reported[task]) for task in tasks if isinstance(reported.get(task), int)}
 
 
 def requested_shots(spec: ResultSpec, used: Mapping[str, int]) -> int | None:
     """Return the requested num_fewshot, or None if a subtask used another number."""
-    asked = spec["task"]["num_fewshot"]
-    return asked if all(count == asked for count in used.values()) else None
+    requested = spec["task"]["num_fewshot"]
+    return requested if all(count == requested for count in used.values()) else None
 
 
 def differences(spec: ResultSpec, output: Output) -> list[str]:
     """Return a line for each thing that the harness did and the spec does not request."""
-    asked, data = spec["task"], output.data
+    task_spec, data = spec["task"], output.data
     configs = data.get("configs") or {}
     out = []
     used = shots(output)
-    if asked["num_fewshot"] is not None and used and asked["num_fewshot"] not in used.values():
+    requested = task_spec["num_fewshot"]
+    if requested is not None and used and requested not in used.values():
         what = ", ".join(f"{task}: {count}" for task, count in sorted(used.items())[:5])
-        out.append(f"num_fewshot: {asked['num_fewshot']} was requested; used were {what}")
-    said = data.get("config") or {}
+        out.append(f"num_fewshot: {requested} was requested, the harness used {what}")
+    reported = data.get("config") or {}
     for key, value in (
         ("limit", spec["limit"]),
-        ("random_seed", asked["seed"]),
-        ("fewshot_seed", asked["seed"]),
+        ("random_seed", task_spec["seed"]),
+        ("fewshot_seed", task_spec["seed"]),
     ):
-        if key in said and said[key] != value:
-            out.append(f"{key}: {value} was requested, the harness used {said[key]}")
+        if key in reported and reported[key] != value:
+            out.append(f"{key}: {value} was requested, the harness used {reported[key]}")
     for task in data["n-samples"]:
         config = configs.get(task) or {}
         if int(config.get("repeats") or 1) != 1:
             out.append(f"{task}: repeats: {config['repeats']} answers were scored as one")
         if config.get("output_type") == "generate_until":
             given = config.get("generation_kwargs") or {}
-            out += [f"{task}: {line}" for line in _arguments(given, asked["gen_kwargs"])]
+            out += [f"{task}: {line}" for line in _arguments(given, task_spec["gen_kwargs"])]
     return out
 
 
@@ -158,8 +160,8 @@ def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     """Return a line for each requested generation argument that the harness did not use."""
     if not ours:
         return []
-    used = harness_wrapper.normalized("", dict(given), {})
-    wanted = harness_wrapper.normalized("", {**given, **ours}, dict(ours))
+    used = harness_arguments.normalized("", dict(given), {})
+    wanted = harness_arguments.normalized("", {**given, **ours}, dict(ours))
     return [
         f"gen_kwargs.{key}: {wanted.get(key)!r} was requested, the harness used {used.get(key)!r}"
         for key in sorted({*wanted, *used})

@@ -10,30 +10,32 @@ Reads configs/ and run/fetched/. Writes logs/preview/MODEL/TASK.log and the cach
 
 from __future__ import annotations
 
-import copy
 import json
 import os
 import subprocess
 import sys
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchy.config import loader
 from benchy.core import names, paths, temporary_files
-from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
-from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
+from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.core.specs import ResultSpec, ServerSpec, TaskMeaning
 from benchy.display.messages import say
 from benchy.display.progress import Step
 from benchy.engines import option_check
 from benchy.environments import usage_locks
-from benchy.evaluation import harness, model_checks, preflight, task_list
+from benchy.evaluation import harness, model_checks, preflight, task_checks, task_list
+from benchy.evaluation.harness import RunFiles
 from benchy.evaluation.output_checks import read_facts
+from benchy.evaluation.result_specs import Specs
 from benchy.hub import access, model_info, tokens
 from benchy.plan import planner
 from benchy.plan.selection import config_file
 from benchy.process import runner
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_arguments
 from benchy.serving import preparation
 
 TAG = "PREVIEW"
@@ -41,8 +43,8 @@ MOST = 3  # documents of each subtask
 UNKNOWN = 1 << 30  # tokens, for a context of unknown length
 
 
-def specs(given: str, task: str, limit: int | None) -> tuple[ServerSpec, ResultSpec, TaskSpec]:
-    """Return the specs of the server, the result and the task, as bin/plan writes them.
+def specs(given: str, task: str, limit: int | None) -> Specs:
+    """Return the specs of a task on a model, as bin/plan writes them.
 
     Builds the environment of the harness if it is missing. Raises ConfigError, Failure.
     """
@@ -62,53 +64,49 @@ def specs(given: str, task: str, limit: int | None) -> tuple[ServerSpec, ResultS
         raise UsageError("which task?", f"one of {', '.join(model.tasks)}", "TASK")
     if task not in config.tasks:
         near = names.near(task, config.tasks)
-        known = "known: " + ", ".join(sorted(config.tasks))
-        hint = f"did you mean {near!r}?" if near else known
+        hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(config.tasks))}"
         raise UsageError(f"there is no task {task!r}", hint, "TASK")
-    made = planner.expand(config, around, limit, (task,))
-    server, how = made.servers[model.name], made.tasks[task]
-    option_check.refuse([server])
-    env = how["environment"]
-    task_list.ready(env, made.environments[env])
-    return server, made.results[model.name, task], how
+    plan = planner.expand(config, around, limit, (task,))
+    found = Specs(plan.servers[model.name], plan.results[model.name, task], plan.tasks[task])
+    option_check.refuse([found.server])
+    env = found.task["environment"]
+    task_list.ready(env, plan.environments[env])
+    return found
 
 
-def of(server: ServerSpec, spec: ResultSpec, how: TaskSpec) -> dict[str, Any]:
+def of(specs: Specs) -> dict[str, Any]:
     """Return the preview: the output of harness_preview.py and the settings that it depends on.
 
     `preview_text.lines` formats it; `--format json` prints it. Raises ConfigError, Failure.
     """
+    server = specs.server
     make_model(server)
     base = dict(os.environ)
     if token := tokens.of(server):
         base["HF_TOKEN"] = token
     commit = preparation.commit(server)
-    notes = []
-    if not spec["chat"] and spec["task"]["tokenizer_backend"] == "remote":
-        spec = copy.deepcopy(spec)
-        spec["task"]["tokenizer_backend"] = "huggingface"
-        notes.append("a run asks the server to encode (tokenizer_backend: remote); here the "
-                     "model's tokenizer does")  # fmt: skip
+    specs, notes = locally(specs)
     wrong = model_checks.mistakes(server, base)
-    if wrong := [*wrong, *preflight.mistakes(server, spec, how, commit, base, not wrong)]:
+    if wrong := [*wrong, *preflight.mistakes(specs, commit, base, not wrong)]:
         raise ConfigError(wrong)
-    length, of_whom = context(server, base)
+    spec, task = specs.result, specs.task
+    length, source = context(server, base)
     endpoint = harness.Endpoint(
         "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), commit
     )
     notes += remarks(server, spec)
     with usage_locks.used(spec["task"]["harness_environment"]):
-        found = asked(server, spec, how, endpoint, base)
+        found = recorded(specs, endpoint, base)
     return {
         "model": server["model"],
-        "task": how["name"],
-        "source": how["source"],
+        "task": task["name"],
+        "source": task["source"],
         "harness": spec["task"]["harness_environment"],
         "endpoint": "/v1/chat/completions" if spec["chat"] else "/v1/completions",
         "tokenizer": harness.tokenizer(spec, endpoint)[0],
         "chat_template": model_checks.template(server)[1],
         "max_model_len": length,
-        "max_model_len_from": of_whom,
+        "max_model_len_from": source,
         "limit": spec["limit"],
         "seed": spec["task"]["seed"],
         **found,
@@ -116,24 +114,31 @@ def of(server: ServerSpec, spec: ResultSpec, how: TaskSpec) -> dict[str, Any]:
     }
 
 
-def asked(
-    server: ServerSpec,
-    spec: ResultSpec,
-    how: TaskSpec,
-    endpoint: harness.Endpoint,
-    base: Mapping[str, str],
-) -> dict[str, Any]:
+def locally(specs: Specs) -> tuple[Specs, list[str]]:
+    """Return the specs with a tokenizer that needs no server, and a note if it is another."""
+    result = specs.result
+    if result["chat"] or result["task"]["tokenizer_backend"] != "remote":
+        return specs, []
+    task: TaskMeaning = {**result["task"], "tokenizer_backend": "huggingface"}
+    note = (
+        "a run encodes with the server's tokenizer (tokenizer_backend: remote); this preview "
+        "encodes with the model's"
+    )
+    return replace(specs, result={**result, "task": task}), [note]
+
+
+def recorded(specs: Specs, endpoint: harness.Endpoint, base: Mapping[str, str]) -> dict[str, Any]:
     """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
-    env = harness.environment(spec, how, server, None, base)
-    title = f"{server['model']}/{how['name']}"
-    log = paths.LOGS / "preview" / server["model"] / f"{how['name']}.log"
+    spec, task, model = specs.result, specs.task, specs.server["model"]
+    env = harness.environment(spec, task, specs.server, None, base)
+    title = f"{model}/{task['name']}"
+    log = paths.LOGS / "preview" / model / f"{task['name']}.log"
     with temporary_files.folder("preview") as inside, Step(TAG, title) as step:
-        out, facts, settings = (inside / name for name in ("out.json", "facts.jsonl", "set.json"))
-        settings.write_text(json.dumps(_settings(server, spec, endpoint, facts, out)))
+        out = inside / "out.json"
+        files = RunFiles(inside / "output", inside / "set.json", inside / "facts.jsonl")
+        files.settings.write_text(json.dumps(_settings(specs, endpoint, files.facts, out)))
         step.at("prompts")
-        command = harness.command(
-            spec, how, endpoint, inside / "output", None, settings, harness.PREVIEW
-        )
+        command = harness.command(spec, task, endpoint, files, harness.PREVIEW)
         try:
             runner.run(
                 command,
@@ -142,34 +147,33 @@ def asked(
                 step=step,
                 progress=lambda line: None,
                 check=lambda: None,
-                timeout=how["timeout"],
-                stall=how["stall_timeout"],
+                timeout=task["timeout"],
+                stall=task["stall_timeout"],
             )
             found: dict[str, Any] = json.loads(out.read_bytes())
             return found
         except runner.Ended as ended:
-            if ended.status == harness_wrapper.REFUSED and (said := read_facts(facts).refused):
-                named = f"{said['task']}: " if said["task"] else ""
-                mistake = Mistake(how["source"], 0, "", named + said["what"], said["hint"])
-                raise ConfigError([mistake]) from ended
+            refused = read_facts(files.facts).refused
+            if ended.status == harness_arguments.REFUSED and refused:
+                raise ConfigError([task_checks.refusal(task["source"], refused)]) from ended
             raise _failed(title, log, ended.words()) from ended
         except OSError as error:
-            raise _failed(title, log, "made no prompts") from error
+            raise _failed(title, log, "recorded no prompts") from error
 
 
-def _failed(title: str, log: Path, how: str) -> Failure:
+def _failed(title: str, log: Path, end: str) -> Failure:
+    """Return the failure of a preview. `end` says how the harness ended."""
     lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
-    told = [line.removeprefix("benchy: ") for line in lines if line.startswith("benchy: this harn")]
-    if told:
-        return Failure(
-            f"{title}: {told[0]}", "a preview needs lm_eval 0.4.12 or 0.4.13 (harness_version)", log
-        )
-    return Failure(f"{title}: the harness {how}", "its log says why", log, lines[-6:])
+    for line in lines:
+        if line.startswith("benchy: this harn"):
+            what, hint = line.removeprefix("benchy: "), "a preview needs lm_eval 0.4.12 or 0.4.13"
+            return Failure(f"{title}: {what}", f"{hint} (harness_version)", log)
+    return Failure(f"{title}: the harness {end}", "its log says why", log, lines[-6:])
 
 
-def _settings(
-    server: ServerSpec, spec: ResultSpec, endpoint: harness.Endpoint, facts: Path, out: Path
-) -> dict[str, Any]:
+def _settings(specs: Specs, endpoint: harness.Endpoint, facts: Path, out: Path) -> dict[str, Any]:
+    """Return the settings for harness_preview.py, which writes `out`."""
+    spec, server = specs.result, specs.server
     name, revision = harness.tokenizer(spec, endpoint)
     fields = request_fields(server)
     return {
@@ -190,8 +194,8 @@ def request_fields(server: ServerSpec) -> list[str] | None:
 
     A run gets them from its server.
     """
-    known = preflight.request_options(server["engine"])
-    return [*known, "continue_final_message"] if known else None  # benchy adds it to chats
+    fields = task_checks.request_options(server["engine"])
+    return [*fields, "continue_final_message"] if fields else None  # benchy adds it to chats
 
 
 def make_model(server: ServerSpec) -> None:
@@ -205,7 +209,7 @@ def make_model(server: ServerSpec) -> None:
         made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
         # Another process may have made it meanwhile.
         if not made and not Path(path, "config.json").exists():
-            raise Failure(f"{server['model']}: {path} could not be made")
+            raise Failure(f"{server['model']}: {path} could not be created")
 
 
 def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, str]:
@@ -213,10 +217,10 @@ def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, st
 
     The number is None if it is not known.
     """
-    asked = server["options"].get("max_model_len")
-    if isinstance(asked, int):
-        return asked, "the configuration"
-    if asked and (number := readable(str(asked))):
+    length = server["options"].get("max_model_len")
+    if isinstance(length, int):
+        return length, "the configuration"
+    if length and (number := readable(str(length))):
         return number, "the configuration"
     if not server["path"] and access.asked_not_to(base):
         return None, ""
@@ -248,8 +252,10 @@ def remarks(server: ServerSpec, spec: ResultSpec) -> list[str]:
     """Return notes on what the server does and the preview does not show."""
     found = []
     if server["options"].get("tokenizer_mode") == "mistral":
-        found.append("the server encodes with mistral_common (tokenizer_mode: mistral); here "
-                     "transformers does, and a chat may be rendered otherwise")  # fmt: skip
+        found.append(
+            "the server encodes with mistral_common (tokenizer_mode: mistral); this preview "
+            "encodes with transformers, which may render a chat differently"
+        )
     if spec["chat"] and server["options"].get("reasoning_parser"):
-        found.append("the server takes the model's reasoning out of the answer (reasoning_parser)")
+        found.append("the server removes the model's reasoning from the answer (reasoning_parser)")
     return found

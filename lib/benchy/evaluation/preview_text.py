@@ -15,14 +15,13 @@ def lines(found: Mapping[str, Any]) -> Iterator[str]:
     """Yield all lines of a preview."""
     by = {"client": "as token ids", "server": "as text"}
     prompts = found["prompts"]
-    how = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
-    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {how}"
+    form = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
+    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {form}"
     yield from _model(found)
     for note in found["notes"]:
         yield f"  note: {note}"
-    key = lambda one: (one["task"], one["doc"])  # noqa: E731
     last = ""
-    for (task, doc), group in groupby(prompts, key):
+    for (task, doc), group in groupby(prompts, lambda prompt: (prompt["task"], prompt["doc"])):
         if task != last:
             yield from _task(task, found["tasks"].get(task, {}))
             last = task
@@ -35,31 +34,30 @@ def _model(found: Mapping[str, Any]) -> Iterator[str]:
     yield f"  tokenizer: {found['tokenizer']}"
     chat = "chat" in found["endpoint"]
     if chat:
-        whose = found["chat_template"]
-        yield f"  chat template: {whose}; the server renders it and adds no tokens"
+        yield f"  chat template: {found['chat_template']}; the server renders it and adds no tokens"
     elif found["prefix"] is not None:
         words = " and ".join(
             f"{' '.join(map(repr, found[part]))} {where}"
             for part, where in (("prefix", "before"), ("suffix", "after")) if found[part]
         )  # fmt: skip
-        taken = "; benchy takes off what is after, where an answer follows"
+        taken = "; benchy removes those after it if an answer follows"
         added = f"adds {words} a text" + (taken if found["suffix"] else "")
         yield f"  special tokens: the tokenizer {added if words else 'adds none'}"
     length = found["max_model_len"]
     if length:
-        yield f"  max_model_len: {length:,} tokens, of {found['max_model_len_from']}"
+        yield f"  max_model_len: {length:,} tokens, from {found['max_model_len_from']}"
     else:
-        yield "  max_model_len: not known here; what would be cut is not shown"
+        yield "  max_model_len: unknown; truncation is not shown"
 
 
 def _task(task: str, about: Mapping[str, Any]) -> Iterator[str]:
-    said = [about.get("output", "")]
+    facts = [about.get("output", "")]
     if "shots" in about:
-        said.append(f"{about['shots']} shots")
+        facts.append(f"{about['shots']} shots")
     if "documents" in about:
-        said.append(f"{about['documents']:,} documents")
+        facts.append(f"{about['documents']:,} documents")
     yield ""
-    yield f"== {task}: {', '.join(filter(None, said))}"
+    yield f"== {task}: {', '.join(filter(None, facts))}"
 
 
 def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
@@ -76,7 +74,7 @@ def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> I
                 yield from _room(sent, entry, found)
     if method == "generate_until":
         body = first["sent"][0]["body"]
-        yield "  asked: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
+        yield "  request: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
         others = {k: v for k, v in body.items() if k not in (*SHOWN, "model")}
         yield "    and " + ", ".join(f"{key}: {value!r}" for key, value in sorted(others.items()))
         yield f"  target: {first['target']!r}"
@@ -125,7 +123,7 @@ def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str
     yield f"  special tokens in it: {', '.join(named) + more if named else 'none'}"
     yield f"  begins {_ends(tokens[:ENDS])}, ends {_ends(tokens[-ENDS:])}"
     if len(marks) > 1 and marks[:2] == [0, 1] and ids[0] == ids[1]:
-        yield f"  WARNING: {tokens[0]!r} stands twice at the beginning"
+        yield f"  WARNING: the prompt begins with {tokens[0]!r} twice"
 
 
 def _tokens(number: int) -> str:
@@ -141,14 +139,14 @@ def _room(
 ) -> Iterator[str]:
     ids, length = sent["ids"], found["max_model_len"]
     if entry["cut"]:
-        yield "  WARNING: it does not fit: its left end is cut off, the beginning of the text too"
+        yield "  WARNING: it does not fit: its left end is cut off, including special tokens"
         return
     most = sent["body"].get("max_tokens", 0)
     if ids is None or not length:
         return
     room = f"  room: {len(ids):,} + {most:,} of {length:,} tokens"
     if len(ids) + most > length:
-        yield f"  WARNING: it does not fit, and the server refuses it:{room[7:]}"
+        yield f"  WARNING: it does not fit, and the server rejects it:{room[7:]}"
     elif entry["method"] == "generate_until":
         yield room
 

@@ -69,12 +69,12 @@ def revision_used(
     server's directory for the hub's files (HF_HUB_CACHE); None is the default.
     """
     repo = local_cache.hub_cache(hf_cache, env) / local_cache.folder_name(name)
-    asked = revision or "main"
+    revision = revision or "main"
     try:
-        return (repo / "refs" / asked).read_text().strip() or None
+        return (repo / "refs" / revision).read_text().strip() or None
     except OSError:
-        known = re.fullmatch(r"[0-9a-f]{40}", asked) and (repo / "snapshots" / asked).is_dir()
-        return asked if known else None
+        commit = re.fullmatch(r"[0-9a-f]{40}", revision)
+        return revision if commit and (repo / "snapshots" / revision).is_dir() else None
 
 
 def git(files: Iterable[str] = ()) -> Git:
@@ -98,15 +98,15 @@ def git(files: Iterable[str] = ()) -> Git:
     oids = [line.split()[-1] for line in status or () if line.startswith("# branch.oid ")]
     if not status or not oids or oids[0] == "(initial)":
         return Git(None, None)
-    named = {each: os.path.relpath(paths.ROOT / paths.home(each), paths.ROOT) for each in files}
-    inside = sorted({each for each in named.values() if each.split("/")[0] != ".."})
-    there: set[str] = set()
+    relative = {file: os.path.relpath(paths.ROOT / paths.home(file), paths.ROOT) for file in files}
+    inside = sorted({path for path in relative.values() if path.split("/")[0] != ".."})
+    committed: set[str] = set()
     for at in range(0, len(inside), _AT_ONCE):
         part = ask("ls-tree", "-z", "--name-only", "HEAD", *inside[at : at + _AT_ONCE])
         if part is None:
             return Git(oids[0], None)
-        there.update(part)
-    untracked = sorted(each for each, path in named.items() if path not in there)
+        committed.update(part)
+    untracked = sorted(file for file, path in relative.items() if path not in committed)
     changed = any(not line.startswith("# ") for line in status)
     return Git(oids[0], changed or bool(untracked), untracked)
 
@@ -125,7 +125,7 @@ def deciding(server: ServerSpec, task: TaskSpec, meaning: TaskMeaning) -> Iterat
     `meaning` is the task's part of the result spec. Directories (a tokenizer, a draft model) are
     left out: like the model, they are not configuration.
     """
-    yield from (each for each in inputs(server, task) if not (paths.ROOT / each).is_dir())
+    yield from (path for path in inputs(server, task) if not (paths.ROOT / path).is_dir())
     yield from (f"{task['include_path']}/{name}" for name in meaning["files"])
     yield from meaning.get("files_elsewhere", ())
 

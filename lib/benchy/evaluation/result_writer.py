@@ -1,4 +1,4 @@
-"""Makes a result document from the harness's output and publishes it."""
+"""Makes a result document from a finished run of the harness and publishes it."""
 
 from __future__ import annotations
 
@@ -7,101 +7,77 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import benchy
 from benchy.core import files, paths, temporary_files
 from benchy.core.errors import Failure
+from benchy.core.specs import Fallback
 from benchy.environments import health
-from benchy.evaluation import harness, harness_output, output_checks, provenance
+from benchy.evaluation import harness, harness_metrics, harness_output, output_checks, provenance
 from benchy.evaluation import result as document
 from benchy.evaluation.job import Job
 from benchy.hub import local_cache, model_card
 from benchy.plan import task_files
 
 
-def make_result(
-    job: Job,
-    left: harness_output.Output,
-    seen: output_checks.Facts,
-    start: datetime,
-    end: datetime,
-    hidden: Sequence[str] = (),
-) -> document.Result:
-    """Return the result document.
+@dataclass(frozen=True)
+class FinishedRun:
+    """What a run of the harness produced.
+
+    Attributes:
+        output: Output of the harness.
+        facts: Observations of the harness's wrapper.
+        start: Start of the harness.
+        end: End of the harness.
+    """
+
+    output: harness_output.Output
+    facts: output_checks.Facts
+    start: datetime
+    end: datetime
+
+
+@dataclass(frozen=True)
+class Numbers:
+    """The numbers of a result: metrics of tasks and of groups, and the score for a table."""
+
+    metrics: dict[str, dict[str, document.Metric]]
+    groups: dict[str, dict[str, document.Metric]]
+    score: document.Score
+
+
+def make_result(job: Job, run: FinishedRun, hidden: Sequence[str] = ()) -> document.Result:
+    """Check a finished run and return its result document.
 
     Args:
         job: The job.
-        left: Output of the harness.
-        seen: Observations of the harness's wrapper.
-        start: Start of the harness.
-        end: End of the harness.
+        run: The finished run.
         hidden: Secrets to leave out of the document.
 
     Raises:
         Failure: A metric is missing or not finite, the number of documents is wrong, or the harness
             did something other than the spec requests.
     """
-    spec, server, data = job.spec, job.server, left.data
-    samples = harness_output.check_counts(left, spec["limit"], job.run["log_samples"], job.log)
-    if wrong := output_checks.differences(spec, left):
-        raise Failure(
-            f"{job.title}: the harness did not do what was requested; no result is written",
-            f"Change {job.run['source']} to what the harness's own task file allows",
-            job.log,
-            wrong,
-        )
-    used = output_checks.shots(left)
+    spec, server, output = job.spec, job.server, run.output
+    samples = check(job, output)
     try:
-        metrics = harness_output.metrics(data, list(samples))
-        groups = harness_output.metrics(
-            data, [g for g in data.get("groups", {}) if g not in samples]
-        )
-        empty = sorted(name for name, found in metrics.items() if not found)
-        if empty:
-            raise ValueError(f"{', '.join(empty[:5])}: no metric")
-        score = document.main_score(spec["task"]["task_name"], metrics, groups)
+        found = numbers(output.data, samples, spec["task"]["task_name"])
     except ValueError as error:
         raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
     fallback = server["spec"]["fallback"]
-    harness_env = spec["task"]["harness_environment"]
     return document.Result(
         schema=document.SCHEMA,
         model=_model(job),
-        engine=document.Engine(
-            name=server["spec"]["engine"],
-            package=server["package"],
-            asked=fallback["version"] if fallback else spec["engine"]["version"],
-            answered=server["version"],
-            environment=server["environment"],
-            lock_sha256=health.lock_sha256(server["environment"]),
-            dtype=server["dtype"],
-        ),
+        engine=_engine(job),
         fallback=bool(fallback),
-        fallback_reason=document.FallbackReason(
-            fallback["environment"], fallback["version"], fallback["error"]
-        )
-        if fallback
-        else None,
-        harness=document.Harness(
-            "lm_eval",
-            str(data.get("lm_eval_version")),
-            harness_env,
-            health.lock_sha256(harness_env),
-        ),
-        task=document.Task(
-            name=job.task,
-            task_name=spec["task"]["task_name"],
-            versions={k: str(v) for k, v in sorted(data.get("versions", {}).items())},
-            num_fewshot=output_checks.requested_shots(spec, used),
-            shots=used,
-            gen_kwargs=spec["task"]["gen_kwargs"],
-            max_length=harness.max_length(spec, job.endpoint),
-            files=task_files.hashes(spec["task"], job.run["include_path"], paths.ROOT),
-            content=task_files.content_of(spec["task"]),
-        ),
+        fallback_reason=fallback_reason(fallback),
+        harness=_harness(job, output),
+        task=_task(job, output),
         limit=spec["limit"],
         seed=spec["task"]["seed"],
         chat=spec["chat"],
@@ -112,33 +88,85 @@ def make_result(
         arguments=provenance.without_secrets(server["arguments"], hidden),
         options=spec["options"],
         variables=provenance.public(server["variables"]),
-        times=document.Times(
-            server["seconds_to_ready"].get("total"),
-            start.isoformat(timespec="seconds"),
-            end.isoformat(timespec="seconds"),
-            math.ceil((end - start).total_seconds() * 10) / 10,
-        ),
-        counts=document.Counts(samples, left.requests),
+        times=times(server["seconds_to_ready"], run.start, run.end),
+        counts=document.Counts(samples, output.requests),
         benchy=benchy.__version__,
         git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"])),
         inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
-        harness_output=[str(Path(job.run["subdirectory"]) / f) for f in left.files],
-        metrics=metrics,
-        groups=groups,
-        score=score,
-        checks=output_checks.of(left, seen),
+        harness_output=[str(Path(job.run["subdirectory"]) / file) for file in output.files],
+        metrics=found.metrics,
+        groups=found.groups,
+        score=found.score,
+        checks=output_checks.of(output, run.facts),
+    )
+
+
+def check(job: Job, output: harness_output.Output) -> dict[str, int]:
+    """Return the number of documents evaluated for each task of the harness.
+
+    Raises Failure if it is wrong, or if the harness did something other than the spec requests.
+    """
+    samples = harness_output.check_counts(
+        output, job.spec["limit"], job.run["log_samples"], job.log
+    )
+    if wrong := output_checks.differences(job.spec, output):
+        raise Failure(
+            f"{job.title}: the harness did not do what was requested; no result is written",
+            f"Change {job.run['source']} to what the harness's own task file allows",
+            job.log,
+            wrong,
+        )
+    return samples
+
+
+def numbers(data: Mapping[str, Any], samples: Mapping[str, int], requested: list[str]) -> Numbers:
+    """Return the numbers in the harness's results file.
+
+    Args:
+        data: Content of the results file.
+        samples: Number of documents evaluated for each task.
+        requested: Requested names in the harness, in the order of the task file.
+
+    Raises:
+        ValueError: A task has no metric, or a metric is not a finite number.
+    """
+    metrics = harness_output.metrics(data, list(samples))
+    groups = harness_output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])
+    without = sorted(name for name, found in metrics.items() if not found)
+    if without:
+        raise ValueError(f"{', '.join(without[:5])}: no metric")
+    return Numbers(metrics, groups, harness_metrics.main_score(requested, metrics, groups))
+
+
+def fallback_reason(fallback: Fallback | None) -> document.FallbackReason | None:
+    """Return why another environment than the requested one was used. None if it was not."""
+    if not fallback:
+        return None
+    return document.FallbackReason(fallback["environment"], fallback["version"], fallback["error"])
+
+
+def times(ready: Mapping[str, float], start: datetime, end: datetime) -> document.Times:
+    """Return the times of a result. `ready` is the server's seconds_to_ready.
+
+    The duration is rounded up to tenths of a second, so that it is never 0.
+    """
+    return document.Times(
+        ready.get("total"),
+        start.isoformat(timespec="seconds"),
+        end.isoformat(timespec="seconds"),
+        math.ceil((end - start).total_seconds() * 10) / 10,
     )
 
 
 def _model(job: Job) -> document.Model:
     """Return the model that answered, with facts from its files."""
-    asked, server = job.spec["model"], job.server
-    path, name, cache = asked["path"], asked["name"], server["spec"]["hf_cache"]
+    requested, server = job.spec["model"], job.server
+    path, name, cache = requested["path"], requested["name"], server["spec"]["hf_cache"]
     used = None
     if not path:
         used = server["commit"] or provenance.revision_used(
-            name, asked["revision"], cache, os.environ
+            name, requested["revision"], cache, os.environ
         )
     hub = local_cache.hub_cache(cache, os.environ), local_cache.folder_name(name)
     card = model_card.of(Path(path) if path else model_card.snapshot(*hub, used))
@@ -146,7 +174,7 @@ def _model(job: Job) -> document.Model:
         config=job.model,
         name=name,
         path=path,
-        revision=asked["revision"],
+        revision=requested["revision"],
         revision_used=used,
         digest=provenance.digest(Path(path)) if path and Path(path).is_dir() else None,
         parameters=card.parameters,
@@ -155,34 +183,81 @@ def _model(job: Job) -> document.Model:
     )
 
 
-def publish(job: Job, made: document.Result, left: harness_output.Output) -> None:
+def _engine(job: Job) -> document.Engine:
+    server = job.server
+    fallback = server["spec"]["fallback"]
+    return document.Engine(
+        name=server["spec"]["engine"],
+        package=server["package"],
+        asked=fallback["version"] if fallback else job.spec["engine"]["version"],
+        answered=server["version"],
+        environment=server["environment"],
+        lock_sha256=health.lock_sha256(server["environment"]),
+        dtype=server["dtype"],
+    )
+
+
+def _harness(job: Job, output: harness_output.Output) -> document.Harness:
+    environment = job.spec["task"]["harness_environment"]
+    release = str(output.data.get("lm_eval_version"))
+    return document.Harness("lm_eval", release, environment, health.lock_sha256(environment))
+
+
+def _task(job: Job, output: harness_output.Output) -> document.Task:
+    spec = job.spec
+    task, shots = spec["task"], output_checks.shots(output)
+    return document.Task(
+        name=job.task,
+        task_name=task["task_name"],
+        versions={k: str(v) for k, v in sorted(output.data.get("versions", {}).items())},
+        num_fewshot=output_checks.requested_shots(spec, shots),
+        shots=shots,
+        gen_kwargs=task["gen_kwargs"],
+        max_length=harness.max_length(spec, job.endpoint),
+        files=task_files.hashes(task, job.run["include_path"], paths.ROOT),
+        content=task_files.content_of(task),
+    )
+
+
+def publish(job: Job, made: document.Result, output: harness_output.Output) -> None:
     """Move the harness's files in, write results.json, then delete files of an older result."""
-    directory = job.target.parent
-    inside = directory / job.run["subdirectory"]
-    for file in left.files:
+    inside = job.target.parent / job.run["subdirectory"]
+    for file in output.files:
         (inside / file).parent.mkdir(parents=True, exist_ok=True)
-        (left.directory / file).replace(inside / file)
-    # bin/why compares with these fields and packages. If this process is killed in between, the
-    # result may lack the two files, but never has those of another result.
-    envs = {
+        (output.directory / file).replace(inside / file)
+    _write(job, made)
+    _delete_others(inside, {job.target.parent / name for name in made.harness_output})
+
+
+def _write(job: Job, made: document.Result) -> None:
+    """Write spec.json, packages.json and results.json.
+
+    bin/why compares with the first two. If this process is killed in between, the result may lack
+    them, but never has those of another result.
+    """
+    environments = {
         "engine": job.server["environment"],
         "harness": job.spec["task"]["harness_environment"],
     }
-    packages = {part: health.packages(env) for part, env in envs.items()}
-    beside = {
+    packages = {part: health.packages(name) for part, name in environments.items()}
+    companions = {
         "spec.json": job.spec_bytes,
         "packages.json": json.dumps(packages, sort_keys=True, indent=1).encode(),
     }
+    directory = job.target.parent
     with contextlib.ExitStack() as stack:
-        for name, data in beside.items():
+        for name, data in companions.items():
             stack.enter_context(temporary_files.replacing(directory / name)).write_bytes(data)
             (directory / name).unlink(missing_ok=True)
         document.write(made, job.target)
     files.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
-    ours = {directory / name for name in made.harness_output}
-    for path in sorted(inside.rglob("*"), reverse=True):
+
+
+def _delete_others(directory: Path, kept: set[Path]) -> None:
+    """Delete all other files below a directory, and directories that are empty."""
+    for path in sorted(directory.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path not in ours:
+        elif path not in kept:
             path.unlink()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
-from benchy.evaluation import marks, scores
+from benchy.evaluation import harness_metrics, marks, scores
 from benchy.evaluation import result as document
 from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Result, Score
@@ -114,7 +114,7 @@ class Entry:
         return scores.short(self.score.metric if self.score else self.chosen or "")
 
     @property
-    def said(self) -> str:
+    def summary(self) -> str:
         """The score with its own marks on one line: acc 0.0000 (6 of 6 answers empty)."""
         if self.score is None:
             return "; ".join(self.own)
@@ -122,7 +122,7 @@ class Entry:
 
 
 def score_by(result: Result, metric: str) -> Score | None:
-    """Return the score by a metric, computed as result.main_score does. None if no subtask has it.
+    """Return the score by a metric, computed as main_score does. None if no subtask has it.
 
     `metric` is a name ("acc_norm"), or a name with a filter ("exact_match,strict-match").
     """
@@ -130,11 +130,11 @@ def score_by(result: Result, metric: str) -> Score | None:
     def key_in(found: Mapping[str, document.Metric]) -> str | None:
         return next((k for k in found if metric in (k, k.split(",")[0])), None)
 
-    asked = result.task.task_name
-    own = result.groups.get(asked[0]) or result.metrics.get(asked[0]) if len(asked) == 1 else None
+    names = result.task.task_name
+    own = result.groups.get(names[0]) or result.metrics.get(names[0]) if len(names) == 1 else None
     if own and (key := key_in(own)):
         m = own[key]
-        return Score(asked[0], key, m.value, m.stderr, m.higher_is_better)
+        return Score(names[0], key, m.value, m.stderr, m.higher_is_better)
     keys = [key for found in result.metrics.values() if (key := key_in(found))]
     if not keys:
         return None
@@ -143,4 +143,4 @@ def score_by(result: Result, metric: str) -> Score | None:
         name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
         for name, found in result.metrics.items()
     }
-    return document.main_score([], parts, {})
+    return harness_metrics.main_score([], parts, {})

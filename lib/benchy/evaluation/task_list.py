@@ -28,6 +28,7 @@ Row = Mapping[str, Any]  # see harness_index.py
 
 FOLDER = paths.BUILD / "tasks"
 SCRIPT = paths.SCRIPTS / "harness_index.py"
+SHARED = paths.SCRIPTS / "harness_facts.py"  # the script imports it
 SECONDS = 600
 # The keys of a row that a search covers.
 SEARCHED = ("name", "tags", "dataset", "family", "language", "description", "output", "needs")
@@ -134,11 +135,11 @@ def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> lis
     done = subprocess.run(command, env=base, capture_output=True, text=True, timeout=SECONDS)
     lines = done.stdout.splitlines()
     if done.returncode or not lines:
-        told = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+        lines = [line for line in done.stderr.splitlines() if line.strip()][-3:]
         raise Failure(
             f"{env} can't list its tasks",
             "the list needs lm_eval 0.4.12 or newer (harness_version of the task)",
-            lines=told,
+            lines=lines,
         )
     rows: list[dict[str, Any]] = json.loads(lines[-1])
     files.write(path, json.dumps(rows, sort_keys=True))
@@ -147,7 +148,7 @@ def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> lis
 
 def _made_by(env: str) -> list[str]:
     """Return what an environment's index depends on."""
-    return [hashing.sha256(SCRIPT), env, *provenance.made_by(env)]
+    return [hashing.sha256(SCRIPT), hashing.sha256(SHARED), env, *provenance.made_by(env)]
 
 
 def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row], list[str]]:
@@ -162,14 +163,14 @@ def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row],
         seen.add(name)
         row = by_name.get(name)
         if row is None and "*" in name:
-            for each in fnmatch.filter(by_name, name):
-                walk(each, False)
+            for match in fnmatch.filter(by_name, name):
+                walk(match, False)
         elif row is None:
             if top:
                 unknown.append(name)
         elif row["kind"] in ("group", "tag"):
-            for each in row.get("members", ()):
-                walk(each, False)
+            for member in row.get("members", ()):
+                walk(member, False)
         else:
             found[name] = row
 
@@ -178,18 +179,18 @@ def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row],
     return list(found.values()), unknown
 
 
-def own(name: str, how: PlannedTask, by_name: Mapping[str, Row]) -> Own:
-    """Return a task of configs/tasks. `how` is its spec."""
-    meaning = how["meaning"]
+def own(name: str, spec: PlannedTask, by_name: Mapping[str, Row]) -> Own:
+    """Return a task of configs/tasks. `spec` is its spec."""
+    meaning = spec["meaning"]
     names = meaning["task_name"]
     below, unknown = leaves(names, by_name)
-    asked = meaning["num_fewshot"]
-    shots = {asked} if asked is not None else {row.get("shots") or 0 for row in below}
+    requested = meaning["num_fewshot"]
+    shots = {requested} if requested is not None else {row.get("shots") or 0 for row in below}
     every = [word for row in below for word in row.get("needs", ())]
     return Own(
         name=name,
         names=list(names),
-        description=how["description"],
+        description=spec["description"],
         shots=sorted(shots),
         output=sorted({row["output"] for row in below if "output" in row}),
         dataset=sorted({row["dataset"] for row in below if "dataset" in row}),
@@ -212,13 +213,13 @@ def all_of(found: configuration.Configuration) -> tuple[list[Own], list[Harness]
         harnesses[env] = Harness(name, env, listed(env, spec))
     indexed = {env: {row["name"]: row for row in each.rows} for env, each in harnesses.items()}
     ours = []
-    for name, how in sorted(tasks.items()):
-        env = stands[how["environment"]]
+    for name, task in sorted(tasks.items()):
+        env = stands[task["environment"]]
         by_name: Mapping[str, Row] = indexed[env]
-        if folder := how["include_path"]:
+        if folder := task["include_path"]:
             more = listed(env, specs[env], folder)
             by_name = {**by_name, **{row["name"]: row for row in more}}
-        ours.append(own(name, how, by_name))
+        ours.append(own(name, task, by_name))
     return ours, list(harnesses.values())
 
 

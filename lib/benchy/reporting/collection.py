@@ -41,9 +41,8 @@ def collect(
         if found.limit != its_limit or found.model.config != model:
             damaged.append(
                 Failure(
-                    f"{path} says that it is of {found.model.config}, limit {found.limit}: it was "
-                    "copied here",
-                    f"Delete it; the next run makes it anew: rm {path}",
+                    f"{path} is a copy of a result of {found.model.config}, limit {found.limit}",
+                    f"Delete it; the next run creates it again: rm {path}",
                 )
             )
             continue

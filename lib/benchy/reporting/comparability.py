@@ -39,10 +39,10 @@ def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
     if FILES in unlike and same_files(a, b):
         unlike.remove(FILES)
     one[FILES], two[FILES] = a.task.files, b.task.files
-    return [(what, *told(what, one[what], two[what])) for what in unlike]
+    return [(what, *as_texts(what, one[what], two[what])) for what in unlike]
 
 
-def told(what: str, one: Any, two: Any) -> tuple[str, str]:
+def as_texts(what: str, one: Any, two: Any) -> tuple[str, str]:
     """Return two values of one fact as texts: of mappings the entries that differ, of task files
     the names of those that differ."""
     if isinstance(one, dict) and isinstance(two, dict):

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 from benchy.core.errors import printable
 from benchy.display import text_table
 from benchy.evaluation import scores
-from benchy.reporting import paired_tests, samples
+from benchy.reporting import paired_tests, sample_view
 
 if TYPE_CHECKING:
-    from benchy.reporting.comparison import Row, Sample, Side
+    from benchy.reporting.comparison import Row, Sample
+    from benchy.reporting.comparison_sides import Side
 
 SHOWN = 10  # IDs of flipped samples in a note
 EMPTY = "(empty)"  # as on the model's page
@@ -58,26 +59,26 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
                 scores.number(abs(d), r.metric, beside=(r.a, r.b)) for d in (v.least, v.difference)
             )
             yield (
-                f"{r.label}: noise. {v.n} samples show a difference of {least} four times "
+                f"{r.label}: noise. {v.n} samples detect a difference of {least} four times "
                 f"out of five; this one is {this}."
             )
         if v.few:
             yield (
                 f"{r.label}: too few samples to tell: {v.gained + v.lost} of {v.n} differ, and "
-                f"fewer than {paired_tests.FEWEST} never show a difference."
+                f"fewer than {paired_tests.FEWEST} are never significant."
             )
         elif r.word == "noise" and not v.least and v.test in ("McNemar", "bootstrap"):
             yield f"{r.label}: too few samples to tell: {v.n}."
         if r.word == "no test":
-            yield f"{r.label}: no test; neither samples nor standard errors are there."
+            yield f"{r.label}: no test; neither samples nor standard errors are available."
         if r.verdict.test == "unpaired":
-            yield f"{r.label}: by standard errors alone (no samples, or no mean over them): blunt."
+            yield f"{r.label}: by standard errors alone (no samples, or no mean over them)."
         for whose, ids in (("B", r.gained), ("A", r.lost)):
             if ids and r.verdict.test == "McNemar":
                 more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
                 yield f"{r.label}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
     if sum(r.verdict.test != "combined" for r in found) > 1:
-        yield "p allows for the number of tasks compared (Holm)."
+        yield "p is adjusted for the number of tasks compared (Holm)."
 
 
 def flipped(
@@ -87,13 +88,13 @@ def flipped(
     answer and both answers. ours, theirs: the row's samples of A and of B."""
     for ids in (row.gained, row.lost):
         for i in ids[:count]:
-            one = samples.shown(row.task, ours[i].whole)
-            two = samples.shown(row.task, theirs[i].whole)
+            one = sample_view.shown(row.task, ours[i].whole)
+            two = sample_view.shown(row.task, theirs[i].whole)
             a, b = (scores.of_sample(side[i].value, row.metric) for side in (ours, theirs))
             yield f"--- {row.label} {i}: A {a}, B {b}"
             prompt = str(one["prompt"])
             yield printable(both_ends(prompt))
-            yield f"    expected  {printable(samples.joined(one['target'])[:WIDE])}"
+            yield f"    expected  {printable(sample_view.joined(one['target'])[:WIDE])}"
             yield f"    A         {printable(answer(one))}"
             yield f"    B         {printable(answer(two))}"
 
@@ -106,4 +107,6 @@ def both_ends(prompt: str) -> str:
 
 
 def answer(shown: Mapping[str, Any]) -> str:
-    return EMPTY if "answer" in shown.get("empty", []) else samples.joined(shown["answer"])[:WIDE]
+    return (
+        EMPTY if "answer" in shown.get("empty", []) else sample_view.joined(shown["answer"])[:WIDE]
+    )

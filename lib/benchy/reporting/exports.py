@@ -20,7 +20,7 @@ from benchy.display.hidden_characters import visible
 from benchy.evaluation import scores
 from benchy.evaluation.marks import MarkKind
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import index_page, model_page, model_traits
+from benchy.reporting import html_page, index_page, model_page, model_traits
 from benchy.reporting.leaderboard import Board, Mean
 
 TAG = "REPORT"
@@ -38,7 +38,7 @@ def write(board: Board, notes: Sequence[str] = ()) -> None:
         ("leaderboard.md", as_markdown(board)),
         ("index.html", index_page.index(board, now, notes)),
     ):
-        index_page.put(paths.RESULTS / name, text)
+        html_page.put(paths.RESULTS / name, text)
 
 
 def flat(entry: Entry) -> dict[str, Any]:

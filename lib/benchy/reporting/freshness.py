@@ -26,16 +26,16 @@ def signature() -> str:
     the leaderboard in configs/, and the code. Results and code count by modification time and size,
     and settings by content.
     """
-    there = sorted((str(path), limit or 0) for path, limit in result_files.files())
-    old = result_status.stale({limit or None for _, limit in there})
+    results = sorted((str(path), limit or 0) for path, limit in result_files.files())
+    old = result_status.stale({limit or None for _, limit in results})
     code = sorted([*paths.CODE.glob("*/*.py"), *paths.CODE.glob("*/templates/*")])
-    said = [paths.CONFIGS / "config.yaml", *paths.CONFIGS.glob("tasks/*.yaml")]
-    asked = result_status.asked()
+    configs = [paths.CONFIGS / "config.yaml", *paths.CONFIGS.glob("tasks/*.yaml")]
+    requested = result_status.asked()
     facts = [
-        [[path, *_age(path)] for path, _ in there],
+        [[path, *_age(path)] for path, _ in results],
         sorted(str(path) for path, stale in old.items() if stale),
-        None if asked is None else sorted(asked),
-        [[str(path), hashing.sha256(path)] for path in sorted(said) if path.is_file()],
+        None if requested is None else sorted(requested),
+        [[str(path), hashing.sha256(path)] for path in sorted(configs) if path.is_file()],
         [[path.name, *_age(path)] for path in code],
     ]
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

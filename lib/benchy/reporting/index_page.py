@@ -1,36 +1,19 @@
-"""The leaderboard page, results/index.html, and functions that model_page.py shares.
-
-Every page is one file that works from disk without a network. It contains its style and script;
-its Content-Security-Policy allows only these, by hash. A model's page also loads script files with
-samples from its own directory (see samples.py). External text reaches the pages through Jinja2's
-escaping, or as JSON data that the script sets as text.
-"""
+"""The leaderboard page, results/index.html, and the cells that model_page.py shares."""
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-import jinja2
-from markupsafe import Markup, escape
-
-from benchy.core import paths, temporary_files
-from benchy.display.hidden_characters import finalize, visible
+from benchy.core import paths
 from benchy.evaluation import scores
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import model_traits
+from benchy.reporting import html_page, model_traits
 from benchy.reporting.leaderboard import Board, Column, Mean, Row
 from benchy.reporting.ranking import standing
-
-TEMPLATES = Path(__file__).parent / "templates"
-
 
 # (maximum number of columns, printed page in templates/page.css). A page is wide enough to print
 # all columns side by side; a viewer scales it to the available paper.
@@ -76,45 +59,6 @@ class Cell:
     marks: tuple[str, ...] = ()
     kind: str = ""
     standing: str = ""
-
-
-@cache
-def _templates() -> jinja2.Environment:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATES),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-        finalize=finalize,
-    )
-    environment.filters["breakable"] = breakable
-    return environment
-
-
-@cache
-def _source(name: str) -> tuple[Any, str]:
-    """Return a file of templates/, marked as safe to include, and its hash for the policy."""
-    text = (TEMPLATES / name).read_text(encoding="utf-8")
-    sha = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-    return _templates().filters["safe"](text), f"sha256-{sha}"
-
-
-def render(template: str, script: str, /, **values: Any) -> str:
-    css, css_hash = _source("page.css")
-    js, js_hash = _source(script)
-    page = _templates().get_template(template)
-    return page.render(css=css, css_hash=css_hash, js=js, js_hash=js_hash, **values).lstrip() + "\n"
-
-
-def folder(model: str, limit: int | None) -> Path:
-    """Return the directory of a model's page and results."""
-    return paths.RESULTS / paths.limit_dir(limit) / model
-
-
-def breakable(name: str) -> Any:
-    """Return a name as markup that can wrap after `_`, `,`, `+` and `-` (a template filter)."""
-    return Markup("<wbr>").join(map(escape, re.split(r"(?<=[_,+-])(?=\w)", visible(name))))
 
 
 def _bar(share: float, stderr: float | None) -> Bar:
@@ -186,7 +130,7 @@ def _sorted(board: Board) -> list[Row]:
 
 def _cells(board: Board, row: Row) -> list[Cell | None]:
     """Return the cells of a row: the groups' means, then the tasks."""
-    here = quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
+    here = quote(str(html_page.folder(row.model, row.limit).relative_to(paths.RESULTS)))
     cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
     for entry, column in zip(row.cells, board.columns, strict=True):
         href = f"{here}/index.html#{quote(column.task)}"
@@ -216,53 +160,18 @@ def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) ->
 def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
     """Return the text of results/index.html. now: the time of the report; notes: messages that the
     page shows first."""
-    ordered = _sorted(board)
-    table = [_cells(board, row) for row in ordered]
-    _stand(board, ordered, table)
-    rows = [
-        {
-            "model": row.model,
-            "name": row.name,
-            "href": quote(str(folder(row.model, row.limit).relative_to(paths.RESULTS)))
-            + "/index.html",
-            "engines": [_engine(part) for part in row.release.split(", ")],
-            "limit": row.limit,
-            "marks": row.marks,
-            "kinds": _kinds(row),
-            "cells": cells,
-            "traits": model_traits.of([e.result for e in row.cells if e]),
-        }
-        for row, cells in zip(ordered, table, strict=True)
-    ]
+    groups, columns = _groups(board), _columns(board)
     kinds = [
         ("limited", "limited", any(row.limit is not None for row in board.rows)),
         ("fallback", "fallback", any(row.fallback for row in board.rows)),
         ("stale", "stale", any(row.stale for row in board.rows)),
         ("unasked", "of no config", any(row.unasked for row in board.rows)),
     ]
-    groups = [
-        {
-            "name": name,
-            "count": len(group.weights),
-            "title": f"{group.about} " * bool(group.about)
-            + "Weighted mean of "
-            + ", ".join(f"{weight:g} {task}" for task, weight in group.weights.items()),
-        }
-        for name, group in board.groups.items()
-    ]
-    columns = [
-        {
-            **asdict(column),
-            "title": column.about or column.task,
-            "percent": scores.in_percent(column.metric),
-        }
-        for column in board.columns
-    ]
     width = 2 + len(groups) + len(columns)
-    return render(
+    return html_page.render(
         "index.html.jinja",
         "index.js",
-        rows=rows,
+        rows=_rows(board),
         columns=columns,
         groups=groups,
         traits=model_traits.COLUMNS,
@@ -273,6 +182,54 @@ def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
         count=len(board.entries),
         models=len({row.model for row in board.rows}),
     )
+
+
+def _rows(board: Board) -> list[dict[str, Any]]:
+    """Return what the page shows of each row."""
+    ordered = _sorted(board)
+    table = [_cells(board, row) for row in ordered]
+    _stand(board, ordered, table)
+    return [
+        {
+            "model": row.model,
+            "name": row.name,
+            "href": quote(str(html_page.folder(row.model, row.limit).relative_to(paths.RESULTS)))
+            + "/index.html",
+            "engines": [_engine(part) for part in row.release.split(", ")],
+            "limit": row.limit,
+            "marks": row.marks,
+            "kinds": _kinds(row),
+            "cells": cells,
+            "traits": model_traits.of([e.result for e in row.cells if e]),
+        }
+        for row, cells in zip(ordered, table, strict=True)
+    ]
+
+
+def _groups(board: Board) -> list[dict[str, Any]]:
+    """Return what the page shows of each group."""
+    return [
+        {
+            "name": name,
+            "count": len(group.weights),
+            "title": f"{group.about} " * bool(group.about)
+            + "Weighted mean of "
+            + ", ".join(f"{weight:g} {task}" for task, weight in group.weights.items()),
+        }
+        for name, group in board.groups.items()
+    ]
+
+
+def _columns(board: Board) -> list[dict[str, Any]]:
+    """Return what the page shows of each task."""
+    return [
+        {
+            **asdict(column),
+            "title": column.about or column.task,
+            "percent": scores.in_percent(column.metric),
+        }
+        for column in board.columns
+    ]
 
 
 def _engine(release: str) -> tuple[str, str, str]:
@@ -292,9 +249,3 @@ def _kinds(row: Row) -> str:
         "unasked": row.unasked,
     }
     return " ".join(kind for kind, so in found.items() if so) or "plain"
-
-
-def put(path: Path, text: str) -> None:
-    """Write a file in one rename."""
-    # A lone surrogate cannot be encoded as UTF-8, so it is written as its escape.
-    temporary_files.write(path, text, errors="backslashreplace")

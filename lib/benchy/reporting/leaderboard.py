@@ -69,8 +69,8 @@ def settings_or_none() -> tuple[Settings, list[str]]:
 def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
     """Return the entries with the metrics that their task files name, and the mistakes of the
     configs as texts."""
-    said, mistakes = settings_or_none()
-    return [replace(e, chosen=said.metrics.get(e.task)) for e in entries], mistakes
+    configured, mistakes = settings_or_none()
+    return [replace(e, chosen=configured.metrics.get(e.task)) for e in entries], mistakes
 
 
 @dataclass(frozen=True)
@@ -248,7 +248,7 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
     return out
 
 
-def board(entries: Sequence[Entry], said: Settings) -> Board:
+def board(entries: Sequence[Entry], configured: Settings) -> Board:
     """Return the table: one row for each model and limit, results without a limit first."""
     entries = _told_apart(entries)
     of_task: dict[str, list[Entry]] = {}
@@ -256,7 +256,7 @@ def board(entries: Sequence[Entry], said: Settings) -> Board:
     for e in entries:
         of_task.setdefault(e.task, []).append(e)
         found.setdefault((e.result.limit or 0, e.model), {})[e.task] = e
-    columns = {t: column(t, of_task[t], said.about.get(t, "")) for t in sorted(of_task)}
+    columns = {t: column(t, of_task[t], configured.about.get(t, "")) for t in sorted(of_task)}
     rows = []
     for (limit, model), mine in sorted(found.items()):
         engines = [e.result.engine for e in mine.values()]
@@ -273,27 +273,27 @@ def board(entries: Sequence[Entry], said: Settings) -> Board:
                 ),
                 any(e.stale for e in mine.values()),
                 [mine.get(task) for task in columns],
-                [mean(group, columns, mine) for group in said.groups.values()],
+                [mean(group, columns, mine) for group in configured.groups.values()],
             )
         )
-    return Board(list(columns.values()), dict(said.groups), rows, list(entries))
+    return Board(list(columns.values()), dict(configured.groups), rows, list(entries))
 
 
-def whole(said: Settings | None = None) -> tuple[Board, list[Failure], list[str]]:
+def whole(configured: Settings | None = None) -> tuple[Board, list[Failure], list[str]]:
     """Return the board of all results, the damaged results, and the mistakes of the configs as
     texts. With a mistake, the board is made without the settings of the configs."""
     mistakes: list[str] = []
-    if said is None:
-        said, mistakes = settings_or_none()
+    if configured is None:
+        configured, mistakes = settings_or_none()
     entries, damaged = collect()
     old, asked = result_status.stale({e.result.limit for e in entries}), result_status.asked()
     entries = [
         replace(
             e,
-            chosen=said.metrics.get(e.task),
+            chosen=configured.metrics.get(e.task),
             stale=old.get(e.path),
             unasked=asked is not None and (e.model, e.task) not in asked,
         )
         for e in entries
     ]
-    return board(entries, said), damaged, mistakes
+    return board(entries, configured), damaged, mistakes

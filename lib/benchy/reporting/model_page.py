@@ -1,7 +1,7 @@
 """A model's page, results/[limit-N/]<model>/index.html.
 
 It shows the model's numbers, what produced them, the commands that reproduce them, and its samples,
-which are in script files in the directories of its results (samples.py).
+which are in script files in the directories of its results (sample_files.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,17 @@ from benchy.core import paths
 from benchy.display import hidden_characters, units
 from benchy.evaluation import marks, scores
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import collection, index_page, leaderboard, model_traits, reproduce, samples
+from benchy.reporting import (
+    collection,
+    html_page,
+    index_page,
+    leaderboard,
+    model_traits,
+    reproduce,
+    sample_files,
+    sample_view,
+    samples,
+)
 from benchy.reporting.leaderboard import Board, Row
 
 
@@ -104,7 +114,7 @@ def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
     """Return the text of a model's page. parts: the number of its samples' script files by task."""
-    here = index_page.folder(row.model, row.limit)
+    here = html_page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
     cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]
     one = pairs[0][0].result.model
@@ -129,7 +139,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         }
         for entry, column in pairs
     ]
-    return index_page.render(
+    return html_page.render(
         "model.html.jinja",
         "model.js",
         model=row.model,
@@ -161,8 +171,11 @@ def _version() -> str:
     """Return a hash of all code and templates that determine how pages look."""
     found = hashlib.sha256()
     modules = (
+        html_page,
         index_page,
         reproduce,
+        sample_files,
+        sample_view,
         samples,
         collection,
         marks,
@@ -172,7 +185,7 @@ def _version() -> str:
         hidden_characters,
     )
     files = [Path(str(module.__file__)) for module in modules]
-    for path in [Path(__file__), *files, *sorted(index_page.TEMPLATES.iterdir())]:
+    for path in [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]:
         if path.is_file():
             found.update(path.read_bytes())
     return found.hexdigest()
@@ -197,7 +210,7 @@ def write(board: Board) -> int:
     """
     written = 0
     for row in board.rows:
-        path = index_page.folder(row.model, row.limit) / "index.html"
+        path = html_page.folder(row.model, row.limit) / "index.html"
         last = f"<!-- {_key(row, board)} -->\n".encode()
         try:
             with path.open("rb") as file:
@@ -211,7 +224,9 @@ def write(board: Board) -> int:
             if entry:
                 about = entry.path.stat()
                 key = f"{_version()} {about.st_mtime_ns} {about.st_size}"
-                parts[entry.task] = samples.write(entry.path.parent, entry.result, key, entry.score)
-        index_page.put(path, text(row, board, parts) + last.decode())
+                parts[entry.task] = sample_files.write(
+                    entry.path.parent, entry.result, key, entry.score
+                )
+        html_page.put(path, text(row, board, parts) + last.decode())
         written += 1
     return written

@@ -36,8 +36,10 @@ def shots(results: Sequence[Result]) -> int | str | None:
     """Return the number of examples in a prompt; "0 to 5" if it differs, None if unknown."""
     used: set[int] = set()
     for result in results:
-        asked = result.task.num_fewshot
-        used |= set(result.task.shots.values()) or ({asked} if asked is not None else set())
+        requested = result.task.num_fewshot
+        used |= set(result.task.shots.values())
+        if not result.task.shots and requested is not None:
+            used.add(requested)
     if len(used) > 1:
         return f"{min(used)} to {max(used)}"
     return next(iter(used), None)

@@ -24,7 +24,7 @@ from benchy.core.errors import Failure
 from benchy.display.messages import say
 from benchy.environments import health
 from benchy.process import environment_variables
-from benchy.reporting import index_page, leaderboard, model_page
+from benchy.reporting import html_page, leaderboard, model_page
 
 TAG = "PUBLISH"
 RESULT = "results.json"
@@ -70,11 +70,11 @@ def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
     whole, _, _ = leaderboard.whole()
     pages = {}
     for row in whole.rows:
-        path = index_page.folder(row.model, row.limit) / "index.html"
+        path = html_page.folder(row.model, row.limit) / "index.html"
         name = str(path.relative_to(paths.RESULTS))
         pages[name] = aside / name
         pages[name].parent.mkdir(parents=True, exist_ok=True)
-        index_page.put(pages[name], model_page.text(row, whole, {}))
+        html_page.put(pages[name], model_page.text(row, whole, {}))
     kept = {n: p for n, p in chosen.items() if n == "index.html" or not n.endswith("/index.html")}
     return kept | pages
 
@@ -118,25 +118,25 @@ def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: 
         if not samples:
             chosen = without_samples(chosen, aside / "pages")
         all_files = {"README.md": card, **chosen}
-        asked = {
+        request = {
             "repository": repository,
             "private": private,
             "message": f"benchy: {len(chosen)} files",
             "files": {name: str(path.absolute()) for name, path in all_files.items()},
         }
-        (aside / "asked.json").write_text(json.dumps(asked))
-        status, lines = _run([str(client()), "-I", str(UPLOAD)], aside / "asked.json")
+        (aside / "request.json").write_text(json.dumps(request))
+        status, lines = _run([str(client()), "-I", str(UPLOAD)], aside / "request.json")
     temporary_files.write(LOG, "".join(f"{line}\n" for line in lines), mode=0o600)
-    told = [line[8:] for line in lines if line.startswith("benchy: ")]
+    messages = [line[8:] for line in lines if line.startswith("benchy: ")]
     if status or not lines or not lines[-1].startswith("uploaded "):
-        shown = [] if told else [line for line in lines if line.strip()][-6:]
-        what = told[0] if told else "the hub's client failed"
-        raise Failure(what, told[1] if len(told) > 1 else "", LOG, shown)
+        shown = [] if messages else [line for line in lines if line.strip()][-6:]
+        what = messages[0] if messages else "the hub's client failed"
+        raise Failure(what, messages[1] if len(messages) > 1 else "", LOG, shown)
     return lines[-1].removeprefix("uploaded ")
 
 
-def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
-    """Run the upload, and return its exit status and output lines. asked: its input, a JSON file.
+def _run(command: list[str], request: Path) -> tuple[int, list[str]]:
+    """Run the upload, and return its exit status and output lines. `request` is its input, as JSON.
 
     The client shows progress bars only on a terminal. The number of uploaded files is printed in
     any case.
@@ -148,7 +148,7 @@ def _run(command: list[str], asked: Path) -> tuple[int, list[str]]:
         env |= {"HF_HUB_DISABLE_PROGRESS_BARS": "1"}
     lines = []
     with (
-        asked.open() as text,
+        request.open() as text,
         subprocess.Popen(
             command,
             stdin=text,

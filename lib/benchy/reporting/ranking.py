@@ -28,13 +28,13 @@ def standing(numbers: Sequence[tuple[float, float | None]], better: int) -> list
     value, error = numbers[top]
     if error is None:
         return out
-    untold = False
+    unknown = False
     for n, (other, its_error) in enumerate(numbers):
         p = paired_tests.unpaired(value, other, error, its_error, 0).p
         if other == value or (p is not None and p >= paired_tests.LEVEL):
             out[n] = TIED
-        untold |= p is None and other != value
+        unknown |= p is None and other != value
     if out.count(TIED) > 1:
         return out
-    out[top] = "" if untold else BEST
+    out[top] = "" if unknown else BEST
     return out

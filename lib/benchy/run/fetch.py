@@ -38,9 +38,9 @@ def check(spec: ServerSpec, tasks: Sequence[str], limit: int | None) -> None:
     limit: requests for each task. Raises ConfigError if every task has an error, Failure if a spec
     cannot be read.
     """
-    commit = preparation.commit(spec)
+    files = preflight.ModelFiles(preparation.commit(spec), tokens.of(spec))
     try:
-        wrong = preflight.of_tasks(spec, tasks, limit, commit, tokens.of(spec))
+        wrong = preflight.of_tasks(spec, tasks, limit, files)
     except (OSError, ValueError) as error:
         raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
     found = {mistake for each in wrong.values() for mistake in each}

@@ -21,6 +21,7 @@ from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.environments import health
 from benchy.evaluation import model_checks, preflight
+from benchy.evaluation.preflight import ModelFiles
 from benchy.hub import access, tokens
 from benchy.plan.make import Graph, call
 from benchy.plan.selection import graph_for, select
@@ -81,9 +82,9 @@ def of_model(
     say(TAG, f"{server['model']}: {', '.join(tasks)}")
     if set(plan["models"][server["model"]]["harnesses"]) & unbuilt:
         return []
-    commit, token = preparation.commit(server), tokens.of(server)
+    files = ModelFiles(preparation.commit(server), tokens.of(server), reachable(server))
     try:
-        wrong = preflight.of_tasks(server, tasks, plan["limit"], commit, token, reachable(server))
+        wrong = preflight.of_tasks(server, tasks, plan["limit"], files)
     except (OSError, ValueError) as error:
         raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
     return [mistake for each in wrong.values() for mistake in each]

@@ -58,35 +58,39 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
     except utils.GatedRepoError as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
         raise Refused(
-            f"{name} is gated: its owner has to let you in (HTTP {status})",
-            f"ask for access at {hub.constants.ENDPOINT}/{name}, then set HF_TOKEN to a token of "
+            f"{name} is gated: its owner has to grant access (HTTP {status})",
+            f"request access at {hub.constants.ENDPOINT}/{name}, then set HF_TOKEN to a token of "
             "that account (or hf_token in the provider)",
         ) from error
     except utils.RevisionNotFoundError as error:
         raise Refused(
-            f"{name} has no revision {revision}", "see `revision` in its config"
+            f"{name} has no revision {revision}", "check `revision` in its config"
         ) from error
     except utils.RepositoryNotFoundError as error:
-        has = "its token may not see it" if os.environ.get("HF_TOKEN") else "or it is private"
+        cause = (
+            "or HF_TOKEN does not give access to it"
+            if os.environ.get("HF_TOKEN")
+            else "or it is private"
+        )
         raise Refused(
-            f"the hub has no model {name}, {has}",
-            "see model.name in its config; a private one needs HF_TOKEN",
+            f"the hub has no model {name}, {cause}",
+            "check model.name in its config; a private model needs HF_TOKEN",
         ) from error
     except utils.LocalEntryNotFoundError as error:
         why = (
-            "and the hub is not to be asked (OFFLINE, HF_HUB_OFFLINE)"
+            "and offline mode is on (OFFLINE, HF_HUB_OFFLINE)"
             if offline
             else "and the hub can't be reached"
         )
         raise Refused(
             f"{named} is not on this machine, {why}",
-            "fetch it where there is a network: make fetch",
+            "run make fetch on a machine with a network",
         ) from error
     except utils.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "?")
         raise Refused(
             f"the hub answers {status} for {named}: {str(error).splitlines()[0]}",
-            "try again; what is there already is kept",
+            "try again; downloaded files are kept",
         ) from error
 
 
@@ -154,8 +158,8 @@ def main() -> int:
                 folder = cached(hub, name, revision)
             except Exception:
                 raise Refused(
-                    f"{name} is not whole on this machine, and the hub can't be reached",
-                    "look at the network; make fetch goes on where it broke off",
+                    f"{name} is incomplete on this machine, and the hub can't be reached",
+                    "check the network; make fetch resumes the download",
                 ) from error
     except Refused as refused:
         for text in refused.args:

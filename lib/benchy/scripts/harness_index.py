@@ -28,9 +28,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
+if TYPE_CHECKING or __package__:
     from benchy.scripts.harness_facts import NEEDS
-else:
+else:  # in the harness's environment, where benchy is not a package
     from harness_facts import NEEDS
 
 # | [name](folder/README.md) | description | languages |

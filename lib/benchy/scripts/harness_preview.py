@@ -2,9 +2,9 @@
 
     ENV/bin/python lib/benchy/scripts/harness_preview.py SETTINGS.json -m lm_eval ARGUMENT…
 
-Runs in the harness's own environment and imports nothing of benchy but the wrapper. SETTINGS.json
-has the wrapper's settings and {"preview": the file to write, "tokenizer": {"name", "revision",
-"trust_remote_code"}, "chat_template": the server's, null for the model's own,
+Runs in the harness's own environment and imports nothing of benchy but its sibling scripts.
+SETTINGS.json has the wrapper's settings and {"preview": the file to write, "tokenizer": {"name",
+"revision", "trust_remote_code"}, "chat_template": the server's, null for the model's own,
 "chat_template_kwargs"}.
 
 The command line is that of a run, and the harness's client builds each request. Only the HTTP post
@@ -33,15 +33,24 @@ import json
 import os
 import runpy
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    from benchy.scripts import harness_wrapper as wrapper
-else:
-    import harness_wrapper as wrapper
+if TYPE_CHECKING or __package__:
+    from benchy.scripts.harness_arguments import REFUSED, Refused
+    from benchy.scripts.harness_clients import install as install_observer
+    from benchy.scripts.harness_observations import Facts
+    from benchy.scripts.harness_observer import Observer
+    from benchy.scripts.harness_posts import Post
+    from benchy.scripts.harness_texts import Texts
+else:  # in the harness's environment, where benchy is not a package
+    from harness_arguments import REFUSED, Refused
+    from harness_clients import install as install_observer
+    from harness_observations import Facts
+    from harness_observer import Observer
+    from harness_posts import Post
+    from harness_texts import Texts
 
 
 class Previewed(BaseException):
@@ -51,72 +60,7 @@ class Previewed(BaseException):
     """
 
 
-def answer(body: dict[str, Any]) -> dict[str, Any]:
-    """Return a valid answer of a server: empty text, and equal log-probabilities for all tokens."""
-    prompt = body.get("prompt")
-    prompts = prompt if isinstance(prompt, list) and not isinstance(prompt[0], int) else [prompt]
-
-    def known(one: Any) -> dict[str, Any]:
-        # One for each token of the prompt and the generated one. The token count of a text is not
-        # known here; the client uses as many as the answer has.
-        count = len(one) + 1 if isinstance(one, list) else 4 * (len(one or "") + 1)
-        return {"token_logprobs": [-1.0] * count, "top_logprobs": [{"x": -1.0}] * count}
-
-    return {
-        "choices": [
-            {"index": n, "text": "", "message": {"role": "assistant", "content": ""},
-             "finish_reason": "stop", "logprobs": known(one)} for n, one in enumerate(prompts)
-        ]
-    }  # fmt: skip
-
-
-class Post:
-    """Replaces an aiohttp session and the module requests: post() keeps the body.
-
-    posted: the bodies, in order.
-    """
-
-    posted: list[dict[str, Any]]
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        pass
-
-    async def __aenter__(self) -> Post:
-        return self
-
-    async def __aexit__(self, *error: Any) -> None:
-        pass
-
-    def post(self, url: str, *, json: dict[str, Any], **more: Any) -> Any:
-        self.posted.append(json)
-        return Reply(answer(json))
-
-
-class Reply:
-    """A response, for both ways in which the client reads one."""
-
-    ok, status = True, 200
-
-    def __init__(self, said: dict[str, Any]) -> None:
-        self.said = said
-
-    def raise_for_status(self) -> None:
-        pass
-
-    async def __aenter__(self) -> Any:
-        async def said() -> dict[str, Any]:
-            return self.said
-
-        return SimpleNamespace(ok=True, status=200, raise_for_status=lambda: None, json=said)
-
-    async def __aexit__(self, *error: Any) -> None:
-        pass
-
-    def json(self) -> dict[str, Any]:
-        return self.said
-
-
-class Facts(wrapper.Facts):
+class RecordedFacts(Facts):
     """The wrapper's facts, also kept in memory."""
 
     def __init__(self, path: str) -> None:
@@ -128,10 +72,10 @@ class Facts(wrapper.Facts):
         super().write(**fact)
 
 
-class Recorder(wrapper.Observer):
+class Recorder(Observer):
     """An observer that sends the requests one at a time and records them."""
 
-    facts: Facts
+    facts: RecordedFacts
     tasks: dict[str, Any]
     prompts: list[tuple[Any, list[dict[str, Any]], dict[tuple[int, ...], int]]]
     client: Any = None  # the last client that made requests
@@ -146,10 +90,10 @@ class Recorder(wrapper.Observer):
         """Make each request in its own call, so that its posts can be assigned to it."""
         type(self).client = self
         found: list[Any] = []
-        for one in requests:
+        for request in requests:
             Post.posted, self.contexts = [], {}
-            found += method([one], **more)
-            self.prompts.append((one, Post.posted, self.contexts))
+            found += method([request], **more)
+            self.prompts.append((request, Post.posted, self.contexts))
         return found
 
     def loglikelihood(self, requests: Any, **more: Any) -> Any:
@@ -172,10 +116,10 @@ class Recorder(wrapper.Observer):
         Unlike a run, a preview cannot refuse a task because half of its prompts are cut: it sees
         one prompt at a time.
         """
-        one = self.instances[0]
-        if self.length_of(one) >= self.max_length:
+        length = self.length_of(self.instances[0])
+        if length >= self.max_length:
             super().check_room(prompts)
-        elif len(prompts[0]) + self.length_of(one) > self.max_length:
+        elif len(prompts[0]) + length > self.max_length:
             self.truncated(0)
 
 
@@ -183,14 +127,14 @@ def _module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def install(facts: Facts, settings: dict[str, Any]) -> None:
+def install(facts: RecordedFacts, settings: dict[str, Any]) -> None:
     """Install the recorder in the harness's clients, and Post instead of the network.
 
     Raises ImportError or AttributeError if the release has other code.
     """
     client, task = _module("lm_eval.models.api_models"), _module("lm_eval.api.task")
     _ = client.requests.post, client.ClientSession, client.TemplateAPI.batch_loglikelihood_requests
-    wrapper.install(facts, settings["gen_kwargs"], settings["request_fields"], Recorder)
+    install_observer(facts, settings["gen_kwargs"], settings["request_fields"], Recorder)
     client.requests, client.ClientSession = Post(), Post
 
     def stop(self: Any) -> None:
@@ -200,164 +144,98 @@ def install(facts: Facts, settings: dict[str, Any]) -> None:
         kind.apply_filters = stop  # the first call after all requests are answered
 
 
-class Words:
-    """Texts and tokens of prompts, by the model's tokenizer. load: returns it, or raises."""
-
-    def __init__(self, load: Callable[[], Any], settings: dict[str, Any]) -> None:
-        self.settings, self.notes = settings, list[str]()
-        self.tokenizer: Any = None
-        try:
-            self.tokenizer = load()
-            self.special = {int(n) for n in self.tokenizer.all_special_ids}
-            # all_special_ids does not contain a template's own tokens (<|user|>).
-            added = getattr(self.tokenizer, "added_tokens_decoder", {})
-            self.special |= {int(n) for n, token in added.items() if token.special}
-        except Exception as error:  # a model's files can raise anything
-            self.note(f"the tokenizer can't be loaded here: {type(error).__name__}: {error}"[:300])
-
-    def note(self, text: str) -> None:
-        if text not in self.notes:
-            self.notes.append(text)
-
-    def encode(self, text: str, special: bool) -> list[int]:
-        return list(self.tokenizer(text, add_special_tokens=special).input_ids)
-
-    def ends(self) -> dict[str, Any]:
-        """Return the special tokens that the tokenizer adds around a text, as texts."""
-        if self.tokenizer is None:
-            return {"prefix": None, "suffix": None}
-        both = wrapper.special_tokens(self.encode)
-        return dict(zip(("prefix", "suffix"), map(self.texts, both), strict=True))
-
-    def texts(self, ids: list[int]) -> list[str]:
-        return [self.text([n]) for n in ids]
-
-    def text(self, ids: list[int]) -> str:
-        return str(
-            self.tokenizer.decode(
-                ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-            )
-        )
-
-    def of(self, ids: list[int] | None, text: str | None, by: str) -> dict[str, Any]:
-        """Return the fields of SENT for token ids, or for a text if the ids are not known."""
-        if self.tokenizer is None or ids is None:
-            return {"ids": ids, "by": by, "text": text, "tokens": None, "special": None}
-        return {
-            "ids": ids,
-            "by": by,
-            "text": self.text(ids),
-            "tokens": self.texts(ids),
-            "special": [at for at, n in enumerate(ids) if n in self.special],
-        }
-
-    def sent(self, prompt: Any) -> dict[str, Any]:
-        """Return the fields of SENT for a prompt of the completions API.
-
-        The prompt is a list of token ids or a text. The server encodes a text with the special
-        tokens that its tokenizer adds.
-        """
-        if not isinstance(prompt, str):
-            return self.of(list(prompt), None, "client")
-        ids = None if self.tokenizer is None else self.encode(prompt, True)
-        return {**self.of(ids, prompt, "server"), "prompt": prompt}
-
-    def rendered(self, body: dict[str, Any]) -> dict[str, Any]:
-        """Return the fields of SENT for a chat request, rendered as the server does.
-
-        The server applies its template and adds no other special tokens, unless the request sets
-        add_special_tokens.
-        """
-        turns, text = body["messages"], None
-        if self.tokenizer is not None:
-            try:
-                text = self.tokenizer.apply_chat_template(
-                    turns,
-                    tokenize=False,
-                    chat_template=body.get("chat_template") or self.settings["chat_template"],
-                    add_generation_prompt=body.get("add_generation_prompt", True),
-                    continue_final_message=body.get("continue_final_message", False),
-                    **{
-                        **(self.settings["chat_template_kwargs"] or {}),
-                        **(body.get("chat_template_kwargs") or {}),
-                    },
-                )
-            except Exception as error:  # a template can raise anything
-                self.note(f"the chat template fails: {type(error).__name__}: {error}"[:300])
-        special = bool(body.get("add_special_tokens", False))
-        ids = None if text is None else self.encode(text, special)
-        found = self.of(ids, text, "server")
-        return {**found, "messages": turns, "rendered": text}
-
-
 def load(settings: dict[str, Any]) -> Any:
     """Return the client's tokenizer if it is one of transformers, else that of the settings."""
     own = getattr(Recorder.client, "tokenizer", None)
     if hasattr(own, "all_special_ids"):
         return own
-    asked = settings["tokenizer"]
+    named = settings["tokenizer"]
     return _module("transformers").AutoTokenizer.from_pretrained(
-        asked["name"],
-        revision=asked["revision"] or "main",
-        trust_remote_code=asked["trust_remote_code"],
+        named["name"],
+        revision=named["revision"] or "main",
+        trust_remote_code=named["trust_remote_code"],
     )
 
 
-def described(facts: Facts, settings: dict[str, Any]) -> dict[str, Any]:
+def described(facts: RecordedFacts, settings: dict[str, Any]) -> dict[str, Any]:
     """Return everything that was recorded, in the form of the output file."""
-    words = Words(lambda: load(settings), settings)
-    utils = _module("lm_eval.utils")
+    texts = Texts(lambda: load(settings), settings)
     leaked = {(f["task"], f["doc"]) for f in facts.all if f["kind"] == "leaked"}
     cut = {(f["task"], f["doc"], f["request"]) for f in facts.all if f["kind"] == "truncated"}
     prompts = []
-    for one, posted, contexts in Recorder.prompts:
-        task, sent = Recorder.tasks[one.task_name], []
-        for body in posted:
-            shown = {k: v for k, v in body.items() if k not in ("prompt", "messages")}
-            if "messages" in body:
-                sent.append({"body": shown, **words.rendered(body)})
-                continue
-            whole = body["prompt"]
-            several = isinstance(whole, list) and not isinstance(whole[0], int)
-            for prompt in whole if several else [whole]:
-                found = {"body": shown, **words.sent(prompt)}
-                if not isinstance(prompt, str):
-                    at = contexts.get(tuple(prompt))
-                    found["context"] = at
-                    found["before"] = words.text(prompt[:at]) if at and words.tokenizer else None
-                sent.append(found)
-        text = json.dumps(
-            one.doc, indent=2, default=utils.handle_non_serializable, ensure_ascii=False
+    for request, bodies, contexts in Recorder.prompts:
+        asked = {"task": request.task_name, "doc": request.doc_id, "request": request.idx}
+        scored = request.request_type == "loglikelihood"
+        prompts.append(
+            {
+                **asked,
+                "method": request.request_type,
+                **_expected(Recorder.tasks[request.task_name], request.doc),
+                "leaked": (request.task_name, _hash(request.doc)) in leaked,
+                "cut": tuple(asked.values()) in cut,
+                "continuation": request.args[1] if scored else None,
+                "sent": [one for body in bodies for one in _sent(body, contexts, texts)],
+            }
         )
-        asked = {"task": one.task_name, "doc": one.doc_id, "request": one.idx}
-        entry = {**asked, "method": one.request_type, "target": None, "choices": None}
-        with contextlib.suppress(Exception):  # a task's own code
-            entry["target"] = task.doc_to_target(one.doc)
-        with contextlib.suppress(Exception):
-            if task.config.doc_to_choice is not None:
-                entry["choices"] = task.doc_to_choice(one.doc)
-        entry["leaked"] = (one.task_name, utils.hash_string(text)) in leaked
-        entry["cut"] = tuple(asked.values()) in cut
-        entry["continuation"] = one.args[1] if one.request_type == "loglikelihood" else None
-        entry["sent"] = sent
-        prompts.append(entry)
-    tasks = {}
-    for name, task in Recorder.tasks.items():
-        about: dict[str, Any] = {}
-        with contextlib.suppress(Exception):
-            about["documents"] = len(task.eval_docs)
-        with contextlib.suppress(Exception):
-            about["shots"] = task.config.num_fewshot or 0
-            about["output"] = task.config.output_type
-        tasks[name] = about
-    return {"prompts": prompts, "tasks": tasks, "notes": words.notes, **words.ends()}
+    tasks = {name: _about(task) for name, task in Recorder.tasks.items()}
+    return {"prompts": prompts, "tasks": tasks, "notes": texts.notes, **texts.ends()}
+
+
+def _sent(
+    body: dict[str, Any], contexts: dict[tuple[int, ...], int], texts: Texts
+) -> Iterator[dict[str, Any]]:
+    """Yield SENT for each prompt of a request."""
+    shown = {key: value for key, value in body.items() if key not in ("prompt", "messages")}
+    if "messages" in body:
+        yield {"body": shown, **texts.rendered(body)}
+        return
+    prompts = body["prompt"]
+    if not isinstance(prompts, list) or isinstance(prompts[0], int):
+        prompts = [prompts]
+    for prompt in prompts:
+        sent = {"body": shown, **texts.sent(prompt)}
+        if not isinstance(prompt, str):
+            length = contexts.get(tuple(prompt))
+            sent["context"] = length
+            readable = bool(length and texts.tokenizer)
+            sent["before"] = texts.text(prompt[:length]) if readable else None
+        yield sent
+
+
+def _expected(task: Any, doc: Any) -> dict[str, Any]:
+    """Return the target and the choices of a document. The task's own code may raise anything."""
+    expected = {"target": None, "choices": None}
+    with contextlib.suppress(Exception):
+        expected["target"] = task.doc_to_target(doc)
+    with contextlib.suppress(Exception):
+        if task.config.doc_to_choice is not None:
+            expected["choices"] = task.doc_to_choice(doc)
+    return expected
+
+
+def _hash(doc: Any) -> str:
+    """Return the harness's hash of a document."""
+    utils = _module("lm_eval.utils")
+    text = json.dumps(doc, indent=2, default=utils.handle_non_serializable, ensure_ascii=False)
+    return str(utils.hash_string(text))
+
+
+def _about(task: Any) -> dict[str, Any]:
+    """Return the known facts of a task."""
+    about: dict[str, Any] = {}
+    with contextlib.suppress(Exception):
+        about["documents"] = len(task.eval_docs)
+    with contextlib.suppress(Exception):
+        about["shots"] = task.config.num_fewshot or 0
+        about["output"] = task.config.output_type
+    return about
 
 
 def main(argv: list[str]) -> int:
     settings = json.loads(Path(argv[0]).read_text(encoding="utf-8"))
     sys.path[0] = ""  # as in the wrapper
     sys.argv = ["lm_eval", *argv[3:]]
-    facts = Facts(settings["facts"])
+    facts = RecordedFacts(settings["facts"])
     Recorder.tasks, Recorder.prompts = {}, []
     try:
         install(facts, settings)
@@ -368,10 +246,10 @@ def main(argv: list[str]) -> int:
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
     except Previewed:
         pass
-    except wrapper.Refused as refused:
+    except Refused as refused:
         facts.write(kind="refused", task=refused.task, what=refused.what, hint=refused.hint)
         print(f"benchy: refused: {refused.what}", file=sys.stderr, flush=True)
-        os._exit(wrapper.REFUSED)
+        os._exit(REFUSED)
     text = json.dumps(described(facts, settings), default=str)
     Path(settings["preview"]).write_text(text, encoding="utf-8")
     return 0

@@ -46,11 +46,11 @@ def main() -> int:
     except hub.utils.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "?")
         print(f"benchy: the hub answers {status} for {asked['repository']}: {first(error)}")
-        print("benchy: HF_TOKEN needs the right to write there")
+        print("benchy: HF_TOKEN needs write access to it")
         return 1
     except Exception as error:  # the client's libraries (requests, httpx) have their own exceptions
-        print(f"benchy: nothing could be uploaded: {type(error).__name__}: {first(error)}")
-        print("benchy: look at the network and HF_TOKEN; a repeat uploads only what is not there")
+        print(f"benchy: the upload failed: {type(error).__name__}: {first(error)}")
+        print("benchy: check the network and HF_TOKEN; another run uploads only missing files")
         return 1
     return 0
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from benchy.scripts.harness_answers import ROUNDING
 from benchy.serving.http_client import shown
-
-ROUNDING = 0.001  # tolerance of a log-probability above 0
 
 
 def release(response: Any) -> str:

@@ -1,8 +1,9 @@
-"""Publishing of a result, and comparison of the server's and the harness's tokenizers."""
+"""Comparison of the server's and the harness's tokenizers, and why a run of the harness failed."""
 
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +12,17 @@ from typing import Any
 import pytest
 
 import specs
-from benchy.core.errors import ConfigError
+from benchy.core.errors import ConfigError, Failure
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import harness, job, preflight, result_writer
+from benchy.evaluation import (
+    harness,
+    harness_output,
+    harness_questions,
+    job,
+    result_writer,
+)
 from benchy.evaluation import result as document
+from benchy.process import runner
 
 
 def publish(spec: bytes) -> None:
@@ -117,19 +125,48 @@ def test_different_token_ids_of_server_and_harness_raise_a_config_error(
     backend: str, server: Any, told: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     job: Any = SimpleNamespace(
-        spec={"chat": False, "task": {"tokenizer_backend": backend}}, server={"spec": {}},
+        spec={"chat": False, "task": {"tokenizer_backend": backend}},
+        server={"spec": specs.server()},
         run=specs.task(environment="harness"),
         endpoint=SimpleNamespace(commit=None),
     )  # fmt: skip
     facts = {
-        "plain": [ids(text, False) for text in preflight.PROBE],
-        "special": [ids(text, True) for text in preflight.PROBE],
+        "plain": [ids(text, False) for text in harness_questions.PROBE],
+        "special": [ids(text, True) for text in harness_questions.PROBE],
     }
     monkeypatch.setattr(harness, "environment", lambda *args: {})
-    monkeypatch.setattr(preflight, "tokenizer_facts", lambda *args: facts)
+    monkeypatch.setattr(harness_questions, "tokenizer_facts", lambda *args: facts)
     monkeypatch.setattr(evaluation, "tokenized", lambda job, text, special: server(text, special))
     if not told:
         return evaluation.check_tokenizer(job, {})
     with pytest.raises(ConfigError) as stopped:
         evaluation.check_tokenizer(job, {})
     assert told in str(stopped.value)
+
+
+REFUSED = {"task": "t", "what": "n: 2 asks for several answers", "hint": "write 1"}
+ENDS: list[tuple[int, dict[str, str] | None, list[str], type[Exception], str]] = [
+    (3, REFUSED, ["x"], ConfigError, "mine.yaml: t: n: 2 asks for several answers"),
+    (1, None, [f"Error: {harness_output.CHAT_CANNOT}"], ConfigError, "has multiple choice (t)"),
+    (1, None, ["KeyError: 'acc'"], Failure, "one/mine: the harness "),
+    (-signal.SIGKILL, None, [], Failure, "out of memory?"),
+]
+
+
+@pytest.mark.parametrize(("status", "refused", "lines", "kind", "told"), ENDS)
+def test_failed_run_is_explained_by_the_wrapper_the_log_or_the_signal(
+    status: int,
+    refused: dict[str, str] | None,
+    lines: list[str],
+    kind: type[Exception],
+    told: str,
+) -> None:
+    job: Any = SimpleNamespace(
+        title="one/mine", model="one", task="mine", log=Path("eval.log"),
+        run={"source": "mine.yaml"}, spec={"task": {"task_name": ["t"]}},
+        server={"spec": specs.server()},
+    )  # fmt: skip
+    found = evaluation.explained(job, runner.Ended(status), refused, lines)
+    assert type(found) is kind
+    text = f"{found.what} {found.hint}" if isinstance(found, Failure) else str(found)
+    assert told in text and ("out of memory" in text) == (status == -signal.SIGKILL)

@@ -18,7 +18,7 @@ from benchy.evaluation import marks
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Checks, Metric, Result, Score
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import comparability, exports, index_page, samples
+from benchy.reporting import comparability, exports, index_page
 from benchy.reporting.leaderboard import DOUBTED, Board, Settings, board
 from benchy.run import status_cells, status_text
 from results import made
@@ -120,7 +120,7 @@ def test_score_of_empty_answers_is_marked_in_every_output(
         and [m.brief for m in odd.brief] == [EMPTY]
         and odd.value.startswith("0.0000")
     )
-    assert odd.said == f"acc 0.0000 ± 0.0100 ({full})"
+    assert odd.summary == f"acc 0.0000 ± 0.0100 ({full})"
     found = made_board(odd, weights={"smoke": 1})
     assert f"({full})" in report_command.table([odd])
     rows = json.loads(exports.as_json(found))
@@ -154,7 +154,9 @@ def test_missing_metric_is_shown_without_a_score(
     odd = entry(numbered("odd", value=0.9), "f1")
     words = "has no metric f1 (it has: acc, acc_norm)"
     assert (odd.score, odd.value, odd.metric) == (None, "-", "f1")
-    assert odd.marks == [words] and [m.brief for m in odd.brief] == ["no f1"] and odd.said == words
+    assert (
+        odd.marks == [words] and [m.brief for m in odd.brief] == ["no f1"] and odd.summary == words
+    )
     found = made_board(odd, weights={"smoke": 1})
     (line,) = [line for line in report_command.table([odd]).splitlines() if line.startswith("odd")]
     assert re.search(rf"smoke +f1 +- +results/odd/smoke/results.json \({re.escape(words)}\)", line)
@@ -279,30 +281,6 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
 
 def made_written(*entries: Entry) -> Board:
     return board(entries, Settings())
-
-
-def test_empty_answers_of_samples_are_flagged(tmp_path: Path) -> None:
-    def shown(raw: Any, filtered: Any) -> dict[str, Any]:
-        return samples.shown("t", {"resps": [[raw]], "filtered_resps": [filtered]})
-
-    assert shown("", "")["empty"] == ["answer"]
-    assert shown(None, None)["empty"] == ["answer"] and shown(None, None)["answer"] == ""
-    assert shown(" \n", "")["empty"] == ["answer", "raw"]
-    assert shown("so: 4", "")["empty"] == ["answer"]
-    assert "empty" not in shown("4", "4") and "empty" not in samples.shown("t", {})
-    choice = {
-        "arguments": [["Q", ""], ["Q", " b"]],
-        "resps": [[["-1.0", "True"]], [["-2.0", "False"]]],
-        "filtered_resps": [["-1.0", "True"], ["-2.0", "False"]],
-    }
-    assert "empty" not in samples.shown("t", choice)
-
-
-def test_sample_is_neither_right_nor_wrong_without_a_score(tmp_path: Path) -> None:
-    name = "samples_t_2026-11-23T09-00-00.1.jsonl"
-    (tmp_path / name).write_text(json.dumps({"doc_id": 0, "metrics": ["acc"], "acc": 1.0}))
-    samples.write(tmp_path, made(harness_output=[name]), "key", None)
-    assert '"ok":-1' in (tmp_path / "samples-1.js").read_text()
 
 
 def test_results_with_different_shots_are_not_comparable() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, ClassVar
@@ -15,9 +14,8 @@ from benchy.core import paths
 from benchy.core.errors import ConfigError, UsageError
 from benchy.core.specs import ServerSpec
 from benchy.evaluation import preview, preview_text
-
-sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
-import harness_preview
+from benchy.scripts import harness_posts
+from benchy.scripts.harness_texts import Texts
 
 
 class Tokenizer:
@@ -46,8 +44,8 @@ class Tokenizer:
 SETTINGS = {"chat_template": None, "chat_template_kwargs": {"think": "!"}, "tokenizer": {}}
 
 
-def words(**settings: Any) -> harness_preview.Words:
-    return harness_preview.Words(Tokenizer, {**SETTINGS, **settings})
+def words(**settings: Any) -> Texts:
+    return Texts(Tokenizer, {**SETTINGS, **settings})
 
 
 def test_text_prompt_gets_the_special_tokens_of_the_server() -> None:
@@ -91,7 +89,7 @@ def test_failures_to_load_or_render_become_notes() -> None:
     def broken() -> None:
         raise OSError("gone")
 
-    one = harness_preview.Words(broken, SETTINGS)
+    one = Texts(broken, SETTINGS)
     assert one.sent("ab")["ids"] is None and one.ends()["prefix"] is None
     assert "can't be loaded here: OSError: gone" in one.notes[0]
     two = words()
@@ -102,7 +100,7 @@ def test_failures_to_load_or_render_become_notes() -> None:
 def test_an_answer_has_a_choice_for_each_prompt() -> None:
     for body, count in (({"prompt": [[1, 2], [3]]}, 2), ({"prompt": "ab"}, 1), ({}, 1),
                         ({"prompt": [1, 2]}, 1), ({"prompt": ["a", "b"]}, 2)):  # fmt: skip
-        assert len(harness_preview.answer(body)["choices"]) == count
+        assert len(harness_posts.answer(body)["choices"]) == count
 
 
 @pytest.mark.parametrize(
@@ -186,7 +184,7 @@ def test_prompt_and_request_are_shown() -> None:
     assert lines[lines.index("  prompt, 5 tokens:") + 1 :][:2] == ["  │ <s>Q·", "  │ A"]
     assert "  special tokens in it: '<s>' (1) at 0" in lines
     assert "  room: 5 + 4 of 12 tokens" in lines
-    assert "  asked: max_tokens: 4, stop: ['\\n']" in lines and "    and seed: 1" in lines
+    assert "  request: max_tokens: 4, stop: ['\\n']" in lines and "    and seed: 1" in lines
 
 
 @pytest.mark.parametrize(
@@ -194,8 +192,8 @@ def test_prompt_and_request_are_shown() -> None:
     [
         ({"leaked": True}, [97], "is one of its own examples"),
         ({"cut": True}, [97], "its left end is cut off"),
-        ({}, [97] * 9, "it does not fit, and the server refuses it: 9 + 4 of 12 tokens"),
-        ({}, [1, 1, 97], "'<s>' stands twice at the beginning"),
+        ({}, [97] * 9, "it does not fit, and the server rejects it: 9 + 4 of 12 tokens"),
+        ({}, [1, 1, 97], "the prompt begins with '<s>' twice"),
     ],
 )
 def test_doubtful_prompts_are_shown_with_a_warning(

@@ -12,7 +12,8 @@ from benchy.cli import report as report_command
 from benchy.config import schema
 from benchy.evaluation import scores
 from benchy.reporting import comparison_text, exports, index_page, leaderboard, model_page
-from benchy.reporting.comparison import Side, rows
+from benchy.reporting.comparison import rows
+from benchy.reporting.comparison_sides import Side
 from benchy.reporting.leaderboard import Settings
 from benchy.reporting.ranking import standing
 from benchy.run import status_cells
@@ -46,7 +47,7 @@ def test_score_has_the_same_format_in_every_output(
     (part,) = model_page._parts(one)
     assert (part["value"], part["stderr"]) == (number, error)
     assert f"<h3>a: {text} <small>" in model_page.text(board.rows[0], board, {})
-    assert f" {text} " in report_command.table([one]) and f" {text} " in one.said + " "
+    assert f" {text} " in report_command.table([one]) and f" {text} " in one.summary + " "
     assert f"| {text} {one.metric} |" in exports.as_markdown(board)
     assert status_cells.scored(one) == f"{text} {one.metric}"
     (row,) = rows(Side(Path("a"), one.result), Side(Path("b"), one.result), "a", [])

@@ -15,9 +15,7 @@ from benchy.cli import tasks as tasks_command
 from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 from benchy.evaluation import task_list
-
-sys.path.insert(0, str(paths.SCRIPTS))  # as in the harness's environment
-import harness_index
+from benchy.scripts import harness_index
 
 ROWS: list[dict[str, Any]] = [
     {"name": "xnli_es", "kind": "task", "output": "multiple_choice", "dataset": "facebook/xnli:es",

@@ -12,8 +12,11 @@ import pytest
 
 from benchy.cli import compare as compare_command
 from benchy.core.errors import ConfigError, Failure, UsageError
+from benchy.evaluation import harness_metrics
 from benchy.evaluation import result as document
 from benchy.plan import result_status
+from benchy.reporting import comparison_sides
+from benchy.reporting.comparison import Pairs, logged, paired
 from results import made
 
 STAMP = "2026-11-23T09-00-00.123"
@@ -48,7 +51,7 @@ def put(
             key = metric.partition(",")[0]
             lines = [line(n, key, value) for n, value in enumerate(numbers)]
             (folder / name).write_text("\n".join(lines))
-    score = document.main_score(list(values), metrics, {})
+    score = harness_metrics.main_score(list(values), metrics, {})
     model, task_name = where.split("/")[-2:]
     found = made(model, task_name, metrics=metrics, score=score, harness_output=output, **changes)
     of = replace(found.task, task_name=list(values), versions=dict.fromkeys(values, "1.0"))
@@ -94,7 +97,7 @@ def test_difference_within_noise_is_called_noise(capsys: pytest.CaptureFixture[s
     put("a/smoke", {"t": [1.0, 0.0] * 20})
     put("b/smoke", {"t": [1.0, 0.0] * 18 + [0.0, 1.0, 1.0, 1.0]})
     text = said(capsys, "a", "b")
-    assert "  noise" in text and "smoke: noise. 40 samples show a difference of" in text
+    assert "  noise" in text and "smoke: noise. 40 samples detect a difference of" in text
 
 
 def test_model_compared_with_itself_is_the_same(capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +129,7 @@ def test_tasks_are_tested_separately_and_as_a_mean(capsys: pytest.CaptureFixture
     assert [(r["task"], r["word"]) for r in told["rows"]] == [
         ("t", "B better"), ("u", "same"), ("smoke: mean of 2", "B better"),
     ]  # fmt: skip
-    assert "p allows for the number of tasks compared (Holm)." in said(capsys, "a", "b")
+    assert "p is adjusted for the number of tasks compared (Holm)." in said(capsys, "a", "b")
 
 
 UNLIKE = [
@@ -159,7 +162,7 @@ def test_results_of_other_documents_are_refused_without_anyway(
 ) -> None:
     put("a/smoke", {"t": [1.0, 0.0, 1.0, 1.0]})
     put("b/smoke", {"t": [1.0, 0.0, 0.0]})
-    with pytest.raises(ConfigError, match="1 documents are not the same, 3 are"):
+    with pytest.raises(ConfigError, match="1 documents differ, 3 are the same"):
         compare_command.main(["a", "b"])
     text = said(capsys, "a", "b", "--anyway")
     assert "0.6667  0.3333  -0.3333" in text and "+0 -1 of 3" in text
@@ -398,3 +401,31 @@ def test_tasks_that_share_a_harness_task_have_distinct_labels(
     told = json.loads(said(capsys, "a", "b", "--format", "json"))
     assert [row["task"] for row in told["rows"]] == ["t", "t", "t", "u", "two: mean of 2"]
     assert [row["label"] for row in told["rows"]] == names
+
+
+EXPLAIN: list[tuple[str, Pairs, tuple[float, float], bool]] = [
+    ("means", Pairs(["0", "1"], [0, 1], [1, 1], 0, True), (0.5, 1), True),
+    ("rounded means", Pairs(["0", "1"], [0, 1], [1, 1], 0, True), (0.5 + 1e-9, 1), True),
+    ("no means", Pairs(["0", "1"], [0, 1], [1, 1], 0, True), (0.5, 0.9), False),
+    ("some samples are common", Pairs(["0"], [0], [1], 3, True), (0.5, 0.9), True),
+    ("none are common", Pairs([], [], [], 3, True), (0.5, 1), False),
+    ("none are logged", Pairs([], [], [], 0, False), (0.5, 1), False),
+]
+
+
+@pytest.mark.parametrize(("name", "pairs", "means", "expected"), EXPLAIN)
+def test_samples_stand_for_a_metric_that_is_their_mean(
+    name: str, pairs: Pairs, means: tuple[float, float], expected: bool
+) -> None:
+    assert pairs.explain(*means) is expected, name
+
+
+def test_samples_are_paired_by_id_and_document() -> None:
+    for side, values in (("a", [0.0, 1.0, 1.0]), ("b", [1.0, 1.0, 0.0, 1.0])):
+        put(f"{side}/smoke", {"t": values})
+    (file,) = Path("results/b/smoke/harness").iterdir()
+    file.write_text(file.read_text().replace('"h1"', '"another"'))
+    a, b = (comparison_sides.read(Path(f"results/{side}/smoke")) for side in "ab")
+    assert paired(a, b, ["t"], "acc,none") == Pairs(["0", "2"], [0, 1], [1, 0], 2, True)
+    assert paired(a, b, ["t"], "f1,none") == Pairs([], [], [], 0, False)
+    assert list(logged(a, ["t", "u"], "acc,none")) == ["t 0", "t 1", "t 2"]

@@ -17,9 +17,9 @@ import specs
 from benchy.config import schema
 from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
-from benchy.evaluation.result import Metric, Score
+from benchy.evaluation.result import Metric
 from benchy.evaluation.scored_result import Entry
-from benchy.reporting import exports, index_page, leaderboard, reproduce, samples
+from benchy.reporting import exports, html_page, index_page, leaderboard, reproduce
 from benchy.reporting.leaderboard import Settings
 from results import entry, made
 
@@ -228,73 +228,15 @@ def test_leaderboard_files_neutralize_hostile_texts(tmp_path: Path) -> None:
     model = replace(one.result.model, name=evil)
     result = replace(one.result, engine=engine, model=model)
     board = leaderboard.board([replace(one, result=result)], Settings())
-    index_page.put(tmp_path / "x.html", index_page.index(board, "now"))
+    html_page.put(tmp_path / "x.html", index_page.index(board, "now"))
     html = (tmp_path / "x.html").read_text()
     for text in (exports.as_csv(board), exports.as_markdown(board), html):
         assert not {"\x1b", "\x07", "\u202e", "\u2066"} & set(text)
     row = exports.as_markdown(board).splitlines()[2]
     assert "\\[x](http" in row and "\\`c\\`" in row and "&lt;script" in row
     assert "<script>" not in row and json.loads(exports.as_json(board))[0]["name"] == evil
-    index_page.put(tmp_path / "x.json", exports.as_json(board))
+    html_page.put(tmp_path / "x.json", exports.as_json(board))
     assert json.loads((tmp_path / "x.json").read_text())[0]["name"] == evil, "data stay data"
-
-
-def test_samples_of_multiple_choice_and_generation_are_shown() -> None:
-    choice = {
-        "doc_id": 3, "target": "1", "filter": "none", "metrics": ["acc"], "acc": 1.0,
-        "arguments": {"gen_args_0": {"arg_0": "Q", "arg_1": " a"},
-                      "gen_args_1": {"arg_0": "Q", "arg_1": " b"}},
-        "resps": [[["-2.0", "False"]], [["-1.0", "True"]]],
-        "filtered_resps": [["-2.0", "False"], ["-1.0", "True"]],
-    }  # fmt: skip
-    acc = Score("t", "acc,none", 1.0, None, True)
-    found = samples.shown("t", choice, acc)
-    assert (found["prompt"], found["answer"], found["target"], found["ok"]) == ("Q", " b", " b", 1)
-    assert found["choices"] == [[" a", -2.0], [" b", -1.0]]
-    chat = '[{"role": "user", "content": "Hi"}]'
-    text = {
-        "doc_id": 0, "target": "x", "filter": "first", "metrics": ["chrf"], "chrf": ["x", "y"],
-        "arguments": {"gen_args_0": {"arg_0": chat, "arg_1": {"until": []}}},
-        "resps": [["y\nz"]], "filtered_resps": ["y"],
-    }  # fmt: skip
-    found = samples.shown("t", text)
-    assert found["prompt"] == "[user] Hi" and found["answer"] == "y" and found["raw"] == "y\nz"
-    assert found["ok"] == -1 and "choices" not in found
-    assert samples.shown("t", {})["ok"] == -1
-
-
-SCORES = [
-    ("the metric of the table, not the first", "acc_norm,none", True, [1, 0], [1, 0]),
-    ("less is better", "acc,none", False, [0, 1], [1, 0]),
-    ("not 0 or 1 in every sample", "f1,none", True, [1.0, 0.5], [-1, -1]),
-    ("another filter's", "acc,strict", True, [0, 1], [-1, -1]),
-    ("none of it in the samples", "bleu,none", True, [], [-1, -1]),
-]
-
-
-@pytest.mark.parametrize(("name", "metric", "better", "values", "right"), SCORES)
-def test_right_and_wrong_follow_the_metric_of_the_table(
-    name: str,
-    metric: str,
-    better: bool,
-    values: list[float],
-    right: list[int],
-    tmp_path: Path,
-) -> None:
-    key = metric.split(",", maxsplit=1)[0]
-    lines = []
-    for n in range(2):
-        one = {"acc": 0, "acc_norm": 0} | ({key: values[n]} if values else {})
-        lines.append(json.dumps({"doc_id": n, "filter": "none", "metrics": [*one], **one}))
-    (tmp_path / "samples_t_2026-11-23T09-00-00.1.jsonl").write_text("\n".join(lines))
-    result = made(harness_output=["samples_t_2026-11-23T09-00-00.1.jsonl"])
-    score = Score("t", metric, 0.5, None, better)
-    first = tmp_path / "samples-1.js"
-    assert samples.write(tmp_path, result, "key", Score("t", "acc,none", 0, None, True))
-    before = first.read_text()
-    assert samples.write(tmp_path, result, "key", score) == 1
-    assert [int(ok) for ok in re.findall(r'"ok":(-?\d)', first.read_text())] == right
-    assert first.read_text() != before, "the page's cache knows by which metric"
 
 
 REPEATED = [
@@ -309,7 +251,7 @@ REPEATED = [
         "a secret",
         {"source": "m.yaml", "set": "hf_token=***"},
         "make eval CONFIG=m.yaml TASKS=smoke SET='hf_token=***'"
-        "   # *** is a secret, which no result keeps",
+        "   # *** is a secret, which is not in the result",
     ),
 ]
 

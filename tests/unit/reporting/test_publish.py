@@ -111,7 +111,7 @@ def test_unreachable_hub_is_reported(
 ) -> None:
     monkeypatch.setattr(publish, "client", lambda: client)
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
-    with pytest.raises(Failure, match="nothing could be uploaded"):
+    with pytest.raises(Failure, match="the upload failed"):
         publish_command.main(["org/board", "--yes"])
 
 

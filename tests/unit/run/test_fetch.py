@@ -109,8 +109,8 @@ def test_gated_model_is_reported_with_a_hint(house: House) -> None:
     house.hub.gated["org/model"] = "let-me-in"
     with pytest.raises(Failure) as told:
         house.fetch()
-    assert told.value.what == "m: org/model is gated: its owner has to let you in (HTTP 401)"
-    assert f"ask for access at {house.hub.url}/org/model, then set HF_TOKEN" in told.value.hint
+    assert told.value.what == "m: org/model is gated: its owner has to grant access (HTTP 401)"
+    assert f"request access at {house.hub.url}/org/model, then set HF_TOKEN" in told.value.hint
     provider = house.cache.parent / "provider.yaml"
     provider.write_text("hf_token: wrong")
     with pytest.raises(Failure, match="HTTP 403"):
@@ -133,7 +133,7 @@ def test_without_a_network_cached_weights_are_used(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OFFLINE", "1")
-    with pytest.raises(Failure, match=r"not on this machine, and the hub is not to be asked"):
+    with pytest.raises(Failure, match=r"not on this machine, and offline mode is on"):
         house.fetch()
     monkeypatch.delenv("OFFLINE")
     house.fetch()

@@ -23,7 +23,7 @@ from benchy.display.progress import Step
 from benchy.evaluation import evaluate as evaluation
 from benchy.evaluation import harness_output, job
 from benchy.process import guardian_client
-from benchy.scripts import harness_wrapper
+from benchy.scripts import harness_observer
 from benchy.serving import endpoint, http_client, peer_check, responses, server
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -362,7 +362,7 @@ class Base:
 
 
 def observed() -> Any:
-    return type("Observed", (harness_wrapper.Observer, Base), {})()
+    return type("Observed", (harness_observer.Observer, Base), {})()
 
 
 @pytest.mark.parametrize(("answer", "words"), WRONG, ids=[str(n) for n in range(len(WRONG))])
@@ -390,7 +390,7 @@ def test_answer_without_text_is_an_error(one: dict[str, Any]) -> None:
 def test_invalid_log_probabilities_in_a_samples_file_are_a_failure(
     tmp_path: Path, number: str
 ) -> None:
-    """Such answers reach the file if the harness runs without harness_wrapper.Observer."""
+    """Such answers reach the file if the harness runs without harness_observer.Observer."""
     (tmp_path / "results_x.json").write_text(json.dumps({"n-samples": {"t": {}}}))
     rows = [{"doc_id": n, "resps": [[[v, "False"]]]} for n, v in enumerate(("-1.5", number))]
     lines = "".join(json.dumps(row) + "\n" for row in rows)

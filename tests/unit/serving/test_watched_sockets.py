@@ -12,15 +12,14 @@ import pytest
 
 from benchy.core import paths
 
-# Arguments: path of harness_wrapper.py, port of the server, pid of its guardian. Sends one byte in
-# each way that sockets are used, and prints the answer or the error.
+# Arguments: directory of harness_wrapper.py, port of the server, pid of its guardian. Sends one
+# byte in each way that sockets are used, and prints the answer or the error.
 CLIENT = """
-import asyncio, importlib.util, os, socket, sys
-spec = importlib.util.spec_from_file_location("wrapper", sys.argv[1])
-wrapper = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(wrapper)
-port = int(sys.argv[2])
-wrapper.watch_server({"server": ["127.0.0.1", port], "guardian": int(sys.argv[3]) or os.getpid()})
+import asyncio, os, socket, sys
+sys.path.insert(0, sys.argv[1])  # as for a script
+import harness_wrapper
+port, guardian = int(sys.argv[2]), int(sys.argv[3]) or os.getpid()
+harness_wrapper.watch_server({"server": ["127.0.0.1", port], "guardian": guardian})
 
 def plain(block):
     with socket.socket() as sock:
@@ -63,7 +62,7 @@ def test_nothing_is_sent_to_a_process_of_another_run(ours: bool) -> None:
         thread.start()
         # This process is a descendant of its parent. The client itself has no descendants.
         guardian = os.getppid() if ours else 0
-        words = [paths.SCRIPTS / "harness_wrapper.py", server.getsockname()[1], guardian]
+        words = [paths.SCRIPTS, server.getsockname()[1], guardian]
         command = [sys.executable, "-I", "-S", "-c", CLIENT, *map(str, words)]
         done = subprocess.run(command, capture_output=True, text=True, timeout=60)
         thread.join()
