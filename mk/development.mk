@@ -42,7 +42,7 @@ lint: $(dev)
 	@bin/schema --check
 	@$(MAKE) -n --warn-undefined-variables help 2>&1 >/dev/null | { ! grep -i warning; }
 
-# Writes docs/schema/*.json and docs/configuration.md from lib/benchy/config/schema.py.
+# Writes docs/schema/*.json and docs/configuration.md from the classes in lib/benchy/config/schema.py.
 schema: $(tools)
 	@bin/schema
 

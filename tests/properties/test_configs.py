@@ -18,7 +18,7 @@ import os
 import re
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +28,7 @@ import yaml
 from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
 
-from benchy.config import loader
+from benchy.config import file_reader, loader
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import environment_specs, planner, writer
 from benchy.plan.plan import Plan
@@ -254,13 +254,13 @@ def around(root: Path) -> environment_specs.Surroundings:
     return environment_specs.Surroundings(root, lambda: "0.32.0", {}, True)
 
 
-def check_told(mistakes: list[Mistake], folder: str) -> None:
+def check_told(mistakes: Sequence[Mistake], folder: str) -> None:
     """Assert that each mistake names its file, and its line unless it is about the whole file."""
     assert mistakes
     for mistake in mistakes:
         assert mistake.what
         assert mistake.file.startswith(folder) or mistake.file == "", mistake
-        whole = "is missing", "is empty", "names no default_version"
+        whole = "is missing", "is empty", "has no default_version"
         assert mistake.line >= 1 or mistake.key == "" or mistake.what in whole, mistake
         lines = str(mistake).split("\n")
         assert len(lines) == 1 + bool(mistake.hint) and all(map(str.isprintable, lines)), mistake
@@ -331,28 +331,26 @@ def test_any_model_file_yields_mistakes_or_the_expected_rules(
                 (folder / f"{number or ''}{name}.yaml").write_bytes(text)
             except (OSError, ValueError):  # not a valid file name
                 (folder / f"m{number}.yaml").write_bytes(text)
-        reader = base.reader
-        reader.mistakes, reader.inputs = [], list(base.inputs)
         begun = time.process_time()
         made = Plan()
-        there = [p for p in reader.yamls(folder)]
-        check_told(reader.mistakes, "configs/") if reader.mistakes else None
-        for path in there:
-            reader.mistakes = []
-            models = base.models(path)
-            refused = not models or reader.mistakes  # one cell of a matrix may be invalid
-            tally.count["files refused" if refused else "files accepted"] += 1
-            if refused:
-                check_told(reader.mistakes, "configs/")
-                reader.mistakes = []
+        listing = file_reader.list_folder(folder, root)
+        if listing.mistakes:
+            check_told(listing.mistakes, "configs/")
+        accepted = []
+        for path in listing.files:
+            file = base.read(path)
+            tally.count["files accepted" if file.models else "files refused"] += 1
+            if not file.models:
+                check_told(file.mistakes, "configs/")
                 continue
-            house = base.configuration(())
-            for model in models:
+            accepted.append(file)
+            config = base.configuration(read=[file])
+            for model in file.models:
                 for task in model.tasks:
-                    planner.add_task(made, task, house, around(root))
-                planner.add_model(made, model, house, around(root))
-        tally.count["names refused"] += BATCH - len(there)
-        planner.finished(made, reader.inputs, root)
+                    planner.add_task(made, task, config, around(root))
+                planner.add_model(made, model, config, around(root))
+        tally.count["names refused"] += BATCH - len(listing.files)
+        planner.finished(made, base.partial(listing, accepted).inputs, root)
         check_rules(made)
         tally.slowest = max(tally.slowest, time.process_time() - begun)
         if batches % 8 == 0 and made.models:

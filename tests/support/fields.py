@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from benchy.config import schema
+from benchy.config import engine_schema, field_types, launcher_schema, provider_schema, schema
 from trees import Tree
 
 ALL = {"four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta"}
@@ -88,7 +88,7 @@ VALUES: dict[str, dict[str, Any]] = {
     },
     "config": {
         "launcher": "wrap", **{f"slurm.{key}": value for key, value in RESOURCES.items()},
-        **{f"slurm.build.{key}": RESOURCES[key] for key in schema.Build.model_fields},
+        **{f"slurm.build.{key}": RESOURCES[key] for key in launcher_schema.Build.model_fields},
         "paths": {"hf_cache": "elsewhere"},
         "evaluation.default_limit": (7, {f"limit-7/{title}" for title in ALL}),
         "logging.log_dir": "elsewhere", "logging.level": "debug",
@@ -100,8 +100,8 @@ FIXED = {
     "engine.kind": "a harness serves no model: a mistake",
     "engine.main": "the main environment is uv.lock's, and holds vLLM: tests/golden has it",
 }
-KINDS: dict[str, type[schema.Strict]] = {
-    **schema.FILES, "override": schema.Provider, "repair": schema.Repair,
+KINDS: dict[str, type[field_types.Strict]] = {
+    **schema.FILES, "override": provider_schema.Provider, "repair": engine_schema.Repair,
 }  # fmt: skip
 PLACES: dict[str, tuple[str, tuple[str | int, ...], set[str]]] = {
     "provider": ("providers/standin.yaml", (), ALL),
@@ -115,11 +115,11 @@ PLACES: dict[str, tuple[str, tuple[str | int, ...], set[str]]] = {
 }
 
 
-def leaves(kind: type[schema.Strict]) -> Iterator[tuple[str, str]]:
+def leaves(kind: type[field_types.Strict]) -> Iterator[tuple[str, str]]:
     """Yield (dotted name, `affects` of the schema) of each field of a file kind, even nested."""
     for name, info in kind.model_fields.items():
         inner = info.annotation
-        if isinstance(inner, type) and issubclass(inner, schema.Strict):
+        if isinstance(inner, type) and issubclass(inner, field_types.Strict):
             yield from ((f"{name}.{key}", verdict) for key, verdict in leaves(inner))
         else:
             extra = info.json_schema_extra

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchy.config import loader, schema
+from benchy.config import field_types, loader
 from benchy.core import knob_table, paths
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import planner, selection
@@ -253,9 +253,11 @@ def test_no_hint_prints_a_placeholder() -> None:
 def known_keys() -> set[str]:
     """Return every key of every kind of file, at any depth."""
     found: set[str] = set()
-    for kind in vars(schema).values():
-        if isinstance(kind, type) and issubclass(kind, schema.Strict):
-            found |= set(kind.model_fields)
+    kinds = [field_types.Strict]
+    while kinds:
+        kind = kinds.pop()
+        found |= set(kind.model_fields)
+        kinds += kind.__subclasses__()
     return found
 
 
@@ -325,7 +327,7 @@ def obey(root: Path, told: Mistake) -> bool:
             lines[told.line - 1] = re.match(r"\s*", at)[0] + found[1]  # type: ignore[index]
         else:
             lines[told.line - 1] = re.sub(rf"{name}: ?[^,}}]+", found[1], at)
-    elif hint in ("leave it out", "keep one", "leave one away"):
+    elif hint in ("leave it out", "remove it", "keep one", "remove one"):
         if told.key.startswith("tasks."):
             lines[told.line - 1] = lines[told.line - 1].replace(', "spanish"', "")
         else:
@@ -333,7 +335,7 @@ def obey(root: Path, told: Mistake) -> bool:
     elif found := re.fullmatch(r"(?:name an? \w+|known in [\w/]+): (\w+).*", hint):
         at = lines[told.line - 1]
         lines[told.line - 1] = re.sub(r": \w+$", f": {found[1]}", at)
-    elif hint == "YAML is indented with spaces":
+    elif hint == "indent with spaces":
         lines = [line.replace("\t", "  ") for line in lines]
     else:
         return False
@@ -413,7 +415,7 @@ def test_a_configuration_is_accepted_once_its_hints_are_followed(tmp_path: Path,
 @pytest.mark.parametrize(
     ("key", "value", "told"),
     [
-        ("path", "/x", "a directory is written as the name: model: {name: /x}"),
+        ("path", "/x", "write a directory as the name: model: {name: /x}"),
         ("temperature", 0.5,
          "write it in a task's file: gen_kwargs: {temperature: 0.5} in configs/tasks/spanish.yaml"),
         ("limit", 7, "it is a knob: make eval CONFIG=configs/single_card/m.yaml LIMIT=7, or "),

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import argparse
 import fcntl
-import hashlib
 import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.display import activity
 from benchy.display.messages import say
@@ -80,7 +79,7 @@ def _only_one(job: Job) -> Iterator[float | None]:
 def _made_since(job: Job, since: float) -> bool:
     try:
         fresh = job.target.stat().st_mtime >= since
-        spec = hashlib.sha256(job.spec_bytes).hexdigest()
+        spec = hashing.of_bytes(job.spec_bytes)
         return fresh and document.read(job.target).spec_sha256 == spec
     except (OSError, Failure):
         return False

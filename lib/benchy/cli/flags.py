@@ -7,14 +7,14 @@ from pathlib import Path
 
 from packaging.version import InvalidVersion, Version
 
-from benchy.config import loader, schema
+from benchy.config import engine_schema, loader
 from benchy.core import hashing, paths
 from benchy.core.errors import UsageError
 from benchy.display.messages import say
 from benchy.engines import option_check, option_diff, option_table, release_flags
 
 
-def diff(name: str, made: schema.Engine, one: str, two: str, form: str) -> int:
+def diff(name: str, made: engine_schema.Engine, one: str, two: str, form: str) -> int:
     known = option_check.Known()
     before, after = (option_diff.flags_of(name, made, each, known) for each in (one, two))
     gone = made.gone_options()
@@ -38,7 +38,7 @@ def diff(name: str, made: schema.Engine, one: str, two: str, form: str) -> int:
     return 0
 
 
-def table(name: str, made: schema.Engine, folder: Path) -> int:
+def table(name: str, made: engine_schema.Engine, folder: Path) -> int:
     """Merge a folder of flags into docs/options.json, and print the removed options that the
     engine's file does not mention. Raise UsageError if a file is not the flags of a release, or if
     there is none."""

@@ -57,10 +57,10 @@ def main(argv: list[str]) -> int:
         )
     config = loader.ConfigLoader(paths.ROOT)
     path = scaffold.FOLDER / f"{name}.yaml"
-    taken = [p for p in config.files(None) if p.stem == name]
+    taken = [p for p in config.files().files if p.stem == name]
     if path.exists() or taken:
         there = path if path.exists() else taken[0].relative_to(paths.ROOT)
-        hint = f"add NAME={scaffold.proposed(name, [p.stem for p in config.files(None)])}"
+        hint = f"add NAME={scaffold.proposed(name, [p.stem for p in config.files().files])}"
         raise UsageError(f"the model {name} already exists: {there}", hint)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")

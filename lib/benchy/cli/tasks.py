@@ -18,6 +18,7 @@ from typing import Any
 
 from benchy.config import loader
 from benchy.core import paths
+from benchy.core.text import shorten
 from benchy.display import text_table
 from benchy.evaluation import task_list
 from benchy.evaluation.task_list import Harness, Own
@@ -52,7 +53,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     words = args.search
     base = loader.ConfigLoader(paths.ROOT)
-    ours, harnesses = task_list.all_of(base.configuration([]))
+    ours, harnesses = task_list.all_of(base.configuration())
     if words:
         ours = [own for own in ours if task_list.matches(_row(own), words)]
     found = [
@@ -170,7 +171,7 @@ def table(head: Sequence[str], rows: Iterator[list[str]]) -> Iterator[str]:
     """Yield the lines of an aligned table. Long cells are cut, except in the first column."""
     cells = [list(head)]
     for name, *rest in rows:
-        cells.append([name, *(t if len(t) <= MOST else t[: MOST - 1] + "…" for t in rest)])
+        cells.append([name, *(shorten(t, MOST) for t in rest)])
     # Empty columns are left out.
     used = [n for n in range(len(head)) if any(row[n] for row in cells[1:])]
     yield from text_table.aligned([[row[n] for n in used] for row in cells])

@@ -6,6 +6,7 @@ import argparse
 import os
 import sys
 
+from benchy.config import provider_schema
 from benchy.core import knobs, names, paths
 from benchy.core.errors import ConfigError, Failure, UsageError
 from benchy.display import activity, units
@@ -208,7 +209,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     # Importing pydantic takes a quarter of a second, so these imports are here.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy.config import loader, schema  # noqa: PLC0415
+    from benchy.config import loader  # noqa: PLC0415
     from benchy.core import files, hashing  # noqa: PLC0415
     from benchy.plan import environment_specs  # noqa: PLC0415
 
@@ -242,7 +243,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
             f"no release of {engine_name} is given", "add one, as in VERSION=0.8.0", "VERSION"
         )
     try:
-        varied = schema.Provider(cutoff=cutoff or None)
+        varied = provider_schema.Provider(cutoff=cutoff or None)
     except ValueError:
         what = f"{cutoff!r} is not a date, `release` or `none`"
         raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None

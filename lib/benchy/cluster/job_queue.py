@@ -20,7 +20,7 @@ from benchy.core.errors import Failure
 from benchy.display.messages import say
 
 if TYPE_CHECKING:  # imports pydantic
-    from benchy.config import schema
+    from benchy.config import launcher_schema
 
 POLL = 3.0  # seconds between queries
 PATIENCE = 60.0  # seconds until a query times out
@@ -36,7 +36,7 @@ class Commands(Protocol):
     mark: str
 
     @property
-    def says(self) -> schema.Launcher: ...
+    def says(self) -> launcher_schema.Launcher: ...
 
     def filled(self, templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         """Return a command line from templates."""

@@ -5,12 +5,11 @@ The comment names the checkout, the host and the process of the run, and the mod
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 from dataclasses import dataclass
 
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.display import activity
 
 UNKNOWN = "UNKNOWN"  # state of a job that the queue no longer lists
@@ -47,7 +46,7 @@ class Job:
 
 def checkout() -> str:
     """Return the part of a job's comment that identifies this checkout."""
-    return hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
+    return hashing.of_text(str(paths.ROOT.resolve()))[:10]
 
 
 def own_mark() -> str:

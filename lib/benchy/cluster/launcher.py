@@ -21,7 +21,7 @@ import jinja2
 from benchy.cluster import job_folder, multi_node
 from benchy.cluster.job_queue import Queue
 from benchy.cluster.jobs import own_mark
-from benchy.config import schema
+from benchy.config import launcher_schema
 from benchy.config.loader import load_launcher
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
@@ -43,7 +43,7 @@ class Launcher:
     """
 
     name: str
-    says: schema.Launcher
+    says: launcher_schema.Launcher
     mark: str = field(default_factory=own_mark)
     queue: Queue = field(init=False)
 
@@ -98,7 +98,7 @@ class Launcher:
 
     def facts(self, model: str, spec: ServerSpec | JobSpec) -> dict[str, Any]:
         """Return the variables for the templates of the launcher's file."""
-        asked = schema.Resources(**spec.get("resources", {})).model_dump()
+        asked = launcher_schema.Resources(**spec.get("resources", {})).model_dump()
         gpus = spec.get("gpus") or 0
         count = spec["nodes"]["count"] if spec.get("nodes") else 1
         return {

@@ -7,8 +7,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import (
+    engine_schema,
+    launcher_schema,
+    model_schema,
+    provider_schema,
+    settings_schema,
+    task_schema,
+)
+from benchy.config.written import Written
 from benchy.config.yaml_file import Document
+from benchy.core.errors import Mistake
 
 
 @dataclass(frozen=True)
@@ -27,10 +36,10 @@ class ModelConfig:
 
     name: str
     file: str
-    facts: schema.ModelFacts
+    facts: model_schema.ModelFacts
     engine_name: str
-    engine: schema.Engine
-    serving: schema.Provider
+    engine: engine_schema.Engine
+    serving: provider_schema.Provider
     options: dict[str, Any]
     defaults: dict[str, Any]
     variables: dict[str, str]
@@ -39,9 +48,13 @@ class ModelConfig:
     token_from: str | None
     set: str = ""
     provider: str = ""
-    resources: schema.Resources = field(default_factory=schema.Resources)
+    resources: launcher_schema.Resources = field(default_factory=launcher_schema.Resources)
     origin: dict[str, str] = field(default_factory=dict)
     keys: dict[str, str] = field(default_factory=dict)
+
+    def mistake(self, option: str, what: str, hint: str) -> Mistake:
+        """Return a mistake in an option, at the place that decided it."""
+        return Written(self.file, self.origin, self.keys).mistake(option, what, hint)
 
     @property
     def pins(self) -> list[int | str] | None:
@@ -72,10 +85,10 @@ class Configuration:
         documents: file → its document, with the line of each key.
     """
 
-    settings: schema.Settings
-    engines: dict[str, schema.Engine]
-    providers: dict[str, tuple[schema.Provider, Document]]
-    tasks: dict[str, schema.Task]
+    settings: settings_schema.Settings
+    engines: dict[str, engine_schema.Engine]
+    providers: dict[str, tuple[provider_schema.Provider, Document]]
+    tasks: dict[str, task_schema.Task]
     models: tuple[ModelConfig, ...]
     inputs: tuple[Path, ...]
     documents: Mapping[str, Document] = field(default_factory=dict)

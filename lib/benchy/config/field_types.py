@@ -1,18 +1,37 @@
-"""Types of single configuration fields, with their checks."""
+"""Types of configuration fields, with their checks.
+
+A field's `affects` says whether a change of it can change an answer: "yes" re-runs results, "no"
+never does, "lock" does if the change alters what is installed. Engine options that are not fields
+count as "yes", unless their engine's file lists them under `neutral`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import re
 from datetime import datetime
-from typing import Annotated
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from benchy.core import versions
 from benchy.core.names import NAME, secret
+
+
+def key(
+    default: Any, about: str, affects: Literal["yes", "no", "lock"] = "yes", **more: Any
+) -> Any:
+    """Return a documented field. A required field has the default `...`."""
+    return Field(default, description=about, json_schema_extra={"affects": affects}, **more)
+
+
+class Strict(BaseModel):
+    """A frozen model that refuses unknown keys and does not convert values."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
 
 OPTION = r"^[a-z][a-z0-9_]*$"
 # A requirement may contain spaces, markers and URLs: it is passed as one argument or one line of a
@@ -42,7 +61,7 @@ def _specifier(text: str) -> str:
     except InvalidSpecifier:
         if re.fullmatch(r"3\.\d+(\.\d+)?", text):
             return text
-        raise Unfit("is not a version specifier such as >=0.8.0,<0.8.3") from None
+        raise Unfit("is not a version specifier, such as >=0.8.0,<0.8.3") from None
     return text
 
 
@@ -55,17 +74,17 @@ def _cutoff(text: str) -> str:
         if parts and bool(parts[2]) == text.endswith("Z") and (parts[2] or not parts[3]):
             datetime.fromisoformat(parts[1] + (parts[2] or ""))
             return text
-    raise Unfit("is neither release, nor none, nor a date such as 2026-09-05")
+    raise Unfit("is not release, none, or a date such as 2026-09-05")
 
 
 def _variable(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", name):
-        raise Unfit("is no name of an environment variable")
+        raise Unfit("is not a name of an environment variable")
     if secret(name):
         raise Unfit(
-            "is a secret by its name, and would stand in specs and results",
-            "set it in the environment of make, from where the server has it; the hub's token "
-            "may be hf_token in the provider",
+            "has the name of a secret, and would be written to specs and results",
+            "set it in the environment of make, which the server inherits; for the hub's token, "
+            "hf_token in the provider works too",
         )
     return name
 
@@ -75,8 +94,8 @@ def _public(url: str) -> None:
     said = urlsplit(url.removeprefix("git+"))
     if said.password or (said.username and said.scheme != "ssh"):
         raise Unfit(
-            "carries credentials, which would stand in locks and logs",
-            "take them out of the URL; uv finds them in ~/.netrc, in a keyring or, for "
+            "contains credentials, which would be written to locks and logs",
+            "remove them from the URL; uv reads them from ~/.netrc, a keyring or, for "
             "NAME=https://… here, in UV_INDEX_NAME_USERNAME and UV_INDEX_NAME_PASSWORD",
         )
 
@@ -96,7 +115,9 @@ def _requirement(text: str) -> str:
 def _index(text: str) -> str:
     url = re.sub(r"^[A-Za-z0-9_-]+=", "", text)
     if not re.fullmatch(r"(https?|file)://\S+", url):
-        raise Unfit("is no index", "write its URL, https://host/simple, or NAME=https://…")
+        raise Unfit(
+            "is not a package index", "write its URL, https://host/simple, or NAME=https://…"
+        )
     _public(url)
     return text
 
@@ -110,7 +131,7 @@ def _source(text: str) -> str:
     if not (git or (path.endswith(".whl") and (url or "://" not in text) and "\n" not in text)):
         raise Unfit(
             "is neither a git revision nor a wheel",
-            "write git+https://host/repository@REVISION, or the URL or the path of a .whl file",
+            "write git+https://host/repository@REVISION, or the URL or path of a .whl file",
         )
     if git or url:
         _public(text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import task_schema
 from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document
 from benchy.core.errors import Mistake
@@ -21,25 +21,25 @@ def refused(kwargs: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """Yield (name, what is wrong, hint) for each argument that no harness can obey."""
     for name in SEVERAL:
         if kwargs.get(name) not in (None, 1):
-            what = f"{kwargs[name]} asks for several answers, and only one is scored"
+            what = f"{kwargs[name]} requests several answers, but only one is scored"
             yield name, what, "write 1"
     for name, (good, kind) in TYPES.items():
         if kwargs.get(name) is not None and not good(kwargs[name]):
             yield name, f"{kwargs[name]!r} is not {kind}", f"write {kind}"
     for name in REQUEST:
         if name in kwargs:
-            yield name, "is not an argument of generation", "leave it out"
+            yield name, "is not a generation argument", "leave it out"
     if "max_length" in kwargs:
-        yield "max_length", "counts the prompt, too, and no server takes it", "write max_gen_toks"
+        yield "max_length", "counts the prompt too, and no server accepts it", "write max_gen_toks"
     temperature = kwargs.get("temperature")
     if kwargs.get("do_sample") is True and not temperature:
-        yield "do_sample", "does nothing at temperature 0", "write temperature: 1.0, or another"
+        yield "do_sample", "has no effect at temperature 0", "write temperature: 1.0, or another"
     if kwargs.get("do_sample") is False and temperature:
-        yield "temperature", "does nothing with do_sample: false", "leave one of them out"
+        yield "temperature", "has no effect with do_sample: false", "remove one of them"
 
 
 def of_model(
-    model: ModelConfig, tasks: Mapping[str, schema.Task], documents: Mapping[str, Document]
+    model: ModelConfig, tasks: Mapping[str, task_schema.Task], documents: Mapping[str, Document]
 ) -> Iterator[Mistake]:
     """Yield mistakes in the generation arguments of a model's tasks.
 
@@ -57,8 +57,8 @@ def of_model(
                 continue
             nearest = near(key, [*fields, *HARNESS])
             new = f"or, if a newer release has it, add it to request_options of {model.engine_name}"
-            hint = f"did you mean {nearest!r}? {new}" if nearest else f"take it out, {new}"
-            what = f"is no generation argument of {model.engine_name}"
+            hint = f"did you mean {nearest!r}? {new}" if nearest else f"remove it, {new}"
+            what = f"is not a generation argument of {model.engine_name}"
             yield document.mistake(("gen_kwargs", key), what, hint)
         for key in (key for key in LENGTHS if key in kwargs):
             if isinstance(context, int) and isinstance(kwargs[key], int) and kwargs[key] >= context:
@@ -66,5 +66,5 @@ def of_model(
                     ("gen_kwargs", key),
                     f"answers of up to {kwargs[key]} tokens leave no room for a prompt in "
                     f"max_model_len {context} of {model.name}",
-                    f"write less, or a higher max_model_len ({model.origin['max_model_len']})",
+                    f"lower it, or raise max_model_len ({model.origin['max_model_len']})",
                 )

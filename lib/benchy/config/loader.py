@@ -6,14 +6,54 @@ one go.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, NamedTuple
 
-from benchy.config import merge, schema
+from benchy.config import file_reader, matrix, merge, option_files, references, validation
 from benchy.config.configuration import Configuration, ModelConfig
-from benchy.config.file_reader import Known, Reader
+from benchy.config.engine_schema import Engine
+from benchy.config.file_reader import ConfigFile, Folder, Listing, Source
+from benchy.config.launcher_schema import Launcher
+from benchy.config.model_schema import Model
+from benchy.config.provider_schema import Provider
+from benchy.config.references import Known
+from benchy.config.settings_schema import Settings
+from benchy.config.task_schema import Task
 from benchy.config.yaml_file import Document
 from benchy.core.errors import ConfigError, Mistake
+
+NO_FILES = Listing()
+
+
+class ModelFile(NamedTuple):
+    """The file of a model, read and merged.
+
+    Attributes:
+        source: The file.
+        merged: The model, or the cells of its matrix, as far as their mistakes allow.
+        mistakes: Everything wrong with the file and its models.
+    """
+
+    source: Source
+    merged: Sequence[ModelConfig] = ()
+    mistakes: Sequence[Mistake] = ()
+
+    @property
+    def models(self) -> Sequence[ModelConfig]:
+        """The models; none if the file has mistakes."""
+        return () if self.mistakes else self.merged
+
+    @property
+    def flawed(self) -> Sequence[ModelConfig]:
+        """The models if the file has mistakes."""
+        return self.merged if self.mistakes else ()
+
+    def inputs(self, root: Path) -> list[Path]:
+        """Return the file and the local wheels that it names."""
+        sources = (model.serving.engine_source for model in self.merged)
+        wheels = (option_files.local_wheel(source, root) for source in sources)
+        return [self.source.path, *filter(None, wheels)]
 
 
 def load(
@@ -25,132 +65,169 @@ def load(
     other models do not matter. knobs: SET and TASKS as the user gave them.
     """
     base = ConfigLoader(root, knobs)
-    return base.configuration([model for path in base.files(only) for model in base.models(path)])
+    listing = base.files(only)
+    return base.configuration(listing, [base.read(path) for path in listing.files])
 
 
 class ConfigLoader:
     """Everything in configs/ except the models, and the methods that read those.
 
-    Mistakes are collected until `configuration` raises them.
+    Attributes:
+        known: The engines, providers and tasks.
+        settings: config.yaml; None if it has mistakes.
+        documents: File, as shown in messages → its document.
+        inputs: Every file and directory that was read.
+        mistakes: Everything wrong with these files.
     """
 
     def __init__(self, root: Path, knobs: Mapping[str, str] | None = None) -> None:
-        self.reader = reader = Reader(root, dict(knobs or {}))
-        self.configs = root / "configs"
-        self.settings = reader.settings(self.configs / "config.yaml")
-        engines = reader.engines(self.configs / "engines")
-        providers = {
-            f.stem: reader.file(f, schema.Provider)
-            for f in reader.yamls(self.configs / "providers")
-        }
-        tasks = {f.stem: reader.file(f, schema.Task) for f in reader.yamls(self.configs / "tasks")}
+        self.root, self.knobs = root, dict(knobs or {})
+        self.configs = configs = root / "configs"
+        settings = _settings(configs / "config.yaml", root)
+        engines = _engines(configs / "engines", root)
+        providers = file_reader.read_folder(configs / "providers", Provider, root)
+        tasks = file_reader.read_folder(configs / "tasks", Task, root)
+        launchers: Folder[Launcher] = Folder()
+        if (configs / "launchers").is_dir():  # older copies of configs/ lack it
+            launchers = file_reader.read_folder(configs / "launchers", Launcher, root)
+        self.settings = settings.value
         self.known = Known(
-            {n: m for n, (m, _) in engines.items() if m},
-            {n: (m, d) for n, (m, d) in providers.items() if m},
-            {n: m for n, (m, _) in tasks.items() if m},
-            {n for n, (m, _) in (engines | providers | tasks).items() if m is None},
+            engines.valid,
+            {
+                name: (value, providers.files[name].document)
+                for name, value in providers.valid.items()
+            },
+            tasks.valid,
+            engines.broken | providers.broken | tasks.broken,
         )
-        reader.check_references(self.known, engines, providers, tasks)
-        reader.check_groups(self.configs / "config.yaml", self.settings, tasks)
-        folder = self.configs / "launchers"  # older copies of configs/ lack it
-        launchers = {
-            f.stem: reader.file(f, schema.Launcher)[0]
-            for f in (reader.yamls(folder) if folder.is_dir() else ())
-        }
-        if self.settings and self.settings.launcher not in ("local", *launchers):
-            reader.mistakes.append(
-                Mistake(
-                    "configs/config.yaml", 0, "launcher",
-                    f"there is no launcher {self.settings.launcher!r}",
-                    f"known: {', '.join(['local', *sorted(launchers)])}",
-                )
-            )  # fmt: skip
-        self.inputs = tuple(reader.inputs)  # what every model depends on
-        self.flawed: list[ModelConfig] = []  # models with mistakes, merged as far as possible
-
-    def files(self, only: Path | None = None) -> list[Path]:
-        """Return the models' files. Two files of one name are a mistake; the first one counts."""
-        reader = self.reader
-        first: dict[str, Path] = {}
-        for path in [only] if only else reader.model_files(self.configs):
-            if path.stem in first:
-                what = f"has the name of {reader.shown(first[path.stem])}"
-                hint = "rename one of them: results are kept by this name"
-                reader.mistakes.append(Mistake(reader.shown(path), 0, "", what, hint))
-                reader.file(path, schema.Model)  # reports its own mistakes too
-            first.setdefault(path.stem, path)
-        return list(first.values())
-
-    def models(self, path: Path) -> list[ModelConfig]:
-        """Return the models of a file: one, or the cells of a matrix; [] if it has mistakes."""
-        document = self.reader.read(path)
-        return self.models_of(path, document) if document else []
-
-    def models_of(self, path: Path, document: Document) -> list[ModelConfig]:
-        """Return the models of a document that was read, as `models` does."""
-        before = len(self.reader.mistakes)
-        model = self.reader.validated(schema.Model, document.data, document)
-        some = {"tasks": list(self.known.tasks)[:1]}
-        model = model or self.reader.rest(schema.Model, document.data, some)
-        if model is None:
-            return []
-        cells = merge.cells(self.reader, path.stem, model, document)
-        merged = [
-            merge.merge(self.reader, name, model, document, cell, self.known)
-            for name, cell in cells
+        parts: list[ConfigFile[Any] | Folder[Any]] = [
+            settings,
+            engines,
+            providers,
+            tasks,
+            launchers,
         ]
-        found = [each for each in merged if each]
-        if len(self.reader.mistakes) == before:
-            return found
-        self.flawed += found
-        return []
+        self.documents = {document.file: document for part in parts for document in part.documents}
+        # What every model depends on.
+        self.inputs = [path for part in parts for path in part.inputs]
+        self.mistakes = [
+            *(mistake for part in parts for mistake in part.mistakes),
+            *references.of_engines(engines),
+            *references.of_providers(providers, self.known),
+            *references.of_tasks(tasks, self.known, root),
+            *references.of_settings(settings, tasks.files, launchers.files),
+        ]
 
-    def configuration(self, models: Iterable[ModelConfig]) -> Configuration:
-        """Return everything that was read. Raise ConfigError with all mistakes so far."""
-        if self.reader.mistakes:
-            raise ConfigError(self.reader.mistakes)
-        return self.partial(models)
+    def files(self, only: Path | None = None) -> Listing:
+        """Return the models' files. Two files of one name are a mistake; the first one counts."""
+        found = Listing([only]) if only else file_reader.list_models(self.configs, self.root)
+        first: dict[str, Path] = {}
+        mistakes = [*found.mistakes]
+        for path in found.files:
+            if path.stem in first:
+                what = f"has the name of {file_reader.shown(first[path.stem], self.root)}"
+                hint = "rename one of them: results are kept by this name"
+                name = file_reader.shown(path, self.root)
+                own = file_reader.read_file(path, Model, self.root).mistakes
+                mistakes += [Mistake(name, 0, "", what, hint), *own]
+            first.setdefault(path.stem, path)
+        return Listing([*first.values()], found.folders, mistakes)
 
-    def partial(self, models: Iterable[ModelConfig]) -> Configuration:
+    def read(self, path: Path) -> ModelFile:
+        """Return the models of a file: one, or the cells of a matrix."""
+        return self.merged(file_reader.read(path, self.root))
+
+    def merged(self, source: Source) -> ModelFile:
+        """Return the models of a file that was read."""
+        document = source.document
+        if document is None:
+            return ModelFile(source, (), source.mistakes)
+        found = validation.validated(Model, document.data, document)
+        instead = {"tasks": [*self.known.tasks][:1]}
+        model = found.value or validation.salvaged(Model, document.data, instead)
+        if model is None:
+            return ModelFile(source, (), found.mistakes)
+        set_ = self.knobs.get("SET", "")
+        shared = merge.Shared(self.root, self.known, self.documents, set_)
+        cells = matrix.checked_cells(source.path.stem, model, document, set_)
+        each = [
+            merge.merge(merge.WrittenModel(name, model, document, cell), shared)
+            for name, cell in cells.value
+        ]
+        return ModelFile(
+            source,
+            [one.value for one in each if one.value],
+            [*found.mistakes, *cells.mistakes, *(m for one in each for m in one.mistakes)],
+        )
+
+    def configuration(
+        self, listing: Listing = NO_FILES, read: Iterable[ModelFile] = ()
+    ) -> Configuration:
+        """Return everything that was read. Raise ConfigError with every mistake in it."""
+        read = [*read]
+        mistakes = [*self.mistakes, *listing.mistakes, *(m for each in read for m in each.mistakes)]
+        if mistakes:
+            raise ConfigError(mistakes)
+        return self.partial(listing, read)
+
+    def partial(self, listing: Listing = NO_FILES, read: Sequence[ModelFile] = ()) -> Configuration:
         """Return everything that was read, even if it has mistakes."""
-        known, settings = self.known, self.settings or schema.Settings()
+        own = (each.source.document for each in read if each.source.document)
         return Configuration(
-            settings, known.engines, known.providers, known.tasks, tuple(models),
-            tuple(self.reader.inputs), self.reader.documents,
-        )  # fmt: skip
+            self.settings or Settings(),
+            dict(self.known.engines),
+            dict(self.known.providers),
+            dict(self.known.tasks),
+            tuple(model for each in read for model in each.models),
+            (
+                *self.inputs,
+                *listing.folders,
+                *(path for each in read for path in each.inputs(self.root)),
+            ),
+            {**self.documents, **{document.file: document for document in own}},
+        )
 
 
-def load_engines(root: Path) -> dict[str, schema.Engine]:
+def _settings(path: Path, root: Path) -> ConfigFile[Settings]:
+    if path.exists():
+        return file_reader.read_file(path, Settings, root)
+    return ConfigFile(Source(path.parent), Document(file_reader.shown(path, root)), Settings(), ())
+
+
+def _engines(folder: Path, root: Path) -> Folder[Engine]:
+    found = file_reader.read_folder(folder, Engine, root)
+    return Folder(found.listing, references.with_like(found.files))
+
+
+def load_engines(root: Path) -> dict[str, Engine]:
     """Return the engines without reading anything else. Raise ConfigError.
 
     A mistake in a model then stops no environment from being built.
     """
-    reader = Reader(root, {})
-    found = reader.engines(root / "configs" / "engines")
-    if reader.mistakes:
-        raise ConfigError(reader.mistakes)
-    return {name: engine for name, (engine, _) in found.items() if engine}
+    found = _engines(root / "configs/engines", root)
+    if found.mistakes:
+        raise ConfigError(found.mistakes)
+    return found.valid
 
 
-def load_launcher(root: Path, path: Path) -> schema.Launcher:
+def load_launcher(root: Path, path: Path) -> Launcher:
     """Return one launcher. Raise ConfigError."""
-    reader = Reader(root, {})
-    found, _ = reader.file(path, schema.Launcher)
-    if found is None:
-        raise ConfigError(reader.mistakes)
-    return found
+    found = file_reader.read_file(path, Launcher, root)
+    if found.value is None:
+        raise ConfigError(found.mistakes)
+    return found.value
 
 
-def load_leaderboard(root: Path) -> tuple[schema.Settings, dict[str, schema.Task]]:
+def load_leaderboard(root: Path) -> tuple[Settings, dict[str, Task]]:
     """Return config.yaml and the tasks, without reading anything else.
 
     Raise ConfigError with their mistakes, including tasks in groups that no file defines.
     """
-    reader = Reader(root, {})
-    path = root / "configs" / "config.yaml"
-    settings = reader.settings(path) or schema.Settings()
-    found = {f.stem: reader.file(f, schema.Task)[0] for f in reader.yamls(root / "configs/tasks")}
-    reader.check_groups(path, settings, found)
-    if reader.mistakes:
-        raise ConfigError(reader.mistakes)
-    return settings, {name: task for name, task in found.items() if task}
+    settings = _settings(root / "configs/config.yaml", root)
+    tasks = file_reader.read_folder(root / "configs/tasks", Task, root)
+    mistakes = [*settings.mistakes, *tasks.mistakes]
+    if settings.value:
+        mistakes += references.of_groups(settings.value, settings.document, tasks.files)
+    if mistakes or settings.value is None:
+        raise ConfigError(mistakes)
+    return settings.value, tasks.valid

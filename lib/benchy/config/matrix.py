@@ -8,15 +8,20 @@ in configs/single_card/m.yaml makes m@0.10.2+float16, m@0.10.2+bfloat16 and so o
 from __future__ import annotations
 
 import itertools
+import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from benchy.config import option_checks, schema, set_knob
+from benchy.config.model_schema import Model
+from benchy.config.validation import Checked
 from benchy.config.yaml_file import Document
+from benchy.core.errors import Mistake, UsageError
 from benchy.core.hashing import digest
-from benchy.core.names import AT
+from benchy.core.names import AT, MOST, QUICKSTART
 
-MOST = 1000  # cells of one config; a few short lists can make millions
+MOST_CELLS = 1000  # of one config; a few short lists can make millions
 Cell = tuple[str, Document]  # the model's name; the cell's keys and values with their lines
 
 
@@ -42,3 +47,44 @@ def cells(stem: str, matrix: Mapping[str, Sequence[Any]], document: Document) ->
         labels = [label(value) for value in cell.data.values()]
         out.append((f"{stem}{AT}{'+'.join(labels)}", cell))
     return out
+
+
+def checked_cells(stem: str, model: Model, document: Document, knob: str) -> Checked[list[Cell]]:
+    """Return the cells of a model's matrix, or the model itself if it has no matrix.
+
+    stem: the name of the model's file. knob: SET. Raise UsageError if SET has a key of the matrix.
+    """
+    if not model.matrix:
+        return Checked([(stem, Document(document.file))])
+    mistakes = [*option_checks.names(model.matrix, document, ("matrix",))]
+    for key in model.matrix:
+        option = key.replace("-", "_")
+        if option in schema.neutral():
+            what = "cannot change answers, so a matrix must not vary it"
+            mistakes.append(document.mistake(("matrix", key), what, "remove it"))
+        if option in set_knob.document(knob).data:
+            raise UsageError(
+                f"{key} is varied by the matrix of {document.file}",
+                f"select its cells instead: make results MODELS='{stem}@*'", "SET",
+            )  # fmt: skip
+    count = math.prod(map(len, model.matrix.values()))
+    if count > MOST_CELLS:
+        what = f"has {count} cells; the limit is {MOST_CELLS}"
+        return Checked(
+            [], [*mistakes, document.mistake(("matrix",), what, "split it into several configs")]
+        )
+    found = cells(stem, model.matrix, document)
+    mistakes += _wrong_names([name for name, _ in found], document)
+    cells_ = [] if mistakes else found
+    if stem == QUICKSTART:
+        mistakes.append(document.mistake(("matrix",), "is not allowed in the quickstart"))
+    return Checked(cells_, mistakes)
+
+
+def _wrong_names(names: Sequence[str], document: Document) -> Iterator[Mistake]:
+    if longest := next((name for name in names if len(name) > MOST), ""):
+        what = f"the names of its cells are too long, such as {longest[:40]}…"
+        yield document.mistake(("matrix",), what, "vary fewer keys")
+    for name in sorted({name for name in names if names.count(name) > 1}):
+        what = f"two of its cells have the name {name}"
+        yield document.mistake(("matrix",), what, "remove one of them")

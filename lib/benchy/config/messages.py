@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic_core import ErrorDetails
 
-from benchy.config import misplaced_keys, schema, yaml_file
+from benchy.config import (
+    engine_schema,
+    field_types,
+    launcher_schema,
+    misplaced_keys,
+    model_schema,
+    provider_schema,
+    task_schema,
+)
 from benchy.config.yaml_file import Document, Key
 from benchy.core.errors import Mistake
 from benchy.core.names import good, near, secret
+from benchy.core.text import shorten
 
 # pydantic's names of types → benchy's.
 _TYPES = {
     "int": "a whole number",
     "float": "a number",
-    "string": "a text",
+    "string": "text",
     "bool": "true or false",
     "list": "a list",
     "dict": "a mapping",
@@ -37,14 +46,14 @@ EXAMPLES = {
     "options": "options: [option_name]",
     "since": 'since: "0.10.0"',
     "use": "use: [option_name]",
-    "why": "why: what it mends",
+    "why": "why: what it fixes",
     "versions": 'versions: ">=0.8.0,<0.8.3"',
 }
 TEMPLATES = {
-    schema.Model: "model-gpu",
-    schema.Task: "task",
-    schema.Engine: "engine",
-    schema.Launcher: "launcher",
+    model_schema.Model: "model-gpu",
+    task_schema.Task: "task",
+    engine_schema.Engine: "engine",
+    launcher_schema.Launcher: "launcher",
 }
 
 
@@ -78,95 +87,123 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     ]
 
 
+class _Error(NamedTuple):
+    """One validation error of pydantic.
+
+    Attributes:
+        kind: The schema of the file.
+        document: The file.
+        key: The path of the key in the file.
+        location: The path of the key in `kind`.
+        value: What was written, None for a secret.
+        shown: What was written, as text for a message.
+        detail: pydantic's description.
+    """
+
+    kind: type[field_types.Strict]
+    document: Document
+    key: Key
+    location: Key
+    value: Any
+    shown: str
+    detail: ErrorDetails
+
+    @property
+    def name(self) -> str:
+        return str(self.key[-1]) if self.key else ""
+
+
 def mistake(
-    kind: type[schema.Strict], detail: ErrorDetails, document: Document, at: Key
+    kind: type[field_types.Strict], detail: ErrorDetails, document: Document, at: Key
 ) -> Mistake:
     """Return one validation error of pydantic as a Mistake: file, line, key, what, hint."""
-    location = tuple(p for p in detail["loc"] if not _is_branch(p))
+    location = tuple(part for part in detail["loc"] if not _is_branch(part))
     key: Key = (*at, *location)
-    value, code = detail["input"], detail["type"]
-    name = str(key[-1]) if key else ""
-    shown = _short(document.written.get(key, value) if code != "missing" else None)
-    if secret(name) and value != name:  # for a bad name, the input is the name itself
-        value, shown = None, "what is written there"
+    value, missing = detail["input"], detail["type"] == "missing"
+    shown = _short(None if missing else document.written.get(key, value))
+    # For a bad name, the input is the name itself.
+    if key and secret(str(key[-1])) and value != str(key[-1]):
+        value, shown = None, "the value"
+    what, hint = _explained(_Error(kind, document, key, location, value, shown, detail))
+    return document.mistake(key, what, hint)
+
+
+def _explained(error: _Error) -> tuple[str, str]:
+    """Return what is wrong, and a hint."""
+    code, value = error.detail["type"], error.value
     if code == "extra_forbidden":
-        nearest = near(name, _fields(kind, location[:-1]))
-        hint = misplaced_keys.home(name, _plain(value), document) or (
-            f"did you mean {nearest!r}?" if nearest else _elsewhere(kind, location)
-        )
-        return Mistake(
-            document.file, document.line(key), yaml_file.dotted(key), "unknown key", hint
-        )
+        return "unknown key", _unknown_key(error)
     if code == "missing":
-        return Mistake(
-            document.file,
-            document.line(key),
-            yaml_file.dotted(key),
-            "is missing",
-            f"write {EXAMPLES.get(name, f'{name}: …')}{_template(kind)}",
-        )
-    if name.endswith("version") and isinstance(value, int | float) and not isinstance(value, bool):
-        written = document.written.get(key, str(value))
-        read_as = f", which YAML reads as the number {value}" if str(value) != written else ""
-        return Mistake(
-            document.file,
-            document.line(key),
-            yaml_file.dotted(key),
-            f"{written} is a number without quotes{read_as}",
-            f'write {name}: "{written}"',
-        )
+        example = EXAMPLES.get(error.name, f"{error.name}: …")
+        return "is missing", f"write {example}{_template(error.kind)}"
+    if (
+        error.name.endswith("version")
+        and isinstance(value, int | float)
+        and not isinstance(value, bool)
+    ):
+        return _unquoted_version(error)
     if code.endswith("_type"):
         want = _TYPES.get(code.removesuffix("_type"), code.removesuffix("_type"))
-        return Mistake(
-            document.file,
-            document.line(key),
-            yaml_file.dotted(key),
-            f"{shown} is not {want}",
-            "write the name of a file in configs/tasks; its keys stand there"
-            if key[:1] == ("tasks",) and isinstance(value, dict)
-            else _type_mend(want, value, name),
-        )
-    context = detail.get("ctx", {})
+        if error.key[:1] == ("tasks",) and isinstance(value, dict):
+            hint = "write the name of a file in configs/tasks; its keys belong there"
+        else:
+            hint = _type_hint(want, value, error.name)
+        return f"{error.shown} is not {want}", hint
     if code == "value_error":
-        error = context.get("error")
-        what = f"{shown} {detail['msg'] if error is None else error}"
-        hint = getattr(error, "hint", "")
-        if name == "python":
-            hint = 'write python: "3.11" or python: ">=3.10"'
-        return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, hint)
+        return _unfit(error)
     if code == "string_pattern_mismatch":
-        return Mistake(
-            document.file,
-            document.line(key),
-            yaml_file.dotted(key),
-            f"{shown} has characters that can't stand here",
-            _pattern_mend(key, value) or f"it has to match {context.get('pattern')}",
-        )
-    message = detail["msg"][:1].lower() + detail["msg"][1:]
-    message = message.replace("input should be", "should be")
-    hint = ""
+        pattern = error.detail.get("ctx", {}).get("pattern")
+        hint = _pattern_hint(error.key, value) or f"it must match {pattern}"
+        return f"{error.shown} has invalid characters", hint
     if code == "too_short" and isinstance(value, list | dict):
-        message, hint = "is empty", f"write {EXAMPLES[name]}" if name in EXAMPLES else ""
-    what = f"{shown} {message}"
-    return Mistake(document.file, document.line(key), yaml_file.dotted(key), what, hint)
+        hint = f"write {EXAMPLES[error.name]}" if error.name in EXAMPLES else ""
+        return f"{error.shown} is empty", hint
+    message = error.detail["msg"][:1].lower() + error.detail["msg"][1:]
+    return f"{error.shown} {message.replace('input should be', 'should be')}", ""
 
 
-def _elsewhere(kind: type[schema.Strict], location: Key) -> str:
+def _unknown_key(error: _Error) -> str:
+    if hint := misplaced_keys.home(error.name, _plain(error.value), error.document):
+        return hint
+    if nearest := near(error.name, _fields(error.kind, error.location[:-1])):
+        return f"did you mean {nearest!r}?"
+    return _elsewhere(error.kind, error.location)
+
+
+def _unquoted_version(error: _Error) -> tuple[str, str]:
+    """Return the mistake for 0.10 without quotes, which YAML reads as 0.1."""
+    written = error.document.written.get(error.key, str(error.value))
+    read_as = (
+        "" if str(error.value) == written else f", which YAML reads as the number {error.value}"
+    )
+    return f"{written} is a number without quotes{read_as}", f'write {error.name}: "{written}"'
+
+
+def _unfit(error: _Error) -> tuple[str, str]:
+    """Return the mistake for a value that a validator of field_types.py refuses."""
+    cause = error.detail.get("ctx", {}).get("error")
+    hint = getattr(cause, "hint", "")
+    if error.name == "python":
+        hint = 'write python: "3.11" or python: ">=3.10"'
+    return f"{error.shown} {error.detail['msg'] if cause is None else cause}", hint
+
+
+def _elsewhere(kind: type[field_types.Strict], location: Key) -> str:
     """Return a hint for an unknown key that resembles none of the keys allowed there."""
     name, fields = str(location[-1]), _fields(kind, location[:-1])
-    if fields == sorted(schema.ModelVllm.model_fields):
-        if name in schema.Provider.model_fields:
+    if fields == sorted(model_schema.ModelVllm.model_fields):
+        if name in provider_schema.Provider.model_fields:
             return f"it belongs in overrides: {{{name}: …}}"
-        return f"known here: {', '.join(fields)}; an option of the engine belongs in overrides"
-    return f"known here: {', '.join(fields)}"
+        return f"known keys: {', '.join(fields)}; engine options belong in overrides"
+    return f"known keys: {', '.join(fields)}"
 
 
-def _template(kind: type[schema.Strict]) -> str:
+def _template(kind: type[field_types.Strict]) -> str:
     name = TEMPLATES.get(kind)
     return f"; configs/templates/{name}.yaml shows every key" if name else ""
 
 
-def _pattern_mend(key: Key, value: Any) -> str:
+def _pattern_hint(key: Key, value: Any) -> str:
     if "cuda_devices" in key:
         return 'write cuda_devices: "0"; numbers or UUIDs of nvidia-smi -L, or no key for any GPU'
     stem = str(value).rpartition("/")[2].removesuffix(".yaml")
@@ -175,7 +212,7 @@ def _pattern_mend(key: Key, value: Any) -> str:
     return ""
 
 
-def _type_mend(want: str, value: Any, name: str) -> str:
+def _type_hint(want: str, value: Any, name: str) -> str:
     if want == "a list":
         if not isinstance(value, str):
             return "write [one, two]"
@@ -195,7 +232,7 @@ def _type_mend(want: str, value: Any, name: str) -> str:
             if re.fullmatch(r"[\d.]+|true|false", value)
             else f"write {want}"
         )
-    if want == "a text" and isinstance(value, int | float):
+    if want == "text" and isinstance(value, int | float):
         return f'put it in quotes: {name}: "{value}"'
     return f"write {want}"
 
@@ -231,5 +268,4 @@ def _plain(value: Any) -> Any:
 
 
 def _short(value: Any) -> str:
-    text = hidden(repr(value) if isinstance(value, str) else str(value))
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shorten(hidden(repr(value) if isinstance(value, str) else str(value)), 60)

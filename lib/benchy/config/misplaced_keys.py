@@ -5,21 +5,21 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import field_types, model_schema, schema, settings_schema, task_schema
 from benchy.config.yaml_file import Document
 
 FILES = {  # kind of file → its place
-    "model": "the model's file, beside vllm and tasks",
+    "model": "the model's file, next to vllm and tasks",
     "task": "a task's file, configs/tasks/NAME.yaml",
     "config": "configs/config.yaml",
     "launcher": "a launcher's file, configs/launchers/NAME.yaml",
 }
-PARTS: dict[str, type[schema.Strict]] = {  # section of a file → schema of its keys
-    "defaults of a task's file, configs/tasks/NAME.yaml": schema.TaskDefaults,
-    "vllm in the model's file": schema.ModelVllm,
-    "model in the model's file": schema.ModelFacts,
-    "evaluation in configs/config.yaml": schema.Evaluation,
-    "logging in configs/config.yaml": schema.Logging,
+PARTS: dict[str, type[field_types.Strict]] = {  # section of a file → schema of its keys
+    "defaults of a task's file, configs/tasks/NAME.yaml": task_schema.TaskDefaults,
+    "vllm in the model's file": model_schema.ModelVllm,
+    "model in the model's file": model_schema.ModelFacts,
+    "evaluation in configs/config.yaml": settings_schema.Evaluation,
+    "logging in configs/config.yaml": settings_schema.Logging,
 }
 # Arguments of a request (named as in OpenAI's API and vLLM) and of the harness's generate_until.
 GENERATION = (
@@ -28,11 +28,11 @@ GENERATION = (
     "presence_penalty", "repetition_penalty", "chat_template_kwargs", "enable_thinking",
 )  # fmt: skip
 TOLD = {
-    "base_url": "benchy starts the server itself; one that runs elsewhere can't be evaluated",
-    "path": "a directory is written as the name: model: {name: VALUE}",
+    "base_url": "benchy starts the server itself; it cannot evaluate one that runs elsewhere",
+    "path": "write a directory as the name: model: {name: VALUE}",
     "limit": "it is a knob: make eval CONFIG=FILE LIMIT=VALUE, or evaluation.default_limit in "
     "configs/config.yaml",
-    "chat": "write use_chat_completions: true in the model's file, beside vllm and tasks",
+    "chat": "write use_chat_completions: true in the model's file, next to vllm and tasks",
 }
 
 
@@ -40,9 +40,9 @@ def home(key: str, value: Any = None, document: Document | None = None) -> str:
     """Return a hint that says where a key belongs, with the value as written; "" if unknown."""
     told = _home(key)
     own = document.file if document else ""
-    if own.startswith("configs/tasks/") and key in schema.TaskDefaults.model_fields:
+    if own.startswith("configs/tasks/") and key in task_schema.TaskDefaults.model_fields:
         told = f"write defaults: {{{key}: VALUE}}"
-    if own == "configs/config.yaml" and key in schema.Evaluation.model_fields:
+    if own == "configs/config.yaml" and key in settings_schema.Evaluation.model_fields:
         told = f"write evaluation: {{{key}: VALUE}}"
     plain = isinstance(value, str | int | float) and str(value).isprintable()
     written = str(value) if plain else "…"

@@ -90,6 +90,13 @@ def named(
     return found
 
 
+def local_wheel(source: str | None, root: Path) -> Path | None:
+    """Return the wheel's path if a source is a file on this machine."""
+    if source is None or "://" in source:
+        return None
+    return root / paths.home(source)
+
+
 def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
     """Return whether any value looks like a path, whether or not it exists."""
     if any(options.get(option) for option in FILES):

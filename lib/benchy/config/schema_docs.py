@@ -11,7 +11,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchy.config import schema
+from benchy.config import field_types, schema
 from benchy.core import knob_table
 
 DOCS = Path("docs")
@@ -58,7 +58,7 @@ def reference() -> str:
     return "\n".join(lines)
 
 
-def _table(model: type[schema.Strict], prefix: str) -> list[str]:
+def _table(model: type[field_types.Strict], prefix: str) -> list[str]:
     lines = ["| key | type | default | re-runs | |", "|---|---|---|---|---|"]
     document = model.model_json_schema()
     inner = []
@@ -67,7 +67,7 @@ def _table(model: type[schema.Strict], prefix: str) -> list[str]:
         nested = [
             a
             for a in [annotation, *getattr(annotation, "__args__", ())]
-            if isinstance(a, type) and issubclass(a, schema.Strict)
+            if isinstance(a, type) and issubclass(a, field_types.Strict)
         ]
         if nested:
             inner.append((f"{prefix}{name}", nested[0]))
@@ -89,7 +89,7 @@ def _table(model: type[schema.Strict], prefix: str) -> list[str]:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, schema.Strict):
+    if isinstance(value, field_types.Strict):
         return "see below"
     return "" if value is None else f"`{json.dumps(value)}`"
 

@@ -8,7 +8,6 @@ document, alias bombs, self-references, NUL characters. Numbers keep their text 
 
 from __future__ import annotations
 
-import hashlib
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Any
 
 import yaml
 
+from benchy.core import hashing
 from benchy.core.errors import ConfigError, Mistake
 
 try:
@@ -75,7 +75,7 @@ def read(path: Path, name: str | None = None) -> Document:
             raise ConfigError([Mistake(name, 0, "", "is a directory, not a YAML file")])
         size = path.stat().st_size
         if size > MAX_BYTES:
-            raise ConfigError([Mistake(name, 0, "", f"is {size} bytes long; a config is a page")])
+            raise ConfigError([Mistake(name, 0, "", f"has {size} bytes; the limit is {MAX_BYTES}")])
         raw = path.read_bytes()
     except OSError as error:
         raise ConfigError([Mistake(name, 0, "", error.strerror or str(error))]) from None
@@ -87,7 +87,7 @@ def read(path: Path, name: str | None = None) -> Document:
             [Mistake(name, line, "", "is not UTF-8", "save the file as UTF-8")]
         ) from None
     document = parse(text, name)
-    document.sha256 = hashlib.sha256(raw).hexdigest()
+    document.sha256 = hashing.of_bytes(raw)
     return document
 
 
@@ -143,10 +143,12 @@ def _syntax(error: yaml.MarkedYAMLError, text: str, name: str) -> Mistake:
     lines = text.splitlines()
     what = error.problem or error.context or "is not YAML"
     if line and line <= len(lines) and "\t" in lines[line - 1].split("#")[0]:
-        return Mistake(name, line, "", "has a tab", "YAML is indented with spaces")
+        return Mistake(name, line, "", "has a tab", "indent with spaces")
     if "expected a single document" in str(error.context):
-        return Mistake(name, line, "", "has a second document", "one file, one configuration")
-    hint = "look at the indentation, quotes and brackets here and above"
+        return Mistake(
+            name, line, "", "has a second document", "write each configuration to its own file"
+        )
+    hint = "check the indentation, quotes and brackets here and above"
     return Mistake(name, line, "", f"is not YAML: {what}", hint)
 
 
@@ -171,7 +173,7 @@ class _Builder:
                         self.document.file,
                         node.start_mark.line + 1,
                         "",
-                        "is too large once its aliases are expanded",
+                        "is too large after its aliases are expanded",
                     )
                 ]
             )
@@ -186,12 +188,12 @@ class _Builder:
             "timestamp",
             "value",
         ):
-            self.wrong(node, key, f"has the tag {node.tag}", "leave the tag away")
+            self.wrong(node, key, f"has the tag {node.tag}", "remove the tag")
             return None
         if isinstance(node, yaml.ScalarNode):
             return self.scalar(node, key)
         if id(node) in self.open:
-            self.wrong(node, key, "has an alias of itself in it", "write out what is meant")
+            self.wrong(node, key, "contains an alias of itself", "write the value out")
             return None
         self.open.add(id(node))
         try:
@@ -211,12 +213,12 @@ class _Builder:
                     if isinstance(value, dict):
                         merged = {**value, **merged}
                     else:
-                        self.wrong(name_node, key, "merges what is no mapping")
+                        self.wrong(name_node, key, "merges a value that is not a mapping")
                 continue
             if not isinstance(name_node, yaml.ScalarNode) or name_node.tag != (
                 "tag:yaml.org,2002:str"
             ):
-                self.wrong(name_node, key, "has a key that is no text", "put the key in quotes")
+                self.wrong(name_node, key, "has a key that is not text", "put the key in quotes")
                 continue
             name = name_node.value
             path = (*key, name)
@@ -225,8 +227,8 @@ class _Builder:
                 self.wrong(
                     name_node,
                     path,
-                    f"stands twice (first in line {first})",
-                    "keep one of them; YAML would take the last in silence",
+                    f"is defined twice (first on line {first})",
+                    "keep one of them; YAML silently uses the last",
                 )
                 continue
             self.document.lines[path] = name_node.start_mark.line + 1
@@ -236,7 +238,7 @@ class _Builder:
     def scalar(self, node: yaml.ScalarNode, key: Key) -> Any:
         self.document.lines.setdefault(key, node.start_mark.line + 1)
         if "\0" in node.value:  # no path, argument or variable can contain one
-            self.wrong(node, key, "has a NUL character in it", "leave it away")
+            self.wrong(node, key, "contains a NUL character", "remove it")
             return None
         if node.tag.endswith((":timestamp", ":value")):
             return node.value  # a date such as 2026-09-05 stays text
@@ -246,16 +248,18 @@ class _Builder:
             value = self.constructor.construct_object(node)
         except (KeyError, IndexError):  # `!!bool x`, `!!int ''`
             kind = node.tag.rpartition(":")[2]
-            self.wrong(node, key, f"has the tag !!{kind}, but is none", "leave the tag away")
+            self.wrong(
+                node, key, f"has the tag !!{kind}, but is not valid as one", "remove the tag"
+            )
             return None
         except (yaml.YAMLError, ValueError, OverflowError) as error:
             self.wrong(node, key, f"can't be read: {str(error).partition(chr(10))[0]}")
             return None
         if isinstance(value, int) and value.bit_length() > MAX_BITS:
-            self.wrong(node, key, "is too large a number")
+            self.wrong(node, key, "is too large")
             return None
         if isinstance(value, float) and not math.isfinite(value):
-            self.wrong(node, key, f"is {node.value}, no finite number")
+            self.wrong(node, key, f"is {node.value}, not a finite number")
             return None
         if isinstance(value, int | float) and not isinstance(value, bool):
             self.document.written[key] = node.value

@@ -132,7 +132,7 @@ class Died(Failure):
     STATUS = 75  # EX_TEMPFAIL of sysexits.h; distinguishes it from a failed task in bin/run
 
 
-AGAIN = "then run the same again: what was made is kept"
+AGAIN = "then run it again; finished work is kept"
 
 
 @contextmanager
@@ -165,11 +165,11 @@ def next_step(error: OSError) -> str:
         look = f"df -h {shlex.quote(place)}" if place else "df -h"
         return f"free some space ({look}; make gc, make prune-venvs), {AGAIN}"
     if error.errno == errno.EFBIG:
-        return f"raise the limit of a file's size (ulimit -f), {AGAIN}"
+        return f"raise the limit on file sizes (ulimit -f), {AGAIN}"
     if error.errno in (errno.EMFILE, errno.ENFILE):
-        return f"raise the limit of open files (ulimit -n), {AGAIN}"
+        return f"raise the limit on open files (ulimit -n), {AGAIN}"
     if error.errno == errno.EROFS:
-        return "mount that file system for writing, or work in a copy of the checkout"
+        return "mount the file system writable, or use a copy of the checkout"
     if error.errno in (errno.EACCES, errno.EPERM):
         return _whose(str(error.filename or ""))
     return ""
@@ -187,10 +187,10 @@ def _whose(path: str) -> str:
     except OSError:
         return ""
     if owner == me:
-        return f"give yourself the right: chmod -R u+rwX {shlex.quote(path or '.')}"
+        return f"give yourself permission: chmod -R u+rwX {shlex.quote(path or '.')}"
     return (
         f"{path or 'this folder'} belongs to {_user(owner)}, and you are {_user(me)}: a checkout "
-        "is one user's; work in your own, or have it given to you (chown -R)"
+        "belongs to one user; use your own, or have its owner changed (chown -R)"
     )
 
 

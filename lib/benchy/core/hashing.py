@@ -16,10 +16,20 @@ def canonical(value: Any) -> str:
 
 
 def digest(value: Any) -> str:
-    return hashlib.sha256(canonical(value).encode()).hexdigest()
+    """Return the SHA-256 of a value's canonical JSON."""
+    return of_text(canonical(value))
+
+
+def of_text(text: str) -> str:
+    return of_bytes(text.encode())
+
+
+def of_bytes(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
 
 
 def sha256(path: Path) -> str:
+    """Return the SHA-256 of a file of any size. (hashlib.file_digest needs Python 3.11.)"""
     found = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):  # a wheel may be larger than the free memory
@@ -39,7 +49,7 @@ def content_of(path: Path) -> str:
         git = ["git", "-C", str(path)]
         head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
         changed = subprocess.run([*git, "diff", "HEAD"], capture_output=True).stdout
-        return head.strip() + ("+" + hashlib.sha256(changed).hexdigest()[:12] if changed else "")
+        return head.strip() + ("+" + of_bytes(changed)[:12] if changed else "")
     parts = []
     for file in sorted(path.rglob("*")):
         if file.is_file() and not {".git", "__pycache__"} & set(file.parts):

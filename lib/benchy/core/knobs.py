@@ -36,7 +36,9 @@ def count(knob: str, default: int) -> int:
     """Return the value of a knob that is a number from 1 up. Raises UsageError."""
     text = os.environ.get(knob) or str(default)
     if not text.isdecimal() or not int(text):
-        raise UsageError(f"{knob}={text} is no number of them", "write 1 or more")
+        raise UsageError(
+            f"{knob}={text} is not a whole number from 1 up", f"write {knob}=1 or more"
+        )
     return int(text)
 
 

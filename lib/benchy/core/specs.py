@@ -94,7 +94,7 @@ class Nodes(TypedDict):
 
 
 class Resources(TypedDict, total=False):
-    """What to request from a launcher: the keys of schema.Resources that the configuration sets.
+    """What to request from a launcher: the keys of launcher_schema.Resources that are set.
 
     Attributes:
         partition, account, qos: as Slurm has them.

@@ -196,6 +196,6 @@ def private(path: Path) -> None:
     found = path.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
         raise Failure(
-            f"{path} is no directory of this user alone",
-            "see who made it and remove it, or set BENCHY_LEASES to another directory",
+            f"{path} is not a directory that only this user can write to",
+            "find out who made it and remove it, or set BENCHY_LEASES to another directory",
         )

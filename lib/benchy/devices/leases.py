@@ -19,7 +19,6 @@ from __future__ import annotations
 
 import datetime
 import fcntl
-import hashlib
 import json
 import os
 import re
@@ -32,7 +31,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.core import process_info, temporary_files
+from benchy.core import hashing, process_info, temporary_files
 from benchy.core.errors import about
 from benchy.devices import lock_files
 
@@ -144,7 +143,7 @@ class LeaseDirectory:
         """Return the lock file of a device."""
         if re.fullmatch(r"[A-Za-z0-9._-]{1,80}", device):
             return self.path / device
-        return self.path / f"device-{hashlib.sha256(device.encode()).hexdigest()[:16]}"
+        return self.path / f"device-{hashing.of_text(device)[:16]}"
 
     @contextmanager
     def mutex(self) -> Iterator[None]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from benchy.config import reserved_options
+from benchy.config.written import Written
 from benchy.core.errors import ConfigError, Mistake
 from benchy.engines import flag_values, release_flags, unavailable_options
-from benchy.engines.release_flags import BadOption, Release, Written
+from benchy.engines.release_flags import BadOption, Release
 
 # Action of a switch → its arguments for true and for false; None passes no argument.
 SWITCHES: dict[str, tuple[str, str | None]] = {
@@ -68,8 +68,6 @@ def arguments(
         if value is None:
             continue
         try:
-            if option in reserved_options.OURS:
-                raise BadOption("is not an engine option here", reserved_options.OURS[option])
             if not release.has(option):
                 raise unavailable_options.lacking(option, release)
             out += _arguments_of(option, value, release)

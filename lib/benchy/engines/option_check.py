@@ -14,13 +14,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchy.config.written import Written
 from benchy.core import paths, versions
 from benchy.core.errors import ConfigError, Mistake
 from benchy.core.specs import ServerSpec
+from benchy.core.text import listed
 from benchy.engines import command_line, option_table, release_flags, unavailable_options
 from benchy.environments import lock_file
-
-SHOWN = 3  # maximum number of models named in a shared mistake
 
 
 def release(spec: ServerSpec, version: str, flags: release_flags.Flags) -> release_flags.Release:
@@ -40,9 +40,9 @@ def arguments(spec: ServerSpec, of: release_flags.Release) -> list[str]:
     )
 
 
-def written(spec: ServerSpec) -> release_flags.Written:
+def written(spec: ServerSpec) -> Written:
     """Return where the options of a server were written."""
-    return release_flags.Written(spec["source"], spec["origin"], spec["keys"])
+    return Written(spec["source"], spec["origin"], spec["keys"])
 
 
 class Known:
@@ -138,8 +138,7 @@ def _concerning(mistake: Mistake, specs: list[ServerSpec]) -> Mistake:
     if all(spec["source"] == mistake.file for spec in specs):
         return mistake
     names = [spec["model"] for spec in specs]
-    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
-    return replace(mistake, what=f"{mistake.what}; needed by {', '.join(names[:SHOWN])}{more}")
+    return replace(mistake, what=f"{mistake.what}; needed by {listed(names)}")
 
 
 def refuse(specs: Iterable[ServerSpec]) -> None:

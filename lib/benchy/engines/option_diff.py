@@ -16,9 +16,10 @@ from typing import Any
 
 from packaging.version import Version
 
-from benchy.config import schema
+from benchy.config import engine_schema
 from benchy.core import paths, versions
 from benchy.core.errors import UsageError
+from benchy.core.text import shorten
 from benchy.engines import option_check, option_table, release_flags
 
 Change = tuple[Any, Any]  # (before, after); None for no value
@@ -32,12 +33,12 @@ class Difference:
     """
 
     added: dict[str, option_table.About]
-    removed: dict[str, schema.Gone | None]
+    removed: dict[str, engine_schema.Gone | None]
     changed: dict[str, dict[str, Change]]
 
 
 def difference(
-    before: release_flags.Flags, after: release_flags.Flags, gone: Mapping[str, schema.Gone]
+    before: release_flags.Flags, after: release_flags.Flags, gone: Mapping[str, engine_schema.Gone]
 ) -> Difference:
     one = {release_flags.option_of(flag): about for flag, about in before.items()}
     two = {release_flags.option_of(flag): about for flag, about in after.items()}
@@ -80,7 +81,7 @@ def as_text(found: Difference, after: release_flags.Flags) -> str:
     return "\n".join(lines or ["no differences"]) + "\n"
 
 
-def replacement(gone: schema.Gone | None, after: release_flags.Flags) -> str:
+def replacement(gone: engine_schema.Gone | None, after: release_flags.Flags) -> str:
     """Return what to do about a removed option; "" if the engine's file does not say."""
     if gone is None:
         return ""
@@ -108,11 +109,11 @@ def change(fact: str, before: Any, after: Any) -> str:
 
 def short(value: Any) -> str:
     text = value if isinstance(value, str) and value else json.dumps(value, ensure_ascii=False)
-    return text if len(text) <= 60 else text[:57] + "…"
+    return shorten(text, 60)
 
 
 def flags_of(
-    name: str, made: schema.Engine, version: str, known: option_check.Known
+    name: str, made: engine_schema.Engine, version: str, known: option_check.Known
 ) -> release_flags.Flags:
     """Return the flags of a release. Raises UsageError if they are not known."""
     try:
@@ -130,7 +131,7 @@ def flags_of(
     )
 
 
-def contradictions(made: option_table.Table, of: schema.Engine) -> list[str]:
+def contradictions(made: option_table.Table, of: engine_schema.Engine) -> list[str]:
     """Return one line for each contradiction between an engine's `gone` and its option table."""
     releases = made["releases"]
     gone = of.gone_options()

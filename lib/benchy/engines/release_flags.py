@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from benchy.config import reserved_options
-from benchy.core.errors import Mistake
 from benchy.core.specs import GoneOption
 
 Flags = Mapping[str, Mapping[str, Any]]
@@ -84,24 +83,6 @@ def contrary(option: str, action: str) -> str:
     if action == "EnableDisableAction" and (other := swapped(option)):
         return other
     return option.removeprefix("no_") if option.startswith("no_") else f"no_{option}"
-
-
-@dataclass(frozen=True)
-class Written:
-    """Where options were written.
-
-    origin: option → "file:line". source: the file to name for options not in `origin`. keys: option
-    → dotted key, for options whose key is not their name.
-    """
-
-    source: str = ""
-    origin: Mapping[str, str] = field(default_factory=dict)
-    keys: Mapping[str, str] = field(default_factory=dict)
-
-    def mistake(self, option: str, what: str, hint: str) -> Mistake:
-        file, _, line = self.origin.get(option, "").rpartition(":")
-        place = (file, int(line)) if line.isdecimal() else (self.source, 0)
-        return Mistake(*place, self.keys.get(option, option), what, hint)
 
 
 class BadOption(Exception):

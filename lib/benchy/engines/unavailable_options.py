@@ -6,11 +6,12 @@ import difflib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchy.config.written import Written
 from benchy.core import versions
 from benchy.core.errors import Mistake
 from benchy.core.specs import GoneOption
 from benchy.engines import release_flags
-from benchy.engines.release_flags import BadOption, Release, Written
+from benchy.engines.release_flags import BadOption, Release
 
 
 def removed(

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import platform
 import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from benchy.core import names, paths
+from benchy.core import hashing, names, paths
 from benchy.core.errors import UsageError
 from benchy.core.specs import EnvironmentSpec, read_environment
 
@@ -93,7 +92,7 @@ class BuildSpec:
             data["index"] = self.index
         if self.kind == "main":
             data["uv.lock"] = digest(paths.ROOT / "uv.lock")
-        return hashlib.sha256(json.dumps(data, sort_keys=True).encode()).hexdigest()
+        return hashing.of_text(json.dumps(data, sort_keys=True))
 
 
 def _known(env: str) -> str:
@@ -110,6 +109,6 @@ def _known(env: str) -> str:
 def digest(path: Path) -> str:
     """Return the SHA-256 of a file; "" if it does not exist."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashing.sha256(path)
     except FileNotFoundError:
         return ""

@@ -18,11 +18,12 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from benchy.core import paths
+from benchy.core.text import listed
 from benchy.display.messages import say
 from benchy.environments import link_mode, lock_file
 
@@ -120,7 +121,7 @@ def edited(env: str) -> str:
                 continue
             if not _as_recorded(Path(site, name), recorded):
                 found.append(name)
-    return f"{EDITED}: {listed(found)}" if found else ""
+    return f"{EDITED}: {listed(found, SHOWN, ' ')}" if found else ""
 
 
 def _as_recorded(path: Path, recorded: str) -> bool:
@@ -134,12 +135,6 @@ def _as_recorded(path: Path, recorded: str) -> bool:
     return base64.urlsafe_b64encode(digest.digest()).decode().rstrip("=") == expected
 
 
-def listed(words: Sequence[str]) -> str:
-    """Join the first SHOWN words, followed by the number of the others."""
-    more = f" and {len(words) - SHOWN} more" if len(words) > SHOWN else ""
-    return " ".join(words[:SHOWN]) + more
-
-
 def changed(then: Collection[str], now: Collection[str], others: bool = False) -> str:
     """Return a text that says how two lists of distributions differ; "" if they do not.
 
@@ -150,7 +145,7 @@ def changed(then: Collection[str], now: Collection[str], others: bool = False) -
     words = [*(f"-{name}" for name in gone), *(f"+{name}" for name in more)]
     if not words:
         return ""
-    return f"its packages were changed by hand: {listed(words)}"
+    return f"its packages were changed by hand: {listed(words, SHOWN, ' ')}"
 
 
 def well(env: str) -> bool:

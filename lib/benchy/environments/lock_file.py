@@ -8,13 +8,14 @@ it can be committed (configs/locks/<env>.lock) and is the same wherever it is ma
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from benchy.core import hashing
 
 HEADER = "# benchy: "
 # `name==1.0 \` or `name @ URL`, with an optional marker; hashes follow on separate lines.
@@ -58,7 +59,7 @@ def text(fields: Mapping[str, object], resolved: str) -> str:
 def _seal(fields: Mapping[str, object], body: str) -> str:
     """Return the SHA-256 of a lock without its seal."""
     plain = {key: value for key, value in fields.items() if key != SEAL}
-    return hashlib.sha256(f"{json.dumps(plain, sort_keys=True)}\n{body}".encode()).hexdigest()
+    return hashing.of_text(f"{json.dumps(plain, sort_keys=True)}\n{body}")
 
 
 def flaw(path: Path) -> str:
@@ -107,7 +108,7 @@ def digest(path: Path) -> str:
         return ""
     lines = text.splitlines(keepends=True)
     installed = "".join(line for line in lines if not line.startswith(HEADER))
-    return hashlib.sha256(installed.encode(errors="surrogateescape")).hexdigest()
+    return hashing.of_bytes(installed.encode(errors="surrogateescape"))
 
 
 def packages(path: Path) -> list[Package]:

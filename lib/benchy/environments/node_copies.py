@@ -11,14 +11,13 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import hashlib
 import os
 import shutil
 import subprocess
 from pathlib import Path
 from typing import IO
 
-from benchy.core import paths, temporary_files
+from benchy.core import hashing, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.display.messages import say
 from benchy.environments import usage_locks
@@ -32,7 +31,7 @@ _held: list[IO[str]] = []  # locks of the copies in use, held until this process
 
 def key(env: str) -> str:
     """Return the key of an environment's current build. Raises OSError if there is none."""
-    return hashlib.sha256(paths.stamp(env).read_bytes()).hexdigest()[:12]
+    return hashing.of_bytes(paths.stamp(env).read_bytes())[:12]
 
 
 def pack(env: str) -> Path:
@@ -106,7 +105,7 @@ def _place() -> Path:
     facts = ours.lstat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or ours.is_symlink():
         raise Failure(f"{ours} is not private to this user")
-    return ours / hashlib.sha256(str(paths.ROOT.resolve()).encode()).hexdigest()[:10]
+    return ours / hashing.of_text(str(paths.ROOT.resolve()))[:10]
 
 
 def _lock(copy: Path) -> IO[str]:

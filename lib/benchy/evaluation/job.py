@@ -286,7 +286,7 @@ def check_not_dying(job: Job) -> None:
     """Do the same for a task that failed. An engine that dies fails its requests first, and its
     server ends a moment later: wait up to DYING seconds for that while /health fails."""
     end = time.monotonic() + DYING
-    while job.server.get("pid") and time.monotonic() < end and _sick(job):
+    while job.server["pid"] and time.monotonic() < end and _sick(job):
         check_alive(job)
         time.sleep(0.1)
     check_alive(job)

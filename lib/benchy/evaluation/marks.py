@@ -12,6 +12,7 @@ from enum import Enum
 from pathlib import Path
 
 from benchy.core.specs import read_result
+from benchy.core.text import listed
 from benchy.evaluation.result import Checks, Result, Score, Task
 
 NAMED = 3  # subtasks that a mark names
@@ -81,8 +82,7 @@ def _empty(checks: Mapping[str, Checks]) -> list[Mark]:
     notes = []
     silent = [name for name, c in checks.items() if all_empty(c)]
     if silent and empty < answers:
-        more = f" and {len(silent) - NAMED} more" if len(silent) > NAMED else ""
-        notes.append(f"all of {', '.join(silent[:NAMED])}{more}")
+        notes.append(f"all of {listed(silent, NAMED)}")
     null = sum(c.null or 0 for c in checks.values())
     if null:
         notes.append(f"{null} with " * (null != empty) + "no text from the server")

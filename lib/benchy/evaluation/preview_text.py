@@ -6,6 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
+from benchy.core.text import listed
+
 BAR = "  │ "
 ENDS = 3  # tokens shown at each end of a prompt
 SHOWN = ("max_tokens", "temperature", "stop")
@@ -118,9 +120,8 @@ def _specials(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str
         return
     ids, tokens = sent["ids"][:until], tokens[:until]
     marks = [at for at in special if at < len(ids)]
-    named = [f"{tokens[at]!r} ({ids[at]}) at {at}" for at in marks[:6]]
-    more = f" and {len(marks) - 6} more" if len(marks) > 6 else ""
-    yield f"  special tokens in it: {', '.join(named) + more if named else 'none'}"
+    named = [f"{tokens[at]!r} ({ids[at]}) at {at}" for at in marks]
+    yield f"  special tokens in it: {listed(named, 6) or 'none'}"
     yield f"  begins {_ends(tokens[:ENDS])}, ends {_ends(tokens[-ENDS:])}"
     if len(marks) > 1 and marks[:2] == [0, 1] and ids[0] == ids[1]:
         yield f"  WARNING: the prompt begins with {tokens[0]!r} twice"

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy.core import names, paths
+from benchy.core import hashing, names, paths
 from benchy.core.specs import ServerSpec, TaskMeaning, TaskSpec
 from benchy.evaluation.result import Git
 from benchy.hub import local_cache
@@ -24,7 +24,7 @@ _WHOLE = 64 * _MIB
 def sha256(path: Path) -> str | None:
     """Return the sha256 of a file, or None if it cannot be read."""
     try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
+        return hashing.sha256(path)
     except OSError:
         return None
 

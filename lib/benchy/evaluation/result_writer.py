@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
@@ -14,9 +13,10 @@ from pathlib import Path
 from typing import Any
 
 import benchy
-from benchy.core import files, paths, temporary_files
+from benchy.core import files, hashing, paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.core.specs import Fallback
+from benchy.core.text import listed
 from benchy.environments import health
 from benchy.evaluation import harness, harness_metrics, harness_output, output_checks, provenance
 from benchy.evaluation import result as document
@@ -93,7 +93,7 @@ def make_result(job: Job, run: FinishedRun, hidden: Sequence[str] = ()) -> docum
         benchy=benchy.__version__,
         git=provenance.git(provenance.deciding(server["spec"], job.run, spec["task"])),
         inputs=provenance.inputs(server["spec"], job.run),
-        spec_sha256=hashlib.sha256(job.spec_bytes).hexdigest(),
+        spec_sha256=hashing.of_bytes(job.spec_bytes),
         harness_output=[str(Path(job.run["subdirectory"]) / file) for file in output.files],
         metrics=found.metrics,
         groups=found.groups,
@@ -135,7 +135,7 @@ def numbers(data: Mapping[str, Any], samples: Mapping[str, int], requested: list
     groups = harness_output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])
     without = sorted(name for name, found in metrics.items() if not found)
     if without:
-        raise ValueError(f"{', '.join(without[:5])}: no metric")
+        raise ValueError(f"{listed(without, 5)}: no metric")
     return Numbers(metrics, groups, harness_metrics.main_score(requested, metrics, groups))
 
 

@@ -9,6 +9,7 @@ from typing import Any
 from benchy.core import names, paths
 from benchy.core.errors import Mistake
 from benchy.core.specs import ServerSpec, TaskSpec
+from benchy.core.text import listed
 from benchy.evaluation.environment_questions import Facts
 from benchy.evaluation.harness_questions import tokenizer_backend
 from benchy.evaluation.result_specs import Specs
@@ -85,7 +86,8 @@ def _shots(specs: Specs, subtasks: Mapping[str, Facts], count: int) -> Iterator[
     fixed = [name for name, subtask in subtasks.items() if subtask["num_fewshot"] == 0]
     if specs.result["task"]["num_fewshot"] and fixed and len(fixed) == count:
         what = (
-            f"{_some(fixed)} has num_fewshot: 0 in the harness's own file, and ignores other values"
+            f"{listed(fixed)} has num_fewshot: 0 in the harness's own file, and ignores "
+            "other values"
         )
         hint = "write 0 here, or remove num_fewshot from that file"
         yield mistake(specs.task, "num_fewshot", what, hint)
@@ -156,12 +158,12 @@ def _metric(specs: Specs, subtasks: Mapping[str, Facts], facts: Facts) -> Iterat
         return
     pairs = [tuple(pair) for subtask in subtasks.values() for pair in subtask["metrics"]]
     metrics = {*(metric for metric, _ in pairs), *(f"{m},{f}" for m, f in pairs)}
-    metrics |= {metric for listed in (facts.get("groups") or {}).values() for metric in listed}
+    metrics |= {metric for group in (facts.get("groups") or {}).values() for metric in group}
     if requested in metrics:
         return
     shown = sorted({m if f == "none" else f"{m},{f}" for m, f in pairs})
     near = names.near(requested, metrics)
-    hint = f"did you mean {near!r}?" if near else f"it has {', '.join(shown[:8])}"
+    hint = f"did you mean {near!r}?" if near else f"it has {listed(shown, 8)}"
     yield mistake(specs.task, "metric", f"the task has no metric {requested!r}", hint)
 
 
@@ -172,7 +174,7 @@ def _backend(specs: Specs, subtasks: Mapping[str, Facts]) -> Iterator[Mistake]:
     kinds = {name: subtask.get("output_type", "") for name, subtask in subtasks.items()}
     scored = [name for name, kind in kinds.items() if kind not in ("", GENERATES)]
     if backend == "none" and scored:
-        what = f"{_some(scored)} needs log-likelihoods, which need a tokenizer"
+        what = f"{listed(scored)} needs log-likelihoods, which need a tokenizer"
         yield mistake(specs.task, "tokenizer_backend", what, "write huggingface")
     if backend == "remote" and not server["options"].get("enable_tokenizer_info_endpoint"):
         yield mistake(
@@ -198,7 +200,7 @@ def chat_mistake(server: ServerSpec, task: str, subtasks: Sequence[str]) -> Mist
         server["source"],
         0,
         "use_chat_completions",
-        f"the task {task} has multiple choice ({_some(subtasks)}), which a chat endpoint cannot "
+        f"the task {task} has multiple choice ({listed(subtasks)}), which a chat endpoint cannot "
         "answer",
         f"remove {task} from `tasks`, or remove use_chat_completions",
     )
@@ -208,8 +210,3 @@ def refusal(source: str, refused: Mapping[str, str]) -> Mistake:
     """Return the mistake for a task that the wrapper refused. `source` is the task's file."""
     task = f"{refused['task']}: " if refused["task"] else ""
     return Mistake(source, 0, "", f"{task}{refused['what']}", refused["hint"])
-
-
-def _some(tasks: Sequence[str]) -> str:
-    more = f" and {len(tasks) - 3} more" if len(tasks) > 3 else ""
-    return ", ".join(tasks[:3]) + more

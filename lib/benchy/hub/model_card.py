@@ -21,6 +21,7 @@ from typing import Any
 import yaml
 
 from benchy.core.errors import printable
+from benchy.core.text import shorten
 
 HEADER = 100_000_000  # bytes; the limit of the safetensors library
 CARD = 1 << 20  # bytes of README.md to search for front matter
@@ -204,5 +205,4 @@ def _line(value: Any) -> str | None:
     """Return a text as one printable line of at most TEXT characters; None if it is empty."""
     if not isinstance(value, str) or not (text := " ".join(value.split())):
         return None
-    text = printable(text)
-    return text if len(text) <= TEXT else text[: TEXT - 1] + "…"
+    return shorten(printable(text), TEXT)

@@ -20,6 +20,7 @@ from pathlib import Path
 from benchy.config import loader
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, FailureKind
+from benchy.core.text import listed
 from benchy.devices import gpu, leases
 from benchy.environments import (
     health,
@@ -153,7 +154,7 @@ def cuda() -> Iterator[Finding]:
             if CUDA.fullmatch(package.name) and (v := re.match(r"(\d+)\.(\d+)", package.version)):
                 needs.setdefault((int(v[1]), int(v[2])), []).append(env)
     for wanted, envs in sorted(needs.items()):
-        text = f"CUDA {wanted[0]}.{wanted[1]} for {', '.join(sorted(envs)[:4])}"
+        text = f"CUDA {wanted[0]}.{wanted[1]} for {listed(sorted(envs), 4)}"
         if wanted[0] > has[0]:
             yield Finding(
                 "gpu", ERROR, f"the driver supports CUDA {has[0]}.{has[1]}, not {text}",
@@ -202,9 +203,11 @@ def environments() -> Iterator[Finding]:
             yield Finding("environment", WARNING, f"{env} was broken: {why}", "make venvs")
     orphans = [env for env in health.built() if needed and env not in needed and env != paths.MAIN]
     if orphans:
-        names = ", ".join(orphans[:5]) + (" …" if len(orphans) > 5 else "")
         yield Finding(
-            "environment", OK, f"no config needs {names}", "make prune-venvs removes them"
+            "environment",
+            OK,
+            f"no config needs {listed(orphans, 5)}",
+            "make prune-venvs removes them",
         )
     for env, failure in planner.failures().items():
         if not paths.env_spec(env).exists():

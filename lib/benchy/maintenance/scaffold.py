@@ -13,7 +13,7 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from benchy.config import schema
+from benchy.config import task_schema
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
 from benchy.devices import gpu
@@ -89,7 +89,7 @@ def _gib(size: float) -> str:
     return f"{size / 2**30:.0f} GiB"
 
 
-Tasks = Mapping[str, schema.Task]
+Tasks = Mapping[str, task_schema.Task]
 
 
 def tasks_of(given: str, known: Tasks) -> list[str]:

@@ -22,7 +22,7 @@ from typing import Any
 from packaging.specifiers import SpecifierSet
 from packaging.version import Version
 
-from benchy.config import merge, schema
+from benchy.config import engine_schema
 from benchy.core import files, hashing, paths
 from benchy.core.errors import Failure
 from benchy.environments import (
@@ -65,7 +65,7 @@ def releases(package: str, since: Version, until: Version | None, log: Path) -> 
         bound = f"<{version}"
 
 
-def chosen(found: Sequence[str], engine: schema.Engine) -> set[str]:
+def chosen(found: Sequence[str], engine: engine_schema.Engine) -> set[str]:
     """Return the releases that a survey with DEEP=some builds: the last of each minor release, both
     ends of each repair's range, and the first of all."""
     minors = {Version(v).release[:2]: v for v in found}
@@ -106,7 +106,9 @@ def reason(lines: Sequence[str]) -> str:
     return (because[1] if because else text)[:300].strip()
 
 
-def without(spec: environment_spec.BuildSpec, repair: schema.Repair) -> environment_spec.BuildSpec:
+def without(
+    spec: environment_spec.BuildSpec, repair: engine_schema.Repair
+) -> environment_spec.BuildSpec:
     """Return the spec without a repair of the engine's file."""
     drops = {f"{name} ; python_version < '3'" for name in repair.drop}
     return replace(
@@ -178,7 +180,10 @@ def built(engine_name: str, spec: environment_spec.BuildSpec, disk: float) -> Ro
 
 
 def unneeded(
-    engine_name: str, engine: schema.Engine, spec: environment_spec.BuildSpec, disk: float | None
+    engine_name: str,
+    engine: engine_schema.Engine,
+    spec: environment_spec.BuildSpec,
+    disk: float | None,
 ) -> list[str]:
     """Return the reasons of those repairs that a release does not need, as far as is known.
 
@@ -190,7 +195,7 @@ def unneeded(
     out = []
     for repair in engine.repairs:
         packages = bool(repair.overrides or repair.drop or repair.constraints)
-        if not packages or not merge.repair_holds(repair, str(spec.version)):
+        if not packages or not repair.holds(str(spec.version)):
             continue
         bare = without(spec, repair)
         try:
@@ -214,7 +219,7 @@ def _forget(spec: environment_spec.BuildSpec) -> None:
     (paths.VENVS / ".locks" / spec.env).unlink(missing_ok=True)
 
 
-def survey(engine_name: str, engine: schema.Engine, version: str, disk: float | None) -> Row:
+def survey(engine_name: str, engine: engine_schema.Engine, version: str, disk: float | None) -> Row:
     """Survey one release and return its row. disk: GB for builds, None to only resolve."""
     request = environment_specs.ReleaseRequest(engine_name, engine, version, "the survey")
     data = environment_specs.environment_spec(request)

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import contextlib
 import fnmatch
-import hashlib
 import json
 import re
 import shutil
@@ -25,6 +24,7 @@ from typing import Any
 
 from benchy.core import files, paths, temporary_files, toml
 from benchy.core.errors import Failure, UsageError
+from benchy.core.hashing import sha256
 from benchy.display.messages import say
 from benchy.display.units import human
 from benchy.environments import builder, interpreters, inventory, lock_file, uv
@@ -77,15 +77,6 @@ class Wheelhouse:
             folder.mkdir(parents=True, exist_ok=True)
             with temporary_files.replacing(folder / file.name) as aside:
                 shutil.move(file, aside)
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file of any size. (hashlib.file_digest needs Python 3.11.)"""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], label: str) -> None:

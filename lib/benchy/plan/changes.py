@@ -13,6 +13,8 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from benchy.core.text import shorten
+
 MOST = 60  # characters shown of a value
 LEAD = 12  # characters shown before the difference in a long text
 COMMIT = re.compile(r"([0-9a-f]{40})(\+[0-9a-f]{12})?")  # hashing.content_of for a git checkout
@@ -29,13 +31,13 @@ def values(old: Any, new: Any) -> str:
             start = max(0, same - LEAD)
             lead = "…" if start else ""
             one, two = lead + one[start:], lead + two[start:]
-    return f"{cut(one)} → {cut(two)}"
+    return f"{shorten(one, MOST)} → {shorten(two, MOST)}"
 
 
 def items(old: Sequence[Any], new: Sequence[Any]) -> str:
     """Return the differences between two long lists."""
-    gone = [f"- {cut(text(each))}" for each in old if each not in new]
-    more = [f"+ {cut(text(each))}" for each in new if each not in old]
+    gone = [f"- {shorten(text(each), MOST)}" for each in old if each not in new]
+    more = [f"+ {shorten(text(each), MOST)}" for each in new if each not in old]
     return ", ".join([*gone, *more]) or "the same, in another order or number"
 
 
@@ -45,10 +47,6 @@ def text(value: Any) -> str:
 
 def plain(value: Any) -> str:
     return value if isinstance(value, str) else text(value)
-
-
-def cut(words: str) -> str:
-    return words if len(words) <= MOST else words[: MOST - 1] + "…"
 
 
 def happened(old: Any, new: Any) -> str:
@@ -86,7 +84,8 @@ def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, st
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
 
     def words(each: Mapping[str, Any]) -> str:
-        return cut(", ".join(f"{key} {plain(each[key])}" for key in keys if key in each) or "none")
+        found = ", ".join(f"{key} {plain(each[key])}" for key in keys if key in each)
+        return shorten(found or "none", MOST)
 
     return words(one), words(two)
 
@@ -96,6 +95,5 @@ def of_files(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
     keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
     both = [key for key in keys if key in one and key in two]
     mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (two, one))
-    return cut(", ".join(mine) or "none"), cut(
-        ", ".join([f"another {key}" if key in both else key for key in theirs]) or "none"
-    )
+    changed = [f"another {key}" if key in both else key for key in theirs]
+    return shorten(", ".join(mine) or "none", MOST), shorten(", ".join(changed) or "none", MOST)

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from benchy.config import merge, schema
+from benchy.config import engine_schema, option_files, provider_schema
 from benchy.config.configuration import ModelConfig
 from benchy.core import paths
 from benchy.core.errors import UsageError
@@ -79,7 +79,7 @@ def engine_source(text: str, root: Path) -> Source:
     """
     if text.startswith("git+"):
         return git_source(text.removeprefix("git+"))
-    wheel = merge.local_wheel(text, root)
+    wheel = option_files.local_wheel(text, root)
     if wheel is None:
         return Source(text, "url_" + digest(text)[:8])
     path = wheel.resolve()
@@ -103,10 +103,10 @@ class ReleaseRequest:
     """
 
     engine_name: str
-    engine: schema.Engine
+    engine: engine_schema.Engine
     version: str | None
     source: str
-    serving: schema.Provider = field(default_factory=schema.Provider)
+    serving: provider_schema.Provider = field(default_factory=provider_schema.Provider)
     elsewhere: Source | None = None
     extra: tuple[str, ...] = ()
 
@@ -123,7 +123,7 @@ class ReleaseRequest:
 def environment_spec(request: ReleaseRequest) -> EnvironmentRequest:
     """Return the spec of an environment for one release."""
     engine, version = request.engine, request.version
-    repairs = [r for r in engine.repairs if version and merge.repair_holds(r, version)]
+    repairs = [r for r in engine.repairs if version and r.holds(version)]
     cutoff, index = request.setting("cutoff"), request.setting("index")
     spec: EnvironmentRequest = {
         "env": _name(request),
@@ -159,7 +159,7 @@ def _requirements(request: ReleaseRequest) -> list[str]:
     return [engine.package + release, *engine.requirements, *request.packages, *transformers]
 
 
-def _overrides(request: ReleaseRequest, repairs: Sequence[schema.Repair]) -> list[str]:
+def _overrides(request: ReleaseRequest, repairs: Sequence[engine_schema.Repair]) -> list[str]:
     """Return the requirements that replace those of any package."""
     dropped = {*request.engine.drop, *(name for r in repairs for name in r.drop)}
     replaced = {requirement for r in repairs for requirement in r.overrides}
@@ -170,7 +170,7 @@ def _overrides(request: ReleaseRequest, repairs: Sequence[schema.Repair]) -> lis
     return overrides
 
 
-def _python(request: ReleaseRequest, repairs: Sequence[schema.Repair]) -> str | None:
+def _python(request: ReleaseRequest, repairs: Sequence[engine_schema.Repair]) -> str | None:
     """Return the specifier of all Pythons that the environment may have; None for any."""
     required = [request.engine.python, *(r.python for r in repairs)]
     specifiers = [*required, _python_specifier(request.serving.python)]

@@ -6,11 +6,13 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchy.config import loader, option_files
+from benchy.config import file_reader, loader, option_files
 from benchy.config.configuration import Configuration, ModelConfig
+from benchy.config.file_reader import Source
+from benchy.config.loader import ModelFile
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
 from benchy.core.specs import ServerSpec, read_server
@@ -28,22 +30,23 @@ def expand_kept(
     Configs that have not changed since the last plan in this directory are taken from there. Call
     the function once the plan is saved. Raise ConfigError with all mistakes in all files.
     """
-    files = base.files()
-    if base.reader.mistakes:
-        planner.checked(base, files, around)
-    config = base.configuration([])
+    listing = base.files()
+    if base.mistakes or listing.mistakes:
+        planner.checked(base, listing, around)
+    documents = dict(base.documents)
+    config = replace(base.configuration(listing), documents=documents)
     kept = plan_cache.Kept(directory / "kept.json", _base(base, around, limit))
-    expansion = _Expansion(base, around, config, kept, planner.empty(config, limit))
-    for path in files:
+    expansion = _Expansion(base, around, config, documents, kept, planner.empty(config, limit))
+    for path in listing.files:
         expansion.add(path)
-    with planner.all_mistakes(base, around, _servers(expansion.plan)):
-        config = base.configuration([])
+    with planner.all_mistakes(base, expansion.read, around, _servers(expansion.plan)):
+        config = base.configuration(listing, expansion.read)
     return planner.finished(expansion.plan, config.inputs, around.root), expansion.keep
 
 
 def _base(base: loader.ConfigLoader, around: Surroundings, limit: int | None) -> str:
     """Return a hash of everything that a model's plan depends on besides its own file."""
-    knobs = [str(around.root), limit, around.fallback, around.failures, base.reader.knobs]
+    knobs = [str(around.root), limit, around.fallback, around.failures, base.knobs]
     code = paths.CODE.glob("*/*.py")
     return plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
 
@@ -55,36 +58,43 @@ class _Expansion:
     Attributes:
         base: Reads the configs.
         around: What a plan depends on besides them.
-        config: The settings that all models share.
+        config: The settings that all models share. It shares `documents`.
+        documents: File → its document. The configs' are added as they are read.
         kept: What the last plan made of each config.
         plan: The plan so far.
+        read: The configs so far.
         texts: The configs to keep anew, with the text that the plan was made from.
     """
 
     base: loader.ConfigLoader
     around: Surroundings
     config: Configuration
+    documents: dict[str, Document]
     kept: plan_cache.Kept
     plan: Plan
+    read: list[ModelFile] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, path: Path) -> None:
         """Add the models of one config: of the last plan if the config still says the same."""
-        name, text = self.base.reader.shown(path), _content(path)
-        if text is not None and self._same_text(path, name, text):
+        name, text = file_reader.shown(path, self.base.root), _content(path)
+        if text is not None and self._same_text(name, text):
+            self.read.append(ModelFile(Source(path)))
             return
-        document = self.base.reader.read(path)
+        source = file_reader.read(path, self.base.root)
         if text is not None and text == _content(path):  # else the document may be of either text
             self.texts[name] = text
-        if document and not self._same_meaning(document):
-            self._expand(path, name, document)
+        if document := source.document:
+            self.documents[name] = document
+            if self._same_meaning(document):
+                self.read.append(ModelFile(source))
+                return
+        self._expand(name, source)
 
-    def _same_text(self, path: Path, name: str, text: bytes) -> bool:
+    def _same_text(self, name: str, text: bytes) -> bool:
         with contextlib.suppress(OSError):
             entry = self.kept.get(name, text)
-            if entry and self._recall(entry, {}):
-                self.base.reader.inputs.append(path)
-                return True
+            return bool(entry and self._recall(entry, {}))
         return False
 
     def _same_meaning(self, document: Document) -> bool:
@@ -93,13 +103,14 @@ class _Expansion:
         entry, moved = alike
         return self._recall(entry, moved, {document.file: document.sha256})
 
-    def _expand(self, path: Path, name: str, document: Document) -> None:
-        models = self.base.models_of(path, document)
-        for model in models:
+    def _expand(self, name: str, source: Source) -> None:
+        file = self.base.merged(source)
+        self.read.append(file)
+        for model in file.models:
             for task in model.tasks:
                 planner.add_task(self.plan, task, self.config, self.around)
             planner.add_model(self.plan, model, self.config, self.around)
-        if any(_asks_the_machine(model) for model in models):
+        if any(_asks_the_machine(model) for model in file.models):
             self.texts.pop(name, None)
 
     def _recall(
@@ -159,7 +170,7 @@ class _Expansion:
             "sources": {model: plan.sources[model] for model in models},
             "rules": {model: plan.rules[model] for model in models},
         }
-        self.kept.put(self.texts[name], self.base.reader.documents[name], written, entry)
+        self.kept.put(self.texts[name], self.documents[name], written, entry)
 
 
 def _content(path: Path) -> bytes | None:

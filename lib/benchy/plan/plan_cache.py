@@ -84,7 +84,7 @@ def meaning(document: Document) -> str:
     """Return a hash of what a config says, regardless of its line numbers."""
     written = [[*key, text] for key, text in document.written.items()]
     facts = [document.data, written, list(document.lines)]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return hashing.of_text(json.dumps(facts))
 
 
 class Kept:
@@ -107,7 +107,7 @@ class Kept:
     def get(self, file: str, text: bytes) -> Entry | None:
         """Return the entry of a config if its text and its specs are still the same, else None."""
         entry = self.entries.get(file)
-        if not entry or entry["sha256"] != hashlib.sha256(text).hexdigest():
+        if not entry or entry["sha256"] != hashing.of_bytes(text):
             return None
         return entry if unchanged(entry) else None
 
@@ -131,7 +131,7 @@ class Kept:
         """Record the entry of a config, once its specs are written."""
         self.entries[document.file] = {
             **made,
-            "sha256": hashlib.sha256(text).hexdigest(),
+            "sha256": hashing.of_bytes(text),
             "meaning": meaning(document),
             "lines": list(document.lines.values()),
             "specs": {path: signature(path) for path in specs},

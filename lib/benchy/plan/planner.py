@@ -19,8 +19,9 @@ from typing import Any
 
 from packaging.version import Version
 
-from benchy.config import loader, option_files, schema
+from benchy.config import loader, option_files, schema, settings_schema
 from benchy.config.configuration import Configuration, ModelConfig
+from benchy.config.file_reader import Listing
 from benchy.core import knobs, paths
 from benchy.core.errors import ConfigError, Failure, FailureKind, UsageError
 from benchy.core.hashing import canonical
@@ -119,29 +120,31 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
     return plan
 
 
-def checked(
-    base: loader.ConfigLoader, files: Sequence[Path], around: Surroundings
-) -> Configuration:
+def checked(base: loader.ConfigLoader, listing: Listing, around: Surroundings) -> Configuration:
     """Return the configuration with the models in these files. Raise ConfigError."""
-    models = [model for path in files for model in base.models(path)]
-    with all_mistakes(base, around, (_server(model, base, around) for model in models)):
-        return base.configuration(models)
+    read = [base.read(path) for path in listing.files]
+    models = (model for file in read for model in file.models)
+    with all_mistakes(base, read, around, (_server(model, base, around) for model in models)):
+        return base.configuration(listing, read)
 
 
 @contextlib.contextmanager
 def all_mistakes(
-    base: loader.ConfigLoader, around: Surroundings, servers: Iterable[ServerSpec]
+    base: loader.ConfigLoader,
+    read: Sequence[loader.ModelFile],
+    around: Surroundings,
+    servers: Iterable[ServerSpec],
 ) -> Iterator[None]:
     """If the files have mistakes, add those that releases find in the options.
 
-    Checks the options of these servers and of the models with mistakes, so that a user can fix
-    everything in one go.
+    Checks the options of these servers and of the models with mistakes among `read`, so that a user
+    can fix everything in one go.
     """
     try:
         yield
     except ConfigError as error:
         found = list(servers)
-        for model in base.flawed:
+        for model in (model for file in read for model in file.flawed):
             with contextlib.suppress(ConfigError, OSError):  # its mistakes may prevent this
                 found.append(_server(model, base, around))
         told = {(one.file, one.line, one.key) for one in error.mistakes}
@@ -154,7 +157,7 @@ def all_mistakes(
 
 
 def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings) -> ServerSpec:
-    return specs.server(model, environment_of(model, around), None, base.partial(()), ())
+    return specs.server(model, environment_of(model, around), None, base.partial(), ())
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:
@@ -203,7 +206,7 @@ def surroundings() -> Surroundings:
     )
 
 
-def limit_knob(settings: schema.Settings | None) -> int | None:
+def limit_knob(settings: settings_schema.Settings | None) -> int | None:
     text = os.environ.get("LIMIT", "")
     if not text:
         return settings.evaluation.default_limit if settings else None

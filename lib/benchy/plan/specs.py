@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from benchy.config import option_files, schema
+from benchy.config import engine_schema, option_files
 from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.reserved_options import OWN
 from benchy.core import paths
@@ -130,7 +130,7 @@ def _inputs_of_model(
     return dict(sorted({**_digests(files, config), **found}.items()))
 
 
-def _engine_files(name: str, engine: schema.Engine) -> list[str]:
+def _engine_files(name: str, engine: engine_schema.Engine) -> list[str]:
     return [f"configs/engines/{each}.yaml" for each in (name, engine.like) if each]
 
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchy.config import loader, schema
+from benchy.config import engine_schema, loader, task_schema
 from benchy.config.configuration import ModelConfig
 from benchy.config.yaml_file import Document, Key
 from benchy.core import paths
@@ -42,28 +42,31 @@ def _places(spec: BuildSpec, missing: Sequence[Missing]) -> Iterator[Mistake]:
     base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
     version = planner.locked_main_version
     around = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
-    for file in base.files(one):
-        for model in base.models(file):
+    for path in base.files(one).files:
+        file = base.read(path)
+        own = file.source.document
+        documents = base.documents | ({own.file: own} if own else {})
+        for model in file.models:
             with contextlib.suppress(UsageError):
                 if environment_specs.environment_of(model, around)["env"] == spec.env:
                     for each in missing:
                         yield replace(
-                            _of_model(model, each.requirement, spec, base),
+                            _of_model(model, each.requirement, spec, documents),
                             what=each.what, hint=each.hint,
                         )  # fmt: skip
-    config = base.partial(())
+    config = base.partial()
     for name, task in base.known.tasks.items():
         with contextlib.suppress(UsageError, OSError):
             _, env = specs.task(name, config, around, Plan())
             if env["env"] == spec.env:
-                own = base.reader.documents.get(f"configs/tasks/{name}.yaml", Document(""))
+                document = base.documents.get(f"configs/tasks/{name}.yaml", Document(""))
                 for each in missing:
-                    place = _of_task(task, own, each.requirement, spec, base)
+                    place = _of_task(task, document, each.requirement, spec, base)
                     yield replace(place, what=each.what, hint=each.hint)
 
 
 def _of_model(
-    model: ModelConfig, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
+    model: ModelConfig, requirement: str, spec: BuildSpec, documents: Mapping[str, Document]
 ) -> Mistake:
     """Return the place in a model's files, as a Mistake without text."""
     serving = model.serving
@@ -75,12 +78,12 @@ def _of_model(
     elif requirement in serving.extra_packages:
         key, item = "extra_packages", serving.extra_packages.index(requirement)
     if key not in model.origin:
-        return _of_engine(model.engine_name, model.engine, requirement, spec, base)
+        return _of_engine(model.engine_name, model.engine, requirement, spec, documents)
     file, _, line = model.origin[key].rpartition(":")
     if file == "SET":
         return Mistake("SET", 0, key, "")
     dotted = model.keys[key]
-    own = base.reader.documents.get(file)
+    own = documents.get(file)
     if item >= 0 and own:
         at: Key = (*dotted.split("."), item)
         return Mistake(file, own.lines.get(at, int(line)), f"{dotted}.{item}", "")
@@ -88,7 +91,11 @@ def _of_model(
 
 
 def _of_task(
-    task: schema.Task, own: Document, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
+    task: task_schema.Task,
+    own: Document,
+    requirement: str,
+    spec: BuildSpec,
+    base: loader.ConfigLoader,
 ) -> Mistake:
     if requirement == spec.requirements[0]:
         for key in ("lm_eval_git", "lm_eval_path", "harness_version"):
@@ -97,14 +104,18 @@ def _of_task(
     elif requirement in task.extra_packages:
         return own.mistake(("extra_packages", task.extra_packages.index(requirement)), "")
     engine = base.known.engines[task.harness]
-    return _of_engine(task.harness, engine, requirement, spec, base)
+    return _of_engine(task.harness, engine, requirement, spec, base.documents)
 
 
 def _of_engine(
-    name: str, engine: schema.Engine, requirement: str, spec: BuildSpec, base: loader.ConfigLoader
+    name: str,
+    engine: engine_schema.Engine,
+    requirement: str,
+    spec: BuildSpec,
+    documents: Mapping[str, Document],
 ) -> Mistake:
     file = f"configs/engines/{name}.yaml"
-    own = base.reader.documents.get(file, Document(file))
+    own = documents.get(file, Document(file))
     if requirement in engine.requirements:
         return own.mistake(("requirements", engine.requirements.index(requirement)), "")
     if requirement == spec.requirements[0]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 import re
@@ -12,7 +11,7 @@ from pathlib import Path
 
 from benchy.core import names, paths, temporary_files
 from benchy.core.files import not_older, write
-from benchy.core.hashing import canonical, sha256
+from benchy.core.hashing import canonical, of_bytes, of_text, sha256
 from benchy.core.specs import PlanIndex
 from benchy.plan import environment_specs
 from benchy.plan.makefile import Writer
@@ -147,7 +146,7 @@ def settle(
     """
     try:
         made_from = json.loads(result.read_text())["spec_sha256"]
-        same = made_from == hashlib.sha256(text.encode()).hexdigest()
+        same = made_from == of_text(text)
         if not same:
             kept = result.with_name("spec.json").read_bytes()
             was = json.loads(kept)
@@ -155,7 +154,7 @@ def settle(
             if folder and was["task"]["files"] == _bytes_of(folder):
                 now = json.loads(text)["task"]
                 was["task"] |= {k: now[k] for k in ("files", "files_elsewhere") if k in now}
-            same = made_from == hashlib.sha256(kept).hexdigest() and canonical(was) == text
+            same = made_from == of_bytes(kept) and canonical(was) == text
         age = result.stat().st_mtime_ns
         if same:
             os.utime(spec, ns=(age - 1_000_000, age - 1_000_000))

@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
+from benchy.core.text import shorten
 from benchy.evaluation.result import Result
 from benchy.plan import changes
 
@@ -65,7 +66,8 @@ def same_files(a: Result, b: Result) -> bool:
 
 
 def brief(value: Any) -> str:
-    return changes.cut(value if isinstance(value, str) else json.dumps(value, sort_keys=True))
+    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+    return shorten(text, changes.MOST)
 
 
 def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:

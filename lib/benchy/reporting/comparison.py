@@ -6,12 +6,12 @@ comparison_sides.py). Writes nothing.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchy.core import hashing
 from benchy.reporting import paired_tests, samples
 from benchy.reporting.comparison_sides import Side
 from benchy.reporting.paired_tests import Verdict
@@ -93,7 +93,7 @@ def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
 
 
 def _hash(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+    return hashing.of_text(json.dumps(value, sort_keys=True))
 
 
 def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from benchy.core import names, paths
 from benchy.core.errors import UsageError
+from benchy.core.text import listed
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Result
 from benchy.evaluation.scored_result import Entry
@@ -63,9 +64,7 @@ def directory(name: str, knob: str) -> Path:
         if path.is_dir() and list(path.glob("*/results.json")):
             return path
     near = names.near(name, known)
-    hint = (
-        f"did you mean {knob}={near}?" if near else f"available: {', '.join(known[:8]) or 'none'}"
-    )
+    hint = f"did you mean {knob}={near}?" if near else f"available: {listed(known, 8) or 'none'}"
     raise UsageError(f"{name!r} has no results", hint, knob)
 
 

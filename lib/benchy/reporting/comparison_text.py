@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from benchy.core.errors import printable
+from benchy.core.text import listed
 from benchy.display import text_table
 from benchy.evaluation import scores
 from benchy.reporting import paired_tests, sample_view
@@ -75,8 +76,7 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
             yield f"{r.label}: by standard errors alone (no samples, or no mean over them)."
         for whose, ids in (("B", r.gained), ("A", r.lost)):
             if ids and r.verdict.test == "McNemar":
-                more = f" and {len(ids) - SHOWN} more" if len(ids) > SHOWN else ""
-                yield f"{r.label}: only {whose} is right in {', '.join(ids[:SHOWN])}{more}"
+                yield f"{r.label}: only {whose} is right in {listed(ids, SHOWN)}"
     if sum(r.verdict.test != "combined" for r in found) > 1:
         yield "p is adjusted for the number of tasks compared (Holm)."
 

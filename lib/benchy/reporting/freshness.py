@@ -7,7 +7,6 @@ while a report is being made and after one was killed. `make report` always make
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from pathlib import Path
@@ -38,7 +37,7 @@ def signature() -> str:
         [[str(path), hashing.sha256(path)] for path in sorted(configs) if path.is_file()],
         [[path.name, *_age(path)] for path in code],
     ]
-    return hashlib.sha256(json.dumps(facts).encode()).hexdigest()
+    return hashing.of_text(json.dumps(facts))
 
 
 def _age(path: str | Path) -> tuple[int, int]:

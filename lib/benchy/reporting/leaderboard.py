@@ -24,7 +24,7 @@ from benchy.reporting import comparability
 from benchy.reporting.collection import collect
 
 if TYPE_CHECKING:  # it imports pydantic, which is slow
-    from benchy.config import schema
+    from benchy.config import settings_schema
 
 UNLIKE = Mark(MarkKind.UNLIKE_RESULTS, "of unlike results")
 DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
@@ -35,7 +35,7 @@ class Settings:
     """The settings of the leaderboard in configs/. metrics: the main metric of each task that names
     one; about: the description of each task."""
 
-    groups: dict[str, schema.Group] = field(default_factory=dict)
+    groups: dict[str, settings_schema.Group] = field(default_factory=dict)
     metrics: dict[str, str] = field(default_factory=dict)
     about: dict[str, str] = field(default_factory=dict)
 
@@ -173,7 +173,7 @@ class Row:
 @dataclass(frozen=True)
 class Board:
     columns: list[Column]
-    groups: dict[str, schema.Group]
+    groups: dict[str, settings_schema.Group]
     rows: list[Row]
     entries: list[Entry]
 
@@ -201,7 +201,7 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
 
 
 def mean(
-    group: schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
+    group: settings_schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
 ) -> Mean | None:
     """Return the weighted mean of a group's tasks, 0 … 1. mine: one model's results by task.
 

@@ -16,7 +16,7 @@ from benchy.display.messages import say
 
 if TYPE_CHECKING:  # the launcher imports the schema
     from benchy.cluster.launcher import Launcher
-    from benchy.config import schema
+    from benchy.config import launcher_schema
 
 PAUSE = 3.0  # seconds before a refused job is submitted again; tripled with each try
 TERMINATED = 128 + signal.SIGTERM
@@ -54,7 +54,12 @@ async def ending(name: str, launcher: Launcher, status: int, own: bool = True) -
 
 
 def judge(
-    job: Job | None, status: int, says: schema.Launcher, *, own: bool = True, stray: bool = False
+    job: Job | None,
+    status: int,
+    says: launcher_schema.Launcher,
+    *,
+    own: bool = True,
+    stray: bool = False,
 ) -> End:
     """Decide whether to repeat a job that left work undone.
 

@@ -17,6 +17,7 @@ from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure, Mistake
 from benchy.core.knobs import knob
 from benchy.core.specs import PlanIndex, ServerSpec, read_server
+from benchy.core.text import listed
 from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.environments import health
@@ -71,8 +72,7 @@ def run() -> int:
 def _of(models: Sequence[str]) -> str:
     """Format up to three names after a colon, with the number of others; "" for none."""
     named = [model for model in models if model]
-    more = f" and {len(named) - 3} more" if len(named) > 3 else ""
-    return f": {', '.join(named[:3])}{more}" if named else ""
+    return f": {listed(named)}" if named else ""
 
 
 def of_model(

@@ -18,6 +18,7 @@ from benchy.config import option_files
 from benchy.core import paths
 from benchy.core.errors import ConfigError, Failure, Mistake, UsageError
 from benchy.core.specs import ServerSpec, read_fetched, read_server
+from benchy.core.text import listed
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options
@@ -53,7 +54,7 @@ def read_spec(model: str) -> ServerSpec:
     folder = paths.server_spec("x").parent
     if model != Path(model).name or not paths.server_spec(model).is_file():
         known = sorted(path.stem for path in folder.glob("*.json"))
-        hint = f"known: {', '.join(known[:12])}" if known else "bin/plan writes their specs"
+        hint = f"known: {listed(known, 12)}" if known else "bin/plan writes their specs"
         raise UsageError(f"no model is named {model!r}", hint)
     spec = read_server(model)
     over = spec.pop("nodes", None)
@@ -76,7 +77,7 @@ def refuse_unfit(spec: ServerSpec) -> None:
             other = read_server(path.stem)
             if not gpu.fits(other):
                 able.append(other["model"])
-    hint = f"models that fit: {', '.join(able[:8])}" if able else "see configs/templates for a CPU"
+    hint = f"models that fit: {listed(able, 8)}" if able else "see configs/templates for a CPU"
     raise Failure(f"{spec['model']} {reason}", hint)
 
 

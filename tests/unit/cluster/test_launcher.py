@@ -14,7 +14,7 @@ import pytest
 import specs
 from benchy.cluster import job_folder, launcher, multi_node
 from benchy.cluster.launcher import Launcher
-from benchy.config import schema
+from benchy.config import launcher_schema
 from benchy.core.errors import ConfigError, UsageError
 
 ROOT = Path(__file__).parents[3]
@@ -171,4 +171,4 @@ def test_unknown_keys_of_a_launcher_file_are_refused(
 @pytest.mark.parametrize("value", ["a b", "a\nb", "", " "])
 def test_resource_must_be_one_word(value: str) -> None:
     with pytest.raises(ValueError, match="partition"):
-        schema.Resources(partition=value)
+        launcher_schema.Resources(partition=value)

@@ -48,8 +48,8 @@ def test_a_cell_wins_over_the_overrides(root: Path) -> None:
         ("matrix: {vllm_version: [0.10]}", ["m.yaml:7: vllm_version: 0.10 is a number"]),
         ("matrix: {vllm_version: []}", ["m.yaml:7: matrix.vllm_version"]),
         ("matrix: {vllm_version: '0.8.0'}", ["m.yaml:7: matrix.vllm_version", "not a list"]),
-        ("matrix: {port: [1, 2]}", ["matrix.port: cannot change an answer"]),
-        ("matrix: {dtype: [half, half]}", ["matrix: two of its cells would be named m@half"]),
+        ("matrix: {port: [1, 2]}", ["matrix.port: cannot change answers"]),
+        ("matrix: {dtype: [half, half]}", ["matrix: two of its cells have the name m@half"]),
         ("matrix: {max_modl_len: [1]}", ["did you mean 'max_model_len'?"]),
     ],
 )

@@ -20,7 +20,7 @@ from benchy.environments import disk_space
         (errno.EDQUOT, "free some space"),
         (errno.EFBIG, "ulimit -f"),
         (errno.EMFILE, "ulimit -n"),
-        (errno.EROFS, "work in a copy of the checkout"),
+        (errno.EROFS, "use a copy of the checkout"),
     ],
 )
 def test_system_error_hints_at_the_next_step(number: int, says: str) -> None:
@@ -31,7 +31,9 @@ def test_system_error_hints_at_the_next_step(number: int, says: str) -> None:
 def test_permission_error_names_the_owner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "closed" / "file"  # does not exist, so its nearest existing folder counts
     refused = PermissionError(errno.EACCES, "Permission denied", str(file))
-    assert errors.of_system(refused).hint == (f"give yourself the right: chmod -R u+rwX {tmp_path}")
+    assert errors.of_system(refused).hint == (
+        f"give yourself permission: chmod -R u+rwX {tmp_path}"
+    )
     monkeypatch.setattr(os, "getuid", lambda: 54321)
     hint = errors.of_system(refused).hint
     assert hint.startswith(f"{tmp_path} belongs to ") and "you are user 54321" in hint
@@ -51,7 +53,7 @@ def test_command_prints_a_system_error_with_its_hint(capsys: pytest.CaptureFixtu
     assert entry_command.run(main, []) == 1
     told = capsys.readouterr().err.splitlines()
     assert told[0].endswith("Read-only file system: run/planning")
-    assert told[1].startswith("  mount that file system for writing")
+    assert told[1].startswith("  mount the file system writable")
 
 
 def test_full_disk_is_found_for_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

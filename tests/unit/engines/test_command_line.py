@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from benchy.config.written import Written
 from benchy.core.errors import ConfigError
 from benchy.core.specs import GoneOption
 from benchy.engines import command_line, release_flags, unavailable_options
@@ -150,8 +151,6 @@ BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
     (NEW, {"gpu_memory_utilization": "nan"}, "'nan' is not a number", ""),
     (NEW, {"enforce_eager": "yes"}, "'yes' is not true or false", ""),
     (NEW, {"enable_prefix_caching": 1}, "1 is not true or false", ""),
-    (NEW, {"api_key": "x"}, "is not an engine option here", "benchy makes a key"),
-    (NEW, {"uds": "a.sock"}, "is not an engine option here", ""),
     (NEW, {"lora_modules": ["--port"]}, "begins with a dash", ""),
     (
         OLD,
@@ -175,7 +174,7 @@ def test_invalid_options_are_reported_with_a_hint(
     release: release_flags.Release, options: dict[str, Any], what: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
-        command_line.arguments(options, release, written=release_flags.Written("configs/m.yaml"))
+        command_line.arguments(options, release, written=Written("configs/m.yaml"))
     (mistake,) = caught.value.mistakes
     assert mistake.file == "configs/m.yaml" and mistake.key == next(iter(options))
     assert what in mistake.what and hint in mistake.hint, str(mistake)
@@ -212,9 +211,7 @@ def test_all_mistakes_are_reported_at_once_with_their_places() -> None:
     ]
 
 
-WRITTEN = release_flags.Written(
-    "m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"}
-)
+WRITTEN = Written("m.yaml", {"a_b": "providers/p.yaml:7"}, {"c_d": "vllm.overrides.c_d"})
 
 
 # (release, options, mistakes reported when the flags of the release are unknown)

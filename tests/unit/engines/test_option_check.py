@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import specs
-from benchy.config import schema
+from benchy.config import engine_schema
 from benchy.core import hashing
 from benchy.core.errors import ConfigError, UsageError
 from benchy.core.specs import ServerSpec
@@ -148,9 +148,11 @@ def test_an_option_table_returns_the_recorded_flags(tmp_path: Path) -> None:
     assert option_table.read(file) == tables
 
 
-def engine(**changes: Any) -> schema.Engine:
-    gone = [schema.Gone(options=["task"], since="0.10.0", use=["b", "zzz"])]
-    return schema.Engine.model_validate({"package": "e", "module": "e", "gone": gone, **changes})
+def engine(**changes: Any) -> engine_schema.Engine:
+    gone = [engine_schema.Gone(options=["task"], since="0.10.0", use=["b", "zzz"])]
+    return engine_schema.Engine.model_validate(
+        {"package": "e", "module": "e", "gone": gone, **changes}
+    )
 
 
 def test_a_difference_names_the_replacement_of_a_removed_option() -> None:
@@ -170,7 +172,7 @@ def test_removals_in_an_engine_file_are_compared_with_the_table() -> None:
         "b is not listed: the first release without it is 0.11.0"
     ]
     for since in ("0.9.0", "0.10.1"):
-        gone = [schema.Gone(options=["task", "b"], since=since)]
+        gone = [engine_schema.Gone(options=["task", "b"], since=since)]
         wrong = f"task is listed as gone since {since}, not 0.10.0"
         assert wrong in option_diff.contradictions(table, engine(gone=gone))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from benchy.config import loader, pooling_models, schema
+from benchy.config import engine_schema, loader, pooling_models
 from benchy.core.errors import ConfigError
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -101,7 +101,7 @@ def test_unsupported_options_and_values_exist_in_some_release() -> None:
 def test_unsupported_options_refuse_the_declared_values(
     value: Any, values: list[Any], refused: bool
 ) -> None:
-    one = schema.Unsupported(options=["x"], values=values, why="a", use="b")
+    one = engine_schema.Unsupported(options=["x"], values=values, why="a", use="b")
     assert one.refuses(value) is refused
 
 
@@ -176,4 +176,4 @@ def test_an_option_file_whose_name_make_cannot_handle_is_refused(tmp_path: Path)
     (tmp_path / "templates").mkdir()
     (tmp_path / "templates/a(1)").write_text("x")
     (message,) = told(lay(tmp_path, "vllm", "chat_template: templates/a(1)"))
-    assert "m.yaml:6: vllm.overrides.chat_template: 'templates/a(1)' has a name that" in message
+    assert "m.yaml:6: vllm.overrides.chat_template: 'templates/a(1)' has an invalid name" in message

@@ -514,7 +514,7 @@ def test_list_shows_states_and_prune_removes_unused_environments(
 
 def test_prune_without_a_plan_removes_nothing() -> None:
     builder.create(spec())
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UsageError, match="environments are unknown"):
         venv_command.main(["prune", "--yes"])
     assert builder.whole(ENV)
 

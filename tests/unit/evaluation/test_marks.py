@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from benchy.cli import report as report_command
-from benchy.config import schema
+from benchy.config import settings_schema
 from benchy.evaluation import marks
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Checks, Metric, Result, Score
@@ -105,7 +105,7 @@ def made_board(
 ) -> Board:
     """Return a board of `odd` and two models with scores of 0.5 and 0.6."""
     plain = [entry(numbered(m, value=v), others) for m, v in (("k", 0.5), ("l", 0.6))]
-    said = Settings({"g": schema.Group(tasks=weights)} if weights else {})
+    said = Settings({"g": settings_schema.Group(tasks=weights)} if weights else {})
     return board([*plain, *odd], said)
 
 
@@ -202,7 +202,7 @@ def test_a_mean_over_some_of_the_subtasks_is_marked() -> None:
 def test_mark_of_a_whole_column_is_not_repeated_in_its_cells() -> None:
     odd = partial("odd", "a")
     found = board([partial("k", "a", "b"), partial("l", "a", "b"), odd],
-                  Settings({"g": schema.Group(tasks={"smoke": 1})}))  # fmt: skip
+                  Settings({"g": settings_schema.Group(tasks={"smoke": 1})}))  # fmt: skip
     assert found.columns[0].part == "mean of 2 of 3 tasks"
     cells = {
         row.model: row.brief(row.cells[0], found.columns[0]) for row in found.rows if row.cells[0]

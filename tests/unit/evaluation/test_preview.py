@@ -153,7 +153,7 @@ def test_missing_model_directory_is_a_config_error(
     config.write_text(
         "model: {name: /nowhere}\nvllm: {provider_config: vllm_cpu}\ntasks: [smoke]\n"
     )
-    with pytest.raises(ConfigError, match="/nowhere is no directory"):
+    with pytest.raises(ConfigError, match="/nowhere is not a directory"):
         preview_command.main([str(config)])
 
 

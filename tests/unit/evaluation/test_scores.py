@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from benchy.cli import report as report_command
-from benchy.config import schema
+from benchy.config import settings_schema
 from benchy.evaluation import scores
 from benchy.reporting import comparison_text, exports, index_page, leaderboard, model_page
 from benchy.reporting.comparison import rows
@@ -64,7 +64,9 @@ def test_a_difference_has_the_decimals_of_its_scores() -> None:
 
 def test_group_mean_uses_the_scale_of_its_scores() -> None:
     entries = [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")]
-    board = leaderboard.board(entries, Settings({"g": schema.Group(tasks={"a": 1, "b": 1})}))
+    board = leaderboard.board(
+        entries, Settings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
+    )
     html = index_page.index(board, "now")
     assert re.search(r'class="n group" data-v="0.4" data-e="[\d.]+"><b>0.4000</b>', html)
     assert "| 0.4000 ± 0.0112 |" in exports.as_markdown(board)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchy.config import schema
+from benchy.config import engine_schema, provider_schema
 from benchy.core import hashing
 from benchy.core.errors import UsageError
 from benchy.core.specs import EnvironmentRequest
@@ -18,7 +18,7 @@ from benchy.plan import environment_specs
 from benchy.plan.environment_specs import ReleaseRequest, Source, environment_spec
 from benchy.plan.plan import Plan
 
-ENGINE = schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
+ENGINE = engine_schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
 # The fields of a spec that decide what is installed.
 DECIDES = (
     *("package", "version", "requirements", "overrides", "constraints", "python", "cutoff"),
@@ -52,7 +52,7 @@ WISHES = st.fixed_dictionaries(
 
 
 def made(wishes: dict[str, Any]) -> EnvironmentRequest:
-    serving = schema.Provider(**wishes)
+    serving = provider_schema.Provider(**wishes)
     version, elsewhere = serving.vllm_version, None
     if serving.engine_source:
         elsewhere = environment_specs.engine_source(serving.engine_source, Path("/"))
@@ -75,7 +75,7 @@ def test_two_sets_of_packages_never_share_a_directory(
 
 
 @settings(max_examples=200, deadline=None)
-@given(WISHES, st.sampled_from(sorted(schema.Provider.model_fields)), st.data())
+@given(WISHES, st.sampled_from(sorted(provider_schema.Provider.model_fields)), st.data())
 def test_specs_that_differ_in_one_key_never_share_a_directory(
     wishes: dict[str, Any], key: str, data: st.DataObject
 ) -> None:
@@ -87,12 +87,14 @@ def test_specs_that_differ_in_one_key_never_share_a_directory(
     assert (a["env"] == b["env"]) <= (decided(a) == decided(b)), (a, b)
 
 
-REPAIR = schema.Repair(
+REPAIR = engine_schema.Repair(
     versions="<0.9", overrides=["numpy<2"], drop=["xformers"], constraints=["outlines<1"],
     python="<3.13", variables={"VLLM_X": "1"}, why="it does not start", link="https://host/issue",
 )  # fmt: skip
-HARNESS = schema.Engine(kind="harness", package="lm_eval[api]", module="lm_eval", slack_days=0)
-COMPLETE = schema.Engine(
+HARNESS = engine_schema.Engine(
+    kind="harness", package="lm_eval[api]", module="lm_eval", slack_days=0
+)
+COMPLETE = engine_schema.Engine(
     package="vllm", module="vllm", python=">=3.9", requirements=["hf-transfer"], drop=["pynvml"],
     torch_backend="cpu", cutoff="none", index=["https://host/own"], repairs=[REPAIR],
 )  # fmt: skip
@@ -182,7 +184,7 @@ SPECS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 def test_specs_of_environments(
     provider: dict[str, Any], changes: dict[str, Any], differences: dict[str, Any]
 ) -> None:
-    serving = schema.Provider(**provider)
+    serving = provider_schema.Provider(**provider)
     request = replace(ReleaseRequest("vllm", ENGINE, "0.9.0", "x.yaml:1", serving), **changes)
     assert environment_spec(request) == {**PLAIN, **differences}
 
@@ -204,7 +206,7 @@ def test_a_local_wheel_is_identified_by_its_content(tmp_path: Path) -> None:
 
 
 def test_a_source_without_a_release_has_no_cutoff_and_no_repairs() -> None:
-    repair = schema.Repair(versions="<1", overrides=["a==1"], why="x")
+    repair = engine_schema.Repair(versions="<1", overrides=["a==1"], why="x")
     engine = ENGINE.model_copy(update={"repairs": [repair]})
     source = Source("git+https://host/vllm@main", "git_1")
     free = environment_spec(ReleaseRequest("vllm", engine, None, "x", elsewhere=source))

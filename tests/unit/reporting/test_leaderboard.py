@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 import specs
-from benchy.config import schema
+from benchy.config import settings_schema
 from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Metric
@@ -25,7 +25,7 @@ from results import entry, made
 
 
 def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.Mean | None]:
-    said = Settings({"g": schema.Group(tasks=weights)})
+    said = Settings({"g": settings_schema.Group(tasks=weights)})
     return [row.means[0] for row in leaderboard.board(entries, said).rows]
 
 
@@ -133,7 +133,7 @@ def test_most_common_kind_counts_unlimited_results_and_newest_breaks_ties() -> N
 
 
 def test_unlike_results_mark_the_mean_and_unrequested_results_prevent_it() -> None:
-    said = Settings({"g": schema.Group(tasks={"a": 1, "b": 1})})
+    said = Settings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
     entries = [entry(m, t, 0.5) for m in "klmn" for t in "ab"]
     entries[3] = entry("l", "b", 0.99, seed=1)
     entries[5] = replace(entries[5], unasked=True)

@@ -425,7 +425,7 @@ def test_server_is_checked_again_after_the_task(
 
     monkeypatch.setattr(http_client.Client, "ask", ask)
     monkeypatch.setattr(evaluation, "check_alive", lambda job: None)
-    told = {"version": "1.0", "served_model": "m", "guardian": os.getpid()}
+    told = {"version": "1.0", "served_model": "m", "guardian": os.getpid(), "pid": None}
     made: Any = SimpleNamespace(
         model="one", url="http://127.0.0.1:1", key="k", server=told, server_log=tmp_path / "log"
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy.config import schema
+from benchy.config import model_schema
 from benchy.serving import diagnosis, known_failures
 
 PAGE = Path(__file__).parents[3] / "docs/problems.md"
@@ -70,7 +70,7 @@ def test_known_failures_are_explained(log: str, what: str, hint: str) -> None:
 
 def test_hints_name_only_existing_model_keys() -> None:
     keys = re.findall(r"model\.[a-z_]+", " ".join(known.hint for known in known_failures.KNOWN))
-    assert keys and set(keys) <= {f"model.{key}" for key in schema.ModelFacts.model_fields}
+    assert keys and set(keys) <= {f"model.{key}" for key in model_schema.ModelFacts.model_fields}
 
 
 def sections() -> dict[int, str]:
