@@ -6,7 +6,6 @@ import argparse
 import os
 import sys
 
-from benchy.config import provider_schema
 from benchy.core import knobs, names, paths
 from benchy.core.errors import ConfigError, Failure, UsageError
 from benchy.display import activity, units
@@ -209,7 +208,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     # Importing pydantic takes a quarter of a second, so these imports are here.
     from packaging.version import InvalidVersion, Version  # noqa: PLC0415
 
-    from benchy.config import loader  # noqa: PLC0415
+    from benchy.config import loader, provider_schema  # noqa: PLC0415
     from benchy.core import files, hashing  # noqa: PLC0415
     from benchy.plan import environment_specs  # noqa: PLC0415
 

@@ -81,7 +81,8 @@ def find_due(graph: Graph, selection: Selection) -> Due:
     wanted = selection.all()
     stamps = {str(paths.stamp(env)) for env in environments(selection)}
     stale = graph.stale([*wanted, *sorted(stamps)])
-    results = tuple(target for target in stale if target in set(wanted))
+    requested = set(wanted)
+    results = tuple(target for target in stale if target in requested)
     models = {model_of(target) for target in results}
     facts = selection.plan["models"]
     return Due(

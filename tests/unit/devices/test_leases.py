@@ -435,7 +435,7 @@ def test_lease_directory_that_others_can_write_to_is_refused(
     else:
         path.mkdir()
         path.chmod(0o777)
-    with pytest.raises(Failure, match="no directory of this user alone"):
+    with pytest.raises(Failure, match="not a directory that only this user can write to"):
         leases.directory({})
 
 
