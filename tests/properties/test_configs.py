@@ -311,7 +311,7 @@ def property_settings(examples: int) -> settings:
 
 
 def rounds() -> list[Any]:
-    """Return (seed, cases) of each round. Without BENCHY_CASES: a short one, and a slow long one."""
+    """Return (seed, cases) of each round: without BENCHY_CASES, a short one and a slow long one."""
     if "BENCHY_CASES" in os.environ:
         return [(SEED + n, min(CASES, ROUND)) for n in range(-(-CASES // ROUND))]
     return [(SEED, 1000), pytest.param(SEED, CASES, marks=pytest.mark.slow)]
