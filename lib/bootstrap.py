@@ -75,8 +75,8 @@ def install_uv() -> str:
         )  # fmt: skip
         if done.returncode:
             raise Failure(
-                "uv can't be installed from this machine's package index",
-                "see that `pip install uv` works here, or install uv by hand",
+                "uv cannot be installed from this machine's package index",
+                "check that `pip install uv` works, or install uv yourself",
                 lines=done.stderr.splitlines()[-4:],
             )
     else:
@@ -102,7 +102,7 @@ def download_uv(target: Path) -> None:
             files = json.load(page)["files"]
     except (OSError, ValueError, KeyError) as error:
         raise Failure(
-            f"this Python has no pip, and uv can't be downloaded without it: {error}",
+            f"this Python has no pip, and uv cannot be downloaded: {error}",
             "install python3-pip, or uv itself, and run it again",
         ) from None
     libc = "musllinux" if not platform.libc_ver()[0] else "manylinux"
@@ -125,7 +125,7 @@ def download_uv(target: Path) -> None:
         content = reply.read()
     wanted = best.get("hashes", {}).get("sha256")
     if wanted and hashlib.sha256(content).hexdigest() != wanted:
-        raise Failure("uv's download does not have the hash that the index promised", "try again")
+        raise Failure("the downloaded uv does not match the hash in the index", "try again")
     (target / "bin").mkdir(parents=True)
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
         for name in wheel.namelist():
@@ -135,12 +135,14 @@ def download_uv(target: Path) -> None:
 
 
 def default_index() -> str:
-    """Return the index that uv.lock records; no other file of the repository names an index. Raise
-    Failure if it records none."""
+    """Return the index that uv.lock records; no other file of the repository names an index.
+
+    Reads single lines, because Python 3.10 has no TOML parser. Raise Failure if it records none.
+    """
     for line in (ROOT / "uv.lock").read_text().splitlines():
         if line.startswith('source = { registry = "'):
             return line.split('"')[1]
-    raise Failure("uv.lock names no index", "get uv.lock back from git")
+    raise Failure("uv.lock contains no index", "restore uv.lock from git")
 
 
 def uv_run(uv: str, *args: str) -> None:
@@ -160,7 +162,7 @@ def uv_run(uv: str, *args: str) -> None:
     if done.returncode:
         raise Failure(
             f"uv {args[0]} {args[1] if len(args) > 1 else ''} failed",
-            "fix what uv says above, and run it again",
+            "fix the error that uv reports above, and run it again",
             lines=done.stdout.splitlines()[-12:],
         )
 

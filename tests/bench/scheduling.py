@@ -20,24 +20,51 @@ import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 sys.path[:0] = [str(Path(__file__).parent), str(Path(__file__).resolve().parents[2] / "lib")]
 import psutil  # noqa: E402
 from measure import Broken, Row, alone, beside, text  # noqa: E402
 
+from benchy.core.specs import ModelEntry  # noqa: E402
 from benchy.devices import allocation, leases, waiting_line  # noqa: E402
 from benchy.environments import health  # noqa: E402
-from benchy.run import dispatcher, questions, schedule  # noqa: E402
+from benchy.run import schedule  # noqa: E402
+from benchy.run.current_plan import CurrentPlan  # noqa: E402
+from benchy.run.dispatcher import Dispatcher  # noqa: E402
+from benchy.run.settings import Settings  # noqa: E402
 
 SPREAD, TURNS, CORE, EACH = 1.10, 1.25, 0.01, 10.0
 ROUNDS = 3
 
 
+class Commands:
+    """Queries to Make of models whose results are always stale. commands: what serves each."""
+
+    def __init__(self, commands: Mapping[str, Sequence[str]]) -> None:
+        self.commands = commands
+
+    def plan(self) -> dict[str, ModelEntry]:
+        return {}
+
+    def stale(self, model: str) -> list[str]:
+        return [model]
+
+    def command(self, target: str) -> list[str]:
+        return ["true"]
+
+    def fetching(self, model: str) -> list[str]:
+        return ["true"]
+
+    def serving(self, model: str, targets: Sequence[str]) -> list[str]:
+        return list(self.commands[model])
+
+
 def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[str, Sequence[str]],
           names: Sequence[str]) -> float:  # fmt: skip
     """Serve the models in this order and return the seconds it took. Raises Broken."""
-    facts: dict[str, object] = {
+    facts: ModelEntry = {
+        "source": "configs/one.yaml",
+        "tasks": [],
         "asked": "ready",
         "environment": "ready",
         "harnesses": [],
@@ -50,16 +77,11 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
         needs[item.name] = allocation.DeviceNeed(
             leases.LeaseRequest(item.count, item.pool, owner), called
         )
-    ask = questions.Questions(
-        plan=lambda: {},
-        stale=lambda name: [name],
-        command=lambda target: ["true"],
-        fetching=lambda name: ["true"],
-        serving=lambda name, _: list(commands[name]),
-    )
-    models: dict[str, Any] = {item.name: facts for item in items}
+    make = Commands(commands)
+    models = {item.name: facts for item in items}
     health.well = lambda env: True
-    run = dispatcher.Dispatcher(ask, models, needs, jobs, dict(os.environ))
+    settings = Settings(make, needs, jobs, dict(os.environ))
+    run = Dispatcher(settings, CurrentPlan(make, models))
     begun = time.monotonic()
     asyncio.run(run.run(names))
     if run.failed:

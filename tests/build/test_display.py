@@ -240,7 +240,7 @@ def test_task_edited_during_its_evaluation_is_stale_and_not_failed(tree: Tree) -
     tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
     done = ended(run)
     assert done.status == 0, done.text
-    assert "  STALE   results/one/alpha/results.json, edited while it was made\n" in done.text
+    assert "  STALE   results/one/alpha/results.json, edited during the run\n" in done.text
     assert "results: 1 made, 0 up to date, 1 stale again in " in done.text
     assert "FAILED" not in done.text and "results.json (stale)" in done.text
 

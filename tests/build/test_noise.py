@@ -34,7 +34,7 @@ def test_config_mistake_prints_error_hint_and_one_line_of_make(tree: Tree, plann
         assert told[2].endswith("] Error 2") and done.status == 2
     assert tree.ran() == [] and not tree.file("one/alpha").exists()
     told = tree.make("status").text.splitlines()[2:]
-    assert told[0] == ("by the last plan:" if planned else "failed: there is no plan yet")
+    assert told[0] == ("according to the last plan:" if planned else "failed: there is no plan yet")
     done = tree.make("report")
     assert done.status == 0 and "***" not in done.text and "No such file" not in done.text
 
@@ -65,14 +65,14 @@ def test_ignoring_errors_is_refused(tree: Tree) -> None:
          "write make eval CONFIG=configs/models/one.yaml"),
         ("results xyz", "xyz: there is no such goal", "make help lists the goals"),
         ("results/on/alpha/results.json",
-         "results/on/alpha/results.json: no configuration asks for it",
+         "results/on/alpha/results.json: no configuration requests it",
          "did you mean results/one/alpha/results.json?"),
-        ("venvs/x/.stamp", "venvs/x/.stamp: no configuration asks for it",
+        ("venvs/x/.stamp", "venvs/x/.stamp: no configuration requests it",
          "`make plan` lists what would be built"),
         ("eval CONFIG=nope.yaml", "CONFIG: there is no file nope.yaml",
          "write CONFIG=configs/quickstart.yaml"),
         ("eval CONFIG=configs/tasks/alpha.yaml",
-         "CONFIG: configs/tasks/alpha.yaml is a file of configs/tasks, no model's",
+         "CONFIG: configs/tasks/alpha.yaml is a file of configs/tasks, not of a model",
          "write CONFIG=configs/quickstart.yaml, or another model's file"),
         ("results LIMIT=abc", "LIMIT: 'abc' is not a whole number", "write LIMIT=10"),
     ],

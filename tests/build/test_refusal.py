@@ -16,7 +16,7 @@ NOT_IN_2 = (
 )
 NOT_IN_1 = (
     'configs/models/two.yaml:5: vllm.overrides.runner: Standin 1.0.0 has no option "runner"\n'
-    '  its work is done by "task" there\n'
+    '  use "task" instead\n'
 )
 VALUE = (
     "configs/models/two.yaml:5: vllm.overrides.dtype: 'float61' is not one of its values\n"

@@ -83,7 +83,7 @@ def test_changed_task_file_is_reported_by_name(tree: Tree) -> None:
     assert re.search(rf"^  task\.files: own/more\.jsonl is there now, {when}$", text, re.M), text
     (own / "data.jsonl").unlink()
     text = tree.make("why", TARGET).text
-    assert "  task.files: own/data.jsonl is there no more\n" in text, text
+    assert "  task.files: own/data.jsonl no longer exists\n" in text, text
     assert not re.search("[0-9a-f]{32}", text)
 
 
@@ -123,7 +123,7 @@ def test_lock_to_be_resolved_again_is_reported(tree: Tree) -> None:
         "engines/standin.yaml", "cutoff: none", "cutoff: none\nrequirements: [standin-engine]"
     )
     assert re.search(
-        r"\.lock is to be resolved anew: \S+ has changed", tree.make("why", TARGET).text
+        r"\.lock must be resolved again: \S+ has changed", tree.make("why", TARGET).text
     )
 
 
@@ -138,7 +138,7 @@ def test_result_that_no_config_requests_is_reported(tree: Tree, name: str, edit:
     assert callable(edit)
     edit(tree)
     done = tree.make("why", TARGET)
-    assert "no configuration asks for results/three/alpha/results.json" in done.text
+    assert "no configuration requests results/three/alpha/results.json" in done.text
     assert "`make gc`" in done.text and done.status
 
 
@@ -147,7 +147,7 @@ def test_target_may_be_an_absolute_path_or_a_folder(tree: Tree) -> None:
                  f"{tree.root}/results/three/alpha/", "./results/three/alpha"):  # fmt: skip
         done = tree.make("why", f"TARGET={path}")
         assert done.text.startswith("results/three/alpha/results.json: up to date"), done.text
-    assert "is no result" in tree.make("why", "TARGET=results/three").text
+    assert "is not a result" in tree.make("why", "TARGET=results/three").text
 
 
 def test_knobs_select_results(tree: Tree) -> None:
@@ -158,11 +158,11 @@ def test_knobs_select_results(tree: Tree) -> None:
         "results/one/alpha", "results/three/alpha", "results/two/alpha",
     ]  # fmt: skip
     lines = tree.make("why", "MODELS=three", "LIMIT=2").text.splitlines()
-    assert lines == ["results/limit-2/three/alpha/results.json: it was never made"]
+    assert lines == ["results/limit-2/three/alpha/results.json: it does not exist yet"]
     assert json.loads((tree.root / "build/plan.json").read_text())["limit"] is None
     assert json.loads((tree.root / "build/limit-2/plan.json").read_text())["limit"] == 2
     words = tree.make("why", "TARGET=results/limit-3/three/alpha").text
-    assert words == "results/limit-3/three/alpha/results.json: stale\n  it was never made\n"
+    assert words == "results/limit-3/three/alpha/results.json: stale\n  it does not exist yet\n"
     one = tree.make("why", "CONFIG=configs/models/three.yaml").text
     assert one.startswith("results/three/alpha/results.json: task.num_fewshot")
 
@@ -182,7 +182,7 @@ def test_why_reads_the_current_files_during_a_run(tree: Tree) -> None:
     done = tree.make("why", TARGET)
     assert f"{name}: stale\n  {changed}" in done.text, done.text
     assert f"{name}: {changed}" in tree.make("why", "MODELS=three").text
-    assert "build stays as it is while a run" in tree.make("list-envs").text
+    assert "build is not updated while a run" in tree.make("list-envs").text
     assert [(path.stat().st_mtime_ns, path.read_text()) for path in kept] == before
     assert '"max_model_len": 256' in kept[1].read_text()
     done = ended(run)

@@ -22,7 +22,8 @@ from benchy.environments import resolver
 from benchy.environments.environment_spec import BuildSpec
 from benchy.plan import environment_specs
 engine = loader.load_engines(paths.ROOT)["vllm"]
-data = environment_specs.environment_spec("vllm", engine, sys.argv[1], None, "a test")
+request = environment_specs.ReleaseRequest("vllm", engine, sys.argv[1], "a test")
+data = environment_specs.environment_spec(request)
 entry.run(lambda argv: print(resolver.lock(BuildSpec.of(data))) or 0)
 """
 

@@ -19,7 +19,7 @@ import yaml
 from slurmtree import WIDE, House, evaluating, over, running
 from trees import Done, ended, wait_for
 
-AGAIN = "AGAIN   w4a: for 1 tasks; what was answered is kept"
+AGAIN = "AGAIN   w4a: new job for 1 tasks; finished requests are kept"
 
 
 @contextmanager
@@ -282,7 +282,7 @@ def test_an_invalid_partition_is_reported_with_slurms_reason(house: House) -> No
     file.write_text(file.read_text() + "resources: {partition: nowhere, time: '10'}\n")
     done = house.make("-j4", "results", "MODELS=w1a")
     assert done.status == 2 and "invalid partition specified: nowhere" in done.text, done.text
-    assert "w1a was tried 4 times; at last: no job came of it" in done.text
+    assert "w1a failed 4 times, last: no job was created" in done.text
     assert "Traceback" not in done.text
 
 

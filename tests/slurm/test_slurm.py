@@ -91,7 +91,7 @@ def test_a_job_is_repeated_after_its_node_goes_down(house: House) -> None:
             house.cluster.run("scontrol", "update", f"nodename={node}", "state=resume")
     assert done.status == 0, done.text
     assert re.search(rf"JOB     w4a: job \d+: NODE_FAIL.* on {node}", done.text), done.text
-    assert "AGAIN   w4a: for 1 tasks; what was answered is kept" in done.text
+    assert "AGAIN   w4a: new job for 1 tasks; finished requests are kept" in done.text
     assert house.file("w4a/alpha").exists()
     over(house)
 
@@ -184,7 +184,7 @@ def test_a_preempted_job_is_repeated(house: House) -> None:
         house.cluster.run("scancel", urgent)
     assert done.status == 0, done.text
     assert re.search(r"JOB     w4a: job \d+: PREEMPTED.* on n\d", done.text), done.text
-    assert "AGAIN   w4a: for 1 tasks; what was answered is kept" in done.text
+    assert "AGAIN   w4a: new job for 1 tasks; finished requests are kept" in done.text
     over(house)
 
 
@@ -259,10 +259,10 @@ def test_a_model_on_two_nodes_is_repeated_if_either_dies(house: House, who: str)
 
 
 UNEVEN = [
-    ("tensor_parallel_size: 5", "5 GPUs do not come out even: wide runs over 2 nodes"),
+    ("tensor_parallel_size: 5", "5 GPUs are not divisible by the nodes: wide runs over 2 nodes"),
     (
         "tensor_parallel_size: 4, data_parallel_size: 2",
-        "data_parallel_size: is of one node alone: wide runs over 2 nodes",
+        "data_parallel_size: works on one node only: wide runs over 2 nodes",
     ),
     (
         'tensor_parallel_size: 8, vllm_version: "1.1.0"',

@@ -25,7 +25,8 @@ def main(argv: list[str]) -> int:
         Failure: A result is damaged, or A and B have no metric in common.
     """
     parser = argparse.ArgumentParser(
-        prog="bin/compare", description="Two models on the same samples: difference or noise?"
+        prog="bin/compare",
+        description="Compare two models on the same samples.",
     )
     knob = os.environ.get
     parser.add_argument("a", nargs="?", default=knob("A", ""), metavar="A")
@@ -33,15 +34,23 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--task", action="append", default=(knob("TASK") or knob("TASKS") or "").split()
     )
-    parser.add_argument("--flips", default=knob("FLIPS") or "0", help="show so many, each way")
-    parser.add_argument("--anyway", action="store_true", help="compare unlike things (ANYWAY=1)")
+    parser.add_argument(
+        "--flips",
+        default=knob("FLIPS") or "0",
+        help="number of changed samples to show, in each direction",
+    )
+    parser.add_argument(
+        "--anyway", action="store_true", help="compare even if the conditions differ (ANYWAY=1)"
+    )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     args = parser.parse_args(argv)
     if not args.flips.isdecimal():
-        raise UsageError(f"{args.flips!r} is no number of samples", "write e.g. FLIPS=3", "FLIPS")
+        raise UsageError(
+            f"{args.flips!r} is not a number of samples", "write e.g. FLIPS=3", "FLIPS"
+        )
     said, config_mistakes = leaderboard.settings_or_none()
     for mistake in config_mistakes:
-        print(f"compared without the task files' metrics: {mistake}", file=sys.stderr)
+        print(f"comparing without the metrics of the task files: {mistake}", file=sys.stderr)
     pairs = comparison_sides.sides(
         comparison_sides.directory(args.a, "A"), comparison_sides.directory(args.b, "B"), args.task
     )
@@ -55,12 +64,12 @@ def main(argv: list[str]) -> int:
         found += [(a, b, r) for r in of_task]
         if not of_task:
             left_out[task] = comparison_sides.cannot(a, b)
-        mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares all the same") for w in wrong]
+        mistakes += [Mistake(f"{task}", 0, "", w, "ANYWAY=1 compares them anyway") for w in wrong]
     if mistakes and not (args.anyway or knobs.on("ANYWAY")):
         raise ConfigError(mistakes)
     if not found:
         words = [f"{task}: {why}" for task, why in left_out.items()]
-        raise Failure("the two have no metric in common", "\n".join(words))
+        raise Failure("the two results have no metric in common", "\n".join(words))
     all_rows = comparison.adjusted([r for _, _, r in found])
     titles = [comparison_text.titles(both, which) for which in (0, 1)]
     marked = comparison_sides.warnings(

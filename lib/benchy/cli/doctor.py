@@ -14,7 +14,7 @@ from benchy.maintenance import doctor
 def main(argv: list[str]) -> int:
     """Run `bin/doctor [--format json]`, and return 1 if a check reports an error."""
     parser = argparse.ArgumentParser(
-        prog="bin/doctor", description="what this machine lacks, with the fix for each"
+        prog="bin/doctor", description="report what this machine lacks, with a fix for each problem"
     )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     args = parser.parse_args(argv)

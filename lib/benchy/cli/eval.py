@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("task", help="a task's name, e.g. smoke")
     args = parser.parse_args(argv)
     if args.limit is not None and args.limit < 1:
-        raise UsageError(f"--limit {args.limit}: a limit is 1 or more")
+        raise UsageError(f"--limit {args.limit}: a limit must be 1 or more")
     if not os.environ.get("BENCHY_URL"):
         serve = ["bin/serve", args.model, "--", "bin/eval", *argv]
         os.execv(serve[0], serve)  # noqa: S606
@@ -71,7 +71,7 @@ def _only_one(job: Job) -> Iterator[float | None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             waited = time.time()
-            say(evaluate.TAG, f"{job.title}: another run is making it; waiting")
+            say(evaluate.TAG, f"{job.title}: waiting: another run is making it")
             fcntl.flock(lock, fcntl.LOCK_EX)
         yield waited
 

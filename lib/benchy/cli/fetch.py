@@ -15,13 +15,13 @@ def main(argv: list[str]) -> int:
     """Run `bin/fetch MODEL [TASK…]`."""
     parser = argparse.ArgumentParser(
         prog="bin/fetch",
-        description="Make all ready that a model's server needs: its environment, its weights.",
-        epilog="HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are obeyed; OFFLINE=1 asks "
-        "nobody and takes what is there.",
+        description="Prepare what a model's server needs: its environment and its weights.",
+        epilog="HF_HOME, HF_TOKEN, HF_ENDPOINT and HF_HUB_OFFLINE are respected; OFFLINE=1 "
+        "uses only what is cached.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
     parser.add_argument(
-        "tasks", metavar="TASK", nargs="*", help="tasks to check against the model, if they can run"
+        "tasks", metavar="TASK", nargs="*", help="tasks to check: whether they can run on the model"
     )
     parser.add_argument("--limit", type=int, help="of the run: which results the tasks make")
     args = parser.parse_args(argv)

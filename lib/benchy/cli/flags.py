@@ -34,7 +34,7 @@ def diff(name: str, made: engine_schema.Engine, one: str, two: str, form: str) -
         print(hashing.canonical(plain), end="")
     else:
         print(f"{made.title or made.package} {one} → {two}")
-        print(option_diff.told(found, after), end="")
+        print(option_diff.as_text(found, after), end="")
     return 0
 
 
@@ -48,15 +48,15 @@ def table(name: str, made: engine_schema.Engine, folder: Path) -> int:
             Version(path.stem)
             seen[path.stem] = release_flags.read_flags(path)
         except (InvalidVersion, ValueError, OSError) as error:
-            raise UsageError(f"{path} is no release's flags: {error}") from None
+            raise UsageError(f"{path} is not a list of a release's options: {error}") from None
     if not seen:
-        raise UsageError(f"{folder} holds no RELEASE.json", "bin/survey --deep all writes them")
+        raise UsageError(f"{folder} contains no RELEASE.json", "bin/survey --deep all writes them")
     tables = option_table.with_seen(option_table.read(option_table.FILE), name, seen)
     changed = option_table.write(option_table.FILE, tables)
     say(
         "FLAGS" if changed else "", f"{option_table.FILE}: {len(tables[name]['releases'])} releases"
     )
-    for line in option_diff.unsaid(tables[name], made):
+    for line in option_diff.contradictions(tables[name], made):
         say("", f"configs/engines/{name}.yaml: gone: {line}")
     return 0
 
@@ -79,7 +79,7 @@ def main(argv: list[str]) -> int:
     name = args.engine or next((n for n, e in engines.items() if e.main), "vllm")
     if name not in engines:
         raise UsageError(
-            f"no engine is named {name!r}", f"known are: {', '.join(sorted(engines))}", "ENGINE"
+            f"no engine is named {name!r}", f"known engines: {', '.join(sorted(engines))}", "ENGINE"
         )
     if args.verb == "table":
         return table(name, engines[name], args.folder)

@@ -15,8 +15,8 @@ from benchy.maintenance.garbage import Waste
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/gc",
-        description="list what nothing refers to: results, logs and interrupted work of models and "
-        "tasks that left the configs; ask, and remove it (YES=1: without asking)",
+        description="List results, logs and interrupted work of models and tasks that are not in "
+        "the configs any more, and remove them after a confirmation (YES=1: without one).",
     )
     parser.parse_args(argv)
     wanted = garbage.planned()

@@ -8,7 +8,7 @@ from benchy.environments import health, usage_locks
 
 def main(argv: list[str]) -> int:
     if argv:
-        print("bin/health: takes away the stamps of environments that are no longer what was built")
+        print("bin/health: removes the stamps of environments that were changed after their build")
         return 0 if argv[0] in ("-h", "--help") else 2
     for env in health.built():
         if health.flaw(env):

@@ -9,8 +9,8 @@ from benchy.maintenance import activity_check
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="bin/idle", description="fail, and say what it is, if anything is under way here"
+        prog="bin/idle", description="fail and report the activity if anything is running here"
     )
-    parser.add_argument("goal", nargs="?", help="the goal that asks, for the message")
+    parser.add_argument("goal", nargs="?", help="the goal to name in the message")
     activity_check.refuse(parser.parse_args(argv).goal or "")
     return 0

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
         prog="bin/knobs",
         description="Check the knobs and goals of a make command line. The makefiles call this.",
     )
-    parser.add_argument("target", nargs="?", help="a file below results/ or venvs/ with no rule")
+    parser.add_argument("target", nargs="?", help="a file in results/ or venvs/ without a rule")
     target = parser.parse_args(argv).target
     if target is not None:
         raise selection.no_target(target)

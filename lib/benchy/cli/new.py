@@ -26,7 +26,8 @@ def main(argv: list[str]) -> int:
         Failure: The files of a local model cannot be read.
     """
     parser = argparse.ArgumentParser(
-        prog="bin/new", description="Write a config for a model, with what its files tell."
+        prog="bin/new",
+        description="Write a config for a model, with facts from its files.",
     )
     parser.add_argument("model", nargs="?", default=os.environ.get("MODEL", ""))
     parser.add_argument("--name", default=os.environ.get("NAME", ""), help="of the file")
@@ -47,12 +48,12 @@ def main(argv: list[str]) -> int:
         model = str(folder.resolve())
     elif not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", model):
         raise UsageError(
-            f"{model!r} is neither a directory nor a name on the hub", "write org/name", "MODEL"
+            f"{model!r} is neither a directory nor a model on the hub", "write org/name", "MODEL"
         )
     name = args.name or Path(model).name
     if not names.good(name):
         raise UsageError(
-            f"{name!r} can't be a model's name here", f"add NAME={scaffold.proposed(name)}", "NAME"
+            f"{name!r} is not a valid model name", f"add NAME={scaffold.proposed(name)}", "NAME"
         )
     config = loader.ConfigLoader(paths.ROOT)
     path = scaffold.FOLDER / f"{name}.yaml"
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
     if path.exists() or taken:
         there = path if path.exists() else taken[0].relative_to(paths.ROOT)
         hint = f"add NAME={scaffold.proposed(name, [p.stem for p in config.files().files])}"
-        raise UsageError(f"there is a model {name} already: {there}", hint)
+        raise UsageError(f"the model {name} already exists: {there}", hint)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
     if provider not in config.known.providers:
@@ -90,9 +91,9 @@ def main(argv: list[str]) -> int:
     say("NEW", f"{path}{f'  (without its files: {why})' if why else ''}")
     print(path.read_text(encoding="utf-8"), end="")
     if others := sorted(config.known.tasks.keys() - set(tasks)):
-        say("TASKS", f"{' '.join(tasks)}; there are also:")
+        say("TASKS", f"{' '.join(tasks)}; other tasks:")
         print("\n".join(scaffold.described(others, config.known.tasks)), file=sys.stderr)
-        print("  make tasks lists those of the harness", file=sys.stderr)
+        print("  make tasks lists the tasks of the harness", file=sys.stderr)
     say("", f"next: make eval CONFIG={path} TEST=1")
     sys.stdout.flush()
     return 0

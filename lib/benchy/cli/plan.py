@@ -19,8 +19,8 @@ def main(argv: list[str]) -> int:
         prog="bin/plan", description="expand configs/ into build/rules.mk and spec files"
     )
     parser.add_argument("--dir", default="build", help="where rules.mk goes (default: build)")
-    parser.add_argument("--config", help="plan this one model's file alone; it may lie anywhere")
-    parser.add_argument("--show", choices=["text", "json"], help="print the plan, write nothing")
+    parser.add_argument("--config", help="plan only this model's file; it may be anywhere")
+    parser.add_argument("--show", choices=["text", "json"], help="print the plan and write nothing")
     args = parser.parse_args(argv)
     with incremental.uncollected(), incremental.alone(args.show is None) as mine:
         return plan_for(args, mine)

@@ -15,7 +15,7 @@ def main(argv: list[str]) -> int:
     """Run `bin/preview [CONFIG [TASK]]`. Raise ConfigError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/preview",
-        description="Show the first prompts of a task on a model, as its server will get them.",
+        description="Show the first prompts of a task on a model, as its server receives them.",
     )
     parser.add_argument("config", nargs="?", default=os.environ.get("CONFIG", ""))
     parser.add_argument("task", nargs="?", default=os.environ.get("TASK", ""))

@@ -20,15 +20,17 @@ def main(argv: list[str]) -> int:
         prog="bin/publish", description="Upload the leaderboard to a dataset repository on the hub."
     )
     parser.add_argument("repository", nargs="?", default=os.environ.get("REPO", ""))
-    parser.add_argument("--yes", action="store_true", help="do it (as YES=1); else only show it")
-    parser.add_argument("--samples", action="store_true", help="prompts and answers too")
-    parser.add_argument("--public", action="store_true", help="a new repository is public")
-    parser.add_argument("--check", action="store_true", help="only whether REPOSITORY can be one")
+    parser.add_argument(
+        "--yes", action="store_true", help="upload (as YES=1), not only list the files"
+    )
+    parser.add_argument("--samples", action="store_true", help="include prompts and answers")
+    parser.add_argument("--public", action="store_true", help="make a new repository public")
+    parser.add_argument("--check", action="store_true", help="only check the name REPOSITORY")
     args = parser.parse_args(argv)
 
     if not re.fullmatch(r"\w[\w.-]*/\w[\w.-]*", args.repository):
         raise UsageError(
-            f"{args.repository!r} is no repository" if args.repository else "is missing",
+            f"{args.repository!r} is not a repository's name" if args.repository else "is missing",
             "write REPO=organisation/name",
             "REPO",
         )

@@ -22,11 +22,15 @@ def main(argv: list[str]) -> int:
     damaged."""
     parser = argparse.ArgumentParser(prog="bin/report", description="Make the leaderboard.")
     parser.add_argument("--table", action="store_true", help="print a table of MODEL… instead")
-    parser.add_argument("--limit", type=int, help="with --table: the results over N items each")
+    parser.add_argument("--limit", type=int, help="with --table: the results of LIMIT=N")
     parser.add_argument(
-        "--stale", action="append", default=[], metavar="PATH", help="with --table: to be marked"
+        "--stale",
+        action="append",
+        default=[],
+        metavar="PATH",
+        help="with --table: a stale result",
     )
-    parser.add_argument("models", nargs="*", metavar="MODEL", help="with --table: which models")
+    parser.add_argument("models", nargs="*", metavar="MODEL", help="with --table: the models")
     args = parser.parse_args(argv)
     if not args.table:
         made_from = freshness.signature()
@@ -34,7 +38,7 @@ def main(argv: list[str]) -> int:
         board, damaged, mistakes = whole()
         exports.write(board, [str(d).splitlines()[0] for d in damaged])
         for mistake in mistakes:
-            print(f"the leaderboard is without its groups and metrics: {mistake}", file=sys.stderr)
+            print(f"the leaderboard lacks its groups and metrics: {mistake}", file=sys.stderr)
         # None makes the next report run in any case, so that it reports the mistakes again.
         freshness.note(None if damaged or mistakes else made_from)
         say(exports.TAG, f"{paths.RESULTS / 'index.html'}  ({len(board.entries)} results)")
@@ -45,7 +49,7 @@ def main(argv: list[str]) -> int:
             entries = [replace(e, stale=str(e.path) in args.stale) for e in entries]
             print(table(entries))  # printable: table() escapes its cells
             for mistake in mistakes:
-                print(f"the table is without the task files' metrics: {mistake}", file=sys.stderr)
+                print(f"the table lacks the metrics of the task files: {mistake}", file=sys.stderr)
     for what in damaged:
         print(what, file=sys.stderr)
     return 1 if damaged else 0

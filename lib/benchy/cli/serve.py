@@ -30,14 +30,14 @@ def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="bin/serve",
         usage="bin/serve MODEL -- COMMAND…\n       bin/serve MODEL --test",
-        description="Start a model's server, run COMMAND beside it, stop everything. COMMAND finds "
+        description="Start a model's server, run COMMAND with it, then stop both. COMMAND finds "
         "it in BENCHY_URL, BENCHY_KEY, BENCHY_SERVED_MODEL (the model of a request), BENCHY_MODEL "
         "(its name here) and BENCHY_RUN/server.json.",
         epilog="CPU_SLOTS=n: servers at once on the CPU (1). GPU_BUSY=wait|skip|ignore: what to do "
-        "about a GPU that a stranger uses. CUDA_VISIBLE_DEVICES: the GPUs to choose from.",
+        "about a GPU that another program uses. CUDA_VISIBLE_DEVICES: the GPUs to choose from.",
     )
     parser.add_argument("model", metavar="MODEL", help="a model of `make plan`")
-    parser.add_argument("--test", action="store_true", help="ask the server and show its answers")
+    parser.add_argument("--test", action="store_true", help="query the server and show its answers")
     options = parser.parse_args(argv[:at])
     if options.test == bool(command):
         raise UsageError("bin/serve takes either -- COMMAND or --test", "see bin/serve -h")
@@ -46,7 +46,7 @@ def main(argv: list[str]) -> int:
     node = multi_node.here()
     with job_folder.leased(options.model):
         if node:  # entry.run() gives a status to report for every exception
-            return node.tell(entry.run(lambda _: work(options.model, command, signals, node), []))
+            return node.record(entry.run(lambda _: work(options.model, command, signals, node), []))
         return work(options.model, command, signals, node)
 
 
@@ -65,6 +65,8 @@ def work(model: str, command: Sequence[str], signals: Signals, node: multi_node.
             say(TAG, f"{model}  stopped ({signal.Signals(stopped.signum).name})")
         return 128 + stopped.signum
     except guardian_client.Lost as lost:
-        raise Died(f"{model}: {lost}; everything it had started was ended", "start again") from None
+        raise Died(
+            f"{model}: {lost}; everything that it started was terminated", "start again"
+        ) from None
     finally:
         sys.stdout.flush()

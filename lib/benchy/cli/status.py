@@ -14,29 +14,25 @@ from collections.abc import Sequence
 from benchy.core.errors import printable
 from benchy.core.knobs import knob
 from benchy.plan.selection import graph_for
-from benchy.run import status as status_module
-from benchy.run.status import Cell, Status
+from benchy.run import status_text
+from benchy.run.status import Status
+from benchy.run.status_cells import DONE, FAILED, MISSING, RUNNING, STALE, WAITING, Cell
+
+PAUSE = 2.0  # seconds between looks at the board
 
 
 def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
     """Return what fits on a terminal, in at most `lines` lines. Running models come first, then
     failed, waiting, stale, missing and done ones."""
-    order = (
-        status_module.RUNNING,
-        status_module.FAILED,
-        status_module.WAITING,
-        status_module.STALE,
-        status_module.MISSING,
-        status_module.DONE,
-    )
+    order = (RUNNING, FAILED, WAITING, STALE, MISSING, DONE)
     best: dict[str, int] = {}
     for cell in cells:
         best[cell.model] = min(best.get(cell.model, 9), order.index(cell.state))
     sorted_cells = sorted(cells, key=lambda cell: best[cell.model])
-    told = map(printable, status_module.details(cells))
-    wrapped = (textwrap.wrap(line, columns, subsequent_indent=" " * 9) for line in told)
+    lines_below = map(printable, status_text.details(cells))
+    wrapped = (textwrap.wrap(line, columns, subsequent_indent=" " * 9) for line in lines_below)
     tail = [piece for pieces in wrapped for piece in pieces][-max(4, lines // 2) :]
-    rows = list(status_module.table(sorted_cells, columns, status_module.colours()))
+    rows = list(status_text.table(sorted_cells, columns, status_text.colours()))
     room = lines - len(tail) - 2
     if len(rows) > room:
         rows[room - 1 :] = [f"… and {len(rows) - room + 1} more models"]
@@ -50,7 +46,7 @@ def watch(status: Status) -> int:
             size = shutil.get_terminal_size()
             lines = screenful(status.cells(), size.columns, size.lines)
             print("\033[H\033[J" + "\n".join(lines), end="", flush=True)
-            time.sleep(status_module.PAUSE)
+            time.sleep(PAUSE)
     except KeyboardInterrupt:
         print()
         return 0
@@ -60,10 +56,10 @@ def main(argv: list[str]) -> int:
     """Run `bin/status [--format json | --watch]`; knobs select the results. Raise UsageError."""
     parser = argparse.ArgumentParser(
         prog="bin/status",
-        description="What each result is at. The knobs MODELS, TASKS, LIMIT and CONFIG choose.",
+        description="Show the state of each result that MODELS, TASKS, LIMIT and CONFIG select.",
     )
     parser.add_argument("--format", choices=["text", "json"], default="text")
-    parser.add_argument("--watch", action="store_true", help="show it anew until Ctrl-C")
+    parser.add_argument("--watch", action="store_true", help="refresh it until Ctrl-C")
     args = parser.parse_args(argv)
     status = Status(
         graph_for("eval" if os.environ.get("CONFIG") else "results"),
@@ -74,13 +70,13 @@ def main(argv: list[str]) -> int:
         return watch(status)
     cells = status.cells()
     if args.format == "json":
-        print(json.dumps(status_module.data(cells), indent=1, ensure_ascii=False))
+        print(json.dumps(status_text.data(cells), indent=1, ensure_ascii=False))
         return 0
     if not cells:
         print("there is no model yet: copy one of configs/templates/ to configs/")
         return 0
     columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 1 << 16
-    print("\n".join([*status_module.table(cells, columns, status_module.colours()), ""]))
-    for line in status_module.details(cells):
+    print("\n".join([*status_text.table(cells, columns, status_text.colours()), ""]))
+    for line in status_text.details(cells):
         print(printable(line))
     return 0

@@ -11,13 +11,14 @@ from benchy.config import loader
 from benchy.core import files, knobs, paths
 from benchy.core.errors import UsageError
 from benchy.display.messages import say
-from benchy.environments import builder, resolver
+from benchy.environments import removal, resolver
 from benchy.maintenance import survey, survey_report
 
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="bin/survey", description="does each release of an engine resolve, install and work?"
+        prog="bin/survey",
+        description="check that each release of an engine installs and works",
     )
     parser.add_argument("--engine", default="vllm", help="an engine (default: vllm)")
     parser.add_argument("--from", dest="since", default="0.6.0", metavar="RELEASE")
@@ -29,7 +30,11 @@ def main(argv: list[str]) -> int:
         "of each repair's range",
     )
     parser.add_argument(
-        "--disk", type=float, default=25.0, metavar="GB", help="what builds may take (default: 25)"
+        "--disk",
+        type=float,
+        default=25.0,
+        metavar="GB",
+        help="disk space for builds (default: 25)",
     )
     args = parser.parse_args(argv)
     if not args.deep and os.environ.get("DEEP") in ("all", "some"):
@@ -45,12 +50,12 @@ def main(argv: list[str]) -> int:
         raise UsageError(str(error), "write e.g. FROM=0.8.0 TO=0.10.2") from None
     if args.deep and args.disk < 2 * survey.LARGEST_GB:
         raise UsageError(
-            f"{args.disk:g} GB are too few",
+            f"{args.disk:g} GB are not enough",
             f"an environment and its cache take up to {2 * survey.LARGEST_GB:g}", "--disk",
         )  # fmt: skip
     for left in paths.VENVS.glob(f"{survey.PREFIX}*"):  # left by a killed survey
         if left.is_dir():
-            builder.remove(left.name)
+            removal.remove(left.name)
     package = engine.package.partition("[")[0]
     found = survey.releases(package, since, until, resolver.log_path(survey.PREFIX + args.engine))
     deep = (

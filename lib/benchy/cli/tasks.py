@@ -40,7 +40,7 @@ MOST = 60  # characters of a cell
 def main(argv: list[str]) -> int:
     """Run `bin/tasks [SEARCH]`. Raise ConfigError or Failure."""
     parser = argparse.ArgumentParser(
-        prog="bin/tasks", description="The tasks of configs/tasks, and those of the harness."
+        prog="bin/tasks", description="List the tasks of configs/tasks and of the harness."
     )
     parser.add_argument(
         "search", nargs="*", default=os.environ.get("SEARCH", "").split(),
@@ -120,7 +120,7 @@ def _matches(found: Harness) -> Iterator[str]:
     yield from table(head, map(_theirs, found.rows))
     yield ""
     yield f"{found.name}: {_counted(found.rows)}"
-    yield "Any of these is a task_name for configs/tasks/NAME.yaml; docs/own-task.md goes on."
+    yield "Any of these is a task_name for configs/tasks/NAME.yaml; see docs/own-task.md."
 
 
 def _counted(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -20,6 +20,7 @@ from benchy.environments import (
     lock_file,
     node_copies,
     release_date,
+    removal,
     resolver,
     shared_locks,
     tables,
@@ -33,7 +34,7 @@ from benchy.process.signals import end_once
 
 def main(argv: list[str]) -> int:
     parser = argparse.ArgumentParser(
-        prog="bin/venv", description="Environments: one directory for each set of packages."
+        prog="bin/venv", description="Manage environments: one directory for each set of packages."
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
@@ -46,24 +47,29 @@ def main(argv: list[str]) -> int:
             sub.add_argument("--cutoff", help="packages as of: release, none, or a date")
         return sub
 
-    sub = verb("lock", "resolve its packages to venvs/ENV.lock; nothing if nothing has changed")
-    fresh = "resolve anew all the same, and show what is different"
+    sub = verb("lock", "resolve its packages to venvs/ENV.lock, if anything has changed")
+    fresh = "resolve again in any case, and show the differences"
     sub.add_argument("--fresh", action="store_true", help=fresh)
     sub.add_argument("--share", action="store_true", help="write it to configs/locks as well")
-    sub = verb("create", "build it if it is not there, whole and up to date")
-    sub.add_argument("--anew", action="store_true", help="build it in any case")
-    sub.add_argument("--soft", action="store_true", help="say so if it fails, but exit with 0")
-    sub = verb("list", "every environment: state, releases, users, size", one=False)
+    sub = verb("create", "build it unless it is complete and up to date")
+    sub.add_argument("--anew", action="store_true", help="build it even if it is up to date")
+    sub.add_argument("--soft", action="store_true", help="report a failure, but exit with 0")
+    sub = verb("list", "list all environments: state, releases, models, size", one=False)
     sub.add_argument("--format", choices=["text", "json"], default="text")
-    sub = verb("info", "one environment in detail")
+    sub = verb("info", "show one environment in detail")
     sub.add_argument("--format", choices=["text", "json"], default="text")
-    verb("check", "check a built one again: packages, files, import, options, tokenizer, model")
     verb(
-        "pack", "write it to one archive, for the nodes of a launcher that have disks of their own"
+        "check",
+        "check it again: packages, files, import, options, tokenizer, model",
     )
-    verb("remove", "remove it; its lock stays")
-    sub = verb("prune", "remove those that no config needs, and what killed builds left", one=False)
-    sub.add_argument("--yes", action="store_true", help="without asking (as YES=1)")
+    verb("pack", "write it to one archive, for nodes of a launcher that have local disks")
+    verb("remove", "remove it; its lock is kept")
+    sub = verb(
+        "prune",
+        "remove those that no config needs, and leftovers of killed builds",
+        one=False,
+    )
+    sub.add_argument("--yes", action="store_true", help="without confirmation (as YES=1)")
     options = parser.parse_args(argv)
     end_once()
     if options.verb == "list":
@@ -72,9 +78,9 @@ def main(argv: list[str]) -> int:
         return prune(options.yes)
     env = _named(options)
     if options.verb == "remove":
-        there = builder.remove(env)
+        there = removal.remove(env)
         if env == paths.MAIN:
-            say("", ".venv stays, benchy runs from it; vLLM is installed anew when it is needed")
+            say("", ".venv stays: benchy runs from it; vLLM is installed again when it is needed")
         else:
             say("REMOVED" if there else "", env if there else f"{env} is not built")
         return 0
@@ -175,7 +181,7 @@ def inspect(spec: BuildSpec) -> str:
         hint = f"{uv.word()} cache clean {packages}   (it may share those files); then "
     if why:
         health.condemn(spec.env, why)
-        raise Failure(f"{spec.env} is broken", f"{hint}bin/venv create {spec.env} builds it anew")
+        raise Failure(f"{spec.env} is broken", f"{hint}bin/venv create {spec.env} builds it again")
     return checker.check(spec, folder)
 
 
@@ -185,10 +191,10 @@ def _named(options: argparse.Namespace) -> str:
     The spec of an environment that is not named by ENV is written. Raise UsageError or ConfigError.
     """
     if options.env and (options.version or options.engine or options.cutoff):
-        raise UsageError("ENV and --version name two environments", "give one of them")
+        raise UsageError("ENV and --version name different environments", "write only one of them")
     if options.env:
         if options.env != os.path.basename(options.env) or options.env.startswith("."):  # noqa: PTH119
-            raise UsageError(f"{options.env!r} is no environment's name", "bin/venv list")
+            raise UsageError(f"{options.env!r} is not an environment's name", "bin/venv list")
         return str(options.env)
     return _of_version(options.version or "", options.engine or "", options.cutoff or "")
 
@@ -211,7 +217,7 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
             Version(version)
         except InvalidVersion:
             raise UsageError(
-                f"{version!r} is no release", "write e.g. VERSION=0.8.0", "VERSION"
+                f"{version!r} is not a release", "write e.g. VERSION=0.8.0", "VERSION"
             ) from None
     engines = loader.load_engines(paths.ROOT)
     if not engine_name:
@@ -219,13 +225,13 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     engine = engines.get(engine_name)
     if engine is None:
         nearest = names.near(engine_name, engines)
-        known = f"known are: {', '.join(sorted(engines))}"
+        known = f"known engines: {', '.join(sorted(engines))}"
         hint = f"did you mean ENGINE={nearest}?" if nearest else known
         raise UsageError(f"no engine is named {engine_name!r}", hint, "ENGINE")
     if not version and engine.main:
         if cutoff:
             raise UsageError(
-                "the main environment is as uv.lock says",
+                "uv.lock defines the main environment",
                 "add a release, as in VERSION=0.8.0",
                 "CUTOFF",
             )
@@ -233,15 +239,15 @@ def _of_version(version: str, engine_name: str, cutoff: str) -> str:
     version = version or engine.default_version or ""
     if not version:
         raise UsageError(
-            f"which release of {engine_name}?", "add one, as in VERSION=0.8.0", "VERSION"
+            f"no release of {engine_name} is given", "add one, as in VERSION=0.8.0", "VERSION"
         )
     try:
-        asked = provider_schema.Provider(cutoff=cutoff) if cutoff else None
+        varied = provider_schema.Provider(cutoff=cutoff or None)
     except ValueError:
-        what = f"{cutoff!r} is neither release, nor none, nor a date"
+        what = f"{cutoff!r} is not a date, `release` or `none`"
         raise UsageError(what, "write e.g. CUTOFF=2025-04-01", "CUTOFF") from None
     spec = environment_specs.environment_spec(
-        engine_name, engine, version, asked, "the command line"
+        environment_specs.ReleaseRequest(engine_name, engine, version, "the command line", varied)
     )
     path = paths.env_spec(spec["env"])
     files.write(path, hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
@@ -254,20 +260,20 @@ def prune(really: bool) -> int:
     really: do not ask. Raise UsageError without a plan, because everything would be an orphan.
     """
     if not inventory.plan():
-        raise UsageError("it is not known which environments are needed", inventory.PLAN_FIRST)
-    builder.sweep()
+        raise UsageError("the needed environments are unknown", inventory.PLAN_FIRST)
+    removal.sweep()
     needed = inventory.users()
     for plan in activity_check.plans():  # runs that began before a config changed
         needed |= {env: ["a run under way"] for env in plan["environments"]}
     rows = [inventory.row(env, needed) for env in inventory.names()]
     orphans = [row for row in rows if row.state == "orphan" and row.env != paths.MAIN]
     for row in orphans:
-        say("ORPHAN", f"{row.env}: {units.human(row.alone)} free of {units.human(row.size)}")
+        say("ORPHAN", f"{row.env}: {units.human(row.alone)} of {units.human(row.size)} freed")
     if orphans and (really or agreed(f"Remove {len(orphans)} that no config needs?")):
         for row in orphans:
             with usage_locks.free(row.env) as free:
                 if free:
-                    builder.take_away(row.env)
+                    removal.take_away(row.env)
                     paths.lock(row.env).unlink(missing_ok=True)
             say("REMOVED" if free else "KEPT", row.env if free else f"{row.env}: it is in use")
     return 0

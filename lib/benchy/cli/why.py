@@ -17,8 +17,8 @@ def main(argv: list[str]) -> int:
     results. Raise UsageError or Failure."""
     parser = argparse.ArgumentParser(
         prog="bin/why",
-        description="What makes a result stale. Without TARGET: all that is stale, of what the "
-        "knobs MODELS, TASKS, LIMIT and CONFIG choose.",
+        description="Show why a result is stale. Without TARGET: every stale result that "
+        "MODELS, TASKS, LIMIT and CONFIG select.",
     )
     parser.add_argument("target", nargs="?", default=os.environ.get("TARGET") or None)
     args = parser.parse_args(argv)

@@ -1,8 +1,7 @@
 """The jobs of a launcher: lists them, finds out how they ended, and cancels them.
 
-The comment of a job names the checkout, the host and the process of its run, and the model. By it,
-a run finds its own jobs and the leftovers of dead runs. One query every few seconds covers all jobs
-of a run, ended ones included.
+A run finds its own jobs and the leftovers of dead runs by their comments (jobs.py). One query every
+few seconds covers all jobs of a run, ended ones included.
 """
 
 from __future__ import annotations
@@ -10,17 +9,14 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import os
-import re
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchy.core import hashing, paths
+from benchy.cluster.jobs import UNKNOWN, Job, orphaned, parse
 from benchy.core.errors import Failure
-from benchy.display import activity
 from benchy.display.messages import say
 
 if TYPE_CHECKING:  # imports pydantic
@@ -29,47 +25,6 @@ if TYPE_CHECKING:  # imports pydantic
 POLL = 3.0  # seconds between queries
 PATIENCE = 60.0  # seconds until a query times out
 ENDING = 600.0  # seconds a job may outlast its command: epilogs, a queue that is down
-UNKNOWN = "UNKNOWN"  # state of a job that the queue no longer lists
-
-
-@dataclass(frozen=True)
-class Job:
-    """One row of the queue. `run` is the comment without the model."""
-
-    id: str
-    state: str
-    node: str
-    reason: str
-    run: str
-    model: str
-
-    @property
-    def number(self) -> int:
-        """The number in its id. Later jobs have higher numbers."""
-        digits = re.match(r"\d+", self.id)
-        return int(digits[0]) if digits else 0
-
-    @property
-    def words(self) -> str:
-        """The job's id, state and reason, for messages about waiting."""
-        why = f" ({self.reason})" if self.reason not in ("", "None") else ""
-        return f"job {self.id}: {self.state}{why}"
-
-    @property
-    def whole(self) -> str:
-        """The same with the job's node."""
-        return f"{self.words} on {self.node}" if self.node else self.words
-
-
-def checkout() -> str:
-    """Return the part of a job's comment that identifies this checkout."""
-    return hashing.of_text(str(paths.ROOT.resolve()))[:10]
-
-
-def own_mark() -> str:
-    """Return the comment prefix that identifies the jobs of this process."""
-    pid = os.getpid()
-    return f"benchy:{checkout()}:{activity.host()}:{pid}.{activity.ticks(pid)}"
 
 
 class Commands(Protocol):
@@ -113,7 +68,7 @@ class Queue:
 
     def ask(self) -> list[Job]:
         """Query the queue and return benchy's jobs. Raises Failure if the query fails."""
-        return self.parse(self.answer(self.launcher.says.queue))
+        return parse(self.answer(self.launcher.says.queue))
 
     def answer(self, templates: Sequence[str], job: str = "") -> str:
         """Run a command about the queue, or about one job of it, and return its output.
@@ -129,22 +84,10 @@ class Queue:
                 words, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
             )
         except (OSError, subprocess.TimeoutExpired) as error:
-            raise Failure(f"{words[0]} can't be asked: {error}") from None
+            raise Failure(f"{words[0]} can't be queried: {error}") from None
         if done.returncode:
             raise Failure(f"{words[0]} says: {done.stderr.strip()[-300:]}")
         return done.stdout
-
-    def parse(self, text: str) -> list[Job]:
-        """Return benchy's jobs in the output of `queue`. Ignores all other rows."""
-        found = []
-        for line in text.splitlines():
-            cells = line.strip().split("|", 4)
-            comment = cells[4].split(":") if len(cells) == 5 else []
-            if len(comment) == 5 and comment[0] == "benchy":
-                run, model = ":".join(comment[:4]), comment[4]
-                number, state, node, reason = cells[:4]
-                found.append(Job(number, state, node, reason, run, model))
-        return found
 
     async def look(self) -> None:
         """Query the queue once and wake all waiters. A failed query changes no jobs."""
@@ -273,25 +216,11 @@ class Queue:
         says = self.launcher.says
         gone = [
             job for job in self.ask()
-            if job.state not in (*says.ended, *says.ending) and self.left(job)
+            if job.state not in (*says.ended, *says.ending) and orphaned(job)
         ]  # fmt: skip
         for job in gone:
             self.call_off(job, "left by a run that was killed")
         return gone
-
-    def left(self, job: Job) -> bool:
-        """Return whether the run of a job is dead.
-
-        A run of this host is dead if its process is gone. The processes of another host are not
-        visible here, so its run is dead if its note on the board has not been renewed for long.
-        """
-        _, whose, host, process = job.run.split(":")
-        pid, _, ticks = process.partition(".")
-        if whose != checkout() or not pid.isdecimal() or not ticks.isdecimal():
-            return False
-        if host != activity.host():
-            return (host, int(pid), int(ticks)) in activity.silent()
-        return str(activity.ticks(int(pid))) != ticks
 
     def call_off(self, job: Job, why: str) -> None:
         """Cancel a job, and report that or the error."""
@@ -301,6 +230,6 @@ class Queue:
         try:
             self.answer(self.launcher.says.cancel, job.id)
         except Failure as failure:
-            say("CANCEL", f"{what} can't be called off: {failure.what}")
+            say("CANCEL", f"{what} can't be canceled: {failure.what}")
         else:
             say("CANCEL", f"{what}, {why}")

@@ -19,7 +19,8 @@ from typing import Any
 import jinja2
 
 from benchy.cluster import job_folder, multi_node
-from benchy.cluster.job_queue import Queue, own_mark
+from benchy.cluster.job_queue import Queue
+from benchy.cluster.jobs import own_mark
 from benchy.config import launcher_schema
 from benchy.config.loader import load_launcher
 from benchy.core import names, paths
@@ -121,7 +122,7 @@ class Launcher:
         except jinja2.TemplateError as error:
             raise UsageError(
                 f"configs/launchers/{self.name}.yaml: {text!r}: {error}",
-                "docs/configuration.md says what a template knows",
+                "docs/configuration.md lists the variables of a template",
             ) from None
 
 

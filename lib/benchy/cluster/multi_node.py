@@ -53,7 +53,7 @@ class Node:
         finally:
             self.meeting.unlink(missing_ok=True)
 
-    def tell(self, status: int) -> int:
+    def record(self, status: int) -> int:
         """Record the exit status of this node, and return it.
 
         A launcher's own status of several nodes is useless, because it ends all nodes once one
@@ -70,10 +70,10 @@ class Node:
     def first(self) -> tuple[str, int] | None:
         """Return address and port of the first node, or None before its start and after its end."""
         try:
-            told = json.loads(self.meeting.read_text())
+            place = json.loads(self.meeting.read_text())
         except (OSError, ValueError):
             return None
-        return str(told["address"]), int(told["port"])
+        return str(place["address"]), int(place["port"])
 
     def find(self, seconds: float) -> tuple[str, int]:
         """Wait for the first node and return its address and port.
@@ -119,7 +119,7 @@ def forget(environment: Mapping[str, str]) -> None:
             path.unlink(missing_ok=True)
 
 
-def told(environment: Mapping[str, str]) -> int | None:
+def recorded_status(environment: Mapping[str, str]) -> int | None:
     """Return the status that the nodes of a job recorded.
 
     Returns None if they recorded none: they were killed, or the job has one node.
@@ -195,10 +195,13 @@ def _unfit(spec: ServerSpec, over: Nodes, known: option_check.Known) -> list[Mis
     count, written, found = over["count"], option_check.written(spec), []
     split = f"{spec['model']} runs over {count} nodes"
     if spec["gpus"] % count:
-        what = f"{spec['gpus']} GPUs do not come out even: {split}"
+        what = f"{spec['gpus']} GPUs are not divisible by the nodes: {split}"
         found.append(written.mistake("tensor_parallel_size", what, "see resources.gpus_per_node"))
     if int(spec["options"].get("data_parallel_size") or 1) > 1:
-        what, hint = f"is of one node alone: {split}", "use tensor and pipeline sizes"
+        what, hint = (
+            f"works on one node only: {split}",
+            "use tensor_parallel_size and pipeline_parallel_size",
+        )
         found.append(written.mistake("data_parallel_size", what, hint))
     release, flags = known.flags(spec["engine"], *option_check.requested(spec))
     lacks = [w.split("=")[0] for w in over["words"] if w.startswith("--")] or ["--nnodes"]

@@ -261,11 +261,23 @@ def _weights(model: ModelConfig, document: Document, root: Path) -> Iterator[Mis
     if not folder.is_dir():
         hint = "write a model's directory, or its name on the hub: org/name"
         yield document.mistake(at, f"{name} is not a directory", hint)
+    elif _contains_more(folder, root):
+        hint = "write the directory that has the model's config.json"
+        yield document.mistake(at, f"{name} contains more than a model", hint)
     elif pooling_models.SAID & model.options.keys():
         return
     elif kind := pooling_models.architecture(folder):
         what = f"{name} is a pooling model ({kind}), which generates no text"
         yield document.mistake(at, what, "choose a model that generates text")
+
+
+def _contains_more(folder: Path, root: Path) -> bool:
+    """Return whether a folder is the home directory, or one that contains benchy.
+
+    A plan hashes a model's folder: these may have gigabytes of small files.
+    """
+    folder = folder.resolve()
+    return folder == Path.home().resolve() or root.resolve().is_relative_to(folder)
 
 
 def _singular(value: Any) -> Any:

@@ -62,14 +62,14 @@ def _facts(about: Mapping[str, Any]) -> option_table.About:
     return {fact: about.get(fact) for fact in option_table.FACTS}
 
 
-def told(found: Difference, after: release_flags.Flags) -> str:
+def as_text(found: Difference, after: release_flags.Flags) -> str:
     """Return a difference as text."""
     width = max(map(len, [*found.added, *found.removed, *found.changed, ""])) + 2
     lines = []
     if found.removed:
         lines.append(f"removed ({len(found.removed)})")
         for option, gone in found.removed.items():
-            lines.append(f"  {option:<{width}}{instead(gone, after)}".rstrip())
+            lines.append(f"  {option:<{width}}{replacement(gone, after)}".rstrip())
     if found.added:
         lines.append(f"added ({len(found.added)})")
         lines += [f"  {o:<{width}}{shape(a)}".rstrip() for o, a in found.added.items()]
@@ -78,10 +78,10 @@ def told(found: Difference, after: release_flags.Flags) -> str:
         for option, facts in found.changed.items():
             text = "; ".join(change(fact, *both) for fact, both in facts.items())
             lines.append(f"  {option:<{width}}{text}")
-    return "\n".join(lines or ["the same options"]) + "\n"
+    return "\n".join(lines or ["no differences"]) + "\n"
 
 
-def instead(gone: engine_schema.Gone | None, after: release_flags.Flags) -> str:
+def replacement(gone: engine_schema.Gone | None, after: release_flags.Flags) -> str:
     """Return what to do about a removed option; "" if the engine's file does not say."""
     if gone is None:
         return ""
@@ -119,19 +119,19 @@ def flags_of(
     try:
         version = versions.normalized(version)
     except ValueError:
-        raise UsageError(f"{version!r} is no release", "write e.g. A=0.8.5 B=0.10.2") from None
+        raise UsageError(f"{version!r} is not a release", "write e.g. A=0.8.5 B=0.10.2") from None
     _, flags = known.flags(name, paths.env_name(name, version), version)
     if flags:
         return flags
     of = "" if made.main else f" ENGINE={name}"
     raise UsageError(
         f"the options of {made.title or made.package} {version} are not known: it is not built "
-        f"here, and {option_table.FILE} does not have it",
+        f"here, and {option_table.FILE} does not contain it",
         f"make venv VERSION={version}{of}",
     )
 
 
-def unsaid(made: option_table.Table, of: engine_schema.Engine) -> list[str]:
+def contradictions(made: option_table.Table, of: engine_schema.Engine) -> list[str]:
     """Return one line for each contradiction between an engine's `gone` and its option table."""
     releases = made["releases"]
     gone = of.gone_options()
@@ -140,13 +140,11 @@ def unsaid(made: option_table.Table, of: engine_schema.Engine) -> list[str]:
         option, last = release_flags.option_of(flag), releases.index(entries[-1]["last"])
         if last + 1 == len(releases):
             if option in gone and not gone[option].back:
-                out.append(f"{option} is there in {releases[-1]}")
+                out.append(f"{option} is listed as gone, but {releases[-1]} has it")
             continue
         since = releases[last + 1]
         if option not in gone:
-            out.append(f"{option} is not named: the first release without it is {since}")
-        elif Version(gone[option].since) <= Version(releases[last]):
-            out.append(f"{option} is said to be gone since {gone[option].since}, not {since}")
-        elif Version(gone[option].since) > Version(since):
-            out.append(f"{option} was gone in {since}, before {gone[option].since}")
+            out.append(f"{option} is not listed: the first release without it is {since}")
+        elif not Version(releases[last]) < Version(gone[option].since) <= Version(since):
+            out.append(f"{option} is listed as gone since {gone[option].since}, not {since}")
     return out

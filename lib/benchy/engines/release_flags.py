@@ -62,6 +62,11 @@ def option_of(flag: str) -> str:
     return flag.removeprefix("--").replace("-", "_")
 
 
+def action_of(about: Mapping[str, Any]) -> str:
+    """Return the name of a flag's action in the release's argument parser, without its module."""
+    return str(about.get("action") or "").rpartition(".")[2]
+
+
 def swapped(option: str) -> str:
     """Convert `enable_x` to `disable_x` and back; "" for other options."""
     for one, other in (("enable_", "disable_"), ("disable_", "enable_")):

@@ -21,19 +21,19 @@ def removed(
     out = []
     for option, value in sorted(options.items()):
         gone = _gone(option, release)
-        if value is not None and gone and lost(gone, version):
+        if value is not None and gone and is_removed(gone, version):
             later = [_gone(each, release) for each in gone["use"]]
             use = [
                 each
                 for each, then in zip(gone["use"], later, strict=True)
-                if not then or not lost(then, version)
+                if not then or not is_removed(then, version)
             ]
             bad = _without(release.name, gone, use)
             out.append(written.mistake(option, bad.what, bad.hint))
     return out
 
 
-def lost(gone: GoneOption, version: str) -> bool:
+def is_removed(gone: GoneOption, version: str) -> bool:
     """Return whether an option was removed by this release and is not back yet."""
     back = gone.get("back")
     return versions.reached(version, gone["since"]) and not (
@@ -55,7 +55,7 @@ def text_alone(release: Release) -> dict[str, Any]:
     return {}
 
 
-def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
+def without_effect(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     """Return option → message for options that a release ignores.
 
     This is not a mistake, because one provider file serves many releases. The message keeps users
@@ -64,7 +64,7 @@ def unheeded(options: Mapping[str, Any], release: Release) -> dict[str, str]:
     asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
     if not asked or text_alone(release):
         return {}
-    return {"multimodal": f"false does nothing in {release.name} (vLLM obeys it from 0.11.2 on)"}
+    return {"multimodal": f"false has no effect in {release.name} (vLLM supports it from 0.11.2)"}
 
 
 def _gone(option: str, release: Release) -> GoneOption | None:
@@ -88,14 +88,14 @@ def lacking(option: str, release: Release) -> BadOption:
         return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
     what = f'{release.name} has no option "{option}"'
     came = release.came(option)
-    what += f" (there from {came} on)" if came else ""
+    what += f" (added in {came})" if came else ""
     before = [each["option"] for each in release.gone if option in each["use"]]
     before = [each for each in before if release.has(each)]
     if before:
         names = " or ".join(f'"{each}"' for each in before[:3])
-        return BadOption(what, f"its work is done by {names} there")
+        return BadOption(what, f"use {names} instead")
     if came:
-        return BadOption(what, "leave it out, or take a newer release")
+        return BadOption(what, "leave it out, or use a newer release")
     from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, only for a mistake
 
     if hint := misplaced_keys.home(option):

@@ -17,22 +17,20 @@ failed, until one succeeds.
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import json
 import os
-import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from benchy.core import files, paths, process_info
-from benchy.core.errors import Failure, UsageError
-from benchy.devices import leases, waiting_line
+from benchy.core import files, paths
+from benchy.core.errors import Failure
 from benchy.display.messages import say
 from benchy.environments import (
+    builder_slots,
     checker,
     disk_space,
     failures,
@@ -40,7 +38,7 @@ from benchy.environments import (
     interpreters,
     link_mode,
     lock_file,
-    node_copies,
+    removal,
     resolver,
     usage_locks,
     uv,
@@ -48,9 +46,6 @@ from benchy.environments import (
 )
 from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
-
-BUILDING = paths.VENVS / ".building"
-JOBS = 2  # concurrent builders if VENV_JOBS is not set
 
 
 def whole(env: str) -> bool:
@@ -89,40 +84,12 @@ def create(spec: BuildSpec, anew: bool = False) -> bool:
                     why = health.flaw(spec.env)
                     if health.stamp(spec.env) and why:
                         say("BROKEN", f"{spec.env}: {why}")
-                    with slot(spec.env):
+                    with builder_slots.slot(spec.env):
                         build = _fill if spec.kind == "main" else _build
                         build(spec, stage, why.startswith(health.EDITED))
                     paths.failed(spec.env).unlink(missing_ok=True)
                     return True
         usage_locks.wait_unused(spec.env)
-
-
-@contextlib.contextmanager
-def slot(env: str) -> Iterator[None]:
-    """Hold one of this machine's builder slots; waits for one.
-
-    VENV_JOBS limits the number of slots, because builders share a disk and a network. Raises
-    UsageError if it is not a positive number.
-    """
-    text = os.environ.get("VENV_JOBS") or str(JOBS)
-    if not text.isdecimal() or not int(text):
-        raise UsageError(f"VENV_JOBS={text} is no number of builders", "write 1 or more")
-    places = tuple(f"venv-{number}" for number in range(int(text)))
-    owner = {"model": env, "pid": os.getpid(), "root": str(paths.ROOT)}
-
-    def waiting(words: str) -> None:
-        say("WAIT", f"{env}: VENV_JOBS={text}, and {words}")
-
-    held = waiting_line.acquire(
-        leases.LeaseDirectory(leases.directory()),
-        leases.LeaseRequest(1, places, owner),
-        waiting,
-        lambda: None,
-    )
-    try:
-        yield
-    finally:
-        held.release()
 
 
 def _build(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
@@ -133,25 +100,25 @@ def _build(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
     """
     start = time.monotonic()
     log, env, lock = resolver.log_path(spec.env), spec.env, paths.lock(spec.env)
-    said = lock_file.header(lock)
-    sweep(env)
-    aside = BUILDING / f"{env}-{os.getpid()}"
+    header = lock_file.header(lock)
+    removal.sweep(env)
+    aside = removal.BUILDING / f"{env}-{os.getpid()}"
     aside.parent.mkdir(parents=True, exist_ok=True)
     try:
-        python = _python(said.get("python"), log)
+        python = _python(header.get("python"), log)
         # Relocatable: the scripts in bin/ must find their Python after the folder is renamed.
         making = ["venv", str(aside), "--relocatable", "--python", python, "--prompt", env]
         done = uv.run([*making, "--no-project"], log)
         if done.status:
-            raise uv.failure(done, f"{env}: no environment can be made from {python}", log)
+            raise uv.failure(done, f"{env}: cannot create an environment from {python}", log)
         done = _install(
-            spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(said)
+            spec, ["sync", str(lock)], aside / "bin" / "python", uv_options.install_options(header)
         )
         if done.status:
-            hint = f"what is locked may be gone: bin/venv lock --fresh {env} resolves anew"
+            hint = f"a locked file may be gone: bin/venv lock --fresh {env} resolves again"
             if any("Hash mismatch" in line for line in done.talk):
                 hint = (
-                    "the index, or the folder of wheels, has another file under that name: ask why"
+                    "the index or folder of wheels has a different file of that name: find out why"
                 )
             raise uv.failure(done, f"{env} cannot be installed", log, hint)
         installed = time.monotonic() - start
@@ -163,10 +130,10 @@ def _build(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
         shutil.copyfile(lock, aside / "lock")
         target = paths.env_dir(env)
         if target.exists():
-            target.rename(BUILDING / f"{env}-{os.getpid()}.old")
+            target.rename(removal.BUILDING / f"{env}-{os.getpid()}.old")
         aside.rename(target)
     finally:
-        sweep(env)
+        removal.sweep(env)
     _write_stamp(spec, version, start, checked)
 
 
@@ -177,8 +144,8 @@ def _check_files(spec: BuildSpec, folder: Path) -> None:
     if files := audit.against_records(folder):
         names = " ".join(sorted({name.partition("-")[0] for name in files}))
         raise Failure(
-            f"{spec.env}: uv's cache holds changed files: {audit.named(files)}",
-            f"{uv.word()} cache clean {names}   has them fetched anew",
+            f"{spec.env}: uv's cache contains changed files: {audit.named(files)}",
+            f"{uv.word()} cache clean {names}   (uv downloads them again)",
             resolver.log_path(spec.env),
         )
 
@@ -235,7 +202,7 @@ def _write_stamp(spec: BuildSpec, version: str, start: float, checked: float) ->
     # .venv also holds benchy's own packages, which change with its dependency groups.
     names = lock_file.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
     locked = {health.normal(package.name) for package in names}
-    said = {
+    stamp = {
         **health.seal(paths.env_dir(spec.env), locked),
         "lock": lock_file.digest(paths.lock(spec.env)),
         "python": checker.check_result(spec.env).get("python"),
@@ -244,7 +211,7 @@ def _write_stamp(spec: BuildSpec, version: str, start: float, checked: float) ->
         "version": version,
         "when": failures.timestamp(),
     }
-    files.replace(paths.stamp(spec.env), json.dumps(said, indent=1, sort_keys=True) + "\n")
+    files.replace(paths.stamp(spec.env), json.dumps(stamp, indent=1, sort_keys=True) + "\n")
 
 
 def _python(minor: str | None, log: Path) -> str:
@@ -255,61 +222,12 @@ def _python(minor: str | None, log: Path) -> str:
     for _, path in interpreters.pythons(minor, log):
         return path
     raise Failure(
-        f"there is no Python {minor} here any more", f"{uv.word()} python install {minor}", log
+        f"Python {minor} is no longer installed", f"{uv.word()} python install {minor}", log
     )
 
 
-def unfinished() -> Iterator[tuple[str, Path, bool]]:
-    """Yield (environment, folder, whether its builder is alive) for each temporary build folder."""
-    for path in BUILDING.glob("*"):
-        if match := re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name):
-            yield match[1], path, process_info.alive(int(match[2]))
-
-
-def sweep(env: str | None = None) -> None:
-    """Remove leftover build folders.
-
-    With `env`, remove all of that environment: the caller holds its lock, so no other builder of
-    it is alive. Without, remove those whose builder is dead.
-    """
-    for whose, path, works in unfinished():
-        if env == whose or (env is None and not works):
-            shutil.rmtree(path, ignore_errors=True)
-
-
-def remove(env: str) -> bool:
-    """Remove a built environment and its failure marker, but not its lock.
-
-    Waits until no process runs from it. Returns False if there was no environment.
-    """
-    while True:
-        with usage_locks.held(env), usage_locks.unused(env) as free:
-            if free:
-                return take_away(env)
-        usage_locks.wait_unused(env)
-
-
-def take_away(env: str) -> bool:
-    """Do the work of `remove`; the caller holds both usage locks of the environment."""
-    paths.failed(env).unlink(missing_ok=True)
-    node_copies.forget(env)
-    folder = paths.env_dir(env)
-    if env == paths.MAIN:
-        # benchy itself runs from .venv, so only its stamp is removed. The next bootstrap removes
-        # the packages that are not benchy's own.
-        there = paths.stamp(env).exists()
-        paths.stamp(env).unlink(missing_ok=True)
-        return there
-    if not folder.is_dir():
-        return False
-    BUILDING.mkdir(parents=True, exist_ok=True)
-    folder.rename(BUILDING / f"{env}-{os.getpid()}.old")
-    sweep(env)
-    return True
-
-
 def say_built(spec: BuildSpec) -> None:
-    said = health.stamp(spec.env)
-    text = f"{spec.env}: {spec.package} {said['version']}, Python {said['python']}"
-    say("READY", f"{text}, {said['seconds']:.0f} s")
+    stamp = health.stamp(spec.env)
+    text = f"{spec.env}: {spec.package} {stamp['version']}, Python {stamp['python']}"
+    say("READY", f"{text}, {stamp['seconds']:.0f} s")
     sys.stderr.flush()

@@ -54,7 +54,7 @@ def check(spec: BuildSpec, folder: Path) -> str:
     failed = result.get("failed", {})
     if not failed:
         hint = "this CPU lacks instructions that the build uses" if done.status == -4 else ""
-        raise uv.failure(done, f"{spec.env} was installed, but its check died", log, hint)
+        raise uv.failure(done, f"{spec.env} was installed, but its check crashed", log, hint)
     blame = f" (raised in {failed['culprit']})" if failed.get("culprit") else ""
     raise Failure(
         f"{spec.env} was installed, but it does not work: {failed['step']}{blame}",

@@ -15,12 +15,11 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from urllib.parse import unquote, urlsplit
 
 from benchy.core import paths, temporary_files
 from benchy.core.errors import Failure
 from benchy.display.messages import say
-from benchy.environments import uv
+from benchy.environments import pylock, uv
 from benchy.process import logged_program
 
 UNPACKED = 3.7  # times the compressed size: Python and CPU libraries, with byte code
@@ -43,26 +42,6 @@ class Need:
     here: int
     there: int
     cache: Path = Path()
-
-
-def sizes(pylock: str) -> dict[str, int]:
-    """Return name → bytes of the largest wheel of each package in uv's pylock.toml.
-
-    Packages with neither a size nor a local file are left out.
-    """
-    found: dict[str, int] = {}
-    for package in pylock.split("[[packages]]")[1:]:
-        name = re.search(r'^name = "([^"]+)"', package, re.M)
-        # Wheels are a list; an archive (a wheel by URL) and an sdist are separate tables.
-        _, _, wheels = package.partition("wheels = ")
-        told = [int(size) for size in re.findall(r"\bsize = (\d+)", wheels or package)]
-        for url in re.findall(r'\b(?:url|path) = "([^"]+)"', wheels) if not told else ():
-            path = Path(unquote(urlsplit(url).path))
-            if urlsplit(url).scheme in ("", "file") and path.is_file():
-                told.append(path.stat().st_size)
-        if name and told:
-            found[name[1]] = max(told)
-    return found
 
 
 def estimate(wheels: dict[str, int], uncached: set[str], linked: bool) -> Need:
@@ -101,7 +80,10 @@ def full(path: Path) -> tuple[str, str] | None:
     """
     if shutil.disk_usage(existing(path)).free >= FULL:
         return None
-    return f"the disk is full: {path.parent}", f"free some space (df -h {path.parent}), then again"
+    return (
+        f"the disk is full: {path.parent}",
+        f"free some space (df -h {path.parent}), then run it again",
+    )
 
 
 def ask(
@@ -142,7 +124,7 @@ def ask(
         done = run(uv.pip([*asking, "--format", "pylock.toml", "--no-header"]), log)
         if done.status:
             return None
-        return replace(estimate(sizes(done.stdout), uncached, linked), cache=cache)
+        return replace(estimate(pylock.sizes(done.stdout), uncached, linked), cache=cache)
 
 
 def check(env: str, need: Need | None, log: Path) -> None:
@@ -172,6 +154,8 @@ def tell_copied(talk: Sequence[str]) -> None:
     """
     if COPIED.exists() or not any("Failed to hardlink files" in line for line in talk):
         return
-    say("NOTE", "wheels are copied, not linked: each environment takes its full size on the disk")
-    say("", "UV_CACHE_DIR on the file system of venvs/ lets them be shared (said only once)")
+    say(
+        "NOTE", "wheels are copied, not linked, so each environment takes its full size on the disk"
+    )
+    say("", "set UV_CACHE_DIR to a folder on the file system of venvs/ to share them (shown once)")
     COPIED.touch()

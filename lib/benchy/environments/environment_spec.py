@@ -99,11 +99,11 @@ def _known(env: str) -> str:
     """Return a hint for an environment that has no spec."""
     known = sorted(p.stem for p in paths.env_spec(env).parent.glob("*.json"))
     if paths.env_dir(env).is_dir():
-        return "bin/plan writes its spec, if a config asks for it; else make prune-venvs removes it"
+        return "bin/plan writes its spec if a config needs it; else make prune-venvs removes it"
     if nearest := names.near(env, known):
         return f"did you mean {nearest}?"
-    again = "bin/plan reads the configs and writes what they ask for"
-    return f"{again}; known are: {', '.join(known)}" if known else again
+    again = "bin/plan writes the environments that the configs request"
+    return f"{again}; known: {', '.join(known)}" if known else again
 
 
 def digest(path: Path) -> str:

@@ -71,8 +71,8 @@ def flaw(env: str) -> str:
 
     For old stamps, which record no inode, path or distributions, only the Python is checked.
     """
-    said, folder = stamp(env), paths.env_dir(env)
-    if not said:
+    build, folder = stamp(env), paths.env_dir(env)
+    if not build:
         with contextlib.suppress(OSError):
             return (folder / ".broken").read_text(encoding="utf-8").strip()
         return ""
@@ -80,15 +80,15 @@ def flaw(env: str) -> str:
     if not os.access(python, os.X_OK):
         target = python.readlink() if python.is_symlink() else python
         return f"its Python, {target}, is gone"
-    if "inode" not in said:
+    if "inode" not in build:
         return ""
     # A moved directory keeps its inode, a restored one its path; a copy keeps neither.
-    if said["inode"] != folder.stat().st_ino and said["path"] != str(folder.resolve()):
-        return f"it was copied from {said['path']}"
-    if why := changed(said["distributions"], distributions(folder), env == paths.MAIN):
+    if build["inode"] != folder.stat().st_ino and build["path"] != str(folder.resolve()):
+        return f"it was copied from {build['path']}"
+    if why := changed(build["distributions"], distributions(folder), env == paths.MAIN):
         return why
     if gone := link_mode.broken(folder, env == paths.MAIN):
-        return f"its files were links into uv's cache, and are gone: {listed(gone, SHOWN, ' ')}"
+        return f"its files were links into uv's cache, which are gone: {listed(gone)}"
     return ""
 
 
@@ -100,10 +100,10 @@ def edited(env: str) -> str:
     changed file whose modification time was set back; `bin/venv check` reads every file. Skips
     byte code and .pem files: machines add their own certificates to certifi's bundle.
     """
-    said, folder = stamp(env), paths.env_dir(env)
-    if not said.get("when"):
+    build, folder = stamp(env), paths.env_dir(env)
+    if not build.get("when"):
         return ""
-    built = calendar.timegm(time.strptime(said["when"], "%Y-%m-%dT%H:%M:%SZ"))
+    built = calendar.timegm(time.strptime(build["when"], "%Y-%m-%dT%H:%M:%SZ"))
     found: list[str] = []
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
         site = str(record.parent.parent)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from benchy.core import paths
 from benchy.core.errors import Failure
-from benchy.environments import release_date
+from benchy.environments import pylock, release_date
 
 PROBE = "packaging"  # a package that every index has
 
@@ -41,13 +41,13 @@ def index() -> Index:
         # As in resolving, first consider only files with an upload time. A folder of wheels
         # has none.
         done = ask(PROBE, *release_date.DATED_ONLY)
-        if not release_date.upload_times(done.stdout):
+        if not pylock.upload_times(done.stdout):
             done = ask(PROBE)
     except Failure as error:
         return Index("", False, error.what)
-    found = [line[11:-1] for line in done.stdout.splitlines() if line.startswith('version = "')]
-    if not found:
+    version = pylock.first_version(done.stdout)
+    if version is None:
         telling = done.telling()
-        why = "the network can't be reached" if done.offline else (telling or ["?"])[0]
+        why = "the network cannot be reached" if done.offline else (telling or ["?"])[0]
         return Index("", False, why)
-    return Index(found[0], bool(release_date.upload_times(done.stdout)))
+    return Index(version, bool(pylock.upload_times(done.stdout)))

@@ -31,7 +31,7 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
         plain_release = wanted and wanted[0] not in "<>=!~"
         fits = SpecifierSet(f"=={wanted}.*" if plain_release else wanted or "")
     except InvalidSpecifier:
-        raise UsageError(f"{wanted!r} is no Python release", "write 3.11 or >=3.9,<3.13") from None
+        raise UsageError(f"{wanted!r} is not a Python release", "use 3.11 or >=3.9,<3.13") from None
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = Path(sys.base_prefix) / "bin" / f"python{own}"
     running = ".".join(map(str, sys.version_info[:3]))

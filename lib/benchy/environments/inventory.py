@@ -57,7 +57,7 @@ class Row:
     why: str = ""
 
 
-PLAN_FIRST = "bin/plan reads the configs and writes it down; then run this again"
+PLAN_FIRST = "run bin/plan, which reads the configs, then run this again"
 
 
 def plan() -> PlanIndex | None:
@@ -99,8 +99,8 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     needed: the result of `users`; sizes: whether to measure its disk use.
     """
     entry = planned().get(env)
-    said, folder = health.stamp(env), paths.env_dir(env)
-    there = bool(said) or (folder.is_dir() and env != paths.MAIN)
+    stamp, folder = health.stamp(env), paths.env_dir(env)
+    there = bool(stamp) or (folder.is_dir() and env != paths.MAIN)
     failure = failures.failure_of(env)
     spec = _spec(env)
     flaw = health.flaw(env)
@@ -120,13 +120,13 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     return Row(
         env=env,
         asked=spec.version if spec else entry["version"] if entry else None,
-        found=said.get("version"),
+        found=stamp.get("version"),
         state=state,
         users=tuple(needed.get(env, ())),
         size=size.all,
         alone=size.alone,
-        python=said.get("python"),
-        age=_age(env) if said else None,
+        python=stamp.get("python"),
+        age=_age(env) if stamp else None,
         cutoff=lock_file.header(paths.lock(env)).get("cutoff"),
         repairs=tuple(files.read_json(paths.env_spec(env)).get("repairs", ())),
         why=failure.get("what", "") if state == "failed" else flaw,

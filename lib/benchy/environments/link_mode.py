@@ -13,8 +13,8 @@ from pathlib import Path
 from benchy.environments import uv_settings
 
 SAID = (
-    "uv is set to link files of its cache symbolically (link-mode symlink); they are copied, so "
-    "that cleaning the cache breaks no environment"
+    "uv is set to create symbolic links to its cache (link-mode symlink); benchy copies the files "
+    "instead, because cleaning the cache would break environments"
 )
 
 

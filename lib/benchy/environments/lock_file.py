@@ -42,23 +42,23 @@ class Package:
         return f"{self.name}{' @ ' if self.elsewhere else '=='}{self.version}"
 
 
-def text(said: Mapping[str, object], resolved: str) -> str:
+def text(fields: Mapping[str, object], resolved: str) -> str:
     """Return the text of a lock, with a seal.
 
-    said: its header. resolved: uv's requirements, of which only packages and hashes are kept,
+    fields: its header. resolved: uv's requirements, of which only packages and hashes are kept,
     because a uv.toml of the machine can make uv print its indexes as well.
     """
     lines = [line.rstrip() for line in resolved.splitlines() if line.strip()]
     foreign = re.compile(r"\s*(#|-(?!-hash=))")
     kept = [line for line in lines if not foreign.match(line)]
     body = "\n".join(kept) + "\n"
-    sealed = {**said, SEAL: _seal(said, body)}
+    sealed = {**fields, SEAL: _seal(fields, body)}
     return f"{HEADER}{json.dumps(sealed, sort_keys=True)}\n{body}"
 
 
-def _seal(said: Mapping[str, object], body: str) -> str:
+def _seal(fields: Mapping[str, object], body: str) -> str:
     """Return the SHA-256 of a lock without its seal."""
-    plain = {key: value for key, value in said.items() if key != SEAL}
+    plain = {key: value for key, value in fields.items() if key != SEAL}
     return hashing.of_text(f"{json.dumps(plain, sort_keys=True)}\n{body}")
 
 
@@ -73,15 +73,15 @@ def flaw(path: Path) -> str:
     except FileNotFoundError:
         return ""
     except (OSError, UnicodeDecodeError):
-        return "can't be read as text"
+        return "cannot be read as text"
     first, _, body = content.partition("\n")
-    said = header(path)
-    if not said or not first.startswith(HEADER):
-        return "has no header of benchy's"
+    fields = header(path)
+    if not fields or not first.startswith(HEADER):
+        return "has no benchy header"
     for number, line in enumerate(body.splitlines(), 2):
         if line.strip() and not PINNED.match(line) and not HASH_LINE.fullmatch(line):
-            return f"has something else than a package on line {number}"
-    if SEAL in said and said[SEAL] != _seal(said, body):
+            return f"contains something other than a package on line {number}"
+    if SEAL in fields and fields[SEAL] != _seal(fields, body):
         return "was changed since benchy made it"
     return ""
 
@@ -141,4 +141,4 @@ def differences(old: list[Package], new: list[Package]) -> Iterator[str]:
         elif was.version != is_.version:
             yield f"~ {name} {was.version} → {is_.version}"
         elif was.hashes != is_.hashes:
-            yield f"~ {was}: other files"
+            yield f"~ {was}: different files"

@@ -35,4 +35,4 @@ def advice(words: str) -> str:
     """
     named = re.findall(r"\w{3,}", words)
     known = known_by(named[0]) if named else []
-    return f"of what is built here, {', '.join(known)} know it" if known else ""
+    return f"built environments that support it: {', '.join(known)}" if known else ""

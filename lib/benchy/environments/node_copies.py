@@ -54,7 +54,10 @@ def pack(env: str) -> Path:
             done = subprocess.run(words, capture_output=True, text=True)
             if done.returncode:
                 why = (done.stderr.strip().splitlines() or ["tar failed"])[-1]
-                raise Failure(f"{env} can't be packed: {why}", "free space, or leave scratch out")
+                raise Failure(
+                    f"{env} cannot be packed: {why}",
+                    "free some space, or remove scratch from the configuration",
+                )
     return target
 
 
@@ -88,7 +91,7 @@ def bring(signals: Signals) -> None:
             _unpack(env, signals)
         except (OSError, Failure) as error:
             why = error.what if isinstance(error, Failure) else str(error)
-            say("WARNING", f"{env} is not copied to this node: {why}; it is used from where it is")
+            say("WARNING", f"{env} is not copied to this node: {why}; the original is used")
 
 
 def _place() -> Path:
@@ -96,12 +99,12 @@ def _place() -> Path:
     written = os.environ[SCRATCH]
     base = Path(os.path.expandvars(written)).expanduser()
     if "$" in str(base) or not base.is_absolute():
-        raise Failure(f"scratch {written!r} means {base} here, which is no whole path")
+        raise Failure(f"scratch {written!r} is {base} on this node, which is not an absolute path")
     ours = base / f"benchy-{os.getuid()}"
     ours.mkdir(mode=0o700, parents=True, exist_ok=True)
     facts = ours.lstat()
     if facts.st_uid != os.getuid() or facts.st_mode & 0o022 or ours.is_symlink():
-        raise Failure(f"{ours} is not ours alone")
+        raise Failure(f"{ours} is not private to this user")
     return ours / hashing.of_text(str(paths.ROOT.resolve()))[:10]
 
 
@@ -138,7 +141,7 @@ def _unpack(env: str, signals: Signals) -> None:
         shutil.rmtree(copy, ignore_errors=True)  # remains after the node's own clean-up
         size, free = archive.stat().st_size, shutil.disk_usage(copy.parent).free
         if free < 1.1 * size:
-            raise Failure(f"{copy.parent} has {free >> 20} MiB left, {size >> 20} are needed")
+            raise Failure(f"{copy.parent} has {free >> 20} MiB free, but needs {size >> 20} MiB")
         aside = temporary_files.aside(copy)
         aside.mkdir()
         say("UNPACK", f"{env} to {copy}")
@@ -146,7 +149,7 @@ def _unpack(env: str, signals: Signals) -> None:
             words = ["tar", "-C", str(aside), "-xf", str(archive)]
             failed = run_quietly(signals, "tar", words, os.environ)
             if failed or not (aside / ".stamp").exists():
-                raise Failure(f"{archive} can't be unpacked to {copy}")
+                raise Failure(f"{archive} cannot be unpacked to {copy}")
             aside.rename(copy)
         finally:
             shutil.rmtree(aside, ignore_errors=True)

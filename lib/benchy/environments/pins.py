@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import TYPE_CHECKING
 
-from benchy.environments import release_date, uv
+from benchy.environments import pylock, release_date, uv
 from benchy.environments.health import normal
 
 if TYPE_CHECKING:
@@ -67,9 +67,7 @@ def younger(spec: BuildSpec, cutoff: str, ask: release_date.Asking) -> list[Pin]
     for requirement in written(spec)[1:]:
         exact = EXACT.fullmatch(requirement)
         times = (
-            release_date.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout)
-            if exact
-            else []
+            pylock.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout) if exact else []
         )
         if exact and times and limit and max(times) > limit and max(times) <= (machine or now):
             found.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))
@@ -100,15 +98,15 @@ def search(
     exceptions = {pin.name: release_date.stamp(pin.day + slack) for pin in young}
     needs: dict[str, str] | None = None
     for _ in range(ROUNDS):
-        said = attempt(exceptions)
-        if said is None:
+        output = attempt(exceptions)
+        if output is None:
             return exceptions
         if needs is None:
             needs = {}
             for pin in sorted(young, key=lambda pin: pin.day):  # the youngest pin decides
                 day = release_date.stamp(pin.day + slack)
                 needs |= dict.fromkeys(ask.closure(pin.requirement, day), day)
-        more = {n: d for n, d in needs.items() if n not in exceptions and _blamed(n, said)}
+        more = {n: d for n, d in needs.items() if n not in exceptions and _blamed(n, output)}
         if not more:
             return None
         exceptions |= more
@@ -118,9 +116,9 @@ def search(
 def _blamed(name: str, talk: Iterable[str]) -> bool:
     """Return whether uv reports that it sees too few releases of a package."""
     spelled = "[-_.]".join(map(re.escape, name.split("-")))
-    said = re.compile(
+    pattern = re.compile(
         rf"(`|only |only the following versions of |no versions? of ){spelled}"
         r"(` was filtered by|(?![\w.`-]))",
         re.I,
     )
-    return any(said.search(line) for line in talk)
+    return any(pattern.search(line) for line in talk)

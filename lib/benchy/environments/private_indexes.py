@@ -43,8 +43,8 @@ def project(
     settled = {
         name: value for name, value in environ.items() if name not in environment_variables.UV_FILES
     }
-    said = uv_settings.of_a_file(environ)
-    if not own and not said:
+    configured = uv_settings.of_a_file(environ)
+    if not own and not configured:
         yield Path("/"), settled | {"UV_NO_CONFIG": "1"}
         return
     tables: list[str] = []
@@ -57,7 +57,7 @@ def project(
     with temporary_files.folder("index") as folder:
         path = folder / "uv.toml"
         path.touch(mode=0o600)  # index URLs may contain passwords
-        path.write_text(uv_settings.written(said, tables), encoding="utf-8")
+        path.write_text(uv_settings.written(configured, tables), encoding="utf-8")
         yield folder, settled | {"UV_CONFIG_FILE": str(path)}
 
 

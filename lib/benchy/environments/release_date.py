@@ -17,7 +17,7 @@ from pathlib import Path
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from benchy.core.errors import Failure, FailureKind
-from benchy.environments import pip_settings, uv
+from benchy.environments import pip_settings, pylock, uv
 from benchy.process import logged_program
 
 # With any cutoff, uv skips files without an upload time (with a warning each). A cutoff in the far
@@ -123,7 +123,7 @@ def find(
     """
     pin = f"{package}=={version}"
     done = ask(pin, *DATED_ONLY)
-    times = upload_times(done.stdout)
+    times = pylock.upload_times(done.stdout)
     refusal = unfit(pin, version_of_python, ask) if times else None
     if refusal:
         return refusal
@@ -134,9 +134,9 @@ def find(
     undated = ask(pin)
     if undated.status == 0:
         raise Failure(
-            f"the index tells no upload times for {pin}, so its day is not known",
-            "give its day, or none: CUTOFF=2025-04-01 to make venv and make lock, or the key cutoff"
-            " in a config or an engine's file",
+            f"the index reports no upload times for {pin}, so its release day is unknown",
+            "give a day or none: CUTOFF=2025-04-01 for make venv and make lock, or cutoff: in a"
+            " config or an engine's file",
             ask.log,
             page=28,
         )
@@ -149,7 +149,7 @@ def find(
 def unmet(missing: Sequence[Missing], log: Path) -> Failure:
     """Return the error for requirements that cannot be met.
 
-    It is a NoSuchRelease if an index said so. Offline or with a wheelhouse it is an ordinary
+    It is a NoSuchRelease if an index reports it. Offline or with a wheelhouse it is an ordinary
     Failure, because uv's cache or a folder of wheels answered, and the release may exist elsewhere.
     """
     if pip_settings.offline() or pip_settings.wheelhouse():
@@ -176,32 +176,32 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
 
     done: uv's answer to this requirement alone.
     """
-    said = "\n".join(done.talk)
-    if not done.status or REFUSED.search(said):
+    output = "\n".join(done.talk)
+    if not done.status or REFUSED.search(output):
         return None
     parsed = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(@?)\s*(.*?)\s*(?:;.*)?$", requirement)
     assert parsed  # schema.REQUIREMENT
     package, at, bound = parsed.groups()
     if at:
         url = bound
-        if NO_REVISION.search(said) and "@" in url:
+        if NO_REVISION.search(output) and "@" in url:
             where, _, revision = url.partition("#")[0].removeprefix("git+").rpartition("@")
             return Missing(requirement, f"{where} has no revision {revision}", "check its name")
-        if NO_FILE.search(said):
+        if NO_FILE.search(output):
             return Missing(requirement, f"there is no file at {url}", "check the URL")
         return None
-    if done.offline or not UNKNOWN.search(said):
+    if done.offline or not UNKNOWN.search(output):
         return None
-    alone = said if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
+    alone = output if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
     if NO_PACKAGE.search(alone):  # for a name with extras, uv only reports a missing version
         return Missing(requirement, f"the index has no package named {package}", "check the name")
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
     if exact is None:
         newest_one = newest(package, ask)
-        hint = f"the newest is {newest_one}" if newest_one else "write another bound"
+        hint = f"the newest is {newest_one}" if newest_one else "use another bound"
         return Missing(requirement, f"the index has no release {bound} of {package}", hint)
     near = nearest(package, exact[1], ask)
-    hint = f"nearest: {', '.join(near)}" if near else "no other release fits this Python either"
+    hint = f"nearest: {', '.join(near)}" if near else "no release fits this Python"
     return Missing(requirement, f"the index has no release {exact[1]} of {package}", hint)
 
 
@@ -214,8 +214,8 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
     Pythons needs no such bound.
     """
     for old in ("3.0", "3.8"):
-        said = "\n".join(ask(requirement, "--python-version", old).talk)
-        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", said)
+        output = "\n".join(ask(requirement, "--python-version", old).talk)
+        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", output)
         with contextlib.suppress(InvalidSpecifier):
             if found and not SpecifierSet(found[1]).contains(version_of_python, prereleases=True):
                 return logged_program.Done(
@@ -240,17 +240,7 @@ def newest(requirement: str, ask: Asking, *options: str) -> str | None:
 
     options: of uv, such as `--resolution lowest` for the oldest.
     """
-    found = re.search(r'^version = "(.+)"', ask(requirement, *options).stdout, re.M)
-    return found[1] if found else None
-
-
-def upload_times(pylock: str) -> list[datetime]:
-    """Return every upload time in a pylock.toml.
-
-    Uses a regular expression, because Python 3.10 has no TOML parser.
-    """
-    found = re.findall(r"\bupload-time = ([0-9T:.-]+)Z", pylock)
-    return [datetime.fromisoformat(text).replace(tzinfo=timezone.utc) for text in found]
+    return pylock.first_version(ask(requirement, *options).stdout)
 
 
 def stamp(moment: datetime) -> str:

@@ -23,26 +23,28 @@ def shared_text(spec: BuildSpec) -> str | None:
     if wheels:  # a wheelhouse contains the files of its own locks
         path = wheels / "locks" / f"{spec.env}.lock"
         if wrong := lock_file.flaw(path):
-            say("WARNING", f"{path} {wrong}: it is passed over")
+            say("WARNING", f"{path} {wrong}; it is ignored")
         elif lock_file.header(path).get("inputs") == spec.inputs:
             return path.read_text(encoding="utf-8")
     path = paths.shared_lock(spec.env)
-    said = lock_file.header(path)
+    header = lock_file.header(path)
     if wrong := lock_file.flaw(path):
-        say("WARNING", f"{path} {wrong}: it is passed over")
+        say("WARNING", f"{path} {wrong}; it is ignored")
         return None
-    if not said:
+    if not header:
         return None
-    same = said.get("inputs") == spec.inputs and said.get("platform") == environment_spec.PLATFORM
-    late = said.get("machine_cutoff") != uv_options.machine_cutoff() and uv_options.holding(
-        said.get("cutoff")
+    same = (
+        header.get("inputs") == spec.inputs and header.get("platform") == environment_spec.PLATFORM
+    )
+    late = header.get("machine_cutoff") != uv_options.machine_cutoff() and uv_options.holding(
+        header.get("cutoff")
     )
     if same and not late:
         return path.read_text(encoding="utf-8")
     if same:
-        why = f"may hold files that are younger than this machine's cutoff, {late}: passed over"
-    elif said.get("platform") != environment_spec.PLATFORM:
-        why = f"is for {said.get('platform')}, not {environment_spec.PLATFORM}: passed over"
+        why = f"may contain files newer than this machine's cutoff, {late}; it is ignored"
+    elif header.get("platform") != environment_spec.PLATFORM:
+        why = f"is for {header.get('platform')}, not {environment_spec.PLATFORM}; it is ignored"
     else:
         why = f"was made from another configuration; bin/venv lock --fresh {spec.env} renews it"
     say("WARNING", f"{path} {why}")
@@ -60,6 +62,6 @@ def share(spec: BuildSpec, text: str | None = None) -> None:
         )
     text = paths.lock(spec.env).read_text(encoding="utf-8") if text is None else text
     if "file://" in text:
-        hint = "name a URL or a release of it instead, or leave the lock unshared"
-        raise UsageError(f"the lock of {spec.env} names a file of this machine", hint, "SHARE")
+        hint = "use its URL or a release instead, or do not share the lock"
+        raise UsageError(f"the lock of {spec.env} refers to a file on this machine", hint, "SHARE")
     files.replace(paths.shared_lock(spec.env), text)

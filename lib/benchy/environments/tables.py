@@ -89,16 +89,16 @@ def show_info(env: str, as_json: bool) -> int:
     lock = paths.lock(env)
     if row.state == "missing" and not lock.exists() and not paths.env_spec(env).exists():
         raise UsageError(f"no environment is named {env}", "bin/venv list   shows them")
-    check, said = checker.check_result(env), lock_file.header(lock)
+    check, header = checker.check_result(env), lock_file.header(lock)
     facts: dict[str, Any] = {
         **asdict(row),
         "path": str(paths.env_dir(env)),
         "lock": str(lock) if lock.exists() else None,
         "shared_lock": _shared(env),
         "packages": [asdict(package) for package in lock_file.packages(lock)],
-        "requirements": said.get("requirements", []),
-        "overrides": said.get("overrides", []),
-        "exceptions": [f"{name} up to {day}" for name, day in said.get("exceptions", {}).items()],
+        "requirements": header.get("requirements", []),
+        "overrides": header.get("overrides", []),
+        "exceptions": [f"{name} up to {day}" for name, day in header.get("exceptions", {}).items()],
         "versions": check.get("packages", {}),
         "check": check.get("steps", []),
         "built": health.stamp(env).get("when"),
@@ -121,7 +121,7 @@ def _shared(env: str) -> str | None:
     if not path.exists():
         return None
     same = lock_file.digest(path) == lock_file.digest(paths.lock(env))
-    return f"{path}{'' if same else ' (not what is locked here)'}"
+    return f"{path}{'' if same else ' (differs from the lock here)'}"
 
 
 def _lines(key: str, value: Any) -> list[str]:

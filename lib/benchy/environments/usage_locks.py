@@ -37,7 +37,7 @@ def _lock(file: IO[str], kind: int, waiting: str) -> None:
 def held(env: str) -> Iterator[None]:
     """Hold the builder's lock of an environment; waits while another process holds it."""
     with _open(env) as file:
-        _lock(file, fcntl.LOCK_EX, f"{env}: another make is at it")
+        _lock(file, fcntl.LOCK_EX, f"{env}: another make is working on it")
         yield
 
 
@@ -83,4 +83,4 @@ def free(env: str) -> Iterator[bool]:
 def wait_unused(env: str) -> None:
     """Wait until no process runs from the environment. Do not call this inside `held`."""
     with _open(f"{env}.use") as file:
-        _lock(file, fcntl.LOCK_EX, f"{env}: a server or a task runs from it")
+        _lock(file, fcntl.LOCK_EX, f"{env}: a server or a task is using it")

@@ -31,7 +31,9 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
     if named:
         found = shutil.which(named, path=environ.get("PATH"))
         if not found:
-            raise UsageError(f"no program at {named}", "unset UV, or let it name uv", key="UV")
+            raise UsageError(
+                f"there is no program {named}", "unset UV, or set it to the path of uv", key="UV"
+            )
         return Path(found).absolute()
     own = ROOT / ".uv" / "bin" / "uv"
     if own.is_file() and os.access(own, os.X_OK):
@@ -39,7 +41,7 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
     on_path = shutil.which("uv", path=environ.get("PATH"))
     if on_path:
         return Path(on_path).absolute()
-    raise UsageError("there is no uv here", "make bootstrap   (it puts uv into .uv)")
+    raise UsageError("uv is not installed", "make bootstrap   (installs uv into .uv)")
 
 
 def word() -> str:

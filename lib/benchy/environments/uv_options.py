@@ -11,14 +11,14 @@ from typing import Any
 from benchy.environments import release_date, uv
 
 
-def install_options(said: dict[str, Any]) -> list[str]:
+def install_options(header: dict[str, Any]) -> list[str]:
     """Return the options to install from a lock with this header.
 
     They are those it was resolved with, so that uv sees the same files.
     """
-    hashes = ["--require-hashes"] if said.get("hashes") else []
-    given = [str(option) for option in said.get("options", [])]
-    return [*hashes, *given, *until(said.get("cutoff"))]
+    hashes = ["--require-hashes"] if header.get("hashes") else []
+    given = [str(option) for option in header.get("options", [])]
+    return [*hashes, *given, *until(header.get("cutoff"))]
 
 
 def until(cutoff: str | None) -> list[str]:

@@ -7,8 +7,8 @@ passes it a file with the settings that apply. Files and their order are those o
 documentation, "Configuration files". A uv.toml or pyproject.toml in a parent folder is not read,
 because it belongs to a project. Writes nothing.
 
-Uses only the standard library, because the bootstrap imports it. Python 3.10 has no TOML parser;
-`simple` parses what such files usually contain.
+Uses only the standard library, because the bootstrap imports it before tomli is installed. On a
+Python 3.10 without pip, `simple` parses what such files usually contain.
 """
 
 from __future__ import annotations
@@ -87,9 +87,9 @@ def settings(environ: Mapping[str, str]) -> Settings:
     """
     merged: Settings = {}
     for path in files(environ):
-        said = read(path, named=bool(environ.get("UV_CONFIG_FILE")))
-        pip = said.get("pip")
-        for layer in (pip if isinstance(pip, dict) else {}, said):
+        configured = read(path, named=bool(environ.get("UV_CONFIG_FILE")))
+        pip = configured.get("pip")
+        for layer in (pip if isinstance(pip, dict) else {}, configured):
             for key, value in layer.items():
                 if key not in HONOURED:
                     continue
@@ -112,16 +112,16 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     pip's settings are added as variables of uv where neither uv's own variables nor its files have
     a value. Raises UsageError.
     """
-    said = settings(environ)
+    configured = settings(environ)
     files_too = {name: environ[name] for name in environment_variables.UV_FILES if name in environ}
     offered = pip_settings.uv_variables(environ)
-    offered = {name: value for name, value in offered.items() if name not in same_as(said)}
+    offered = {name: value for name, value in offered.items() if name not in same_as(configured)}
     out = environment_variables.for_uv(environ) | files_too | offered
-    if links := said.get("find-links"):
+    if links := configured.get("find-links"):
         more = [str(link).replace(",", "%2C") for link in links]
         out["UV_FIND_LINKS"] = ",".join(filter(None, [out.get("UV_FIND_LINKS", ""), *more]))
-    if "exclude-newer" in said and not environ.get("UV_EXCLUDE_NEWER"):
-        out["UV_EXCLUDE_NEWER"] = str(said["exclude-newer"])
+    if "exclude-newer" in configured and not environ.get("UV_EXCLUDE_NEWER"):
+        out["UV_EXCLUDE_NEWER"] = str(configured["exclude-newer"])
     return out
 
 
@@ -129,9 +129,9 @@ def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
     """Return the names of ignored variables and settings that would choose other packages."""
     found = environment_variables.kept_from_locks(environ)
     for path in files(environ):
-        said = read(path, named=False)
-        pip = said.get("pip")
-        keys = {*said, *(pip if isinstance(pip, dict) else ())}
+        configured = read(path, named=False)
+        pip = configured.get("pip")
+        keys = {*configured, *(pip if isinstance(pip, dict) else ())}
         found += [f"{key} ({path})" for key in sorted(keys & CHANGES)]
     return found
 
@@ -146,19 +146,19 @@ def read(path: Path, named: bool) -> Settings:
     except OSError as error:
         if not named and isinstance(error, FileNotFoundError | NotADirectoryError):
             return {}
-        hint = "UV_CONFIG_FILE names it" if named else "UV_NO_CONFIG=1 passes over it"
-        raise UsageError(f"{path} can't be read: {error.strerror}", hint) from None
+        hint = "UV_CONFIG_FILE names it" if named else "UV_NO_CONFIG=1 ignores it"
+        raise UsageError(f"{path} cannot be read: {error.strerror}", hint) from None
     except UnicodeDecodeError:
-        raise UsageError(f"{path} is no UTF-8", "correct it, or set UV_NO_CONFIG=1") from None
+        raise UsageError(f"{path} is not UTF-8", "fix it, or set UV_NO_CONFIG=1") from None
     try:
         return _toml(text)
     except ValueError as error:
-        what = f"{path} can't be read: {error}"
-        raise UsageError(what, "correct it, or set UV_NO_CONFIG=1") from None
+        what = f"{path} cannot be read: {error}"
+        raise UsageError(what, "fix it, or set UV_NO_CONFIG=1") from None
 
 
 def _toml(text: str) -> Settings:
-    for name in ("tomllib", "tomli", "pip._vendor.tomli"):
+    for name in ("benchy.core.toml", "pip._vendor.tomli"):
         try:
             found: Settings = importlib.import_module(name).loads(text)
             return found
@@ -197,13 +197,11 @@ def simple(text: str) -> Settings:
         except ValueError:
             if value.strip().startswith("[") and "]" not in value:
                 continue  # a list over several lines
-            what = (
-                f"line {begun}: this Python has no reader of TOML, and benchy's own reads no more "
-            )
+            what = f"line {begun}: this Python has no TOML parser, and benchy's own reads no more "
             raise ValueError(what + "than strings, numbers and lists of them") from None
         waiting = ""
     if waiting:
-        raise ValueError(f"line {begun}: the list has no end")
+        raise ValueError(f"line {begun}: the list is not closed")
     return out
 
 
@@ -212,20 +210,20 @@ def _plain(value: str) -> str:
     return re.sub(r'("(?:[^"\\]|\\.)*")|#[^\n]*', lambda found: found[1] or "", value)
 
 
-def written(said: Settings, more: Sequence[str] = ()) -> str:
-    """Return the text of a uv.toml. more: [[index]] tables to put before those of `said`."""
-    plain = {key: value for key, value in said.items() if key != "index"}
+def written(configured: Settings, more: Sequence[str] = ()) -> str:
+    """Return the text of a uv.toml. more: [[index]] tables to put before those of `configured`."""
+    plain = {key: value for key, value in configured.items() if key != "index"}
     lines = [f"{key} = {_value(value)}" for key, value in plain.items()]
-    tables = ["[[index]]\n" + _rows(entry) for entry in said.get("index", [])]
+    tables = ["[[index]]\n" + _rows(entry) for entry in configured.get("index", [])]
     return "\n".join([*lines, *more, *tables]) + "\n"
 
 
-def same_as(said: Settings) -> set[str]:
+def same_as(configured: Settings) -> set[str]:
     """Return the variables that these settings make redundant."""
-    keys = set(said)
-    if any(entry.get("default") for entry in said.get("index", [])):
+    keys = set(configured)
+    if any(entry.get("default") for entry in configured.get("index", [])):
         keys.add("default")
-        if all(entry.get("default") for entry in said["index"]):
+        if all(entry.get("default") for entry in configured["index"]):
             keys.discard("index")
     return {name for name, words in SAME.items() if keys & set(words)}
 

@@ -42,6 +42,7 @@ from benchy.evaluation.job import (
     asker,
     check_alive,
     check_endpoint,
+    check_not_dying,
     check_server,
     request_fields,
     tokenized,
@@ -178,7 +179,7 @@ def _run(job: Job, step: Step, command: list[str], env: dict[str, str], files: R
             stall=job.run["stall_timeout"],
         )
     except runner.Ended as ended:
-        check_alive(job)
+        check_not_dying(job)
         lines = harness_output.telling_of(job.log)
         refused = output_checks.read_facts(files.facts).refused
         if not refused and files.cache and any("sqlite3." in line for line in lines):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 import urllib.parse
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,10 +19,12 @@ from typing import Any
 from benchy.core import paths, process_info, versions
 from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
-from benchy.evaluation import harness, harness_output
+from benchy.evaluation import harness
 from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
-from benchy.serving import diagnosis, http_client, peer_check, responses
+from benchy.serving import http_client, peer_check, responses
+
+DYING = 3.0  # seconds that a server may live after its engine has died
 
 
 @dataclass(frozen=True)
@@ -186,6 +189,7 @@ def check_endpoint(job: Job) -> None:
         version = responses.release(_ask(job, "/version"))
         served = responses.models(_ask(job, "/v1/models"))
     except (*http_client.FAILED, Answered) as error:
+        check_not_dying(job)
         refused = isinstance(error, Answered) and error.status in (401, 403)
         what = (
             "refuses our key (BENCHY_KEY)"
@@ -238,6 +242,7 @@ def _silent(job: Job, path: str, error: Exception) -> Failure:
 
     A missing answer must not be taken as a negative one.
     """
+    check_not_dying(job)
     what = f"the server of {job.model} did not answer {path}"
     return Failure(what, "run it again", job.server_log, [http_client.shown(error, 300)])
 
@@ -270,17 +275,28 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
 
 
 def check_alive(job: Job) -> None:
-    """Raise Failure if the first process of the server has ended."""
+    """End this process without a message if the first process of the server has ended: bin/serve,
+    which runs it, reports its death, once for all tasks."""
     pid = job.server["pid"]
-    if not pid or process_info.alive(pid):
-        return
-    log = harness_output.tail(job.server_log)
-    cause = diagnosis.explain(log)
-    what, hint = (cause.what, cause.hint) if cause else ("", "Its log says why.")
-    raise Failure(
-        f"the server of {job.model} died while {job.task} was running"
-        + (f": {what}" if what else ""),
-        f"{hint}\nAnswers so far are kept; the next run continues from them.",
-        job.server_log,
-        diagnosis.telling_lines(log),
-    )
+    if pid and not process_info.alive(pid):
+        raise SystemExit(1)
+
+
+def check_not_dying(job: Job) -> None:
+    """Do the same for a task that failed. An engine that dies fails its requests first, and its
+    server ends a moment later: wait up to DYING seconds for that while /health fails."""
+    end = time.monotonic() + DYING
+    while job.server["pid"] and time.monotonic() < end and _sick(job):
+        check_alive(job)
+        time.sleep(0.1)
+    check_alive(job)
+
+
+def _sick(job: Job) -> bool:
+    """Return whether /health fails with a server error or does not connect."""
+    try:
+        return asker(job).ask("/health", timeout=5)[0] >= 500
+    except TimeoutError:
+        return False  # busy
+    except http_client.FAILED:
+        return True

@@ -85,7 +85,7 @@ def environments(
             source = f"configs/engines/{name}.yaml"
             made.add(
                 environment_specs.environment_spec(
-                    name, engine, engine.default_version, None, source
+                    environment_specs.ReleaseRequest(name, engine, engine.default_version, source)
                 )
             )
     for name in sorted(found.tasks):

@@ -106,9 +106,9 @@ def of_directory(folder: Path) -> Facts:
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
-        raise Failure(f"{folder} is no model: config.json: {error}") from None
+        raise Failure(f"{folder} is not a model: config.json: {error}") from None
     if not isinstance(config, dict):
-        raise Failure(f"{folder} is no model: config.json is no object")
+        raise Failure(f"{folder} is not a model: config.json is not a JSON object")
     tokenizer: Any = {}
     with contextlib.suppress(OSError, ValueError):
         tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
@@ -122,50 +122,74 @@ def of_hub(name: str, env: Mapping[str, str] = os.environ) -> Facts:
 
     Raises Failure if the hub cannot be reached, has no such model or denies access.
     """
-    secret, _ = tokens.token(env)
-    base = (env.get("HF_ENDPOINT") or access.HUB).rstrip("/")
-    session = requests.Session()
-    session.headers.update({"Authorization": f"Bearer {secret}"} if secret else {})
+    hub = Hub.of(env)
+    answer = hub.get(f"api/models/{name}", blobs="true")
+    if answer.status_code >= 400:
+        raise Failure(
+            f"the hub answers {answer.status_code} for {name}",
+            "check the name; a private model needs HF_TOKEN (docs/problems.md, P11)",
+        )
+    info = answer.json()
+    commit = str(info.get("sha") or "")
+    siblings = [f for f in info.get("siblings", []) if "rfilename" in f]
+    sizes: dict[str, Any] = {f["rfilename"]: f.get("size") for f in siblings}
 
-    def get(path: str, **params: str) -> requests.Response:
+    def content(file: str) -> dict[str, Any]:
+        return hub.json(f"{name}/resolve/{commit or 'main'}/{file}") if file in sizes else {}
+
+    config = content("config.json")
+    template = "chat_template.jinja" in sizes or has_template(content("tokenizer_config.json"))
+    return Facts(
+        config,
+        template if config else None,
+        weight_bytes(sizes),
+        commit,
+        bool(info.get("gated")),
+    )
+
+
+@dataclass(frozen=True)
+class Hub:
+    """The hub that the environment variables name, with the token that its client would use."""
+
+    url: str
+    session: requests.Session
+
+    @classmethod
+    def of(cls, env: Mapping[str, str]) -> Hub:
+        secret, _ = tokens.token(env)
+        session = requests.Session()
+        session.headers.update({"Authorization": f"Bearer {secret}"} if secret else {})
+        return cls((env.get("HF_ENDPOINT") or access.HUB).rstrip("/"), session)
+
+    def get(self, path: str, **parameters: str) -> requests.Response:
+        """Send a request. Raises Failure if the hub cannot be reached."""
+        url = f"{self.url}/{path}"
         try:
-            return session.get(f"{base}/{path}", params=params, timeout=access.SECONDS)
+            return self.session.get(url, params=parameters, timeout=access.SECONDS)
         except requests.RequestException as error:
             kind = type(error).__name__
             raise Failure(f"the hub can't be reached ({kind})", "docs/problems.md, P13") from None
 
-    told = get(f"api/models/{name}", blobs="true")
-    if told.status_code >= 400:
-        raise Failure(
-            f"the hub answers {told.status_code} for {name}",
-            "check the name; a private model needs HF_TOKEN (docs/problems.md, P11)",
-        )
-    info = told.json()
-    gated = bool(info.get("gated"))
-    files = {f["rfilename"]: f.get("size") for f in info.get("siblings", []) if "rfilename" in f}
-    sizes = [size for file, size in files.items() if "/" not in file and file.endswith(WEIGHTS)]
-    safe = [s for f, s in files.items() if "/" not in f and f.endswith(".safetensors")]
-    known = [size for size in (safe or sizes) if isinstance(size, int)]
-
-    def part(file: str) -> dict[str, Any]:
-        if file not in files:
-            return {}
-        answer = get(f"{name}/resolve/{info.get('sha') or 'main'}/{file}")
+    def json(self, path: str) -> dict[str, Any]:
+        """Return a file with a JSON object; {} if the hub has none. Raises Failure as `get`."""
+        answer = self.get(path)
         try:
             found = answer.json() if answer.status_code < 400 else {}
         except ValueError:
-            found = {}
+            return {}
         return found if isinstance(found, dict) else {}
 
-    config = part("config.json")
-    template = "chat_template.jinja" in files or has_template(part("tokenizer_config.json"))
-    return Facts(
-        config,
-        template if config else None,
-        sum(known) or None,
-        str(info.get("sha") or ""),
-        gated,
-    )
+
+def weight_bytes(sizes: Mapping[str, Any]) -> int | None:
+    """Return the bytes of the weights among files with sizes; None if not known.
+
+    safetensors are preferred, because a repository may have the same weights in several formats.
+    Files in folders do not count.
+    """
+    weights = {f: size for f, size in sizes.items() if "/" not in f and f.endswith(WEIGHTS)}
+    safe = {f: size for f, size in weights.items() if f.endswith(".safetensors")}
+    return sum(s for s in (safe or weights).values() if isinstance(s, int)) or None
 
 
 def has_template(tokenizer: Any) -> bool:

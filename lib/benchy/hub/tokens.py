@@ -36,7 +36,7 @@ def written(path: Path) -> str:
         held = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         # The parser's message is left out: it quotes the line, which may contain the token.
-        raise Failure(f"{path} can't be read for its hf_token", "make plan says why") from None
+        raise Failure(f"cannot read hf_token from {path}", "make plan reports the reason") from None
     held = _mapping(held)
     overrides = _mapping(_mapping(held.get("vllm")).get("overrides"))
     found = [each.get(key) for each in (overrides, held) for key in ("hf_token", "hf-token")]

@@ -22,11 +22,19 @@ from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, FailureKind
 from benchy.core.text import listed
 from benchy.devices import gpu, leases
-from benchy.environments import builder, health, index_check, inventory, lock_file, uv, uv_settings
+from benchy.environments import (
+    health,
+    index_check,
+    inventory,
+    lock_file,
+    removal,
+    uv,
+    uv_settings,
+)
 from benchy.environments.disk_space import existing
 from benchy.hub import access, tokens
 from benchy.plan import planner
-from benchy.run.pipeline import launcher_of
+from benchy.run.launchers import launcher_of
 
 OK, WARNING, ERROR = "OK", "warning", "error"
 NEEDED_GB = 10  # one environment of vLLM with CUDA takes 7 to 9
@@ -210,9 +218,9 @@ def environments() -> Iterator[Finding]:
             hint = f"see {failure.get('log', '')}; the next run tries it again"
         what = f"{env} could not be built: {failure.get('what', '')}"
         yield Finding("environment", WARNING, what, hint)
-    if dead := [path for _, path, works in builder.unfinished() if not works]:
+    if dead := [path for _, path, works in removal.unfinished() if not works]:
         yield Finding(
-            "environment", OK, f"{len(dead)} unfinished builds in {builder.BUILDING}",
+            "environment", OK, f"{len(dead)} unfinished builds in {removal.BUILDING}",
             "make prune-venvs removes them",
         )  # fmt: skip
 

@@ -34,6 +34,7 @@ from benchy.environments import (
     inventory,
     lock_file,
     release_date,
+    removal,
     resolver,
     uv,
 )
@@ -175,7 +176,7 @@ def built(engine_name: str, spec: environment_spec.BuildSpec, disk: float) -> Ro
     except Failure as error:
         return {"works": False, "why": ": ".join([error.what, *error.lines[:1]])[:300]}
     finally:
-        builder.remove(spec.env)
+        removal.remove(spec.env)
 
 
 def unneeded(
@@ -220,7 +221,8 @@ def _forget(spec: environment_spec.BuildSpec) -> None:
 
 def survey(engine_name: str, engine: engine_schema.Engine, version: str, disk: float | None) -> Row:
     """Survey one release and return its row. disk: GB for builds, None to only resolve."""
-    data = environment_specs.environment_spec(engine_name, engine, version, None, "the survey")
+    request = environment_specs.ReleaseRequest(engine_name, engine, version, "the survey")
+    data = environment_specs.environment_spec(request)
     spec = replace(environment_spec.BuildSpec.of(data), env=PREFIX + data["env"])
     log = resolver.log_path(spec.env)
     key = hashing.digest([spec.inputs, FORMAT])

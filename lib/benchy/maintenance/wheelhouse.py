@@ -11,6 +11,7 @@ OFFLINE=1 installs from wheelhouse/, WHEELHOUSE=DIR from another folder (see pip
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import re
@@ -21,7 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchy.core import files, paths, temporary_files
+from benchy.core import files, paths, temporary_files, toml
 from benchy.core.errors import Failure, UsageError
 from benchy.core.hashing import sha256
 from benchy.display.messages import say
@@ -141,12 +142,9 @@ def build_needs(file: Path | None) -> list[str]:
             if re.fullmatch(r"[^/]+/pyproject\.toml", member.name):
                 content = archive.extractfile(member)
                 text = content.read().decode(errors="replace") if content else ""
-                section = re.search(r"^\[build-system\](.*?)(?=^\[|\Z)", text, re.M | re.S)
-                listed = section and re.search(
-                    r"requires\s*=\s*\[(.*?)\]\s*$", section[1], re.M | re.S
-                )
-                if listed:
-                    return re.findall(r"""["']([^"']+)["']""", listed[1])
+                with contextlib.suppress(ValueError):  # not valid TOML
+                    requires = toml.loads(text).get("build-system", {}).get("requires")
+                    return list(BUILD_DEFAULT if requires is None else requires)
     return list(BUILD_DEFAULT)
 
 

@@ -51,7 +51,7 @@ def plain(value: Any) -> str:
 
 def happened(old: Any, new: Any) -> str:
     """Describe a change of a file from its old and new digest, of which one may be missing."""
-    return "changed" if old and new else "is there now" if new else "is there no more"
+    return "changed" if old and new else "is there now" if new else "no longer exists"
 
 
 def file(path: Path, old: Any, new: Any) -> str:

@@ -6,8 +6,8 @@ Pure: configuration in, a dictionary out, which the plan writes to build/specs/e
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,11 @@ from benchy.core.errors import UsageError
 from benchy.core.hashing import content_of, digest, sha256
 from benchy.core.paths import slug
 from benchy.core.specs import Checkout, EnvironmentRequest, EnvironmentSpec, FailureMarker
+
+# Keys of a provider that make a model's environment different from the main environment.
+VARIATIONS = (
+    "transformers_version", "extra_packages", "python", "torch_backend", "cutoff", "index",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -83,116 +88,133 @@ def engine_source(text: str, root: Path) -> Source:
     return Source(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
 
 
-def environment_spec(
-    engine_name: str,
-    engine: engine_schema.Engine,
-    version: str | None,
-    serving: provider_schema.Provider | None,
-    source: str,
-    elsewhere: Source | None = None,
-    extra: tuple[str, ...] = (),
-) -> EnvironmentRequest:
-    """Return the spec of an environment for one release; each variation makes its name longer.
+@dataclass(frozen=True)
+class ReleaseRequest:
+    """A request for the environment of one release of an engine or a harness.
 
-    Args:
-        version: None for a package from elsewhere that may be any release.
-        serving: the model's provider settings; None for a harness or an unvaried environment.
+    Attributes:
+        engine_name: NAME of configs/engines/NAME.yaml.
+        engine: the content of that file.
+        version: the release; None for a package from elsewhere that may be any release.
         source: the file (and line) that requests the environment.
+        serving: the model's provider settings; the default is an environment without variations.
         elsewhere: where the package comes from if it is not a release on an index.
-        extra: more requirements.
+        extra: requirements in addition to those of the engine and the provider.
     """
+
+    engine_name: str
+    engine: engine_schema.Engine
+    version: str | None
+    source: str
+    serving: provider_schema.Provider = field(default_factory=provider_schema.Provider)
+    elsewhere: Source | None = None
+    extra: tuple[str, ...] = ()
+
+    @property
+    def packages(self) -> list[str]:
+        """Additional requirements of the provider and the task."""
+        return [*self.serving.extra_packages, *self.extra]
+
+    def setting(self, key: str) -> Any:
+        """Return a setting of the provider, which overrides the engine's."""
+        return getattr(self.serving, key) or getattr(self.engine, key)
+
+
+def environment_spec(request: ReleaseRequest) -> EnvironmentRequest:
+    """Return the spec of an environment for one release."""
+    engine, version = request.engine, request.version
     repairs = [r for r in engine.repairs if version and r.holds(version)]
-    transformers = serving.transformers_version if serving else None
-    packages = [*(serving.extra_packages if serving else []), *extra]
-    drop = sorted({*engine.drop, *(d for r in repairs for d in r.drop)})
-    overrides = sorted(
-        {*(o for r in repairs for o in r.overrides)}
-        | {f"{name} ; python_version < '3'" for name in drop}
-    )
-    if transformers:
-        # An override, because many releases pin a transformers older than their models need.
-        overrides.append(f"transformers=={transformers}")
-    python = [p for p in (engine.python, *(r.python for r in repairs)) if p]
-    if serving and serving.python:
-        asked = serving.python
-        python.append(
-            f"=={asked}.*"
-            if re.fullmatch(r"3\.\d+", asked)
-            else f"=={asked}"
-            if re.fullmatch(r"[\d.]+", asked)
-            else asked
-        )
-    cutoff = (serving.cutoff if serving else None) or engine.cutoff
-    torch_backend = (serving.torch_backend if serving else None) or engine.torch_backend
-    index = (serving.index if serving else []) or engine.index
-    # The release itself comes first, because errors name the first requirement.
-    asked_for = (
-        f"{engine.package} @ {elsewhere.url}" if elsewhere else f"{engine.package}=={version}"
-    )
-    requirements = [asked_for, *engine.requirements, *packages]
-    if transformers:
-        requirements.append("transformers")
+    cutoff, index = request.setting("cutoff"), request.setting("index")
     spec: EnvironmentRequest = {
-        "env": _name(engine_name, engine, version, serving, elsewhere, packages),
+        "env": _name(request),
         "kind": engine.kind,
-        "name": engine_name,
+        "name": request.engine_name,
         "package": engine.package.partition("[")[0],
         "version": version,
-        "requirements": requirements,
-        "overrides": overrides,
+        "requirements": _requirements(request),
+        "overrides": _overrides(request, repairs),
         "constraints": sorted({c for r in repairs for c in r.constraints}),
-        "python": ",".join(python) or None,
+        "python": _python(request, repairs),
         # A package from elsewhere that may be any release has no release date.
         "cutoff": "none" if cutoff == "release" and version is None else cutoff,
         "slack_days": engine.slack_days,
-        "torch_backend": torch_backend,
+        "torch_backend": request.setting("torch_backend"),
         "variables": {k: v for r in repairs for k, v in r.variables.items()},
         "module": engine.module,
         "repairs": [{"why": r.why, "link": r.link, "versions": r.versions} for r in repairs],
-        "source": source,
+        "source": request.source,
     }
     if index:
         spec["index"] = index
-    if elsewhere and elsewhere.checkout:
-        spec["checkout"] = elsewhere.checkout
+    if request.elsewhere and request.elsewhere.checkout:
+        spec["checkout"] = request.elsewhere.checkout
     return spec
 
 
-def _name(
-    engine_name: str,
-    engine: engine_schema.Engine,
-    version: str | None,
-    serving: provider_schema.Provider | None,
-    elsewhere: Source | None,
-    packages: list[str],
-) -> str:
+def _requirements(request: ReleaseRequest) -> list[str]:
+    """Return the requirements; the release itself comes first, because errors name the first."""
+    engine, elsewhere = request.engine, request.elsewhere
+    release = f" @ {elsewhere.url}" if elsewhere else f"=={request.version}"
+    transformers = ["transformers"] if request.serving.transformers_version else []
+    return [engine.package + release, *engine.requirements, *request.packages, *transformers]
+
+
+def _overrides(request: ReleaseRequest, repairs: Sequence[engine_schema.Repair]) -> list[str]:
+    """Return the requirements that replace those of any package."""
+    dropped = {*request.engine.drop, *(name for r in repairs for name in r.drop)}
+    replaced = {requirement for r in repairs for requirement in r.overrides}
+    overrides = sorted(replaced | {f"{name} ; python_version < '3'" for name in dropped})
+    if request.serving.transformers_version:
+        # An override, because many releases pin a transformers older than their models need.
+        overrides.append(f"transformers=={request.serving.transformers_version}")
+    return overrides
+
+
+def _python(request: ReleaseRequest, repairs: Sequence[engine_schema.Repair]) -> str | None:
+    """Return the specifier of all Pythons that the environment may have; None for any."""
+    required = [request.engine.python, *(r.python for r in repairs)]
+    specifiers = [*required, _python_specifier(request.serving.python)]
+    return ",".join(filter(None, specifiers)) or None
+
+
+def _python_specifier(text: str | None) -> str | None:
+    """Return `python` of a provider as a specifier: 3.11 is any 3.11, 3.11.4 that patch release."""
+    if text and re.fullmatch(r"3\.\d+", text):
+        return f"=={text}.*"
+    if text and re.fullmatch(r"[\d.]+", text):
+        return f"=={text}"
+    return text
+
+
+def _name(request: ReleaseRequest) -> str:
     """Return the name of an environment's directory.
 
     It contains the engine, the release, and a hash of everything unusual in the config, so that
     different sets of packages never share a directory.
     """
-    transformers = serving.transformers_version if serving else None
-    name = f"{engine_name}_{elsewhere.tag if elsewhere else slug(version or '')}"
+    serving, elsewhere, version = request.serving, request.elsewhere, request.version
+    transformers = serving.transformers_version
+    name = f"{request.engine_name}_{elsewhere.tag if elsewhere else slug(version or '')}"
     if transformers:
         name += f"_transformers_{slug(transformers)}"
-
-    def varied(key: str) -> Any:
-        asked = getattr(serving, key) if serving else None
-        return None if asked == getattr(engine, key) else asked
-
     unusual: list[Any] = [
-        packages,
-        serving.python if serving else None,
-        varied("torch_backend"),
-        varied("cutoff"),
+        request.packages,
+        serving.python,
+        *(_deviation(request, key) for key in ("torch_backend", "cutoff")),
     ]
     # 0.8.5+1 and 0.8.5.1 have the same slug, and a source's tag does not contain the release.
-    unclear = [v for v in (version, transformers) if v and re.search(r"[+!]", v)]
-    unclear += [version] if elsewhere and version else []
-    more = [serving.index if serving else [], unclear]
-    if any(more):
-        unusual += more
+    ambiguous = [v for v in (version, transformers) if v and re.search(r"[+!]", v)]
+    ambiguous += [version] if elsewhere and version else []
+    # Appended only if present, so that older names stay the same.
+    if serving.index or ambiguous:
+        unusual += [serving.index, ambiguous]
     return name + ("_x" + digest(unusual)[:8] if any(unusual) else "")
+
+
+def _deviation(request: ReleaseRequest, key: str) -> Any:
+    """Return the provider's setting if it differs from the engine's; else None."""
+    value = getattr(request.serving, key)
+    return None if value == getattr(request.engine, key) else value
 
 
 def stored(spec: EnvironmentRequest, root: Path) -> EnvironmentSpec:
@@ -211,29 +233,22 @@ def stored(spec: EnvironmentRequest, root: Path) -> EnvironmentSpec:
 
 def environment_of(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
     """Return the environment that a model requests. Raise UsageError if there is no release."""
-    serving = model.serving
-    varied = bool(
-        serving.transformers_version
-        or serving.extra_packages
-        or serving.python
-        or serving.torch_backend
-        or serving.cutoff
-        or serving.index
-    )
-    source = model.origin.get("vllm_version", model.file)
+    serving, version = model.serving, model.serving.vllm_version
+    key, elsewhere = "vllm_version", None
     if serving.engine_source:
-        elsewhere = engine_source(serving.engine_source, around.root)
-        source = model.origin.get("engine_source", model.file)
-        asked = serving.vllm_version
-        return environment_spec(model.engine_name, model.engine, asked, serving, source, elsewhere)
-    if serving.vllm_version is None and not varied:
-        return main_environment(model, around)
-    version = serving.vllm_version or model.engine.default_version or around.main_version()
-    if version is None:
-        raise UsageError(
-            "uv.lock holds no vllm for this Python", "name a vllm_version in the config"
-        )
-    return environment_spec(model.engine_name, model.engine, version, serving, source)
+        key, elsewhere = "engine_source", engine_source(serving.engine_source, around.root)
+    elif not version:
+        if not any(getattr(serving, each) for each in VARIATIONS):
+            return main_environment(model, around)
+        version = model.engine.default_version or around.main_version()
+        if version is None:
+            raise UsageError(
+                "uv.lock contains no vllm for this Python", "set vllm_version in the config"
+            )
+    source = model.origin.get(key, model.file)
+    return environment_spec(
+        ReleaseRequest(model.engine_name, model.engine, version, source, serving, elsewhere)
+    )
 
 
 def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
@@ -245,7 +260,9 @@ def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentReq
     if not engine.main:
         assert engine.default_version is not None  # reader.check_references
         source = f"configs/engines/{model.engine_name}.yaml"
-        return environment_spec(model.engine_name, engine, engine.default_version, None, source)
+        return environment_spec(
+            ReleaseRequest(model.engine_name, engine, engine.default_version, source)
+        )
     return {
         "env": paths.MAIN,
         "kind": "main",

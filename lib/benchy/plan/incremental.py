@@ -6,12 +6,13 @@ import contextlib
 import gc
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchy.config import file_reader, loader, option_files
 from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.file_reader import Source
+from benchy.config.loader import ModelFile
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
 from benchy.core.specs import ServerSpec, read_server
@@ -34,54 +35,158 @@ def expand_kept(
         planner.checked(base, listing, around)
     documents = dict(base.documents)
     config = replace(base.configuration(listing), documents=documents)
+    kept = plan_cache.Kept(directory / "kept.json", _base(base, around, limit))
+    expansion = _Expansion(base, around, config, documents, kept, planner.empty(config, limit))
+    for path in listing.files:
+        expansion.add(path)
+    with planner.all_mistakes(base, expansion.read, around, _servers(expansion.plan)):
+        config = base.configuration(listing, expansion.read)
+    return planner.finished(expansion.plan, config.inputs, around.root), expansion.keep
+
+
+def _base(base: loader.ConfigLoader, around: Surroundings, limit: int | None) -> str:
+    """Return a hash of everything that a model's plan depends on besides its own file."""
     knobs = [str(around.root), limit, around.fallback, around.failures, base.knobs]
     code = paths.CODE.glob("*/*.py")
-    same = plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
-    memory = plan_cache.Kept(directory / "kept.json", same)
-    plan, fresh = planner.empty(config, limit), {}
-    read: list[loader.ModelFile] = []
-    for path in listing.files:
-        name = file_reader.shown(path, base.root)
-        with contextlib.suppress(OSError):
-            text = path.read_bytes()
-            entry = memory.get(name, text)
-            if entry and _recall(plan, entry, {}, memory, config, around):
-                read.append(loader.ModelFile(Source(path)))
-                continue
-            fresh[name] = text
-        source = file_reader.read(path, base.root)
-        with contextlib.suppress(OSError):
-            if fresh.get(name) != path.read_bytes():
-                fresh.pop(name, None)  # edited meanwhile: the document may be of either text
+    return plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
+
+
+@dataclass
+class _Expansion:
+    """A plan that is being made, config by config.
+
+    Attributes:
+        base: Reads the configs.
+        around: What a plan depends on besides them.
+        config: The settings that all models share. It shares `documents`.
+        documents: File → its document. The configs' are added as they are read.
+        kept: What the last plan made of each config.
+        plan: The plan so far.
+        read: The configs so far.
+        texts: The configs to keep anew, with the text that the plan was made from.
+    """
+
+    base: loader.ConfigLoader
+    around: Surroundings
+    config: Configuration
+    documents: dict[str, Document]
+    kept: plan_cache.Kept
+    plan: Plan
+    read: list[ModelFile] = field(default_factory=list)
+    texts: dict[str, bytes] = field(default_factory=dict)
+
+    def add(self, path: Path) -> None:
+        """Add the models of one config: of the last plan if the config still says the same."""
+        name, text = file_reader.shown(path, self.base.root), _content(path)
+        if text is not None and self._same_text(name, text):
+            self.read.append(ModelFile(Source(path)))
+            return
+        source = file_reader.read(path, self.base.root)
+        if text is not None and text == _content(path):  # else the document may be of either text
+            self.texts[name] = text
         if document := source.document:
-            documents[name] = document
-            if found := memory.alike(document):
-                entry, moved = found
-                digests = {document.file: document.sha256}
-                if _recall(plan, entry, moved, memory, config, around, digests):
-                    read.append(loader.ModelFile(source))
-                    continue
-        file = base.merged(source)
-        read.append(file)
+            self.documents[name] = document
+            if self._same_meaning(document):
+                self.read.append(ModelFile(source))
+                return
+        self._expand(name, source)
+
+    def _same_text(self, name: str, text: bytes) -> bool:
+        with contextlib.suppress(OSError):
+            entry = self.kept.get(name, text)
+            return bool(entry and self._recall(entry, {}))
+        return False
+
+    def _same_meaning(self, document: Document) -> bool:
+        if not (alike := self.kept.alike(document)):
+            return False
+        entry, moved = alike
+        return self._recall(entry, moved, {document.file: document.sha256})
+
+    def _expand(self, name: str, source: Source) -> None:
+        file = self.base.merged(source)
+        self.read.append(file)
         for model in file.models:
             for task in model.tasks:
-                planner.add_task(plan, task, config, around)
-            planner.add_model(plan, model, config, around)
+                planner.add_task(self.plan, task, self.config, self.around)
+            planner.add_model(self.plan, model, self.config, self.around)
         if any(_asks_the_machine(model) for model in file.models):
-            fresh.pop(name, None)
-    with planner.all_mistakes(base, read, around, _servers(plan)):
-        config = base.configuration(listing, read)
+            self.texts.pop(name, None)
 
-    def keep() -> None:
-        models: dict[str, list[str]] = {name: [] for name in fresh}
-        for model, facts in plan.models.items():
+    def _recall(
+        self,
+        entry: plan_cache.Entry,
+        moved: Mapping[str, str],
+        digests: Mapping[str, str] | None = None,
+    ) -> bool:
+        """Add the kept entry of a config to the plan; return False if one of its tasks has changed.
+
+        moved: "file:line" in the kept entry → where that line is now. digests: digest of the
+        config's file, if its text has changed.
+        """
+        for task, meant in entry["tasks"].items():
+            planner.add_task(self.plan, task, self.config, self.around)
+            if self.plan.meant(task) != meant:
+                return False
+        for model, facts in entry["models"].items():
+            sources = _moved(entry["sources"][model], moved)
+            for env in (facts["asked"], facts["environment"]):
+                self.plan.add({**self.kept.environments[env], "source": sources[env]})
+            self.plan.sources[model] = sources
+            if digests:
+                spec = read_server(model)
+                spec["origin"] = _moved(spec["origin"], moved)
+                spec["where"] = _moved(spec["where"], moved)
+                spec["inputs"] = {**spec["inputs"], **digests}
+                self.plan.servers[model] = spec
+        self.plan.models.update(entry["models"])
+        self.plan.rules.update(entry["rules"])
+        return True
+
+    def keep(self) -> None:
+        """Write what the plan made of each config, for the next plan."""
+        models: dict[str, list[str]] = {name: [] for name in self.texts}
+        for model, facts in self.plan.models.items():
             if facts["source"] in models:
                 models[facts["source"]].append(model)
-        for name, text in fresh.items():
-            _remember(plan, text, documents[name], models[name], memory)
-        memory.save({facts["source"] for facts in plan.models.values()}, plan.environments)
+        for name in self.texts:
+            self._remember(name, models[name])
+        files = {facts["source"] for facts in self.plan.models.values()}
+        self.kept.save(files, self.plan.environments)
 
-    return planner.finished(plan, config.inputs, around.root), keep
+    def _remember(self, name: str, models: Sequence[str]) -> None:
+        plan = self.plan
+        facts = {model: plan.models[model] for model in models}
+        tasks = sorted({task for each in facts.values() for task in each["tasks"]})
+        written = [str(paths.server_spec(model)) for model in models]
+        written += [
+            paths.spec_named(model, task, plan.limit)
+            for model, each in facts.items()
+            for task in each["tasks"]
+        ]
+        entry: plan_cache.Expansion = {
+            "models": facts,
+            "tasks": {task: plan.meant(task) for task in tasks},
+            "sources": {model: plan.sources[model] for model in models},
+            "rules": {model: plan.rules[model] for model in models},
+        }
+        self.kept.put(self.texts[name], self.documents[name], written, entry)
+
+
+def _content(path: Path) -> bytes | None:
+    """Return the content of a file, None if it cannot be read."""
+    try:
+        return path.read_bytes()
+    except OSError:
+        return None
+
+
+def _moved(places: Mapping[str, str], moved: Mapping[str, str]) -> dict[str, str]:
+    """Return places with their lines as they are now. A value lists places, with commas."""
+    return {
+        what: ", ".join(moved.get(place, place) for place in listed.split(", "))
+        for what, listed in places.items()
+    }
 
 
 def _servers(plan: Plan) -> Iterator[ServerSpec]:
@@ -97,64 +202,6 @@ def _asks_the_machine(model: ModelConfig) -> bool:
     if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
         return True
     return option_files.paths_in({**model.defaults, **model.options}, model.variables)
-
-
-def _recall(
-    plan: Plan,
-    entry: plan_cache.Entry,
-    moved: Mapping[str, str],
-    memory: plan_cache.Kept,
-    config: Configuration,
-    around: Surroundings,
-    digests: Mapping[str, str] | None = None,
-) -> bool:
-    """Add the kept entry of a config to the plan; return False if one of its tasks has changed.
-
-    moved: "file:line" in the kept entry → where that line is now. digests: digest of the config's
-    file, if its text has changed.
-    """
-    for task, meant in entry["tasks"].items():
-        planner.add_task(plan, task, config, around)
-        if plan.meant(task) != meant:
-            return False
-
-    def now(places: Mapping[str, str]) -> dict[str, str]:
-        return {
-            what: ", ".join(moved.get(place, place) for place in there.split(", "))
-            for what, there in places.items()
-        }
-
-    for model, facts in entry["models"].items():
-        sources = now(entry["sources"][model])
-        for env in (facts["asked"], facts["environment"]):
-            plan.add({**memory.environments[env], "source": sources[env]})
-        plan.sources[model] = sources
-        if digests:
-            spec = read_server(model)
-            spec["origin"], spec["where"] = now(spec["origin"]), now(spec["where"])
-            spec["inputs"] = {**spec["inputs"], **digests}
-            plan.servers[model] = spec
-    plan.models.update(entry["models"])
-    plan.rules.update(entry["rules"])
-    return True
-
-
-def _remember(
-    plan: Plan, text: bytes, document: Document, models: Sequence[str], memory: plan_cache.Kept
-) -> None:
-    facts = {model: plan.models[model] for model in models}
-    tasks = sorted({task for each in facts.values() for task in each["tasks"]})
-    written = [str(paths.server_spec(model)) for model in models]
-    written += [
-        paths.spec_named(m, t, plan.limit) for m, each in facts.items() for t in each["tasks"]
-    ]
-    made: plan_cache.Expansion = {
-        "models": facts,
-        "tasks": {task: plan.meant(task) for task in tasks},
-        "sources": {model: plan.sources[model] for model in models},
-        "rules": {model: plan.rules[model] for model in models},
-    }
-    memory.put(text, document, written, made)
 
 
 @contextlib.contextmanager

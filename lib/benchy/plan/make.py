@@ -61,13 +61,17 @@ def alone() -> dict[str, str]:
 class Graph:
     """Make's graph for one plan.
 
-    directory: where the plan is. one: whether it is the plan of a single config. told: mistakes
-    already reported.
+    Attributes:
+        directory: Where the plan is.
+        one: Whether it is the plan of a single config.
+        reported: Mistakes already reported.
+        parsed: plan.json by its version, as read() parsed it.
     """
 
     directory: str
     one: bool = False
-    told: set[str] = field(default_factory=set, compare=False)
+    reported: set[str] = field(default_factory=set, compare=False)
+    parsed: dict[tuple[int, ...], PlanIndex] = field(default_factory=dict, compare=False)
 
     def command(self, *words: str, frozen: bool = False) -> list[str]:
         """Return the command that calls Make for goals.
@@ -108,22 +112,22 @@ class Graph:
 
         If the configs have mistakes now, report them and return the existing plan.
         """
-        if (done := self.renew(tell=False)) and done.returncode:
-            self._tell(done.stderr)
+        if (done := self.renew(show=False)) and done.returncode:
+            self._report(done.stderr)
         return self.read()
 
-    def renew(self, tell: bool = True) -> subprocess.CompletedProcess[str] | None:
+    def renew(self, show: bool = True) -> subprocess.CompletedProcess[str] | None:
         """Bring the plan up to date; return how bin/plan ended, None if nothing was to do.
 
         Make only says whether the plan is old. If it called bin/plan itself, it would add lines of
-        its own to every mistake. tell: pass bin/plan's messages on to stderr.
+        its own to every mistake. show: pass bin/plan's messages on to stderr.
         """
         if not self._ask(self.command("look=1", "planned")).returncode:
             return None
         command = ["bin/plan", "--dir", self.directory]
         command += ["--config", os.environ.get("CONFIG", "")] if self.one else []
         env = alone() | {"BENCHY_KNOBS": self.knobs()}
-        if not tell:
+        if not show:
             return self._ask(command, env)
         return subprocess.run(command, env=env, stdout=subprocess.DEVNULL, text=True)
 
@@ -132,12 +136,12 @@ class Graph:
         shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.one else [])]
         return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
 
-    def _tell(self, mistakes: str) -> None:
+    def _report(self, mistakes: str) -> None:
         """Report mistakes, only once in a run: every model asks again."""
-        if not self.told:
-            say("PLAN", "the configs have mistakes now; this run goes on with the plan that it has")
+        if not self.reported:
+            say("PLAN", "the configs have mistakes now; this run continues with its plan")
             print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
-        self.told.add(mistakes)
+        self.reported.add(mistakes)
 
     def _ask(
         self, command: Sequence[str], env: Mapping[str, str] | None = None
@@ -151,8 +155,16 @@ class Graph:
         )
 
     def read(self) -> PlanIndex:
-        """Return the existing plan."""
-        return read_plan(Path(self.directory, "plan.json"))
+        """Return the existing plan; the caller must not change it. Parse it only if the file is
+        another one than at the last call: a plan is written anew only if it changes."""
+        path = Path(self.directory, "plan.json")
+        facts = path.stat()
+        version = (facts.st_ino, facts.st_mtime_ns, facts.st_size)
+        if version not in self.parsed:
+            plan = read_plan(path)
+            self.parsed.clear()
+            self.parsed[version] = plan
+        return self.parsed[version]
 
     def stale(self, targets: Sequence[str]) -> list[str]:
         """Return the targets, and the files that they depend on, that Make would build.
@@ -166,9 +178,9 @@ class Graph:
         if done.returncode:
             before = self._ask(self.command(*words, frozen=True))
             if not before.returncode:
-                self._tell(done.stderr)
+                self._report(done.stderr)
                 done = before
         if done.returncode:
-            raise Failure("make can't say what is stale", lines=done.stderr.splitlines()[-6:])
+            raise Failure("make can't tell what is stale", lines=done.stderr.splitlines()[-6:])
         lines = done.stdout.splitlines()
         return [line[6:] for line in lines if line.startswith("stale ")]

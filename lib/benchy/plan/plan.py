@@ -51,8 +51,8 @@ class Plan:
         there = self.environments.setdefault(spec["env"], spec)
         if any(spec.get(key) != there.get(key) for key in {*spec, *there} - _places(spec)):
             raise UsageError(
-                f"{there['source']} and {spec['source']} ask for two sets of packages, and both "
-                f"would be venvs/{spec['env']}",
+                f"{there['source']} and {spec['source']} request different sets of packages, but "
+                f"both would be venvs/{spec['env']}",
                 "rename one of the engines' files",
             )
 

@@ -174,6 +174,7 @@ def locked_main_version(root: Path) -> str | None:
     uv.lock has one [[package]] for each release that some Python gets; the newest Pythons get the
     newest release (pyproject.toml).
     """
+    # A regular expression, because parsing the whole file as TOML takes 20 times as long (0.2 s).
     found = re.findall(
         r'^\[\[package\]\]\nname = "vllm"\nversion = "([^"]+)"',
         (root / "uv.lock").read_text(),
@@ -225,10 +226,10 @@ def saved(plan: Plan, directory: Path, mine: bool) -> bool:
         return True
     if not (directory / "rules.mk").exists():
         raise Failure(
-            "there is no plan yet, and a run of other options is under way",
-            "ask again when it is over",
+            "there is no plan yet, and a run with other options is in progress",
+            "try again when it has ended",
         )
-    say("PLAN", f"{directory} stays as it is while a run of other options is under way")
+    say("PLAN", f"{directory} is not updated while a run with other options is in progress")
     return False
 
 

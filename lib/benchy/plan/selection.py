@@ -48,7 +48,7 @@ def config_file(given: str) -> Path:
     if path.is_relative_to(here) and names.NO_MODELS & set(path.relative_to(here).parts[:1]):
         kind = path.relative_to(here).parts[0]
         hint = "write CONFIG=configs/quickstart.yaml, or another model's file"
-        raise UsageError(f"{given} is a file of configs/{kind}, no model's", hint, "CONFIG")
+        raise UsageError(f"{given} is a file of configs/{kind}, not of a model", hint, "CONFIG")
     return path
 
 
@@ -61,7 +61,7 @@ def graph_for(verb: str) -> Graph:
     path = config_file(given)
     if not names.good(path.stem):
         raise UsageError(
-            f"{path.name!r} is a name that results can't be kept under",
+            f"{path.name!r} is not a valid name for results",
             "rename the file: letters, digits and . _ + -",
             "CONFIG",
         )
@@ -95,7 +95,7 @@ def mistakes(
             elif others:
                 hint = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {hint}"
             else:
-                hint += f"; a variable of the environment stands before it: {name}=… make"
+                hint += f"; to set an environment variable: {name}=… make"
             found.append(Mistake("", 0, name, what, hint))
     return found
 
@@ -128,7 +128,7 @@ def no_target(target: str) -> UsageError:
     known = {tail.sub("", head): f"{folder}/{head}" for head in heads}
     nearest = known.get(names.near(tail.sub("", rest), known), "")
     hint = f"did you mean {nearest}?" if nearest else "`make plan` lists what would be built"
-    return UsageError("no configuration asks for it", hint, target)
+    return UsageError("no configuration requests it", hint, target)
 
 
 @dataclass(frozen=True)
@@ -169,7 +169,19 @@ def select(plan: PlanIndex, globs: Sequence[str], tasks: Sequence[str]) -> Selec
         if task not in have:
             nearest = names.near(task, have)
             hint = (
-                f"did you mean {nearest!r}?" if nearest else f"they have {', '.join(sorted(have))}"
+                f"did you mean {nearest!r}?"
+                if nearest
+                else f"their tasks: {', '.join(sorted(have))}"
             )
-            raise UsageError(f"no model selected here has the task {task!r}", hint, "TASKS")
+            raise UsageError(f"no selected model has the task {task!r}", hint, "TASKS")
     return Selection(plan, tuple(models), tuple(tasks))
+
+
+def model_of(target: str) -> str:
+    """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
+    return target.split("/")[-3]
+
+
+def task_of(target: str) -> str:
+    """Return TASK of results/[limit-n/]MODEL/TASK/results.json."""
+    return target.split("/")[-2]

@@ -30,8 +30,15 @@ from benchy.core.specs import (
     TaskMeaning,
 )
 from benchy.plan import origins, task_files
-from benchy.plan.environment_specs import Surroundings, environment_spec, git_source, path_source
+from benchy.plan.environment_specs import (
+    ReleaseRequest,
+    Surroundings,
+    environment_spec,
+    git_source,
+    path_source,
+)
 from benchy.plan.plan import Plan
+from benchy.plan.task_data import SKIPPED
 
 TINY = Path("build/models/tiny")  # the model that benchy generates
 
@@ -230,8 +237,10 @@ def task(
             raise UsageError(
                 f"no release of {task.harness} is named", f"add harness_version to {source}"
             )
-    packages = tuple(task.extra_packages)
-    env = environment_spec(task.harness, engine, version, None, source, elsewhere, packages)
+    extra = tuple(task.extra_packages)
+    env = environment_spec(
+        ReleaseRequest(task.harness, engine, version, source, elsewhere=elsewhere, extra=extra)
+    )
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
     files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
     meaning: TaskMeaning = {
@@ -284,7 +293,7 @@ def _task_files(
     if below and folder not in plan.task_folders:
         plan.task_folders[str(folder)] = task_files.Folder(below, root)
         for file in sorted(below.rglob("*")):
-            if not task_files.SKIPPED & set(file.parts):
+            if not SKIPPED & set(file.parts):
                 inputs.append(shown_at(file, root))
         inputs.append(str(folder))
     known = plan.task_folders[str(folder)] if folder else task_files.Folder(None, root)

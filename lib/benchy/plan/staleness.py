@@ -18,7 +18,6 @@ from benchy.config import option_files
 from benchy.core import names, paths
 from benchy.core.errors import Failure, UsageError
 from benchy.core.specs import ResultSpec, read_result, read_server, read_task
-from benchy.core.text import listed
 from benchy.display import activity
 from benchy.environments import lock_file
 from benchy.environments.lock_file import Package
@@ -55,7 +54,7 @@ def reasons(target: Path) -> list[str]:
     if not spec_path.exists():
         raise unasked(target)
     if not target.exists():
-        return ["it was never made"]
+        return ["it does not exist yet"]
     now = read_result(spec_path)
     try:
         made = read_result(target.with_name("spec.json"))
@@ -100,8 +99,8 @@ def unasked(target: Path) -> Failure:
     """Return the error for a result that no plan contains."""
     hint = "`make plan` lists what would be built"
     if target.exists():
-        hint = "`make gc` lists what nothing asks for, and removes it"
-    return Failure(f"no configuration asks for {target}", hint)
+        hint = "`make gc` lists and removes what no configuration requests"
+    return Failure(f"no configuration requests {target}", hint)
 
 
 def packages(target: Path, part: str, env: str) -> Iterator[str]:
@@ -110,7 +109,7 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
     if not lock.exists():
         yield f"{lock} is not resolved yet"
     elif spec.exists() and spec.stat().st_mtime > lock.stat().st_mtime:
-        yield f"{lock} is to be resolved anew: {spec} has changed"
+        yield f"{lock} must be resolved again: {spec} has changed"
     elif lock.stat().st_mtime > target.stat().st_mtime:
         old = packages_of(target, part, env)
         if old is None:
@@ -118,8 +117,9 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
             return
         now = [Package(package.name, package.version) for package in lock_file.packages(lock)]
         lines = [line.removeprefix("~ ") for line in lock_file.differences(old, now)]
-        what = listed(lines, MOST) or "the same packages, from other files or resolved anew"
-        yield f"{lock} has changed since: {what}"
+        more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
+        what = ", ".join(lines[:MOST]) or "the same packages, from other files or resolved again"
+        yield f"{lock} has changed since: {what}{more}"
 
 
 def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
@@ -165,7 +165,7 @@ def parts(target: Path) -> tuple[int | None, str, str]:
     if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
         limit, words = int(words[1][6:]), (words[0], *words[2:])
     if len(words) != 4 or words[0] != "results" or words[3] != "results.json":
-        raise UsageError(f"{target} is no result", f"write TARGET={example(target)}", "TARGET")
+        raise UsageError(f"{target} is not a result", f"write TARGET={example(target)}", "TARGET")
     return limit, words[1], words[2]
 
 

@@ -2,9 +2,8 @@
 
 Starts at a task's name and follows the YAML files of `include_path` that define it, their
 `include`s, the members of groups and tags, data files, and the Python modules of `!function` with
-their imports. YAML counts by its meaning: a comment or another order of keys is no change. Pure
-Python; the harness is not run. Follows lm_eval/tasks/_index.py, _yaml_loader.py and _factory.py
-(0.4.13).
+their imports. YAML counts by its meaning (task_yaml.py). Pure Python; the harness is not run.
+Follows lm_eval/tasks/_index.py, _yaml_loader.py and _factory.py (0.4.13).
 
 If a name is not defined in the folder, one of the harness's own tasks may refer to any task that
 is, so every definition in the folder counts. If Python code may open files itself, or a task has
@@ -16,7 +15,7 @@ from __future__ import annotations
 import ast
 import fnmatch
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -26,30 +25,11 @@ import yaml
 from benchy.config import option_files
 from benchy.core import hashing, paths
 from benchy.core.specs import TaskMeaning
+from benchy.plan.task_code import imported, opens_files
+from benchy.plan.task_data import SKIPPED, file_at, files_below, files_of_dataset, matched
+from benchy.plan.task_yaml import Function, leaves, load, meaning, strings
 
-SKIPPED = frozenset({"__pycache__", ".ipynb_checkpoints"})
-MOST_NODES = 200_000  # of a YAML file; one with more (nested aliases) counts by its bytes
-# What Python code opens files with: modules, names, and attributes with these prefixes. Functions
-# that only read text (`json.loads`) are excluded.
-MODULES = frozenset(
-    {
-        "builtins", "codecs", "fileinput", "fsspec", "glob", "importlib", "io", "linecache", "mmap",
-        "os", "pathlib", "pkgutil", "polars", "pyarrow", "runpy", "shelve", "shutil", "sqlite3",
-        "subprocess", "sys", "tarfile", "zipfile",
-    }
-)  # fmt: skip
-CALLS = frozenset({"__file__", "__import__", "__loader__", "__spec__", "eval", "exec", "open"})
-READERS = ("load", "read", "open", "from_file", "fromfile", "genfromtxt")
-TEXT_READERS = frozenset({"loads"})
 MEDIA = ("doc_to_image", "doc_to_audio", "doc_to_video")
-
-
-@dataclass(frozen=True)
-class _Function:
-    """`!function module.name`. folder: the folder of the file that contains it."""
-
-    text: str
-    folder: Path
 
 
 @dataclass(frozen=True)
@@ -58,27 +38,6 @@ class _Definition:
 
     config: dict[Any, Any]
     parts: tuple[Path, ...]
-
-
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    folder = Path()
-
-
-def _function(loader: Any, node: yaml.Node) -> _Function:
-    return _Function(str(loader.construct_scalar(node)), loader.folder)
-
-
-_Loader.add_constructor("!function", _function)
-
-
-def _load(path: Path) -> Any:
-    """Read a YAML file. Raise OSError, ValueError, yaml.YAMLError or RecursionError."""
-    loader = _Loader(path.read_bytes())
-    loader.folder = path.parent
-    try:
-        return loader.get_single_data()
-    finally:
-        loader.dispose()
 
 
 @dataclass
@@ -131,9 +90,9 @@ class Folder:
         # A list of tasks belongs to a group; its tasks are found by their own names.
         own = None if isinstance(config.get("task"), list) else config.get("task")
         listed = [
-            one.get("task") for one in _list(config.get("task_list")) if isinstance(one, dict)
+            task.get("task") for task in _list(config.get("task_list")) if isinstance(task, dict)
         ]
-        for name in {*_strings([own, listed, config.get("group"), config.get("tag")])}:
+        for name in {*strings([own, listed, config.get("group"), config.get("tag")])}:
             self.by_name.setdefault(name, []).append(path)
 
     def definition(self, path: Path) -> _Definition | None:
@@ -144,7 +103,7 @@ class Folder:
 
     def _read(self, path: Path) -> _Definition | None:
         try:
-            config = _load(path)
+            config = load(path)
         except (OSError, ValueError, yaml.YAMLError, RecursionError):
             return None
         if not isinstance(config, dict):
@@ -197,7 +156,7 @@ class _Walk:
                 self.name(own)
         if matched:
             return
-        file = _file(self.of.root, name)
+        file = file_at(self.of.root, name)
         if file and file.suffix == ".yaml":
             self.defined(file)
         else:
@@ -230,17 +189,17 @@ class _Walk:
             self.found.whole.add(self.of.folder or folder)
         for member in (*_list(config.get("task")), *_list(config.get("task_list"))):
             self.member(member, folder)
-        for value in _leaves({k: v for k, v in config.items() if k not in ("task", "task_list")}):
-            if isinstance(value, _Function):
+        for value in leaves({k: v for k, v in config.items() if k not in ("task", "task_list")}):
+            if isinstance(value, Function):
                 self.module(value.text.rpartition(".")[0], value.folder)
             elif isinstance(value, str):
                 self.text(value, folder)
         kwargs = config.get("dataset_kwargs")
         data = kwargs if isinstance(kwargs, dict) else {}
-        for place in _strings([config.get("dataset_path"), data.get("data_dir")]):
-            self.found.files.update(_files_of_dataset(self.of.root, place))
-        for each in _strings(data.get("data_files")):
-            self.found.files.update(_matched(self.of.root, data.get("data_dir"), each))
+        for place in strings([config.get("dataset_path"), data.get("data_dir")]):
+            self.found.files.update(files_of_dataset(self.of.root, place))
+        for each in strings(data.get("data_files")):
+            self.found.files.update(matched(self.of.root, data.get("data_dir"), each))
 
     def member(self, member: Any, folder: Path) -> None:
         """Follow a group's member: a name, a name with overrides, a nested group, or a task."""
@@ -257,7 +216,7 @@ class _Walk:
         """Add a string that is the path of a file, relative to root or to its own file."""
         if option_files.looks_like_path(text):
             for base in (self.of.root, folder):
-                if file := _file(base, text):
+                if file := file_at(base, text):
                     self.found.files.add(file)
 
     def module(self, dotted: str, folder: Path) -> None:
@@ -267,7 +226,7 @@ class _Walk:
         relative = dotted.replace(".", "/")
         for base in (folder, self.of.root):
             for name in (f"{relative}.py", f"{relative}/__init__.py"):
-                if file := _file(base, name):
+                if file := file_at(base, name):
                     self.python(file)
                     return
 
@@ -282,15 +241,15 @@ class _Walk:
         except (OSError, SyntaxError, ValueError, RecursionError):
             self.found.whole.add(self.of.folder or file.parent)
             return
-        if _opens(tree):
+        if opens_files(tree):
             self.found.whole.add(self.of.folder or file.parent)
-        for module in _imported(tree):
+        for module in imported(tree):
             self.module(module, file.parent)
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 self.text(node.value, file.parent)
                 if "/" in node.value.strip("/"):
-                    self.found.files.update(_files_of_dataset(self.of.root, node.value))
+                    self.found.files.update(files_of_dataset(self.of.root, node.value))
 
 
 def hashes(task: TaskMeaning, folder: str | None, root: Path) -> dict[str, str]:
@@ -309,125 +268,5 @@ def content_of(task: TaskMeaning) -> str:
     return hashing.digest(found) if any(found) else ""
 
 
-def _imported(tree: ast.Module) -> Iterator[str]:
-    """Yield modules that may be imported; for `from a import b` both a and a.b."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
-            yield from (each.name for each in node.names)
-        elif isinstance(node, ast.ImportFrom):
-            base = node.module or ""
-            yield base
-            yield from (f"{base}.{each.name}".lstrip(".") for each in node.names)
-
-
-def _opens(tree: ast.Module) -> bool:
-    """Return whether code uses anything that can open files."""
-    if any(module.split(".")[0] in MODULES for module in _imported(tree)):
-        return True
-    for node in ast.walk(tree):
-        names: list[str] = []
-        if isinstance(node, ast.Name) and node.id in CALLS:
-            return True
-        if isinstance(node, ast.Attribute):
-            names = [node.attr]
-        elif isinstance(node, ast.ImportFrom):
-            names = [one.name for one in node.names]
-        if any(name.startswith(READERS) and name not in TEXT_READERS for name in names):
-            return True
-    return False
-
-
 def _list(value: Any) -> list[Any]:
     return value if isinstance(value, list) else []
-
-
-def _leaves(value: Any) -> Iterator[Any]:
-    """Yield every value that is no dict or list. MOST_NODES bounds an alias of itself."""
-    waiting, left = [value], MOST_NODES
-    while waiting and left:
-        left -= 1
-        each = waiting.pop()
-        if isinstance(each, dict):
-            waiting.extend(each.values())
-        elif isinstance(each, list):
-            waiting.extend(each)
-        else:
-            yield each
-
-
-def _strings(value: Any) -> Iterator[str]:
-    return (each for each in _leaves(value) if isinstance(each, str))
-
-
-def _file(base: Path, text: str) -> Path | None:
-    path = Path(os.path.normpath(base / paths.home(text)))
-    return path if os.path.isfile(path) else None  # noqa: PTH113 - also False for a name that is too long
-
-
-def _files_of_dataset(root: Path, text: str) -> list[Path]:
-    """Return the files of a local folder, which takes precedence over a dataset on the hub.
-
-    Return none for a folder that contains the project or belongs to the operating system.
-    """
-    path = Path("/", os.path.normpath(root / paths.home(text)).lstrip("/"))
-    if not text or not os.path.isdir(path) or root.is_relative_to(path):  # noqa: PTH112
-        return []
-    system = any(path.is_relative_to(place) for place in option_files.SYSTEM)
-    return [] if system else files_below(path)
-
-
-def _matched(root: Path, data_dir: Any, text: str) -> Iterator[Path]:
-    """Yield the files that match one entry of `data_files`: a path or a pattern."""
-    if "://" in text:
-        return
-    for base in (root, *([root / data_dir] if isinstance(data_dir, str) else [])):
-        path = Path(os.path.normpath(base / paths.home(text)))
-        if os.path.isfile(path):  # noqa: PTH113
-            yield path
-        elif set(text) & set("*?["):
-            pattern = str(path.relative_to(path.anchor))
-            yield from (each for each in Path(path.anchor).glob(pattern) if each.is_file())
-
-
-def files_below(folder: Path) -> list[Path]:
-    return [
-        path
-        for path in sorted(folder.rglob("*"))
-        if path.is_file() and not (SKIPPED | {".git"}) & set(path.parts)
-    ]
-
-
-def meaning(path: Path) -> str:
-    """Return a digest of a YAML file's meaning, or of its bytes if unreadable. Raise OSError."""
-    try:
-        return hashing.digest(_plain(_load(path)))
-    except (ValueError, TypeError, yaml.YAMLError, RecursionError):
-        return hashing.sha256(path)
-
-
-def _plain(value: Any) -> Any:
-    """Return YAML values as JSON has them.
-
-    Raise ValueError for more than MOST_NODES values, which aliases of aliases can make.
-    """
-    left = MOST_NODES
-
-    def plain(each: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
-            raise ValueError("too many values")
-        if isinstance(each, dict):
-            return {
-                k if isinstance(k, str) else f"{type(k).__name__} {k}": plain(v)
-                for k, v in each.items()
-            }
-        if isinstance(each, list):
-            return [plain(one) for one in each]
-        if isinstance(each, _Function):
-            return {"!function": each.text}
-        if each is None or isinstance(each, str | int | float):
-            return each
-        return f"{type(each).__name__} {each}"
-
-    return plain(value)

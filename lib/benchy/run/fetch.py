@@ -54,8 +54,8 @@ def weights(plan: preparation.PreparedServer, step: Step) -> None:
     """Download the model's files unless they are there. Raises Failure."""
     spec, model = plan.spec, plan.spec["model"]
     log = paths.LOGS / "fetch" / f"{model}.log"
-    asked = {"name": spec["name"], "revision": spec["revision"]}
-    command = [plan.environment.python, "-I", str(HUB), json.dumps(asked)]
+    request = {"name": spec["name"], "revision": spec["revision"]}
+    command = [plan.environment.python, "-I", str(HUB), json.dumps(request)]
     try:
         runner.run(
             command,
@@ -70,18 +70,18 @@ def weights(plan: preparation.PreparedServer, step: Step) -> None:
         if ended.status == NO_CLIENT:
             return  # an engine that downloads by other means
         lines = log.read_text(errors="replace").splitlines()
-        told = [line[8:] for line in lines if line.startswith("benchy: ")]
-        what = told[0] if told else f"the hub's client {ended.words()}"
-        hint = told[1] if len(told) > 1 else "make fetch goes on where it broke off"
-        shown = [] if told else [line for line in lines if line.strip()][-6:]
+        messages = [line[8:] for line in lines if line.startswith("benchy: ")]
+        what = messages[0] if messages else f"the hub's client {ended.words()}"
+        hint = messages[1] if len(messages) > 1 else "make fetch resumes the download"
+        shown = [] if messages else [line for line in lines if line.strip()][-6:]
         raise Failure(f"{model}: {what}", hint, log, shown) from None
-    found = [line[8:] for line in log.read_text().splitlines() if line.startswith("fetched ")]
-    note = json.loads(found[-1])
+    fetched = [line[8:] for line in log.read_text().splitlines() if line.startswith("fetched ")]
+    note = json.loads(fetched[-1])
     if note["new"]:
         say(TAG, f"{model}: {spec['name']} at {note['commit'][:12]}, {note['bytes'] / 1e9:.2f} GB")
     path = paths.fetched(model)  # preparation.commit reads it
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    text = json.dumps({**asked, "cache": cache(spec), **note}, sort_keys=True)
+    text = json.dumps({**request, "cache": cache(spec), **note}, sort_keys=True)
     temporary_files.write(path, text, mode=0o600)
 
 
@@ -94,8 +94,8 @@ def there(spec: ServerSpec) -> bool:
         return False  # only the hub knows the current commit of a branch
     try:
         note = read_fetched(spec["model"])
-        asked = (spec["name"], spec["revision"], cache(spec))
-        if (note["name"], note["revision"], note["cache"]) != asked:
+        wanted = (spec["name"], spec["revision"], cache(spec))
+        if (note["name"], note["revision"], note["cache"]) != wanted:
             return False
         sizes = [path.stat().st_size for path in Path(note["folder"]).rglob("*") if path.is_file()]
     except (OSError, ValueError, KeyError):

@@ -28,15 +28,15 @@ async def taken(
     paths.RUN.mkdir(mode=0o700, exist_ok=True)
     descriptor = os.open(paths.RUN / f"turn-{model}.lock", os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as lock:
-        waited = not had(lock.fileno())
+        waited = not _lock(lock.fileno())
         if waited:
             with waiting():
-                while not had(lock.fileno()):
+                while not _lock(lock.fileno()):
                     await asyncio.sleep(PAUSE)
         yield waited
 
 
-def had(descriptor: int) -> bool:
+def _lock(descriptor: int) -> bool:
     """Take the lock if it is free, and return whether this process holds it."""
     with contextlib.suppress(BlockingIOError):
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,5 +1,5 @@
-"""Set up the dispatcher of a run: what its models need, their order, the callbacks that query Make,
-where servers and builds run, and how many run at once."""
+"""Set up the dispatcher of a run: what its models need, their order, where servers and builds run,
+and how many run at once."""
 
 from __future__ import annotations
 
@@ -7,129 +7,103 @@ import asyncio
 import os
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchy.core import knob_table, knobs
-from benchy.core.errors import Failure, UsageError
-from benchy.core.specs import PlanIndex, Resources, ServerSpec, read_server, read_task
-from benchy.core.text import listed
+from benchy.core import knobs
+from benchy.core.errors import Failure
+from benchy.core.specs import ServerSpec, read_server
 from benchy.devices import allocation, gpu
 from benchy.display import activity
 from benchy.display.live import Screen
 from benchy.display.messages import say
 from benchy.display.progress import redraws
 from benchy.display.units import span
-from benchy.plan.make import Graph, alone
+from benchy.plan.make import Graph
 from benchy.plan.selection import Selection
 from benchy.process.signals import Stopped
-from benchy.run import dispatcher, fetch, questions, schedule
+from benchy.run import schedule
 from benchy.run.accounting import Tally
-from benchy.serving import preparation
+from benchy.run.current_plan import CurrentPlan
+from benchy.run.dispatcher import Dispatcher
+from benchy.run.graph_queries import GraphQueries
+from benchy.run.launchers import build_resources, launch_variables, launcher_for
+from benchy.run.settings import Settings
 
 if TYPE_CHECKING:
     from benchy.cluster.launcher import Launcher
 
-GONE = "its config went while the run was under way"
-TASK_JOBS = 4  # tasks of one model that run at once against its server
 
+@dataclass(frozen=True)
+class Work:
+    """What a run is to do.
 
-def dispatch_all(
-    graph: Graph,
-    selection: Selection,
-    names: Sequence[str],
-    stale: frozenset[str],
-    tally: Tally,
-    fetch_only: bool = False,
-) -> set[str]:
-    """Take models through their stages.
-
-    Args:
+    Attributes:
         graph: Make's graph for the plan.
         selection: The requested results.
-        names: The models to run.
-        stale: Every stale target.
+        models: The models to run.
         tally: Records what the models wait for.
+        stale_targets: Every target that Make would build.
         fetch_only: Whether to stop before the lease.
-
-    Returns:
-        The models that failed.
-
-    Raises:
-        Stopped: A signal ended the run.
     """
-    specs = {name: read_server(name) for name in names}
-    there = launcher_for(selection.plan, specs)
-    needs = (
-        {m: allocation.elsewhere(s) for m, s in specs.items()} if there else needed(specs, tally)
-    )
+
+    graph: Graph
+    selection: Selection
+    models: Sequence[str]
+    tally: Tally
+    stale_targets: frozenset[str] = frozenset()
+    fetch_only: bool = False
+
+    def stale_results(self, model: str) -> list[str]:
+        return [target for target in self.selection.targets(model) if target in self.stale_targets]
+
+
+def dispatch_all(work: Work) -> set[str]:
+    """Take models through their stages, and return those that failed. Raises Stopped if a signal
+    ends the run."""
+    specs = {model: read_server(model) for model in work.models}
+    launcher = launcher_for(work.selection.plan, specs)
+    if launcher:
+        needs = {model: allocation.elsewhere(spec) for model, spec in specs.items()}
+    else:
+        needs = available_needs(specs, work.tally)
     refused = specs.keys() - needs.keys()
     if not needs:
         return refused
-    jobs = knobs.job_slots(os.environ.get("MAKEFLAGS", ""))
-    results = {m: [t for t in selection.targets(m) if t in stale] for m in needs}
-    seconds = schedule.expectations(
-        {m: schedule.took(found) for m, found in results.items()},
-        {m: schedule.weight(specs[m]) for m in needs},
-    )
-    items = [schedule.Item(m, seconds[m], n.want.count, n.want.pool) for m, n in needs.items()]
-    longest = sorted(items, key=lambda item: (-item.seconds, item.name))
-    queue = [item.name for item in longest] if there else schedule.best(items, jobs)
-    if len(queue) > 1:
-        say("QUEUE", f"{len(queue)} models: {listed(queue, 4)}")
-
-    def left(name: str) -> list[str]:
-        asked = selection.targets(name)
-        try:
-            return [t for t in graph.stale(asked) if t in asked]
-        except Failure:
-            if name in graph.read()["models"]:
-                raise
-            raise Failure(f"{name}: {GONE}") from None  # Make has no rule for its results
-
-    def serving(name: str, targets: Sequence[str]) -> list[str]:
-        say("MODEL", f"{name}: {', '.join(t.split('/')[-2] for t in targets)}")
-        words = ["-k", f"-j{task_jobs(name, targets)}", f"V={os.environ.get('V', '0')}", *targets]
-        return ["bin/serve", name, "--", *graph.command(*words, frozen=True)]
-
-    asked = [target for targets in results.values() for target in targets]
-    screen = Screen(lambda: so_far(tally, results, len(asked))) if redraws() else None
-    environ = {**launch_variables(there), activity.RUN_PID: str(os.getpid())}
-    run = dispatcher.Dispatcher(
-        questions.Questions(
-            lambda: graph.again()["models"],
-            left,
-            lambda target: graph.command(target, frozen=True),
-            lambda name: fetching(name, results.get(name, ()), selection.plan["limit"], fetch_only),
-            serving,
-        ),
-        selection.plan["models"],
-        needs,
-        jobs,
-        {**environ, "BENCHY_DISPLAY": "1"} if screen else environ,
-        stale,
-        dict(results),
-        fetch_only,
-        tally=tally,
-        screen=screen,
-        launcher=there,
+    results = {model: work.stale_results(model) for model in needs}
+    total = sum(map(len, results.values()))
+    screen = screen_for(lambda: progress_line(work.tally, results, total))
+    settings = Settings(
+        make=GraphQueries(work.graph, work.selection, results, work.fetch_only),
+        needs=needs,
+        jobs=job_limit(),
+        environ=environment_for(launcher, screen),
+        stale_targets=work.stale_targets,
+        fetch_only=work.fetch_only,
+        launcher=launcher,
         specs=specs,
-        builds=builds_of(selection.plan, there, specs),
+        build_resources=build_resources(work.selection.plan, launcher, specs),
     )
+    queue = queue_of(settings, results)
+    plan = CurrentPlan(settings.make, work.selection.plan["models"], dict(results))
+    run = Dispatcher(settings, plan, work.tally, screen)
     drive(run, queue)
     return run.failed | refused
 
 
-def drive(run: dispatcher.Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> None:
+def drive(run: Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> None:
     """Run the dispatcher to its end. Raises Stopped if a signal ends it."""
     try:
         asyncio.run(run.run(order, envs))
     except asyncio.CancelledError:
-        raise Stopped(run.came) from None
+        raise Stopped(run.commands.signal) from None
 
 
-def needed(specs: Mapping[str, ServerSpec], tally: Tally) -> dict[str, allocation.DeviceNeed]:
+def available_needs(
+    specs: Mapping[str, ServerSpec], tally: Tally
+) -> dict[str, allocation.DeviceNeed]:
     """Return the devices of this machine that each server needs.
 
     A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
@@ -146,49 +120,48 @@ def needed(specs: Mapping[str, ServerSpec], tally: Tally) -> dict[str, allocatio
     return found
 
 
-def launcher_of(plan: PlanIndex | None) -> str:
-    """Return the launcher's name from LAUNCHER, else from config.yaml; "" for this machine."""
-    name = os.environ.get("LAUNCHER") or (plan["launcher"] if plan else "local")
-    return "" if name == "local" else name
+def queue_of(settings: Settings, results: Mapping[str, Sequence[str]]) -> list[str]:
+    """Return the models in the order in which they start, and print its beginning.
 
-
-def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> Launcher | None:
-    """Return the launcher of these servers, ready for use; None for this machine.
-
-    Raises UsageError, Failure, ConfigError.
+    results: the stale results of each model. A launcher has its own queue: it gets the longest
+    models first.
     """
-    if not (name := launcher_of(plan)):
-        return None
-    from benchy.cluster import launcher, multi_node  # noqa: PLC0415 - imports the schema
-
-    there = launcher.begun(name)
-    multi_node.refuse(specs.values(), name, bool(there.says.rank))
-    return there
-
-
-def builds_of(
-    plan: PlanIndex, there: Launcher | None, specs: Mapping[str, ServerSpec]
-) -> Resources | None:
-    """Return the resources that builds request from the launcher if BUILD_ON=slurm, which means any
-    launcher; None to build here. Raises UsageError for a wrong BUILD_ON."""
-    where = os.environ.get("BUILD_ON") or "login"
-    knob_table.KNOBS["BUILD_ON"].check("BUILD_ON", where)
-    if where == "login":
-        return None
-    if not there:
-        hint = "write LAUNCHER=slurm with it, or BUILD_ON=login"
-        raise UsageError(f"BUILD_ON={where} needs a launcher", hint)
-    from benchy.run import cluster_jobs  # noqa: PLC0415 - as in launcher_for()
-
-    return cluster_jobs.building(specs, plan["build"])
+    seconds = schedule.expectations(
+        {model: schedule.took(targets) for model, targets in results.items()},
+        {model: schedule.weight(settings.specs[model]) for model in results},
+    )
+    items = [
+        schedule.Item(model, seconds[model], need.want.count, need.want.pool)
+        for model, need in settings.needs.items()
+    ]
+    if settings.launcher:
+        longest_first = sorted(items, key=lambda item: (-item.seconds, item.name))
+        queue = [item.name for item in longest_first]
+    else:
+        queue = schedule.best(items, settings.jobs)
+    if len(queue) > 1:
+        first = ", ".join(queue[:4]) + (" …" if len(queue) > 4 else "")
+        say("QUEUE", f"{len(queue)} models: {first}")
+    return queue
 
 
-def launch_variables(there: Launcher | None) -> dict[str, str]:
-    """Return the environment variables of a run's commands."""
-    return there.outside(alone()) if there else alone()
+def job_limit() -> int | None:
+    """Return the limit of -j, None for no limit."""
+    return knobs.job_slots(os.environ.get("MAKEFLAGS", ""))
 
 
-def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
+def screen_for(status_line: Callable[[], str]) -> Screen | None:
+    """Return the live lines of a run, None if stderr is not a terminal that can redraw them."""
+    return Screen(status_line) if redraws() else None
+
+
+def environment_for(launcher: Launcher | None, screen: Screen | None) -> dict[str, str]:
+    """Return the environment variables of a run's commands. They leave progress to the screen."""
+    environ = {**launch_variables(launcher), activity.RUN_PID: str(os.getpid())}
+    return {**environ, "BENCHY_DISPLAY": "1"} if screen else environ
+
+
+def progress_line(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
     """Describe the progress of a run in one line."""
     made = sum(
         Path(target).is_file() and Path(target).stat().st_mtime >= tally.began
@@ -201,29 +174,3 @@ def so_far(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> st
     if tally.reasons:
         parts.append(f"{len(tally.reasons)} failed")
     return " · ".join([*parts, span(tally.seconds)])
-
-
-def fetching(name: str, targets: Sequence[str], limit: int | None, fetch_only: bool) -> list[str]:
-    """Return the command that prepares a model for serving and checks the tasks of these results;
-    [] if there is nothing to do."""
-    from benchy.evaluation import preflight  # noqa: PLC0415 - a run with nothing to do skips the import
-
-    spec, tasks = read_server(name), [target.split("/")[-2] for target in targets]
-    ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, preparation.commit(spec))
-    if ready and not fetch_only:
-        return []
-    return ["bin/fetch", name, *tasks, *([f"--limit={limit}"] if limit else [])]
-
-
-def task_jobs(model: str, targets: Sequence[str]) -> int:
-    """Return how many of a model's tasks run at once: TASK_JOBS, capped by the engine."""
-    plan = preparation.known(model)
-    most = plan.at_once() or 1 << 20
-    tasks = [read_task(t.split("/")[-2]) for t in targets]
-    each = max([1, *(task["num_concurrent"] for task in tasks)])
-    return min(knobs.count("TASK_JOBS", TASK_JOBS), max(1, most // each))
-
-
-def model_of(target: str) -> str:
-    """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
-    return target.split("/")[-3]

@@ -30,7 +30,7 @@ from benchy.plan.staleness import look
 from benchy.serving import preparation
 
 TAG = "CHECK"
-FILES = "files that make fetch gets"
+FILES = "files that make fetch downloads"
 
 
 def run() -> int:

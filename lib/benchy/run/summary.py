@@ -23,6 +23,8 @@ from benchy.display.messages import say
 from benchy.display.units import span
 from benchy.environments.failures import failure_of
 from benchy.run.accounting import Tally
+from benchy.run.machine import Devices
+from benchy.run.outcome import Outcome
 
 NOTIFY_SECONDS = 60.0
 PATH = paths.RUN / "summary.json"
@@ -44,48 +46,46 @@ class Summary:
     Attributes:
         verb: The verb of `bin/run`.
         status: The exit status.
-        made: Number of results made.
-        kept: Number of results that were up to date.
-        failed: Results that were not made, with reasons.
+        outcome: What became of the requested results.
+        failed: Results that were tried and not made, with reasons.
         tally: Waiting times and device time.
-        devices: Number of devices.
-        device: The noun for one device.
-        left: Number of results that were not tried because a signal ended the run.
-        stopped: Number of that signal, 0 for none.
-        anew: Results that were made, and are stale again because of an edit during the run.
+        devices: The devices of the run.
+        stop_signal: Number of the signal that ended the run, 0 for none.
     """
 
     verb: str
     status: int
-    made: int
-    kept: int
+    outcome: Outcome
     failed: tuple[Failed, ...]
     tally: Tally
-    devices: int
-    device: str
-    left: int = 0
-    stopped: int = 0
-    anew: tuple[str, ...] = ()
+    devices: Devices
+    stop_signal: int = 0
+
+    @property
+    def untried(self) -> int:
+        """Number of results that were not tried because a signal ended the run."""
+        return len(self.outcome.left) - len(self.failed)
 
     def head(self) -> str:
         """Return the counts and the duration in one line."""
-        counts = [f"{self.made} made", f"{self.kept} up to date"]
+        counts = [f"{self.outcome.made} made", f"{self.outcome.kept} up to date"]
         if self.failed:
             counts.append(f"{len(self.failed)} failed")
-        if self.anew:
-            counts.append(f"{len(self.anew)} stale again")
-        if self.stopped:
-            counts.append(f"{self.left} left")
-        how = f"stopped ({signal.Signals(self.stopped).name}) after" if self.stopped else "in"
+        if self.outcome.edited:
+            counts.append(f"{len(self.outcome.edited)} stale again")
+        how = "in"
+        if self.stop_signal:
+            counts.append(f"{self.untried} left")
+            how = f"stopped ({signal.Signals(self.stop_signal).name}) after"
         return f"{self.verb}: {', '.join(counts)} {how} {span(self.tally.seconds)}"
 
     def cost(self) -> str:
         """Return the device hours and the waiting times, "" if no model was served."""
         if not self.tally.served:
             return ""
-        most = self.devices * self.tally.seconds
-        share = f" ({100 * self.tally.used / most:.0f} % of what was there)" if most else ""
-        words = f"{self.device}-hours: {self.tally.used / 3600:.2f}{share}"
+        most = self.devices.count * self.tally.seconds
+        share = f" ({100 * self.tally.used / most:.0f} % of those available)" if most else ""
+        words = f"{self.devices.noun}-hours: {self.tally.used / 3600:.2f}{share}"
         waits = [(k, s) for k, s in sorted(self.tally.waited.items()) if s >= 1]
         if waits:
             words += "; models waited " + ", ".join(f"{span(s)} for {k}" for k, s in waits)
@@ -98,7 +98,8 @@ class Summary:
             lines += [f"  {'FAILED':<7} {failed.target}" for failed in group]
             lines += [f"  {'':<7} {printable(what)}"] if what else []
             lines += [f"  {'':<7} log: {log}"] if log else []
-        lines += [f"  {'STALE':<7} {target}, edited while it was made" for target in self.anew]
+        edited = self.outcome.edited
+        lines += [f"  {'STALE':<7} {target}, edited during the run" for target in edited]
         cost = self.cost()
         return [*lines, *([f"  {'COST':<7} {cost}"] if cost else [])]
 
@@ -107,14 +108,14 @@ class Summary:
         return {
             "verb": self.verb,
             "status": self.status,
-            "made": self.made,
-            "up_to_date": self.kept,
-            "left": self.left,
-            "stale_again": list(self.anew),
+            "made": self.outcome.made,
+            "up_to_date": self.outcome.kept,
+            "left": self.untried,
+            "stale_again": list(self.outcome.edited),
             "failed": [{"result": f.target, "why": f.what, "log": f.log} for f in self.failed],
             "seconds": round(self.tally.seconds, 1),
-            "device": self.device,
-            "devices": self.devices,
+            "device": self.devices.noun,
+            "devices": self.devices.count,
             "device_hours": round(self.tally.used / 3600, 4),
             "waited_seconds": {k: round(s, 1) for k, s in sorted(self.tally.waited.items())},
         }
@@ -148,7 +149,7 @@ def failures(
     return found
 
 
-def seen(targets: Sequence[str], tally: Tally) -> list[str]:
+def failed_in_run(targets: Sequence[str], tally: Tally) -> list[str]:
     """Return which of these results failed during the run, before it was stopped."""
     failed = {
         note.name
@@ -164,7 +165,7 @@ def seen(targets: Sequence[str], tally: Tally) -> list[str]:
     return found
 
 
-def tell(summary: Summary) -> None:
+def publish(summary: Summary) -> None:
     """Print the summary, write run/summary.json, and pass it to the command in NOTIFY."""
     for line in summary.lines():
         print(line, file=sys.stderr)

@@ -129,7 +129,7 @@ def engine_arguments(
     release = option_check.release(spec, version, flags)
     words = option_check.arguments(spec, release)
     if warn:
-        for option, what in unavailable_options.unheeded(spec["options"], release).items():
+        for option, what in unavailable_options.without_effect(spec["options"], release).items():
             say(
                 "WARNING",
                 f"{spec['model']}: {option_check.written(spec).mistake(option, what, '')}",

@@ -13,8 +13,9 @@ from typing import Any
 
 import pytest
 
-from benchy.cluster import job_queue, launcher
-from benchy.cluster.job_queue import UNKNOWN, Job, Queue
+from benchy.cluster import job_queue, jobs, launcher
+from benchy.cluster.job_queue import Queue
+from benchy.cluster.jobs import UNKNOWN, Job
 from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Failure
 from benchy.display import activity
@@ -78,11 +79,11 @@ def test_parse_keeps_only_jobs_of_benchy(slurm: Launcher) -> None:
         "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
         "14|RUNNING|n1|None|\n15|RUNNING|n2|None|somebody: else\nsqueue: odd line\n"
     )
-    assert slurm.queue.parse(text) == [
+    assert jobs.parse(text) == [
         Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
         Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
     ]
-    assert [job.whole for job in slurm.queue.parse(text)] == [
+    assert [job.full_text for job in jobs.parse(text)] == [
         "job 12: RUNNING on n1", "job 13: PENDING (Resources)",
     ]  # fmt: skip
 
@@ -175,7 +176,7 @@ def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
     slurm: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    me, pid = job_queue.checkout(), os.getpid()
+    me, pid = jobs.checkout(), os.getpid()
     alive, dead = f"{pid}.{activity.ticks(pid)}", f"{pid}.1"
     rows = [
         (me, activity.host(), dead, True), (me, activity.host(), alive, False),
@@ -187,7 +188,7 @@ def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
     with noted("login2", 7, 99, activity.SILENT + 5), noted("login3", 7, 99, activity.SILENT - 60):
         for checkout, host, process, expected in rows:
             job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
-            assert slurm.queue.left(job) is expected, (checkout, host, process)
+            assert jobs.orphaned(job) is expected, (checkout, host, process)
 
 
 def test_different_clock_does_not_make_a_run_dead(
@@ -215,17 +216,6 @@ def test_finish_cancels_only_living_jobs_of_this_run(
     monkeypatch.setattr(Queue, "answer", lambda *_: text)
     slurm.queue.finish()
     assert told.called == ["1"]
-
-
-@pytest.mark.parametrize("words", [["sleep", "9"], ["false"], ["there-is-no-such-program"]])
-def test_failed_cancel_is_reported(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-    words: list[str],
-) -> None:  # fmt: skip
-    monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
-    slurm.says.cancel[:] = words
-    slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
-    assert f"job 1 of m can't be called off: {words[0]}" in capsys.readouterr().err
 
 
 def test_refused_job_waits_until_another_job_ends(

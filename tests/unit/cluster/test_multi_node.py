@@ -75,8 +75,8 @@ def spec(**more: Any) -> ServerSpec:
 
 
 REFUSED = [
-    ({"gpus": 15}, True, "15 GPUs do not come out even: wide runs over 2 nodes"),
-    ({"options": {"data_parallel_size": 2}}, True, "data_parallel_size: is of one node alone"),
+    ({"gpus": 15}, True, "15 GPUs are not divisible by the nodes: wide runs over 2 nodes"),
+    ({"options": {"data_parallel_size": 2}}, True, "data_parallel_size: works on one node only"),
     (
         {"release": "0.10.2", "environment": "vllm_0_10_2"}, True,
         "vLLM 0.10.2 has no --nnodes: wide runs over 2 nodes",

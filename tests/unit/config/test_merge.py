@@ -120,6 +120,12 @@ CASES = [
     # the merged model
     Case("a missing directory", model().replace("org/m", "./no"),
          [f"{PLACE}:1: model.name: ./no is not a directory"]),
+    Case("the home directory", model().replace("org/m", "'~'"),
+         [f"{PLACE}:1: model.name: ~ contains more than a model"]),
+    Case("the checkout", model().replace("org/m", "."),
+         [f"{PLACE}:1: model.name: . contains more than a model"]),
+    Case("the whole disk", model().replace("org/m", "/"),
+         [f"{PLACE}:1: model.name: / contains more than a model"]),
     Case("an unsupported option of the provider", model(),
          ["configs/providers/card.yaml:1: foo: is not supported: why"],
          files={"providers/card.yaml": "foo: 1\n", "engines/vllm.yaml": ENGINE + UNSUPPORTED}),

@@ -165,4 +165,4 @@ def test_why_names_the_file_that_changed(monkeypatch: pytest.MonkeyPatch) -> Non
 
     assert told(one, two) == ["options.chat_template: t.jinja changed  (m.yaml:5)"]
     assert told(none, two) == ["options.chat_template: t.jinja is there now  (m.yaml:5)"]
-    assert told(two, none) == ["options.chat_template: t.jinja is there no more  (m.yaml:5)"]
+    assert told(two, none) == ["options.chat_template: t.jinja no longer exists  (m.yaml:5)"]

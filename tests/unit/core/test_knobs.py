@@ -94,8 +94,8 @@ def test_all_mistakes_are_reported_at_once() -> None:
 
 def test_unknown_variable_suggests_the_environment() -> None:
     (told,) = said({"MY_SETTING": "1"}, "gc")
-    assert told.endswith("make gc takes SET, FALLBACK, YES; a variable of the environment stands "
-                         "before it: MY_SETTING=… make")  # fmt: skip
+    assert told.endswith("make gc takes SET, FALLBACK, YES; to set an environment "
+                         "variable: MY_SETTING=… make")  # fmt: skip
 
 
 def test_correct_knobs_are_accepted() -> None:

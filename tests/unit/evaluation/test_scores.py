@@ -16,7 +16,7 @@ from benchy.reporting.comparison import rows
 from benchy.reporting.comparison_sides import Side
 from benchy.reporting.leaderboard import Settings
 from benchy.reporting.ranking import standing
-from benchy.run import status
+from benchy.run import status_cells
 from results import entry
 
 NUMBERS = [
@@ -49,7 +49,7 @@ def test_score_has_the_same_format_in_every_output(
     assert f"<h3>a: {text} <small>" in model_page.text(board.rows[0], board, {})
     assert f" {text} " in report_command.table([one]) and f" {text} " in one.summary + " "
     assert f"| {text} {one.metric} |" in exports.as_markdown(board)
-    assert status.scored(one) == f"{text} {one.metric}"
+    assert status_cells.scored(one) == f"{text} {one.metric}"
     (row,) = rows(Side(Path("a"), one.result), Side(Path("b"), one.result), "a", [])
     assert list(comparison_text.table([row]))[1].split()[2:4] == [number, number]
     # JSON is for programs and has the exact number.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,8 +11,7 @@ import pytest
 
 import specs
 from benchy.cli import tasks as tasks_command
-from benchy.core import hashing, paths
-from benchy.core.errors import Failure
+from benchy.core import paths
 from benchy.evaluation import task_list
 from benchy.scripts import harness_index
 
@@ -124,33 +122,3 @@ def test_list_shows_own_and_harness_tasks(
     told = json.loads(show(capsys, "--format", "json"))
     assert [row["name"] for row in told["harness"][0]["rows"]] == ["xnli_es", "mgsm_es"]
     assert told["own"] == []
-
-
-def test_index_is_cached_until_its_inputs_change(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(paths, "ROOT", tmp_path)
-    monkeypatch.setattr(task_list, "ready", lambda env, spec: None)
-    script = tmp_path / "index.py"
-    script.write_text("print('noise')\nprint(open('said').read())\n")
-    monkeypatch.setattr(task_list, "SCRIPT", script)
-    env = Path("venvs/e/bin")
-    env.mkdir(parents=True)
-    (env / "python").symlink_to(sys.executable)
-    mine = tmp_path / "mine"
-    mine.mkdir()
-    Path("said").write_text("[]")
-    asked = specs.environment(env="e")
-    assert task_list.listed("e", asked) == [] == task_list.listed("e", asked, "mine")
-    Path("said").write_text('[{"name": "a"}]')
-    assert task_list.listed("e", asked) == [] == task_list.listed("e", asked, "mine")
-    (mine / "a.yaml").write_text("task: a")
-    hashing.content_of.cache_clear()
-    assert task_list.listed("e", asked, "mine") == [{"name": "a"}]
-    assert task_list.listed("e", asked) == []
-    Path("venvs/e.lock").write_text("other packages")
-    assert task_list.listed("e", asked) == [{"name": "a"}]
-    script.write_text("raise ImportError('no _index here')")
-    with pytest.raises(Failure, match="can't list its tasks"):
-        task_list.listed("e", asked)

@@ -43,7 +43,7 @@ def test_the_error_for_an_unreadable_file_shows_no_content(
     path = tmp_path / "x.yaml"
     if text is not None:
         path.write_bytes(text)
-    with pytest.raises(Failure, match="can't be read for its hf_token") as failed:
+    with pytest.raises(Failure, match="cannot read hf_token from") as failed:
         tokens.written(path)
     assert "hf_a" not in str(failed.value)
 

@@ -138,10 +138,10 @@ def test_without_a_hub_a_minimal_config_is_written(
 
 MISTAKES = [
     ([], "MODEL: is missing"),
-    (["just-a-name"], "neither a directory nor a name on the hub"),
-    (["org/quickstart"], "there is a model quickstart already: configs/quickstart.yaml"),
+    (["just-a-name"], "neither a directory nor a model on the hub"),
+    (["org/quickstart"], "the model quickstart already exists: configs/quickstart.yaml"),
     (["org/x", "--provider", "vllm_single"], "no provider is named 'vllm_single'"),
-    (["org/x", "--name", "a b"], "can't be a model's name"),
+    (["org/x", "--name", "a b"], "is not a valid model name"),
     (["org/../x"], "neither a directory"),
     (
         ["org/x", "--tasks", "smoke spansh"],
@@ -163,13 +163,13 @@ def test_wrong_arguments_are_reported_and_write_nothing(argv: list[str], words: 
 def test_existing_config_is_not_overwritten(here: Path) -> None:
     folder = model(here / "m", LLAMA)
     assert new_command.main([str(folder)]) == 0
-    with pytest.raises(UsageError, match="there is a model m already"):
+    with pytest.raises(UsageError, match="the model m already exists"):
         new_command.main([str(folder)])
 
 
 def test_directory_without_a_model_is_refused(here: Path) -> None:
     (here / "empty").mkdir()
-    with pytest.raises(Failure, match="is no model"):
+    with pytest.raises(Failure, match="is not a model"):
         new_command.main([str(here / "empty")])
 
 
@@ -181,7 +181,7 @@ def test_without_a_terminal_the_default_task_is_used(
     (made,) = loader.load(here, Path("configs/single_card/m.yaml")).models
     assert made.tasks == ("smoke",)
     told = capsys.readouterr().err
-    assert "smoke; there are also:" in told and "make tasks lists" in told
+    assert "smoke; other tasks:" in told and "make tasks lists" in told
     for other in ("portuguese", "spanish", "translation"):
         description = loader.load(here).tasks[other].description
         assert f"  {other}" in told and description in told

@@ -43,7 +43,7 @@ def test_a_change_of_content_is_described() -> None:
     assert changes.content(one, two) == f"commit {one[:12]} → commit {'b' * 12} with edits"
     assert changes.content(A, B) == "changed"
     assert changes.content(None, B) == "is there now"
-    assert changes.content(A, None) == "is there no more"
+    assert changes.content(A, None) == "no longer exists"
 
 
 def test_changed_mappings_list_only_the_differences() -> None:

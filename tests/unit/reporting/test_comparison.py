@@ -152,7 +152,7 @@ def test_results_measured_differently_are_refused_without_anyway(
     edit("b/smoke", **changes)
     with pytest.raises(ConfigError) as refused:
         compare_command.main(["a", "b"])
-    assert f"smoke: {words}\n  ANYWAY=1 compares all the same" in str(refused.value)
+    assert f"smoke: {words}\n  ANYWAY=1 compares them anyway" in str(refused.value)
     assert compare_command.main(["a", "b", "--anyway"]) == 0
     assert f"unlike: smoke: {words}" in capsys.readouterr().err
 
@@ -209,8 +209,8 @@ MISTAKES = [
     (["a"], "B: is missing"),
     (["a", "limitless"], "B: 'limitless' has no results"),
     (["bb", "a"], "did you mean A=b?"),
-    (["a", "b", "--task", "x"], "A and B do not both have the task 'x'\n  both have: smoke"),
-    (["a", "b", "--flips", "many"], "'many' is no number of samples"),
+    (["a", "b", "--task", "x"], "not both have the task 'x'\n  both have: smoke"),
+    (["a", "b", "--flips", "many"], "'many' is not a number of samples"),
 ]
 
 
@@ -372,7 +372,7 @@ def test_config_mistakes_are_reported_and_the_comparison_runs(
     names_metric("f1\nodd: 1")
     put("a/smoke", {"t": [1.0, 0.0]})
     assert compare_command.main(["a", "a"]) == 0
-    assert "compared without the task files' metrics: configs/tasks/smoke.yaml:3" in (
+    assert "comparing without the metrics of the task files: configs/tasks/smoke.yaml:3" in (
         capsys.readouterr().err
     )
 

@@ -113,7 +113,7 @@ def test_table_shows_the_metric_of_the_task_file(
     assert report_command.main(["--table", "b"]) == 0
     said = capsys.readouterr()
     assert " acc " in said.out
-    assert "the table is without the task files' metrics: configs/tasks/smoke.yaml:2" in said.err
+    assert "the table lacks the metrics of the task files: configs/tasks/smoke.yaml:2" in said.err
 
 
 def test_report_without_results_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

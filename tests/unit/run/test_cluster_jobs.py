@@ -13,10 +13,11 @@ import pytest
 import specs
 from benchy.cluster import job_queue, launcher, multi_node, shared_files
 from benchy.cluster.job_queue import Queue
+from benchy.cluster.jobs import UNKNOWN, Job
 from benchy.cluster.launcher import Launcher
 from benchy.core.errors import Died
-from benchy.core.specs import Resources, ServerSpec
-from benchy.run import cluster_jobs
+from benchy.core.specs import Resources
+from benchy.run import cluster_builds, cluster_jobs, job_ends
 from benchy.run.accounting import Tally
 
 ROOT = Path(__file__).parents[3]
@@ -29,7 +30,7 @@ def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
     made = launcher.load("slurm")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(job_queue, "POLL", 0.01)
-    monkeypatch.setattr(cluster_jobs, "PAUSE", 0.01)
+    monkeypatch.setattr(job_ends, "PAUSE", 0.01)
     monkeypatch.setattr(shared_files, "PAUSE", 0.01)
     monkeypatch.setattr(shared_files, "PATIENCE", 1.0)
     return made
@@ -48,19 +49,26 @@ class Run:
         self.slurm, self.tries, self.word = slurm, list(tries), ""
         self.spec = specs.server()
         self.failed: set[str] = set()
-        self.lost: dict[str, str] = {}
-        self.models = {"m": specs.model(environment="e", harnesses=[])}
-        self.builds: Resources = {"partition": "cpu"}
+        self.job_ends: dict[str, str] = {}
         self.tally = Tally()
-        self.once: dict[str, Any] = {}
-        self.commands: list[Sequence[str]] = []
-        self.ask = SimpleNamespace(serving=lambda name, stale: ["serve", *stale])
+        self.submitted: list[Sequence[str]] = []
+        # Itself stands for its plan, its commands and its builds.
+        self.plan: Any = self
+        self.commands: Any = self
+        self.builds: Any = self
+        self.models = {"m": specs.model(environment="e", harnesses=[])}
         self.rows = ""
         monkeypatch.setattr(Queue, "answer", lambda queue, words, job="": self.answer(words))
 
     @property
-    def specs(self) -> Mapping[str, ServerSpec]:
-        return {"m": self.spec}
+    def settings(self) -> Any:
+        make = SimpleNamespace(
+            serving=lambda name, stale: ["serve", *stale], command=lambda target: ["make", target]
+        )
+        return SimpleNamespace(
+            make=make, specs={"m": self.spec}, launcher=self.slurm,
+            build_resources={"partition": "cpu"},
+        )  # fmt: skip
 
     def answer(self, words: list[str]) -> str:
         return self.rows if words == self.slurm.says.queue else ""
@@ -68,12 +76,12 @@ class Run:
     async def stale(self, name: str) -> list[str]:
         return [] if Path(TARGET).exists() else [TARGET]
 
-    async def command(self, argv: Sequence[str], given: Mapping[str, str] | None = None) -> int:
-        status, state, makes = self.tries[len(self.commands)]
-        self.commands.append(argv)
+    async def run(self, argv: Sequence[str], given: Mapping[str, str] | None = None) -> int:
+        status, state, makes = self.tries[len(self.submitted)]
+        self.submitted.append(argv)
         comment = next(w for w in argv if w.startswith("--comment=")).partition("=")[2]
         if state:
-            self.rows += f"{len(self.commands)}|{state}|n1|None|{comment}\n"
+            self.rows += f"{len(self.submitted)}|{state}|n1|None|{comment}\n"
         if makes:
             asyncio.get_running_loop().call_later(0.1, self.make)
         if self.word and given:
@@ -86,19 +94,19 @@ class Run:
         Path(TARGET).parent.mkdir(parents=True)
         Path(TARGET).touch()
 
-    def launched(self) -> tuple[int, str]:
+    def serve(self) -> tuple[int, str]:
         """Return the number of tries, and the reason of the last failure."""
 
         async def both() -> None:
             watch = asyncio.ensure_future(self.slurm.queue.watch())
             try:
-                await asyncio.wait_for(cluster_jobs.launched(self, "m", self.slurm), 20)  # type: ignore[arg-type]
+                await asyncio.wait_for(cluster_jobs.serve(self, "m", self.slurm), 20)
             finally:
                 watch.cancel()
 
         asyncio.run(both())
         assert bool(self.failed) == bool(self.tally.reasons)
-        return len(self.commands), self.tally.reasons.get("m", ("", ""))[0]
+        return len(self.submitted), self.tally.reasons.get("m", ("", ""))[0]
 
 
 ENDS = [
@@ -115,9 +123,9 @@ ENDS = [
      "its job 1: OUT_OF_MEMORY on n1"),
     ("refused once", [(1, "", False), (0, "COMPLETED", True)], 2, ""),
     ("refused for good", [(1, "", False)] * 4, 4,
-     "m was tried 4 times; at last: no job came of it"),
+     "m failed 4 times, last: no job was created"),
     ("a time limit each time", [(143, "TIMEOUT", False)] * 4, 4,
-     "m was tried 4 times; at last: job 4: TIMEOUT on n1"),
+     "m failed 4 times, last: job 4: TIMEOUT on n1"),
     ("it ended well and made nothing", [(0, "COMPLETED", False)], 1, "its job 1: COMPLETED on n1"),
 ]  # fmt: skip
 
@@ -127,7 +135,7 @@ def test_end_of_a_job_decides_whether_it_is_repeated(
     slurm: Launcher, monkeypatch: pytest.MonkeyPatch, about: str,
     tries: list[tuple[int, str, bool]], many: int, why: str,
 ) -> None:  # fmt: skip
-    assert Run(slurm, monkeypatch, *tries).launched() == (many, why), about
+    assert Run(slurm, monkeypatch, *tries).serve() == (many, why), about
 
 
 WORDS = [
@@ -146,18 +154,18 @@ def test_multi_node_job_ends_with_the_status_that_a_node_recorded(
     nodes = {"count": 2, "words": [], "follower": []}
     run.spec, run.word = specs.server(gpus=8, nodes=nodes), word
     if many == 2:
-        monkeypatch.setattr(multi_node, "told", _once(multi_node.told))
-    assert run.launched()[0] == many
+        monkeypatch.setattr(multi_node, "recorded_status", _once(multi_node.recorded_status))
+    assert run.serve()[0] == many
     assert not list(Path("run").rglob("*.end"))
 
 
-def _once(told: Any) -> Any:
-    """Wrap `told` so that only the first job has a recorded status."""
+def _once(recorded: Any) -> Any:
+    """Wrap `recorded` so that only the first job has a recorded status."""
     seen: list[int] = []
 
     def first(given: Mapping[str, str]) -> int | None:
         seen.append(1)
-        found: int | None = told(given)
+        found: int | None = recorded(given)
         return found if len(seen) == 1 else None
 
     return first
@@ -167,8 +175,7 @@ def built(run: Run, target: str) -> int:
     async def both() -> int:
         watch = asyncio.ensure_future(run.slurm.queue.watch())
         try:
-            made = cluster_jobs.built(run, run.slurm, target, "e", ["make", target])  # type: ignore[arg-type]
-            return await asyncio.wait_for(made, 20)
+            return await asyncio.wait_for(cluster_builds.built(run.builds, target, "e"), 20)
         finally:
             watch.cancel()
 
@@ -195,10 +202,10 @@ def test_end_of_a_build_decides_whether_it_is_repeated(
         Path("venvs/e.lock").touch()
 
     monkeypatch.setattr(run, "make", make)
-    assert built(run, "venvs/e.lock") == status and len(run.commands) == many
-    assert "--partition=cpu" in run.commands[0]
+    assert built(run, "venvs/e.lock") == status and len(run.submitted) == many
+    assert "--partition=cpu" in run.submitted[0]
     if status:
-        assert lost.items() <= run.lost.items()
+        assert lost.items() <= run.job_ends.items()
 
 
 ASKED: list[tuple[Resources, Resources]] = [
@@ -220,5 +227,37 @@ def test_builds_request_the_resources_that_all_models_share(
         "m": specs.server(resources={**models, **more}),
         "n": specs.server(resources={**models, "qos": "q"}),
     }
-    assert cluster_jobs.building(servers, asked) == expected
-    assert cluster_jobs.building({}, asked) == asked
+    assert cluster_builds.build_resources(servers, asked) == expected
+    assert cluster_builds.build_resources({}, asked) == asked
+
+
+def job(state: str) -> Job:
+    return Job("1", state, "n1", "", "benchy:x:h:1.1", "m")
+
+
+# (about, state of the job, status, own, stray) → (repeat, explains)
+JUDGED = [
+    ("never queued", None, 1, True, False, (True, True)),
+    ("a task failed", "FAILED", 2, True, False, (False, False)),
+    ("it made nothing", "COMPLETED", 0, True, False, (False, False)),
+    ("its server died", "FAILED", Died.STATUS, True, False, (True, False)),
+    ("the program got TERM", "FAILED", 143, True, False, (True, False)),
+    ("a node was ended along with another", "FAILED", 137, False, False, (True, False)),
+    ("the program was killed", "FAILED", 137, True, False, (False, False)),
+    ("preempted", "PREEMPTED", 1, True, False, (True, True)),
+    ("canceled by a person", "CANCELLED", 143, True, False, (False, True)),
+    ("canceled by this run", "CANCELLED", 1, True, True, (True, True)),
+    ("its command was killed", "CANCELLED", -9, True, False, (True, True)),
+    ("out of memory", "OUT_OF_MEMORY", 137, True, False, (False, True)),
+    ("unknown to the queue", UNKNOWN, 1, True, False, (True, True)),
+]
+
+
+@pytest.mark.parametrize(("about", "state", "status", "own", "stray", "expected"), JUDGED)
+def test_state_and_status_decide_whether_a_job_is_repeated(
+    slurm: Launcher, about: str, state: str | None, status: int, own: bool, stray: bool,
+    expected: tuple[bool, bool],
+) -> None:  # fmt: skip
+    ended = job(state) if state else None
+    end = job_ends.judge(ended, status, slurm.says, own=own, stray=stray)
+    assert (end.repeat, end.explains) == expected, about

@@ -11,7 +11,7 @@ import pytest
 import specs
 from benchy.core import knobs, paths
 from benchy.devices import gpu
-from benchy.run import pipeline
+from benchy.run import graph_queries, pipeline
 from benchy.run.accounting import Tally
 
 FLAGS = [
@@ -44,7 +44,7 @@ def test_model_with_too_few_free_gpus_is_left_out(
         "small": specs.server(model="small"),
     }
     tally = Tally()
-    assert list(pipeline.needed(servers, tally)) == ["one", "small"]
+    assert list(pipeline.available_needs(servers, tally)) == ["one", "small"]
     why = "wide needs 2 GPUs; with GPU_BUSY=skip, other programs leave 1: train.py (pid 7)"
     assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
@@ -81,6 +81,6 @@ def test_parallel_tasks_fit_the_engine(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(json.dumps(content))
     targets = [str(paths.result("m", name)) for name in tasks]
-    assert pipeline.task_jobs("m", targets) == expected
+    assert graph_queries.task_jobs("m", targets) == expected
     monkeypatch.setenv("TASK_JOBS", "1")
-    assert pipeline.task_jobs("m", targets) == 1
+    assert graph_queries.task_jobs("m", targets) == 1

@@ -4,20 +4,9 @@ from __future__ import annotations
 
 import json
 import struct
-import subprocess
-import sys
 from pathlib import Path
 
 from benchy.scripts import tiny_model
-
-
-def test_every_run_writes_the_same_bytes(tmp_path: Path) -> None:
-    program = Path(tiny_model.__file__)
-    subprocess.run([sys.executable, "-I", program, tmp_path / "a"], check=True)
-    tiny_model.make(tmp_path / "b")
-    found = {path.name: path.read_bytes() for path in (tmp_path / "a").iterdir()}
-    assert found == {path.name: path.read_bytes() for path in (tmp_path / "b").iterdir()}
-    assert found == tiny_model.files()
 
 
 def test_complete_model_is_kept_and_damaged_one_rewritten(tmp_path: Path) -> None:

@@ -207,6 +207,6 @@ def test_hint_names_built_environments_that_support_the_architecture(
     told = diagnosis.explain(
         "ValueError: Model architectures ['NewForCausalLM'] are not supported for now"
     )
-    assert told and "of what is built here, vllm_0_32_0 know it" in told[1]
+    assert told and "built environments that support it: vllm_0_32_0" in told[1]
     told = diagnosis.explain("ValueError: Model architectures ['Other'] are not supported for now.")
-    assert told and "of what is built here" not in told[1]
+    assert told and "built environments" not in told[1]

@@ -352,7 +352,8 @@ def only_3_13(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
 def old_release(**changes: Any) -> BuildSpec:
     """Return the spec of vLLM 0.8.0 from the shipped engine file."""
     engine = loader.load_engines(empty_root.ROOT)["vllm"]
-    data = environment_specs.environment_spec("vllm", engine, "0.8.0", None, "x")
+    request = environment_specs.ReleaseRequest("vllm", engine, "0.8.0", "x")
+    data = environment_specs.environment_spec(request)
     return empty_root.spec(**{**data, "cutoff": "none", **changes})
 
 

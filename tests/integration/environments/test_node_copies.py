@@ -86,7 +86,7 @@ def test_folder_writable_by_others_is_not_used(
     ours.mkdir(parents=True)
     ours.chmod(0o777)
     assert brought() == paths.env_dir(ENV)
-    assert "is not ours alone; it is used from where it is" in capfd.readouterr().err
+    assert "is not private to this user; the original is used" in capfd.readouterr().err
 
 
 def test_missing_archive_falls_back_to_the_original(
@@ -102,7 +102,7 @@ def test_truncated_archive_falls_back_to_the_original(
     archive = node_copies.pack(ENV)
     archive.write_bytes(archive.read_bytes()[:700])
     assert brought() == paths.env_dir(ENV)
-    assert "can't be unpacked" in capfd.readouterr().err
+    assert "cannot be unpacked" in capfd.readouterr().err
     assert not [p for p in disk.glob("*/*/*/*") if p.is_dir()]
 
 

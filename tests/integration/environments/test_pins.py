@@ -98,7 +98,7 @@ def test_unresolvable_young_pin_suggests_a_cutoff(index: Index) -> None:
     with pytest.raises(Failure, match="younger than the cutoff") as told:
         builder.ensure_lock(spec("5.0.0", "other"))
     assert "transformers 5.0.0 (2025-06-01)" in told.value.what
-    assert told.value.hint == 'everything as of another day resolves: cutoff: "2025-06-09"'
+    assert told.value.hint == 'a later cutoff for all packages resolves: cutoff: "2025-06-09"'
     assert (told.value.page, told.value.kind) == (37, "")
     with pytest.raises(Failure, match="younger than the cutoff") as told:
         builder.ensure_lock(spec("5.0.0", "hub<2"))

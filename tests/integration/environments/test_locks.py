@@ -135,7 +135,7 @@ def test_earlier_machine_cutoff_is_recorded_in_the_lock(
     shared.write_text(text())
     monkeypatch.setenv("UV_EXCLUDE_NEWER", "2025-11-01")
     assert builder.ensure_lock(spec(**wishes)), "nobody's lock gets round it"
-    assert "younger than this machine's cutoff" in capsys.readouterr().err
+    assert "newer than this machine's cutoff" in capsys.readouterr().err
     assert "dep==9.0.0" not in text()
 
 
@@ -152,7 +152,7 @@ def test_ignored_uv_constraint_is_reported(
     monkeypatch.setenv("UV_CONSTRAINT", str(tmp_path / "c.txt"))
     builder.ensure_lock(spec(), fresh=True)
     assert text() == before
-    assert "kept out of the lock: UV_CONSTRAINT;" in capsys.readouterr().err
+    assert "ignored for the lock: UV_CONSTRAINT;" in capsys.readouterr().err
 
 
 def test_release_date_is_queried_for_another_release(index: Index) -> None:
@@ -216,7 +216,7 @@ def test_differences_list_removed_changed_and_added_packages() -> None:
     told = lock_file.differences(
         [lock_file.Package(*each) for each in old], [lock_file.Package(*each) for each in new]
     )
-    assert list(told) == ["- b==1", "~ c==1: other files", "~ d 1 → 2", "+ e @ https://x/e.whl"]
+    assert list(told) == ["- b==1", "~ c==1: different files", "~ d 1 → 2", "+ e @ https://x/e.whl"]
 
 
 # --- shared by a team
@@ -309,7 +309,7 @@ def test_shared_lock_without_header_is_reported_and_ignored(
     path.parent.mkdir(parents=True)
     path.write_text("dep==0.1\n")
     builder.ensure_lock(spec())
-    assert f"{path} has no header of benchy" in capsys.readouterr().err
+    assert f"{path} has no benchy header" in capsys.readouterr().err
     assert "dep==1.0" in text()
 
 
@@ -350,7 +350,7 @@ def test_lock_with_a_local_file_is_not_shared(index: Index, tmp_path: Path) -> N
     index.add("dep", "7.0", None)
     wheel.write_bytes(index.files[wheel.name])
     spec(requirements=["pkg==1.0.0", f"dep @ {wheel.as_uri()}"])
-    with pytest.raises(UsageError, match="names a file of this machine"):
+    with pytest.raises(UsageError, match="refers to a file on this machine"):
         venv_command.main(["lock", ENV, "--share"])
     assert "dep @ file://" in text()
     assert not paths.shared_lock(ENV).exists()
@@ -392,9 +392,9 @@ def test_each_cutoff_has_its_own_environment() -> None:
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is neither"),
-        (["--cutoff", "none"], "CUTOFF: the main environment is as uv.lock says"),
-        ([ENV, "--cutoff", "none"], "two environments"),
+        (["--version", "0.8.0", "--cutoff", "yesterday"], "CUTOFF: 'yesterday' is not a date"),
+        (["--cutoff", "none"], "CUTOFF: uv.lock defines the main environment"),
+        ([ENV, "--cutoff", "none"], "different environments"),
     ],
 )
 def test_invalid_uses_of_cutoff_are_refused(words: list[str], told: str) -> None:
@@ -433,14 +433,14 @@ TAMPERED: list[tuple[str, Any, str]] = [
     ("a package removed", lambda lock: lock.rpartition("pkg==")[0], "was changed"),
     ("a package added", lambda lock: lock + OTHER.replace("pkg", "evil"), "was changed"),
     ("the header", lambda lock: lock.replace('"hashes": true', '"hashes": false'), "was changed"),
-    ("an index", lambda lock: lock + "--index-url https://evil.example\n", "something else"),
-    ("another file", lambda lock: lock + "-r /etc/passwd\n", "something else"),
-    ("no hash", lambda lock: lock + "six\n", "something else"),
-    ("a conflict", lambda lock: lock + "=======\n" + lock + ">>>>>>> other\n", "something else"),
-    ("a long line", lambda lock: lock + "# " + "x" * 10_000_000, "something else"),
-    ("nothing", lambda lock: "", "no header"),
-    ("no header", lambda lock: lock.partition("\n")[2], "no header"),
-    ("bytes", lambda lock: bytes(range(256)), "can't be read"),
+    ("an index", lambda lock: lock + "--index-url https://evil.example\n", "something other"),
+    ("another file", lambda lock: lock + "-r /etc/passwd\n", "something other"),
+    ("no hash", lambda lock: lock + "six\n", "something other"),
+    ("a conflict", lambda lock: lock + "=======\n" + lock + ">>>>>>> other\n", "something other"),
+    ("a long line", lambda lock: lock + "# " + "x" * 10_000_000, "something other"),
+    ("nothing", lambda lock: "", "no benchy header"),
+    ("no header", lambda lock: lock.partition("\n")[2], "no benchy header"),
+    ("bytes", lambda lock: bytes(range(256)), "cannot be read"),
 ]
 
 

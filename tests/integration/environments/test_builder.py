@@ -30,12 +30,15 @@ from benchy.core.errors import Failure, UsageError
 from benchy.environments import (
     audit,
     builder,
+    builder_slots,
     checker,
+    compilation,
     failures,
     health,
     inventory,
     lock_file,
-    resolver,
+    release_date,
+    removal,
     usage_locks,
     uv,
 )
@@ -144,7 +147,7 @@ def test_complete_environment_is_built_once() -> None:
     inode = folder.stat().st_ino
     assert not builder.create(asked)
     assert folder.stat().st_ino == inode
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
 
 
 def test_touched_lock_with_same_content_renews_the_stamp() -> None:
@@ -190,7 +193,7 @@ def cache_gone(folder: Path) -> None:
 
 
 BREAKS = [
-    (cache_gone, "its files were links into uv's cache, and are gone: standin_engine-1.0.0"),
+    (cache_gone, "its files were links into uv's cache, which are gone: standin_engine-1.0.0"),
     (added, "its packages were changed by hand: +by_hand-1"),
     (removed, "its packages were changed by hand: -standin_engine-1.0.0"),
     (python_gone, "its Python, /nonesuch/python3.11, is gone"),
@@ -210,7 +213,7 @@ def test_environment_survives_deletion_of_uv_cache(
         (tmp_path / "config/uv/uv.toml").write_text('link-mode = "symlink"\n')
         monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     builder.create(spec())
-    assert capfd.readouterr().err.count("they are copied") == 1
+    assert capfd.readouterr().err.count("benchy copies the files") == 1
     shutil.rmtree("cache")
     assert health.well(ENV)
     assert venv_command.main(["check", ENV]) == 0
@@ -295,7 +298,7 @@ def test_environment_in_use_is_not_replaced_or_removed() -> None:
             )
             assert process.stderr
             said = process.stderr.readline()
-            assert said == f"  WAIT    {ENV}: a server or a task runs from it\n"
+            assert said == f"  WAIT    {ENV}: a server or a task is using it\n"
             assert not builder.create(spec()), "whole: nothing to wait for, and no lock held"
             assert paths.env_dir(ENV).stat().st_ino == inode
             assert process.poll() is None
@@ -307,18 +310,18 @@ def test_environment_in_use_is_not_replaced_or_removed() -> None:
 def test_venv_jobs_limits_parallel_builders(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VENV_JOBS", "1")
     spec()
-    with builder.slot("another"):
+    with builder_slots.slot("another"):
         process = building()
         assert process.stderr
         lines = iter(process.stderr.readline, "")
         said = next(line for line in lines if "WAIT" in line)
         assert f"{ENV}: VENV_JOBS=1, and venv-0 is used by another (pid {os.getpid()}," in said
-        assert not list(builder.BUILDING.glob(f"{ENV}-*"))
+        assert not list(removal.BUILDING.glob(f"{ENV}-*"))
     process.communicate(timeout=60)
     assert process.returncode == 0
     assert health.well(ENV)
     monkeypatch.setenv("VENV_JOBS", "many")
-    with pytest.raises(UsageError, match="VENV_JOBS"), builder.slot(ENV):
+    with pytest.raises(UsageError, match="VENV_JOBS"), builder_slots.slot(ENV):
         pass
 
 
@@ -337,7 +340,7 @@ def test_lack_of_disk_space_is_reported_before_installation(
         marker = failures.failure_of(ENV)
         assert marker["stage"] == "install"
         assert not Path("cache/archive-v0").exists(), "nothing was unpacked"
-        assert not list(builder.BUILDING.iterdir())
+        assert not list(removal.BUILDING.iterdir())
     assert builder.create(asked)
     monkeypatch.setattr(shutil, "disk_usage", lambda path: free)
     assert builder.create(asked, anew=True), "all is in the cache, and linked"
@@ -374,7 +377,7 @@ def test_failed_import_is_recorded_and_keeps_the_old_environment() -> None:
     assert Path(marker["log"]).exists()
     assert (paths.env_dir(ENV) / ".stamp").exists()
     assert not builder.whole(ENV), "the old one is not what is asked for now"
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
     builder.create(spec())
     assert not failures.failure_of(ENV)
 
@@ -437,7 +440,7 @@ def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signa
     asked = spec()
     builder.ensure_lock(asked)
     process = building()
-    aside = builder.BUILDING / f"{ENV}-{process.pid}"
+    aside = removal.BUILDING / f"{ENV}-{process.pid}"
     deadline = time.monotonic() + 60
     while not (aside / "pyvenv.cfg").exists():
         assert time.monotonic() < deadline and process.poll() is None
@@ -453,7 +456,7 @@ def test_killed_build_leaves_no_failure_and_can_be_repeated(number: signal.Signa
         assert not aside.exists(), "what can clean up does"
     assert not failures.failure_of(ENV), "being killed is no verdict about the environment"
     assert builder.create(asked)
-    assert not list(builder.BUILDING.iterdir())
+    assert not list(removal.BUILDING.iterdir())
 
 
 def test_measured_size_is_cached_until_files_may_have_changed(
@@ -511,7 +514,7 @@ def test_list_shows_states_and_prune_removes_unused_environments(
 
 def test_prune_without_a_plan_removes_nothing() -> None:
     builder.create(spec())
-    with pytest.raises(UsageError, match="not known"):
+    with pytest.raises(UsageError, match="environments are unknown"):
         venv_command.main(["prune", "--yes"])
     assert builder.whole(ENV)
 
@@ -539,14 +542,14 @@ def test_cpu_torch_comes_from_the_index_or_the_uv_backend(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(uv, "run", answer)
     fits = spec(torch_backend="cpu")
-    done, options = resolver._compile(fits, "python", "2026-01-01T00:00:00Z", [], Path("log"))
-    assert "+cpu" in done.stdout
-    assert options[:2] == ["--torch-backend", "cpu"]
-    assert "torch=false" in options, "PyTorch's index tells no upload times"
+    ask = release_date.Asking("python", Path("log"))
+    found = compilation.compile_spec(fits, ask, "2026-01-01T00:00:00Z")
+    assert "+cpu" in found.done.stdout
+    assert found.options[:2] == ["--torch-backend", "cpu"]
+    assert "torch=false" in found.options, "PyTorch's index reports no upload times"
     assert len(asked) == 2
     answers["plain"] = answers["cpu"]
-    done, options = resolver._compile(fits, "python", None, [], Path("log"))
-    assert options == []
+    assert compilation.compile_spec(fits, ask, None).options == []
     assert len(asked) == 3
 
 
@@ -613,7 +616,7 @@ def test_changed_file_in_uv_cache_fails_the_build(
         file.write("x = 1\n")
     assert module().stat().st_nlink > 1, "linked, as where the cache is on the same disk"
     health.condemn(ENV, health.edited(ENV))
-    with pytest.raises(Failure, match="uv's cache holds changed files") as told:
+    with pytest.raises(Failure, match="uv's cache contains changed files") as told:
         builder.create(spec())
     assert "cache clean standin_engine" in told.value.hint
     assert not health.well(ENV)

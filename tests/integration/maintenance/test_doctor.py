@@ -160,11 +160,9 @@ def test_token_reports_its_source(here: Path) -> None:
 
 
 def test_index_reports_whether_it_has_upload_times(monkeypatch: pytest.MonkeyPatch) -> None:
-    dated = 'version = "25.0"\nupload-time = 2025-04-19T11:48:57Z\n'
-    said = {
-        "all": logged_program.Done(0, 'version = "25.0"\n'),
-        "dated": logged_program.Done(0, dated),
-    }
+    package = '[[packages]]\nname = "packaging"\nversion = "25.0"\n'
+    dated = package + "wheels = [{ upload-time = 2025-04-19T11:48:57Z }]\n"
+    said = {"all": logged_program.Done(0, package), "dated": logged_program.Done(0, dated)}
 
     def only(*kinds: str) -> None:
         def ask(self: object, requirement: str, *more: str) -> logged_program.Done:
@@ -178,7 +176,7 @@ def test_index_reports_whether_it_has_upload_times(monkeypatch: pytest.MonkeyPat
     only("all")
     assert index_check.index() == index_check.Index("25.0", False)
     only()
-    assert index_check.index() == index_check.Index("", False, "the network can't be reached")
+    assert index_check.index() == index_check.Index("", False, "the network cannot be reached")
 
 
 def test_json_output_and_exit_status_without_the_token(

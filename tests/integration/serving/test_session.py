@@ -241,7 +241,7 @@ def test_mistakes_are_reported_and_the_command_does_not_run(
 def test_option_without_effect_in_the_release_is_reported_once(house: House) -> None:
     house.model("one", options={"multimodal": False}, origin={"multimodal": "providers/p.yaml:4"})
     status, _, err = house.run("one", "--test")
-    told = "one: providers/p.yaml:4: multimodal: false does nothing in standin-engine 1.2.0"
+    told = "one: providers/p.yaml:4: multimodal: false has no effect in standin-engine 1.2.0"
     assert status == 0 and err.count(told) == 1
 
 

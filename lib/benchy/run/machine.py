@@ -1,0 +1,57 @@
+"""What this machine has for a run, and which models fit it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchy.core import knobs
+from benchy.core.errors import Failure
+from benchy.core.specs import PlanIndex, read_server
+from benchy.devices import gpu
+from benchy.run.accounting import Tally
+from benchy.run.launchers import launcher_of
+
+
+@dataclass(frozen=True)
+class Devices:
+    """The devices of a run. count: 0 if unknown. noun: what messages call one."""
+
+    count: int
+    noun: str
+
+
+def fitting(plan: PlanIndex, models: Sequence[str], tally: Tally | None = None) -> list[str]:
+    """Return the models that fit this machine; all of them if a launcher runs the servers."""
+    return list(models) if launcher_of(plan) else refuse_unfit(models, tally)
+
+
+def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]:
+    """Return the models that fit this machine. Print a message for the others, with what can run
+    here, and add them to the tally."""
+    fit = []
+    for model in models:
+        reason = gpu.fits(read_server(model))
+        if reason is None:
+            fit.append(model)
+        else:
+            if tally:
+                tally.reasons[model] = (f"it can't run here: {reason}", "")
+            print(Failure(f"{model} can't run here: {reason}"), file=sys.stderr)
+    if len(fit) < len(models):
+        count = len(gpu.gpus())
+        here = (
+            f"{count} GPU{'s' * (count > 1)}: models that need no more"
+            if count
+            else "no GPU: models of an engine for CPUs (provider vllm_cpu; see configs/templates/)"
+        )
+        print(f"  this machine has {here}", file=sys.stderr)
+    return fit
+
+
+def devices() -> Devices:
+    """Return the devices of this machine."""
+    if cards := gpu.gpus():
+        return Devices(len(cards), "GPU")
+    return Devices(knobs.count("CPU_SLOTS", 1), "CPU slot")
