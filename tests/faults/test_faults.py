@@ -162,7 +162,7 @@ def test_a_read_only_checkout_can_be_inspected_but_not_changed(tree: Tree) -> No
         for goal in (("report",), ("clean",), ("results", "MODELS=one", "LIMIT=1")):
             done = tree.make(*goal)
             assert done.status != 0 and "failed: Read-only file system: " in done.text, done.text
-            assert "work in a copy of the checkout" in done.text and "Traceback" not in done.text
+            assert "use a copy of the checkout" in done.text and "Traceback" not in done.text
             assert len(done.text.splitlines()) < 9, done.text
 
 
