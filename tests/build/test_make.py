@@ -154,7 +154,7 @@ def test_dead_server_is_restarted_only_once(tree: Tree) -> None:
     assert done.status == 0, done.text
     assert "two: starting its server again for 2 tasks" in done.text
     # One death, one message: of bin/serve, not of the tasks too.
-    counts = done.text.count("failed:"), done.text.count("in the middle of the run")
+    counts = done.text.count("failed:"), done.text.count("during the run")
     assert counts == (1, 1), done.text
     tree.events()
     quiet(tree)

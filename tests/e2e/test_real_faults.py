@@ -196,7 +196,7 @@ def test_a_server_whose_core_dies_is_restarted_and_the_result_is_complete(struck
     run.make.wait(300)
     text = run.text()
     assert run.make.returncode == 0, text
-    assert text.count(f"  AGAIN   {MODEL}: its server died; started once more for 1 tasks") == 1
+    assert text.count(f"  AGAIN   {MODEL}: starting its server again for 1 tasks") == 1
     until(lambda: not survivors(struck), "the end", 60)
     assert not held_leases()
     made = read(struck, TARGET)

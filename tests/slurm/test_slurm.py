@@ -253,7 +253,7 @@ def test_a_model_on_two_nodes_is_repeated_if_either_dies(house: House, who: str)
     os.kill(events["start" if who == "first" else "follow"]["pid"], signal.SIGKILL)
     done = ended(run)
     assert done.status == 0, done.text
-    assert "AGAIN   wide: for 2 tasks" in done.text
+    assert "AGAIN   wide: new job for 2 tasks" in done.text
     over(house)
     wait_for(lambda: not house.processes(), 20, "no process")
 
@@ -322,7 +322,7 @@ def test_environments_are_used_from_a_nodes_own_disk(house: House) -> None:
     # If the folder does not exist, the shared environments serve.
     house.file("w2a/alpha").unlink()
     text, used = run(*words, NODE_SCRATCH="$NOWHERE/x")
-    assert "is no whole path; it is used from where it is" in text
+    assert "which is not an absolute path; the original is used" in text
     assert all(python.startswith(f"{house.root}/venvs/") for python in used), used
 
 
