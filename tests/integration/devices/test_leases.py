@@ -206,6 +206,7 @@ def test_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
     assert line(either)[2] == "g1"
 
 
+@pytest.mark.slow
 def test_hundred_waiters_use_little_cpu_and_memory(room: Room) -> None:
     holder = room.start("a", 1, "g0", 100)
     assert line(holder)[0] == "has"
