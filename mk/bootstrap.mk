@@ -1,5 +1,5 @@
-# uv and .venv, which benchy itself runs on. bin/bootstrap makes them; lib/launch calls it for
-# callers of bin/* without make.
+# uv and .venv, on which benchy itself runs. bin/bootstrap creates them. lib/launch also calls it,
+# for bin/* commands that run without make.
 
 tools := .venv/.tools
 dev := .venv/.dev

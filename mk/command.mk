@@ -7,7 +7,7 @@ MAKEFLAGS += --no-builtin-rules --no-print-directory
 .DELETE_ON_ERROR:
 .DEFAULT_GOAL := help
 ifneq ($(findstring i,$(filter-out --%,$(firstword -$(MAKEFLAGS)))),)
-$(error -i takes every failure for a success; use -k to go on past failures)
+$(error -i ignores failures; use -k to continue after them)
 endif
 
 # Knobs that bin/* read from the environment. They hold free text of users (paths, globs), which
@@ -17,15 +17,15 @@ free := CHECK CONFIG LIMIT MODELS TASKS TEST SET FALLBACK FORMAT VERSION ENGINE 
 	FROM TO DEEP DISK CUTOFF SHARE A B CASES KILLS SEED NOTIFY REPO SAMPLES PUBLIC TASK FLIPS \
 	ANYWAY MODEL NAME PROVIDER LAUNCHER BUILD_ON NODE_SCRATCH SEARCH STARTS POINTS
 # Make would expand values from the command line or the environment; here TASKS='$$(shell …)' is
-# plain text. A sub-make gets the knobs from the environment, as it would expand them from
-# MAKEFLAGS, too.
+# plain text. A sub-make gets the knobs from the environment, because it would also expand them if
+# they came in MAKEFLAGS.
 $(foreach k,$(free),$(if $(filter command environment,$(origin $k)),$(eval override $k := $$(value $k))))
 export $(free)
 MAKEOVERRIDES :=
 
 # The knobs that shape a plan are stored beside it, as Kbuild stores command lines: a changed value
 # makes the plan out of date. bin/plan writes them last. $(value) and the environment keep their
-# text away from any shell. one: the plan is of a single config.
+# text away from any shell. one: set if the plan covers a single config.
 one ?=
 knobs := $(foreach k,LIMIT TASKS SET FALLBACK $(if $(one),CONFIG),$(k)=$(value $(k)))
 export BENCHY_KNOBS := $(knobs)
@@ -47,7 +47,7 @@ define newline
 endef
 
 # planned: updates the plan. It does not let Make call bin/plan (mk/graph.mk), as Make would add
-# lines of its own below errors in the configs. made: makes one file of the plan, which `goal` names.
+# lines of its own below errors in the configs. made: builds the target of the plan that `goal` names.
 planned = { $(MAKE) -q -f mk/graph.mk look=1 planned 2>/dev/null || bin/plan; }
 made = grep -qF -- "$$goal: " build/rules.mk || exec bin/knobs "$$goal"; \
 	$(MAKE) -f mk/graph.mk frozen=1 "$$goal"

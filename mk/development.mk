@@ -5,9 +5,9 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 
 .PHONY: test test-real test-all test-faults test-properties bench lint schema clean distclean lock-main
 
-# `make test` is everything about logic and the quickstart with real vLLM: minutes. `make test-all` is
-# the rest: real vLLM, Slurm, a browser, faults, long series. Tests mostly wait for processes, so
-# three run at a time; those that cannot run side by side form groups (tests/conftest.py).
+# `make test` runs the tests of logic and the quickstart with real vLLM, in minutes. `make test-all`
+# runs the others: real vLLM, Slurm, a browser, faults, long series. Tests mostly wait for processes,
+# so three run at a time; tests that cannot run side by side form groups (tests/conftest.py).
 # ARGS go to pytest: make test ARGS='tests/unit -k plan'.
 pytest = $(python) -m pytest $(if $(ARGS),$(ARGS),-n 3 --no-loadscope-reorder $(1))
 test: $(dev)
@@ -21,15 +21,15 @@ test-real: $(dev)
 	@$(call pytest,-m slow tests/e2e tests/slurm tests/page)
 
 # Kills at random moments, and before each change to a file. The full run takes an hour and a half.
-# KILLS=n rounds, POINTS=n of the changes, STARTS=n servers whose port another user takes, SEED= for
-# another random series.
+# KILLS=n: rounds. POINTS=n: how many of the changes. STARTS=n: server starts during which another
+# user takes the port. SEED=n: the seed of the random series.
 test-faults: $(dev)
 	@BENCHY_SUSPEND=30 BENCHY_KILLS="$${KILLS:-200}" BENCHY_POINTS="$${POINTS:-all}" \
 	BENCHY_STARTS="$${STARTS:-1000}" \
 	$(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 7200 tests/faults $(ARGS)
 
-# Property-based tests of configurations: CASES=n files, SEED= for another random series.
+# Property-based tests of configurations. CASES=n: generated files. SEED=n: the seed.
 test-properties: $(dev)
 	@BENCHY_CASES="$${CASES:-1000000}" $(if $(SEED),BENCHY_SEED="$$SEED") \
 	$(python) -m pytest -s --timeout 14400 tests/properties $(ARGS)
@@ -42,11 +42,11 @@ lint: $(dev)
 	@bin/schema --check
 	@$(MAKE) -n --warn-undefined-variables help 2>&1 >/dev/null | { ! grep -i warning; }
 
-# Writes docs/schema/*.json and docs/configuration.md from the classes in lib/benchy/config/schema.py.
+# Writes docs/schema/*.json, docs/configuration.md and docs/knobs.md from the code in lib/benchy.
 schema: $(tools)
 	@bin/schema
 
-# Measures what benchy adds to the tools that it uses. QUICK=1: a smaller environment. ROUNDS=3.
+# Measures benchy's overhead over the tools that it uses. QUICK=1: a smaller environment. ROUNDS=3.
 bench: $(dev)
 	@$(python) tests/bench/bench.py $(if $(ROUNDS),--rounds "$$ROUNDS")
 
@@ -55,7 +55,7 @@ lock-main: $(tools)
 	@uv=$$(command -v .uv/bin/uv || command -v uv) && "$$uv" lock --upgrade \
 	$(if $(AS_OF),--exclude-newer "$(AS_OF)T00:00:00Z")
 
-# Refused while a run is under way. Without a Python in .venv there can be none.
+# Refused during a run. Without a Python in .venv, nothing can be running.
 clean:
 	@[[ ! -x .venv/bin/python ]] || bin/idle '$(or $(filter distclean,$(MAKECMDGOALS)),clean)'
 	rm -rf build run logs
@@ -64,14 +64,12 @@ distclean: clean
 	rm -rf venvs .venv .uv
 
 help::
-	@echo '  make test, make lint          logic and the quickstart; all checks [ARGS="…" for pytest]'
-	@echo '  make test-all                 the rest: real vLLM, Slurm, a browser, faults; 30 minutes'
-	@echo '  make test-real                of these, real vLLM, Slurm and the browser'
-	@echo '  make test-faults [KILLS=200]  kills at random moments under -j; [SEED=n] repeats;'
-	@echo '       [POINTS=n|all]           kills in front of each change to a file'
-	@echo '  make test-properties [CASES=]  configs of every kind, a million of them; [SEED=n]'
-	@echo '  make bench [QUICK=1]          building and a no-op beside bare uv and pip [ROUNDS=3]'
-	@echo '  make clean                    plans, logs; never results or environments'
-	@echo '  make distclean                environments, .venv and uv as well'
-	@echo ''
-	@echo '  V=1 shows commands, V=2 also why; local.mk may set knobs; -k goes on past failures'
+	@echo '  make test, make lint          tests of logic and the quickstart; linters [ARGS=… for pytest]'
+	@echo '  make test-all                 all other tests: real vLLM, Slurm, a browser, faults (30 min)'
+	@echo '  make test-real                only those with real vLLM, Slurm and a browser'
+	@echo '  make test-faults [KILLS=200]  kill runs at random moments [SEED=n]'
+	@echo '       [POINTS=n|all]           and before each change to a file'
+	@echo '  make test-properties [CASES=n] [SEED=n]  property-based tests of configurations'
+	@echo '  make bench [QUICK=1]          measure benchy against bare uv, pip and vLLM [ROUNDS=3]'
+	@echo '  make clean                    delete plans and logs, never results or environments'
+	@echo '  make distclean                also delete environments, .venv and uv'

@@ -7,4 +7,6 @@ version:
 	"$$(git describe --always --dirty --exclude='*' 2>/dev/null || true)"
 
 help::
-	@echo '  make version                  benchy'"'"'s version and commit'
+	@echo '  make version                  show benchy'"'"'s version and commit'
+	@echo ''
+	@echo '  V=1 shows commands, V=2 also why they run. -k continues after failures. local.mk can set knobs.'

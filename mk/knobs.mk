@@ -1,7 +1,7 @@
 # Checks the command line: an unknown goal, a misspelled knob, or a knob that the goal does not take
-# ends make before anything starts. Included first, as command.mk overrides the knobs and with it
-# their origin. Costs nothing if there is nothing to check. A sub-make does not check its variables,
-# which come from the make above it.
+# ends make before anything starts. Included first, because command.mk overrides the knobs, which
+# changes their origin. Starts no process if there is nothing to check. A sub-make does not check its
+# variables, which come from the make above it.
 
 goals := help version bootstrap eval results fetch new tasks preview plan report compare publish status \
 	watch why doctor gc venvs venv lock list-envs env-info rebuild-venv rm-venv prune-venvs survey \
@@ -24,7 +24,7 @@ endif
 ifneq ($(unknown),)
 export BENCHY_UNKNOWN := $(unknown)
 export BENCHY_KNOWN := $(goals)
-# local.mk needs a recipe of its own, or .DEFAULT would apply to it, too.
+# local.mk needs its own recipe, or .DEFAULT would also apply to it.
 local.mk: ;
 .DEFAULT: ; +@bin/knobs
 endif

@@ -6,11 +6,11 @@
 eval: $(tools)
 	+@exec bin/run eval
 
-# If nothing is to be done, one query to Make is enough, and no Python starts. Its status also tells
-# bin/run whether the plan is out of date: 1 means that the plan is current and results are stale.
-# A plan with a date in the future (the clock was ahead) would look newer than every edit, so it is
-# made again; /proc/$$ has the current time. If the board has a note of a run on this host, the run
-# is under way, or it was killed and bin/run cleans up after it.
+# If everything is up to date, one query to Make is enough, and no Python starts. Its status also
+# tells bin/run whether the plan is out of date: 1 means that the plan is current and results are
+# stale. A plan with a date in the future (the clock was ahead) would look newer than every edit, so
+# benchy plans again; /proc/$$ has the current time. A note of a run of this host on the board means
+# that the run is in progress, or that it was killed and bin/run must clean up after it.
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
 	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; \
@@ -25,7 +25,7 @@ results: $(tools)
 fetch: $(tools)
 	+@exec bin/run fetch
 
-# Makes one file by its name, as in any makefile.
+# Builds a single target by its path, as in any makefile.
 results/%: export goal = $@
 results/%: $(tools) FORCE
 	+@$(planned); $(made)
@@ -50,7 +50,7 @@ report: $(tools)
 compare: $(tools)
 	@bin/compare $(if $(FORMAT),--format "$$FORMAT")
 
-# A report is slow, so whether REPO can be a repository is checked first.
+# Checks REPO first, because writing a report is slow.
 publish: $(tools)
 	@bin/publish --check
 	@$(MAKE) report
@@ -76,29 +76,29 @@ FORCE:
 .PHONY: FORCE
 
 help::
-	@echo '  make eval CONFIG=path         everything for one model; the file may lie anywhere'
-	@echo '       [LIMIT=n]                n requests a task, kept apart under results/limit-n'
-	@echo '       [TASKS="a b"]            these tasks; [TEST=1] start the server, prove it, stop'
-	@echo '       [SET="key=value …"]      options over those of the config'
-	@echo '  make -j results               every model; as many at once as there are GPUs'
-	@echo '       [MODELS="glob …"]        those models; [TASKS="a b"] those tasks; [LIMIT=n]'
-	@echo '       [FALLBACK=0]             no main environment for one that cannot be built'
-	@echo '       [LAUNCHER=slurm]         each model as a job; [BUILD_ON=slurm] builds as well;'
-	@echo '                                [NODE_SCRATCH=dir] environments on the nodes'"'"' own disks'
-	@echo '       [NOTIFY=command]         called at the end, with the summary on its stdin'
-	@echo '  make fetch [MODELS="glob …"]  environments and weights ahead of a run; resumes'
-	@echo '  make status [FORMAT=json]     what each result is at: done, running, waiting, failed'
-	@echo '       [MODELS=…] [TASKS=…]     … and of a run with LIMIT=n or CONFIG=path; make watch'
-	@echo '  make new MODEL=org/name       a config with what the model tells; [TASKS="a b"] (asks, or'
-	@echo '                                smoke) [NAME=…] [PROVIDER=…]'
-	@echo '  make tasks [SEARCH="a b"]     tasks of configs/tasks, and those of the harness [FORMAT=json]'
-	@echo '  make preview CONFIG=path TASK=a  its first prompts, as the server will get them; no device'
-	@echo '       [LIMIT=3] [FORMAT=json]  documents of each subtask'
-	@echo '  make report                   results/leaderboard.{json,csv,md}, results/index.html'
-	@echo '  make compare A=model B=model  difference or noise? [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
-	@echo '  make publish REPO=org/name    the leaderboard and results to a dataset on the hub; shows'
-	@echo '       [YES=1] [SAMPLES=1]      what it would do without YES=1; private unless PUBLIC=1'
-	@echo '  make why TARGET=path          what makes a result stale; without TARGET, all that is'
-	@echo '  make plan [FORMAT=json]       what would be built, from what; [CHECK=1] can it be made?'
-	@echo '  make gc [YES=1]               list and remove results that nothing refers to; asks'
-	@echo '  make doctor [FORMAT=json]     what this machine lacks, with the fix for each'
+	@echo '  make eval CONFIG=path         evaluate one model; the file can be in any directory'
+	@echo '       [LIMIT=n]                n requests per task, with results in results/limit-n'
+	@echo '       [TASKS="a b"]            these tasks; [TEST=1] only start the server and test it'
+	@echo '       [SET="key=value …"]      options that override the config'
+	@echo '  make -j results               evaluate every model, as many at once as there are GPUs'
+	@echo '       [MODELS="glob …"]        these models; [TASKS="a b"] these tasks; [LIMIT=n]'
+	@echo '       [FALLBACK=0]             fail models whose environment cannot be built'
+	@echo '       [LAUNCHER=slurm]         run each model as a job; [BUILD_ON=slurm] builds too;'
+	@echo '                                [NODE_SCRATCH=dir] copies environments to the nodes'"'"' disks'
+	@echo '       [NOTIFY=command]         call it at the end, with the summary on stdin'
+	@echo '  make fetch [MODELS="glob …"]  build environments and download weights ahead of a run'
+	@echo '  make status [FORMAT=json]     show the state of each result; make watch refreshes it'
+	@echo '       [MODELS=…] [TASKS=…]     select results; also [LIMIT=n], [CONFIG=path]'
+	@echo '  make new MODEL=org/name       write a config from the model'"'"'s files'
+	@echo '       [TASKS="a b"]            its tasks; without it: asks, or smoke; [NAME=…] [PROVIDER=…]'
+	@echo '  make tasks [SEARCH="a b"]     list your tasks and the harness'"'"'s [FORMAT=json]'
+	@echo '  make preview CONFIG=path TASK=a  show the first prompts of the task; takes no device'
+	@echo '       [LIMIT=3] [FORMAT=json]  documents per subtask'
+	@echo '  make report                   write results/leaderboard.{json,csv,md}, results/index.html'
+	@echo '  make compare A=model B=model  compare on the same samples [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
+	@echo '  make publish REPO=org/name    upload leaderboard and results to a dataset on the hub;'
+	@echo '       [YES=1] [SAMPLES=1]      without YES=1, list the files; private unless PUBLIC=1'
+	@echo '  make why TARGET=path          show why a result is stale; without TARGET: all of them'
+	@echo '  make plan [FORMAT=json]       show what would be built; [CHECK=1] also check the tasks'
+	@echo '  make gc [YES=1]               remove results that no config refers to; asks first'
+	@echo '  make doctor [FORMAT=json]     report what this machine lacks, with a fix for each'

@@ -15,42 +15,42 @@ class Resources(Strict):
     partition: Word | None = key(None, "partition", "no")
     account: Word | None = key(None, "account that is charged", "no")
     qos: Word | None = key(None, "quality of service", "no")
-    time: Word | None = key(None, "time limit, as Slurm writes it: minutes, or 1-12:00:00", "no")
-    memory: Word | None = key(None, "memory of the node, as Slurm writes it: 64G", "no")
+    time: Word | None = key(None, "time limit in Slurm's format: minutes, or 1-12:00:00", "no")
+    memory: Word | None = key(None, "memory per node in Slurm's format: 64G", "no")
     cpus_per_gpu: Size | None = key(
-        4, "CPUs for each GPU, for the server and the harness; null: what the site gives", "no"
+        4, "CPUs per GPU, for the server and the harness; null: the site's default", "no"
     )
     cpus: Size | None = key(None, "CPUs of a model that needs no GPU, and of builds", "no")
     constraint: Word | None = key(None, "features that a node must have", "no")
     gpu_option: Literal["gres", "gpus"] = key(
-        "gres", "how GPUs are asked for: --gres=gpu:N or --gpus=N", "no"
+        "gres", "how GPUs are requested: --gres=gpu:N or --gpus=N", "no"
     )
-    gpu_type: Name | None = key(None, "a kind of GPU: --gres=gpu:KIND:N", "no")
+    gpu_type: Name | None = key(None, "type of GPU: --gres=gpu:TYPE:N", "no")
     gpus_per_node: Size | None = key(
-        None, "GPUs of a node; a model that needs more runs over several", "no"
+        None, "GPUs of a node; a model that needs more runs over several nodes", "no"
     )
     scratch: str | None = key(
         None,
-        "folder on each node's own disk, $VARIABLES as they are there: environments are copied to "
-        "it and serve from it",
+        "directory on each node's own disk, to which environments are copied; $VARIABLES are "
+        "expanded on the node",
         "no",
     )
-    nodes: Size | None = key(None, "nodes of a model, where gpus_per_node does not say it", "no")
+    nodes: Size | None = key(None, "nodes of a model; absent: computed from gpus_per_node", "no")
     extra: list[Word] = key([], "more words for the launcher's command", "no")
 
 
 class Build(Strict):
     """What a launcher requests to build an environment (BUILD_ON=slurm).
 
-    Absent keys come from what it requests for all models, except memory and GPUs. With a
-    `partition` here, only account and cpus do.
+    Keys that are absent here have the values for all models, except memory and GPUs. If
+    `partition` is set here, only `account` and `cpus` have those values.
     """
 
     partition: Word | None = key(None, "partition", "no")
     account: Word | None = key(None, "account that is charged", "no")
     qos: Word | None = key(None, "quality of service", "no")
     time: Word | None = key(None, "time limit", "no")
-    memory: Word | None = key(None, "memory of the node", "no")
+    memory: Word | None = key(None, "memory per node", "no")
     cpus: Size | None = key(None, "CPUs", "no")
     constraint: Word | None = key(None, "features that a node must have", "no")
     extra: list[Word] = key([], "more words for the launcher's command", "no")
@@ -59,7 +59,7 @@ class Build(Strict):
 class Slurm(Resources):
     """What a launcher requests besides GPUs, for all models and for builds."""
 
-    build: Build = key(Build(), "what builds ask for", "no")
+    build: Build = key(Build(), "what builds request", "no")
 
 
 class Launcher(Strict):
@@ -71,28 +71,44 @@ class Launcher(Strict):
     and the other keys of `slurm` and `resources`.
     """
 
-    command: list[str] = key(..., "goes before the command; ends when that has ended", "no")
-    environment: Variables = key({}, "variables of the command", "no")
-    without: list[str] = key(
-        [], "patterns of variables that its programs must not see: of a job that make runs in", "no"
+    command: list[str] = key(
+        ..., "prefix of the command; it must run until the command has ended", "no"
     )
-    keeping: list[str] = key([], "patterns of those that stay all the same", "no")
+    environment: Variables = key({}, "environment variables of the launcher's command", "no")
+    without: list[str] = key(
+        [],
+        "patterns of environment variables to hide from the launcher's commands, such as those of "
+        "the job in which make runs",
+        "no",
+    )
+    keeping: list[str] = key(
+        [], "patterns of variables to pass on although `without` matches them", "no"
+    )
     leases: Literal["job", "node"] = key(
-        "node", "job: it has devices of its own; node: jobs on a node share its devices", "no"
+        "node", "job: each job has its own devices; node: jobs on a node share its devices", "no"
     )
     rank: Annotated[str, Field(pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")] | None = key(
-        None, "variable that counts the nodes of a job from 0; none: a job has one node", "no"
+        None,
+        "variable with the node's number in its job, from 0; absent: jobs have one node",
+        "no",
     )
     queue: list[str] = key(
-        [], "prints ID|STATE|NODE|REASON|COMMENT of each job of this user, ended ones too", "no"
+        [],
+        "command that prints ID|STATE|NODE|REASON|COMMENT for each job of this user, including "
+        "ended ones",
+        "no",
     )
     past: list[str] = key(
-        [], "prints ID|STATE|NODE|REASON of a job, by its `id`, that the queue has forgotten", "no"
+        [],
+        "command that prints ID|STATE|NODE|REASON of job `id`, if the queue no longer lists it",
+        "no",
     )
-    cancel: list[str] = key([], "calls a job off, whose `id` it knows", "no")
+    cancel: list[str] = key([], "command that cancels job `id`", "no")
     running: list[str] = key(["RUNNING"], "states of a job that has its GPUs", "no")
-    ending: list[str] = key([], "states of a job that is on its way out", "no")
-    ended: list[str] = key([], "states of a job that is over", "no")
-    by_itself: list[str] = key([], "those of them that leave the reason to what ran in it", "no")
-    again: list[str] = key([], "states after which the job is tried once more", "no")
-    retries: Annotated[int, Field(ge=0)] = key(3, "how often, for a model in a run", "no")
+    ending: list[str] = key([], "states of a job that is ending", "no")
+    ended: list[str] = key([], "states of a job that has ended", "no")
+    by_itself: list[str] = key(
+        [], "ended states in which the command's own exit status counts", "no"
+    )
+    again: list[str] = key([], "states after which the job is retried", "no")
+    retries: Annotated[int, Field(ge=0)] = key(3, "retries per model and run", "no")

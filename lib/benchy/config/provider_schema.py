@@ -31,68 +31,77 @@ class Provider(Strict):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
-    engine: Name = key("vllm", "an engine, configs/engines/NAME.yaml")
-    engine_env: Variables = key(
-        {}, "environment variables of the server; a secret belongs into the environment of make"
-    )
+    engine: Name = key("vllm", "the NAME of configs/engines/NAME.yaml")
+    engine_env: Variables = key({}, "environment variables of the server; export secrets instead")
     vllm_version: Release | None = key(
-        None, "the engine's release, in quotes; absent: the main environment", "lock"
+        None, "release of the engine, in quotes; absent: the engine's default", "lock"
     )
     transformers_version: Release | None = key(
         None,
-        "this release of transformers instead of the one that the engine's resolves to",
+        "release of transformers; absent: the one to which the engine's release resolves",
         "lock",
     )
     engine_source: Source | None = key(
         None,
-        "the engine from a git revision (git+https://…@REVISION) or a wheel (its URL or path); with"
-        " vllm_version it has to be that release, whose day is the cutoff; else there is none",
+        "install the engine from a git revision (git+https://…@REVISION) or a wheel (URL or path); "
+        "if vllm_version is set, the source must be that release, whose day is the cutoff; if not, "
+        "there is no cutoff unless `cutoff` sets one",
         "lock",
     )
     index: Indexes = key(
         [],
-        "package indexes of one's own, asked before the machine's; no cutoff holds for them",
+        "your own package indexes, queried before the machine's; no cutoff applies to them",
         "lock",
     )
-    extra_packages: list[Requirement] = key([], "requirements installed beside the engine", "lock")
-    python: Specifier | None = key(None, 'Python of the environment, "3.11" or ">=3.10"', "lock")
+    extra_packages: list[Requirement] = key([], "more requirements to install", "lock")
+    python: Specifier | None = key(
+        None, 'Python of the environment: "3.11", or a range such as ">=3.10"', "lock"
+    )
     torch_backend: Annotated[str, Field(pattern=r"^[a-z0-9.]+$")] | None = key(
         None, "uv's torch backend: auto, cpu, cu128 …", "lock"
     )
     cutoff: Cutoff | None = key(
-        None, "packages as of: release (the release's own day), none, or a date", "lock"
+        None,
+        "date as of which packages are resolved: release (the release's own day), none (today), or "
+        "a date; absent: the engine's",
+        "lock",
     )
     host: str = key(
-        "127.0.0.1", "address that the server listens on", "no", pattern=r"^[A-Za-z0-9:][\w.:-]*$"
+        "127.0.0.1", "address on which the server listens", "no", pattern=r"^[A-Za-z0-9:][\w.:-]*$"
     )
     port: Annotated[int, Field(ge=1, le=65535)] | None = key(
         None,
-        "port that the server listens on, where no other of benchy's does; absent: a free one",
+        "port on which the server listens; absent, or if another of your servers has it: a free "
+        "one",
         "no",
     )
     tensor_parallel_size: Size = key(1, "GPUs that share each layer")
-    pipeline_parallel_size: Size = key(1, "stages of layers, each on GPUs of its own")
-    data_parallel_size: Size = key(1, "copies of the model, each on GPUs of its own")
+    pipeline_parallel_size: Size = key(
+        1, "pipeline stages (groups of layers), each on its own GPUs"
+    )
+    data_parallel_size: Size = key(1, "copies of the model, each on its own GPUs")
     max_model_len: Size | None = key(None, "context in tokens; absent: the model's own")
     gpu_memory_utilization: Annotated[float, Field(gt=0, le=1)] | None = key(
-        None, "share of each GPU's memory that the engine takes", "no"
+        None, "share of each GPU's memory that the engine uses", "no"
     )
     kv_cache_memory: Annotated[int, Field(ge=0)] = key(
-        0, "bytes for the KV cache (--kv-cache-memory-bytes); 0: what is left", "no"
+        0,
+        "bytes for the KV cache (--kv-cache-memory-bytes); 0: what gpu_memory_utilization leaves",
+        "no",
     )
-    enforce_eager: bool = key(False, "no CUDA graphs")
+    enforce_eager: bool = key(False, "true: no CUDA graphs")
     limit_mm_per_prompt: dict[str, int] | str | None = key(
         None, "images, audios and videos allowed in a prompt"
     )
-    multimodal: bool | None = key(None, "false: load and serve the text part alone")
-    trust_remote_code: bool = key(False, "run code that the model's repository brings along")
-    hf_cache: str | None = key(None, "where the hub's files are kept (HF_HUB_CACHE)", "no")
+    multimodal: bool | None = key(None, "false: load and serve only the text part")
+    trust_remote_code: bool = key(False, "true: run code from the model's repository")
+    hf_cache: str | None = key(None, "directory of the hub's files (HF_HUB_CACHE)", "no")
     hf_token: str | None = key(
-        None, "token for gated models; better: HF_TOKEN in the environment", "no"
+        None, "token for gated models; HF_TOKEN in the environment is safer", "no"
     )
     startup_timeout: Size = key(1800, "seconds from the server's start to its first answer", "no")
     cuda_devices: Devices | Annotated[int, Field(ge=0)] | list[Device] | None = key(
         None,
-        'GPUs to take, "0,1", or by the UUIDs of cards or MIG slices; absent: any that are free',
+        'GPUs to use: "0,1", or UUIDs of cards or MIG slices; absent: any free GPUs',
         "no",
     )

@@ -11,26 +11,26 @@ from benchy.config.launcher_schema import Slurm
 
 
 class Evaluation(Strict):
-    """How tasks are run."""
+    """Settings for all tasks."""
 
-    default_limit: Size | None = key(None, "requests a task where LIMIT is not given")
+    default_limit: Size | None = key(None, "requests per task if LIMIT is not set")
 
 
 class Logging(Strict):
-    """Logs."""
+    """Settings of older files."""
 
-    log_dir: str = key("logs", "kept for older files: logs lie in logs/", "no")
-    level: str | None = key(None, "kept for older files", "no")
+    log_dir: str = key("logs", "accepted for older files; logs are always in logs/", "no")
+    level: str | None = key(None, "accepted for older files; has no effect", "no")
 
 
 class Group(Strict):
-    """A category of the leaderboard. Its score is the mean of its tasks, in percent."""
+    """A group of tasks on the leaderboard. Its score is the mean of its tasks, in percent."""
 
     tasks: (
         Annotated[list[Name], Field(min_length=1)]
         | Annotated[dict[Name, Annotated[float, Field(gt=0)]], Field(min_length=1)]
     ) = key(..., "tasks, or a mapping of tasks to weights", "no")
-    about: str = key("", "a sentence for the reader", "no")
+    about: str = key("", "description on the leaderboard", "no")
 
     @property
     def weights(self) -> dict[str, float]:
@@ -39,21 +39,21 @@ class Group(Strict):
 
 
 class Leaderboard(Strict):
-    """How results are shown together. Changes no result."""
+    """Settings of the leaderboard. They change no result."""
 
     groups: dict[Annotated[str, Field(pattern=r"^\S(.*\S)?$")], Group] = key(
-        {}, "categories, each with its tasks", "no"
+        {}, "groups of tasks, by name", "no"
     )
 
 
 class Settings(Strict):
     """configs/config.yaml: settings for all models."""
 
-    paths: dict[str, str] = key({}, "hf_cache: where the hub's files are kept", "no")
-    evaluation: Evaluation = key(Evaluation(), "how tasks are run")
-    logging: Logging = key(Logging(), "logs", "no")
-    leaderboard: Leaderboard = key(Leaderboard(), "how results are shown together", "no")
+    paths: dict[str, str] = key({}, "hf_cache: directory of the hub's files (HF_HUB_CACHE)", "no")
+    evaluation: Evaluation = key(Evaluation(), "settings for all tasks")
+    logging: Logging = key(Logging(), "settings of older files", "no")
+    leaderboard: Leaderboard = key(Leaderboard(), "groups of tasks", "no")
     launcher: Name = key(
-        "local", "where servers run: local, or a launcher, configs/launchers/NAME.yaml", "no"
+        "local", "where servers run: local, or the NAME of configs/launchers/NAME.yaml", "no"
     )
-    slurm: Slurm = key(Slurm(), "what a launcher asks for, for all models", "no")
+    slurm: Slurm = key(Slurm(), "what a launcher requests for all models", "no")

@@ -79,82 +79,106 @@ def _count(goals: tuple[str, ...], does: str) -> Knob:
 
 KNOBS = {
     "CONFIG": Knob(
-        ("eval", "plan", "preview", *LOOKS), "a model's file; it may lie anywhere", "path"
+        ("eval", "plan", "preview", *LOOKS), "a model's file, in any directory", "path"
     ),
     "MODELS": Knob(
         ("results", "fetch", "plan", "wheelhouse", *LOOKS),
-        "these models; * and ? stand for any", "names",
+        "selects models by name; * and ? as in a shell", "names",
     ),
     "TASKS": Knob(
         ("eval", "results", *LOOKS, "plan", "compare", "new"),
-        "these tasks; of eval and plan, others than the config names, too; of new, those that the "
-        "config gets", "names",
+        "selects tasks; eval and plan also accept tasks that the config does not name; new writes "
+        "them to the config", "names",
     ),
     "LIMIT": _count(
         (*RUNS, *LOOKS, "plan", "preview"),
-        "so many requests a task, kept apart; of preview, those shown (3)",
+        "requests per task, with results in results/limit-n; preview: documents to show (3)",
     ),
-    "SET": Knob((*PLANS, "preview"), "options over those of the configs", "key=value …"),
-    "FALLBACK": _on_off(PLANS, "off: no other release serves where one can't be built"),
-    "TEST": _on_off(("eval", "results"), "start the server, prove it, stop"),
-    "LAUNCHER": Knob((*RUNS, *BUILDS), "where servers run: local, or one of configs/launchers"),
+    "SET": Knob((*PLANS, "preview"), "options that override those of the configs", "key=value …"),
+    "FALLBACK": _on_off(
+        PLANS, "off: if an environment can't be built, no other release serves its models (on)"
+    ),
+    "TEST": _on_off(("eval", "results"), "start the server, verify that it answers, stop"),
+    "LAUNCHER": Knob(
+        (*RUNS, *BUILDS), "where servers run: local, or a name from configs/launchers"
+    ),
     "BUILD_ON": Knob(
-        (*RUNS, *BUILDS), "where environments are built", "login or slurm",
+        (*RUNS, *BUILDS), "where environments are built (login)", "login or slurm",
         _one_of("login", "slurm"),
     ),
-    "NODE_SCRATCH": Knob((*RUNS, *BUILDS), "environments on the nodes' own disks, there", "path"),
-    "NOTIFY": Knob(("eval", "results"), "called at the end; reads the summary", "command"),
-    "CPU_SLOTS": _count(RUNS, "servers at once on the CPU (1)"),
+    "NODE_SCRATCH": Knob(
+        (*RUNS, *BUILDS), "directory on the nodes' own disks for copies of environments", "path"
+    ),
+    "NOTIFY": Knob(
+        ("eval", "results"), "called at the end of a run, with the summary on stdin", "command"
+    ),
+    "CPU_SLOTS": _count(RUNS, "concurrent servers on the CPU (1)"),
     "GPU_BUSY": Knob(
-        RUNS, "what to do about a GPU that a stranger uses (wait)", "wait, skip or ignore",
+        RUNS, "what to do if another process uses a GPU (wait)", "wait, skip or ignore",
         _one_of("wait", "skip", "ignore"),
     ),
-    "TASK_JOBS": _count(RUNS, "tasks of one model at once (4)"),
-    "VENV_JOBS": _count((*RUNS, *BUILDS, *ONE_ENV), "builders at once (2)"),
-    "FETCH_JOBS": _count(RUNS, "downloads at once"),
-    "CHECK": _on_off(("plan",), "check what is planned, before anything is served"),
-    "TARGET": Knob(("why",), "the file or environment that is asked about", "path"),
-    "FORMAT": Knob(TELLS, "as people read it, or programs", "text or json",
+    "TASK_JOBS": _count(RUNS, "concurrent tasks of one model (4)"),
+    "VENV_JOBS": _count((*RUNS, *BUILDS, *ONE_ENV), "concurrent builds on this machine (2)"),
+    "FETCH_JOBS": _count(RUNS, "concurrent downloads of weights (2)"),
+    "CHECK": _on_off(("plan",), "also check the tasks, without starting a server"),
+    "TARGET": Knob(("why",), "result or environment to explain; absent: all stale results", "path"),
+    "FORMAT": Knob(TELLS, "output format (text)", "text or json",
                    _one_of("text", "json")),
-    "A": Knob(("compare", "flags-diff"), "the one side: a model; of flags-diff a release"),
-    "B": Knob(("compare", "flags-diff"), "the other side"),
-    "TASK": Knob(("compare", "preview"), "these tasks, as TASKS; of preview, the task", "names"),
-    "SEARCH": Knob(("tasks",), "words of a name, tag, data set, language; * and ? as in a shell"),
-    "FLIPS": _count(("compare",), "show so many samples, each way"),
-    "ANYWAY": _on_off(("compare",), "compare unlike things, too"),
-    "REPO": Knob(("publish",), "a dataset on the hub", "organisation/name"),
-    "SAMPLES": _on_off(("publish",), "prompts and answers, too"),
-    "PUBLIC": _on_off(("publish",), "a new repository is public"),
-    "YES": _on_off(("publish", "gc", "prune-venvs"), "do it without asking"),
-    "MODEL": Knob(("new",), "a model of the hub, or a directory"),
-    "NAME": Knob(("new",), "of the file"),
-    "PROVIDER": Knob(("new",), "one of configs/providers"),
-    "VERSION": Knob(ONE_ENV, "a release of the engine"),
-    "ENGINE": Knob((*ONE_ENV, "flags-diff", "survey"), "one of configs/engines (vllm)"),
-    "CUTOFF": Knob(ONE_ENV, "packages as of another day than the release's",
+    "A": Knob(("compare", "flags-diff"), "the first model; flags-diff: the first release"),
+    "B": Knob(("compare", "flags-diff"), "the second model; flags-diff: the second release"),
+    "TASK": Knob(
+        ("compare", "preview"), "compare: the tasks (all that both have); preview: the task",
+        "names",
+    ),
+    "SEARCH": Knob(
+        ("tasks",), "words in a task's name, tag, dataset or language; * and ? as in a shell"
+    ),
+    "FLIPS": _count(("compare",), "samples to show for each direction"),
+    "ANYWAY": _on_off(("compare",), "compare results that were measured differently"),
+    "REPO": Knob(("publish",), "dataset on the hub", "organization/name"),
+    "SAMPLES": _on_off(("publish",), "include prompts and answers"),
+    "PUBLIC": _on_off(("publish",), "make a new repository public"),
+    "YES": _on_off(
+        ("publish", "gc", "prune-venvs"),
+        "gc, prune-venvs: remove without asking; publish: upload, not only list the files",
+    ),
+    "MODEL": Knob(("new",), "name on the hub, or a directory"),
+    "NAME": Knob(("new",), "name of the file (from the model's name)"),
+    "PROVIDER": Knob(("new",), "a name from configs/providers"),
+    "VERSION": Knob(ONE_ENV, "release of the engine"),
+    "ENGINE": Knob((*ONE_ENV, "flags-diff", "survey"), "a name from configs/engines (vllm)"),
+    "CUTOFF": Knob(ONE_ENV, "date as of which packages are resolved (release)",
                    "date, release or none"),
-    "SHARE": _on_off(("lock",), "write the lock to configs/locks, too"),
-    "DIR": Knob(("wheelhouse",), "the folder (wheelhouse)", "path"),
-    "FROM": Knob(("survey",), "the first release"),
-    "TO": Knob(("survey",), "the last release"),
-    "DEEP": Knob(("survey",), "build them, too: all, or some of each minor release",
-                 "on (all), off or some", _deep),
-    "DISK": Knob(("survey",), "what builds may take (25)", "GB"),
+    "SHARE": _on_off(("lock",), "also write the lock to configs/locks"),
+    "DIR": Knob(("wheelhouse",), "directory to write (wheelhouse)", "path"),
+    "FROM": Knob(("survey",), "first release"),
+    "TO": Knob(("survey",), "last release"),
+    "DEEP": Knob(
+        ("survey",),
+        "also build the releases: all, or the last of each minor version and both ends of each "
+        "repair's range",
+        "on (all), off or some", _deep,
+    ),
+    "DISK": Knob(("survey",), "disk space for builds (25)", "GB"),
     "ARGS": Knob(("test", "test-real", "test-all", "test-faults", "test-properties"),
-                 "for pytest", "arguments"),
-    "KILLS": _count(("test-faults",), "rounds (200)"),
-    "STARTS": _count(("test-faults",), "servers whose port another user takes (1000)"),
-    "POINTS": Knob(("test-faults",), "changes to files to kill in front of (all)",
+                 "arguments for pytest", "arguments"),
+    "KILLS": _count(("test-faults",), "kills at random moments (200)"),
+    "STARTS": _count(
+        ("test-faults",), "server starts during which another user takes the port (1000)"
+    ),
+    "POINTS": Knob(("test-faults",), "changes to files before which a run is killed (all)",
                    "number or all", _points),
-    "CASES": _count(("test-properties",), "files (1,000,000)"),
-    "SEED": _count(("test-faults", "test-properties"), "of another series"),
-    "QUICK": _on_off(("bench",), "a smaller environment"),
-    "ROUNDS": _count(("bench",), "builds each, in turn (3)"),
-    "AS_OF": Knob(("lock-main",), "packages as of that day", "date"),
-    "OFFLINE": _on_off((ANY,), "nothing is asked of a network"),
-    "WHEELHOUSE": Knob((ANY,), "install from that folder instead of an index", "path"),
-    "PYTHON": Knob((ANY,), "the interpreter that .venv is made with", "path"),
-    "V": Knob((ANY,), "1 shows commands, 2 also why", "0, 1 or 2", _one_of("0", "1", "2")),
+    "CASES": _count(("test-properties",), "generated files (1,000,000)"),
+    "SEED": _count(("test-faults", "test-properties"), "seed of the random series"),
+    "QUICK": _on_off(("bench",), "build a smaller environment"),
+    "ROUNDS": _count(("bench",), "rounds of each measurement (3)"),
+    "AS_OF": Knob(("lock-main",), "date as of which uv.lock is resolved", "date"),
+    "OFFLINE": _on_off((ANY,), "query no network"),
+    "WHEELHOUSE": Knob((ANY,), "directory to install from, instead of an index", "path"),
+    "PYTHON": Knob((ANY,), "interpreter for .venv", "path"),
+    "V": Knob(
+        (ANY,), "1: show commands; 2: also why they run", "0, 1 or 2", _one_of("0", "1", "2")
+    ),
 }  # fmt: skip
 
 
@@ -169,17 +193,19 @@ def markdown() -> str:
     lines = [
         "# Knobs",
         "",
-        "Made by `make schema` from `lib/benchy/core/knob_table.py`; edit that.",
+        "`make schema` generates this page from `lib/benchy/core/knob_table.py`. Do not edit it.",
         "",
-        "A knob stands on Make's command line (`make results LIMIT=10`), in the environment, or in",
-        "`local.mk`. On the",
-        "command line a knob that the goal does not take is a mistake, and so is an unknown one.",
+        "Set a knob on Make's command line (`make results LIMIT=10`), in the environment, or in",
+        "`local.mk`. On the command line, an unknown knob is an error, and so is a knob that the",
+        "goal does not take.",
         "",
-        "What is on or off: `1`, `yes`, `true` and `on` switch it on, `0`, `no`, `false` and `off`",
-        "switch it off, and nothing leaves it as it is without the knob; anything else is a",
-        "mistake.",
+        "A knob that is on or off accepts `1`, `yes`, `true` and `on`, or `0`, `no`, `false` and",
+        "`off`. An empty value is the same as no knob, and any other value is an error.",
         "",
-        "| knob | holds | goals | |",
+        "Defaults are in parentheses. `results/%` and `venvs/%` are single files, such as",
+        "`make results/quickstart/smoke/results.json`.",
+        "",
+        "| knob | value | goals | description |",
         "|---|---|---|---|",
     ]
     for name, knob in KNOBS.items():
