@@ -56,7 +56,7 @@ def repaired(error: ImportError) -> int:
         raise error
     if os.environ.get(REPAIRED):
         print(f"failed: benchy's own packages do not load: {error}", file=sys.stderr)
-        print("  rm -r .venv   and run it again: they are installed anew", file=sys.stderr)
+        print("  run `rm -r .venv`, then the command again, which reinstalls them", file=sys.stderr)
         return 1
     print(f"  BROKEN  .venv: {error}", file=sys.stderr, flush=True)
     (paths.ROOT / ".venv" / ".tools").unlink(missing_ok=True)

@@ -31,7 +31,7 @@ from benchy.environments import health  # noqa: E402
 from benchy.run import schedule  # noqa: E402
 from benchy.run.current_plan import CurrentPlan  # noqa: E402
 from benchy.run.dispatcher import Dispatcher  # noqa: E402
-from benchy.run.settings import Settings  # noqa: E402
+from benchy.run.settings import RunSettings  # noqa: E402
 
 SPREAD, TURNS, CORE, EACH = 1.10, 1.25, 0.01, 10.0
 ROUNDS = 3
@@ -80,7 +80,7 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
     make = Commands(commands)
     models = {item.name: facts for item in items}
     health.well = lambda env: True
-    settings = Settings(make, needs, jobs, dict(os.environ))
+    settings = RunSettings(make, needs, jobs, dict(os.environ))
     run = Dispatcher(settings, CurrentPlan(make, models))
     begun = time.monotonic()
     asyncio.run(run.run(names))

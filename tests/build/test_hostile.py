@@ -115,4 +115,4 @@ def test_task_files_with_special_characters_are_watched(fresh: Tree) -> None:
     assert spec.read_text() != before
     Path(folder, "copy (2)").write_text("")
     done = fresh.make("plan")
-    assert done.status == 2 and "has a name that can't be used" in done.text, done.text
+    assert done.status == 2 and "has an invalid name" in done.text, done.text

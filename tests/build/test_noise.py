@@ -51,7 +51,7 @@ def test_graph_alone_never_uses_old_rules(tree: Tree, flags: str) -> None:
 
 def test_ignoring_errors_is_refused(tree: Tree) -> None:
     done = tree.make("-i", "results")
-    assert done.status == 2 and "-k to go on past failures.  Stop." in done.text, done.text
+    assert done.status == 2 and "-k to continue after them.  Stop." in done.text, done.text
     assert len(done.text.splitlines()) == 1
 
 

@@ -61,7 +61,7 @@ def main(argv: list[str]) -> int:
     listening = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     threading.Thread(target=listening.serve_forever, daemon=True).start()
     url = f"http://127.0.0.1:{listening.server_port}"
-    endpoint = harness.Endpoint(url, server["name"], server["options"]["max_model_len"])
+    endpoint = harness.HarnessEndpoint(url, server["name"], server["options"]["max_model_len"])
     with tempfile.TemporaryDirectory() as folder:
         inside = Path(folder)
         cache = inside / "cache"

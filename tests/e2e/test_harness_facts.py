@@ -146,5 +146,5 @@ def test_the_harness_opens_exactly_the_files_that_benchy_tracks(
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     opened = json.loads(done.stdout.splitlines()[-1])
-    followed = task_files.Folder(folder, tree).follow(names).digests()
+    followed = task_files.TaskFolder(folder, tree).follow(names).digests()
     assert opened == sorted(map(str, followed))

@@ -215,7 +215,7 @@ def hints() -> list[tuple[str, str]]:
                 inside = [*node.args, *node.keywords] if name in RAISED else []
             elif isinstance(node, ast.Assign):
                 names = {getattr(target, "id", "") for target in node.targets}
-                inside = [node.value] if names & {"hint", "TOLD", "FILES"} else []
+                inside = [node.value] if names & {"hint", "HINTS", "FILES"} else []
             found += [
                 (f"{path.relative_to(ROOT)}:{each.lineno}", str(each.value))
                 for part in inside

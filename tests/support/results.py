@@ -8,7 +8,7 @@ from typing import Any
 
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Metric, Score
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 
 
 def made(model: str = "tiny", task: str = "smoke", **changes: Any) -> document.Result:
@@ -16,12 +16,12 @@ def made(model: str = "tiny", task: str = "smoke", **changes: Any) -> document.R
     return replace(
         document.Result(
             schema=document.SCHEMA,
-            model=document.Model(model, "org/name", None, "main", "0123", None),
-            engine=document.Engine("vllm", "vllm", "0.8.0", "0.8.0", "vllm_0_8_0", "ab"),
+            model=document.ModelRecord(model, "org/name", None, "main", "0123", None),
+            engine=document.EngineRecord("vllm", "vllm", "0.8.0", "0.8.0", "vllm_0_8_0", "ab"),
             fallback=False,
             fallback_reason=None,
-            harness=document.Harness("lm_eval", "0.4.13", "lm_eval_0_4_13", "cd"),
-            task=document.Task(task, ["benchy_smoke"], {"t": "1.0"}, None, {}, 1024, {}),
+            harness=document.HarnessRecord("lm_eval", "0.4.13", "lm_eval_0_4_13", "cd"),
+            task=document.TaskRecord(task, ["benchy_smoke"], {"t": "1.0"}, None, {}, 1024, {}),
             limit=None,
             seed=1234,
             chat=False,
@@ -46,7 +46,7 @@ def made(model: str = "tiny", task: str = "smoke", **changes: Any) -> document.R
 def entry(
     model: str, task: str, value: float, stderr: float | None = 0.01, *, metric: str = "acc,none",
     up: bool | None = True, **changes: Any,
-) -> Entry:  # fmt: skip
+) -> ScoredResult:  # fmt: skip
     score = Score(task, metric, value, stderr, up)
     result = made(model, task, score=score, metrics={task: {metric: Metric(value, stderr, up)}})
-    return Entry(Path("results", model, task, "results.json"), replace(result, **changes))
+    return ScoredResult(Path("results", model, task, "results.json"), replace(result, **changes))

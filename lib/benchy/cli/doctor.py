@@ -18,18 +18,18 @@ def main(argv: list[str]) -> int:
     )
     parser.add_argument("--format", choices=["text", "json"], default="text")
     args = parser.parse_args(argv)
-    found = []
+    findings = []
     for part in doctor.PARTS:
-        for one in part():
-            found.append(one)
+        for finding in part():
+            findings.append(finding)
             if args.format == "json":
                 continue
-            shade = {doctor.OK: "32", doctor.WARNING: "33", doctor.ERROR: "31"}[one.state]
-            print(f"{colour(f'{one.state:<8}', shade)} {printable(one.what)}", flush=True)
-            if one.hint:
-                print(f"         {printable(one.hint)}")
+            shade = {doctor.OK: "32", doctor.WARNING: "33", doctor.ERROR: "31"}[finding.state]
+            print(f"{colour(f'{finding.state:<8}', shade)} {printable(finding.what)}", flush=True)
+            if finding.hint:
+                print(f"         {printable(finding.hint)}")
     if args.format == "json":
         # Scripts read the hint under its former name.
-        rows = [{"mend" if k == "hint" else k: v for k, v in asdict(f).items()} for f in found]
+        rows = [{"mend" if k == "hint" else k: v for k, v in asdict(f).items()} for f in findings]
         print(json.dumps(rows, indent=1, ensure_ascii=False))
-    return int(any(one.state == doctor.ERROR for one in found))
+    return int(any(finding.state == doctor.ERROR for finding in findings))

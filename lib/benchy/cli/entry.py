@@ -22,10 +22,10 @@ def _raise_later(lost: sys.UnraisableHookArgs) -> None:
         return
     import signal  # noqa: PLC0415 - costs milliseconds, and is almost never needed
 
-    def again(signum: int, frame: object) -> None:
+    def raise_error(signum: int, frame: object) -> None:
         raise error
 
-    signal.signal(signal.SIGALRM, again)
+    signal.signal(signal.SIGALRM, raise_error)
     signal.setitimer(signal.ITIMER_REAL, 0.01)
 
 

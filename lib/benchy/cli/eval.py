@@ -17,7 +17,7 @@ from benchy.display.progress import Step
 from benchy.environments import usage_locks
 from benchy.evaluation import evaluate
 from benchy.evaluation import result as document
-from benchy.evaluation.job import Job, load
+from benchy.evaluation.job import EvaluationJob, load
 from benchy.process import runner
 from benchy.process.signals import end_once
 
@@ -56,7 +56,7 @@ def main(argv: list[str]) -> int:
 
 
 @contextmanager
-def _only_one(job: Job) -> Iterator[float | None]:
+def _only_one(job: EvaluationJob) -> Iterator[float | None]:
     """Let one process at a time make this result.
 
     Yield the time at which the wait for another process began (time.time()), or None without a
@@ -76,7 +76,7 @@ def _only_one(job: Job) -> Iterator[float | None]:
         yield waited
 
 
-def _made_since(job: Job, since: float) -> bool:
+def _made_since(job: EvaluationJob, since: float) -> bool:
     try:
         fresh = job.target.stat().st_mtime >= since
         spec = hashing.of_bytes(job.spec_bytes)

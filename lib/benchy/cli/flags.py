@@ -14,27 +14,27 @@ from benchy.display.messages import say
 from benchy.engines import option_check, option_diff, option_table, release_flags
 
 
-def diff(name: str, made: engine_schema.Engine, one: str, two: str, form: str) -> int:
-    known = option_check.Known()
-    before, after = (option_diff.flags_of(name, made, each, known) for each in (one, two))
-    gone = made.gone_options()
-    found = option_diff.difference(before, after, gone)
+def diff(name: str, engine: engine_schema.Engine, old: str, new: str, form: str) -> int:
+    known = option_check.FlagsCache()
+    before, after = (option_diff.flags_of(name, engine, release, known) for release in (old, new))
+    retired = engine.gone_options()
+    changes = option_diff.difference(before, after, retired)
     if form == "json":
         plain = {
-            "engine": name, "from": one, "to": two, "added": found.added,
+            "engine": name, "from": old, "to": new, "added": changes.added,
             "removed": {
-                option: {"use": each.use if each else [], "why": each.why if each else ""}
-                for option, each in found.removed.items()
+                option: {"use": note.use if note else [], "why": note.why if note else ""}
+                for option, note in changes.removed.items()
             },
             "changed": {
                 option: {fact: {"from": a, "to": b} for fact, (a, b) in facts.items()}
-                for option, facts in found.changed.items()
+                for option, facts in changes.changed.items()
             },
         }  # fmt: skip
         print(hashing.canonical(plain), end="")
     else:
-        print(f"{made.title or made.package} {one} → {two}")
-        print(option_diff.as_text(found, after), end="")
+        print(f"{engine.title or engine.package} {old} → {new}")
+        print(option_diff.as_text(changes, after), end="")
     return 0
 
 
@@ -66,14 +66,20 @@ def main(argv: list[str]) -> int:
         prog="bin/flags", description="the options of an engine's releases"
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
-    one = verbs.add_parser("diff", help="options added, removed and changed between two releases")
-    one.add_argument("a", metavar="A", help="a release, such as 0.8.5")
-    one.add_argument("b", metavar="B", help="another, such as 0.10.2")
-    one.add_argument("--format", choices=["text", "json"], default="text")
-    two = verbs.add_parser("table", help=f"fold FOLDER/<release>.json into {option_table.FILE}")
-    two.add_argument("folder", type=Path, metavar="FOLDER", help="build/survey/flags/ENGINE")
-    for each in (one, two):
-        each.add_argument("--engine", help="an engine (default: the main one, vllm)")
+    diff_parser = verbs.add_parser(
+        "diff", help="options added, removed and changed between two releases"
+    )
+    diff_parser.add_argument("a", metavar="A", help="a release, such as 0.8.5")
+    diff_parser.add_argument("b", metavar="B", help="another, such as 0.10.2")
+    diff_parser.add_argument("--format", choices=["text", "json"], default="text")
+    table_parser = verbs.add_parser(
+        "table", help=f"fold FOLDER/<release>.json into {option_table.FILE}"
+    )
+    table_parser.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="build/survey/flags/ENGINE"
+    )
+    for sub in (diff_parser, table_parser):
+        sub.add_argument("--engine", help="an engine (default: the main one, vllm)")
     args = parser.parse_args(argv)
     engines = {n: e for n, e in loader.load_engines(paths.ROOT).items() if e.kind == "engine"}
     name = args.engine or next((n for n, e in engines.items() if e.main), "vllm")

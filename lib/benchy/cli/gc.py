@@ -6,7 +6,7 @@ import argparse
 import shutil
 
 from benchy.core import temporary_files
-from benchy.display.messages import agreed, say, tell
+from benchy.display.messages import agreed, print_lines, say
 from benchy.display.units import human
 from benchy.maintenance import garbage
 from benchy.maintenance.garbage import Waste
@@ -19,19 +19,19 @@ def main(argv: list[str]) -> int:
         "the configs any more, and remove them after a confirmation (YES=1: without one).",
     )
     parser.parse_args(argv)
-    wanted = garbage.planned()
-    known = [*garbage.results(wanted), *garbage.work(wanted)]
-    tops = {one.path for one in known}
-    half = (Waste(path, "of a process that was killed") for path in temporary_files.left())
-    found = [*known, *(one for one in half if not tops & set(one.path.parents))]
-    if not found:
+    tasks_by_model = garbage.planned()
+    known = [*garbage.results(tasks_by_model), *garbage.work(tasks_by_model)]
+    tops = {waste.path for waste in known}
+    half = (Waste(path, "of a process that was killed") for path in temporary_files.leftovers())
+    entries = [*known, *(waste for waste in half if not tops & set(waste.path.parents))]
+    if not entries:
         print("gc: everything is referred to")
         return 0
-    for waste in found:
-        tell(f"{human(waste.size):>8}  {waste.path}  {waste.why}")
-    total = human(sum(waste.size for waste in found))
-    if agreed(f"Remove these {len(found)} ({total})?"):
-        for waste in found:
+    for waste in entries:
+        print_lines(f"{human(waste.size):>8}  {waste.path}  {waste.why}")
+    total = human(sum(waste.size for waste in entries))
+    if agreed(f"Remove these {len(entries)} ({total})?"):
+        for waste in entries:
             try:
                 if waste.path.is_dir() and not waste.path.is_symlink():
                     shutil.rmtree(waste.path)
@@ -40,5 +40,5 @@ def main(argv: list[str]) -> int:
             except OSError as error:
                 error.filename = str(waste.path)  # otherwise only the name of a file in it
                 raise
-        say("REMOVED", f"{len(found)}, {total}")
+        say("REMOVED", f"{len(entries)}, {total}")
     return 0

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
     def words(name: str) -> list[str]:
         return os.environ.get(name, "").split()
 
-    found = selection.no_goals(words("BENCHY_UNKNOWN"), words("BENCHY_KNOWN"))
-    if found or (found := selection.mistakes(words("BENCHY_GIVEN"), words("BENCHY_GOALS"))):
-        raise ConfigError(found)
+    mistakes = selection.no_goals(words("BENCHY_UNKNOWN"), words("BENCHY_KNOWN"))
+    if mistakes or (mistakes := selection.mistakes(words("BENCHY_GIVEN"), words("BENCHY_GOALS"))):
+        raise ConfigError(mistakes)
     return 0

@@ -59,9 +59,9 @@ def main(argv: list[str]) -> int:
     path = scaffold.FOLDER / f"{name}.yaml"
     taken = [p for p in config.files().files if p.stem == name]
     if path.exists() or taken:
-        there = path if path.exists() else taken[0].relative_to(paths.ROOT)
+        existing = path if path.exists() else taken[0].relative_to(paths.ROOT)
         hint = f"add NAME={scaffold.proposed(name, [p.stem for p in config.files().files])}"
-        raise UsageError(f"the model {name} already exists: {there}", hint)
+        raise UsageError(f"the model {name} already exists: {existing}", hint)
     cards = gpu.gpus()
     provider = args.provider or ("vllm_single_card" if cards else "vllm_cpu")
     if provider not in config.known.providers:
@@ -70,7 +70,7 @@ def main(argv: list[str]) -> int:
             f"no provider is named {provider!r}", f"did you mean {near!r}?", "PROVIDER"
         )
     tasks = scaffold.tasks_of(args.tasks, config.known.tasks)
-    facts, why, found = None, "", []
+    facts, why, config_lines = None, "", []
     try:
         facts = model_info.of(model)
     except Failure as failure:
@@ -79,10 +79,10 @@ def main(argv: list[str]) -> int:
         why = failure.what
     if facts:
         serving = config.known.providers[provider][0].model_dump()
-        found = list(scaffold.lines(facts, serving, cards if provider != "vllm_cpu" else []))
+        config_lines = list(scaffold.lines(facts, serving, cards if provider != "vllm_cpu" else []))
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("x", encoding="utf-8") as file:
-        file.write(scaffold.text(model, facts, why, provider, found, tasks))
+        file.write(scaffold.text(model, facts, why, provider, config_lines, tasks))
     try:
         loader.load(paths.ROOT, path)
     except ConfigError:

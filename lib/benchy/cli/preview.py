@@ -27,10 +27,10 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     if not args.limit.isdecimal() or int(args.limit) < 1:
         raise UsageError(f"{args.limit!r} is not a whole number of documents", "write 3", "LIMIT")
-    found = preview.of(preview.specs(args.config, args.task, int(args.limit)))
+    document = preview.of(preview.specs(args.config, args.task, int(args.limit)))
     if args.format == "json":
-        print(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False))
+        print(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
     else:
-        print("\n".join(preview_text.lines(found)))
+        print("\n".join(preview_text.lines(document)))
     sys.stdout.flush()
     return 0

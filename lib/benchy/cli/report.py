@@ -11,10 +11,10 @@ from benchy.core import paths
 from benchy.core.errors import printable
 from benchy.display import text_table
 from benchy.display.messages import say
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import exports, freshness
 from benchy.reporting.collection import collect
-from benchy.reporting.leaderboard import chosen, whole
+from benchy.reporting.leaderboard import chosen, load_board
 
 
 def main(argv: list[str]) -> int:
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
     if not args.table:
         made_from = freshness.signature()
         freshness.begin()
-        board, damaged, mistakes = whole()
+        board, damaged, mistakes = load_board()
         exports.write(board, [str(d).splitlines()[0] for d in damaged])
         for mistake in mistakes:
             print(f"the leaderboard lacks its groups and metrics: {mistake}", file=sys.stderr)
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     return 1 if damaged else 0
 
 
-def table(entries: Sequence[Entry]) -> str:
+def table(entries: Sequence[ScoredResult]) -> str:
     """Return the results as a text table with aligned columns."""
     head = ("model", "task", "metric", "score", "result")
     rows = [

@@ -16,12 +16,12 @@ from benchy.core.knobs import knob
 from benchy.plan.selection import graph_for
 from benchy.run import status_text
 from benchy.run.status import Status
-from benchy.run.status_cells import DONE, FAILED, MISSING, RUNNING, STALE, WAITING, Cell
+from benchy.run.status_cells import DONE, FAILED, MISSING, RUNNING, STALE, WAITING, StatusCell
 
 PAUSE = 2.0  # seconds between looks at the board
 
 
-def screenful(cells: Sequence[Cell], columns: int, lines: int) -> list[str]:
+def screenful(cells: Sequence[StatusCell], columns: int, lines: int) -> list[str]:
     """Return what fits on a terminal, in at most `lines` lines. Running models come first, then
     failed, waiting, stale, missing and done ones."""
     order = (RUNNING, FAILED, WAITING, STALE, MISSING, DONE)

@@ -53,18 +53,24 @@ def main(argv: list[str]) -> int:
             f"{args.disk:g} GB are not enough",
             f"an environment and its cache take up to {2 * survey.LARGEST_GB:g}", "--disk",
         )  # fmt: skip
-    for left in paths.VENVS.glob(f"{survey.PREFIX}*"):  # left by a killed survey
-        if left.is_dir():
-            removal.remove(left.name)
+    for leftover in paths.VENVS.glob(f"{survey.PREFIX}*"):  # left by a killed survey
+        if leftover.is_dir():
+            removal.remove(leftover.name)
     package = engine.package.partition("[")[0]
-    found = survey.releases(package, since, until, resolver.log_path(survey.PREFIX + args.engine))
-    deep = (
-        set(found) if args.deep == "all" else survey.chosen(found, engine) if args.deep else set()
+    releases = survey.releases(
+        package, since, until, resolver.log_path(survey.PREFIX + args.engine)
     )
-    say("SURVEY", f"{len(found)} releases of {package}, {len(deep)} to build")
-    for version in found:
+    deep = (
+        set(releases)
+        if args.deep == "all"
+        else survey.chosen(releases, engine)
+        if args.deep
+        else set()
+    )
+    say("SURVEY", f"{len(releases)} releases of {package}, {len(deep)} to build")
+    for version in releases:
         row = survey.survey(args.engine, engine, version, args.disk if version in deep else None)
-        say("", f"{version}: {survey.told(row)}")
+        say("", f"{version}: {survey.summary(row)}")
     # Keep rows from other machines or from before a `make clean` until they are surveyed again.
     known = survey_report.read(args.engine)
     for path in (survey.FOLDER / args.engine).glob("*.json"):

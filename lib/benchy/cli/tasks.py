@@ -21,7 +21,7 @@ from benchy.core import paths
 from benchy.core.text import shorten
 from benchy.display import text_table
 from benchy.evaluation import task_list
-from benchy.evaluation.task_list import Harness, Own
+from benchy.evaluation.task_list import HarnessTasks, Own
 
 NEEDS = {
     "code": "runs code that the model wrote (docs/limits.md)",
@@ -56,15 +56,22 @@ def main(argv: list[str]) -> int:
     ours, harnesses = task_list.all_of(base.configuration())
     if words:
         ours = [own for own in ours if task_list.matches(_row(own), words)]
-    found = [
-        Harness(each.name, each.environment, [r for r in each.rows if task_list.matches(r, words)])
-        for each in harnesses
+    matching = [
+        HarnessTasks(
+            harness.name,
+            harness.environment,
+            [r for r in harness.rows if task_list.matches(r, words)],
+        )
+        for harness in harnesses
     ]
     if args.format == "json":
-        told = {"own": [asdict(own) for own in ours], "harness": [asdict(each) for each in found]}
-        print(json.dumps(told, indent=1, sort_keys=True, ensure_ascii=False))
+        document = {
+            "own": [asdict(own) for own in ours],
+            "harness": [asdict(harness) for harness in matching],
+        }
+        print(json.dumps(document, indent=1, sort_keys=True, ensure_ascii=False))
         return 0
-    print("\n".join(_text(ours, found, words)))
+    print("\n".join(_text(ours, matching, words)))
     sys.stdout.flush()
     return 0
 
@@ -74,7 +81,9 @@ def _row(own: Own) -> dict[str, Any]:
     return {**asdict(own), "tags": own.names}
 
 
-def _text(ours: Sequence[Own], found: Sequence[Harness], words: Sequence[str]) -> Iterator[str]:
+def _text(
+    ours: Sequence[Own], harnesses: Sequence[HarnessTasks], words: Sequence[str]
+) -> Iterator[str]:
     if ours:
         yield from table(
             ["TASK", "HARNESS TASK", "TASKS", "SHOTS", "OUTPUT", "DESCRIPTION"], map(_ours, ours)
@@ -87,11 +96,11 @@ def _text(ours: Sequence[Own], found: Sequence[Harness], words: Sequence[str]) -
             yield f"{own.name}: the harness has no task {', '.join(own.unknown)}"
         for need in own.needs:
             yield f"{own.name}: {NEEDS[need]}"
-    for each in found:
+    for harness in harnesses:
         if words:
-            yield from _matches(each)
+            yield from _matches(harness)
         else:
-            yield from _families(each)
+            yield from _families(harness)
 
 
 def _ours(own: Own) -> list[str]:
@@ -111,23 +120,23 @@ def _span(shots: Sequence[int]) -> str:
     return str(shots[0]) if len(shots) == 1 else f"{shots[0]} - {shots[-1]}"
 
 
-def _matches(found: Harness) -> Iterator[str]:
-    by_name = {row["name"]: row for row in found.rows}
+def _matches(harness: HarnessTasks) -> Iterator[str]:
+    by_name = {row["name"]: row for row in harness.rows}
     if not by_name:
-        yield f"{found.name}: nothing matches"
+        yield f"{harness.name}: nothing matches"
         return
     head = ["NAME", "KIND", "OUTPUT", "SHOTS", "DATA SET", "LANGUAGE", "TAGS"]
-    yield from table(head, map(_theirs, found.rows))
+    yield from table(head, map(_theirs, harness.rows))
     yield ""
-    yield f"{found.name}: {_counted(found.rows)}"
+    yield f"{harness.name}: {_counted(harness.rows)}"
     yield "Any of these is a task_name for configs/tasks/NAME.yaml; see docs/own-task.md."
 
 
 def _counted(rows: Sequence[Mapping[str, Any]]) -> str:
     kinds = Counter(row["kind"] for row in rows)
     return ", ".join(
-        f"{kinds[kind]:,} {one if kinds[kind] == 1 else more}"
-        for kind, (one, more) in KINDS.items()
+        f"{kinds[kind]:,} {singular if kinds[kind] == 1 else plural}"
+        for kind, (singular, plural) in KINDS.items()
         if kinds[kind]
     )
 
@@ -143,12 +152,12 @@ def _theirs(row: Mapping[str, Any]) -> list[str]:
     ]  # fmt: skip
 
 
-def _families(found: Harness) -> Iterator[str]:
-    rows = found.rows
+def _families(harness: HarnessTasks) -> Iterator[str]:
+    rows = harness.rows
     tasks = [row for row in rows if row["kind"] in ("task", "python")]
     folders = Counter(row.get("family", "") for row in tasks)
     yield (
-        f"{found.name}: {_counted(rows)}, in {len(folders)} folders (with so many tasks in each):"
+        f"{harness.name}: {_counted(rows)}, in {len(folders)} folders (with so many tasks in each):"
     )
     yield ""
     yield from columns([f"{folder} {count}" for folder, count in sorted(folders.items())])

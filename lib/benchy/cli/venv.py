@@ -38,9 +38,9 @@ def main(argv: list[str]) -> int:
     )
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    def verb(name: str, text: str, one: bool = True) -> argparse.ArgumentParser:
+    def verb(name: str, text: str, takes_env: bool = True) -> argparse.ArgumentParser:
         sub = verbs.add_parser(name, help=text, description=text)
-        if one:
+        if takes_env:
             sub.add_argument("env", nargs="?", metavar="ENV", help="its name, as in venvs/ENV")
             sub.add_argument("--version", help="instead of ENV: a release, such as 0.8.0")
             sub.add_argument("--engine", help="of which engine (default: the main one, vllm)")
@@ -54,7 +54,7 @@ def main(argv: list[str]) -> int:
     sub = verb("create", "build it unless it is complete and up to date")
     sub.add_argument("--anew", action="store_true", help="build it even if it is up to date")
     sub.add_argument("--soft", action="store_true", help="report a failure, but exit with 0")
-    sub = verb("list", "list all environments: state, releases, models, size", one=False)
+    sub = verb("list", "list all environments: state, releases, models, size", takes_env=False)
     sub.add_argument("--format", choices=["text", "json"], default="text")
     sub = verb("info", "show one environment in detail")
     sub.add_argument("--format", choices=["text", "json"], default="text")
@@ -67,7 +67,7 @@ def main(argv: list[str]) -> int:
     sub = verb(
         "prune",
         "remove those that no config needs, and leftovers of killed builds",
-        one=False,
+        takes_env=False,
     )
     sub.add_argument("--yes", action="store_true", help="without confirmation (as YES=1)")
     options = parser.parse_args(argv)
@@ -78,11 +78,11 @@ def main(argv: list[str]) -> int:
         return prune(options.yes)
     env = _named(options)
     if options.verb == "remove":
-        there = removal.remove(env)
+        removed = removal.remove(env)
         if env == paths.MAIN:
             say("", ".venv stays: benchy runs from it; vLLM is installed again when it is needed")
         else:
-            say("REMOVED" if there else "", env if there else f"{env} is not built")
+            say("REMOVED" if removed else "", env if removed else f"{env} is not built")
         return 0
     if options.verb == "pack":
         if not health.stamp(env):

@@ -23,7 +23,7 @@ def main(argv: list[str]) -> int:
     if uv.offline():
         raise UsageError("a wheelhouse is filled from an index", "unset OFFLINE")
     os.environ.pop("WHEELHOUSE", None)
-    environments = wheelhouse.wanted(os.environ.get("MODELS", "").split())
+    environments = wheelhouse.requested_environments(os.environ.get("MODELS", "").split())
     folder = Path(os.environ.get("BENCHY_CWD", "."), options.dir).expanduser()
     wheelhouse.collect(Wheelhouse(folder), environments)
     print(folder)

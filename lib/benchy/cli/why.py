@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 
 from benchy.core.knobs import knob
-from benchy.display.messages import tell
+from benchy.display.messages import print_lines
 from benchy.plan import staleness
 from benchy.plan.selection import graph_for, select
 
@@ -28,11 +28,12 @@ def main(argv: list[str]) -> int:
         limit, model, task = staleness.parts(target)
         if single:
             staleness.look(graph_for("eval"))
-        if not staleness.asked(limit, model, task):
-            raise staleness.unasked(target)
-        found = staleness.reasons(target)
-        tell(f"{target}: {'stale' if found else f'up to date, made {staleness.made(target)}'}")
-        tell(*(f"  {line}" for line in found))
+        if not staleness.is_requested(limit, model, task):
+            raise staleness.not_requested(target)
+        reasons = staleness.reasons(target)
+        state = "stale" if reasons else f"up to date, made {staleness.made(target)}"
+        print_lines(f"{target}: {state}")
+        print_lines(*(f"  {line}" for line in reasons))
         return 0
     graph = staleness.look(graph_for("eval" if single else "results"))
     targets = select(graph.read(), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
@@ -41,8 +42,8 @@ def main(argv: list[str]) -> int:
     )
     chosen = [t for t in targets if t in stale]
     for name in chosen:
-        found = staleness.reasons(Path(name))
-        tell(f"{name}: {found[0] if found else 'stale'}")
+        reasons = staleness.reasons(Path(name))
+        print_lines(f"{name}: {reasons[0] if reasons else 'stale'}")
     if not chosen:
         print("everything is up to date")
     return 0

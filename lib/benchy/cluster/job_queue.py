@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from benchy.cluster.jobs import UNKNOWN, Job, orphaned, parse
+from benchy.cluster.jobs import UNKNOWN, QueuedJob, orphaned, parse
 from benchy.core.errors import Failure
 from benchy.display.messages import say
 
@@ -27,7 +27,7 @@ PATIENCE = 60.0  # seconds until a query times out
 ENDING = 600.0  # seconds a job may outlast its command: epilogs, a queue that is down
 
 
-class Commands(Protocol):
+class QueueCommands(Protocol):
     """The part of a launcher that a queue needs.
 
     `mark` is the comment prefix of this run's jobs, `says` the launcher's file.
@@ -56,8 +56,8 @@ class Queue:
         looked: Set after each query.
     """
 
-    launcher: Commands
-    jobs: dict[str, Job] = field(default_factory=dict)
+    launcher: QueueCommands
+    jobs: dict[str, QueuedJob] = field(default_factory=dict)
     over: set[int] = field(default_factory=set)
     strays: set[str] = field(default_factory=set)
     answers: int = 0
@@ -66,7 +66,7 @@ class Queue:
 
     # --- queries ------------------------------------------------------------------------------
 
-    def ask(self) -> list[Job]:
+    def ask(self) -> list[QueuedJob]:
         """Query the queue and return benchy's jobs. Raises Failure if the query fails."""
         return parse(self.answer(self.launcher.says.queue))
 
@@ -98,9 +98,9 @@ class Queue:
                 (j for j in rows if j.run == self.launcher.mark and j.number not in self.over),
                 key=lambda job: job.number,
             )
-            found = {job.model: job for job in mine}
-            gone = self.jobs.keys() - found.keys()
-            self.jobs = found | {m: replace(self.jobs[m], state=UNKNOWN) for m in gone}
+            latest = {job.model: job for job in mine}
+            missing = self.jobs.keys() - latest.keys()
+            self.jobs = latest | {m: replace(self.jobs[m], state=UNKNOWN) for m in missing}
             self.answers += 1
         self.looked.set()
         self.looked = asyncio.Event()
@@ -117,7 +117,7 @@ class Queue:
         job = self.jobs.get(model)
         return bool(job and job.state in self.launcher.says.running) or not self.launcher.says.queue
 
-    async def ended(self, model: str) -> Job | None:
+    async def ended(self, model: str) -> QueuedJob | None:
         """Return the last state of a model's job after its command has ended.
 
         Returns None if the queue never reported a job. Waits for `watch`, since a job may take
@@ -126,7 +126,7 @@ class Queue:
         """
         says, first = self.launcher.says, self.answers
         end = time.monotonic() + ENDING
-        while says.queue and (left := end - time.monotonic()) > 0:
+        while says.queue and (remaining := end - time.monotonic()) > 0:
             job, since = self.jobs.get(model), self.answers - first
             if job and job.state == UNKNOWN:
                 return await asyncio.to_thread(self.past, job)
@@ -140,11 +140,11 @@ class Queue:
                 self.strays.add(job.id)
                 await asyncio.to_thread(self.call_off, job, "whose command has ended")
             with contextlib.suppress(asyncio.TimeoutError):
-                await asyncio.wait_for(self.looked.wait(), left)
-        found = self.jobs.get(model)
-        return replace(found, state=UNKNOWN) if found else None
+                await asyncio.wait_for(self.looked.wait(), remaining)
+        last = self.jobs.get(model)
+        return replace(last, state=UNKNOWN) if last else None
 
-    def past(self, job: Job) -> Job:
+    def past(self, job: QueuedJob) -> QueuedJob:
         """Return the final state of a job that the queue no longer lists.
 
         It comes from the launcher's records. Without a record, the state stays UNKNOWN.
@@ -208,21 +208,21 @@ class Queue:
             if job.run == self.launcher.mark and job.state not in (*says.ended, *says.ending):
                 self.call_off(job, "left by this run")
 
-    def sweep(self) -> list[Job]:
+    def sweep(self) -> list[QueuedJob]:
         """Cancel the jobs of dead runs of this checkout, and return them.
 
         Never touches other jobs. Raises Failure if the query fails.
         """
         says = self.launcher.says
-        gone = [
+        orphans = [
             job for job in self.ask()
             if job.state not in (*says.ended, *says.ending) and orphaned(job)
         ]  # fmt: skip
-        for job in gone:
+        for job in orphans:
             self.call_off(job, "left by a run that was killed")
-        return gone
+        return orphans
 
-    def call_off(self, job: Job, why: str) -> None:
+    def call_off(self, job: QueuedJob, why: str) -> None:
         """Cancel a job, and report that or the error."""
         if not self.launcher.says.cancel:
             return

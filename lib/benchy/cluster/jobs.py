@@ -16,7 +16,7 @@ UNKNOWN = "UNKNOWN"  # state of a job that the queue no longer lists
 
 
 @dataclass(frozen=True)
-class Job:
+class QueuedJob:
     """One row of the queue. `run` is the comment without the model."""
 
     id: str
@@ -55,28 +55,28 @@ def own_mark() -> str:
     return f"benchy:{checkout()}:{activity.host()}:{pid}.{activity.ticks(pid)}"
 
 
-def parse(text: str) -> list[Job]:
+def parse(text: str) -> list[QueuedJob]:
     """Return benchy's jobs in the output of a launcher's `queue`. Ignores all other rows."""
-    found = []
+    jobs = []
     for line in text.splitlines():
         cells = line.strip().split("|", 4)
         comment = cells[4].split(":") if len(cells) == 5 else []
         if len(comment) == 5 and comment[0] == "benchy":
             run, model = ":".join(comment[:4]), comment[4]
             number, state, node, reason = cells[:4]
-            found.append(Job(number, state, node, reason, run, model))
-    return found
+            jobs.append(QueuedJob(number, state, node, reason, run, model))
+    return jobs
 
 
-def orphaned(job: Job) -> bool:
+def orphaned(job: QueuedJob) -> bool:
     """Return whether the run of a job of this checkout is dead.
 
     A run of this host is dead if its process is gone. The processes of another host are not
     visible here, so its run is dead if its note on the board has not been renewed for long.
     """
-    _, whose, host, process = job.run.split(":")
+    _, checkout_id, host, process = job.run.split(":")
     pid, _, ticks = process.partition(".")
-    if whose != checkout() or not pid.isdecimal() or not ticks.isdecimal():
+    if checkout_id != checkout() or not pid.isdecimal() or not ticks.isdecimal():
         return False
     if host != activity.host():
         return (host, int(pid), int(ticks)) in activity.silent()

@@ -32,7 +32,7 @@ LAUNCHED = "BENCHY_LAUNCHED"  # set in a job: the name of its launcher
 
 
 @dataclass
-class Launcher:
+class JobLauncher:
     """A launcher.
 
     Attributes:
@@ -80,7 +80,7 @@ class Launcher:
             given |= {job_folder.LEASES: "1"}
         return {**given, LAUNCHED: self.name}
 
-    def outside(self, environment: Mapping[str, str]) -> dict[str, str]:
+    def without_job_variables(self, environment: Mapping[str, str]) -> dict[str, str]:
         """Return an environment without the variables of a job that this process may itself run in.
 
         The launcher's programs would apply them to the new job.
@@ -98,11 +98,11 @@ class Launcher:
 
     def facts(self, model: str, spec: ServerSpec | JobSpec) -> dict[str, Any]:
         """Return the variables for the templates of the launcher's file."""
-        asked = launcher_schema.Resources(**spec.get("resources", {})).model_dump()
+        resources = launcher_schema.Resources(**spec.get("resources", {})).model_dump()
         gpus = spec.get("gpus") or 0
         count = spec["nodes"]["count"] if spec.get("nodes") else 1
         return {
-            **asked,
+            **resources,
             "model": model,
             "gpus": gpus,
             "nodes": count,
@@ -126,7 +126,7 @@ class Launcher:
             ) from None
 
 
-def load(name: str) -> Launcher:
+def load(name: str) -> JobLauncher:
     """Load a launcher by name.
 
     Raises UsageError if there is none, and ConfigError if its file has errors.
@@ -136,10 +136,10 @@ def load(name: str) -> Launcher:
     if not names.good(name) or not path.is_file():
         known = sorted(["local", *(p.stem for p in folder.glob("*.yaml"))])
         raise UsageError(f"there is no launcher {name!r}", f"known: {', '.join(known)}", "LAUNCHER")
-    return Launcher(name, load_launcher(Path(), path))
+    return JobLauncher(name, load_launcher(Path(), path))
 
 
-def begun(name: str) -> Launcher:
+def begun(name: str) -> JobLauncher:
     """Load a launcher for a run and cancel leftovers of earlier runs.
 
     Raises Failure if the launcher does not work on this machine.

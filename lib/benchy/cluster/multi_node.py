@@ -81,14 +81,14 @@ class Node:
         Raises Failure after `seconds`.
         """
         end = time.monotonic() + seconds
-        while not (found := self.first()):
+        while not (address := self.first()):
             if time.monotonic() > end:
                 raise Failure(
                     f"node {self.rank} of the job found no first node within {seconds:g} s",
                     f"is {self.meeting.parent} on a file system of all nodes?",
                 )
             time.sleep(LOOK)
-        return found
+        return address
 
     def arguments(self, over: Nodes, address: str, port: int) -> list[str]:
         """Return the engine's arguments for joining the server.
@@ -180,34 +180,36 @@ def refuse(specs: Iterable[ServerSpec], launcher: str, counts: bool) -> None:
 
     `counts` says whether the launcher's file names the variable with the rank of a node.
     """
-    known, found = option_check.Known(), []
+    known, mistakes = option_check.FlagsCache(), []
     for spec in specs:
         if over := spec.get("nodes"):
-            found += _unfit(spec, over, known)
+            mistakes += _unfit(spec, over, known)
             if not counts:
                 file = f"configs/launchers/{launcher}.yaml"
-                found.append(Mistake(file, 0, "rank", f"is missing: {spec['model']} needs it"))
-    if found:
-        raise ConfigError(sorted(set(found)))
+                mistakes.append(Mistake(file, 0, "rank", f"is missing: {spec['model']} needs it"))
+    if mistakes:
+        raise ConfigError(sorted(set(mistakes)))
 
 
-def _unfit(spec: ServerSpec, over: Nodes, known: option_check.Known) -> list[Mistake]:
-    count, written, found = over["count"], option_check.written(spec), []
+def _unfit(spec: ServerSpec, over: Nodes, known: option_check.FlagsCache) -> list[Mistake]:
+    count, written, mistakes = over["count"], option_check.written(spec), []
     split = f"{spec['model']} runs over {count} nodes"
     if spec["gpus"] % count:
         what = f"{spec['gpus']} GPUs are not divisible by the nodes: {split}"
-        found.append(written.mistake("tensor_parallel_size", what, "see resources.gpus_per_node"))
+        mistakes.append(
+            written.mistake("tensor_parallel_size", what, "see resources.gpus_per_node")
+        )
     if int(spec["options"].get("data_parallel_size") or 1) > 1:
         what, hint = (
             f"works on one node only: {split}",
             "use tensor_parallel_size and pipeline_parallel_size",
         )
-        found.append(written.mistake("data_parallel_size", what, hint))
+        mistakes.append(written.mistake("data_parallel_size", what, hint))
     release, flags = known.flags(spec["engine"], *option_check.requested(spec))
     lacks = [w.split("=")[0] for w in over["words"] if w.startswith("--")] or ["--nnodes"]
     lacks = [flag for flag in lacks if not over["words"] or (flags and flag not in flags)]
     if lacks:
         what = f"{spec['title']} {release} has no {lacks[0]}: {split}"
         hint = "take a newer release (vLLM from 0.11.2), or fewer GPUs"
-        found.append(written.mistake("vllm_version", what, hint))
-    return found
+        mistakes.append(written.mistake("vllm_version", what, hint))
+    return mistakes

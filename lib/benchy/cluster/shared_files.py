@@ -21,9 +21,9 @@ Marks = Mapping[Path, tuple[int, int] | None]
 
 def look(path: Path) -> None:
     """Make the file system ask its server again about a file and all its parent directories."""
-    for each in (*reversed(path.parents), path):
+    for entry in (*reversed(path.parents), path):
         with contextlib.suppress(OSError):
-            os.close(os.open(each, os.O_RDONLY | os.O_NONBLOCK))
+            os.close(os.open(entry, os.O_RDONLY | os.O_NONBLOCK))
 
 
 def marks(files: Iterable[Path]) -> Marks:
@@ -31,13 +31,13 @@ def marks(files: Iterable[Path]) -> Marks:
 
     The value of a missing file is None.
     """
-    found: dict[Path, tuple[int, int] | None] = {}
+    stats: dict[Path, tuple[int, int] | None] = {}
     for path in files:
-        found[path] = None
+        stats[path] = None
         with contextlib.suppress(OSError):
             facts = path.stat()
-            found[path] = (facts.st_ino, facts.st_mtime_ns)
-    return found
+            stats[path] = (facts.st_ino, facts.st_mtime_ns)
+    return stats
 
 
 def changed(before: Marks) -> bool:
@@ -46,8 +46,8 @@ def changed(before: Marks) -> bool:
     return all(now[path] and now[path] != mark for path, mark in before.items())
 
 
-async def awaited(files: Iterable[Path], there: Callable[[], bool], seconds: float) -> bool:
-    """Look at files until `there` returns true, and return whether it did.
+async def awaited(files: Iterable[Path], ready: Callable[[], bool], seconds: float) -> bool:
+    """Look at files until `ready` returns true, and return whether it did.
 
     Looks at least once, and for at most `seconds`.
     """
@@ -55,6 +55,6 @@ async def awaited(files: Iterable[Path], there: Callable[[], bool], seconds: flo
     while True:
         for path in files:
             await asyncio.to_thread(look, path)
-        if there() or time.monotonic() >= end:
-            return there()
+        if ready() or time.monotonic() >= end:
+            return ready()
         await asyncio.sleep(PAUSE)

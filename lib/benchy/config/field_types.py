@@ -91,8 +91,8 @@ def _variable(name: str) -> str:
 
 def _public(url: str) -> None:
     """Raise Unfit if a URL carries a password or token, which would end up in logs and locks."""
-    said = urlsplit(url.removeprefix("git+"))
-    if said.password or (said.username and said.scheme != "ssh"):
+    parts = urlsplit(url.removeprefix("git+"))
+    if parts.password or (parts.username and parts.scheme != "ssh"):
         raise Unfit(
             "contains credentials, which would be written to locks and logs",
             "remove them from the URL; uv reads them from ~/.netrc, a keyring or, for "

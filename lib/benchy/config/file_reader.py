@@ -31,7 +31,7 @@ class Listing(NamedTuple):
     mistakes: Sequence[Mistake] = ()
 
 
-class Source(NamedTuple):
+class YamlFile(NamedTuple):
     """One file as YAML. document: None if it could not be read."""
 
     path: Path
@@ -43,7 +43,7 @@ class Source(NamedTuple):
 class ConfigFile(Generic[Kind]):
     """One file, validated. value: None if it has mistakes."""
 
-    source: Source
+    source: YamlFile
     document: Document
     value: Kind | None
     mistakes: Sequence[Mistake]
@@ -58,7 +58,7 @@ class ConfigFile(Generic[Kind]):
 
 
 @dataclass(frozen=True)
-class Folder(Generic[Kind]):
+class ConfigFolder(Generic[Kind]):
     """All files of one kind, by name."""
 
     listing: Listing = field(default_factory=Listing)
@@ -97,7 +97,7 @@ def list_folder(folder: Path, root: Path) -> Listing:
     """Return the YAML files of a folder. A name that Make cannot use is a mistake."""
     if not folder.is_dir():
         return Listing(mistakes=[Mistake(shown(folder, root), 0, "", "is missing")])
-    found, mistakes = [], []
+    files, mistakes = [], []
     for path in sorted(folder.iterdir()):
         if path.name.startswith(".") or path.suffix not in (".yaml", ".yml"):
             continue
@@ -106,26 +106,26 @@ def list_folder(folder: Path, root: Path) -> Listing:
         elif path.suffix == ".yml":
             mistakes.append(Mistake(shown(path, root), 0, "", "ends in .yml", "rename it to .yaml"))
         else:
-            found.append(path)
-    return Listing(found, [folder], mistakes)
+            files.append(path)
+    return Listing(files, [folder], mistakes)
 
 
 def list_models(configs: Path, root: Path) -> Listing:
     """Return the files of all models: those directly in configs/ and in its folders of models."""
-    found = [list_folder(configs, root)]
+    listings = [list_folder(configs, root)]
     for folder in sorted(configs.iterdir()):
         if not folder.is_dir() or folder.name in NO_MODELS or folder.name[0] == ".":
             continue
         if paths.watchable(folder):
-            found.append(list_folder(folder, root))
+            listings.append(list_folder(folder, root))
         else:
-            what = "has an invalid name"
-            found.append(Listing((), (), [Mistake(shown(folder, root), 0, "", what, "rename it")]))
+            mistake = Mistake(shown(folder, root), 0, "", "has an invalid name", "rename it")
+            listings.append(Listing((), (), [mistake]))
     settings = configs / "config.yaml"
     return Listing(
-        [path for each in found for path in each.files if path != settings],
-        [folder for each in found for folder in each.folders],
-        [mistake for each in found for mistake in each.mistakes],
+        [path for listing in listings for path in listing.files if path != settings],
+        [folder for listing in listings for folder in listing.folders],
+        [mistake for listing in listings for mistake in listing.mistakes],
     )
 
 
@@ -141,23 +141,23 @@ def _wrong_name(path: Path, root: Path) -> Mistake | None:
     return None
 
 
-def read(path: Path, root: Path) -> Source:
+def read(path: Path, root: Path) -> YamlFile:
     if wrong := _wrong_name(path, root):
-        return Source(path, None, [wrong])
+        return YamlFile(path, None, [wrong])
     try:
-        return Source(path, yaml_file.read(path, shown(path, root)))
+        return YamlFile(path, yaml_file.read(path, shown(path, root)))
     except ConfigError as error:
-        return Source(path, None, error.mistakes)
+        return YamlFile(path, None, error.mistakes)
 
 
 def read_file(path: Path, kind: type[Kind], root: Path) -> ConfigFile[Kind]:
     source = read(path, root)
     if source.document is None:
         return ConfigFile(source, Document(shown(path, root)), None, source.mistakes)
-    found = validation.validated(kind, source.document.data, source.document)
-    return ConfigFile(source, source.document, found.value, found.mistakes)
+    checked = validation.validated(kind, source.document.data, source.document)
+    return ConfigFile(source, source.document, checked.value, checked.mistakes)
 
 
-def read_folder(folder: Path, kind: type[Kind], root: Path) -> Folder[Kind]:
+def read_folder(folder: Path, kind: type[Kind], root: Path) -> ConfigFolder[Kind]:
     listing = list_folder(folder, root)
-    return Folder(listing, {path.stem: read_file(path, kind, root) for path in listing.files})
+    return ConfigFolder(listing, {path.stem: read_file(path, kind, root) for path in listing.files})

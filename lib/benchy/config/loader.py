@@ -13,11 +13,11 @@ from typing import Any, NamedTuple
 from benchy.config import file_reader, matrix, merge, option_files, references, validation
 from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.engine_schema import Engine
-from benchy.config.file_reader import ConfigFile, Folder, Listing, Source
+from benchy.config.file_reader import ConfigFile, ConfigFolder, Listing, YamlFile
 from benchy.config.launcher_schema import Launcher
 from benchy.config.model_schema import Model
 from benchy.config.provider_schema import Provider
-from benchy.config.references import Known
+from benchy.config.references import KnownNames
 from benchy.config.settings_schema import Settings
 from benchy.config.task_schema import Task
 from benchy.config.yaml_file import Document
@@ -35,7 +35,7 @@ class ModelFile(NamedTuple):
         mistakes: Everything wrong with the file and its models.
     """
 
-    source: Source
+    source: YamlFile
     merged: Sequence[ModelConfig] = ()
     mistakes: Sequence[Mistake] = ()
 
@@ -87,11 +87,11 @@ class ConfigLoader:
         engines = _engines(configs / "engines", root)
         providers = file_reader.read_folder(configs / "providers", Provider, root)
         tasks = file_reader.read_folder(configs / "tasks", Task, root)
-        launchers: Folder[Launcher] = Folder()
+        launchers: ConfigFolder[Launcher] = ConfigFolder()
         if (configs / "launchers").is_dir():  # older copies of configs/ lack it
             launchers = file_reader.read_folder(configs / "launchers", Launcher, root)
         self.settings = settings.value
-        self.known = Known(
+        self.known = KnownNames(
             engines.valid,
             {
                 name: (value, providers.files[name].document)
@@ -100,7 +100,7 @@ class ConfigLoader:
             tasks.valid,
             engines.broken | providers.broken | tasks.broken,
         )
-        parts: list[ConfigFile[Any] | Folder[Any]] = [
+        parts: list[ConfigFile[Any] | ConfigFolder[Any]] = [
             settings,
             engines,
             providers,
@@ -120,10 +120,10 @@ class ConfigLoader:
 
     def files(self, only: Path | None = None) -> Listing:
         """Return the models' files. Two files of one name are a mistake; the first one counts."""
-        found = Listing([only]) if only else file_reader.list_models(self.configs, self.root)
+        listing = Listing([only]) if only else file_reader.list_models(self.configs, self.root)
         first: dict[str, Path] = {}
-        mistakes = [*found.mistakes]
-        for path in found.files:
+        mistakes = [*listing.mistakes]
+        for path in listing.files:
             if path.stem in first:
                 what = f"has the name of {file_reader.shown(first[path.stem], self.root)}"
                 hint = "rename one of them: results are kept by this name"
@@ -131,33 +131,33 @@ class ConfigLoader:
                 own = file_reader.read_file(path, Model, self.root).mistakes
                 mistakes += [Mistake(name, 0, "", what, hint), *own]
             first.setdefault(path.stem, path)
-        return Listing([*first.values()], found.folders, mistakes)
+        return Listing([*first.values()], listing.folders, mistakes)
 
     def read(self, path: Path) -> ModelFile:
         """Return the models of a file: one, or the cells of a matrix."""
         return self.merged(file_reader.read(path, self.root))
 
-    def merged(self, source: Source) -> ModelFile:
+    def merged(self, source: YamlFile) -> ModelFile:
         """Return the models of a file that was read."""
         document = source.document
         if document is None:
             return ModelFile(source, (), source.mistakes)
-        found = validation.validated(Model, document.data, document)
+        checked = validation.validated(Model, document.data, document)
         instead = {"tasks": [*self.known.tasks][:1]}
-        model = found.value or validation.salvaged(Model, document.data, instead)
+        model = checked.value or validation.salvaged(Model, document.data, instead)
         if model is None:
-            return ModelFile(source, (), found.mistakes)
+            return ModelFile(source, (), checked.mistakes)
         set_ = self.knobs.get("SET", "")
         shared = merge.Shared(self.root, self.known, self.documents, set_)
         cells = matrix.checked_cells(source.path.stem, model, document, set_)
-        each = [
+        merged = [
             merge.merge(merge.WrittenModel(name, model, document, cell), shared)
             for name, cell in cells.value
         ]
         return ModelFile(
             source,
-            [one.value for one in each if one.value],
-            [*found.mistakes, *cells.mistakes, *(m for one in each for m in one.mistakes)],
+            [cell.value for cell in merged if cell.value],
+            [*checked.mistakes, *cells.mistakes, *(m for cell in merged for m in cell.mistakes)],
         )
 
     def configuration(
@@ -165,24 +165,24 @@ class ConfigLoader:
     ) -> Configuration:
         """Return everything that was read. Raise ConfigError with every mistake in it."""
         read = [*read]
-        mistakes = [*self.mistakes, *listing.mistakes, *(m for each in read for m in each.mistakes)]
+        mistakes = [*self.mistakes, *listing.mistakes, *(m for file in read for m in file.mistakes)]
         if mistakes:
             raise ConfigError(mistakes)
         return self.partial(listing, read)
 
     def partial(self, listing: Listing = NO_FILES, read: Sequence[ModelFile] = ()) -> Configuration:
         """Return everything that was read, even if it has mistakes."""
-        own = (each.source.document for each in read if each.source.document)
+        own = (file.source.document for file in read if file.source.document)
         return Configuration(
             self.settings or Settings(),
             dict(self.known.engines),
             dict(self.known.providers),
             dict(self.known.tasks),
-            tuple(model for each in read for model in each.models),
+            tuple(model for file in read for model in file.models),
             (
                 *self.inputs,
                 *listing.folders,
-                *(path for each in read for path in each.inputs(self.root)),
+                *(path for file in read for path in file.inputs(self.root)),
             ),
             {**self.documents, **{document.file: document for document in own}},
         )
@@ -191,12 +191,14 @@ class ConfigLoader:
 def _settings(path: Path, root: Path) -> ConfigFile[Settings]:
     if path.exists():
         return file_reader.read_file(path, Settings, root)
-    return ConfigFile(Source(path.parent), Document(file_reader.shown(path, root)), Settings(), ())
+    return ConfigFile(
+        YamlFile(path.parent), Document(file_reader.shown(path, root)), Settings(), ()
+    )
 
 
-def _engines(folder: Path, root: Path) -> Folder[Engine]:
-    found = file_reader.read_folder(folder, Engine, root)
-    return Folder(found.listing, references.with_like(found.files))
+def _engines(folder: Path, root: Path) -> ConfigFolder[Engine]:
+    engines = file_reader.read_folder(folder, Engine, root)
+    return ConfigFolder(engines.listing, references.with_like(engines.files))
 
 
 def load_engines(root: Path) -> dict[str, Engine]:
@@ -204,18 +206,18 @@ def load_engines(root: Path) -> dict[str, Engine]:
 
     A mistake in a model then stops no environment from being built.
     """
-    found = _engines(root / "configs/engines", root)
-    if found.mistakes:
-        raise ConfigError(found.mistakes)
-    return found.valid
+    engines = _engines(root / "configs/engines", root)
+    if engines.mistakes:
+        raise ConfigError(engines.mistakes)
+    return engines.valid
 
 
 def load_launcher(root: Path, path: Path) -> Launcher:
     """Return one launcher. Raise ConfigError."""
-    found = file_reader.read_file(path, Launcher, root)
-    if found.value is None:
-        raise ConfigError(found.mistakes)
-    return found.value
+    file = file_reader.read_file(path, Launcher, root)
+    if file.value is None:
+        raise ConfigError(file.mistakes)
+    return file.value
 
 
 def load_leaderboard(root: Path) -> tuple[Settings, dict[str, Task]]:

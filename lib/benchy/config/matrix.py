@@ -73,9 +73,9 @@ def checked_cells(stem: str, model: Model, document: Document, knob: str) -> Che
         return Checked(
             [], [*mistakes, document.mistake(("matrix",), what, "split it into several configs")]
         )
-    found = cells(stem, model.matrix, document)
-    mistakes += _wrong_names([name for name, _ in found], document)
-    cells_ = [] if mistakes else found
+    combinations = cells(stem, model.matrix, document)
+    mistakes += _wrong_names([name for name, _ in combinations], document)
+    cells_ = [] if mistakes else combinations
     if stem == QUICKSTART:
         mistakes.append(document.mistake(("matrix",), "is not allowed in the quickstart"))
     return Checked(cells_, mistakes)

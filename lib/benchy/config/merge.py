@@ -14,7 +14,7 @@ from benchy.config.configuration import ModelConfig
 from benchy.config.engine_schema import Engine
 from benchy.config.model_schema import Model
 from benchy.config.provider_schema import Provider
-from benchy.config.references import Known
+from benchy.config.references import KnownNames
 from benchy.config.reserved_options import OWN
 from benchy.config.validation import Checked, salvaged, validated
 from benchy.config.written import Written
@@ -32,7 +32,7 @@ class Shared(NamedTuple):
     """What all models are merged with. documents: those of tasks, by file. knob: SET."""
 
     root: Path
-    known: Known
+    known: KnownNames
     documents: Mapping[str, Document]
     knob: str
 
@@ -95,7 +95,7 @@ def merge(source: WrittenModel, shared: Shared) -> Checked[ModelConfig | None]:
     return Checked(model, [*mistakes, *_of_model(model, source.document, shared)])
 
 
-def _names(source: WrittenModel, known: Known) -> Iterator[Mistake]:
+def _names(source: WrittenModel, known: KnownNames) -> Iterator[Mistake]:
     """Yield mistakes in the names of tasks and options."""
     tasks, document = source.model.tasks, source.document
     for at, task in enumerate(tasks):
@@ -106,7 +106,7 @@ def _names(source: WrittenModel, known: Known) -> Iterator[Mistake]:
     yield from option_checks.names(source.model.vllm.overrides, document, OVERRIDES)
 
 
-def _provider(source: WrittenModel, known: Known) -> Checked[str]:
+def _provider(source: WrittenModel, known: KnownNames) -> Checked[str]:
     """Return the name of the model's provider; if it does not exist, the most similar name.
 
     With a guess, the options can be checked in the same go. Return "" without one, and for a
@@ -162,14 +162,14 @@ def _serving(layers: Sequence[Layer], stacked: Stacked) -> Checked[Provider | No
     for above in (cell, knob):
         if (
             above.options
-            and not (found := validated(Provider, above.options, above.document)).value
+            and not (checked := validated(Provider, above.options, above.document)).value
         ):
-            return found
-    found = validated(Provider, stacked.options, overrides.document, OVERRIDES)
-    return Checked(found.value or salvaged(Provider, stacked.options), found.mistakes)
+            return checked
+    checked = validated(Provider, stacked.options, overrides.document, OVERRIDES)
+    return Checked(checked.value or salvaged(Provider, stacked.options), checked.mistakes)
 
 
-def _engine(serving: Provider, stacked: Stacked, known: Known) -> Checked[Engine | None]:
+def _engine(serving: Provider, stacked: Stacked, known: KnownNames) -> Checked[Engine | None]:
     written = stacked.written
     if wrong := known.unknown("engine", serving.engine):
         return Checked(None, [written.mistake("engine", *wrong)])

@@ -64,19 +64,19 @@ def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     another branch. Drop a missing key if the same mapping has a misspelled one.
     """
 
-    def branch(one: ErrorDetails) -> bool:
-        location = one["loc"]
-        return bool(location) and _is_branch(location[-1]) and one["type"].endswith("_type")
+    def branch(detail: ErrorDetails) -> bool:
+        location = detail["loc"]
+        return bool(location) and _is_branch(location[-1]) and detail["type"].endswith("_type")
 
-    def inside(one: ErrorDetails, other: ErrorDetails) -> bool:
-        above = one["loc"][:-1]
+    def inside(detail: ErrorDetails, other: ErrorDetails) -> bool:
+        above = detail["loc"][:-1]
         return other["loc"][: len(above)] == above and not branch(other)
 
-    def misspelt(one: ErrorDetails) -> bool:
-        return one["type"] == "missing" and any(
+    def misspelt(detail: ErrorDetails) -> bool:
+        return detail["type"] == "missing" and any(
             other["type"] == "extra_forbidden"
-            and other["loc"][:-1] == one["loc"][:-1]
-            and near(str(other["loc"][-1]), [str(one["loc"][-1])])
+            and other["loc"][:-1] == detail["loc"][:-1]
+            and near(str(other["loc"][-1]), [str(detail["loc"][-1])])
             for other in details
         )
 

@@ -27,7 +27,7 @@ GENERATION = (
     "max_new_tokens", "max_gen_toks", "do_sample", "until", "stop", "frequency_penalty",
     "presence_penalty", "repetition_penalty", "chat_template_kwargs", "enable_thinking",
 )  # fmt: skip
-TOLD = {
+HINTS = {
     "base_url": "benchy starts the server itself; it cannot evaluate one that runs elsewhere",
     "path": "write a directory as the name: model: {name: VALUE}",
     "limit": "it is a knob: make eval CONFIG=FILE LIMIT=VALUE, or evaluation.default_limit in "
@@ -38,31 +38,31 @@ TOLD = {
 
 def home(key: str, value: Any = None, document: Document | None = None) -> str:
     """Return a hint that says where a key belongs, with the value as written; "" if unknown."""
-    told = _home(key)
+    hint = _home(key)
     own = document.file if document else ""
     if own.startswith("configs/tasks/") and key in task_schema.TaskDefaults.model_fields:
-        told = f"write defaults: {{{key}: VALUE}}"
+        hint = f"write defaults: {{{key}: VALUE}}"
     if own == "configs/config.yaml" and key in settings_schema.Evaluation.model_fields:
-        told = f"write evaluation: {{{key}: VALUE}}"
+        hint = f"write evaluation: {{{key}: VALUE}}"
     plain = isinstance(value, str | int | float) and str(value).isprintable()
     written = str(value) if plain else "…"
     if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
         written = "10"
-    told = told.replace("VALUE", written)
+    hint = hint.replace("VALUE", written)
     models = document and "model" in document.data  # make eval accepts no other file
-    told = told.replace("FILE", own if models else "configs/quickstart.yaml")
+    hint = hint.replace("FILE", own if models else "configs/quickstart.yaml")
     tasks = document.data.get("tasks") if document else None
     if isinstance(tasks, list) and tasks and all(isinstance(task, str) for task in tasks):
         if len(tasks) > 1:
             shown = f"tasks/NAME.yaml, where NAME is {', '.join(tasks[:-1][:5])} or {tasks[-1]}"
-            return told.replace("tasks/NAME.yaml", shown)
-        return told.replace("tasks/NAME.yaml", f"tasks/{tasks[0]}.yaml")
-    return told
+            return hint.replace("tasks/NAME.yaml", shown)
+        return hint.replace("tasks/NAME.yaml", f"tasks/{tasks[0]}.yaml")
+    return hint
 
 
 def _home(key: str) -> str:
-    if key in TOLD:
-        return TOLD[key]
+    if key in HINTS:
+        return HINTS[key]
     if key in GENERATION:
         return f"write it in a task's file: gen_kwargs: {{{key}: VALUE}} in configs/tasks/NAME.yaml"
     for kind, place in FILES.items():

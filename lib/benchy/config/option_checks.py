@@ -82,12 +82,12 @@ def of_model(model: ModelConfig, root: Path) -> Iterator[Mistake]:
 
 def _unsupported(model: ModelConfig) -> Iterator[Mistake]:
     """Yield mistakes for options that the engine's file marks as unsupported."""
-    for each in model.engine.unsupported:
-        for option in each.options:
+    for entry in model.engine.unsupported:
+        for option in entry.options:
             value = model.options.get(option)
-            if each.refuses(value):
-                what = f"{value} is" if each.values else "is"
-                yield model.mistake(option, f"{what} not supported: {each.why}", each.use)
+            if entry.refuses(value):
+                what = f"{value} is" if entry.values else "is"
+                yield model.mistake(option, f"{what} not supported: {entry.why}", entry.use)
 
 
 def _pins(model: ModelConfig) -> Iterator[Mistake]:
@@ -116,7 +116,7 @@ def _files(model: ModelConfig, root: Path) -> Iterator[Mistake]:
         if path and not (root / str(value)).exists():
             hint = "write a path relative to benchy's root, or an absolute path; ~ is not expanded"
             yield model.mistake(option, f"there is no file {value}", hint)
-    for each in option_files.named(model.options, {}, model.engine.neutral, root):
-        if not paths.watchable(each.path):
-            what = f"{each.text!r} has an invalid name"
-            yield model.mistake(each.key.partition(".")[0], what, "rename it")
+    for file in option_files.named(model.options, {}, model.engine.neutral, root):
+        if not paths.watchable(file.path):
+            what = f"{file.text!r} has an invalid name"
+            yield model.mistake(file.key.partition(".")[0], what, "rename it")

@@ -73,21 +73,22 @@ def named(
     neutral: options that cannot change an answer. root: the directory in which the server runs.
     """
     code = [root, *(Path(f) for f in variables.get("PYTHONPATH", "").split(os.pathsep) if f)]
-    found = []
+    files = []
     for option, value in sorted(options.items()):
         if option not in neutral:
             for key, text in _strings(option, value):
-                path = _there(text, root) or _module(text, code)
+                path = _existing_path(text, root) or _module(text, code)
                 if not path and option in FILES and os.path.isfile(root / paths.home(text)):  # noqa: PTH113
                     path = Path(os.path.normpath(root / paths.home(text)))
                 if path:
-                    found.append(Named("options", key, text, path))
+                    files.append(Named("options", key, text, path))
     for name, value in sorted(variables.items()):
         # A folder that a variable names is nearly always a cache or an output.
-        path = None if re.search("LOG|CACHE", name) else _there(str(value), root, folders=False)
+        output = re.search("LOG|CACHE", name)
+        path = None if output else _existing_path(str(value), root, folders=False)
         if path:
-            found.append(Named("variables", name, str(value), path))
-    return found
+            files.append(Named("variables", name, str(value), path))
+    return files
 
 
 def local_wheel(source: str | None, root: Path) -> Path | None:
@@ -101,7 +102,7 @@ def paths_in(options: Mapping[str, Any], variables: Mapping[str, str]) -> bool:
     """Return whether any value looks like a path, whether or not it exists."""
     if any(options.get(option) for option in FILES):
         return True
-    strings = (text for each in (options, variables) for _, text in _strings("", dict(each)))
+    strings = (text for mapping in (options, variables) for _, text in _strings("", dict(mapping)))
     return any(
         looks_like_path(text) or (":" in text and _MODULE.fullmatch(text)) for text in strings
     )
@@ -117,18 +118,18 @@ def _strings(key: str, value: Any) -> Iterator[tuple[str, str]]:
     if isinstance(value, str):
         yield key, value
     elif isinstance(value, Mapping):
-        for name, each in sorted(value.items(), key=lambda item: str(item[0])):
-            yield from _strings(f"{key}.{name}", each)
+        for name, child in sorted(value.items(), key=lambda item: str(item[0])):
+            yield from _strings(f"{key}.{name}", child)
     elif isinstance(value, list):
-        for at, each in enumerate(value):
-            yield from _strings(f"{key}.{at}", each)
+        for at, child in enumerate(value):
+            yield from _strings(f"{key}.{at}", child)
 
 
 def looks_like_path(text: str) -> bool:
     return len(text) < 4096 and text.isprintable() and bool(_PATH.search(text))
 
 
-def _there(text: str, root: Path, *, folders: bool = True) -> Path | None:
+def _existing_path(text: str, root: Path, *, folders: bool = True) -> Path | None:
     if not looks_like_path(text):
         return None
     path = Path(os.path.normpath(root / paths.home(text)))
@@ -159,40 +160,40 @@ def digest(path: Path) -> str:
     """Return a hash of the content of a file or folder."""
     if path.is_dir():
         return hashing.content_of(path)
-    told = path.stat()
-    return _file(path, told.st_size, told.st_mtime_ns)
+    stat = path.stat()
+    return _file(path, stat.st_size, stat.st_mtime_ns)
 
 
 @cache
 def _file(path: Path, size: int, age: int) -> str:
     if size <= _WHOLE:
         return hashing.sha256(path)
-    found = hashlib.sha256(str(size).encode())
+    hasher = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        found.update(file.read(_END))
+        hasher.update(file.read(_END))
         file.seek(-_END, os.SEEK_END)
-        found.update(file.read(_END))
-    return found.hexdigest()
+        hasher.update(file.read(_END))
+    return hasher.hexdigest()
 
 
-def meaning(found: Collection[Named]) -> FileDigests:
+def meaning(files: Collection[Named]) -> FileDigests:
     """Return the digests for a server's meaning: option_files and variable_files, key → digest.
 
     Either is left out if it would be empty.
     """
     out: FileDigests = {}
-    for each in found:
-        kind = KINDS[each.kind]
-        out.setdefault(kind, {})[each.key] = digest(each.path)
+    for file in files:
+        kind = KINDS[file.kind]
+        out.setdefault(kind, {})[file.key] = digest(file.path)
     return out
 
 
-def inputs(found: Collection[Named]) -> Iterator[Path]:
+def inputs(files: Collection[Named]) -> Iterator[Path]:
     """Yield the inputs of a plan: the files, and each folder with all files and folders in it."""
-    for each in found:
-        yield each.path
-        if each.path.is_dir():
-            for path in sorted(each.path.rglob("*")):
+    for file in files:
+        yield file.path
+        if file.path.is_dir():
+            for path in sorted(file.path.rglob("*")):
                 if not {".git", "__pycache__"} & set(path.parts) and paths.watchable(path):
                     yield path
 
@@ -207,25 +208,25 @@ def refuse_changed(spec: ServerSpec) -> None:
         return
     options = {**spec["defaults"], **spec["options"]}
     options = {option: options[option] for option in planned["options"] if option in options}
-    found = named(options, spec["variables"])
-    now = meaning(found)
+    files = named(options, spec["variables"])
+    now = meaning(files)
     for kind in KINDS.values():
         before, after = planned.get(kind, {}), now.get(kind, {})
         changed = sorted(k for k in {*before, *after} if before.get(k) != after.get(k))
         if changed:
-            texts = {each.key: each.text for each in found}
+            texts = {file.key: file.text for file in files}
             what = ", ".join(texts.get(key, key) for key in changed)
             raise Failure(
                 f"{spec['model']}: {what} has changed since the plan was made", "run it again"
             )
 
 
-def text_of(meant: ResultSpec, kind: str, key: str) -> str:
+def text_of(spec: ResultSpec, kind: str, key: str) -> str:
     """Return the value written for a key of option_files or variable_files, "" if unknown.
 
-    meant: a result's spec.
+    spec: a result's spec.
     """
-    value: Any = meant["options"] if kind == "option_files" else meant["variables"]
+    value: Any = spec["options"] if kind == "option_files" else spec["variables"]
     rest = key
     while rest:
         if isinstance(value, str):

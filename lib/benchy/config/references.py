@@ -8,7 +8,7 @@ from pathlib import Path
 
 from benchy.config import generation_arguments, option_checks
 from benchy.config.engine_schema import Engine
-from benchy.config.file_reader import ConfigFile, Folder
+from benchy.config.file_reader import ConfigFile, ConfigFolder
 from benchy.config.provider_schema import Provider
 from benchy.config.settings_schema import Settings
 from benchy.config.task_schema import Task
@@ -19,7 +19,7 @@ from benchy.core.names import near
 
 
 @dataclass(frozen=True)
-class Known:
+class KnownNames:
     """The names that files may refer to.
 
     broken: names of files that exist but have mistakes of their own.
@@ -74,7 +74,7 @@ def with_like(engines: Mapping[str, ConfigFile[Engine]]) -> dict[str, ConfigFile
     return out
 
 
-def of_engines(engines: Folder[Engine]) -> Iterator[Mistake]:
+def of_engines(engines: ConfigFolder[Engine]) -> Iterator[Mistake]:
     for name, engine in engines.valid.items():
         document = engines.files[name].document
         yield from option_checks.reserved(engine.options, document, ("options",))
@@ -83,7 +83,7 @@ def of_engines(engines: Folder[Engine]) -> Iterator[Mistake]:
             yield document.mistake((), "has no default_version", hint)
 
 
-def of_providers(providers: Folder[Provider], known: Known) -> Iterator[Mistake]:
+def of_providers(providers: ConfigFolder[Provider], known: KnownNames) -> Iterator[Mistake]:
     for name, provider in providers.valid.items():
         document = providers.files[name].document
         yield from option_checks.names(provider.model_extra or {}, document, ())
@@ -91,12 +91,12 @@ def of_providers(providers: Folder[Provider], known: Known) -> Iterator[Mistake]
             yield document.mistake(("engine",), *wrong)
 
 
-def of_tasks(tasks: Folder[Task], known: Known, root: Path) -> Iterator[Mistake]:
+def of_tasks(tasks: ConfigFolder[Task], known: KnownNames, root: Path) -> Iterator[Mistake]:
     for name, task in tasks.valid.items():
         yield from _of_task(task, tasks.files[name].document, known, root)
 
 
-def _of_task(task: Task, document: Document, known: Known, root: Path) -> Iterator[Mistake]:
+def _of_task(task: Task, document: Document, known: KnownNames, root: Path) -> Iterator[Mistake]:
     if wrong := known.unknown("harness", task.harness):
         yield document.mistake(("harness",), *wrong)
     elif task.harness in known.engines and known.engines[task.harness].kind != "harness":
@@ -112,7 +112,7 @@ def _of_task(task: Task, document: Document, known: Known, root: Path) -> Iterat
             yield document.mistake((name,), f"{folder} is not a directory", hint)
 
 
-def _no_harness(name: str, document: Document, known: Known) -> Mistake:
+def _no_harness(name: str, document: Document, known: KnownNames) -> Mistake:
     if not document.line(("harness",)):  # the default: the engine's own file is wrong
         file, what = f"configs/engines/{name}.yaml", "is the default harness, but of another kind"
         return Mistake(file, 0, "", what, "write kind: harness")

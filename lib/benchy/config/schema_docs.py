@@ -44,12 +44,13 @@ def reference() -> str:
     lines = [
         "# Configuration reference",
         "",
-        "Made by `make schema` from `lib/benchy/config/schema.py`; edit that.",
-        "Merge order, lowest first:",
-        "engine < provider < the model's overrides < `SET` on the command line.",
+        "`make schema` generates this page from `lib/benchy/config/*_schema.py`. Do not edit it.",
         "",
-        "*Re-runs* says whether a change of the key makes results stale. Options of the engine",
-        "that are no keys here do, unless the engine's file lists them under `neutral`.",
+        "Later sources override earlier ones: the engine's file, the provider, the model's",
+        "`overrides`, and `SET` on the command line.",
+        "",
+        "*Re-runs* says whether a change of the key makes results stale. A change of any other",
+        "option of the engine does, unless the engine's file lists the option under `neutral`.",
         "",
     ]
     for kind, model in schema.FILES.items():
@@ -59,7 +60,7 @@ def reference() -> str:
 
 
 def _table(model: type[field_types.Strict], prefix: str) -> list[str]:
-    lines = ["| key | type | default | re-runs | |", "|---|---|---|---|---|"]
+    lines = ["| key | type | default | re-runs | description |", "|---|---|---|---|---|"]
     document = model.model_json_schema()
     inner = []
     for name, info in model.model_fields.items():

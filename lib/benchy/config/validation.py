@@ -50,11 +50,11 @@ def salvaged(
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        left = copy.deepcopy(dict(data))
+        remaining = copy.deepcopy(dict(data))
         for detail in error.errors(include_url=False, include_context=False):
-            _delete(left, detail["loc"])
+            _delete(remaining, detail["loc"])
     try:
-        return kind.model_validate({**(instead or {}), **left})
+        return kind.model_validate({**(instead or {}), **remaining})
     except ValidationError:
         return None
 

@@ -171,11 +171,11 @@ def next_step(error: OSError) -> str:
     if error.errno == errno.EROFS:
         return "mount the file system writable, or use a copy of the checkout"
     if error.errno in (errno.EACCES, errno.EPERM):
-        return _whose(str(error.filename or ""))
+        return _ownership_hint(str(error.filename or ""))
     return ""
 
 
-def _whose(path: str) -> str:
+def _ownership_hint(path: str) -> str:
     """Return advice for a path that cannot be read or written, based on its owner.
 
     If the path does not exist, its nearest existing parent counts.

@@ -21,9 +21,9 @@ def not_older(path: Path, inputs: Iterable[Path]) -> None:
     catches up.
     """
     ages = [0]
-    for each in inputs:
+    for input_path in inputs:
         with contextlib.suppress(FileNotFoundError):
-            ages.append(each.stat().st_mtime_ns)
+            ages.append(input_path.stat().st_mtime_ns)
     if path.stat().st_mtime_ns <= max(ages):
         os.utime(path, ns=(max(ages) + 1_000_000, max(ages) + 1_000_000))
 
@@ -57,9 +57,9 @@ def write(path: Path, text: str) -> bool:
 
 def read_json(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(path.read_text(encoding="utf-8"))
-        if isinstance(found, dict):
-            return found
+        data = json.loads(path.read_text(encoding="utf-8"))
+        if isinstance(data, dict):
+            return data
     return {}
 
 

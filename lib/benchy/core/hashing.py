@@ -30,11 +30,11 @@ def of_bytes(data: bytes) -> str:
 
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file of any size. (hashlib.file_digest needs Python 3.11.)"""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     with path.open("rb") as file:
         while block := file.read(1 << 20):  # a wheel may be larger than the free memory
-            found.update(block)
-    return found.hexdigest()
+            hasher.update(block)
+    return hasher.hexdigest()
 
 
 @cache

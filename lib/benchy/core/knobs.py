@@ -54,8 +54,8 @@ def flags() -> str:
 
 def job_slots(makeflags: str) -> int | None:
     """Return the number of -j in MAKEFLAGS: 1 without -j, None for -j without a number."""
-    found: int | None = 1
+    slots: int | None = 1
     for word in makeflags.partition(" -- ")[0].split():
         if match := re.fullmatch(r"-j(\d*)", word):
-            found = int(match[1]) if match[1] else None
-    return found
+            slots = int(match[1]) if match[1] else None
+    return slots

@@ -41,5 +41,5 @@ def config_of(model: str) -> str:
 
 def near(word: str, known: Iterable[str]) -> str:
     """Return the known word most similar to `word`, or ""."""
-    found = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return found[0] if found else ""
+    matches = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return matches[0] if matches else ""

@@ -14,6 +14,6 @@ _LIMIT = re.compile(r"limit-([1-9]\d*)")
 def files() -> Iterable[tuple[Path, int | None]]:
     """Yield each results.json with its limit, or None for a complete result."""
     for top in paths.RESULTS.glob("*"):
-        found = _LIMIT.fullmatch(top.name)
-        for path in top.glob("*/*/results.json" if found else "*/results.json"):
-            yield path, int(found[1]) if found else None
+        match = _LIMIT.fullmatch(top.name)
+        for path in top.glob("*/*/results.json" if match else "*/results.json"):
+            yield path, int(match[1]) if match else None

@@ -93,7 +93,7 @@ class Nodes(TypedDict):
     follower: list[str]
 
 
-class Resources(TypedDict, total=False):
+class ResourceRequest(TypedDict, total=False):
     """What to request from a launcher: the keys of launcher_schema.Resources that are set.
 
     Attributes:
@@ -137,7 +137,7 @@ class JobSpec(TypedDict, total=False):
     """
 
     gpus: int
-    resources: Resources
+    resources: ResourceRequest
     nodes: Nodes
 
 
@@ -346,7 +346,7 @@ class ServerSpec(ServerSpecBase, total=False):
 
     caps: dict[str, str]
     set: str
-    resources: Resources
+    resources: ResourceRequest
     nodes: Nodes
 
 
@@ -405,7 +405,7 @@ class PlannedTask(TaskSpec):
 # --- environments -----------------------------------------------------------------------------
 
 
-class Repair(TypedDict):
+class RepairSpec(TypedDict):
     """A change that makes the environments of a range of releases work.
 
     Attributes:
@@ -466,7 +466,7 @@ class EnvironmentSpecBase(TypedDict):
     torch_backend: str | None
     variables: dict[str, str]
     module: str
-    repairs: list[Repair]
+    repairs: list[RepairSpec]
 
 
 class EnvironmentSpec(EnvironmentSpecBase, total=False):
@@ -564,7 +564,7 @@ class PlanIndex(TypedDict):
 
     limit: int | None
     launcher: str
-    build: Resources
+    build: ResourceRequest
     models: dict[str, ModelEntry]
     environments: dict[str, EnvironmentEntry]
 
@@ -659,38 +659,38 @@ class FetchNote(TypedDict):
 
 def read_server(model: str) -> ServerSpec:
     """Read the spec of a model's server."""
-    found: ServerSpec = _read(paths.server_spec(model))
-    return found
+    spec: ServerSpec = _read(paths.server_spec(model))
+    return spec
 
 
 def read_task(task: str) -> TaskSpec:
     """Read the spec of a task."""
-    found: TaskSpec = _read(paths.task_spec(task))
-    return found
+    spec: TaskSpec = _read(paths.task_spec(task))
+    return spec
 
 
 def read_result(path: Path) -> ResultSpec:
     """Read the spec of a result: that of the plan, or spec.json beside the result."""
-    found: ResultSpec = _read(path)
-    return found
+    spec: ResultSpec = _read(path)
+    return spec
 
 
 def read_environment(env: str) -> EnvironmentSpec:
     """Read the spec of an environment."""
-    found: EnvironmentSpec = _read(paths.env_spec(env))
-    return found
+    spec: EnvironmentSpec = _read(paths.env_spec(env))
+    return spec
 
 
 def read_plan(path: Path) -> PlanIndex:
     """Read a plan.json."""
-    found: PlanIndex = _read(path)
-    return found
+    plan: PlanIndex = _read(path)
+    return plan
 
 
 def read_fetched(model: str) -> FetchNote:
     """Read what bin/fetch downloaded for a model."""
-    found: FetchNote = _read(paths.fetched(model))
-    return found
+    note: FetchNote = _read(paths.fetched(model))
+    return note
 
 
 def _read(path: Path) -> Any:

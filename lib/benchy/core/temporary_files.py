@@ -96,10 +96,10 @@ def place() -> Path:
     """Return this user's private folder for temporary files, and make it. Raises Failure."""
     # tempfile.gettempdir() tests each folder with a file, which stays if the process is killed.
     given = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108
-    there = next((name for name in given if name and os.access(name, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
-    found = Path(there) / f"benchy-{os.getuid()}"
-    private(found)
-    return found
+    parent = next((name for name in given if name and os.access(name, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
+    directory = Path(parent) / f"benchy-{os.getuid()}"
+    private(directory)
+    return directory
 
 
 @contextmanager
@@ -142,10 +142,10 @@ def sweep(folder: Path) -> None:
     if folder in _swept:
         return
     _swept.add(folder)
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        for each in found:
-            if each.name.startswith(".") and dead(each.name):
-                remove(Path(each.path))
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if entry.name.startswith(".") and dead(entry.name):
+                remove(Path(entry.path))
 
 
 def sweep_all() -> None:
@@ -162,7 +162,7 @@ def sweep_all() -> None:
                 path.unlink()
 
 
-def left() -> Iterator[Path]:
+def leftovers() -> Iterator[Path]:
     """Yield leftovers of dead processes of this host, and old ones of other hosts."""
     for path in _all():
         state = dead(path.name)
@@ -178,12 +178,12 @@ def _all() -> Iterator[Path]:
 
 
 def _below(folder: Path, depth: int) -> Iterator[Path]:
-    with contextlib.suppress(OSError), os.scandir(folder) as found:
-        for each in sorted(found, key=lambda one: one.name):
-            if FORM.fullmatch(each.name):
-                yield Path(each.path)
-            elif depth and each.is_dir(follow_symlinks=False):
-                yield from _below(Path(each.path), depth - 1)
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in sorted(entries, key=lambda entry: entry.name):
+            if FORM.fullmatch(entry.name):
+                yield Path(entry.path)
+            elif depth and entry.is_dir(follow_symlinks=False):
+                yield from _below(Path(entry.path), depth - 1)
 
 
 def private(path: Path) -> None:
@@ -193,8 +193,8 @@ def private(path: Path) -> None:
     """
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
-    found = path.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or found.st_mode & 0o077:
+    info = path.lstat()
+    if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise Failure(
             f"{path} is not a directory that only this user can write to",
             "find out who made it and remove it, or set BENCHY_LEASES to another directory",

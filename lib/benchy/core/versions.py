@@ -16,25 +16,27 @@ def reached(version: str, since: str) -> bool:
         return False
 
 
-def matches(asked: str, found: str) -> bool:
-    """Return whether `found` is the requested release.
+def matches(requested: str, actual: str) -> bool:
+    """Return whether `actual` is the requested release.
 
     A local part (+cpu) counts only if it was requested. Versions that cannot be parsed match if
     they are spelled the same.
     """
     try:
-        one, other = Version(asked), Version(found)
+        requested_version, actual_version = Version(requested), Version(actual)
     except InvalidVersion:
-        return asked == found
-    return one == other if one.local else one == Version(other.public)
+        return requested == actual
+    if not requested_version.local:
+        actual_version = Version(actual_version.public)
+    return requested_version == actual_version
 
 
-def same_public(one: str, other: str) -> bool:
+def same_public(first: str, second: str) -> bool:
     """Return whether two versions are equal without their local parts."""
     try:
-        return Version(Version(one).public) == Version(Version(other).public)
+        return Version(Version(first).public) == Version(Version(second).public)
     except InvalidVersion:
-        return one == other
+        return first == second
 
 
 def normalized(text: str) -> str:

@@ -72,8 +72,8 @@ def need(
         names = {device: name for device, name in names.items() if device not in taken}
         if len(names) < spec["gpus"]:
             programs = "; ".join(taken.values())
-            left = f"with GPU_BUSY=skip, other programs leave {len(names)}: {programs}"
-            raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {left}")
+            shortage = f"with GPU_BUSY=skip, other programs leave {len(names)}: {programs}"
+            raise Failure(f"{spec['model']} needs {spec['gpus']} GPUs; {shortage}")
     return DeviceNeed(leases.LeaseRequest(spec["gpus"], tuple(names), owner(spec)), names)
 
 
@@ -89,7 +89,7 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
     # Asked first: a server may be ending right now.
     before = at.holders([f"gpu-{card.uuid}" for card in cards])
     seen = {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
-    return {device: who for device, who in at.outside(seen).items() if device not in before}
+    return {device: who for device, who in at.foreign_among(seen).items() if device not in before}
 
 
 def elsewhere(spec: ServerSpec) -> DeviceNeed:

@@ -78,24 +78,24 @@ def _number(text: str) -> int:
 
 def gpus() -> list[Gpu]:
     """Return the GPUs of this machine; [] if it has none."""
-    found = []
+    cards = []
     for row in _query("gpu", "index,uuid,memory.total,memory.used,driver_version,name"):
         if len(row) >= 6 and row[0].isdigit():
             index, uuid, total, used, driver = row[:5]
             name = ",".join(row[5:])
-            found.append(Gpu(int(index), uuid, name, _number(total), _number(used), driver))
-    return found
+            cards.append(Gpu(int(index), uuid, name, _number(total), _number(used), driver))
+    return cards
 
 
 def slices(cards: Sequence[Gpu]) -> list[Gpu]:
     """Return the MIG slices of the cards; [] if they have none."""
-    found, card = [], None
+    mig_slices, card = [], None
     for line in _smi("-L"):
         if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
             card = next((c for c in cards if c.uuid == match[2]), None)
         elif card and (match := re.match(r"\s+(MIG \S+).*\(UUID: (MIG-[^)]+)\)", line)):
-            found.append(replace(card, uuid=match[2], name=match[1], total=0, used=0))
-    return found
+            mig_slices.append(replace(card, uuid=match[2], name=match[1], total=0, used=0))
+    return mig_slices
 
 
 def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
@@ -103,18 +103,18 @@ def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[
 
     ours: pids that do not count.
     """
-    found: dict[str, list[str]] = {}
+    programs: dict[str, list[str]] = {}
     for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
         if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
             uuid, pid, used = row[:3]
             # In a container and on some drivers the amount is [N/A]; card.used decides below.
             if _number(used) >= APP_HOLDS:
                 words = f"{os.path.basename(row[3])} (pid {pid}, {used} MiB)"  # noqa: PTH119
-                found.setdefault(uuid, []).append(words)
+                programs.setdefault(uuid, []).append(words)
     for card in cards:
-        if card.used >= CARD_HOLDS and card.uuid not in found:
-            found[card.uuid] = [f"a process that is not visible here ({card.used} MiB)"]
-    return {uuid: ", ".join(words) for uuid, words in found.items()}
+        if card.used >= CARD_HOLDS and card.uuid not in programs:
+            programs[card.uuid] = [f"a process that is not visible here ({card.used} MiB)"]
+    return {uuid: ", ".join(words) for uuid, words in programs.items()}
 
 
 def visible(cards: Sequence[Gpu], environment: Mapping[str, str]) -> list[Gpu]:
@@ -160,8 +160,8 @@ def named(word: str | int, cards: Sequence[Gpu]) -> list[Gpu]:
     """Return the cards that match an index or the beginning of a UUID."""
     name = str(word).strip()
     if name.isdecimal():
-        found = [card for card in cards if card.index == int(name)]
-        return [card for card in found if not card.uuid.startswith("MIG-")] or found
+        matches = [card for card in cards if card.index == int(name)]
+        return [card for card in matches if not card.uuid.startswith("MIG-")] or matches
     return [card for card in cards if len(name) > 4 and card.uuid.startswith(name)]
 
 
@@ -196,29 +196,29 @@ def fits(
     """
     if server["device"] != "gpu":
         return None
-    wanted = server["gpus"] or 1
+    count = server["gpus"] or 1
     have = gpus() if cards is None else list(cards)
-    if len(have) < wanted:
+    if len(have) < count:
         has = "none" if not have else f"only {len(have)}"
-        return f"needs {_count(wanted)}, this machine has {has}"
+        return f"needs {_count(count)}, this machine has {has}"
     seen = visible(have, environment)
     where = f"CUDA_VISIBLE_DEVICES={environment.get('CUDA_VISIBLE_DEVICES')} leaves"
-    if len(seen) < wanted:
-        return f"needs {_count(wanted)}, {where} {_count(len(seen))}"
+    if len(seen) < count:
+        return f"needs {_count(count)}, {where} {_count(len(seen))}"
     pins = server["cuda_devices"] or []
-    every, left = _sliced(have, pins), _sliced(seen, pins)
+    every, usable = _sliced(have, pins), _sliced(seen, pins)
     for pin in pins:
         index = str(pin).isdecimal()
         pinned = f"is pinned to {'GPU ' if index else ''}{pin}"
-        if (found := len(named(pin, every))) != 1:
+        if (match_count := len(named(pin, every))) != 1:
             if index:
                 return f"{pinned}, this machine has 0 to {len(have) - 1}"
-            return f"{pinned}, which matches {_count(found)} of this machine (nvidia-smi -L)"
-        if not named(pin, left):
+            return f"{pinned}, which matches {_count(match_count)} of this machine (nvidia-smi -L)"
+        if not named(pin, usable):
             return f"{pinned}, {where} {', '.join(str(card.index) for card in seen)}"
-    met = [card.uuid for pin in pins for card in named(pin, left)]
+    met = [card.uuid for pin in pins for card in named(pin, usable)]
     if len(set(met)) < len(met):
         return f"names a GPU twice in cuda_devices: {', '.join(map(str, pins))}"
-    if pins and len(pins) < wanted:
-        return f"needs {_count(wanted)}, its cuda_devices name {len(pins)}"
+    if pins and len(pins) < count:
+        return f"needs {_count(count)}, its cuda_devices name {len(pins)}"
     return None

@@ -110,9 +110,9 @@ def shares(
         held: Devices that are leased.
         foreign: Devices that foreign programs use.
     """
-    wanted = Counter(device for request in requests for device in request.pool)
+    demand = Counter(device for request in requests for device in request.pool)
     # A program on a device that benchy has leased is not foreign.
-    usable = {device for device in wanted if device in held or device not in foreign}
+    usable = {device for device in demand if device in held or device not in foreign}
     free = usable - held
     shared: list[tuple[str, ...]] = []
     for request in requests:
@@ -121,7 +121,7 @@ def shares(
             shared.append(())
             continue
         # Prefer devices that fewest others can use, so that a pinned request is not blocked.
-        usable_here = sorted((d for d in request.pool if d in free), key=lambda d: wanted[d])
+        usable_here = sorted((d for d in request.pool if d in free), key=lambda d: demand[d])
         taken = set(usable_here[: request.count])
         free -= taken
         shared.append(tuple(device for device in request.pool if device in taken))
@@ -267,7 +267,7 @@ class LeaseDirectory:
 
         leased: devices that were leased just now.
         """
-        seen = self.outside(self.foreign(), leased)
+        seen = self.foreign_among(self.foreign(), leased)
         if seen:
             temporary_files.write(self.path / FOREIGN, json.dumps(seen))
         return seen
@@ -276,7 +276,9 @@ class LeaseDirectory:
         """Withdraw from the other waiters what was seen of foreign programs."""
         (self.path / FOREIGN).unlink(missing_ok=True)
 
-    def outside(self, seen: Mapping[str, str], leased: Set[str] = frozenset()) -> dict[str, str]:
+    def foreign_among(
+        self, seen: Mapping[str, str], leased: Set[str] = frozenset()
+    ) -> dict[str, str]:
         """Return those of the devices in use that foreign programs use.
 
         A program on a device that benchy has leased is not foreign, unless the lease was granted

@@ -37,7 +37,7 @@ def locked(path: Path) -> bool:
 def content(path: Path) -> dict[str, Any]:
     """Return the JSON of a ticket or holder; {} if it is missing or half written."""
     try:
-        found: dict[str, Any] = json.loads(path.read_bytes())
+        document: dict[str, Any] = json.loads(path.read_bytes())
     except (OSError, ValueError):
         return {}
-    return found
+    return document

@@ -45,40 +45,40 @@ def taken(
     message if another server of this user has the pinned port. Raises Failure if another program
     has it.
     """
-    host, wanted = spec["host"], spec["port"]
-    if not wanted:
+    host, pinned = spec["host"], spec["port"]
+    if not pinned:
         yield Port(free_port(host, None))
         return
-    name = f"port-{wanted}"
+    name = f"port-{pinned}"
     held = desk.at_once(leases.LeaseRequest(1, (name,), owner))
     if not held:
         other = desk.holders([name]).get(name, {})
         port = free_port(host, None)
         who = f"{other.get('model', 'another server')} (pid {other.get('pid', '?')})"
-        say("PORT", f"{spec['model']}: port {wanted} is used by {who}; it uses port {port}")
+        say("PORT", f"{spec['model']}: port {pinned} is used by {who}; it uses port {port}")
         yield Port(port)
         return
     try:
-        yield Port(free_port(host, wanted), True, held.descriptors)
+        yield Port(free_port(host, pinned), True, held.descriptors)
     finally:
         held.release()
 
 
-def free_port(host: str, wanted: int | None) -> int:
-    """Return `wanted`, or a free port if it is None. Raises Failure if `wanted` is taken."""
+def free_port(host: str, port: int | None) -> int:
+    """Return `port`, or a free port if it is None. Raises Failure if `port` is taken."""
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     with socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
-            probe.bind((host, wanted or 0))
+            probe.bind((host, port or 0))
             probe.listen(1)
         except OSError as error:
-            if error.errno == errno.EADDRINUSE and wanted:
+            if error.errno == errno.EADDRINUSE and port:
                 raise Failure(
-                    f"port {wanted} is used by {listener(wanted)}",
+                    f"port {port} is used by {listener(port)}",
                     "remove `port`, so that benchy picks a free one, or end that process",
                 ) from None
-            raise Failure(f"can't listen on {host}:{wanted or 0}: {error.strerror}") from None
+            raise Failure(f"can't listen on {host}:{port or 0}: {error.strerror}") from None
         return int(probe.getsockname()[1])
 
 

@@ -136,8 +136,8 @@ class Line:
             return granted
         retried: dict[str, Lease] = {}
         if refused or self.sighting is not Sighting.NONE:
-            left = {name: want for name, want in requests.items() if name not in granted}
-            retried, _ = self.desk.attempt(left, self.foreign)
+            remaining = {name: want for name, want in requests.items() if name not in granted}
+            retried, _ = self.desk.attempt(remaining, self.foreign)
         self.sighting = Sighting.NONE if retried else self.sighting.repeated()
         if self.sighting is Sighting.ONCE:
             self.desk.forget_foreign()

@@ -75,7 +75,7 @@ class Note:
     def path(self) -> Path:
         return BOARD / self.kind / f"{self.name}.json"
 
-    def left(self, now: float) -> float | None:
+    def seconds_left(self, now: float) -> float | None:
         """Return the seconds until the stage ends at the rate so far, or None if not known."""
         rate = self.rate(now)
         return (self.total - self.done) / rate if rate and self.total else None
@@ -179,9 +179,9 @@ def clear_run() -> None:
 def notes() -> Iterator[Note]:
     """Yield all valid notes, sorted by name. Notes of dead processes are deleted."""
     for kind in ("model", "task", "environment"):
-        for path, said, age in _read(BOARD / kind):
+        for path, fields, age in _read(BOARD / kind):
             with contextlib.suppress(TypeError):  # written by another release of benchy
-                note = Note(**said)
+                note = Note(**fields)
                 if note.state == FAILED or alive(note, age):
                     yield note
                 elif note.host == host() or age > 24 * 3600:
@@ -191,12 +191,12 @@ def notes() -> Iterator[Note]:
 def runs() -> Iterator[RunNote]:
     """Yield the runs in progress in this checkout.
 
-    The note of a killed run of this host stays. It tells the next run, and a `make results` with
+    The note of a killed run of this host is kept. It shows the next run, and a `make results` with
     nothing to do, that there are leftovers to clean up.
     """
-    for path, said, age in _read(BOARD / "run"):
+    for path, fields, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
-            note = RunNote(**said)
+            note = RunNote(**fields)
             if alive(note, age):
                 yield note
             elif note.host != host() and age > KEPT:
@@ -208,16 +208,16 @@ def forget_killed() -> bool:
 
     Returns whether there were any dead runs.
     """
-    found = False
-    for path, said, age in _read(BOARD / "run"):
+    any_dead = False
+    for path, fields, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
-            note = RunNote(**said)
+            note = RunNote(**fields)
             if note.host == host() and not alive(note, age):
                 path.unlink(missing_ok=True)
-                found = True
-    if found:
+                any_dead = True
+    if any_dead:
         list(notes())  # deletes the notes of dead processes
-    return found
+    return any_dead
 
 
 def silent() -> set[tuple[str, int, int]]:
@@ -234,13 +234,13 @@ def silent() -> set[tuple[str, int, int]]:
         clock.unlink()
     except OSError:
         return set()
-    found = set()
-    for _, said, age in _read(BOARD / "run"):
+    dead = set()
+    for _, fields, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
-            note = RunNote(**said)
+            note = RunNote(**fields)
             if note.host != host() and age - ahead >= SILENT:
-                found.add((note.host, note.pid, note.ticks))
-    return found
+                dead.add((note.host, note.pid, note.ticks))
+    return dead
 
 
 def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
@@ -249,8 +249,8 @@ def _read(folder: Path) -> Iterator[tuple[Path, dict[str, Any], float]]:
         with contextlib.suppress(OSError, ValueError):  # replaced in the meantime, or damaged
             with path.open(encoding="utf-8") as file:  # makes NFS ask its server for the age
                 age = time.time() - os.fstat(file.fileno()).st_mtime
-                said = json.load(file)
-            yield path, said, age
+                fields = json.load(file)
+            yield path, fields, age
 
 
 def alive(note: Note | RunNote, age: float) -> bool:

@@ -80,8 +80,8 @@ class Screen:
                 return
             if not data:
                 return
-            *whole, self.rest = (self.rest + self.decode(data)).split("\n")
-            for line in whole:
+            *lines, self.rest = (self.rest + self.decode(data)).split("\n")
+            for line in lines:
                 self.say(line.rstrip("\r"))
 
     def say(self, line: str) -> None:

@@ -40,7 +40,7 @@ def say(tag: str, text: str) -> None:
     print(f"  {tag:<7} {errors.printable(text)}", file=sys.stderr, flush=True)
 
 
-def tell(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print lines of data to stdout, each through `printable`."""
     for line in lines:
         print(errors.printable(line))

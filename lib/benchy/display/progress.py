@@ -48,8 +48,8 @@ class Step:
         self.stage, self.shown = "", ""
         self.done = self.total = 0
         self.written = self.drawn_at = 0.0
-        self.told = time.monotonic()
-        self.stage_told, self.stage_began = True, self.told
+        self.reported_at = time.monotonic()
+        self.stage_reported, self.stage_began = True, self.reported_at
         self.drawn = False
         self.displayed = displayed()
         self.live = not self.displayed and redraws() and not shares_terminal()
@@ -108,15 +108,15 @@ class Step:
             self.pin(moved)
             self.written = now
         if moved:
-            self.stage_told, self.stage_began = False, now
+            self.stage_reported, self.stage_began = False, now
         if self.live and (moved or now - self.drawn_at >= 0.1):
             self.draw(self.words())
             self.drawn_at = now
         elif not self.live and not self.displayed:
-            late = now - self.told >= MINUTE
-            if late or (not self.stage_told and now - self.stage_began >= BRIEF):
+            late = now - self.reported_at >= MINUTE
+            if late or (not self.stage_reported and now - self.stage_began >= BRIEF):
                 say(self.tag, f"{self.title}: {self.words()}"[:160])
-                self.told, self.stage_told = now, True
+                self.reported_at, self.stage_reported = now, True
 
     def beat(self) -> None:
         """Report that the step still works, without new progress."""
@@ -156,9 +156,9 @@ def words(note: activity.Note, now: float) -> str:
     parts = list(filter(None, [f"{note.stage or note.state}{counted}"]))
     if rate := note.rate(now):
         parts.append(f"{rate:.1f}/s" if rate >= 1 else f"{60 * rate:.1f}/min")
-    left = note.left(now)
-    if left is not None:
-        parts.append(f"{units.span(left)} left")
+    remaining = note.seconds_left(now)
+    if remaining is not None:
+        parts.append(f"{units.span(remaining)} left")
     elif not note.total:
         parts.append(units.span(now - note.began))
     if note.text:

@@ -20,11 +20,11 @@ _BAR = re.compile(
 
 def split(line: str) -> tuple[list[str], str]:
     """Return the bars at the start of a line and the rest of it, "" if there is no rest."""
-    found = []
+    bars = []
     while match := _BAR.match(line):
-        found.append(match[0].strip())
+        bars.append(match[0].strip())
         line = line[match.end() :]
-    return found, line if line.strip() else ""
+    return bars, line if line.strip() else ""
 
 
 def place(bar: str) -> tuple[str, int, int] | None:

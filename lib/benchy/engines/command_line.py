@@ -14,7 +14,7 @@ from typing import Any
 from benchy.config.written import Written
 from benchy.core.errors import ConfigError, Mistake
 from benchy.engines import flag_values, release_flags, unavailable_options
-from benchy.engines.release_flags import BadOption, Release
+from benchy.engines.release_flags import BadOption, EngineRelease
 
 # Action of a switch → its arguments for true and for false; None passes no argument.
 SWITCHES: dict[str, tuple[str, str | None]] = {
@@ -29,7 +29,7 @@ SWITCHES: dict[str, tuple[str, str | None]] = {
 
 def arguments(
     options: Mapping[str, Any],
-    release: Release,
+    release: EngineRelease,
     *,
     defaults: Mapping[str, Any] | None = None,
     written: Written | None = None,
@@ -79,7 +79,7 @@ def arguments(
 
 
 def _own_keys(
-    options: Mapping[str, Any], release: Release, mistake: Callable[[str, BadOption], None]
+    options: Mapping[str, Any], release: EngineRelease, mistake: Callable[[str, BadOption], None]
 ) -> dict[str, Any]:
     """Return the options with benchy's own provider keys replaced by options of the release.
 
@@ -101,7 +101,7 @@ def _own_keys(
     return wanted
 
 
-def _arguments_of(option: str, value: Any, release: Release) -> list[str]:
+def _arguments_of(option: str, value: Any, release: EngineRelease) -> list[str]:
     """Return the arguments for one option. Raises BadOption."""
     negated = release_flags.flag_of(option) not in release.flags
     flag = release_flags.flag_of(option.removeprefix("no_") if negated else option)

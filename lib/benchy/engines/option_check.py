@@ -23,17 +23,21 @@ from benchy.engines import command_line, option_table, release_flags, unavailabl
 from benchy.environments import lock_file
 
 
-def release(spec: ServerSpec, version: str, flags: release_flags.Flags) -> release_flags.Release:
+def release(
+    spec: ServerSpec, version: str, flags: release_flags.Flags
+) -> release_flags.EngineRelease:
     """Return the release that serves a model, for messages and for its arguments."""
 
     def came(option: str) -> str:
         tables = option_table.read(option_table.FILE)  # only read to explain a mistake
         return option_table.came(tables, spec["engine"], version, release_flags.flag_of(option))
 
-    return release_flags.Release(f"{spec['title']} {version}".strip(), flags, spec["gone"], came)
+    return release_flags.EngineRelease(
+        f"{spec['title']} {version}".strip(), flags, spec["gone"], came
+    )
 
 
-def arguments(spec: ServerSpec, of: release_flags.Release) -> list[str]:
+def arguments(spec: ServerSpec, of: release_flags.EngineRelease) -> list[str]:
     """Return the model's options as arguments of a release. Raises ConfigError."""
     return command_line.arguments(
         spec["options"], of, defaults=spec["defaults"], written=written(spec)
@@ -45,7 +49,7 @@ def written(spec: ServerSpec) -> Written:
     return Written(spec["source"], spec["origin"], spec["keys"])
 
 
-class Known:
+class FlagsCache:
     """The flags of releases, cached."""
 
     def __init__(self, root: Path = Path()) -> None:
@@ -101,7 +105,7 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def mistakes(specs: Iterable[ServerSpec], known: Known) -> list[Mistake]:
+def mistakes(specs: Iterable[ServerSpec], known: FlagsCache) -> list[Mistake]:
     """Return every option of every server that its release lacks or would not accept.
 
     A model that falls back to the main environment is checked against its own release. If the
@@ -143,5 +147,5 @@ def _concerning(mistake: Mistake, specs: list[ServerSpec]) -> Mistake:
 
 def refuse(specs: Iterable[ServerSpec]) -> None:
     """Raise ConfigError with all mistakes, if any, for environments in the working directory."""
-    if found := mistakes(specs, Known()):
+    if found := mistakes(specs, FlagsCache()):
         raise ConfigError(found)

@@ -113,7 +113,7 @@ def short(value: Any) -> str:
 
 
 def flags_of(
-    name: str, made: engine_schema.Engine, version: str, known: option_check.Known
+    name: str, made: engine_schema.Engine, version: str, known: option_check.FlagsCache
 ) -> release_flags.Flags:
     """Return the flags of a release. Raises UsageError if they are not known."""
     try:

@@ -21,7 +21,7 @@ TWO_SIDED = ("BooleanOptionalAction", "EnableDisableAction")
 
 
 @dataclass(frozen=True)
-class Release:
+class EngineRelease:
     """One engine release.
 
     Attributes:

@@ -11,11 +11,11 @@ from benchy.core import versions
 from benchy.core.errors import Mistake
 from benchy.core.specs import GoneOption
 from benchy.engines import release_flags
-from benchy.engines.release_flags import BadOption, Release
+from benchy.engines.release_flags import BadOption, EngineRelease
 
 
 def removed(
-    options: Mapping[str, Any], version: str, release: Release, written: Written
+    options: Mapping[str, Any], version: str, release: EngineRelease, written: Written
 ) -> list[Mistake]:
     """Return the mistakes for options that were removed by a release, without its flags."""
     out = []
@@ -41,7 +41,7 @@ def is_removed(gone: GoneOption, version: str) -> bool:
     )
 
 
-def text_alone(release: Release) -> dict[str, Any]:
+def text_alone(release: EngineRelease) -> dict[str, Any]:
     """Return the options that make a release serve only the text part of a model; {} if none do.
 
     Up to vLLM 0.10, a limit for images stops a text model from starting ("`limit_mm_per_prompt` is
@@ -55,7 +55,7 @@ def text_alone(release: Release) -> dict[str, Any]:
     return {}
 
 
-def without_effect(options: Mapping[str, Any], release: Release) -> dict[str, str]:
+def without_effect(options: Mapping[str, Any], release: EngineRelease) -> dict[str, str]:
     """Return option → message for options that a release ignores.
 
     This is not a mistake, because one provider file serves many releases. The message keeps users
@@ -67,7 +67,7 @@ def without_effect(options: Mapping[str, Any], release: Release) -> dict[str, st
     return {"multimodal": f"false has no effect in {release.name} (vLLM supports it from 0.11.2)"}
 
 
-def _gone(option: str, release: Release) -> GoneOption | None:
+def _gone(option: str, release: EngineRelease) -> GoneOption | None:
     return next((each for each in release.gone if each["option"] == option), None)
 
 
@@ -81,7 +81,7 @@ def _without(name: str, gone: GoneOption, use: Sequence[str]) -> BadOption:
     return BadOption(what, f"{hint}: {why}" if why else hint)
 
 
-def lacking(option: str, release: Release) -> BadOption:
+def lacking(option: str, release: EngineRelease) -> BadOption:
     """Return the error for an option that the release lacks."""
     gone = _gone(option, release)
     if gone:

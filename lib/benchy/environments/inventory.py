@@ -36,7 +36,7 @@ class Size:
 
 
 @dataclass(frozen=True)
-class Row:
+class EnvironmentRow:
     """One environment in a list.
 
     asked: the requested release. found: the installed release. state: one of STATES. users: the
@@ -93,7 +93,7 @@ def names() -> list[str]:
     return sorted({*planned(), *built, *failed, *main})
 
 
-def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
+def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> EnvironmentRow:
     """Return the row of one environment.
 
     needed: the result of `users`; sizes: whether to measure its disk use.
@@ -117,7 +117,7 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Row:
     else:
         state = "stale"
     size = measured(env) if sizes and there else Size(0, 0)
-    return Row(
+    return EnvironmentRow(
         env=env,
         asked=spec.version if spec else entry["version"] if entry else None,
         found=stamp.get("version"),

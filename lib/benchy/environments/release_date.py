@@ -37,7 +37,7 @@ NO_REVISION = re.compile(
 
 
 @dataclass(frozen=True)
-class Release:
+class PublishedRelease:
     """A release of a package.
 
     uploaded: the latest upload time (UTC) among its files that fit the given Python.
@@ -115,7 +115,7 @@ class Asking:
 
 def find(
     package: str, version: str, version_of_python: str, ask: Asking
-) -> Release | logged_program.Done:
+) -> PublishedRelease | logged_program.Done:
     """Find a release for a Python.
 
     Returns the release, or uv's refusal if another Python may work. Raises Failure if no Python
@@ -128,7 +128,7 @@ def find(
     if refusal:
         return refusal
     if times:
-        return Release(package, version, max(times))
+        return PublishedRelease(package, version, max(times))
     if done.status not in (0, uv.UNSOLVED):
         raise uv.failure(done, f"{pin} cannot be looked up", ask.log)
     undated = ask(pin)

@@ -176,7 +176,7 @@ def _cutoff(spec: BuildSpec, version: str, ask: Asking) -> tuple[str | None, str
     return found.cutoff(spec.slack_days), release_date.stamp(found.uploaded)
 
 
-def _recorded(spec: BuildSpec, release: str, version: str) -> release_date.Release | None:
+def _recorded(spec: BuildSpec, release: str, version: str) -> release_date.PublishedRelease | None:
     """Return the release as the existing lock or the shared one records it for a Python."""
     if spec.index:
         return None
@@ -186,7 +186,7 @@ def _recorded(spec: BuildSpec, release: str, version: str) -> release_date.Relea
         day = release_date.moment(header.get("released") or "", datetime.now(timezone.utc))
         same = header.get("requirements", [])[:1] == list(spec.requirements[:1])
         if day and same and header.get("python") == minor:
-            return release_date.Release(spec.package, release, day)
+            return release_date.PublishedRelease(spec.package, release, day)
     return None
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from benchy.core import paths
 from benchy.core.errors import Failure, UsageError, printable
 from benchy.display import text_table, units
-from benchy.display.messages import colour, tell
+from benchy.display.messages import colour, print_lines
 from benchy.environments import (
     audit,
     checker,
@@ -56,7 +56,7 @@ def show_list(as_json: bool) -> int:
     return 0
 
 
-def _cells(row: inventory.Row) -> tuple[str, ...]:
+def _cells(row: inventory.EnvironmentRow) -> tuple[str, ...]:
     users = ", ".join(row.users[:3]) + (f" +{len(row.users) - 3}" if len(row.users) > 3 else "")
     return (
         row.env, row.asked or "-", row.found or "-", row.state, units.human(row.size),
@@ -111,7 +111,7 @@ def show_info(env: str, as_json: bool) -> int:
         return 0
     for key, value in facts.items():
         for text in _lines(key, value):
-            tell(f"{key:<13}{text}")
+            print_lines(f"{key:<13}{text}")
     return 0
 
 

@@ -58,10 +58,10 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
         return {}
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # one process asks for all models with these tasks
+        fcntl.flock(lock, fcntl.LOCK_EX)  # one process runs it for all models with these tasks
         try:
-            kept: Facts = json.loads(path.read_bytes())
-            return kept
+            cached: Facts = json.loads(path.read_bytes())
+            return cached
         except (OSError, ValueError):
             pass
         command = [python, str(script), question.kind, json.dumps(question.subject)]
@@ -69,12 +69,12 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
             done = subprocess.run(
                 command, env=dict(env or {}), capture_output=True, timeout=SECONDS, check=True
             )
-            found: Facts = json.loads(done.stdout.splitlines()[-1])
+            answer: Facts = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
             return {}
-        if not any(found.get(key) for key in ("error", "errors", "unknown")):
-            files.write(path, json.dumps(found, sort_keys=True))
-    return found
+        if not any(answer.get(key) for key in ("error", "errors", "unknown")):
+            files.write(path, json.dumps(answer, sort_keys=True))
+    return answer
 
 
 def has_tokenizer(folder: Path) -> bool:

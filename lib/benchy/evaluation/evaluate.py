@@ -38,7 +38,7 @@ from benchy.evaluation import (
 from benchy.evaluation.harness import RunFiles
 from benchy.evaluation.job import (
     Another,
-    Job,
+    EvaluationJob,
     asker,
     check_alive,
     check_endpoint,
@@ -48,14 +48,14 @@ from benchy.evaluation.job import (
     tokenized,
 )
 from benchy.evaluation.result_writer import FinishedRun
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.hub import tokens
 from benchy.process import runner
 
 TAG = "EVAL"
 
 
-def evaluate(job: Job, step: Step) -> None:
+def evaluate(job: EvaluationJob, step: Step) -> None:
     """Make the result. Raises Failure or ConfigError, and then leaves the target unchanged."""
     check_server(job)
     check_endpoint(job)
@@ -79,10 +79,12 @@ def evaluate(job: Job, step: Step) -> None:
     finally:
         shutil.rmtree(aside, ignore_errors=True)
     shutil.rmtree(job.cache, ignore_errors=True)
-    say(TAG, f"{job.title}: {Entry(job.target, made, job.run['metric']).summary}")
+    say(TAG, f"{job.title}: {ScoredResult(job.target, made, job.run['metric']).summary}")
 
 
-def run_harness(job: Job, step: Step, files: RunFiles, base: Mapping[str, str]) -> FinishedRun:
+def run_harness(
+    job: EvaluationJob, step: Step, files: RunFiles, base: Mapping[str, str]
+) -> FinishedRun:
     """Run the harness and return what it produced. Raises Failure, ConfigError.
 
     Args:
@@ -111,7 +113,7 @@ def run_harness(job: Job, step: Step, files: RunFiles, base: Mapping[str, str]) 
     return FinishedRun(output, output_checks.read_facts(files.facts), start, end)
 
 
-def _cache(job: Job) -> Path | None:
+def _cache(job: EvaluationJob) -> Path | None:
     """Return the directory that keeps the answers of an interrupted run, created if missing.
 
     Deletes leftovers from other specs of this task. Returns None if answers are sampled.
@@ -133,7 +135,7 @@ def _cache(job: Job) -> Path | None:
     return cache
 
 
-def check_environment(job: Job) -> None:
+def check_environment(job: EvaluationJob) -> None:
     """Raise Failure if the harness's files were edited after its environment was built.
 
     Marks the environment as broken, so that the next make rebuilds it.
@@ -144,7 +146,7 @@ def check_environment(job: Job) -> None:
         raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   rebuilds it")
 
 
-def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
+def check_tokenizer(job: EvaluationJob, base: Mapping[str, str]) -> None:
     """Raise ConfigError unless server and harness tokenize the probe texts to the same ids."""
     if job.spec["chat"]:
         return  # the server applies its chat template and tokenizes
@@ -160,12 +162,14 @@ def check_tokenizer(job: Job, base: Mapping[str, str]) -> None:
                     wrong = tokenizer_checks.difference(job.run, text, ours, theirs)
                     raise ConfigError([wrong])
     elif job.spec["task"]["tokenizer_backend"] == "none":
-        plain, whole = (tokenized(job, "word", special) for special in (False, True))
-        if plain and whole and whole[-len(plain) :] != plain:
-            raise ConfigError([tokenizer_checks.appended(job.run, whole[-1])])
+        plain, with_specials = (tokenized(job, "word", special) for special in (False, True))
+        if plain and with_specials and with_specials[-len(plain) :] != plain:
+            raise ConfigError([tokenizer_checks.appended(job.run, with_specials[-1])])
 
 
-def _run(job: Job, step: Step, command: list[str], env: dict[str, str], files: RunFiles) -> None:
+def _run(
+    job: EvaluationJob, step: Step, command: list[str], env: dict[str, str], files: RunFiles
+) -> None:
     """Run a command of the harness to its end. Raises Failure, ConfigError."""
     try:
         runner.run(
@@ -193,7 +197,7 @@ def _run(job: Job, step: Step, command: list[str], env: dict[str, str], files: R
 
 
 def explained(
-    job: Job, ended: runner.Ended, refused: Mapping[str, str] | None, lines: list[str]
+    job: EvaluationJob, ended: runner.Ended, refused: Mapping[str, str] | None, lines: list[str]
 ) -> Failure | ConfigError:
     """Return why a run of the harness failed.
 
@@ -218,7 +222,7 @@ def explained(
     )
 
 
-def _check_end(job: Job, cache: Path | None) -> None:
+def _check_end(job: EvaluationJob, cache: Path | None) -> None:
     """Raise Failure if the server is not the one that answered before the task."""
     try:
         check_endpoint(job)

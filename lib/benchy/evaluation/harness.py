@@ -38,7 +38,7 @@ WRAPPER_FILES = (
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class HarnessEndpoint:
     """A server to send requests to.
 
     Attributes:
@@ -73,13 +73,13 @@ class RunFiles:
     cache: Path | None = None
 
 
-def max_length(spec: ResultSpec, endpoint: Endpoint) -> int:
+def max_length(spec: ResultSpec, endpoint: HarnessEndpoint) -> int:
     """Return the task's max_length in tokens, or the server's if that is unset or smaller."""
     requested = spec["task"]["max_length"]
     return min(requested, endpoint.max_model_len) if requested else endpoint.max_model_len
 
 
-def model_args(spec: ResultSpec, task: TaskSpec, endpoint: Endpoint) -> dict[str, Any]:
+def model_args(spec: ResultSpec, task: TaskSpec, endpoint: HarnessEndpoint) -> dict[str, Any]:
     """Return the harness's --model_args for this result."""
     requested = spec["task"]
     args: dict[str, Any] = {
@@ -114,7 +114,7 @@ def model_args(spec: ResultSpec, task: TaskSpec, endpoint: Endpoint) -> dict[str
     return args
 
 
-def tokenizer(spec: ResultSpec, endpoint: Endpoint) -> tuple[str, str | None]:
+def tokenizer(spec: ResultSpec, endpoint: HarnessEndpoint) -> tuple[str, str | None]:
     """Return the server's tokenizer and its revision.
 
     This is the engine's option `tokenizer`, or else the model.
@@ -163,7 +163,7 @@ def settings(
 def command(
     spec: ResultSpec,
     task: TaskSpec,
-    endpoint: Endpoint,
+    endpoint: HarnessEndpoint,
     files: RunFiles,
     script: Path = WRAPPER,
 ) -> list[str]:

@@ -18,7 +18,7 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
     error in "metric_stderr,filter". Raises ValueError that names the metric if a value is not a
     finite number.
     """
-    found: dict[str, Metric] = {}
+    metrics: dict[str, Metric] = {}
     for key, value in entry.items():
         metric, _, chosen = key.partition(",")
         if key in _ABOUT or not chosen or metric.endswith("_stderr"):
@@ -30,8 +30,8 @@ def metrics_of(entry: Mapping[str, Any], better: Mapping[str, Any]) -> dict[str,
         # The harness gives "N/A" if it cannot estimate it, and NaN for a single sample.
         stderr = entry.get(f"{metric}_stderr,{chosen}")
         known = isinstance(stderr, (int, float)) and math.isfinite(stderr)
-        found[key] = Metric(float(value), float(stderr) if known else None, better.get(metric))  # type: ignore[arg-type]
-    return found
+        metrics[key] = Metric(float(value), float(stderr) if known else None, better.get(metric))  # type: ignore[arg-type]
+    return metrics
 
 
 def main_score(
@@ -39,7 +39,7 @@ def main_score(
     metrics: dict[str, dict[str, Metric]],
     groups: dict[str, dict[str, Metric]],
 ) -> Score:
-    """Return the number that stands for a task in a table.
+    """Return the number that represents a task in a table.
 
     If one name was requested and has metrics, this is its first metric. Otherwise it is a mean in
     which each task counts once: of the first metric if all tasks share it, else of the accuracy of
@@ -65,9 +65,9 @@ def main_score(
     parts = [task[key] for task in metrics.values() if key in task]
     errors = [part.stderr for part in parts if part.stderr is not None]
     stderr = math.hypot(*errors) / len(parts) if len(errors) == len(parts) else None
-    count, whole = len(parts), len(metrics)
+    count, total = len(parts), len(metrics)
     return Score(
-        f"mean of {count} tasks" if count == whole else f"mean of {count} of {whole} tasks",
+        f"mean of {count} tasks" if count == total else f"mean of {count} of {total} tasks",
         key,
         sum(part.value for part in parts) / count,
         stderr,

@@ -54,15 +54,15 @@ def read_output(directory: Path, log: Path) -> Output:
 
     Raises Failure if there is not exactly one results file, or if a file is damaged.
     """
-    found = sorted(directory.rglob("results_*.json"))
-    if len(found) != 1:
+    results_files = sorted(directory.rglob("results_*.json"))
+    if len(results_files) != 1:
         raise Failure(
-            f"the harness succeeded but wrote {len(found)} results files instead of one",
+            f"the harness succeeded but wrote {len(results_files)} results files instead of one",
             "The disk may be full; the log says what could not be saved.",
             log,
         )
     try:
-        data = json.loads(found[0].read_bytes())
+        data = json.loads(results_files[0].read_bytes())
     except ValueError as error:
         raise Failure(f"the harness's results file is damaged: {error}", log=log) from error
     if not isinstance(data, dict) or not isinstance(data.get("n-samples"), dict):
@@ -159,8 +159,8 @@ def check_counts(output: Output, limit: int | None, logging: bool, log: Path) ->
     """
     counts: dict[str, int] = {}
     for task, count in output.data["n-samples"].items():
-        whole, effective = int(count["original"]), int(count["effective"])
-        expected = whole if limit is None else min(limit, whole)
+        original, effective = int(count["original"]), int(count["effective"])
+        expected = original if limit is None else min(limit, original)
         logged = output.samples.get(task, 0) if logging else effective
         if not effective or effective != expected or logged != effective:
             raise Failure(
@@ -179,7 +179,7 @@ def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str
 
     Raises ValueError that names the task and the metric.
     """
-    found: dict[str, dict[str, Metric]] = {}
+    metrics_by_name: dict[str, dict[str, Metric]] = {}
     for name in names:
         entry = data.get("results", {}).get(name) or data.get("groups", {}).get(name) or {}
         try:
@@ -187,8 +187,8 @@ def metrics(data: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str
         except ValueError as error:
             raise ValueError(f"{name}: {error}") from error
         if numbers or name in data.get("n-samples", {}):
-            found[name] = numbers
-    return found
+            metrics_by_name[name] = numbers
+    return metrics_by_name
 
 
 _TELLING = re.compile(
@@ -227,7 +227,7 @@ def telling(text: str, count: int = 8) -> list[str]:
     lines = [progress_bars.split(line.rstrip())[1].rstrip() for line in text.splitlines()]
     lines = [line for line in lines if line]
     chosen = [line for line in lines if _tells(line)]
-    statuses = [found for line in chosen if (found := _STATUS.search(line))]
+    statuses = [match for line in chosen if (match := _STATUS.search(line))]
     if statuses and chosen[-1] == statuses[-1].string:
         status = statuses[-1][1] or statuses[-1][2]
         if messages := _refusals("\n".join(lines), status):
@@ -249,13 +249,13 @@ def _refusals(text: str, status: str) -> list[str]:
 
     Messages that differ only in numbers count as one.
     """
-    found: dict[str, str] = {}
+    messages: dict[str, str] = {}
     for match in _REFUSED.finditer(text):
         if match["status"] in (status, None) and (reason := _reason(match["text"])):
             alike = re.sub(r"\d+", "0", reason)
-            found.pop(alike, None)
-            found[alike] = f"the server answered {status}: {reason}"[:500]
-    return list(found.values())
+            messages.pop(alike, None)
+            messages[alike] = f"the server answered {status}: {reason}"[:500]
+    return list(messages.values())
 
 
 def _reason(text: str) -> str:

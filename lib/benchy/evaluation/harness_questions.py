@@ -69,7 +69,7 @@ def task_question(specs: Specs) -> Question:
 
 
 def tokenizer_question(result: ResultSpec, commit: str | None) -> Question:
-    endpoint = harness.Endpoint("", result["model"]["name"], 0, commit=commit)
+    endpoint = harness.HarnessEndpoint("", result["model"]["name"], 0, commit=commit)
     backend = tokenizer_backend(result)
     name, revision = harness.tokenizer(result, endpoint)
     subject = {

@@ -28,7 +28,7 @@ DYING = 3.0  # seconds that a server may live after its engine has died
 
 
 @dataclass(frozen=True)
-class Job:
+class EvaluationJob:
     """One result to make.
 
     Attributes:
@@ -85,9 +85,9 @@ class Job:
         return paths.LOGS / "serve" / f"{self.model}.log"
 
     @property
-    def endpoint(self) -> harness.Endpoint:
+    def endpoint(self) -> harness.HarnessEndpoint:
         server = self.server
-        return harness.Endpoint(
+        return harness.HarnessEndpoint(
             self.url,
             server["served_model"],
             server["max_model_len"],
@@ -96,10 +96,10 @@ class Job:
         )
 
 
-def load(model: str, task: str, limit: int | None) -> Job:
+def load(model: str, task: str, limit: int | None) -> EvaluationJob:
     """Load a job from its spec files and the variables of bin/serve. Raises Failure."""
     spec_bytes = read(paths.result_spec(model, task, limit))
-    return Job(
+    return EvaluationJob(
         model,
         task,
         limit,
@@ -134,16 +134,16 @@ def _parse(text: bytes, path: Path) -> Any:
         ) from error
 
 
-def check_server(job: Job) -> None:
+def check_server(job: EvaluationJob) -> None:
     """Raise Failure unless the server was started for this result, listing each difference.
 
     The config may have been edited since the server's start.
     """
     spec, server = job.spec, job.server
     requested = {key: value for key, value in spec.items() if key not in ("task", "limit")}
-    wanted = {"config": job.model, **requested}
-    found = {"config": server["model"], **server["spec"]["meaning"]}
-    wrong = list(differences(wanted, found))
+    needed = {"config": job.model, **requested}
+    served = {"config": server["model"], **server["spec"]["meaning"]}
+    wrong = list(differences(needed, served))
     release = spec["engine"]["version"]
     if release and not versions.matches(release, server["version"]):
         wrong += differences({"release": release}, {"release": server["version"]})
@@ -156,11 +156,11 @@ def check_server(job: Job) -> None:
 
 
 def differences(
-    wanted: Mapping[str, Any], found: Mapping[str, Any], above: str = ""
+    needed: Mapping[str, Any], served: Mapping[str, Any], above: str = ""
 ) -> Iterator[str]:
     """Yield a line for each key, nested ones included, whose values differ."""
-    for key in sorted({*wanted, *found}):
-        ours, theirs = wanted.get(key), found.get(key)
+    for key in sorted({*needed, *served}):
+        ours, theirs = needed.get(key), served.get(key)
         if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
             yield from differences(ours, theirs, f"{above}{key}.")
         elif ours != theirs:
@@ -179,7 +179,7 @@ class Answered(Exception):
         self.status = status
 
 
-def check_endpoint(job: Job) -> None:
+def check_endpoint(job: EvaluationJob) -> None:
     """Raise Failure unless the server accepts our key and still serves its model and release.
 
     Raises Another if it serves another model or release.
@@ -201,11 +201,11 @@ def check_endpoint(job: Job) -> None:
     if version != job.server["version"]:
         raise Another(f"{where} is release {version or '?'}, not {job.server['version']}")
     if job.server["served_model"] not in served:
-        found = http_client.shown(", ".join(served) or "nothing")
-        raise Another(f"{where} serves {found}, not {job.server['served_model']}")
+        served_names = http_client.shown(", ".join(served) or "nothing")
+        raise Another(f"{where} serves {served_names}, not {job.server['served_model']}")
 
 
-def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
+def _ask(job: EvaluationJob, path: str, body: Mapping[str, Any] | None = None) -> Any:
     """Return the JSON of GET `path`, or of POST if there is a body. Raises FAILED, Answered."""
     status, answer = asker(job).ask(path, body, timeout=60)
     if status != 200:
@@ -213,22 +213,22 @@ def _ask(job: Job, path: str, body: Mapping[str, Any] | None = None) -> Any:
     return answer
 
 
-def asker(job: Job) -> http_client.Client:
+def asker(job: EvaluationJob) -> http_client.Client:
     """Return a client of the job's server, which accepts only descendants of its guardian."""
     url, guard = urllib.parse.urlsplit(job.url), job.server["guardian"]
     ours = peer_check.Ours(lambda: guardian.descendants(guard))
     return http_client.Client(url.hostname or "", url.port or 80, job.key, ours)
 
 
-def request_fields(job: Job) -> list[str] | None:
+def request_fields(job: EvaluationJob) -> list[str] | None:
     """Return the fields that a request to this server may have, from its /openapi.json.
 
     Returns None if the server does not describe them. Raises Failure if it does not answer.
     """
     name = "ChatCompletionRequest" if job.spec["chat"] else "CompletionRequest"
     try:
-        found = _ask(job, "/openapi.json")["components"]["schemas"][name]["properties"]
-        return sorted(str(field) for field in dict(found))
+        properties = _ask(job, "/openapi.json")["components"]["schemas"][name]["properties"]
+        return sorted(str(field) for field in dict(properties))
     except (*http_client.FAILED, Answered) as error:
         if isinstance(error, Answered) and not _silent_by(error):
             return None
@@ -237,7 +237,7 @@ def request_fields(job: Job) -> list[str] | None:
         return None
 
 
-def _silent(job: Job, path: str, error: Exception) -> Failure:
+def _silent(job: EvaluationJob, path: str, error: Exception) -> Failure:
     """Return the failure for a server that does not answer a question before the first request.
 
     A missing answer must not be taken as a negative one.
@@ -255,7 +255,7 @@ def _silent_by(error: Answered) -> bool:
     return error.status < 400 or error.status in (429, 502, 503, 504)
 
 
-def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
+def tokenized(job: EvaluationJob, text: str, special: bool) -> list[int] | None:
     """Return the server's token ids of a text, or None if it has no /tokenize.
 
     With `special`, includes the special tokens that its tokenizer adds. Raises Failure if the
@@ -274,7 +274,7 @@ def tokenized(job: Job, text: str, special: bool) -> list[int] | None:
         return None
 
 
-def check_alive(job: Job) -> None:
+def check_alive(job: EvaluationJob) -> None:
     """End this process without a message if the first process of the server has ended: bin/serve,
     which runs it, reports its death, once for all tasks."""
     pid = job.server["pid"]
@@ -282,7 +282,7 @@ def check_alive(job: Job) -> None:
         raise SystemExit(1)
 
 
-def check_not_dying(job: Job) -> None:
+def check_not_dying(job: EvaluationJob) -> None:
     """Do the same for a task that failed. An engine that dies fails its requests first, and its
     server ends a moment later: wait up to DYING seconds for that while /health fails."""
     end = time.monotonic() + DYING
@@ -292,7 +292,7 @@ def check_not_dying(job: Job) -> None:
     check_alive(job)
 
 
-def _sick(job: Job) -> bool:
+def _sick(job: EvaluationJob) -> bool:
     """Return whether /health fails with a server error or does not connect."""
     try:
         return asker(job).ask("/health", timeout=5)[0] >= 500

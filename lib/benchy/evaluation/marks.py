@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchy.core.specs import read_result
 from benchy.core.text import listed
-from benchy.evaluation.result import Checks, Result, Score, Task
+from benchy.evaluation.result import Checks, Result, Score, TaskRecord
 
 NAMED = 3  # subtasks that a mark names
 METRICS = 12  # metrics that a mark names
@@ -61,7 +61,7 @@ def of_checks(checks: Mapping[str, Checks]) -> list[Mark]:
 
     Counts that are zero or unknown give no mark. A total covers only subtasks with a known count.
     """
-    found = []
+    marks = []
     for kind, name, words, hint in (
         (MarkKind.TRUNCATED, "truncated", "prompts truncated", ""),
         (MarkKind.LEAKED, "leaked", "prompts contain their own answer", " (set fewshot_split)"),
@@ -70,8 +70,8 @@ def of_checks(checks: Mapping[str, Checks]) -> list[Mark]:
         counts = [(count, prompts) for count, prompts in counts if count is not None]
         if count := sum(count for count, _ in counts):
             brief = f"{count} of {sum(prompts for _, prompts in counts)} {words}"
-            found.append(Mark(kind, f"{brief}{hint}", brief))
-    return found + _empty(checks)
+            marks.append(Mark(kind, f"{brief}{hint}", brief))
+    return marks + _empty(checks)
 
 
 def _empty(checks: Mapping[str, Checks]) -> list[Mark]:
@@ -104,7 +104,7 @@ def _no_text(checks: Checks) -> int:
     return max(checks.empty, checks.null or 0)
 
 
-def of_shots(task: Task, spec: Path) -> list[Mark]:
+def of_shots(task: TaskRecord, spec: Path) -> list[Mark]:
     """Return the mark for a requested num_fewshot that not every subtask used.
 
     If nothing was requested, each subtask uses its own number, and there is no mark. `spec` is the
@@ -132,8 +132,10 @@ def of_shots(task: Task, spec: Path) -> list[Mark]:
 
 def no_metric(result: Result, metric: str) -> Mark:
     """Return the mark of a result without a number for the metric that its task file names."""
-    found = [*result.groups.values(), *result.metrics.values()]
-    names = list(dict.fromkeys(key.removesuffix(",none") for metrics in found for key in metrics))
+    metric_sets = [*result.groups.values(), *result.metrics.values()]
+    names = list(
+        dict.fromkeys(key.removesuffix(",none") for metrics in metric_sets for key in metrics)
+    )
     more = f", and {len(names) - METRICS} more" if len(names) > METRICS else ""
     has = f"{', '.join(names[:METRICS])}{more}" if names else "none"
     return Mark(MarkKind.NO_METRIC, f"has no metric {metric} (it has: {has})", f"no {metric}")

@@ -43,10 +43,10 @@ def mistakes(server: ServerSpec, env: Mapping[str, str] | None) -> list[Mistake]
     folder = files_of(server)
     if folder is None or server["make"]:
         return []
-    found = _folder(server, folder)
-    if not found and server["chat"]:
-        found = _chat(server, folder, env)
-    return found
+    problems = _folder(server, folder)
+    if not problems and server["chat"]:
+        problems = _chat(server, folder, env)
+    return problems
 
 
 def passed(server: ServerSpec) -> bool:

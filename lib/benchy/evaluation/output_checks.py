@@ -21,7 +21,7 @@ from benchy.scripts import harness_arguments
 
 
 @dataclass
-class Facts:
+class Observations:
     """The observations of harness_wrapper.py.
 
     Attributes:
@@ -45,13 +45,13 @@ class Facts:
     refused: dict[str, str] | None = None
 
 
-def read_facts(path: Path) -> Facts:
+def read_facts(path: Path) -> Observations:
     """Read the facts of a file. Skips a line that was cut off by a kill."""
-    found, seen = Facts(), set[str]()
+    observations, seen = Observations(), set[str]()
     try:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
-        return found
+        return observations
     for line in lines:
         if line in seen:  # written by an interrupted run before
             continue
@@ -62,18 +62,18 @@ def read_facts(path: Path) -> Facts:
         except (ValueError, KeyError, TypeError, AttributeError):
             continue
         if kind == "client":
-            found.client = True
+            observations.client = True
         elif kind in ("truncated", "leaked"):
-            getattr(found, kind)[task].add(fact["doc"])
+            getattr(observations, kind)[task].add(fact["doc"])
         elif kind in ("null", "blank"):
-            getattr(found, kind)[task] += 1
+            getattr(observations, kind)[task] += 1
         elif kind == "examples":
-            found.examples.add(task)
+            observations.examples.add(task)
         elif kind == "sent":
-            found.sent.append(fact)
+            observations.sent.append(fact)
         elif kind == "refused":
-            found.refused = {key: str(fact[key]) for key in ("task", "what", "hint")}
-    return found
+            observations.refused = {key: str(fact[key]) for key in ("task", "what", "hint")}
+    return observations
 
 
 def forget_refusals(path: Path) -> None:
@@ -85,9 +85,9 @@ def forget_refusals(path: Path) -> None:
     path.write_text("".join(x for x in lines if '"kind": "refused"' not in x), encoding="ascii")
 
 
-def of(output: Output, facts: Facts) -> dict[str, Checks]:
+def of(output: Output, facts: Observations) -> dict[str, Checks]:
     """Return subtask → the counts of its prompts and answers."""
-    found = {}
+    checks = {}
     for task, count in output.data["n-samples"].items():
         config = output.data.get("configs", {}).get(task) or {}
         shots = output.data.get("n-shot", {}).get(task) or 0
@@ -104,7 +104,7 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
                 leaked = sum(h in hashes for h in logged)
             elif not hashes or (output.data.get("config") or {}).get("limit") is None:
                 leaked = len(hashes)
-        found[task] = Checks(
+        checks[task] = Checks(
             prompts=prompts,
             truncated=len(facts.truncated[task]) if facts.client else None,
             leaked=leaked,
@@ -112,7 +112,7 @@ def of(output: Output, facts: Facts) -> dict[str, Checks]:
             empty=empty,
             null=facts.null[task] if facts.client and generates else None,
         )
-    return found
+    return checks
 
 
 def shots(output: Output) -> dict[str, int]:
@@ -161,9 +161,10 @@ def _arguments(given: Mapping[str, Any], ours: Mapping[str, Any]) -> list[str]:
     if not ours:
         return []
     used = harness_arguments.normalized("", dict(given), {})
-    wanted = harness_arguments.normalized("", {**given, **ours}, dict(ours))
+    requested = harness_arguments.normalized("", {**given, **ours}, dict(ours))
     return [
-        f"gen_kwargs.{key}: {wanted.get(key)!r} was requested, the harness used {used.get(key)!r}"
-        for key in sorted({*wanted, *used})
-        if wanted.get(key) != used.get(key)
+        f"gen_kwargs.{key}: {requested.get(key)!r} was requested, "
+        f"the harness used {used.get(key)!r}"
+        for key in sorted({*requested, *used})
+        if requested.get(key) != used.get(key)
     ]

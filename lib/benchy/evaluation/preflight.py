@@ -51,11 +51,11 @@ def mistakes(
         tokenizer: Whether to load the tokenizer, which needs the model's files.
     """
     env = harness.environment(specs.result, specs.task, specs.server, None, base)
-    found = task_checks.mistakes(specs, harness_questions.task_facts(specs, env))
-    if not found and tokenizer and harness_questions.needs_tokenizer(specs.result):
+    problems = task_checks.mistakes(specs, harness_questions.task_facts(specs, env))
+    if not problems and tokenizer and harness_questions.needs_tokenizer(specs.result):
         facts = harness_questions.tokenizer_facts(specs.result, commit, env)
-        found = tokenizer_checks.mistakes(specs, commit, facts)
-    return found
+        problems = tokenizer_checks.mistakes(specs, commit, facts)
+    return problems
 
 
 def of_tasks(
@@ -74,13 +74,13 @@ def of_tasks(
     """
     base = dict(os.environ) | ({"HF_TOKEN": files.token} if files.token else {})
     of_model = model_checks.mistakes(server, base)
-    found = {}
+    problems = {}
     for task in tasks:
         specs = result_specs.load(server, task, limit)
         of_task = mistakes(specs, files.commit, base, files.available and not of_model)
         if of_model or of_task:
-            found[task] = [*of_model, *of_task]
-    return found
+            problems[task] = [*of_model, *of_task]
+    return problems
 
 
 def passed(server: ServerSpec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:

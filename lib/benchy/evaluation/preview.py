@@ -52,9 +52,9 @@ def specs(given: str, task: str, limit: int | None) -> Specs:
         hint = "write make preview CONFIG=configs/quickstart.yaml TASK=smoke"
         raise UsageError("is missing", hint, "CONFIG")
     path = config_file(given)
-    around = planner.surroundings()
+    surroundings = planner.surroundings()
     base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
-    config = planner.checked(base, base.files(path), around)
+    config = planner.checked(base, base.files(path), surroundings)
     model = config.models[0]
     if len(config.models) > 1:
         say(TAG, f"{path.stem} is a matrix; this is its first cell, {model.name}")
@@ -66,12 +66,12 @@ def specs(given: str, task: str, limit: int | None) -> Specs:
         near = names.near(task, config.tasks)
         hint = f"did you mean {near!r}?" if near else f"known: {', '.join(sorted(config.tasks))}"
         raise UsageError(f"there is no task {task!r}", hint, "TASK")
-    plan = planner.expand(config, around, limit, (task,))
-    found = Specs(plan.servers[model.name], plan.results[model.name, task], plan.tasks[task])
-    option_check.refuse([found.server])
-    env = found.task["environment"]
+    plan = planner.expand(config, surroundings, limit, (task,))
+    selected = Specs(plan.servers[model.name], plan.results[model.name, task], plan.tasks[task])
+    option_check.refuse([selected.server])
+    env = selected.task["environment"]
     task_list.ready(env, plan.environments[env])
-    return found
+    return selected
 
 
 def of(specs: Specs) -> dict[str, Any]:
@@ -91,12 +91,12 @@ def of(specs: Specs) -> dict[str, Any]:
         raise ConfigError(wrong)
     spec, task = specs.result, specs.task
     length, source = context(server, base)
-    endpoint = harness.Endpoint(
+    endpoint = harness.HarnessEndpoint(
         "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), commit
     )
     notes += remarks(server, spec)
     with usage_locks.used(spec["task"]["harness_environment"]):
-        found = recorded(specs, endpoint, base)
+        recording = recorded(specs, endpoint, base)
     return {
         "model": server["model"],
         "task": task["name"],
@@ -109,8 +109,8 @@ def of(specs: Specs) -> dict[str, Any]:
         "max_model_len_from": source,
         "limit": spec["limit"],
         "seed": spec["task"]["seed"],
-        **found,
-        "notes": [*notes, *found["notes"]],
+        **recording,
+        "notes": [*notes, *recording["notes"]],
     }
 
 
@@ -127,7 +127,9 @@ def locally(specs: Specs) -> tuple[Specs, list[str]]:
     return replace(specs, result={**result, "task": task}), [note]
 
 
-def recorded(specs: Specs, endpoint: harness.Endpoint, base: Mapping[str, str]) -> dict[str, Any]:
+def recorded(
+    specs: Specs, endpoint: harness.HarnessEndpoint, base: Mapping[str, str]
+) -> dict[str, Any]:
     """Run harness_preview.py and return its output. Raises ConfigError, Failure."""
     spec, task, model = specs.result, specs.task, specs.server["model"]
     env = harness.environment(spec, task, specs.server, None, base)
@@ -150,8 +152,8 @@ def recorded(specs: Specs, endpoint: harness.Endpoint, base: Mapping[str, str]) 
                 timeout=task["timeout"],
                 stall=task["stall_timeout"],
             )
-            found: dict[str, Any] = json.loads(out.read_bytes())
-            return found
+            recording: dict[str, Any] = json.loads(out.read_bytes())
+            return recording
         except runner.Ended as ended:
             refused = read_facts(files.facts).refused
             if ended.status == harness_arguments.REFUSED and refused:
@@ -171,7 +173,9 @@ def _failed(title: str, log: Path, end: str) -> Failure:
     return Failure(f"{title}: the harness {end}", "its log says why", log, lines[-6:])
 
 
-def _settings(specs: Specs, endpoint: harness.Endpoint, facts: Path, out: Path) -> dict[str, Any]:
+def _settings(
+    specs: Specs, endpoint: harness.HarnessEndpoint, facts: Path, out: Path
+) -> dict[str, Any]:
     """Return the settings for harness_preview.py, which writes `out`."""
     spec, server = specs.result, specs.server
     name, revision = harness.tokenizer(spec, endpoint)
@@ -244,18 +248,18 @@ def readable(text: str) -> int | None:
 
 
 def _at_once(server: ServerSpec) -> int | None:
-    found = server["options"].get("max_num_seqs")
-    return found if isinstance(found, int) and found > 0 else None
+    count = server["options"].get("max_num_seqs")
+    return count if isinstance(count, int) and count > 0 else None
 
 
 def remarks(server: ServerSpec, spec: ResultSpec) -> list[str]:
     """Return notes on what the server does and the preview does not show."""
-    found = []
+    notes = []
     if server["options"].get("tokenizer_mode") == "mistral":
-        found.append(
+        notes.append(
             "the server encodes with mistral_common (tokenizer_mode: mistral); this preview "
             "encodes with transformers, which may render a chat differently"
         )
     if spec["chat"] and server["options"].get("reasoning_parser"):
-        found.append("the server removes the model's reasoning from the answer (reasoning_parser)")
-    return found
+        notes.append("the server removes the model's reasoning from the answer (reasoning_parser)")
+    return notes

@@ -13,41 +13,42 @@ ENDS = 3  # tokens shown at each end of a prompt
 SHOWN = ("max_tokens", "temperature", "stop")
 
 
-def lines(found: Mapping[str, Any]) -> Iterator[str]:
+def lines(preview: Mapping[str, Any]) -> Iterator[str]:
     """Yield all lines of a preview."""
     by = {"client": "as token ids", "server": "as text"}
-    prompts = found["prompts"]
-    form = "as turns" if "chat" in found["endpoint"] else by[prompts[0]["sent"][0]["by"]]
-    yield f"{found['model']}/{found['task']}: POST {found['endpoint']}, prompts {form}"
-    yield from _model(found)
-    for note in found["notes"]:
+    prompts = preview["prompts"]
+    form = "as turns" if "chat" in preview["endpoint"] else by[prompts[0]["sent"][0]["by"]]
+    yield f"{preview['model']}/{preview['task']}: POST {preview['endpoint']}, prompts {form}"
+    yield from _model(preview)
+    for note in preview["notes"]:
         yield f"  note: {note}"
     last = ""
     for (task, doc), group in groupby(prompts, lambda prompt: (prompt["task"], prompt["doc"])):
         if task != last:
-            yield from _task(task, found["tasks"].get(task, {}))
+            yield from _task(task, preview["tasks"].get(task, {}))
             last = task
         yield ""
         yield f"{task}, document {doc}"
-        yield from _document(list(group), found)
+        yield from _document(list(group), preview)
 
 
-def _model(found: Mapping[str, Any]) -> Iterator[str]:
-    yield f"  tokenizer: {found['tokenizer']}"
-    chat = "chat" in found["endpoint"]
+def _model(preview: Mapping[str, Any]) -> Iterator[str]:
+    yield f"  tokenizer: {preview['tokenizer']}"
+    chat = "chat" in preview["endpoint"]
     if chat:
-        yield f"  chat template: {found['chat_template']}; the server renders it and adds no tokens"
-    elif found["prefix"] is not None:
+        template = preview["chat_template"]
+        yield f"  chat template: {template}; the server renders it and adds no tokens"
+    elif preview["prefix"] is not None:
         words = " and ".join(
-            f"{' '.join(map(repr, found[part]))} {where}"
-            for part, where in (("prefix", "before"), ("suffix", "after")) if found[part]
+            f"{' '.join(map(repr, preview[part]))} {where}"
+            for part, where in (("prefix", "before"), ("suffix", "after")) if preview[part]
         )  # fmt: skip
         taken = "; benchy removes those after it if an answer follows"
-        added = f"adds {words} a text" + (taken if found["suffix"] else "")
+        added = f"adds {words} a text" + (taken if preview["suffix"] else "")
         yield f"  special tokens: the tokenizer {added if words else 'adds none'}"
-    length = found["max_model_len"]
+    length = preview["max_model_len"]
     if length:
-        yield f"  max_model_len: {length:,} tokens, from {found['max_model_len_from']}"
+        yield f"  max_model_len: {length:,} tokens, from {preview['max_model_len_from']}"
     else:
         yield "  max_model_len: unknown; truncation is not shown"
 
@@ -62,18 +63,18 @@ def _task(task: str, about: Mapping[str, Any]) -> Iterator[str]:
     yield f"== {task}: {', '.join(filter(None, facts))}"
 
 
-def _document(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
+def _document(group: Sequence[Mapping[str, Any]], preview: Mapping[str, Any]) -> Iterator[str]:
     first = group[0]
     if first["leaked"]:
         yield "  WARNING: this document is one of its own examples (set fewshot_split)"
     method = first["method"]
     if method == "loglikelihood":
-        yield from _choices(group, found)
+        yield from _choices(group, preview)
     else:
         for entry in group:
             for sent in entry["sent"]:
                 yield from _prompt(sent)
-                yield from _room(sent, entry, found)
+                yield from _room(sent, entry, preview)
     if method == "generate_until":
         body = first["sent"][0]["body"]
         yield "  request: " + ", ".join(f"{key}: {body[key]!r}" for key in SHOWN if key in body)
@@ -86,8 +87,8 @@ def _prompt(sent: Mapping[str, Any], until: int | None = None) -> Iterator[str]:
     """Yield the lines of a prompt, or of its first `until` tokens."""
     if sent.get("messages"):
         yield "  turns:"
-        for turn in sent["messages"]:
-            yield from _boxed(str(turn["content"]), f"    {turn['role']}: ", "    │ ")
+        for message in sent["messages"]:
+            yield from _boxed(str(message["content"]), f"    {message['role']}: ", "    │ ")
         if sent["rendered"] is None:
             return
         yield f"  rendered by the server, {_tokens(len(sent['ids']))}:"
@@ -136,9 +137,9 @@ def _ends(tokens: Sequence[str]) -> str:
 
 
 def _room(
-    sent: Mapping[str, Any], entry: Mapping[str, Any], found: Mapping[str, Any]
+    sent: Mapping[str, Any], entry: Mapping[str, Any], preview: Mapping[str, Any]
 ) -> Iterator[str]:
-    ids, length = sent["ids"], found["max_model_len"]
+    ids, length = sent["ids"], preview["max_model_len"]
     if entry["cut"]:
         yield "  WARNING: it does not fit: its left end is cut off, including special tokens"
         return
@@ -152,7 +153,7 @@ def _room(
         yield room
 
 
-def _choices(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> Iterator[str]:
+def _choices(group: Sequence[Mapping[str, Any]], preview: Mapping[str, Any]) -> Iterator[str]:
     """Yield the choices of a document: their common prompt once, then each choice."""
     shown: Any = None
     for entry in group:
@@ -164,7 +165,7 @@ def _choices(group: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> It
                 yield f"  choices, each after the prompt; target: {group[0]['target']!r}"
             shown = before
             yield _choice(entry, sent, at)
-            yield from _room(sent, entry, found)
+            yield from _room(sent, entry, preview)
 
 
 def _choice(entry: Mapping[str, Any], sent: Mapping[str, Any], at: int | None) -> str:

@@ -43,21 +43,21 @@ def digest(directory: Path) -> str:
 
     Skips hidden files. Of a file over 64 MiB, it reads the first and the last MiB. Raises OSError.
     """
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     for path in sorted(p for p in directory.rglob("*") if p.is_file()):
         name = path.relative_to(directory)
         if any(part.startswith(".") for part in name.parts):
             continue
         size = path.stat().st_size
-        found.update(f"{name}\0{size}\0".encode())
+        hasher.update(f"{name}\0{size}\0".encode())
         with path.open("rb") as file:
             if size <= _WHOLE:
-                found.update(file.read())
+                hasher.update(file.read())
             else:
-                found.update(file.read(_MIB))
+                hasher.update(file.read(_MIB))
                 file.seek(-_MIB, os.SEEK_END)
-                found.update(file.read(_MIB))
-    return f"sha256:{found.hexdigest()}"
+                hasher.update(file.read(_MIB))
+    return f"sha256:{hasher.hexdigest()}"
 
 
 def revision_used(

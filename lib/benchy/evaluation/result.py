@@ -23,7 +23,7 @@ SCHEMA = 1
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelRecord:
     """The model of a result.
 
     Attributes:
@@ -50,7 +50,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Engine:
+class EngineRecord:
     """The engine of a result.
 
     Attributes:
@@ -83,7 +83,7 @@ class FallbackReason:
 
 
 @dataclass(frozen=True)
-class Harness:
+class HarnessRecord:
     name: str
     version: str
     environment: str
@@ -91,7 +91,7 @@ class Harness:
 
 
 @dataclass(frozen=True)
-class Task:
+class TaskRecord:
     """The task of a result.
 
     Attributes:
@@ -235,12 +235,12 @@ class Result:
     """
 
     schema: int
-    model: Model
-    engine: Engine
+    model: ModelRecord
+    engine: EngineRecord
     fallback: bool
     fallback_reason: FallbackReason | None
-    harness: Harness
-    task: Task
+    harness: HarnessRecord
+    task: TaskRecord
     limit: int | None
     seed: int
     chat: bool

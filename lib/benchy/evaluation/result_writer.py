@@ -20,7 +20,7 @@ from benchy.core.text import listed
 from benchy.environments import health
 from benchy.evaluation import harness, harness_metrics, harness_output, output_checks, provenance
 from benchy.evaluation import result as document
-from benchy.evaluation.job import Job
+from benchy.evaluation.job import EvaluationJob
 from benchy.hub import local_cache, model_card
 from benchy.plan import task_files
 
@@ -37,7 +37,7 @@ class FinishedRun:
     """
 
     output: harness_output.Output
-    facts: output_checks.Facts
+    facts: output_checks.Observations
     start: datetime
     end: datetime
 
@@ -51,7 +51,9 @@ class Numbers:
     score: document.Score
 
 
-def make_result(job: Job, run: FinishedRun, hidden: Sequence[str] = ()) -> document.Result:
+def make_result(
+    job: EvaluationJob, run: FinishedRun, hidden: Sequence[str] = ()
+) -> document.Result:
     """Check a finished run and return its result document.
 
     Args:
@@ -66,7 +68,7 @@ def make_result(job: Job, run: FinishedRun, hidden: Sequence[str] = ()) -> docum
     spec, server, output = job.spec, job.server, run.output
     samples = check(job, output)
     try:
-        found = numbers(output.data, samples, spec["task"]["task_name"])
+        measured = numbers(output.data, samples, spec["task"]["task_name"])
     except ValueError as error:
         raise Failure(f"{job.title}: {error}; no result is written", log=job.log) from error
     fallback = server["spec"]["fallback"]
@@ -95,14 +97,14 @@ def make_result(job: Job, run: FinishedRun, hidden: Sequence[str] = ()) -> docum
         inputs=provenance.inputs(server["spec"], job.run),
         spec_sha256=hashing.of_bytes(job.spec_bytes),
         harness_output=[str(Path(job.run["subdirectory"]) / file) for file in output.files],
-        metrics=found.metrics,
-        groups=found.groups,
-        score=found.score,
+        metrics=measured.metrics,
+        groups=measured.groups,
+        score=measured.score,
         checks=output_checks.of(output, run.facts),
     )
 
 
-def check(job: Job, output: harness_output.Output) -> dict[str, int]:
+def check(job: EvaluationJob, output: harness_output.Output) -> dict[str, int]:
     """Return the number of documents evaluated for each task of the harness.
 
     Raises Failure if it is wrong, or if the harness did something other than the spec requests.
@@ -133,7 +135,7 @@ def numbers(data: Mapping[str, Any], samples: Mapping[str, int], requested: list
     """
     metrics = harness_output.metrics(data, list(samples))
     groups = harness_output.metrics(data, [g for g in data.get("groups", {}) if g not in samples])
-    without = sorted(name for name, found in metrics.items() if not found)
+    without = sorted(name for name, values in metrics.items() if not values)
     if without:
         raise ValueError(f"{listed(without, 5)}: no metric")
     return Numbers(metrics, groups, harness_metrics.main_score(requested, metrics, groups))
@@ -159,7 +161,7 @@ def times(ready: Mapping[str, float], start: datetime, end: datetime) -> documen
     )
 
 
-def _model(job: Job) -> document.Model:
+def _model(job: EvaluationJob) -> document.ModelRecord:
     """Return the model that answered, with facts from its files."""
     requested, server = job.spec["model"], job.server
     path, name, cache = requested["path"], requested["name"], server["spec"]["hf_cache"]
@@ -170,7 +172,7 @@ def _model(job: Job) -> document.Model:
         )
     hub = local_cache.hub_cache(cache, os.environ), local_cache.folder_name(name)
     card = model_card.of(Path(path) if path else model_card.snapshot(*hub, used))
-    return document.Model(
+    return document.ModelRecord(
         config=job.model,
         name=name,
         path=path,
@@ -183,10 +185,10 @@ def _model(job: Job) -> document.Model:
     )
 
 
-def _engine(job: Job) -> document.Engine:
+def _engine(job: EvaluationJob) -> document.EngineRecord:
     server = job.server
     fallback = server["spec"]["fallback"]
-    return document.Engine(
+    return document.EngineRecord(
         name=server["spec"]["engine"],
         package=server["package"],
         asked=fallback["version"] if fallback else job.spec["engine"]["version"],
@@ -197,16 +199,16 @@ def _engine(job: Job) -> document.Engine:
     )
 
 
-def _harness(job: Job, output: harness_output.Output) -> document.Harness:
+def _harness(job: EvaluationJob, output: harness_output.Output) -> document.HarnessRecord:
     environment = job.spec["task"]["harness_environment"]
     release = str(output.data.get("lm_eval_version"))
-    return document.Harness("lm_eval", release, environment, health.lock_sha256(environment))
+    return document.HarnessRecord("lm_eval", release, environment, health.lock_sha256(environment))
 
 
-def _task(job: Job, output: harness_output.Output) -> document.Task:
+def _task(job: EvaluationJob, output: harness_output.Output) -> document.TaskRecord:
     spec = job.spec
     task, shots = spec["task"], output_checks.shots(output)
-    return document.Task(
+    return document.TaskRecord(
         name=job.task,
         task_name=task["task_name"],
         versions={k: str(v) for k, v in sorted(output.data.get("versions", {}).items())},
@@ -219,7 +221,7 @@ def _task(job: Job, output: harness_output.Output) -> document.Task:
     )
 
 
-def publish(job: Job, made: document.Result, output: harness_output.Output) -> None:
+def publish(job: EvaluationJob, made: document.Result, output: harness_output.Output) -> None:
     """Move the harness's files in, write results.json, then delete files of an older result."""
     inside = job.target.parent / job.run["subdirectory"]
     for file in output.files:
@@ -229,7 +231,7 @@ def publish(job: Job, made: document.Result, output: harness_output.Output) -> N
     _delete_others(inside, {job.target.parent / name for name in made.harness_output})
 
 
-def _write(job: Job, made: document.Result) -> None:
+def _write(job: EvaluationJob, made: document.Result) -> None:
     """Write spec.json, packages.json and results.json.
 
     bin/why compares with the first two. If this process is killed in between, the result may lack
@@ -253,11 +255,11 @@ def _write(job: Job, made: document.Result) -> None:
     files.not_older(job.target, [paths.result_spec(job.model, job.task, job.limit), *job.locks])
 
 
-def _delete_others(directory: Path, kept: set[Path]) -> None:
+def _delete_others(directory: Path, keep: set[Path]) -> None:
     """Delete all other files below a directory, and directories that are empty."""
     for path in sorted(directory.rglob("*"), reverse=True):
         if path.is_dir():
             if not any(path.iterdir()):
                 path.rmdir()
-        elif path not in kept:
+        elif path not in keep:
             path.unlink()

@@ -19,7 +19,7 @@ UNCHECKED = Mark(MarkKind.UNCHECKED, "unchecked: of an older benchy")
 
 
 @dataclass(frozen=True)
-class Entry:
+class ScoredResult:
     """A result and its place on disk.
 
     Attributes:
@@ -73,22 +73,22 @@ class Entry:
     @property
     def marks(self) -> list[Mark]:
         """All marks: what a reader must know before comparing the number."""
-        found = []
+        all_marks = []
         if self.result.fallback:
             engine = self.result.engine
             words = f"fallback: {engine.answered} instead of {engine.asked}"
-            found.append(Mark(MarkKind.FALLBACK, words))
+            all_marks.append(Mark(MarkKind.FALLBACK, words))
         if not self.result.checks:
-            found.append(UNCHECKED)
+            all_marks.append(UNCHECKED)
         if self.result.limit is not None:
-            found.append(marks.limit(self.result.limit))
+            all_marks.append(marks.limit(self.result.limit))
         if self.stale:
-            found.append(STALE)
+            all_marks.append(STALE)
         if self.unasked:
-            found.append(UNASKED)
+            all_marks.append(UNASKED)
         for what, own, most in self.unlike:
-            found.append(Mark(MarkKind.UNLIKE, f"{what} {own}, others {most}"))
-        return found + self.own
+            all_marks.append(Mark(MarkKind.UNLIKE, f"{what} {own}, others {most}"))
+        return all_marks + self.own
 
     @property
     def brief(self) -> list[Mark]:
@@ -96,11 +96,11 @@ class Entry:
 
         A table cell shows their `brief`.
         """
-        found = [UNASKED] if self.unasked else []
+        cell_marks = [UNASKED] if self.unasked else []
         if self.unlike:
             words = f"other {', '.join(what for what, _, _ in self.unlike)}"
-            found.append(Mark(MarkKind.UNLIKE, words))
-        return found + self.own
+            cell_marks.append(Mark(MarkKind.UNLIKE, words))
+        return cell_marks + self.own
 
     @property
     def value(self) -> str:
@@ -127,20 +127,20 @@ def score_by(result: Result, metric: str) -> Score | None:
     `metric` is a name ("acc_norm"), or a name with a filter ("exact_match,strict-match").
     """
 
-    def key_in(found: Mapping[str, document.Metric]) -> str | None:
-        return next((k for k in found if metric in (k, k.split(",")[0])), None)
+    def key_in(metrics: Mapping[str, document.Metric]) -> str | None:
+        return next((k for k in metrics if metric in (k, k.split(",")[0])), None)
 
     names = result.task.task_name
     own = result.groups.get(names[0]) or result.metrics.get(names[0]) if len(names) == 1 else None
     if own and (key := key_in(own)):
         m = own[key]
         return Score(names[0], key, m.value, m.stderr, m.higher_is_better)
-    keys = [key for found in result.metrics.values() if (key := key_in(found))]
+    keys = [key for metrics in result.metrics.values() if (key := key_in(metrics))]
     if not keys:
         return None
     # A subtask without the metric is not in the mean, but counts in "mean of 3 of 6 tasks".
     parts = {
-        name: {keys[0]: found[keys[0]]} if keys[0] in found else {}
-        for name, found in result.metrics.items()
+        name: {keys[0]: metrics[keys[0]]} if keys[0] in metrics else {}
+        for name, metrics in result.metrics.items()
     }
     return harness_metrics.main_score([], parts, {})

@@ -50,7 +50,7 @@ def factor(metric: str, values: Iterable[float]) -> float | None:
     return 1.0 if all(0 <= value <= 1 for value in values) else None
 
 
-def number(value: float, metric: str, *, beside: Iterable[float] = (), sign: bool = False) -> str:
+def number(value: float, metric: str, *, peers: Iterable[float] = (), sign: bool = False) -> str:
     """Return a score as text: 0.1500, 45.21.
 
     It has four decimals below 10, otherwise two; always two in percent.
@@ -58,10 +58,10 @@ def number(value: float, metric: str, *, beside: Iterable[float] = (), sign: boo
     Args:
         value: The score.
         metric: Its metric.
-        beside: Numbers next to it that get the same number of decimals, such as its standard error.
+        peers: Numbers next to it that get the same number of decimals, such as its standard error.
         sign: Whether to add the sign, for a difference.
     """
-    largest = max(abs(value), *map(abs, beside), 0.0)
+    largest = max(abs(value), *map(abs, peers), 0.0)
     plus = "+" if sign else ""
     if largest >= LARGE:
         return f"{value:{plus}.4g}"
@@ -71,7 +71,7 @@ def number(value: float, metric: str, *, beside: Iterable[float] = (), sign: boo
 
 def error(stderr: float, value: float, metric: str) -> str:
     """Return the standard error of a score as text, with the score's number of decimals: 0.0790."""
-    return number(stderr, metric, beside=(value,))
+    return number(stderr, metric, peers=(value,))
 
 
 def with_error(value: float, stderr: float | None, metric: str) -> str:

@@ -99,24 +99,24 @@ def _generation(specs: Specs, subtasks: Mapping[str, Facts]) -> list[Mistake]:
     These are arguments that would not reach the server, and answers so long that no prompt fits.
     """
     ours, server = specs.result["task"]["gen_kwargs"], specs.server
-    found: dict[str, str] = {}
+    hints: dict[str, str] = {}
     for name, subtask in subtasks.items():
         if subtask["output_type"] != GENERATES:
             continue
         given = {**(subtask["generation_kwargs"] or {}), **ours}
         try:
             kwargs = harness_arguments.normalized(name, given, ours)
-        except harness_arguments.Refused as refused:
-            found[f"{name}: {refused.what}"] = refused.hint
+        except harness_arguments.TaskRefused as refused:
+            hints[f"{name}: {refused.what}"] = refused.hint
             continue
         for key, hint in _unknown_arguments(server["engine"], kwargs, ours):
-            found[f"{name}: requests have no generation argument {key!r}"] = hint
+            hints[f"{name}: requests have no generation argument {key!r}"] = hint
         context, length = server["options"].get("max_model_len"), kwargs.get("max_gen_toks", 256)
         if isinstance(context, int) and length >= context:
             what = f"answers of up to {length} tokens leave no room in max_model_len {context}"
             hint = "write a lower max_gen_toks in gen_kwargs, or a higher max_model_len"
-            found[f"{name}: {what}"] = hint
-    return [mistake(specs.task, "gen_kwargs", what, hint) for what, hint in found.items()]
+            hints[f"{name}: {what}"] = hint
+    return [mistake(specs.task, "gen_kwargs", what, hint) for what, hint in hints.items()]
 
 
 def _unknown_arguments(
@@ -148,8 +148,8 @@ def request_options(engine: str) -> list[str]:
     """
     from benchy.config import loader  # noqa: PLC0415 - imports the schema, which is rarely needed
 
-    found = loader.load_engines(paths.ROOT).get(engine)
-    return found.request_options if found else []
+    definition = loader.load_engines(paths.ROOT).get(engine)
+    return definition.request_options if definition else []
 
 
 def _metric(specs: Specs, subtasks: Mapping[str, Facts], facts: Facts) -> Iterator[Mistake]:

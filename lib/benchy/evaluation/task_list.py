@@ -35,7 +35,7 @@ SEARCHED = ("name", "tags", "dataset", "family", "language", "description", "out
 
 
 @dataclass(frozen=True)
-class Harness:
+class HarnessTasks:
     """A release of a harness and its tasks. `environment` is where its index was read."""
 
     name: str
@@ -71,16 +71,16 @@ class Own:
 
 
 def environments(
-    found: configuration.Configuration,
+    config: configuration.Configuration,
 ) -> tuple[dict[str, PlannedTask], dict[str, EnvironmentRequest], dict[str, str]]:
     """Return the task specs, the specs of the harness environments, and which environment to ask.
 
-    The last maps each environment to one of the same release whose index stands for it, if possible
-    one that is built.
+    The last maps each environment to the environment of the same release whose index is used for
+    it: one that is built, if possible.
     """
-    made = planner.empty(found, None)
-    around = planner.surroundings()
-    for name, engine in sorted(found.engines.items()):
+    made = planner.empty(config, None)
+    surroundings = planner.surroundings()
+    for name, engine in sorted(config.engines.items()):
         if engine.kind == "harness" and engine.default_version:
             source = f"configs/engines/{name}.yaml"
             made.add(
@@ -88,18 +88,18 @@ def environments(
                     environment_specs.ReleaseRequest(name, engine, engine.default_version, source)
                 )
             )
-    for name in sorted(found.tasks):
-        planner.add_task(made, name, found, around)
+    for name in sorted(config.tasks):
+        planner.add_task(made, name, config, surroundings)
     first: dict[str, str] = {}
     # Prefer built environments, then those without extra packages.
     for env in sorted(made.environments, key=lambda e: (not health.well(e), len(e), e)):
         spec = made.environments[env]
         first.setdefault(hashing.digest([spec["name"], spec["requirements"][0]]), env)
-    stands = {
+    representatives = {
         env: first[hashing.digest([spec["name"], spec["requirements"][0]])]
         for env, spec in made.environments.items()
     }
-    return made.tasks, made.environments, stands
+    return made.tasks, made.environments, representatives
 
 
 def ready(env: str, spec: EnvironmentRequest) -> None:
@@ -121,8 +121,8 @@ def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> lis
     contents = hashing.content_of(paths.ROOT / folder) if folder else None
     path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
     try:
-        kept: list[dict[str, Any]] = json.loads(path.read_bytes())
-        return kept
+        cached: list[dict[str, Any]] = json.loads(path.read_bytes())
+        return cached
     except (OSError, ValueError):
         pass
     ready(env, spec)
@@ -153,7 +153,7 @@ def _made_by(env: str) -> list[str]:
 
 def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row], list[str]]:
     """Return the tasks below these names and the unknown names, each once."""
-    found: dict[str, Row] = {}
+    tasks: dict[str, Row] = {}
     seen: set[str] = set()
     unknown = []
 
@@ -172,11 +172,11 @@ def leaves(names: Iterable[str], by_name: Mapping[str, Row]) -> tuple[list[Row],
             for member in row.get("members", ()):
                 walk(member, False)
         else:
-            found[name] = row
+            tasks[name] = row
 
     for name in names:
         walk(name, True)
-    return list(found.values()), unknown
+    return list(tasks.values()), unknown
 
 
 def own(name: str, spec: PlannedTask, by_name: Mapping[str, Row]) -> Own:
@@ -200,21 +200,23 @@ def own(name: str, spec: PlannedTask, by_name: Mapping[str, Row]) -> Own:
     )
 
 
-def all_of(found: configuration.Configuration) -> tuple[list[Own], list[Harness]]:
+def all_of(config: configuration.Configuration) -> tuple[list[Own], list[HarnessTasks]]:
     """Return the tasks of configs/tasks, and the harnesses of these tasks and of the defaults.
 
     Raises Failure.
     """
-    tasks, specs, stands = environments(found)
-    harnesses: dict[str, Harness] = {}
-    for env in sorted(set(stands.values())):
+    tasks, specs, representatives = environments(config)
+    harnesses: dict[str, HarnessTasks] = {}
+    for env in sorted(set(representatives.values())):
         spec = specs[env]
         name = spec["requirements"][0].replace("[api]", "").replace("==", " ")
-        harnesses[env] = Harness(name, env, listed(env, spec))
-    indexed = {env: {row["name"]: row for row in each.rows} for env, each in harnesses.items()}
+        harnesses[env] = HarnessTasks(name, env, listed(env, spec))
+    indexed = {
+        env: {row["name"]: row for row in harness.rows} for env, harness in harnesses.items()
+    }
     ours = []
     for name, task in sorted(tasks.items()):
-        env = stands[task["environment"]]
+        env = representatives[task["environment"]]
         by_name: Mapping[str, Row] = indexed[env]
         if folder := task["include_path"]:
             more = listed(env, specs[env], folder)
@@ -238,9 +240,9 @@ def matches(row: Row, words: Sequence[str]) -> bool:
     """
     texts = list(_texts(row))
 
-    def one(word: str) -> bool:
+    def occurs(word: str) -> bool:
         if set("*?[") & set(word):
             return any(fnmatch.fnmatchcase(text, word) for text in texts)
         return any(word in text for text in texts)
 
-    return all(one(word.lower()) for word in words)
+    return all(occurs(word.lower()) for word in words)

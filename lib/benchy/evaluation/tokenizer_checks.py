@@ -29,7 +29,7 @@ def mistakes(specs: Specs, commit: str | None, facts: Facts) -> list[Mistake]:
     if "error" not in facts:
         return []
     task, source = specs.task, specs.server["source"]
-    name, _ = harness.tokenizer(specs.result, harness.Endpoint("", "", 0, commit=commit))
+    name, _ = harness.tokenizer(specs.result, harness.HarnessEndpoint("", "", 0, commit=commit))
     what = f"the tokenizer of {name} can't be loaded in {_environment(task)}"
     what += f": {facts['error'].splitlines()[0][:200]}"
     if specs.result["task"]["tokenizer_backend"] == "tiktoken":

@@ -103,16 +103,16 @@ def _parameters(
 
 def _quantization(config: Mapping[str, Any]) -> tuple[str, int | None]:
     """Return (method, bits per weight or None) of the quantization; "" for no quantization."""
-    found = config.get("quantization_config")
-    if not isinstance(found, dict):
+    section = config.get("quantization_config")
+    if not isinstance(section, dict):
         return "", None
-    method = _line(found.get("quant_method")) or "quantized"
-    bits = found.get("bits") or found.get("w_bit")
-    if found.get("load_in_4bit") or method == "mxfp4":
+    method = _line(section.get("quant_method")) or "quantized"
+    bits = section.get("bits") or section.get("w_bit")
+    if section.get("load_in_4bit") or method == "mxfp4":
         bits = 4
-    elif found.get("load_in_8bit") or method == "fp8":
+    elif section.get("load_in_8bit") or method == "fp8":
         bits = 8
-    groups = found.get("config_groups")
+    groups = section.get("config_groups")
     for group in groups.values() if isinstance(groups, dict) else ():
         weights = group.get("weights") if isinstance(group, dict) else None
         bits = bits or (weights.get("num_bits") if isinstance(weights, dict) else None)
@@ -131,10 +131,10 @@ def _tensors(folder: Path) -> Iterable[tuple[str, str, int]]:
     elif (folder / "model.safetensors").is_file():
         names = {"model.safetensors"}
     else:
-        there = {path.name for path in folder.glob("*.safetensors")}
+        files = {path.name for path in folder.glob("*.safetensors")}
         # Leave out Mistral's copy of the same weights, and adapters.
-        names = {n for n in there if not n.startswith(("consolidated", "adapter"))} or there
-    found: list[tuple[str, str, int]] = []
+        names = {n for n in files if not n.startswith(("consolidated", "adapter"))} or files
+    tensors: list[tuple[str, str, int]] = []
     for name in sorted(names):
         header = _header(folder / name) if Path(name).name == name else None
         if header is None:
@@ -144,13 +144,13 @@ def _tensors(folder: Path) -> Iterable[tuple[str, str, int]]:
                 continue
             shape = about.get("shape") if isinstance(about, dict) else None
             kind = about.get("dtype") if isinstance(about, dict) else None
-            if not _whole(shape) or kind not in BITS:
+            if not _is_shape(shape) or kind not in BITS:
                 return []
-            found.append((tensor, str(kind), math.prod(shape or ())))
-    return found
+            tensors.append((tensor, str(kind), math.prod(shape or ())))
+    return tensors
 
 
-def _whole(shape: Any) -> bool:
+def _is_shape(shape: Any) -> bool:
     return isinstance(shape, list) and all(isinstance(n, int) and 0 <= n < 2**40 for n in shape)
 
 
@@ -161,20 +161,20 @@ def _header(path: Path) -> dict[str, Any] | None:
             (length,) = struct.unpack("<Q", file.read(8))
             if length > HEADER:
                 return None
-            found = json.loads(file.read(length))
+            header = json.loads(file.read(length))
     except (OSError, ValueError, struct.error, RecursionError):
         return None
-    return found if isinstance(found, dict) else None
+    return header if isinstance(header, dict) else None
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
         if path.stat().st_size > HEADER:
             return {}
-        found = json.loads(path.read_bytes())
+        document = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    return document if isinstance(document, dict) else {}
 
 
 def _license(path: Path) -> str | None:
@@ -188,17 +188,17 @@ def _license(path: Path) -> str | None:
     except OSError:
         return None
     match = re.match(r"\ufeff?---\n(.*?)\n---\s*(?:\n|$)", text, re.S)
-    said: dict[str, str | None] = {}
+    fields: dict[str, str | None] = {}
     for key, value in _LICENSE.findall(match[1]) if match else ():
         try:
-            found = yaml.safe_load(f"{key}:{value}" if len(value) < 4096 else "")
+            parsed = yaml.safe_load(f"{key}:{value}" if len(value) < 4096 else "")
         except (yaml.YAMLError, ValueError, RecursionError):
             continue
-        one = found.get(key) if isinstance(found, dict) else None
-        said[key] = _line(", ".join(map(str, one)) if isinstance(one, list) else one)
-    if said.get("license") == "other" and said.get("license_name"):
-        return _line(f"other ({said['license_name']})")
-    return said.get("license")
+        entry = parsed.get(key) if isinstance(parsed, dict) else None
+        fields[key] = _line(", ".join(map(str, entry)) if isinstance(entry, list) else entry)
+    if fields.get("license") == "other" and fields.get("license_name"):
+        return _line(f"other ({fields['license_name']})")
+    return fields.get("license")
 
 
 def _line(value: Any) -> str | None:

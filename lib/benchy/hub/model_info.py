@@ -25,7 +25,7 @@ WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
 
 
 @dataclass(frozen=True)
-class Facts:
+class ModelInfo:
     """Facts about a model.
 
     Attributes:
@@ -57,15 +57,15 @@ class Facts:
         """
         keys = ("max_position_embeddings", "n_positions", "max_seq_len", "seq_length",
                 "model_max_length", "max_sequence_length", "max_seq_length")  # fmt: skip
-        found = [self.text[k] for k in keys if isinstance(self.text.get(k), int)]
+        lengths = [self.text[k] for k in keys if isinstance(self.text.get(k), int)]
         scaling = self.text.get("rope_scaling") or {}
         factor = scaling.get("factor", 1) if isinstance(scaling, dict) else 1
         kind = scaling.get("rope_type", scaling.get("type")) if isinstance(scaling, dict) else None
-        if not found:
+        if not lengths:
             return None
         # For these kinds, max_position_embeddings already includes the factor.
         counted = kind in (None, "su", "longrope", "llama3", "default", "mrope")
-        return int(min(found) * (1 if counted else factor))
+        return int(min(lengths) * (1 if counted else factor))
 
     @property
     def architecture(self) -> str:
@@ -74,25 +74,25 @@ class Facts:
 
     @property
     def heads(self) -> int | None:
-        found = self.text.get("num_attention_heads")
-        return found if isinstance(found, int) and found > 0 else None
+        count = self.text.get("num_attention_heads")
+        return count if isinstance(count, int) and count > 0 else None
 
     @property
     def dtype(self) -> str:
-        found = self.text.get("dtype") or self.text.get("torch_dtype") or ""
-        return str(found).removeprefix("torch.")
+        name = self.text.get("dtype") or self.text.get("torch_dtype") or ""
+        return str(name).removeprefix("torch.")
 
     @property
     def quantization(self) -> str:
-        found = self.config.get("quantization_config")
-        return str(found.get("quant_method", "")) if isinstance(found, dict) else ""
+        section = self.config.get("quantization_config")
+        return str(section.get("quant_method", "")) if isinstance(section, dict) else ""
 
     @property
     def own_code(self) -> bool:
         return bool(self.config.get("auto_map"))
 
 
-def of(name: str, env: Mapping[str, str] = os.environ) -> Facts:
+def of(name: str, env: Mapping[str, str] = os.environ) -> ModelInfo:
     """Return the facts about a directory or a repository on the hub.
 
     Raises Failure if the model cannot be read.
@@ -101,7 +101,7 @@ def of(name: str, env: Mapping[str, str] = os.environ) -> Facts:
     return of_directory(folder) if folder.is_dir() else of_hub(name, env)
 
 
-def of_directory(folder: Path) -> Facts:
+def of_directory(folder: Path) -> ModelInfo:
     """Return the facts about a directory. Raises Failure if config.json cannot be read."""
     try:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
@@ -114,10 +114,10 @@ def of_directory(folder: Path) -> Facts:
         tokenizer = json.loads((folder / "tokenizer_config.json").read_text(encoding="utf-8"))
     template = (folder / "chat_template.jinja").is_file() or has_template(tokenizer)
     sizes = [p.stat().st_size for p in folder.iterdir() if p.suffix in WEIGHTS]
-    return Facts(config, template, sum(sizes) or None)
+    return ModelInfo(config, template, sum(sizes) or None)
 
 
-def of_hub(name: str, env: Mapping[str, str] = os.environ) -> Facts:
+def of_hub(name: str, env: Mapping[str, str] = os.environ) -> ModelInfo:
     """Return the facts about a repository on the hub.
 
     Raises Failure if the hub cannot be reached, has no such model or denies access.
@@ -139,7 +139,7 @@ def of_hub(name: str, env: Mapping[str, str] = os.environ) -> Facts:
 
     config = content("config.json")
     template = "chat_template.jinja" in sizes or has_template(content("tokenizer_config.json"))
-    return Facts(
+    return ModelInfo(
         config,
         template if config else None,
         weight_bytes(sizes),
@@ -175,10 +175,10 @@ class Hub:
         """Return a file with a JSON object; {} if the hub has none. Raises Failure as `get`."""
         answer = self.get(path)
         try:
-            found = answer.json() if answer.status_code < 400 else {}
+            document = answer.json() if answer.status_code < 400 else {}
         except ValueError:
             return {}
-        return found if isinstance(found, dict) else {}
+        return document if isinstance(document, dict) else {}
 
 
 def weight_bytes(sizes: Mapping[str, Any]) -> int | None:

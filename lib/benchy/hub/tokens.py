@@ -33,14 +33,16 @@ def written(path: Path) -> str:
     import yaml  # noqa: PLC0415 - a process that waits for a device stays small
 
     try:
-        held = yaml.safe_load(path.read_text(encoding="utf-8"))
+        config = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         # The parser's message is left out: it quotes the line, which may contain the token.
         raise Failure(f"cannot read hf_token from {path}", "make plan reports the reason") from None
-    held = _mapping(held)
-    overrides = _mapping(_mapping(held.get("vllm")).get("overrides"))
-    found = [each.get(key) for each in (overrides, held) for key in ("hf_token", "hf-token")]
-    return str(next(filter(None, found), ""))
+    config = _mapping(config)
+    overrides = _mapping(_mapping(config.get("vllm")).get("overrides"))
+    candidates = [
+        section.get(key) for section in (overrides, config) for key in ("hf_token", "hf-token")
+    ]
+    return str(next(filter(None, candidates), ""))
 
 
 def _mapping(value: Any) -> dict[str, Any]:

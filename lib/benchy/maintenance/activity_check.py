@@ -28,12 +28,14 @@ def refuse(goal: str) -> None:
             read_only = os.statvfs(path).f_flag & os.ST_RDONLY
             why = errno.EROFS if read_only else errno.EACCES
             raise OSError(why, os.strerror(why), str(path))
-    found = list(under_way())
-    if not found:
+    activities = list(under_way())
+    if not activities:
         return
     what = f"make {goal} would remove files in use" if goal else "this checkout is in use"
     raise Failure(
-        what, "wait until it is done, or stop it (Ctrl-C where it was started)", lines=found[:8]
+        what,
+        "wait until it is done, or stop it (Ctrl-C where it was started)",
+        lines=activities[:8],
     )
 
 

@@ -56,8 +56,8 @@ def programs() -> Iterator[Finding]:
     yield Finding("python", OK, f"Python {version}")
     try:
         yield Finding("uv", OK, output([str(uv.find()), "--version"]).strip())
-        if kept := uv_settings.kept_from_locks(os.environ):
-            what = f"kept out of locks: {', '.join(kept)}"
+        if excluded := uv_settings.kept_from_locks(os.environ):
+            what = f"kept out of locks: {', '.join(excluded)}"
             yield Finding("uv", OK, what, "set them in a config instead; see docs/locks.md")
     except ConfigError as error:
         for mistake in error.mistakes:
@@ -95,12 +95,12 @@ def disk() -> Iterator[Finding]:
             "disk", WARNING, f"{free:.0f} GB free here; an environment takes up to {NEEDED_GB}",
             f"make prune-venvs, or {uv.word()} cache prune",
         )  # fmt: skip
-    for whose, path in access.caches():
+    for owner, path in access.caches():
         room = shutil.disk_usage(existing(path)).free / 1e9
         state = OK if room > NEEDED_GB else WARNING
         hint = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
-        yield Finding("disk", state, f"{whose} is {path}, {room:.0f} GB free there", hint)
-        if whose.startswith("uv"):
+        yield Finding("disk", state, f"{owner} is {path}, {room:.0f} GB free there", hint)
+        if owner.startswith("uv"):
             yield links(path)
 
 
@@ -121,17 +121,17 @@ def links(cache: Path) -> Finding:
 
 
 def cards() -> Iterator[Finding]:
-    found, there = gpu.gpus(), launcher_of(inventory.plan())
-    if not found and there:
-        yield Finding("gpu", OK, f"no GPU here: the launcher {there} runs the servers")
+    gpus, launcher = gpu.gpus(), launcher_of(inventory.plan())
+    if not gpus and launcher:
+        yield Finding("gpu", OK, f"no GPU here: the launcher {launcher} runs the servers")
         return
-    if not found:
+    if not gpus:
         if shutil.which("nvidia-smi"):
             yield Finding("gpu", ERROR, "nvidia-smi finds no GPU", "run nvidia-smi")
         yield Finding("gpu", OK, "no GPU: only models of a CPU engine can run (vllm_cpu)")
         return
-    strangers = gpu.strangers(found)
-    for card in found:
+    strangers = gpu.strangers(gpus)
+    for card in gpus:
         memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
         what = f"GPU {card.index} {card.name}: {memory}"
         if card.uuid in strangers:
@@ -153,15 +153,15 @@ def cuda() -> Iterator[Finding]:
         for package in lock_file.packages(paths.lock(env)):
             if CUDA.fullmatch(package.name) and (v := re.match(r"(\d+)\.(\d+)", package.version)):
                 needs.setdefault((int(v[1]), int(v[2])), []).append(env)
-    for wanted, envs in sorted(needs.items()):
-        text = f"CUDA {wanted[0]}.{wanted[1]} for {listed(sorted(envs), 4)}"
-        if wanted[0] > has[0]:
+    for release, envs in sorted(needs.items()):
+        text = f"CUDA {release[0]}.{release[1]} for {listed(sorted(envs), 4)}"
+        if release[0] > has[0]:
             yield Finding(
                 "gpu", ERROR, f"the driver supports CUDA {has[0]}.{has[1]}, not {text}",
                 "update the driver, or write an older torch_backend (docs/problems.md, P07)",
             )  # fmt: skip
         else:
-            minor = "" if wanted <= has else " (by CUDA's minor version compatibility)"
+            minor = "" if release <= has else " (by CUDA's minor version compatibility)"
             yield Finding("gpu", OK, f"the driver supports {text}{minor}")
 
 
@@ -174,9 +174,9 @@ def held_devices() -> Iterator[Finding]:
 
 
 def slurm() -> Iterator[Finding]:
-    wanted = launcher_of(inventory.plan()) == "slurm"
+    required = launcher_of(inventory.plan()) == "slurm"
     if shutil.which("sinfo") is None:
-        if wanted:
+        if required:
             yield Finding(
                 "slurm", ERROR, "the launcher is slurm, but sinfo is missing",
                 "load Slurm's module, or set LAUNCHER=local",
@@ -184,7 +184,7 @@ def slurm() -> Iterator[Finding]:
         return
     rows = output(["sinfo", "-h", "-o", "%P|%a|%D|%G|%T"]).split()
     if not rows:
-        state = ERROR if wanted else WARNING
+        state = ERROR if required else WARNING
         yield Finding("slurm", state, "Slurm is installed but does not answer", "see sinfo")
     for row in rows:
         name, up, nodes, gres, state = [*row.split("|"), "", "", "", ""][:5]
@@ -229,13 +229,13 @@ def network() -> Iterator[Finding]:
     if access.asked_not_to():
         yield Finding("network", OK, "the network is not used (OFFLINE, HF_HUB_OFFLINE)")
         return
-    found = index_check.index()
-    if not found.version:
+    index = index_check.index()
+    if not index.version:
         yield Finding(
-            "index", ERROR, f"the package index does not answer: {found.why}",
+            "index", ERROR, f"the package index does not answer: {index.why}",
             "check the network and pip's index settings; docs/offline.md",
         )  # fmt: skip
-    elif not found.dated:
+    elif not index.dated:
         yield Finding(
             "index", WARNING, "the package index has no upload times: the date of a release is "
             "not known", "set a cutoff for each release, or use an index that has them (PEP 700)",
@@ -260,29 +260,29 @@ def configuration() -> Iterator[Finding]:
         yield Finding("hub", OK, f"a token for the hub is in {where}")
     if not named or access.asked_not_to():
         return
-    found = access.access(named)
-    if found[0].status is None:
+    hub_models = access.access(named)
+    if hub_models[0].status is None:
         yield Finding(
             "hub", WARNING, "the hub can't be reached: models must be in its cache already",
             "check the network, a proxy or HF_ENDPOINT; docs/offline.md",
         )  # fmt: skip
         return
-    for one in found:
-        if one.readable:
+    for model in hub_models:
+        if model.readable:
             continue
-        if one.gated:
+        if model.gated:
             yield Finding(
-                "hub", ERROR, f"{one.name} is gated, and this token has no access"
-                if secret else f"{one.name} is gated, and there is no token",
+                "hub", ERROR, f"{model.name} is gated, and this token has no access"
+                if secret else f"{model.name} is gated, and there is no token",
                 "request access on its page; set HF_TOKEN (docs/problems.md, P10)",
             )  # fmt: skip
         else:
             yield Finding(
-                "hub", ERROR, f"{one.name}: the hub answers {one.status}",
+                "hub", ERROR, f"{model.name}: the hub answers {model.status}",
                 "check model.name; a private model needs HF_TOKEN (docs/problems.md, P11)",
             )  # fmt: skip
-    readable = sum(one.readable for one in found)
-    yield Finding("hub", OK, f"{readable} of {len(found)} models on the hub can be read")
+    readable = sum(model.readable for model in hub_models)
+    yield Finding("hub", OK, f"{readable} of {len(hub_models)} models on the hub can be read")
 
 
 def _is_path(name: str) -> bool:

@@ -43,7 +43,7 @@ def planned() -> dict[str, set[str]]:
 
     Raises UsageError if there is no plan: everything would count as waste.
     """
-    found: dict[str, set[str]] = {}
+    tasks_by_model: dict[str, set[str]] = {}
     for path in [paths.BUILD / "plan.json", *paths.BUILD.glob("**/eval/**/plan.json")]:
         try:
             models = read_plan(path)["models"]
@@ -51,32 +51,32 @@ def planned() -> dict[str, set[str]]:
             continue
         for model, facts in models.items():
             if path.parent == paths.BUILD or Path(facts["source"]).exists():
-                found.setdefault(model, set()).update(facts["tasks"])
+                tasks_by_model.setdefault(model, set()).update(facts["tasks"])
     # The plans of runs that began before the configs changed, and activity outside a run.
     for plan in activity_check.plans():
         for model, facts in plan["models"].items():
-            found.setdefault(model, set()).update(facts["tasks"])
+            tasks_by_model.setdefault(model, set()).update(facts["tasks"])
     for model, task in activity_check.at_work():
-        found.setdefault(model, set()).add(task)
-    if not found:
+        tasks_by_model.setdefault(model, set()).add(task)
+    if not tasks_by_model:
         raise UsageError("there is no plan of the results to keep", inventory.PLAN_FIRST)
-    return found
+    return tasks_by_model
 
 
-def results(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+def results(tasks_by_model: dict[str, set[str]]) -> Iterator[Waste]:
     tops = [paths.RESULTS, *(p for p in paths.RESULTS.glob("limit-*") if _limit(p))]
     for top in tops:
         for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
-            if model.name not in wanted:
-                if not outside(model):
+            if model.name not in tasks_by_model:
+                if not has_external_config(model):
                     yield Waste(model, "no config has its model")
                 continue
             for task in sorted(p for p in model.iterdir() if p.is_dir()):
-                if not task.name.startswith(".") and task.name not in wanted[model.name]:
+                if not task.name.startswith(".") and task.name not in tasks_by_model[model.name]:
                     yield Waste(task, "its model no longer has this task")
 
 
-def outside(results: Path) -> bool:
+def has_external_config(results: Path) -> bool:
     """Return whether results come from an existing config outside of configs/. Its plan may have
     been deleted with build/."""
     for path in results.glob("*/results.json"):
@@ -87,16 +87,16 @@ def outside(results: Path) -> bool:
     return False
 
 
-def work(wanted: dict[str, set[str]]) -> Iterator[Waste]:
+def work(tasks_by_model: dict[str, set[str]]) -> Iterator[Waste]:
     """Yield leftovers of runs outside of results/."""
     for top in (paths.BUILD / "cache/eval", paths.LOGS / "eval", paths.SPECS / "result"):
         for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
             for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):
-                if model.name not in wanted:
+                if model.name not in tasks_by_model:
                     yield Waste(model, "no config has its model")
     for top, ending in ((paths.LOGS / "serve", ".log"), (paths.SPECS / "server", ".json")):
         for file in sorted(top.glob(f"*{ending}*")):
-            if file.name.split(ending)[0] not in wanted:
+            if file.name.split(ending)[0] not in tasks_by_model:
                 yield Waste(file, "no config has its model")
 
 

@@ -18,7 +18,7 @@ from benchy.core import names, paths
 from benchy.core.errors import UsageError
 from benchy.devices import gpu
 from benchy.environments import model_support
-from benchy.hub.model_info import Facts
+from benchy.hub.model_info import ModelInfo
 
 FOLDER = paths.CONFIGS / "single_card"
 QUICK = "smoke"  # the default task of a new model: it takes seconds
@@ -35,12 +35,14 @@ class ConfigLine:
 
 
 def lines(
-    facts: Facts, provider: Mapping[str, object], cards: list[gpu.Gpu]
+    facts: ModelInfo, provider: Mapping[str, object], cards: list[gpu.Gpu]
 ) -> Iterator[ConfigLine]:
     """Yield the lines below `overrides`."""
-    context, wanted = facts.context, provider.get("max_model_len")
-    if context and isinstance(wanted, int) and context < wanted:
-        yield ConfigLine("max_model_len", context, f"all that it has; the provider's is {wanted:,}")
+    context, max_model_len = facts.context, provider.get("max_model_len")
+    if context and isinstance(max_model_len, int) and context < max_model_len:
+        yield ConfigLine(
+            "max_model_len", context, f"all that it has; the provider's is {max_model_len:,}"
+        )
     elif context:
         yield ConfigLine("", None, f"its own context: {context:,} tokens")
     if facts.weights:
@@ -70,16 +72,16 @@ def lines(
         yield ConfigLine("", None, f"{text}, known to {', '.join(known)}" if known else text)
 
 
-def split(facts: Facts, each: int, most: int) -> int:
+def split(facts: ModelInfo, gpu_memory: int, most: int) -> int:
     """Return over how many GPUs to split the weights: a power of two that divides the number of
     attention heads; 1 if they fit on one GPU, or if nothing fits.
 
-    each: bytes of memory of each GPU. most: number of GPUs.
+    gpu_memory: bytes of memory of each GPU. most: number of GPUs.
     """
     assert facts.weights
     number = 1
     while number <= most:
-        if facts.weights <= SHARE * each * number and not (facts.heads or 0) % number:
+        if facts.weights <= SHARE * gpu_memory * number and not (facts.heads or 0) % number:
             return number
         number *= 2
     return 1
@@ -124,8 +126,8 @@ def ask(known: Tasks, usual: list[str]) -> list[str]:
         print(f"  Which tasks? [{' '.join(usual)}] ", end="", file=sys.stderr, flush=True)
         line = sys.stdin.readline()
         try:
-            if found := checked(line.split(), known) or usual:
-                return found
+            if tasks := checked(line.split(), known) or usual:
+                return tasks
         except UsageError as error:
             print(f"  {error}", file=sys.stderr)
         if not line:  # the terminal was closed
@@ -140,10 +142,10 @@ def described(some: Iterable[str], known: Tasks) -> list[str]:
 
 def text(
     model: str,
-    facts: Facts | None,
+    facts: ModelInfo | None,
     why: str,
     provider: str,
-    found: list[ConfigLine],
+    overrides: list[ConfigLine],
     tasks: Sequence[str],
 ) -> str:
     """Return the text of the config.
@@ -153,7 +155,7 @@ def text(
         facts: What the model's files say, None if they could not be read.
         why: The reason why they could not be read.
         provider: The provider's name.
-        found: The lines below `overrides`.
+        overrides: The lines below `overrides`.
         tasks: The tasks' names.
     """
     out = ["# yaml-language-server: $schema=../../docs/schema/model.schema.json"]
@@ -165,9 +167,9 @@ def text(
     if facts and facts.commit:
         out.append(f'  # revision: "{facts.commit}"   # its newest on that day; repeatable')
     out += ["vllm:", f'  provider_config: "{provider}"']
-    keys = [line for line in found if line.key]
+    keys = [line for line in overrides if line.key]
     out.append("  overrides:" if keys else "  overrides: {}")
-    for line in found:
+    for line in overrides:
         if line.key:
             out.append(f"    {line.key}: {line.value}".ljust(32) + f"# {line.why}")
         else:

@@ -65,15 +65,15 @@ def releases(package: str, since: Version, until: Version | None, log: Path) -> 
         bound = f"<{version}"
 
 
-def chosen(found: Sequence[str], engine: engine_schema.Engine) -> set[str]:
+def chosen(releases: Sequence[str], engine: engine_schema.Engine) -> set[str]:
     """Return the releases that a survey with DEEP=some builds: the last of each minor release, both
     ends of each repair's range, and the first of all."""
-    minors = {Version(v).release[:2]: v for v in found}
+    minors = {Version(v).release[:2]: v for v in releases}
     ends = set[str]()
     for repair in engine.repairs:
-        inside = list(SpecifierSet(repair.versions, prereleases=True).filter(found))
+        inside = list(SpecifierSet(repair.versions, prereleases=True).filter(releases))
         ends |= {*inside[:1], *inside[-1:]}
-    return {*minors.values(), *ends, *found[:1]}
+    return {*minors.values(), *ends, *releases[:1]}
 
 
 def pinned(lock: str) -> dict[str, str]:
@@ -82,8 +82,8 @@ def pinned(lock: str) -> dict[str, str]:
 
 
 def noted(lock: str) -> dict[str, str]:
-    found = pinned(lock)
-    return {name: found[name] for name in NOTED if name in found}
+    versions = pinned(lock)
+    return {name: versions[name] for name in NOTED if name in versions}
 
 
 def plain(spec: environment_spec.BuildSpec, log: Path) -> Row:
@@ -208,8 +208,8 @@ def unneeded(
     return out
 
 
-def _same(one: environment_spec.BuildSpec, other: environment_spec.BuildSpec) -> bool:
-    return lock_file.digest(paths.lock(one.env)) == lock_file.digest(paths.lock(other.env))
+def _same(spec: environment_spec.BuildSpec, other: environment_spec.BuildSpec) -> bool:
+    return lock_file.digest(paths.lock(spec.env)) == lock_file.digest(paths.lock(other.env))
 
 
 def _forget(spec: environment_spec.BuildSpec) -> None:
@@ -250,7 +250,7 @@ def renewed(old: Row, new: Row) -> Row:
     return {**new, "deep": old["deep"]} if same and "deep" in old and "deep" not in new else new
 
 
-def told(row: Row) -> str:
+def summary(row: Row) -> str:
     """Describe a row in one line, for progress messages."""
     deep = row.get("deep")
     if not row["benchy"]["resolves"]:

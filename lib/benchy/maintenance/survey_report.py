@@ -37,8 +37,8 @@ def summary(package: str, rows: Sequence[Row]) -> str:
 
 
 def _packages(part: Row) -> list[str]:
-    found = part.get("packages", {})
-    return [found.get(name, "-") for name in ("transformers", "torch", "numpy")]
+    versions = part.get("packages", {})
+    return [versions.get(name, "-") for name in ("transformers", "torch", "numpy")]
 
 
 def table(rows: Sequence[Row]) -> str:
@@ -125,7 +125,7 @@ def read(engine: str) -> dict[str, Row]:
 
 
 def write(engine: str, package: str, rows: Sequence[Row]) -> None:
-    kept = [{k: v for k, v in row.items() if k != "key"} for row in rows]
+    published = [{k: v for k, v in row.items() if k != "key"} for row in rows]
     file = file_of(engine)
-    files.write(file, hashing.canonical(kept))
+    files.write(file, hashing.canonical(published))
     files.write(file.with_suffix(".md"), page(engine, package, rows))

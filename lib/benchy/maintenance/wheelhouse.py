@@ -150,8 +150,8 @@ def build_needs(file: Path | None) -> list[str]:
 
 def own_packages() -> list[Package]:
     """Return benchy's own packages from uv.lock. Raises Failure."""
-    wanted = ["--frozen", "--no-default-groups", "--no-emit-project", "--no-header"]
-    done = uv.run(["export", *wanted, "--offline", "--project", str(paths.ROOT)], LOG)
+    options = ["--frozen", "--no-default-groups", "--no-emit-project", "--no-header"]
+    done = uv.run(["export", *options, "--offline", "--project", str(paths.ROOT)], LOG)
     if done.status:
         raise uv.failure(done, "uv.lock can't be exported", LOG)
     with temporary_files.folder("wheelhouse") as folder:
@@ -160,7 +160,7 @@ def own_packages() -> list[Package]:
         return lock_file.packages(file)
 
 
-def wanted(globs: Sequence[str]) -> list[str]:
+def requested_environments(globs: Sequence[str]) -> list[str]:
     """Return the environments of the models that match `globs`; without globs, all of them.
 
     Raises UsageError if there is no plan, or no model matches.
@@ -171,10 +171,10 @@ def wanted(globs: Sequence[str]) -> list[str]:
     users = inventory.users()
     if not globs:
         return sorted(planned)
-    found = [e for e, models in users.items() if any(fnmatch.filter(models, g) for g in globs)]
-    if not found:
+    envs = [e for e, models in users.items() if any(fnmatch.filter(models, g) for g in globs)]
+    if not envs:
         raise UsageError(f"no model is named {' '.join(globs)}", "`make plan` lists them", "MODELS")
-    return sorted(set(found) & set(planned))
+    return sorted(set(envs) & set(planned))
 
 
 def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
@@ -188,7 +188,7 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
     version = uv.run(["--version"], LOG).stdout.split()[1]
     if not list(wheelhouse.folder.glob(f"uv-{version}-*.whl")):
         download(wheelhouse, here, ["--no-deps", f"uv=={version}"], "uv")
-    tell(wheelhouse, "benchy", fetch(wheelhouse, own_packages(), here, "benchy"))
+    report(wheelhouse, "benchy", fetch(wheelhouse, own_packages(), here, "benchy"))
     failed = []
     for env in environments:
         spec = BuildSpec.read(env)
@@ -197,7 +197,7 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
             header = lock_file.header(paths.lock(env))
             _, python = next(interpreters.pythons(header.get("python"), LOG))
             packages = lock_file.packages(paths.lock(env))
-            tell(wheelhouse, env, fetch(wheelhouse, packages, python, env, spec.index))
+            report(wheelhouse, env, fetch(wheelhouse, packages, python, env, spec.index))
         except Failure as error:
             failed.append(env)
             print(error)
@@ -213,6 +213,6 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
         )
 
 
-def tell(wheelhouse: Wheelhouse, name: str, count: int) -> None:
+def report(wheelhouse: Wheelhouse, name: str, count: int) -> None:
     total = human(inventory.measure(wheelhouse.folder).all)
     say("WHEELS", f"{name}: {f'{count} fetched' if count else 'all there'} ({total} in all)")

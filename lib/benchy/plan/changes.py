@@ -22,23 +22,24 @@ COMMIT = re.compile(r"([0-9a-f]{40})(\+[0-9a-f]{12})?")  # hashing.content_of fo
 
 def values(old: Any, new: Any) -> str:
     """Return `old → new` as JSON, cut to the differing part if it is long."""
-    one, two = text(old), text(new)
-    if len(one) > MOST or len(two) > MOST:
+    before, after = text(old), text(new)
+    if len(before) > MOST or len(after) > MOST:
         if isinstance(old, list) and isinstance(new, list):
             return items(old, new)
         if isinstance(old, str) and isinstance(new, str):
-            same = next((n for n, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), 0)
+            pairs = enumerate(zip(before, after, strict=False))
+            same = next((n for n, (a, b) in pairs if a != b), 0)
             start = max(0, same - LEAD)
             lead = "…" if start else ""
-            one, two = lead + one[start:], lead + two[start:]
-    return f"{shorten(one, MOST)} → {shorten(two, MOST)}"
+            before, after = lead + before[start:], lead + after[start:]
+    return f"{shorten(before, MOST)} → {shorten(after, MOST)}"
 
 
 def items(old: Sequence[Any], new: Sequence[Any]) -> str:
     """Return the differences between two long lists."""
-    gone = [f"- {shorten(text(each), MOST)}" for each in old if each not in new]
-    more = [f"+ {shorten(text(each), MOST)}" for each in new if each not in old]
-    return ", ".join([*gone, *more]) or "the same, in another order or number"
+    removed = [f"- {shorten(text(item), MOST)}" for item in old if item not in new]
+    added = [f"+ {shorten(text(item), MOST)}" for item in new if item not in old]
+    return ", ".join([*removed, *added]) or "the same, in another order or number"
 
 
 def text(value: Any) -> str:
@@ -69,31 +70,31 @@ def edited(path: Path) -> str:
 
 def content(old: Any, new: Any) -> str:
     """Describe a change of a folder from its old and new content (hashing.content_of)."""
-    before, after = (COMMIT.fullmatch(str(each or "")) for each in (old, new))
+    before, after = (COMMIT.fullmatch(str(digest or "")) for digest in (old, new))
     if before and after:
         return f"{commit(before)} → {commit(after)}"
     return happened(old, new)
 
 
-def commit(found: re.Match[str]) -> str:
-    return f"commit {found[1][:12]}{' with edits' if found[2] else ''}"
+def commit(match: re.Match[str]) -> str:
+    return f"commit {match[1][:12]}{' with edits' if match[2] else ''}"
 
 
-def of_mappings(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
+def of_mappings(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, str]:
     """Return the entries that differ between two mappings, each side as text."""
-    keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
+    keys = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
 
-    def words(each: Mapping[str, Any]) -> str:
-        found = ", ".join(f"{key} {plain(each[key])}" for key in keys if key in each)
-        return shorten(found or "none", MOST)
+    def words(mapping: Mapping[str, Any]) -> str:
+        entries = ", ".join(f"{key} {plain(mapping[key])}" for key in keys if key in mapping)
+        return shorten(entries or "none", MOST)
 
-    return words(one), words(two)
+    return words(first), words(second)
 
 
-def of_files(one: Mapping[str, Any], two: Mapping[str, Any]) -> tuple[str, str]:
+def of_files(first: Mapping[str, Any], second: Mapping[str, Any]) -> tuple[str, str]:
     """Return the names of the files that differ between two results, given name → digest."""
-    keys = sorted(key for key in {*one, *two} if one.get(key) != two.get(key))
-    both = [key for key in keys if key in one and key in two]
-    mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (two, one))
+    keys = sorted(key for key in {*first, *second} if first.get(key) != second.get(key))
+    both = [key for key in keys if key in first and key in second]
+    mine, theirs = ([*both, *(k for k in keys if k not in b)] for b in (second, first))
     changed = [f"another {key}" if key in both else key for key in theirs]
     return shorten(", ".join(mine) or "none", MOST), shorten(", ".join(changed) or "none", MOST)

@@ -44,7 +44,7 @@ class Surroundings:
 
 
 @dataclass(frozen=True)
-class Source:
+class PackageSource:
     """Where a package comes from if it is not a release on an index.
 
     Attributes:
@@ -61,17 +61,17 @@ class Source:
 wheel_sha256 = cache(sha256)  # vLLM's wheel takes half a second; many models may share it
 
 
-def git_source(url: str) -> Source:
-    return Source(f"git+{url}", "git_" + digest(url)[:8])
+def git_source(url: str) -> PackageSource:
+    return PackageSource(f"git+{url}", "git_" + digest(url)[:8])
 
 
-def path_source(path: Path) -> Source:
+def path_source(path: Path) -> PackageSource:
     """Return a checkout as source. If it changes, it is reinstalled in the same environment."""
     checkout: Checkout = {"path": str(path), "content": content_of(path)}
-    return Source(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
+    return PackageSource(path.as_uri(), "path_" + digest(str(path))[:8], checkout)
 
 
-def engine_source(text: str, root: Path) -> Source:
+def engine_source(text: str, root: Path) -> PackageSource:
     """Return the source for `engine_source` of a config.
 
     A local wheel is identified by its content: other content at the same path is another
@@ -81,11 +81,11 @@ def engine_source(text: str, root: Path) -> Source:
         return git_source(text.removeprefix("git+"))
     wheel = option_files.local_wheel(text, root)
     if wheel is None:
-        return Source(text, "url_" + digest(text)[:8])
+        return PackageSource(text, "url_" + digest(text)[:8])
     path = wheel.resolve()
     content = wheel_sha256(path)
     checkout: Checkout = {"path": str(path), "content": content}
-    return Source(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
+    return PackageSource(path.as_uri(), "wheel_" + digest([path.name, content])[:8], checkout)
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ class ReleaseRequest:
     version: str | None
     source: str
     serving: provider_schema.Provider = field(default_factory=provider_schema.Provider)
-    elsewhere: Source | None = None
+    elsewhere: PackageSource | None = None
     extra: tuple[str, ...] = ()
 
     @property
@@ -224,23 +224,23 @@ def stored(spec: EnvironmentRequest, root: Path) -> EnvironmentSpec:
     content of the shared lock, because other content is one; the lock's age would not do, since a
     git checkout changes it.
     """
-    kept: Any = {key: value for key, value in spec.items() if key != "source"}
-    found: EnvironmentSpec = kept
+    fields: Any = {key: value for key, value in spec.items() if key != "source"}
+    stored_spec: EnvironmentSpec = fields
     if (shared := root / paths.shared_lock(spec["env"])).is_file():
-        found["shared_lock"] = sha256(shared)
-    return found
+        stored_spec["shared_lock"] = sha256(shared)
+    return stored_spec
 
 
-def environment_of(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
+def environment_of(model: ModelConfig, context: Surroundings) -> EnvironmentRequest:
     """Return the environment that a model requests. Raise UsageError if there is no release."""
     serving, version = model.serving, model.serving.vllm_version
     key, elsewhere = "vllm_version", None
     if serving.engine_source:
-        key, elsewhere = "engine_source", engine_source(serving.engine_source, around.root)
+        key, elsewhere = "engine_source", engine_source(serving.engine_source, context.root)
     elif not version:
-        if not any(getattr(serving, each) for each in VARIATIONS):
-            return main_environment(model, around)
-        version = model.engine.default_version or around.main_version()
+        if not any(getattr(serving, name) for name in VARIATIONS):
+            return main_environment(model, context)
+        version = model.engine.default_version or context.main_version()
         if version is None:
             raise UsageError(
                 "uv.lock contains no vllm for this Python", "set vllm_version in the config"
@@ -251,7 +251,7 @@ def environment_of(model: ModelConfig, around: Surroundings) -> EnvironmentReque
     )
 
 
-def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentRequest:
+def main_environment(model: ModelConfig, context: Surroundings) -> EnvironmentRequest:
     """Return the environment for a model that names no release.
 
     This is .venv for the engine in uv.lock, and the default release's environment for any other.
@@ -268,7 +268,7 @@ def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentReq
         "kind": "main",
         "name": model.engine_name,
         "package": engine.package,
-        "version": around.main_version(),
+        "version": context.main_version(),
         "requirements": [],
         "overrides": [],
         "constraints": [],
@@ -280,5 +280,5 @@ def main_environment(model: ModelConfig, around: Surroundings) -> EnvironmentReq
         "module": engine.module,
         "repairs": [],
         "source": "uv.lock",
-        "uv_lock": sha256(around.root / "uv.lock"),
+        "uv_lock": sha256(context.root / "uv.lock"),
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchy.config import file_reader, loader, option_files
 from benchy.config.configuration import Configuration, ModelConfig
-from benchy.config.file_reader import Source
+from benchy.config.file_reader import YamlFile
 from benchy.config.loader import ModelFile
 from benchy.config.yaml_file import Document
 from benchy.core import files, paths
@@ -22,33 +22,33 @@ from benchy.plan.environment_specs import Surroundings
 from benchy.plan.plan import Plan
 
 
-def expand_kept(
-    base: loader.ConfigLoader, around: Surroundings, limit: int | None, directory: Path
+def expand_incrementally(
+    base: loader.ConfigLoader, context: Surroundings, limit: int | None, directory: Path
 ) -> tuple[Plan, Callable[[], None]]:
-    """Return the plan of all configs, and a function that keeps it for the next plan.
+    """Return the plan of all configs, and a function that caches it for the next plan.
 
     Configs that have not changed since the last plan in this directory are taken from there. Call
     the function once the plan is saved. Raise ConfigError with all mistakes in all files.
     """
     listing = base.files()
     if base.mistakes or listing.mistakes:
-        planner.checked(base, listing, around)
+        planner.checked(base, listing, context)
     documents = dict(base.documents)
     config = replace(base.configuration(listing), documents=documents)
-    kept = plan_cache.Kept(directory / "kept.json", _base(base, around, limit))
-    expansion = _Expansion(base, around, config, documents, kept, planner.empty(config, limit))
+    cache = plan_cache.PlanCache(directory / "kept.json", _base(base, context, limit))
+    expansion = _Expansion(base, context, config, documents, cache, planner.empty(config, limit))
     for path in listing.files:
         expansion.add(path)
-    with planner.all_mistakes(base, expansion.read, around, _servers(expansion.plan)):
+    with planner.all_mistakes(base, expansion.read, context, _servers(expansion.plan)):
         config = base.configuration(listing, expansion.read)
-    return planner.finished(expansion.plan, config.inputs, around.root), expansion.keep
+    return planner.finished(expansion.plan, config.inputs, context.root), expansion.keep
 
 
-def _base(base: loader.ConfigLoader, around: Surroundings, limit: int | None) -> str:
+def _base(base: loader.ConfigLoader, context: Surroundings, limit: int | None) -> str:
     """Return a hash of everything that a model's plan depends on besides its own file."""
-    knobs = [str(around.root), limit, around.fallback, around.failures, base.knobs]
+    knobs = [str(context.root), limit, context.fallback, context.failures, base.knobs]
     code = paths.CODE.glob("*/*.py")
-    return plan_cache.base([*base.inputs, *code, around.root / "uv.lock"], knobs)
+    return plan_cache.base([*base.inputs, *code, context.root / "uv.lock"], knobs)
 
 
 @dataclass
@@ -57,29 +57,29 @@ class _Expansion:
 
     Attributes:
         base: Reads the configs.
-        around: What a plan depends on besides them.
+        context: What a plan depends on besides them.
         config: The settings that all models share. It shares `documents`.
         documents: File → its document. The configs' are added as they are read.
-        kept: What the last plan made of each config.
+        cache: What the last plan made of each config.
         plan: The plan so far.
         read: The configs so far.
-        texts: The configs to keep anew, with the text that the plan was made from.
+        texts: Config → the text that the plan was made from, for configs to cache.
     """
 
     base: loader.ConfigLoader
-    around: Surroundings
+    context: Surroundings
     config: Configuration
     documents: dict[str, Document]
-    kept: plan_cache.Kept
+    cache: plan_cache.PlanCache
     plan: Plan
     read: list[ModelFile] = field(default_factory=list)
     texts: dict[str, bytes] = field(default_factory=dict)
 
     def add(self, path: Path) -> None:
-        """Add the models of one config: of the last plan if the config still says the same."""
+        """Add the models of one config, from the last plan if its meaning is unchanged."""
         name, text = file_reader.shown(path, self.base.root), _content(path)
         if text is not None and self._same_text(name, text):
-            self.read.append(ModelFile(Source(path)))
+            self.read.append(ModelFile(YamlFile(path)))
             return
         source = file_reader.read(path, self.base.root)
         if text is not None and text == _content(path):  # else the document may be of either text
@@ -93,45 +93,45 @@ class _Expansion:
 
     def _same_text(self, name: str, text: bytes) -> bool:
         with contextlib.suppress(OSError):
-            entry = self.kept.get(name, text)
+            entry = self.cache.get(name, text)
             return bool(entry and self._recall(entry, {}))
         return False
 
     def _same_meaning(self, document: Document) -> bool:
-        if not (alike := self.kept.alike(document)):
+        if not (alike := self.cache.alike(document)):
             return False
         entry, moved = alike
         return self._recall(entry, moved, {document.file: document.sha256})
 
-    def _expand(self, name: str, source: Source) -> None:
+    def _expand(self, name: str, source: YamlFile) -> None:
         file = self.base.merged(source)
         self.read.append(file)
         for model in file.models:
             for task in model.tasks:
-                planner.add_task(self.plan, task, self.config, self.around)
-            planner.add_model(self.plan, model, self.config, self.around)
-        if any(_asks_the_machine(model) for model in file.models):
+                planner.add_task(self.plan, task, self.config, self.context)
+            planner.add_model(self.plan, model, self.config, self.context)
+        if any(_depends_on_machine(model) for model in file.models):
             self.texts.pop(name, None)
 
     def _recall(
         self,
-        entry: plan_cache.Entry,
+        entry: plan_cache.CacheEntry,
         moved: Mapping[str, str],
         digests: Mapping[str, str] | None = None,
     ) -> bool:
-        """Add the kept entry of a config to the plan; return False if one of its tasks has changed.
+        """Add the cached entry of a config to the plan; return False if a task of it has changed.
 
-        moved: "file:line" in the kept entry → where that line is now. digests: digest of the
+        moved: "file:line" in the cached entry → where that line is now. digests: digest of the
         config's file, if its text has changed.
         """
         for task, meant in entry["tasks"].items():
-            planner.add_task(self.plan, task, self.config, self.around)
+            planner.add_task(self.plan, task, self.config, self.context)
             if self.plan.meant(task) != meant:
                 return False
         for model, facts in entry["models"].items():
             sources = _moved(entry["sources"][model], moved)
             for env in (facts["asked"], facts["environment"]):
-                self.plan.add({**self.kept.environments[env], "source": sources[env]})
+                self.plan.add({**self.cache.environments[env], "source": sources[env]})
             self.plan.sources[model] = sources
             if digests:
                 spec = read_server(model)
@@ -152,17 +152,17 @@ class _Expansion:
         for name in self.texts:
             self._remember(name, models[name])
         files = {facts["source"] for facts in self.plan.models.values()}
-        self.kept.save(files, self.plan.environments)
+        self.cache.save(files, self.plan.environments)
 
     def _remember(self, name: str, models: Sequence[str]) -> None:
         plan = self.plan
         facts = {model: plan.models[model] for model in models}
-        tasks = sorted({task for each in facts.values() for task in each["tasks"]})
+        tasks = sorted({task for model_entry in facts.values() for task in model_entry["tasks"]})
         written = [str(paths.server_spec(model)) for model in models]
         written += [
             paths.spec_named(model, task, plan.limit)
-            for model, each in facts.items()
-            for task in each["tasks"]
+            for model, model_entry in facts.items()
+            for task in model_entry["tasks"]
         ]
         entry: plan_cache.Expansion = {
             "models": facts,
@@ -170,7 +170,7 @@ class _Expansion:
             "sources": {model: plan.sources[model] for model in models},
             "rules": {model: plan.rules[model] for model in models},
         }
-        self.kept.put(self.texts[name], self.documents[name], written, entry)
+        self.cache.put(self.texts[name], self.documents[name], written, entry)
 
 
 def _content(path: Path) -> bytes | None:
@@ -184,8 +184,8 @@ def _content(path: Path) -> bytes | None:
 def _moved(places: Mapping[str, str], moved: Mapping[str, str]) -> dict[str, str]:
     """Return places with their lines as they are now. A value lists places, with commas."""
     return {
-        what: ", ".join(moved.get(place, place) for place in listed.split(", "))
-        for what, listed in places.items()
+        key: ", ".join(moved.get(place, place) for place in listed.split(", "))
+        for key, listed in places.items()
     }
 
 
@@ -197,7 +197,7 @@ def _servers(plan: Plan) -> Iterator[ServerSpec]:
             yield read_server(model)
 
 
-def _asks_the_machine(model: ModelConfig) -> bool:
+def _depends_on_machine(model: ModelConfig) -> bool:
     """Return whether a model's plan depends on files outside the configuration."""
     if model.facts.make or model.facts.name[0] in "/.~" or model.serving.engine_source:
         return True
@@ -243,7 +243,7 @@ def renew(directory: Path) -> None:
 
 def refresh(directory: Path, base: loader.ConfigLoader, mine: bool) -> None:
     """Write the plan of all configs. mine: the value that alone() yields."""
-    plan, keep = expand_kept(
+    plan, keep = expand_incrementally(
         base, planner.surroundings(), planner.limit_knob(base.settings), directory
     )
     if planner.saved(plan, directory, mine):

@@ -63,13 +63,13 @@ class Graph:
 
     Attributes:
         directory: Where the plan is.
-        one: Whether it is the plan of a single config.
+        single: Whether it is the plan of a single config.
         reported: Mistakes already reported.
         parsed: plan.json by its version, as read() parsed it.
     """
 
     directory: str
-    one: bool = False
+    single: bool = False
     reported: set[str] = field(default_factory=set, compare=False)
     parsed: dict[tuple[int, ...], PlanIndex] = field(default_factory=dict, compare=False)
 
@@ -78,7 +78,7 @@ class Graph:
 
         frozen: use the existing plan, even if it is out of date.
         """
-        scope = [f"dir={self.directory}", *(["one=1"] if self.one else [])]
+        scope = [f"dir={self.directory}", *(["one=1"] if self.single else [])]
         scope += ["frozen=1"] if frozen else []
         if os.environ.get("V") not in ("1", "2"):
             scope.append("-s")  # otherwise make reports each target that is up to date
@@ -90,7 +90,8 @@ class Graph:
     def plan(self) -> PlanIndex:
         """Bring the plan up to date and return it. Exit if the configs have mistakes.
 
-        BENCHY_PLAN carries what mk/results.mk has just asked Make, which is not asked again.
+        BENCHY_PLAN carries the answer that mk/results.mk just got from Make, so that Make is not
+        queried twice.
         """
         rules = Path(self.directory, "rules.mk")
         if rules.exists() and rules.stat().st_mtime > time.time() + 1:
@@ -107,7 +108,7 @@ class Graph:
             sys.exit(done.returncode)
         return self.read()
 
-    def again(self) -> PlanIndex:
+    def refresh(self) -> PlanIndex:
         """Bring the plan up to date during a run and return it.
 
         If the configs have mistakes now, report them and return the existing plan.
@@ -117,7 +118,7 @@ class Graph:
         return self.read()
 
     def renew(self, show: bool = True) -> subprocess.CompletedProcess[str] | None:
-        """Bring the plan up to date; return how bin/plan ended, None if nothing was to do.
+        """Bring the plan up to date; return how bin/plan ended, None if it was not needed.
 
         Make only says whether the plan is old. If it called bin/plan itself, it would add lines of
         its own to every mistake. show: pass bin/plan's messages on to stderr.
@@ -125,7 +126,7 @@ class Graph:
         if not self._ask(self.command("look=1", "planned")).returncode:
             return None
         command = ["bin/plan", "--dir", self.directory]
-        command += ["--config", os.environ.get("CONFIG", "")] if self.one else []
+        command += ["--config", os.environ.get("CONFIG", "")] if self.single else []
         env = alone() | {"BENCHY_KNOBS": self.knobs()}
         if not show:
             return self._ask(command, env)
@@ -133,11 +134,11 @@ class Graph:
 
     def knobs(self) -> str:
         """Return the knobs of this plan, spelled as in mk/command.mk, which compares them."""
-        shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.one else [])]
+        shaping = ["LIMIT", "TASKS", "SET", "FALLBACK", *(["CONFIG"] if self.single else [])]
         return " ".join(f"{name}={os.environ.get(name, '')}" for name in shaping)
 
     def _report(self, mistakes: str) -> None:
-        """Report mistakes, only once in a run: every model asks again."""
+        """Report mistakes once per run, because every model queries the plan."""
         if not self.reported:
             say("PLAN", "the configs have mistakes now; this run continues with its plan")
             print(MAKES.sub("", mistakes).rstrip(), file=sys.stderr)
@@ -155,8 +156,8 @@ class Graph:
         )
 
     def read(self) -> PlanIndex:
-        """Return the existing plan; the caller must not change it. Parse it only if the file is
-        another one than at the last call: a plan is written anew only if it changes."""
+        """Return the existing plan; the caller must not change it. Parse it only if the file has
+        changed since the last call: a plan is rewritten only if it changes."""
         path = Path(self.directory, "plan.json")
         facts = path.stat()
         version = (facts.st_ino, facts.st_mtime_ns, facts.st_size)

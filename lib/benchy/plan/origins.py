@@ -28,41 +28,41 @@ def of_model(model: ModelConfig, config: Configuration) -> dict[str, str]:
     """Return the places of the fields that a model's files decide."""
     own = config.documents.get(model.file, Document(model.file))
     engine = config.documents.get(f"configs/engines/{model.engine_name}.yaml", Document(""))
-    asked = [model.origin[key] for key in ENVIRONMENT if key in model.origin]
-    found = {
+    environment_places = [model.origin[key] for key in ENVIRONMENT if key in model.origin]
+    fields = {
         "": model.file,
         "chat": at(own, "use_chat_completions"),
         "engine.engine": model.origin.get("engine", ""),
         "engine.version": model.origin.get("vllm_version", ""),
-        "engine.environment": ", ".join(asked),
+        "engine.environment": ", ".join(environment_places),
     }
     for key in ("name", "revision"):
-        found[f"model.{key}"] = at(own, "model", key)
-    found["model.path"] = found["model.content"] = found["model.name"]
+        fields[f"model.{key}"] = at(own, "model", key)
+    fields["model.path"] = fields["model.content"] = fields["model.name"]
     for key in ("package", "command", "device"):
-        found[f"engine.{key}"] = at(engine, key)
+        fields[f"engine.{key}"] = at(engine, key)
     for key in model.defaults:
-        found[f"options.{key}"] = at(engine, "options", key)
+        fields[f"options.{key}"] = at(engine, "options", key)
     for key in model.options:
-        found[f"options.{key}"] = model.origin.get(key, "")
+        fields[f"options.{key}"] = model.origin.get(key, "")
     repairs = [("repairs", n, "variables") for n in range(len(model.engine.repairs))]
     for name in model.variables:
         places = [at(engine, *above, name) for above in (("variables",), *repairs)]
-        found[f"variables.{name}"] = next(filter(None, reversed(places)), "")
+        fields[f"variables.{name}"] = next(filter(None, reversed(places)), "")
         if name in model.serving.engine_env:
-            found[f"variables.{name}"] = model.origin.get("engine_env", "")
-    return {field: where for field, where in sorted(found.items()) if where}
+            fields[f"variables.{name}"] = model.origin.get("engine_env", "")
+    return {field: where for field, where in sorted(fields.items()) if where}
 
 
 def of_task(name: str, config: Configuration) -> dict[str, str]:
     """Return the places of the fields below `task`, which the task's file decides."""
     file = f"configs/tasks/{name}.yaml"
     own = config.documents.get(file, Document(file))
-    found = {dotted(key): f"{file}:{line}" for key, line in own.lines.items()} | {"": file}
+    fields = {dotted(key): f"{file}:{line}" for key, line in own.lines.items()} | {"": file}
     for key in ("max_length", "trust_remote_code"):
-        found[key] = at(own, "defaults", key)
-    found["harness_environment"] = next((found[key] for key in HARNESS if key in found), "")
-    return {field: where for field, where in sorted(found.items()) if where}
+        fields[key] = at(own, "defaults", key)
+    fields["harness_environment"] = next((fields[key] for key in HARNESS if key in fields), "")
+    return {field: where for field, where in sorted(fields.items()) if where}
 
 
 def at(document: Document, *key: str | int) -> str:
@@ -77,12 +77,12 @@ def place(where: Mapping[str, str], field: str) -> str:
     return where.get(field, "")
 
 
-def last(found: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, object, object]]:
+def last(differences: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, object, object]]:
     """Yield changes of fields, with the edited fields first.
 
     Leave out changes that follow from others, and yield those that may follow at the end.
     """
-    changes = list(found)
+    changes = list(differences)
     fields = {field for field, _, _ in changes}
     late = []
     for change in changes:
@@ -90,7 +90,7 @@ def last(found: Iterable[tuple[str, object, object]]) -> Iterator[tuple[str, obj
         if field.startswith("engine.") and field != "engine.engine" and "engine.engine" in fields:
             continue
         if field == "engine.environment":
-            fallback = any(each.partition(".")[0] == "fallback" for each in fields)
+            fallback = any(name.partition(".")[0] == "fallback" for name in fields)
             if "engine.version" not in fields and not fallback:
                 late.append(change)
         elif field == "task.harness_environment":

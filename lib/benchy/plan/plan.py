@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from benchy.core import specs
 from benchy.core.errors import UsageError
 from benchy.core.hashing import digest
-from benchy.plan.task_files import Folder
+from benchy.plan.task_files import TaskFolder
 
 
 @dataclass
@@ -32,10 +32,10 @@ class Plan:
     rules: dict[str, str] = field(default_factory=dict)
     limit: int | None = None
     launcher: str = "local"
-    build: specs.Resources = field(default_factory=specs.Resources)
+    build: specs.ResourceRequest = field(default_factory=specs.ResourceRequest)
     inputs: list[str] = field(default_factory=list)
     digests: dict[str, str] = field(default_factory=dict)
-    task_folders: dict[str, Folder] = field(default_factory=dict)
+    task_folders: dict[str, TaskFolder] = field(default_factory=dict)
 
     def meant(self, task: str) -> str:
         """Return a hash of a task's whole spec."""
@@ -48,11 +48,11 @@ class Plan:
 
         Raise UsageError if its name belongs to another set of packages already: a last safeguard.
         """
-        there = self.environments.setdefault(spec["env"], spec)
-        if any(spec.get(key) != there.get(key) for key in {*spec, *there} - _places(spec)):
+        existing = self.environments.setdefault(spec["env"], spec)
+        if any(spec.get(key) != existing.get(key) for key in {*spec, *existing} - _places(spec)):
             raise UsageError(
-                f"{there['source']} and {spec['source']} request different sets of packages, but "
-                f"both would be venvs/{spec['env']}",
+                f"{existing['source']} and {spec['source']} request different sets of packages, "
+                f"but both would be venvs/{spec['env']}",
                 "rename one of the engines' files",
             )
 

@@ -37,7 +37,7 @@ class Expansion(TypedDict):
     rules: dict[str, str]
 
 
-class Entry(Expansion):
+class CacheEntry(Expansion):
     """A config in kept.json.
 
     Attributes:
@@ -58,24 +58,24 @@ def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
 
     files: files count by path and content, folders by path. facts: anything else, as JSON.
     """
-    found = hashlib.sha256(hashing.digest([sys.version, *facts]).encode())
+    hasher = hashlib.sha256(hashing.digest([sys.version, *facts]).encode())
     for path in sorted(set(files)):
-        found.update(f"\0{path}\0".encode())
+        hasher.update(f"\0{path}\0".encode())
         if path.is_file():
-            found.update(path.read_bytes())
-    return found.hexdigest()
+            hasher.update(path.read_bytes())
+    return hasher.hexdigest()
 
 
 def signature(path: str) -> list[int] | None:
     """Return [age in ns, size in bytes] of a file, None if there is no such file."""
     try:
-        found = os.stat(path)  # noqa: PTH116 - faster, for six thousand files
+        stat = os.stat(path)  # noqa: PTH116 - faster, for six thousand files
     except OSError:
         return None
-    return [found.st_mtime_ns, found.st_size]
+    return [stat.st_mtime_ns, stat.st_size]
 
 
-def unchanged(entry: Entry) -> bool:
+def unchanged(entry: CacheEntry) -> bool:
     """Return whether the specs written for an entry are still the same."""
     return all(signature(path) == was for path, was in entry["specs"].items())
 
@@ -87,7 +87,7 @@ def meaning(document: Document) -> str:
     return hashing.of_text(json.dumps(facts))
 
 
-class Kept:
+class PlanCache:
     """The content of kept.json.
 
     entries: by a config's file. environments: specs by name, for all entries.
@@ -95,23 +95,23 @@ class Kept:
 
     def __init__(self, path: Path, base: str) -> None:
         self.path, self.base = path, base
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, CacheEntry] = {}
         self.environments: dict[str, EnvironmentRequest] = {}
         try:
-            found = json.loads(path.read_bytes())
-            if found["base"] == base:
-                self.entries, self.environments = found["entries"], found["environments"]
+            content = json.loads(path.read_bytes())
+            if content["base"] == base:
+                self.entries, self.environments = content["entries"], content["environments"]
         except (OSError, ValueError, KeyError, TypeError):
             pass
 
-    def get(self, file: str, text: bytes) -> Entry | None:
+    def get(self, file: str, text: bytes) -> CacheEntry | None:
         """Return the entry of a config if its text and its specs are still the same, else None."""
         entry = self.entries.get(file)
         if not entry or entry["sha256"] != hashing.of_bytes(text):
             return None
         return entry if unchanged(entry) else None
 
-    def alike(self, document: Document) -> tuple[Entry, dict[str, str]] | None:
+    def alike(self, document: Document) -> tuple[CacheEntry, dict[str, str]] | None:
         """Return the entry of a config whose text changed but says the same, and its moved lines.
 
         Such changes are comments, blank lines and layout. The lines are "file:line" before → now.
@@ -139,11 +139,11 @@ class Kept:
 
     def save(self, files: Iterable[str], environments: Mapping[str, EnvironmentRequest]) -> None:
         """Write kept.json without the configs that no longer exist."""
-        there = set(files)
-        found = {
+        existing = set(files)
+        content = {
             "base": self.base,
             "environments": dict(environments),
-            "entries": {file: entry for file, entry in self.entries.items() if file in there},
+            "entries": {file: entry for file, entry in self.entries.items() if file in existing},
         }
-        text = json.dumps(found, ensure_ascii=False, separators=(",", ":"))
+        text = json.dumps(content, ensure_ascii=False, separators=(",", ":"))
         temporary_files.write(self.path, text)

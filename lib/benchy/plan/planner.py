@@ -34,7 +34,7 @@ from benchy.plan.plan import Plan
 
 
 def expand(
-    config: Configuration, around: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
+    config: Configuration, context: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
 ) -> Plan:
     """Return the plan of a configuration.
 
@@ -42,10 +42,10 @@ def expand(
     """
     plan = empty(config, limit)
     for name in sorted({t for m in config.models for t in m.tasks} | set(extra)):
-        add_task(plan, name, config, around)
+        add_task(plan, name, config, context)
     for model in config.models:
-        add_model(plan, model, config, around, extra)
-    return finished(plan, config.inputs, around.root)
+        add_model(plan, model, config, context, extra)
+    return finished(plan, config.inputs, context.root)
 
 
 def empty(config: Configuration, limit: int | None) -> Plan:
@@ -54,9 +54,9 @@ def empty(config: Configuration, limit: int | None) -> Plan:
     return Plan(limit=limit, launcher=config.settings.launcher, build=build)
 
 
-def add_task(plan: Plan, name: str, config: Configuration, around: Surroundings) -> None:
+def add_task(plan: Plan, name: str, config: Configuration, context: Surroundings) -> None:
     if name not in plan.tasks:
-        plan.tasks[name], env = specs.task(name, config, around, plan)
+        plan.tasks[name], env = specs.task(name, config, context, plan)
         plan.add(env)
 
 
@@ -64,25 +64,25 @@ def add_model(
     plan: Plan,
     model: ModelConfig,
     config: Configuration,
-    around: Surroundings,
+    context: Surroundings,
     extra: tuple[str, ...] = (),
 ) -> None:
     """Add a model's server, results and environments. Its tasks must have been added."""
-    asked = environment_of(model, around)
+    requested = environment_of(model, context)
     fallback: Fallback | None = None
-    serving = asked
-    if around.fallback and failed_to_build(asked, around):
-        instead = main_environment(model, around)
-        if instead["env"] != asked["env"] and instead["env"] not in around.failures:
-            failure = around.failures[asked["env"]]
+    serving = requested
+    if context.fallback and failed_to_build(requested, context):
+        main = main_environment(model, context)
+        if main["env"] != requested["env"] and main["env"] not in context.failures:
+            failure = context.failures[requested["env"]]
             fallback = {
-                "environment": asked["env"],
-                "version": asked["version"],
+                "environment": requested["env"],
+                "version": requested["version"],
                 "error": str(failure.get("what", "")),
             }
-            serving = instead
-    plan.sources[model.name] = {spec["env"]: spec["source"] for spec in (asked, serving)}
-    for spec in (asked, serving):
+            serving = main
+    plan.sources[model.name] = {spec["env"]: spec["source"] for spec in (requested, serving)}
+    for spec in (requested, serving):
         plan.add(spec)
     plan.neutral[model.name] = neutral = {*model.engine.neutral, *schema.neutral()}
     plan.servers[model.name] = specs.server(model, serving, fallback, config, neutral)
@@ -95,20 +95,20 @@ def add_model(
     plan.models[model.name] = {
         "source": model.file,
         "tasks": tasks,
-        "asked": asked["env"],
+        "asked": requested["env"],
         "environment": serving["env"],
         "fallback": fallback,
         "harnesses": sorted({plan.tasks[t]["environment"] for t in tasks}),
     }
 
 
-def failed_to_build(asked: EnvironmentRequest, around: Surroundings) -> bool:
+def failed_to_build(requested: EnvironmentRequest, context: Surroundings) -> bool:
     """Return whether the requested environment could not be built, so another may serve.
 
     Return False if the configuration requests something that does not exist: a score of another
     release would hide the mistake.
     """
-    failure = around.failures.get(asked["env"])
+    failure = context.failures.get(requested["env"])
     return failure is not None and failure.get("kind") != FailureKind.NO_SUCH_RELEASE
 
 
@@ -120,11 +120,11 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
     return plan
 
 
-def checked(base: loader.ConfigLoader, listing: Listing, around: Surroundings) -> Configuration:
+def checked(base: loader.ConfigLoader, listing: Listing, context: Surroundings) -> Configuration:
     """Return the configuration with the models in these files. Raise ConfigError."""
     read = [base.read(path) for path in listing.files]
     models = (model for file in read for model in file.models)
-    with all_mistakes(base, read, around, (_server(model, base, around) for model in models)):
+    with all_mistakes(base, read, context, (_server(model, base, context) for model in models)):
         return base.configuration(listing, read)
 
 
@@ -132,7 +132,7 @@ def checked(base: loader.ConfigLoader, listing: Listing, around: Surroundings) -
 def all_mistakes(
     base: loader.ConfigLoader,
     read: Sequence[loader.ModelFile],
-    around: Surroundings,
+    context: Surroundings,
     servers: Iterable[ServerSpec],
 ) -> Iterator[None]:
     """If the files have mistakes, add those that releases find in the options.
@@ -143,21 +143,22 @@ def all_mistakes(
     try:
         yield
     except ConfigError as error:
-        found = list(servers)
+        server_specs = list(servers)
         for model in (model for file in read for model in file.flawed):
             with contextlib.suppress(ConfigError, OSError):  # its mistakes may prevent this
-                found.append(_server(model, base, around))
-        told = {(one.file, one.line, one.key) for one in error.mistakes}
+                server_specs.append(_server(model, base, context))
+        reported = {(mistake.file, mistake.line, mistake.key) for mistake in error.mistakes}
+        flags = option_check.FlagsCache(context.root)
         more = [
-            one
-            for one in option_check.mistakes(found, option_check.Known(around.root))
-            if (one.file, one.line, one.key) not in told
+            mistake
+            for mistake in option_check.mistakes(server_specs, flags)
+            if (mistake.file, mistake.line, mistake.key) not in reported
         ]
         raise ConfigError([*error.mistakes, *more]) from None
 
 
-def _server(model: ModelConfig, base: loader.ConfigLoader, around: Surroundings) -> ServerSpec:
-    return specs.server(model, environment_of(model, around), None, base.partial(), ())
+def _server(model: ModelConfig, base: loader.ConfigLoader, context: Surroundings) -> ServerSpec:
+    return specs.server(model, environment_of(model, context), None, base.partial(), ())
 
 
 def shared_locks(plan: Plan, root: Path) -> list[str]:
@@ -175,12 +176,12 @@ def locked_main_version(root: Path) -> str | None:
     newest release (pyproject.toml).
     """
     # A regular expression, because parsing the whole file as TOML takes 20 times as long (0.2 s).
-    found = re.findall(
+    releases = re.findall(
         r'^\[\[package\]\]\nname = "vllm"\nversion = "([^"]+)"',
         (root / "uv.lock").read_text(),
         re.M,
     )
-    versions = sorted(map(Version, found))
+    versions = sorted(map(Version, releases))
     if not versions:
         return None
     return str(versions[0] if sys.version_info < (3, 11) else versions[-1])

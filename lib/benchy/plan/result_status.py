@@ -40,33 +40,33 @@ def stale(limits: Iterable[int | None]) -> dict[Path, bool]:
     return known
 
 
-def asked() -> set[tuple[str, str]] | None:
+def requested() -> set[tuple[str, str]] | None:
     """Return (model, task) for everything that a config requests, whatever the limit.
 
-    Return None if configs/ was never planned. The youngest plan of all configs decides, of whatever
+    Return None if configs/ was never planned. The newest plan of all configs decides, of whatever
     limit. A config outside of configs/ counts by its last plan as long as its file exists.
     """
-    everything = _youngest()
-    if everything is None:
+    newest = _newest()
+    if newest is None:
         return None
-    models = everything["models"]
-    found = {(model, task) for model, facts in models.items() for task in facts["tasks"]}
+    models = newest["models"]
+    pairs = {(model, task) for model, facts in models.items() for task in facts["tasks"]}
     for path in paths.BUILD.glob("eval/**/plan.json"):
         plan = _read(path)
         for model, facts in plan["models"].items() if plan else ():
             if model not in models and Path(facts["source"]).exists():
-                found |= {(model, task) for task in facts["tasks"]}
-    return found
+                pairs |= {(model, task) for task in facts["tasks"]}
+    return pairs
 
 
-def _youngest() -> PlanIndex | None:
+def _newest() -> PlanIndex | None:
     """Return the newest plan of all configs, by the age of rules.mk, which every plan rewrites."""
-    made: list[tuple[int, PlanIndex]] = []
+    plans: list[tuple[int, PlanIndex]] = []
     for path in (paths.BUILD / "plan.json", *paths.BUILD.glob("limit-*/plan.json")):
         if plan := _read(path):
             rules = path.with_name("rules.mk")
-            made.append(((rules if rules.exists() else path).stat().st_mtime_ns, plan))
-    return max(made, key=lambda one: one[0])[1] if made else None
+            plans.append(((rules if rules.exists() else path).stat().st_mtime_ns, plan))
+    return max(plans, key=lambda entry: entry[0])[1] if plans else None
 
 
 def _read(path: Path) -> PlanIndex | None:

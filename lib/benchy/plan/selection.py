@@ -66,7 +66,7 @@ def graph_for(verb: str) -> Graph:
             "CONFIG",
         )
     os.environ["CONFIG"] = str(path)
-    return Graph(f"build/eval/{path.stem}" + limit_directory(), one=True)
+    return Graph(f"build/eval/{path.stem}" + limit_directory(), single=True)
 
 
 def mistakes(
@@ -75,7 +75,7 @@ def mistakes(
     """Return mistakes in the knobs of a command line. given: the names of the knobs."""
     from benchy.core import knob_table  # noqa: PLC0415 - only needed here
 
-    table, found = knob_table.KNOBS, []
+    table, problems = knob_table.KNOBS, []
     everywhere = [name for name, knob in table.items() if knob_table.ANY in knob.goals]
     takes = [*dict.fromkeys(name for goal in goals for name in knob_table.taken(goal))]
     goal = "make " + " ".join(goals)
@@ -84,7 +84,7 @@ def mistakes(
             try:
                 table[name].check(name, environ.get(name, ""))
             except UsageError as error:
-                found += error.mistakes
+                problems += error.mistakes
         elif name in table or not PASSED.fullmatch(name):
             what = f"{goal} takes no such knob" if name in table else "there is no such knob"
             nearest = names.near(name.upper(), takes) or names.near(name.upper(), everywhere)
@@ -96,13 +96,13 @@ def mistakes(
                 hint = f"{' and '.join(others)} take{'s' * (len(others) == 1)} it; {hint}"
             else:
                 hint += f"; to set an environment variable: {name}=… make"
-            found.append(Mistake("", 0, name, what, hint))
-    return found
+            problems.append(Mistake("", 0, name, what, hint))
+    return problems
 
 
 def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
     """Return mistakes for words of a command line that are not goals. known: the goals."""
-    found = []
+    problems = []
     for word in words:
         hint = "make help lists the goals"
         if word.endswith((".yaml", ".yml")) or Path(word).is_file():
@@ -115,8 +115,8 @@ def no_goals(words: Sequence[str], known: Sequence[str]) -> list[Mistake]:
                 hint = f"write make results TASKS={word}"
         elif nearest := names.near(word, known):
             hint = f"did you mean make {nearest}?"
-        found.append(Mistake("", 0, word, "there is no such goal", hint))
-    return found
+        problems.append(Mistake("", 0, word, "there is no such goal", hint))
+    return problems
 
 
 def no_target(target: str) -> UsageError:
@@ -158,12 +158,12 @@ def select(plan: PlanIndex, globs: Sequence[str], tasks: Sequence[str]) -> Selec
     known = sorted(plan["models"])
     models = [m for m in known if m != names.QUICKSTART] if not globs else []
     for pattern in globs:
-        found = [m for m in known if fnmatch.fnmatch(m, pattern) or names.config_of(m) == pattern]
-        if not found:
+        matches = [m for m in known if fnmatch.fnmatch(m, pattern) or names.config_of(m) == pattern]
+        if not matches:
             nearest = names.near(pattern, known)
             hint = f"did you mean {nearest!r}?" if nearest else "`make plan` lists the models"
             raise UsageError(f"no model is named {pattern!r}", hint, "MODELS")
-        models += [m for m in found if m not in models]
+        models += [m for m in matches if m not in models]
     have = {task for m in models for task in plan["models"][m]["tasks"]}
     for task in tasks:
         if task not in have:

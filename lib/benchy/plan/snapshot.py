@@ -1,4 +1,4 @@
-"""A plan of the current files beside a run under way, for commands that only read.
+"""A separate plan of the current files during a run, for commands that only read.
 
 A run uses its own plan and the specs that all plans share. A plan made with other knobs, or from a
 config that is being edited, must not affect it. So the specs are copied to build/beside/specs, with
@@ -33,8 +33,8 @@ def plan(graph: Graph) -> Graph:
                 )
         os.environ["BENCHY_SPECS"] = str(specs)
         paths.SPECS = specs
-        beside = Graph(str(FOLDER / Path(graph.directory).relative_to(paths.BUILD)), graph.one)
+        snapshot = Graph(str(FOLDER / Path(graph.directory).relative_to(paths.BUILD)), graph.single)
         # The copied specs are the run's, so an earlier plan in FOLDER does not match them.
-        Path(beside.directory, "rules.mk").unlink(missing_ok=True)
-        beside.plan()
-    return beside
+        Path(snapshot.directory, "rules.mk").unlink(missing_ok=True)
+        snapshot.plan()
+    return snapshot

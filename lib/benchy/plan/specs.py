@@ -23,7 +23,7 @@ from benchy.core.specs import (
     GoneOption,
     Nodes,
     PlannedTask,
-    Resources,
+    ResourceRequest,
     ResultSpec,
     ServerMeaning,
     ServerSpec,
@@ -63,7 +63,7 @@ def server(
     server that was started for another meaning is detected.
     """
     serving, engine = model.serving, model.engine
-    wanted = resources(model, config)
+    request = resources(model, config)
     spec: ServerSpec = {
         "model": model.name,
         "source": model.file,
@@ -92,7 +92,7 @@ def server(
         "where": origins.of_model(model, config),
         "inputs": _inputs_of_model(model, config, neutral),
         "keys": {k: v for k, v in model.keys.items() if k not in OWN and k != v},
-        "gone": _gone(model),
+        "gone": _removed_options(model),
         "chat": model.chat,
         "trust_remote_code": serving.trust_remote_code,
         "startup_timeout": serving.startup_timeout,
@@ -104,10 +104,10 @@ def server(
         spec["caps"] = engine.caps
     if model.set:
         spec["set"] = model.set
-    if wanted:
-        spec["resources"] = wanted
-    if over := _nodes(model, wanted):
-        spec["nodes"] = over
+    if request:
+        spec["resources"] = request
+    if nodes := _nodes(model, request):
+        spec["nodes"] = nodes
     return spec
 
 
@@ -124,14 +124,14 @@ def _inputs_of_model(
         model.file, f"configs/providers/{model.provider}.yaml", "configs/config.yaml",
         *_engine_files(model.engine_name, model.engine),
     ]  # fmt: skip
-    found = {
-        shown(each.path): option_files.digest(each.path) for each in named_files(model, neutral)
+    digests = {
+        shown(file.path): option_files.digest(file.path) for file in named_files(model, neutral)
     }
-    return dict(sorted({**_digests(files, config), **found}.items()))
+    return dict(sorted({**_digests(files, config), **digests}.items()))
 
 
 def _engine_files(name: str, engine: engine_schema.Engine) -> list[str]:
-    return [f"configs/engines/{each}.yaml" for each in (name, engine.like) if each]
+    return [f"configs/engines/{file}.yaml" for file in (name, engine.like) if file]
 
 
 def _digests(files: Iterable[str], config: Configuration) -> dict[str, str]:
@@ -187,39 +187,41 @@ def _meaning(
     }
 
 
-def resources(model: ModelConfig, config: Configuration) -> Resources:
+def resources(model: ModelConfig, config: Configuration) -> ResourceRequest:
     """Return what to request from a launcher: `slurm` of config.yaml, then the model's own keys."""
     general = config.settings.slurm.model_dump(exclude_unset=True, exclude={"build"})
-    wanted: Any = {**general, **model.resources.model_dump(exclude_unset=True)}
-    found: Resources = wanted
-    return found
+    merged: Any = {**general, **model.resources.model_dump(exclude_unset=True)}
+    request: ResourceRequest = merged
+    return request
 
 
-def _nodes(model: ModelConfig, wanted: Resources) -> Nodes | None:
+def _nodes(model: ModelConfig, request: ResourceRequest) -> Nodes | None:
     """Return how to run a server on several nodes of a launcher, None for one node."""
-    each = wanted.get("gpus_per_node") if model.engine.device == "gpu" else None
-    count = wanted.get("nodes") or (-(-model.gpus // each) if each else 1)
+    per_node = request.get("gpus_per_node") if model.engine.device == "gpu" else None
+    count = request.get("nodes") or (-(-model.gpus // per_node) if per_node else 1)
     if count < 2:
         return None
     return {"count": count, "words": model.engine.nodes, "follower": model.engine.follower}
 
 
-def _gone(model: ModelConfig) -> list[GoneOption]:
+def _removed_options(model: ModelConfig) -> list[GoneOption]:
     """Return the engine's removed options that concern this model's options."""
-    gone = model.engine.gone_options()
+    removed = model.engine.gone_options()
     named = set(model.options)
-    named |= {use for option in named & gone.keys() for use in gone[option].use}
-    found: list[GoneOption] = []
-    for option, each in gone.items():
-        if {option, *each.use} & named:
-            found.append({"option": option, "since": each.since, "use": each.use, "why": each.why})
-            if each.back:
-                found[-1]["back"] = each.back
-    return found
+    named |= {use for option in named & removed.keys() for use in removed[option].use}
+    relevant: list[GoneOption] = []
+    for option, entry in removed.items():
+        if {option, *entry.use} & named:
+            relevant.append(
+                {"option": option, "since": entry.since, "use": entry.use, "why": entry.why}
+            )
+            if entry.back:
+                relevant[-1]["back"] = entry.back
+    return relevant
 
 
 def task(
-    name: str, config: Configuration, around: Surroundings, plan: Plan
+    name: str, config: Configuration, context: Surroundings, plan: Plan
 ) -> tuple[PlannedTask, EnvironmentRequest]:
     """Return how to run a task, and the environment of its harness. Raise UsageError."""
     task = config.tasks[name]
@@ -230,7 +232,7 @@ def task(
     if task.lm_eval_git:
         elsewhere = git_source(task.lm_eval_git)
     elif task.lm_eval_path:
-        elsewhere = path_source((around.root / paths.home(task.lm_eval_path)).resolve())
+        elsewhere = path_source((context.root / paths.home(task.lm_eval_path)).resolve())
     else:
         version = version or engine.default_version
         if version is None:
@@ -242,7 +244,7 @@ def task(
         ReleaseRequest(task.harness, engine, version, source, elsewhere=elsewhere, extra=extra)
     )
     names = [task.task_name] if isinstance(task.task_name, str) else task.task_name
-    files, elsewhere_files = _task_files(names, task.include_path, source, around.root, plan)
+    files, elsewhere_files = _task_files(names, task.include_path, source, context.root, plan)
     meaning: TaskMeaning = {
         "name": name,
         "task_name": names,
@@ -291,12 +293,12 @@ def _task_files(
     below = root / folder if folder else None
     inputs: list[str] = []
     if below and folder not in plan.task_folders:
-        plan.task_folders[str(folder)] = task_files.Folder(below, root)
+        plan.task_folders[str(folder)] = task_files.TaskFolder(below, root)
         for file in sorted(below.rglob("*")):
             if not SKIPPED & set(file.parts):
                 inputs.append(shown_at(file, root))
         inputs.append(str(folder))
-    known = plan.task_folders[str(folder)] if folder else task_files.Folder(None, root)
+    known = plan.task_folders[str(folder)] if folder else task_files.TaskFolder(None, root)
     files, others = {}, {}
     for file, digest in known.follow(names).digests().items():
         if below and file.is_relative_to(below):
@@ -308,7 +310,7 @@ def _task_files(
     for name in inputs:
         if not paths.watchable(Path(name)):
             raise UsageError(
-                f"{name!r} has a name that can't be used",
+                f"{name!r} has an invalid name",
                 f"rename it, or give {source} another include_path",
             )
     return files, others

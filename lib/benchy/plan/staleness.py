@@ -37,7 +37,7 @@ def differences(old: Any, new: Any, at: str = "") -> Iterator[tuple[str, Any, An
                 {} if below in ("option_files", "variable_files", "task.files_elsewhere") else None
             )
             yield from differences(old.get(key, other), new.get(key, other), below)
-    elif None in (old, new) and (whole := old or new) and isinstance(whole, dict):
+    elif None in (old, new) and (mapping := old or new) and isinstance(mapping, dict):
         # Report each leaf: a whole mapping on one line is unreadable.
         yield from differences(old or {}, new or {}, at)
     elif old != new:
@@ -52,7 +52,7 @@ def reasons(target: Path) -> list[str]:
     limit, model, task = parts(target)
     spec_path = paths.result_spec(model, task, limit)
     if not spec_path.exists():
-        raise unasked(target)
+        raise not_requested(target)
     if not target.exists():
         return ["it does not exist yet"]
     now = read_result(spec_path)
@@ -60,16 +60,16 @@ def reasons(target: Path) -> list[str]:
         made = read_result(target.with_name("spec.json"))
     except (OSError, ValueError):
         made = now  # no spec.json (old or moved result): compare only ages
-    found = [change(model, now, *each) for each in origins.last(differences(made, now))]
+    lines = [change(model, now, *difference) for difference in origins.last(differences(made, now))]
     for part, old, env in (
         ("engine", made["engine"]["environment"], now["engine"]["environment"]),
         ("harness", made["task"]["harness_environment"], now["task"]["harness_environment"]),
     ):
         if old == env:
-            found += packages(target, part, env)
-    if not found and spec_path.stat().st_mtime > target.stat().st_mtime:
-        found.append(f"{spec_path} is newer than the result")
-    return found
+            lines += packages(target, part, env)
+    if not lines and spec_path.stat().st_mtime > target.stat().st_mtime:
+        lines.append(f"{spec_path} is newer than the result")
+    return lines
 
 
 def change(model: str, now: ResultSpec, field: str, old: Any, new: Any) -> str:
@@ -95,7 +95,7 @@ def change(model: str, now: ResultSpec, field: str, old: Any, new: Any) -> str:
     return f"{field}: {changes.values(old, new)}{written(model, now, field)}"
 
 
-def unasked(target: Path) -> Failure:
+def not_requested(target: Path) -> Failure:
     """Return the error for a result that no plan contains."""
     hint = "`make plan` lists what would be built"
     if target.exists():
@@ -125,8 +125,8 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
 def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
     """Return the packages that a result was made with, None if unknown."""
     try:
-        kept = json.loads(target.with_name("packages.json").read_text())[part]
-        return [Package(name, version) for name, version in kept.items()]
+        versions = json.loads(target.with_name("packages.json").read_text())[part]
+        return [Package(name, version) for name, version in versions.items()]
     except (OSError, ValueError, KeyError):
         pass
     try:  # made by an older benchy: its environment may still exist unchanged
@@ -177,7 +177,7 @@ def example(target: Path) -> str:
         models = {}
     known = [paths.target(m, t, None) for m in sorted(models) for t in models[m]["tasks"]]
     words = set(target.parts)
-    known.sort(key=lambda each: -len(words & set(Path(each).parts)))
+    known.sort(key=lambda path: -len(words & set(Path(path).parts)))
     return known[0] if known else "results/quickstart/smoke/results.json"
 
 
@@ -203,7 +203,7 @@ def look(graph: Graph) -> Graph:
     return graph
 
 
-def asked(limit: int | None, model: str, task: str) -> bool:
+def is_requested(limit: int | None, model: str, task: str) -> bool:
     """Return whether a configuration requests this result, after updating its specs.
 
     The specs for a single file outside of configs/ stay as `make eval` left them.

@@ -47,13 +47,13 @@ class Followed:
     Attributes:
         yaml: YAML files of the harness's configuration.
         files: other files.
-        whole: folders of which every file counts, because it is unknown what their code opens.
+        folders: folders of which every file counts, because it is unknown what their code opens.
         known: YAML files that were read on the way.
     """
 
     yaml: set[Path] = field(default_factory=set)
     files: set[Path] = field(default_factory=set)
-    whole: set[Path] = field(default_factory=set)
+    folders: set[Path] = field(default_factory=set)
     known: set[Path] = field(default_factory=set)
 
     def digests(self) -> dict[Path, str]:
@@ -62,14 +62,15 @@ class Followed:
         The digest of YAML is that of its meaning; of any other file, that of its bytes, or of size
         and both ends if it is large.
         """
-        below = {path for folder in self.whole for path in files_below(folder)}
+        below = {path for folder in self.folders for path in files_below(folder)}
         yaml_files = self.yaml | (self.known & below)
-        found = {path: meaning(path) for path in yaml_files}
+        digests = {path: meaning(path) for path in yaml_files}
         rest = (self.files | below) - yaml_files
-        return dict(sorted({**found, **{path: option_files.digest(path) for path in rest}}.items()))
+        digests |= {path: option_files.digest(path) for path in rest}
+        return dict(sorted(digests.items()))
 
 
-class Folder:
+class TaskFolder:
     """The tasks that the YAML files of one folder define. Without a folder it is empty.
 
     root: the directory in which the harness runs, to which data files are relative.
@@ -82,11 +83,11 @@ class Folder:
         listed = sorted(folder.rglob("*.yaml")) if folder else []
         self.indexed = [p for p in listed if p.is_file() and not SKIPPED & set(p.parts)]
         for path in self.indexed:
-            if found := self.definition(path):
-                self._index(path, found)
+            if definition := self.definition(path):
+                self._index(path, definition)
 
-    def _index(self, path: Path, found: _Definition) -> None:
-        config = found.config
+    def _index(self, path: Path, definition: _Definition) -> None:
+        config = definition.config
         # A list of tasks belongs to a group; its tasks are found by their own names.
         own = None if isinstance(config.get("task"), list) else config.get("task")
         listed = [
@@ -131,16 +132,16 @@ class Folder:
                 walk.all()
             else:
                 walk.name(name)
-        walk.found.known = {path for path, read in self.definitions.items() if read}
-        return walk.found
+        walk.followed.known = {path for path, read in self.definitions.items() if read}
+        return walk.followed
 
 
 class _Walk:
     """Collects the files of one task from a folder."""
 
-    def __init__(self, folder: Folder) -> None:
-        self.of = folder
-        self.found = Followed()
+    def __init__(self, folder: TaskFolder) -> None:
+        self.tasks = folder
+        self.followed = Followed()
         self.seen: set[str | Path] = set()
 
     def name(self, name: str) -> None:
@@ -148,15 +149,15 @@ class _Walk:
         if name in self.seen:
             return
         self.seen.add(name)
-        matched = self.of.by_name.get(name, [])
+        matched = self.tasks.by_name.get(name, [])
         for path in matched:
             self.defined(path)
-            known = self.of.definition(path)  # the name may have been a tag
+            known = self.tasks.definition(path)  # the name may have been a tag
             if known and isinstance(own := known.config.get("task"), str):
                 self.name(own)
         if matched:
             return
-        file = file_at(self.of.root, name)
+        file = file_at(self.tasks.root, name)
         if file and file.suffix == ".yaml":
             self.defined(file)
         else:
@@ -164,29 +165,29 @@ class _Walk:
 
     def all(self) -> None:
         """Follow every definition in the folder, and add the YAML files that cannot be read."""
-        for path in self.of.indexed:
-            if self.of.definition(path):
+        for path in self.tasks.indexed:
+            if self.tasks.definition(path):
                 self.defined(path)
             else:
-                self.found.yaml.add(path)
+                self.followed.yaml.add(path)
 
     def defined(self, path: Path) -> None:
         """Follow what a YAML file defines."""
         if path in self.seen:
             return
         self.seen.add(path)
-        known = self.of.definition(path)
+        known = self.tasks.definition(path)
         if known is None:
-            self.found.yaml.add(path)
-            self.found.whole.add(self.of.folder or path.parent)
+            self.followed.yaml.add(path)
+            self.followed.folders.add(self.tasks.folder or path.parent)
             return
-        self.found.yaml.update(known.parts)
+        self.followed.yaml.update(known.parts)
         self.config(known.config, path.parent)
 
     def config(self, config: dict[Any, Any], folder: Path) -> None:
         """Follow a task or a group. folder: the folder of the file that contains it."""
         if any(config.get(key) for key in MEDIA) or config.get("use_prompt"):
-            self.found.whole.add(self.of.folder or folder)
+            self.followed.folders.add(self.tasks.folder or folder)
         for member in (*_list(config.get("task")), *_list(config.get("task_list"))):
             self.member(member, folder)
         for value in leaves({k: v for k, v in config.items() if k not in ("task", "task_list")}):
@@ -197,9 +198,9 @@ class _Walk:
         kwargs = config.get("dataset_kwargs")
         data = kwargs if isinstance(kwargs, dict) else {}
         for place in strings([config.get("dataset_path"), data.get("data_dir")]):
-            self.found.files.update(files_of_dataset(self.of.root, place))
-        for each in strings(data.get("data_files")):
-            self.found.files.update(matched(self.of.root, data.get("data_dir"), each))
+            self.followed.files.update(files_of_dataset(self.tasks.root, place))
+        for pattern in strings(data.get("data_files")):
+            self.followed.files.update(matched(self.tasks.root, data.get("data_dir"), pattern))
 
     def member(self, member: Any, folder: Path) -> None:
         """Follow a group's member: a name, a name with overrides, a nested group, or a task."""
@@ -208,23 +209,23 @@ class _Walk:
         elif isinstance(member, dict):
             name = member.get("group", member.get("task"))
             inline = member.keys() & {"group", "dataset_path", "custom_dataset", "class"}
-            if isinstance(name, str) and (name in self.of.by_name or not inline):
+            if isinstance(name, str) and (name in self.tasks.by_name or not inline):
                 self.name(name)
             self.config(member, folder)
 
     def text(self, text: str, folder: Path) -> None:
         """Add a string that is the path of a file, relative to root or to its own file."""
         if option_files.looks_like_path(text):
-            for base in (self.of.root, folder):
+            for base in (self.tasks.root, folder):
                 if file := file_at(base, text):
-                    self.found.files.add(file)
+                    self.followed.files.add(file)
 
     def module(self, dotted: str, folder: Path) -> None:
         """Follow a Python module in a folder or in root; others belong to an environment."""
         if not dotted:
             return
         relative = dotted.replace(".", "/")
-        for base in (folder, self.of.root):
+        for base in (folder, self.tasks.root):
             for name in (f"{relative}.py", f"{relative}/__init__.py"):
                 if file := file_at(base, name):
                     self.python(file)
@@ -235,21 +236,21 @@ class _Walk:
         if file in self.seen:
             return
         self.seen.add(file)
-        self.found.files.add(file)
+        self.followed.files.add(file)
         try:
             tree = ast.parse(file.read_bytes())
         except (OSError, SyntaxError, ValueError, RecursionError):
-            self.found.whole.add(self.of.folder or file.parent)
+            self.followed.folders.add(self.tasks.folder or file.parent)
             return
         if opens_files(tree):
-            self.found.whole.add(self.of.folder or file.parent)
+            self.followed.folders.add(self.tasks.folder or file.parent)
         for module in imported(tree):
             self.module(module, file.parent)
         for node in ast.walk(tree):
             if isinstance(node, ast.Constant) and isinstance(node.value, str):
                 self.text(node.value, file.parent)
                 if "/" in node.value.strip("/"):
-                    self.found.files.update(files_of_dataset(self.of.root, node.value))
+                    self.followed.files.update(files_of_dataset(self.tasks.root, node.value))
 
 
 def hashes(task: TaskMeaning, folder: str | None, root: Path) -> dict[str, str]:
@@ -264,8 +265,8 @@ def hashes(task: TaskMeaning, folder: str | None, root: Path) -> dict[str, str]:
 
 def content_of(task: TaskMeaning) -> str:
     """Return a digest of the content of all files of a task, "" if it has none."""
-    found = [task["files"], task.get("files_elsewhere", {})]
-    return hashing.digest(found) if any(found) else ""
+    digests = [task["files"], task.get("files_elsewhere", {})]
+    return hashing.digest(digests) if any(digests) else ""
 
 
 def _list(value: Any) -> list[Any]:

@@ -48,20 +48,20 @@ def load(path: Path) -> Any:
 
 def leaves(value: Any) -> Iterator[Any]:
     """Yield every value that is no dict or list. MOST_NODES bounds an alias of itself."""
-    waiting, left = [value], MOST_NODES
-    while waiting and left:
-        left -= 1
-        each = waiting.pop()
-        if isinstance(each, dict):
-            waiting.extend(each.values())
-        elif isinstance(each, list):
-            waiting.extend(each)
+    waiting, remaining = [value], MOST_NODES
+    while waiting and remaining:
+        remaining -= 1
+        node = waiting.pop()
+        if isinstance(node, dict):
+            waiting.extend(node.values())
+        elif isinstance(node, list):
+            waiting.extend(node)
         else:
-            yield each
+            yield node
 
 
 def strings(value: Any) -> Iterator[str]:
-    return (each for each in leaves(value) if isinstance(each, str))
+    return (leaf for leaf in leaves(value) if isinstance(leaf, str))
 
 
 def meaning(path: Path) -> str:
@@ -77,24 +77,24 @@ def _plain(value: Any) -> Any:
 
     Raise ValueError for more than MOST_NODES values, which aliases of aliases can make.
     """
-    left = MOST_NODES
+    remaining = MOST_NODES
 
-    def plain(each: Any) -> Any:
-        nonlocal left
-        left -= 1
-        if left < 0:
+    def plain(node: Any) -> Any:
+        nonlocal remaining
+        remaining -= 1
+        if remaining < 0:
             raise ValueError("too many values")
-        if isinstance(each, dict):
+        if isinstance(node, dict):
             return {
                 k if isinstance(k, str) else f"{type(k).__name__} {k}": plain(v)
-                for k, v in each.items()
+                for k, v in node.items()
             }
-        if isinstance(each, list):
-            return [plain(item) for item in each]
-        if isinstance(each, Function):
-            return {"!function": each.text}
-        if each is None or isinstance(each, str | int | float):
-            return each
-        return f"{type(each).__name__} {each}"
+        if isinstance(node, list):
+            return [plain(item) for item in node]
+        if isinstance(node, Function):
+            return {"!function": node.text}
+        if node is None or isinstance(node, str | int | float):
+            return node
+        return f"{type(node).__name__} {node}"
 
     return plain(value)

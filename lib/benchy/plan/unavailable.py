@@ -28,41 +28,41 @@ def mistakes(spec: BuildSpec, missing: Sequence[Missing], knob: str = "") -> lis
 
     knob: what on the command line named the environment; reported if no file requests it.
     """
-    found: list[Mistake] = []
+    places: list[Mistake] = []
     with contextlib.suppress(ConfigError, OSError):
-        found = list(_places(spec, missing))
-    told = {mistake.what for mistake in found}
-    rest = [each for each in missing if each.what not in told]
-    return [*found, *(Mistake("", 0, knob, each.what, each.hint) for each in rest)]
+        places = list(_places(spec, missing))
+    reported = {mistake.what for mistake in places}
+    rest = [entry for entry in missing if entry.what not in reported]
+    return [*places, *(Mistake("", 0, knob, entry.what, entry.hint) for entry in rest)]
 
 
 def _places(spec: BuildSpec, missing: Sequence[Missing]) -> Iterator[Mistake]:
-    only = os.environ.get("CONFIG")
-    one = Path(os.environ.get("BENCHY_CWD", "."), only).absolute() if only else None
+    given = os.environ.get("CONFIG")
+    only = Path(os.environ.get("BENCHY_CWD", "."), given).absolute() if given else None
     base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
     version = planner.locked_main_version
-    around = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
-    for path in base.files(one).files:
+    context = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
+    for path in base.files(only).files:
         file = base.read(path)
         own = file.source.document
         documents = base.documents | ({own.file: own} if own else {})
         for model in file.models:
             with contextlib.suppress(UsageError):
-                if environment_specs.environment_of(model, around)["env"] == spec.env:
-                    for each in missing:
+                if environment_specs.environment_of(model, context)["env"] == spec.env:
+                    for entry in missing:
                         yield replace(
-                            _of_model(model, each.requirement, spec, documents),
-                            what=each.what, hint=each.hint,
+                            _of_model(model, entry.requirement, spec, documents),
+                            what=entry.what, hint=entry.hint,
                         )  # fmt: skip
     config = base.partial()
     for name, task in base.known.tasks.items():
         with contextlib.suppress(UsageError, OSError):
-            _, env = specs.task(name, config, around, Plan())
+            _, env = specs.task(name, config, context, Plan())
             if env["env"] == spec.env:
                 document = base.documents.get(f"configs/tasks/{name}.yaml", Document(""))
-                for each in missing:
-                    place = _of_task(task, document, each.requirement, spec, base)
-                    yield replace(place, what=each.what, hint=each.hint)
+                for entry in missing:
+                    place = _of_task(task, document, entry.requirement, spec, base)
+                    yield replace(place, what=entry.what, hint=entry.hint)
 
 
 def _of_model(

@@ -42,14 +42,14 @@ def makefile(plan: Plan, directory: str) -> str:
             if m != names.QUICKSTART
         ],
     )
-    again = {m["asked"] for m in plan.models.values() if m["fallback"]}
-    w.variable("retry", (f"environment/{env}" for env in sorted(again)))
+    retried = {m["asked"] for m in plan.models.values() if m["fallback"]}
+    w.variable("retry", (f"environment/{env}" for env in sorted(retried)))
     w.variable("environments", (str(paths.stamp(e)) for e in sorted(plan.environments)))
     w.blank()
     for env, spec in sorted(plan.environments.items()):
         w.comment(spec["source"])
-        asked = [str(paths.env_spec(env))]
-        w.rule(str(paths.lock(env)), asked, ("LOCK", f"bin/venv lock {env}"))
+        inputs = [str(paths.env_spec(env))]
+        w.rule(str(paths.lock(env)), inputs, ("LOCK", f"bin/venv lock {env}"))
         w.rule(
             str(paths.stamp(env)),
             [str(paths.lock(env))],
@@ -148,13 +148,13 @@ def settle(
         made_from = json.loads(result.read_text())["spec_sha256"]
         same = made_from == of_text(text)
         if not same:
-            kept = result.with_name("spec.json").read_bytes()
-            was = json.loads(kept)
+            stored = result.with_name("spec.json").read_bytes()
+            was = json.loads(stored)
             was["options"] = {k: v for k, v in was["options"].items() if k not in neutral}
             if folder and was["task"]["files"] == _bytes_of(folder):
                 now = json.loads(text)["task"]
                 was["task"] |= {k: now[k] for k in ("files", "files_elsewhere") if k in now}
-            same = made_from == of_bytes(kept) and canonical(was) == text
+            same = made_from == of_bytes(stored) and canonical(was) == text
         age = result.stat().st_mtime_ns
         if same:
             os.utime(spec, ns=(age - 1_000_000, age - 1_000_000))
@@ -225,9 +225,9 @@ def save(plan: Plan, directory: Path) -> None:
 
     def put(path: Path, text: str) -> bool:
         nonlocal replaced
-        there = path.exists()
+        existed = path.exists()
         done = write(path, text)
-        replaced |= done and there
+        replaced |= done and existed
         return done
 
     for path, text in shared_specs(plan):

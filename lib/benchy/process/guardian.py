@@ -75,13 +75,13 @@ def descendants(root: int) -> set[int]:
             children.setdefault(int(parent), []).append(int(name))
             if state in b"ZX":
                 dead.add(int(name))
-    found: set[int] = set()
+    pids: set[int] = set()
     todo = [root]
     while todo:
         for pid in children.get(todo.pop(), ()):
-            found.add(pid)
+            pids.add(pid)
             todo.append(pid)
-    return found - dead
+    return pids - dead
 
 
 def reap() -> dict[int, int]:
@@ -114,7 +114,7 @@ def shared(pids: Iterable[int]) -> dict[str, int]:
 
     Only files whose names libraries choose count, not those that a person may have named.
     """
-    found = {}
+    inodes = {}
     for pid in pids:
         try:
             with open(f"/proc/{pid}/maps", "rb") as file:  # noqa: PTH123
@@ -125,20 +125,20 @@ def shared(pids: Iterable[int]) -> dict[str, int]:
             *_, inode, path = line.rstrip(b"\n").split(None, 5)
             name = path.rpartition(b"/")
             if name[0] + b"/" == SHARED and name[2].startswith(LIBRARIES):
-                found[os.fsdecode(path)] = int(inode)
-    return found
+                inodes[os.fsdecode(path)] = int(inode)
+    return inodes
 
 
-def remove_shared(left: Mapping[str, int]) -> None:
-    """Delete the shared memory files that ended processes left, unless a living process maps them.
+def remove_shared(files: Mapping[str, int]) -> None:
+    """Delete the shared memory files of ended processes, unless a living process maps them.
 
-    Nothing else deletes them, and they would fill the memory.
+    Nothing else deletes them, and they would fill the memory. files: path → inode.
     """
-    left = {path: inode for path, inode in left.items() if _is(path, inode)}
-    if left:
+    files = {path: inode for path, inode in files.items() if _is(path, inode)}
+    if files:
         pids = [int(name) for name in os.listdir("/proc") if name.isdigit()]  # noqa: PTH208
         used = shared(pids)
-        for path in left.keys() - used.keys():
+        for path in files.keys() - used.keys():
             try:
                 os.unlink(path)  # noqa: PTH108
             except OSError:
@@ -169,7 +169,7 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
     ended: dict[int, int] = {}
     files: dict[str, int] = {}
     mapped: set[int] = set()  # pids whose shared memory is in `files`
-    asked: set[int] = set()  # pids that got TERM
+    signaled: set[int] = set()  # pids that got TERM
     deadline = time.monotonic() + grace
     pause = 0.01
     while True:
@@ -184,9 +184,10 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
         if time.monotonic() >= deadline or hurry():
             signal_all(alive, signal.SIGKILL)
         else:
-            signal_all(alive - asked, signal.SIGTERM)
-            signal_all(alive - asked, signal.SIGCONT)  # a stopped process needs it to handle TERM
-            asked |= alive
+            signal_all(alive - signaled, signal.SIGTERM)
+            # A stopped process needs it to handle TERM.
+            signal_all(alive - signaled, signal.SIGCONT)
+            signaled |= alive
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 

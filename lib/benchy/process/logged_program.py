@@ -155,7 +155,7 @@ def lines(
     reader: int, process: subprocess.Popen[bytes], timeout: float | None
 ) -> Iterator[str | None]:
     """Yield lines without colors as they arrive, and None about every second of silence."""
-    left, deadline = b"", None if timeout is None else time.monotonic() + timeout
+    rest, deadline = b"", None if timeout is None else time.monotonic() + timeout
     while True:
         if deadline and time.monotonic() > deadline:
             process.kill()
@@ -173,11 +173,11 @@ def lines(
             chunk = b""
         if not chunk:
             break
-        *whole, left = re.split(rb"[\r\n]+", left + chunk)
-        for part in whole:
+        *complete, rest = re.split(rb"[\r\n]+", rest + chunk)
+        for part in complete:
             yield ANSI.sub(b"", part).decode(errors="replace")
-    if left:
-        yield ANSI.sub(b"", left).decode(errors="replace")
+    if rest:
+        yield ANSI.sub(b"", rest).decode(errors="replace")
 
 
 def shown(source: Iterator[str | None], label: str, terminal: bool) -> Iterator[str]:

@@ -153,29 +153,29 @@ class _Lines:
             return True
         data = os.read(source, 1 << 16)
         self.last_output = time.monotonic()
-        *whole, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
-        for line in whole:
+        *lines, self.rest = re.split(r"\r\n|\n|\r", self.rest + self.decode(data))
+        for line in lines:
             self.take(line)
         return bool(data)
 
     def take(self, line: str) -> None:
-        found, rest = progress_bars.split(line)
-        for text in filter(None, [*found, rest]):
-            self.one(text)
+        bars, rest = progress_bars.split(line)
+        for text in filter(None, [*bars, rest]):
+            self.record(text)
 
-    def one(self, line: str) -> None:
-        found = self.progress(line)
-        if found is None:
+    def record(self, line: str) -> None:
+        progress = self.progress(line)
+        if progress is None:
             print(line, file=self.log)
             return
-        stage, done, whole = found
+        stage, done, total = progress
         now = time.monotonic()
-        if done == whole or now - self.logged > 60:
+        if done == total or now - self.logged > 60:
             print(line, file=self.log)
             self.logged = now
-        self.step.at(stage.lower(), done, whole)
+        self.step.at(stage.lower(), done, total)
 
     def close(self) -> None:
-        found, rest = progress_bars.split(self.rest)
-        for line in filter(None, [*found, rest]):
+        bars, rest = progress_bars.split(self.rest)
+        for line in filter(None, [*bars, rest]):
             print(line, file=self.log)

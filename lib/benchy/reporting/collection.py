@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from benchy.core import result_files
 from benchy.core.errors import Failure
 from benchy.evaluation import result as document
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 
 
 def collect(
     models: Sequence[str] | None = None, limit: int | None = None, limited: bool | None = None
-) -> tuple[list[Entry], list[Failure]]:
+) -> tuple[list[ScoredResult], list[Failure]]:
     """Read results, sorted by limit (those without one first), model and task.
 
     Args:
@@ -34,17 +34,17 @@ def collect(
         if limited is not None and its_limit != (limit if limited else None):
             continue
         try:
-            found = document.read(path)
+            result = document.read(path)
         except Failure as failure:
             damaged.append(failure)
             continue
-        if found.limit != its_limit or found.model.config != model:
+        if result.limit != its_limit or result.model.config != model:
             damaged.append(
                 Failure(
-                    f"{path} is a copy of a result of {found.model.config}, limit {found.limit}",
+                    f"{path} is a copy of a result of {result.model.config}, limit {result.limit}",
                     f"Delete it; the next run creates it again: rm {path}",
                 )
             )
             continue
-        entries.append(Entry(path, found))
+        entries.append(ScoredResult(path, result))
     return entries, damaged

@@ -32,24 +32,24 @@ def facts(result: Result) -> dict[str, Any]:
 
 def differences(a: Result, b: Result) -> list[tuple[str, str, str]]:
     """Return (name, value of a, value of b) for each fact that differs, as texts."""
-    one, two = facts(a), facts(b)
-    unlike = [what for what, x in one.items() if x != two[what]]
+    facts_a, facts_b = facts(a), facts(b)
+    unlike = [what for what, x in facts_a.items() if x != facts_b[what]]
     # Older results do not record the shots. If num_fewshot differs, the shots add nothing.
-    if SHOTS in unlike and (not (one[SHOTS] and two[SHOTS]) or "num_fewshot" in unlike):
+    if SHOTS in unlike and (not (facts_a[SHOTS] and facts_b[SHOTS]) or "num_fewshot" in unlike):
         unlike.remove(SHOTS)
     if FILES in unlike and same_files(a, b):
         unlike.remove(FILES)
-    one[FILES], two[FILES] = a.task.files, b.task.files
-    return [(what, *as_texts(what, one[what], two[what])) for what in unlike]
+    facts_a[FILES], facts_b[FILES] = a.task.files, b.task.files
+    return [(what, *as_texts(what, facts_a[what], facts_b[what])) for what in unlike]
 
 
-def as_texts(what: str, one: Any, two: Any) -> tuple[str, str]:
+def as_texts(what: str, a: Any, b: Any) -> tuple[str, str]:
     """Return two values of one fact as texts: of mappings the entries that differ, of task files
     the names of those that differ."""
-    if isinstance(one, dict) and isinstance(two, dict):
+    if isinstance(a, dict) and isinstance(b, dict):
         words = changes.of_files if what == FILES else changes.of_mappings
-        return words(one, two)
-    return brief(one), brief(two)
+        return words(a, b)
+    return brief(a), brief(b)
 
 
 def same_files(a: Result, b: Result) -> bool:
@@ -58,11 +58,13 @@ def same_files(a: Result, b: Result) -> bool:
     An older benchy recorded a digest of every file in the task's folder instead. Then only the
     files that both results name are compared.
     """
-    one, two = a.task, b.task
-    if one.content is not None and two.content is not None:
-        return one.content == two.content
-    both = one.files.keys() & two.files.keys()
-    return all(one.files[k] == two.files[k] for k in both) and bool(both or one.files == two.files)
+    task_a, task_b = a.task, b.task
+    if task_a.content is not None and task_b.content is not None:
+        return task_a.content == task_b.content
+    both = task_a.files.keys() & task_b.files.keys()
+    return all(task_a.files[k] == task_b.files[k] for k in both) and bool(
+        both or task_a.files == task_b.files
+    )
 
 
 def brief(value: Any) -> str:
@@ -83,10 +85,10 @@ def kinds(results: Sequence[Result]) -> tuple[list[int], list[Result]]:
     groups: dict[tuple[str, str], list[Result]] = {}
     for key, result in zip(keys, results, strict=True):
         groups.setdefault(key, []).append(result)
-    whole = [key for key, r in zip(keys, results, strict=True) if r.limit is None] or keys
+    unlimited = [key for key, r in zip(keys, results, strict=True) if r.limit is None] or keys
 
     def rank(key: tuple[str, str]) -> tuple[int, str]:
-        return whole.count(key), max(r.times.end for r in groups[key])
+        return unlimited.count(key), max(r.times.end for r in groups[key])
 
     order = sorted(groups, key=rank, reverse=True)
     place = {key: n for n, key in enumerate(order)}
@@ -104,15 +106,15 @@ def _keys(results: Sequence[Result]) -> list[tuple[str, str]]:
     alike, shots = [], []
     newer = [result for result in results if result.task.content is not None]
     for result in results:
-        found = facts(result)
+        own_facts = facts(result)
         if result.task.content is None:
-            same = next((one for one in newer if same_files(one, result)), result)
-            found[FILES] = facts(same)[FILES]
-        shots.append(json.dumps(found.pop(SHOTS), sort_keys=True))
-        alike.append(json.dumps({**found, LIMIT: None}, sort_keys=True))
+            same = next((other for other in newer if same_files(other, result)), result)
+            own_facts[FILES] = facts(same)[FILES]
+        shots.append(json.dumps(own_facts.pop(SHOTS), sort_keys=True))
+        alike.append(json.dumps({**own_facts, LIMIT: None}, sort_keys=True))
         if result.task.shots:
             known.setdefault(alike[-1], []).append(shots[-1])
-    most = {key: max(sorted(set(found)), key=found.count) for key, found in known.items()}
+    most = {key: max(sorted(set(texts)), key=texts.count) for key, texts in known.items()}
     return [
         (key, own if result.task.shots else most.get(key, ""))
         for result, key, own in zip(results, alike, shots, strict=True)

@@ -20,15 +20,15 @@ from benchy.reporting.paired_tests import Verdict
 @dataclass(frozen=True)
 class Sample:
     """One logged sample. doc: a hash of its document; value: its number for the compared metric;
-    whole: everything that the harness logged of it."""
+    record: everything that the harness logged of it."""
 
     doc: str
     value: float
-    whole: dict[str, Any]
+    record: dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Row:
+class MetricComparison:
     """The comparison of one metric of one task or group of the harness.
 
     Attributes:
@@ -79,7 +79,7 @@ def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
     Samples without a number for `key` ("metric,filter") are left out.
     """
     metric, _, chosen = key.partition(",")
-    found = {}
+    by_id = {}
     for name, path in samples.files(side.directory, side.result):
         if name not in parts:
             continue
@@ -88,15 +88,15 @@ def logged(side: Side, parts: Sequence[str], key: str) -> dict[str, Sample]:
             value = sample.get(metric)
             if sample.get("filter", "none") == chosen and isinstance(value, bool | int | float):
                 doc = sample.get("doc_hash") or _hash(sample.get("doc"))
-                found[f"{prefix}{sample.get('doc_id')}"] = Sample(str(doc), float(value), sample)
-    return found
+                by_id[f"{prefix}{sample.get('doc_id')}"] = Sample(str(doc), float(value), sample)
+    return by_id
 
 
 def _hash(value: Any) -> str:
     return hashing.of_text(json.dumps(value, sort_keys=True))
 
 
-def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
+def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[MetricComparison]:
     """Return the rows of one benchy task.
 
     A score over all samples of a group gives a single row. Otherwise each harness task has a row,
@@ -114,26 +114,28 @@ def rows(a: Side, b: Side, task: str, wrong: list[str]) -> list[Row]:
     ]
     group = chosen.of if key in b.result.groups.get(chosen.of, {}) else None
     sides = (a, b)
-    if group and (whole := row(sides, group, leaves, key, wrong)).verdict.test != "unpaired":
-        return [replace(whole, label=task)]
-    found = [row(sides, name, [name], key, wrong) for name in leaves]
-    if group and not found:
-        found = [row(sides, group, [], key, wrong)]
-    names_too = len(found) > 1
-    found = [replace(r, label=f"{task}: {r.task}" if names_too else task) for r in found]
-    if len(found) > 1:
-        verdict = paired_tests.together([r.verdict for r in found])
-        mean_a = sum(r.a for r in found) / len(found)
-        mean_b = sum(r.b for r in found) / len(found)
-        title = f"{task}: mean of {len(found)}"
-        mean = Row(title, key, mean_a, mean_b, verdict, found[0].better, label=title)
-        found.append(mean)
-    return found
+    if group and (group_row := row(sides, group, leaves, key, wrong)).verdict.test != "unpaired":
+        return [replace(group_row, label=task)]
+    task_rows = [row(sides, name, [name], key, wrong) for name in leaves]
+    if group and not task_rows:
+        task_rows = [row(sides, group, [], key, wrong)]
+    names_too = len(task_rows) > 1
+    task_rows = [replace(r, label=f"{task}: {r.task}" if names_too else task) for r in task_rows]
+    if len(task_rows) > 1:
+        verdict = paired_tests.together([r.verdict for r in task_rows])
+        mean_a = sum(r.a for r in task_rows) / len(task_rows)
+        mean_b = sum(r.b for r in task_rows) / len(task_rows)
+        title = f"{task}: mean of {len(task_rows)}"
+        mean = MetricComparison(
+            title, key, mean_a, mean_b, verdict, task_rows[0].better, label=title
+        )
+        task_rows.append(mean)
+    return task_rows
 
 
 def row(
     sides: tuple[Side, Side], task: str, parts: Sequence[str], key: str, wrong: list[str]
-) -> Row:
+) -> MetricComparison:
     """Return the row of one task or group of the harness.
 
     Args:
@@ -144,25 +146,31 @@ def row(
         wrong: Differences between the documents of A and B are appended here.
     """
     a, b = sides
-    one, two = ({**s.result.groups, **s.result.metrics}[task][key] for s in sides)
+    metric_a, metric_b = ({**s.result.groups, **s.result.metrics}[task][key] for s in sides)
     pairs = paired(a, b, parts, key)
     if pairs.both_logged and pairs.others and a.result.limit == b.result.limit:
         wrong.append(f"{task}: {pairs.others} documents differ, {len(pairs.ids)} are the same")
-    if not pairs.explain(one.value, two.value):
+    if not pairs.explain(metric_a.value, metric_b.value):
         # Samples are not logged, or the metric (BLEU, perplexity) is not a mean over samples.
         n = sum(a.result.counts.samples.get(part, 0) for part in parts)
-        verdict = paired_tests.unpaired(one.value, two.value, one.stderr, two.stderr, n)
-        return Row(task, key, one.value, two.value, verdict, one.higher_is_better)
+        verdict = paired_tests.unpaired(
+            metric_a.value, metric_b.value, metric_a.stderr, metric_b.stderr, n
+        )
+        return MetricComparison(
+            task, key, metric_a.value, metric_b.value, verdict, metric_a.higher_is_better
+        )
     x, y = pairs.a, pairs.b
     binary = all(value in (0.0, 1.0) for value in (*x, *y))
     verdict = (paired_tests.right_or_wrong if binary else paired_tests.numbers)(x, y)
     gained = tuple(i for i, before, after in zip(pairs.ids, x, y, strict=True) if after > before)
     lost = tuple(i for i, before, after in zip(pairs.ids, x, y, strict=True) if after < before)
-    if one.higher_is_better is False:
+    if metric_a.higher_is_better is False:
         gained, lost = lost, gained
         verdict = replace(verdict, gained=verdict.lost, lost=verdict.gained)
     mean_a, mean_b = sum(x) / len(x), sum(y) / len(y)
-    return Row(task, key, mean_a, mean_b, verdict, one.higher_is_better, tuple(parts), gained, lost)
+    return MetricComparison(
+        task, key, mean_a, mean_b, verdict, metric_a.higher_is_better, tuple(parts), gained, lost
+    )
 
 
 @dataclass(frozen=True)
@@ -210,9 +218,11 @@ def _is_mean(values: Sequence[float], mean: float) -> bool:
     return abs(sum(values) / len(values) - mean) <= 1e-6 * max(1.0, abs(mean))
 
 
-def adjusted(found: Sequence[Row]) -> list[Row]:
+def adjusted(comparisons: Sequence[MetricComparison]) -> list[MetricComparison]:
     """Return the rows with p-values adjusted for the number of rows. A row with a mean does not
     count as another test, because it covers the same samples."""
-    single = [r for r in found if r.verdict.test != "combined"]
+    single = [r for r in comparisons if r.verdict.test != "combined"]
     ps = iter(paired_tests.holm([r.verdict.p for r in single]))
-    return [replace(r, p=r.verdict.p if r.verdict.test == "combined" else next(ps)) for r in found]
+    return [
+        replace(r, p=r.verdict.p if r.verdict.test == "combined" else next(ps)) for r in comparisons
+    ]

@@ -16,7 +16,7 @@ from benchy.core.errors import UsageError
 from benchy.core.text import listed
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Result
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.plan import result_status
 from benchy.reporting import comparability
 
@@ -38,8 +38,8 @@ class Side:
     chosen: str | None = None
 
     @property
-    def entry(self) -> Entry:
-        return Entry(self.directory / "results.json", self.result, self.chosen)
+    def entry(self) -> ScoredResult:
+        return ScoredResult(self.directory / "results.json", self.result, self.chosen)
 
     @property
     def title(self) -> str:
@@ -91,13 +91,15 @@ def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]
             )
     if not common:
         raise UsageError(f"{a} and {b} have no task in common", "see `make status`")
-    found = {
+    pairs = {
         task: (read(a / task), read(b / task))
         for task in sorted(common)
         if not tasks or task in tasks
     }
-    old = result_status.stale(side.result.limit for pair in found.values() for side in pair)
-    return {task: (aged(one, old), aged(two, old)) for task, (one, two) in found.items()}
+    old = result_status.stale(side.result.limit for pair in pairs.values() for side in pair)
+    return {
+        task: (aged(side_a, old), aged(side_b, old)) for task, (side_a, side_b) in pairs.items()
+    }
 
 
 def by(sides: tuple[Side, Side], metric: str | None) -> tuple[Side, Side]:
@@ -116,12 +118,12 @@ def cannot(a: Side, b: Side) -> str:
 
 def warnings(both: Mapping[str, tuple[Side, Side]]) -> list[str]:
     """Return a line for each mark of the results, such as "B: smoke: 6 of 6 answers empty"."""
-    found: dict[tuple[str, str], list[str]] = {}
+    names_of: dict[tuple[str, str], list[str]] = {}
     for task, pair in both.items():
         for name, side in zip("AB", pair, strict=True):
             for mark in side.entry.own:
-                found.setdefault((task, mark), []).append(name)
-    return [f"{' and '.join(names)}: {task}: {mark}" for (task, mark), names in found.items()]
+                names_of.setdefault((task, mark), []).append(name)
+    return [f"{' and '.join(names)}: {task}: {mark}" for (task, mark), names in names_of.items()]
 
 
 def read(where: Path) -> Side:

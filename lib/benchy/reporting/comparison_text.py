@@ -12,7 +12,7 @@ from benchy.evaluation import scores
 from benchy.reporting import paired_tests, sample_view
 
 if TYPE_CHECKING:
-    from benchy.reporting.comparison import Row, Sample
+    from benchy.reporting.comparison import MetricComparison, Sample
     from benchy.reporting.comparison_sides import Side
 
 SHOWN = 10  # IDs of flipped samples in a note
@@ -22,20 +22,20 @@ WIDE = 600  # characters of a flipped sample's prompt, target and answers
 
 def titles(both: Mapping[str, tuple[Side, Side]], which: int) -> dict[str, list[str]]:
     """Return the titles of A (which=0) or B (which=1), each with the tasks it applies to."""
-    found: dict[str, list[str]] = {}
+    tasks_by_title: dict[str, list[str]] = {}
     for task, pair in both.items():
-        found.setdefault(pair[which].title, []).append(task)
-    return found
+        tasks_by_title.setdefault(pair[which].title, []).append(task)
+    return tasks_by_title
 
 
-def table(found: Sequence[Row]) -> Iterator[str]:
+def table(comparisons: Sequence[MetricComparison]) -> Iterator[str]:
     head = ("task", "metric", "A", "B", "B - A", "95 % interval", "p", "flips", "")
     lines = [head]
-    for r in found:
+    for r in comparisons:
         v = r.verdict
-        beside = (r.a, r.b)
+        peers = (r.a, r.b)
         low, high = (
-            "" if end is None else scores.number(end, r.metric, beside=beside, sign=True)
+            "" if end is None else scores.number(end, r.metric, peers=peers, sign=True)
             for end in (v.low, v.high)
         )
         between = f"{low} … {high}" if low and high else "-"
@@ -43,21 +43,21 @@ def table(found: Sequence[Row]) -> Iterator[str]:
         p = "-" if r.p is None else "<0.001" if r.p < 0.001 else f"{r.p:.3f}"
         lines.append(
             (r.label, scores.short(r.metric),
-             scores.number(r.a, r.metric, beside=beside),
-             scores.number(r.b, r.metric, beside=beside),
-             scores.number(v.difference, r.metric, beside=beside, sign=True),
+             scores.number(r.a, r.metric, peers=peers),
+             scores.number(r.b, r.metric, peers=peers),
+             scores.number(v.difference, r.metric, peers=peers, sign=True),
              between, p, flips, r.word)
         )  # fmt: skip
     yield from text_table.aligned(lines, right=range(2, 8))
 
 
-def notes(found: Sequence[Row]) -> Iterator[str]:
+def notes(comparisons: Sequence[MetricComparison]) -> Iterator[str]:
     """Yield notes that qualify the rows, one line each."""
-    for r in found:
+    for r in comparisons:
         v = r.verdict
         if r.word == "noise" and v.least:
             least, this = (
-                scores.number(abs(d), r.metric, beside=(r.a, r.b)) for d in (v.least, v.difference)
+                scores.number(abs(d), r.metric, peers=(r.a, r.b)) for d in (v.least, v.difference)
             )
             yield (
                 f"{r.label}: noise. {v.n} samples detect a difference of {least} four times "
@@ -74,29 +74,29 @@ def notes(found: Sequence[Row]) -> Iterator[str]:
             yield f"{r.label}: no test; neither samples nor standard errors are available."
         if r.verdict.test == "unpaired":
             yield f"{r.label}: by standard errors alone (no samples, or no mean over them)."
-        for whose, ids in (("B", r.gained), ("A", r.lost)):
+        for side, ids in (("B", r.gained), ("A", r.lost)):
             if ids and r.verdict.test == "McNemar":
-                yield f"{r.label}: only {whose} is right in {listed(ids, SHOWN)}"
-    if sum(r.verdict.test != "combined" for r in found) > 1:
+                yield f"{r.label}: only {side} is right in {listed(ids, SHOWN)}"
+    if sum(r.verdict.test != "combined" for r in comparisons) > 1:
         yield "p is adjusted for the number of tasks compared (Holm)."
 
 
 def flipped(
-    row: Row, ours: Mapping[str, Sample], theirs: Mapping[str, Sample], count: int
+    row: MetricComparison, ours: Mapping[str, Sample], theirs: Mapping[str, Sample], count: int
 ) -> Iterator[str]:
     """Yield the text of up to `count` flipped samples in each direction: the prompt, the expected
     answer and both answers. ours, theirs: the row's samples of A and of B."""
     for ids in (row.gained, row.lost):
         for i in ids[:count]:
-            one = sample_view.shown(row.task, ours[i].whole)
-            two = sample_view.shown(row.task, theirs[i].whole)
+            sample_a = sample_view.shown(row.task, ours[i].record)
+            sample_b = sample_view.shown(row.task, theirs[i].record)
             a, b = (scores.of_sample(side[i].value, row.metric) for side in (ours, theirs))
             yield f"--- {row.label} {i}: A {a}, B {b}"
-            prompt = str(one["prompt"])
+            prompt = str(sample_a["prompt"])
             yield printable(both_ends(prompt))
-            yield f"    expected  {printable(sample_view.joined(one['target'])[:WIDE])}"
-            yield f"    A         {printable(answer(one))}"
-            yield f"    B         {printable(answer(two))}"
+            yield f"    expected  {printable(sample_view.joined(sample_a['target'])[:WIDE])}"
+            yield f"    A         {printable(answer(sample_a))}"
+            yield f"    B         {printable(answer(sample_b))}"
 
 
 def both_ends(prompt: str) -> str:

@@ -19,7 +19,7 @@ from benchy.core.errors import printable
 from benchy.display.hidden_characters import visible
 from benchy.evaluation import scores
 from benchy.evaluation.marks import MarkKind
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import html_page, index_page, model_page, model_traits
 from benchy.reporting.leaderboard import Board, Mean
 
@@ -41,7 +41,7 @@ def write(board: Board, notes: Sequence[str] = ()) -> None:
         html_page.put(paths.RESULTS / name, text)
 
 
-def flat(entry: Entry) -> dict[str, Any]:
+def flat(entry: ScoredResult) -> dict[str, Any]:
     """Return a result as one row of plain values."""
     r, score = entry.result, entry.score
     return {
@@ -140,7 +140,7 @@ def as_markdown(board: Board) -> str:
     return out
 
 
-def _number(entry: Entry) -> str:
+def _number(entry: ScoredResult) -> str:
     return f"{entry.value} {entry.metric}" if entry.score else entry.value
 
 

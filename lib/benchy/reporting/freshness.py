@@ -29,7 +29,7 @@ def signature() -> str:
     old = result_status.stale({limit or None for _, limit in results})
     code = sorted([*paths.CODE.glob("*/*.py"), *paths.CODE.glob("*/templates/*")])
     configs = [paths.CONFIGS / "config.yaml", *paths.CONFIGS.glob("tasks/*.yaml")]
-    requested = result_status.asked()
+    requested = result_status.requested()
     facts = [
         [[path, *_age(path)] for path, _ in results],
         sorted(str(path) for path, stale in old.items() if stale),
@@ -42,10 +42,10 @@ def signature() -> str:
 
 def _age(path: str | Path) -> tuple[int, int]:
     try:
-        found = os.stat(path)  # noqa: PTH116 - called for thousands of files
+        stat = os.stat(path)  # noqa: PTH116 - called for thousands of files
     except OSError:
         return 0, 0
-    return found.st_mtime_ns, found.st_size
+    return stat.st_mtime_ns, stat.st_size
 
 
 def current() -> bool:

@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 from benchy.core import paths
 from benchy.evaluation import scores
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import html_page, model_traits
 from benchy.reporting.leaderboard import Board, Column, Mean, Row
 from benchy.reporting.ranking import standing
@@ -31,7 +31,7 @@ class Bar:
 
 
 @dataclass(frozen=True)
-class Cell:
+class ScoreCell:
     """A number of the table.
 
     Attributes:
@@ -75,7 +75,7 @@ def _round(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.6g}")
 
 
-def cell(entry: Entry, column: Column, href: str = "") -> Cell:
+def cell(entry: ScoredResult, column: Column, href: str = "") -> ScoreCell:
     """Return the cell of a result in its column, with a bar if the metric has a scale.
 
     The bar shows the measured value: if lower is better, a shorter bar is better.
@@ -83,12 +83,12 @@ def cell(entry: Entry, column: Column, href: str = "") -> Cell:
     score, kind = entry.score, str(entry.kind or "")
     marks = tuple(mark.brief for mark in entry.brief if mark != column.part)
     if score is None:
-        return Cell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
+        return ScoreCell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
     own, bar = entry.metric != column.metric, None
     if not own and column.factor is not None:
         error = None if score.stderr is None else score.stderr * column.factor
         bar = _bar(score.value * column.factor, error)
-    return Cell(
+    return ScoreCell(
         _round(score.value),
         _round(score.stderr),
         scores.number(score.value, score.metric),
@@ -101,8 +101,8 @@ def cell(entry: Entry, column: Column, href: str = "") -> Cell:
     )
 
 
-def _mean(mean: Mean) -> Cell:
-    return Cell(
+def _mean(mean: Mean) -> ScoreCell:
+    return ScoreCell(
         _round(mean.value),
         _round(mean.stderr),
         scores.number(mean.value, ""),
@@ -128,33 +128,33 @@ def _sorted(board: Board) -> list[Row]:
     return sorted(board.rows, key=key)
 
 
-def _cells(board: Board, row: Row) -> list[Cell | None]:
+def _cells(board: Board, row: Row) -> list[ScoreCell | None]:
     """Return the cells of a row: the groups' means, then the tasks."""
     here = quote(str(html_page.folder(row.model, row.limit).relative_to(paths.RESULTS)))
-    cells: list[Cell | None] = [_mean(m) if m else None for m in row.means]
+    cells: list[ScoreCell | None] = [_mean(m) if m else None for m in row.means]
     for entry, column in zip(row.cells, board.columns, strict=True):
         href = f"{here}/index.html#{quote(column.task)}"
-        one = cell(entry, column, href) if entry else None
-        if one and entry:
-            one = replace(one, marks=tuple(row.brief(entry, column)))
-        cells.append(one)
+        score_cell = cell(entry, column, href) if entry else None
+        if score_cell and entry:
+            score_cell = replace(score_cell, marks=tuple(row.brief(entry, column)))
+        cells.append(score_cell)
     return cells
 
 
-def _stand(board: Board, rows: Sequence[Row], table: list[list[Cell | None]]) -> None:
+def _stand(board: Board, rows: Sequence[Row], table: list[list[ScoreCell | None]]) -> None:
     """Mark the best numbers of each column. Only unmarked numbers of the column's metric count."""
     better = [1] * len(board.groups) + [column.better for column in board.columns]
     for n, direction in enumerate(better):
         fair = [
-            (cells, one, one.value)
+            (cells, score_cell, score_cell.value)
             for row, cells in zip(rows, table, strict=True)
-            if row.fair and (one := cells[n]) and one.value is not None
-            if not (one.note or one.marks)
+            if row.fair and (score_cell := cells[n]) and score_cell.value is not None
+            if not (score_cell.note or score_cell.marks)
         ]
-        found = standing([(value, one.stderr) for _, one, value in fair], direction)
-        for (cells, one, _), place in zip(fair, found, strict=True):
+        places = standing([(value, score_cell.stderr) for _, score_cell, value in fair], direction)
+        for (cells, score_cell, _), place in zip(fair, places, strict=True):
             if place:
-                cells[n] = replace(one, standing=place)
+                cells[n] = replace(score_cell, standing=place)
 
 
 def index(board: Board, now: str, notes: Sequence[str] = ()) -> str:
@@ -242,10 +242,10 @@ def _engine(release: str) -> tuple[str, str, str]:
 
 def _kinds(row: Row) -> str:
     """Return the words by which the page's checkboxes show and hide a row."""
-    found = {
+    kinds = {
         "fallback": row.fallback,
         "limited": row.limit is not None,
         "stale": row.stale,
         "unasked": row.unasked,
     }
-    return " ".join(kind for kind, so in found.items() if so) or "plain"
+    return " ".join(kind for kind, so in kinds.items() if so) or "plain"

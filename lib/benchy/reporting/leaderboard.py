@@ -18,7 +18,7 @@ from benchy.core.errors import ConfigError, Failure
 from benchy.evaluation import marks, scores
 from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Score
-from benchy.evaluation.scored_result import STALE, UNASKED, Entry
+from benchy.evaluation.scored_result import STALE, UNASKED, ScoredResult
 from benchy.plan import result_status
 from benchy.reporting import comparability
 from benchy.reporting.collection import collect
@@ -31,7 +31,7 @@ DOUBTED = Mark(MarkKind.DOUBTED_RESULTS, "of marked results")
 
 
 @dataclass(frozen=True)
-class Settings:
+class BoardSettings:
     """The settings of the leaderboard in configs/. metrics: the main metric of each task that names
     one; about: the description of each task."""
 
@@ -40,22 +40,22 @@ class Settings:
     about: dict[str, str] = field(default_factory=dict)
 
 
-def settings() -> Settings:
+def settings() -> BoardSettings:
     """Read the settings; they are empty without configs/. Raise ConfigError with the mistakes in
     config.yaml and the task files."""
     if not paths.CONFIGS.is_dir():
-        return Settings()
+        return BoardSettings()
     from benchy.config import loader  # noqa: PLC0415 - importing it is slow; some callers skip it
 
     config, tasks = loader.load_leaderboard(Path())
-    return Settings(
+    return BoardSettings(
         dict(config.leaderboard.groups),
         {name: task.metric for name, task in tasks.items() if task.metric},
         {name: task.description for name, task in tasks.items()},
     )
 
 
-def settings_or_none() -> tuple[Settings, list[str]]:
+def settings_or_none() -> tuple[BoardSettings, list[str]]:
     """Return the settings, and the mistakes of the configs as texts.
 
     With a mistake the settings are empty, and every task uses its first metric.
@@ -63,10 +63,10 @@ def settings_or_none() -> tuple[Settings, list[str]]:
     try:
         return settings(), []
     except ConfigError as error:
-        return Settings(), [str(mistake) for mistake in error.mistakes]
+        return BoardSettings(), [str(mistake) for mistake in error.mistakes]
 
 
-def chosen(entries: Sequence[Entry]) -> tuple[list[Entry], list[str]]:
+def chosen(entries: Sequence[ScoredResult]) -> tuple[list[ScoredResult], list[str]]:
     """Return the entries with the metrics that their task files name, and the mistakes of the
     configs as texts."""
     configured, mistakes = settings_or_none()
@@ -140,7 +140,7 @@ class Row:
     release: str
     fallback: str
     stale: bool
-    cells: list[Entry | None]
+    cells: list[ScoredResult | None]
     means: list[Mean | None]
 
     @property
@@ -151,12 +151,12 @@ class Row:
     @property
     def marks(self) -> list[Mark]:
         """What a reader must know before comparing the row's numbers."""
-        found = [Mark(MarkKind.FALLBACK, self.fallback)] if self.fallback else []
+        row_marks = [Mark(MarkKind.FALLBACK, self.fallback)] if self.fallback else []
         if self.limit is not None:
-            found.append(marks.limit(self.limit))
-        return found + [STALE] * self.stale + [UNASKED] * self.unasked
+            row_marks.append(marks.limit(self.limit))
+        return row_marks + [STALE] * self.stale + [UNASKED] * self.unasked
 
-    def brief(self, entry: Entry, column: Column) -> list[str]:
+    def brief(self, entry: ScoredResult, column: Column) -> list[str]:
         """Return the short marks of a result that neither its row nor its column has."""
         return [
             mark.brief
@@ -175,15 +175,15 @@ class Board:
     columns: list[Column]
     groups: dict[str, settings_schema.Group]
     rows: list[Row]
-    entries: list[Entry]
+    entries: list[ScoredResult]
 
 
-def fallbacks(entries: Iterable[Entry]) -> list[Mark]:
+def fallbacks(entries: Iterable[ScoredResult]) -> list[Mark]:
     """Return the marks of results that another release than the requested one answered."""
     return [mark for e in entries for mark in e.marks if mark.kind is MarkKind.FALLBACK]
 
 
-def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
+def column(task: str, entries: Sequence[ScoredResult], about: str = "") -> Column:
     """Return the column of a task. entries: all its results. Those without a score do not count,
     unless no result has one."""
     scored = [(e, e.score) for e in entries if e.score]
@@ -193,15 +193,15 @@ def column(task: str, entries: Sequence[Entry], about: str = "") -> Column:
     metric = max(sorted(set(names)), key=names.count)
     parts = [e.part or "" for e, _ in scored if e.metric == metric]
     part = max(sorted(set(parts)), key=parts.count)
-    found = [score for e, score in scored if e.metric == metric]
-    better = {s.higher_is_better for s in found}
-    factor = scores.factor(metric, [s.value for s in found])
+    chosen_scores = [score for e, score in scored if e.metric == metric]
+    better = {s.higher_is_better for s in chosen_scores}
+    factor = scores.factor(metric, [s.value for s in chosen_scores])
     direction = 1 if better == {True} else -1 if better == {False} else 0
     return Column(task, metric, factor, direction, about, part)
 
 
 def mean(
-    group: settings_schema.Group, columns: Mapping[str, Column], mine: Mapping[str, Entry]
+    group: settings_schema.Group, columns: Mapping[str, Column], mine: Mapping[str, ScoredResult]
 ) -> Mean | None:
     """Return the weighted mean of a group's tasks, 0 … 1. mine: one model's results by task.
 
@@ -228,7 +228,7 @@ def mean(
     return Mean(value / total, stderr, tuple(kinds) if any(kinds) else (), doubted)
 
 
-def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
+def _told_apart(entries: Sequence[ScoredResult]) -> list[ScoredResult]:
     """Return the entries with their kinds, and with the facts that distinguish them from kind 0."""
     of_task: dict[str, list[int]] = {}
     for n, e in enumerate(entries):
@@ -248,17 +248,17 @@ def _told_apart(entries: Sequence[Entry]) -> list[Entry]:
     return out
 
 
-def board(entries: Sequence[Entry], configured: Settings) -> Board:
+def board(entries: Sequence[ScoredResult], configured: BoardSettings) -> Board:
     """Return the table: one row for each model and limit, results without a limit first."""
     entries = _told_apart(entries)
-    of_task: dict[str, list[Entry]] = {}
-    found: dict[tuple[int, str], dict[str, Entry]] = {}
+    of_task: dict[str, list[ScoredResult]] = {}
+    by_row: dict[tuple[int, str], dict[str, ScoredResult]] = {}
     for e in entries:
         of_task.setdefault(e.task, []).append(e)
-        found.setdefault((e.result.limit or 0, e.model), {})[e.task] = e
+        by_row.setdefault((e.result.limit or 0, e.model), {})[e.task] = e
     columns = {t: column(t, of_task[t], configured.about.get(t, "")) for t in sorted(of_task)}
     rows = []
-    for (limit, model), mine in sorted(found.items()):
+    for (limit, model), mine in sorted(by_row.items()):
         engines = [e.result.engine for e in mine.values()]
         rows.append(
             Row(
@@ -279,20 +279,21 @@ def board(entries: Sequence[Entry], configured: Settings) -> Board:
     return Board(list(columns.values()), dict(configured.groups), rows, list(entries))
 
 
-def whole(configured: Settings | None = None) -> tuple[Board, list[Failure], list[str]]:
+def load_board(configured: BoardSettings | None = None) -> tuple[Board, list[Failure], list[str]]:
     """Return the board of all results, the damaged results, and the mistakes of the configs as
     texts. With a mistake, the board is made without the settings of the configs."""
     mistakes: list[str] = []
     if configured is None:
         configured, mistakes = settings_or_none()
     entries, damaged = collect()
-    old, asked = result_status.stale({e.result.limit for e in entries}), result_status.asked()
+    old = result_status.stale({e.result.limit for e in entries})
+    requested = result_status.requested()
     entries = [
         replace(
             e,
             chosen=configured.metrics.get(e.task),
             stale=old.get(e.path),
-            unasked=asked is not None and (e.model, e.task) not in asked,
+            unasked=requested is not None and (e.model, e.task) not in requested,
         )
         for e in entries
     ]

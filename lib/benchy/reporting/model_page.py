@@ -20,7 +20,7 @@ from urllib.parse import quote
 from benchy.core import paths
 from benchy.display import hidden_characters, units
 from benchy.evaluation import marks, scores
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import (
     collection,
     html_page,
@@ -35,14 +35,14 @@ from benchy.reporting import (
 from benchy.reporting.leaderboard import Board, Row
 
 
-def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
+def _facts(entry: ScoredResult) -> Iterator[tuple[str, str]]:
     """Yield the known facts of results.json except the numbers, as (dotted name, text)."""
 
     def walk(name: str, value: object) -> Iterator[tuple[str, str]]:
         if isinstance(value, dict) and value:
             for key in sorted(value):
                 yield from walk(f"{name}.{key}" if name else key, value[key])
-        elif isinstance(value, list) and value and all(isinstance(one, str) for one in value):
+        elif isinstance(value, list) and value and all(isinstance(item, str) for item in value):
             yield name, ", ".join(value)
         elif value not in (None, "", [], {}):
             yield name, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -53,26 +53,26 @@ def _facts(entry: Entry) -> Iterator[tuple[str, str]]:
     yield from walk("", document)
 
 
-def _times(entry: Entry) -> list[tuple[str, str]]:
+def _times(entry: ScoredResult) -> list[tuple[str, str]]:
     times, counts = entry.result.times, entry.result.counts
-    found = _prompts(entry)
-    found.append(("Took", f"{units.duration(times.seconds)}, {times.start} to {times.end}"))
+    facts = _prompts(entry)
+    facts.append(("Took", f"{units.duration(times.seconds)}, {times.start} to {times.end}"))
     if times.server_ready_seconds is not None:
-        found.append(("Server ready after", units.duration(times.server_ready_seconds)))
+        facts.append(("Server ready after", units.duration(times.server_ready_seconds)))
     documents = sum(counts.samples.values())
     if times.seconds:
         rate = f"{documents / times.seconds:.3g} samples a second ({documents:,} samples)"
         if counts.requests:
             rate += f", {counts.requests / times.seconds:.3g} requests a second"
-        found.append(("Throughput", rate))
+        facts.append(("Throughput", rate))
     gpus = entry.result.gpus
     device = gpus if isinstance(gpus, str) else f"GPU {', '.join(map(str, gpus))}"
     many = entry.result.nodes
-    found.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
-    return found
+    facts.append(("Device", device if many == 1 else f"{many} nodes, each: {device}"))
+    return facts
 
 
-def _prompts(entry: Entry) -> list[tuple[str, str]]:
+def _prompts(entry: ScoredResult) -> list[tuple[str, str]]:
     """Return how the model was prompted (shots, chat endpoint), as far as known."""
     used = model_traits.shots([entry.result])
     shots = [] if used is None else ["1 shot" if used == 1 else f"{used} shots"]
@@ -81,10 +81,10 @@ def _prompts(entry: Entry) -> list[tuple[str, str]]:
     ]
 
 
-def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
+def _parts(entry: ScoredResult) -> Iterator[dict[str, Any]]:
     result = entry.result
-    for group, found in ((True, result.groups), (False, result.metrics)):
-        for name, metrics in found.items():
+    for group, metrics_by_name in ((True, result.groups), (False, result.metrics)):
+        for name, metrics in metrics_by_name.items():
             of_it = {name: result.checks[name]} if name in result.checks else {}
             checks = marks.of_checks(of_it)
             for key, metric in metrics.items():
@@ -102,14 +102,14 @@ def _parts(entry: Entry) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _checks(entry: Entry) -> list[tuple[str, list[int | str]]]:
+def _checks(entry: ScoredResult) -> list[tuple[str, list[int | str]]]:
     """Return the counts of each subtask's prompts and answers; "" for an unknown count."""
-    found = []
+    rows = []
     for name, c in entry.result.checks.items():
         answers = [c.answers, c.empty, c.null] if c.answers else [None] * 3
         counts = [c.prompts, c.truncated, c.leaked, *answers]
-        found.append((name, ["" if count is None else count for count in counts]))
-    return found
+        rows.append((name, ["" if count is None else count for count in counts]))
+    return rows
 
 
 def text(row: Row, board: Board, parts: dict[str, int]) -> str:
@@ -117,7 +117,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
     here = html_page.folder(row.model, row.limit)
     pairs = [(e, c) for e, c in zip(row.cells, board.columns, strict=True) if e]
     cells = [(column, index_page.cell(entry, column)) for entry, column in pairs]
-    one = pairs[0][0].result.model
+    model = pairs[0][0].result.model
     about = model_traits.of([entry.result for entry, _ in pairs])
     tasks = [
         {
@@ -144,7 +144,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         "model.js",
         model=row.model,
         name=row.name,
-        revision=one.revision_used or one.revision or one.digest,
+        revision=model.revision_used or model.revision or model.digest,
         release=row.release,
         about=[(head[0], t) for head, t in zip(model_traits.COLUMNS, about, strict=True) if t.text],
         marks=row.marks,
@@ -169,7 +169,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 @cache
 def _version() -> str:
     """Return a hash of all code and templates that determine how pages look."""
-    found = hashlib.sha256()
+    hasher = hashlib.sha256()
     modules = (
         html_page,
         index_page,
@@ -187,20 +187,20 @@ def _version() -> str:
     files = [Path(str(module.__file__)) for module in modules]
     for path in [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]:
         if path.is_file():
-            found.update(path.read_bytes())
-    return found.hexdigest()
+            hasher.update(path.read_bytes())
+    return hasher.hexdigest()
 
 
 def _key(row: Row, board: Board) -> str:
     """Return a hash that changes with everything that a model's page shows."""
-    found = hashlib.sha256(_version().encode())
+    hasher = hashlib.sha256(_version().encode())
     for entry, column in zip(row.cells, board.columns, strict=True):
         if entry:
-            found.update(repr(column).encode())
+            hasher.update(repr(column).encode())
             about = entry.path.stat()
-            found.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
-            found.update(repr((entry.marks, entry.chosen)).encode())
-    return found.hexdigest()
+            hasher.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
+            hasher.update(repr((entry.marks, entry.chosen)).encode())
+    return hasher.hexdigest()
 
 
 def write(board: Board) -> int:

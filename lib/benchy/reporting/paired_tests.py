@@ -144,9 +144,11 @@ def sign_flips(differences: Sequence[float], seed: int = 0) -> float:
         # Look up each sum of one half in the sorted sums of the other: 2**15 lookups instead of
         # 2**30 sums. The sums as far below 0 are mirror images, hence the factor 2.
         middle = len(moved) // 2
-        one, two = signed(moved[:middle]), sorted(signed(moved[middle:]))
-        above = sum(len(two) - bisect.bisect_left(two, far - way) for way in one)
-        return min(1.0, 2 * above / (len(one) * len(two)))
+        left_sums, right_sums = signed(moved[:middle]), sorted(signed(moved[middle:]))
+        above = sum(
+            len(right_sums) - bisect.bisect_left(right_sums, far - way) for way in left_sums
+        )
+        return min(1.0, 2 * above / (len(left_sums) * len(right_sums)))
     # Eight differences at a time: a random byte is the index of the sum with its eight signs.
     padded = [*moved, *[0.0] * (-len(moved) % 8)]
     tables = [signed(padded[at : at + 8]) for at in range(0, len(padded), 8)]

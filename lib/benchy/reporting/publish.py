@@ -45,10 +45,10 @@ def files(samples: bool) -> dict[str, Path]:
     requests. Raise Failure if there is no leaderboard or no result."""
     if not (paths.RESULTS / "leaderboard.md").is_file():
         raise Failure("there is no leaderboard yet", "make results, or make report")
-    found = {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
-    if not any(name.endswith(RESULT) for name in found):
+    by_name = {str(path.relative_to(paths.RESULTS)): path for path in sorted(_chosen(samples))}
+    if not any(name.endswith(RESULT) for name in by_name):
         raise Failure("there are no results yet", "make results")
-    return found
+    return by_name
 
 
 def _chosen(samples: bool) -> Iterator[Path]:
@@ -67,22 +67,22 @@ def without_samples(chosen: Mapping[str, Path], aside: Path) -> dict[str, Path]:
     The new pages are written below `aside`. A page of a model without results is left out, because
     the leaderboard does not link to it.
     """
-    whole, _, _ = leaderboard.whole()
+    board, _, _ = leaderboard.load_board()
     pages = {}
-    for row in whole.rows:
+    for row in board.rows:
         path = html_page.folder(row.model, row.limit) / "index.html"
         name = str(path.relative_to(paths.RESULTS))
         pages[name] = aside / name
         pages[name].parent.mkdir(parents=True, exist_ok=True)
-        html_page.put(pages[name], model_page.text(row, whole, {}))
-    kept = {n: p for n, p in chosen.items() if n == "index.html" or not n.endswith("/index.html")}
-    return kept | pages
+        html_page.put(pages[name], model_page.text(row, board, {}))
+    others = {n: p for n, p in chosen.items() if n == "index.html" or not n.endswith("/index.html")}
+    return others | pages
 
 
 def client() -> Path:
     """Return the Python of the environment with the newest hub client. Raise Failure if no
     environment has one."""
-    found: list[tuple[Version, Path]] = []
+    clients: list[tuple[Version, Path]] = []
     for env in health.built():
         folder = paths.env_dir(env)
         for name in health.distributions(folder):
@@ -90,12 +90,12 @@ def client() -> Path:
             python = (folder / "bin/python").absolute()
             if match and os.access(python, os.X_OK):
                 try:
-                    found.append((Version(match[1]), python))
+                    clients.append((Version(match[1]), python))
                 except InvalidVersion:
                     continue
-    if not found:
+    if not clients:
         raise Failure("no environment here has the hub's client", "make venvs builds some")
-    return max(found)[1]
+    return max(clients)[1]
 
 
 def upload(repository: str, private: bool, chosen: Mapping[str, Path], samples: bool) -> str:

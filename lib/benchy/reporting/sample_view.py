@@ -47,8 +47,8 @@ def _arguments(sample: dict[str, Any]) -> list[list[Any]]:
     """Return the arguments of each request: a mapping, or lists in older releases."""
     logged = sample.get("arguments")
     requests = list(logged.values()) if isinstance(logged, dict) else list(logged or [])
-    arguments = [list(one.values()) if isinstance(one, dict) else one for one in requests]
-    return [one for one in arguments if isinstance(one, list) and one]
+    arguments = [list(r.values()) if isinstance(r, dict) else r for r in requests]
+    return [values for values in arguments if isinstance(values, list) and values]
 
 
 def _choices(sample: dict[str, Any], arguments: list[list[Any]]) -> dict[str, Any]:
@@ -127,15 +127,15 @@ def chat(value: object) -> list[tuple[str, str]]:
             return []
     if not isinstance(value, list) or not value:
         return []
-    if not all(isinstance(turn, dict) and isinstance(turn.get("role"), str) for turn in value):
+    if not all(isinstance(m, dict) and isinstance(m.get("role"), str) for m in value):
         return []
-    return [(turn["role"], _content(turn)) for turn in value]
+    return [(message["role"], _content(message)) for message in value]
 
 
-def _content(turn: dict[str, Any]) -> str:
+def _content(message: dict[str, Any]) -> str:
     """Return the text of a turn, one part per line. A part without text (an image) is shown by its
     type, and other fields (tool calls) as JSON."""
-    content = turn.get("content")
+    content = message.get("content")
     parts = []
     for part in content if isinstance(content, list) else [content]:
         if isinstance(part, dict) and isinstance(part.get("text"), str):
@@ -144,7 +144,7 @@ def _content(turn: dict[str, Any]) -> str:
             parts.append(f"[{part.get('type', 'part')}]")
         elif part is not None:
             parts.append(text(part))
-    more = {k: v for k, v in turn.items() if k not in ("role", "content", "type") and v}
+    more = {k: v for k, v in message.items() if k not in ("role", "content", "type") and v}
     return "\n".join([*parts, *([text(more)] if more else [])])
 
 

@@ -19,12 +19,12 @@ _FILE = re.compile(r"samples_(.+)_\d{4}-\d\d-\d\dT.*\.jsonl")
 
 def files(directory: Path, result: Result) -> list[tuple[str, Path]]:
     """Return (harness task, its samples file), sorted."""
-    found = []
+    task_files = []
     for name in result.harness_output:
         match = _FILE.fullmatch(Path(name).name)
         if match and (directory / name).is_file():
-            found.append((match[1], directory / name))
-    return sorted(found)
+            task_files.append((match[1], directory / name))
+    return sorted(task_files)
 
 
 def read(path: Path) -> Iterator[dict[str, Any]]:

@@ -12,7 +12,7 @@ RUN = "other runs"
 
 
 @dataclass
-class Tally:
+class RunStats:
     """Waiting times, device time and failures of one run.
 
     Attributes:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 
 from benchy.display import activity
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 
 PAUSE = 0.5  # seconds between checks whether the note is up to date
 
@@ -17,20 +17,20 @@ class BoardNote:
     """The note of one run.
 
     Attributes:
-        tally: What the models wait for.
+        stats: What the models wait for.
         order: The models, in the order in which the note lists them.
         jobs: Returns a description of each model's job.
     """
 
     def __init__(
-        self, tally: Tally, order: Sequence[str], jobs: Callable[[], Mapping[str, str]]
+        self, stats: RunStats, order: Sequence[str], jobs: Callable[[], Mapping[str, str]]
     ) -> None:
-        self.tally, self.jobs = tally, jobs
+        self.stats, self.jobs = stats, jobs
         self._rank = {name: at for at, name in enumerate(order)}
         self._written, self._written_jobs = 0.0, dict[str, str]()
 
     @contextlib.contextmanager
-    def kept(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+    def refreshed(self, loop: asyncio.AbstractEventLoop) -> Iterator[None]:
         """Keep the note up to date."""
 
         def check() -> None:
@@ -45,10 +45,10 @@ class BoardNote:
 
     def update(self) -> None:
         """Write the note if it has changed or is older than a heartbeat."""
-        jobs, tally = dict(self.jobs()), self.tally
+        jobs, stats = dict(self.jobs()), self.stats
         late = time.monotonic() - self._written > activity.HEARTBEAT
-        if tally.changed or late or jobs != self._written_jobs:
-            tally.changed, self._written, self._written_jobs = False, time.monotonic(), jobs
-            names = sorted(tally.waiting, key=lambda name: self._rank.get(name, 0))
-            waiting = {name: tally.waiting[name][1] for name in names}
-            activity.put_run(waiting, tally.began, jobs, tally.plan)
+        if stats.changed or late or jobs != self._written_jobs:
+            stats.changed, self._written, self._written_jobs = False, time.monotonic(), jobs
+            names = sorted(stats.waiting, key=lambda name: self._rank.get(name, 0))
+            waiting = {name: stats.waiting[name][1] for name in names}
+            activity.put_run(waiting, stats.began, jobs, stats.plan)

@@ -15,13 +15,13 @@ from benchy.environments import health
 from benchy.environments.failures import failure_of
 from benchy.plan.make import Graph
 from benchy.plan.selection import Selection, graph_for
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.current_plan import CurrentPlan
 from benchy.run.dispatcher import Dispatcher
 from benchy.run.graph_queries import GraphQueries
 from benchy.run.launchers import build_resources, launcher_for
 from benchy.run.pipeline import drive, environment_for, job_limit, screen_for
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 
 def run() -> int:
@@ -44,20 +44,20 @@ def run() -> int:
 
 
 def build(graph: Graph, plan: PlanIndex, envs: Sequence[str]) -> set[str]:
-    """Build environments, here or where BUILD_ON says. Return the failed ones; raise Stopped."""
+    """Build environments, here or in jobs (BUILD_ON). Return the failed ones. Raises Stopped."""
     if not envs:
         return set()
-    tally = Tally(plan=graph.directory)
+    stats = RunStats(plan=graph.directory)
 
     def progress_line() -> str:
         ready = sum(health.well(env) for env in envs)
-        return f"{ready} of {len(envs)} environments · {span(tally.seconds)}"
+        return f"{ready} of {len(envs)} environments · {span(stats.seconds)}"
 
     screen = screen_for(progress_line)
     specs = {name: read_server(name) for name in plan["models"]}
     elsewhere = os.environ.get("BUILD_ON") == "slurm"
     launcher = launcher_for(plan, specs) if elsewhere else None
-    settings = Settings(
+    settings = RunSettings(
         make=GraphQueries(graph, Selection(plan, (), ())),
         needs={},
         jobs=job_limit(),
@@ -65,6 +65,6 @@ def build(graph: Graph, plan: PlanIndex, envs: Sequence[str]) -> set[str]:
         launcher=launcher,
         build_resources=build_resources(plan, launcher, specs),
     )
-    dispatcher = Dispatcher(settings, CurrentPlan(settings.make, {}), tally, screen)
+    dispatcher = Dispatcher(settings, CurrentPlan(settings.make, {}), stats, screen)
     drive(dispatcher, (), envs)
     return dispatcher.failed

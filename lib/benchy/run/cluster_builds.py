@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Protocol, cast
 
 from benchy.cluster import shared_files
 from benchy.core import paths
-from benchy.core.specs import Resources, ServerSpec
+from benchy.core.specs import ResourceRequest, ServerSpec
 from benchy.display.messages import say
 from benchy.environments import health
 from benchy.run.job_ends import ending, wait_for_room
 
 if TYPE_CHECKING:
     from benchy.run.commands import Commands
-    from benchy.run.settings import Settings
+    from benchy.run.settings import RunSettings
 
 # Resources that builds request if all models agree on them: SHARED, or ANYWHERE if builds have a
 # partition of their own. Builds never request the memory or GPUs of models.
@@ -27,7 +27,7 @@ class Builds(Protocol):
     """The members of EnvironmentBuilds that are used here."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> RunSettings: ...
     @property
     def commands(self) -> Commands: ...
     @property
@@ -56,8 +56,8 @@ async def built(builds: Builds, target: str, env: str) -> int:
             say("AGAIN", target)
         status = await builds.commands.run(words)
         patience = 0.0 if status else shared_files.PATIENCE
-        there = functools.partial(done.there, status)
-        if await shared_files.awaited(done.files, there, patience):
+        complete = functools.partial(done.complete, status)
+        if await shared_files.awaited(done.files, complete, patience):
             launcher.queue.forget(f"build-{env}")
             return 0
         end = await ending(f"build-{env}", launcher, status)
@@ -77,7 +77,7 @@ class BuiltFiles:
         self.files = [paths.lock(env)] if self.is_lock else [paths.stamp(env), marker]
         self.marker_before = shared_files.marks([marker])
 
-    def there(self, status: int) -> bool:
+    def complete(self, status: int) -> bool:
         """Return whether the target is done. A new failure marker counts for an environment:
         another environment then serves instead. status: exit status of the build."""
         if self.is_lock or status:
@@ -85,7 +85,9 @@ class BuiltFiles:
         return health.well(self.env) or shared_files.changed(self.marker_before)
 
 
-def build_resources(specs: Mapping[str, ServerSpec], configured: Resources) -> Resources:
+def build_resources(
+    specs: Mapping[str, ServerSpec], configured: ResourceRequest
+) -> ResourceRequest:
     """Return the resources that builds request: those on which all models agree, overridden by
     `configured`, the resources that config.yaml sets for builds."""
     requests: list[Mapping[str, object]] = [spec.get("resources", {}) for spec in specs.values()]
@@ -96,4 +98,4 @@ def build_resources(specs: Mapping[str, ServerSpec], configured: Resources) -> R
         for key in keys
         if key in first and all(request.get(key) == first[key] for request in requests)
     }
-    return cast("Resources", {**same, **configured})
+    return cast("ResourceRequest", {**same, **configured})

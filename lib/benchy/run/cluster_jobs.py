@@ -13,14 +13,14 @@ from benchy.cluster.jobs import UNKNOWN
 from benchy.core import paths
 from benchy.display.messages import say
 from benchy.run import accounting, summary
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.job_ends import ending, wait_for_room
 
 if TYPE_CHECKING:  # the launcher imports the schema
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
     from benchy.run.commands import Commands
     from benchy.run.current_plan import CurrentPlan
-    from benchy.run.settings import Settings
+    from benchy.run.settings import RunSettings
 
 
 class Packs(Protocol):
@@ -33,7 +33,7 @@ class Run(Protocol):
     """The members of Dispatcher that are used here."""
 
     @property
-    def settings(self) -> Settings: ...
+    def settings(self) -> RunSettings: ...
     @property
     def plan(self) -> CurrentPlan: ...
     @property
@@ -41,16 +41,16 @@ class Run(Protocol):
     @property
     def builds(self) -> Packs: ...
     @property
-    def tally(self) -> Tally: ...
+    def stats(self) -> RunStats: ...
     @property
     def failed(self) -> set[str]: ...
 
 
-async def serve(run: Run, name: str, launcher: Launcher) -> None:
+async def serve(run: Run, name: str, launcher: JobLauncher) -> None:
     """Make a model's stale results with a launcher, in at most 1 + `retries` jobs.
 
-    If results are still stale at the end, the model is in `run.failed`, and its reason is in the
-    tally unless the program reported one itself.
+    If results are still stale at the end, the model is in `run.failed`, and its reason is in
+    `run.stats` unless the program reported one itself.
     """
     tries, end = launcher.says.retries + 1, None
     facts = run.plan.models[name]
@@ -75,13 +75,13 @@ async def serve(run: Run, name: str, launcher: Launcher) -> None:
     run.failed.add(name)
     if end.repeat:
         log = str(paths.LOGS / "serve" / f"{name}.log") if end.job else ""
-        run.tally.reasons[name] = (f"{name} failed {tries} times, last: {end.text}", log)
-    elif end.explains or not summary.failed_in_run(stale, run.tally):
-        run.tally.reasons[name] = (f"its {end.text}" if end.job else end.text, "")
+        run.stats.reasons[name] = (f"{name} failed {tries} times, last: {end.text}", log)
+    elif end.explains or not summary.failed_in_run(stale, run.stats):
+        run.stats.reasons[name] = (f"its {end.text}" if end.job else end.text, "")
 
 
 async def attempt(
-    run: Run, name: str, launcher: Launcher, stale: Sequence[str], environments: Sequence[str]
+    run: Run, name: str, launcher: JobLauncher, stale: Sequence[str], environments: Sequence[str]
 ) -> tuple[int, bool]:
     """Run one job for stale results, and wait until the results that it made are visible here.
 
@@ -114,18 +114,18 @@ async def attempt(
 
 
 async def run_job(
-    run: Run, name: str, launcher: Launcher, argv: Sequence[str], variables: Mapping[str, str]
+    run: Run, name: str, launcher: JobLauncher, argv: Sequence[str], variables: Mapping[str, str]
 ) -> int:
     """Run a model's job to its end and return the exit status of its command."""
     queue, count = launcher.queue, run.settings.specs[name]["gpus"]
     command = asyncio.ensure_future(run.commands.run(argv, variables))
     try:
-        with run.tally.wait(name, accounting.DEVICE, f"a job ({launcher.name})"):
+        with run.stats.wait(name, accounting.DEVICE, f"a job ({launcher.name})"):
             while not command.done() and not queue.running(name):
                 look = asyncio.ensure_future(queue.looked.wait())
                 await asyncio.wait([command, look], return_when=asyncio.FIRST_COMPLETED)
-                update_board(run.tally, name, launcher)
-        with run.tally.serve(name, count or 1):
+                update_board(run.stats, name, launcher)
+        with run.stats.serve(name, count or 1):
             return await command
     except asyncio.CancelledError:
         command.cancel()
@@ -133,15 +133,15 @@ async def run_job(
         raise
 
 
-def update_board(tally: Tally, name: str, launcher: Launcher) -> None:
+def update_board(stats: RunStats, name: str, launcher: JobLauncher) -> None:
     """Update a waiting model's entry on the board with the state of its job."""
-    if (job := launcher.queue.jobs.get(name)) and name in tally.waiting:
-        kind, before = tally.waiting[name]
+    if (job := launcher.queue.jobs.get(name)) and name in stats.waiting:
+        kind, before = stats.waiting[name]
         if before != job.text:
-            tally.waiting[name], tally.changed = (kind, job.text), True
+            stats.waiting[name], stats.changed = (kind, job.text), True
 
 
-def under_way(launcher: Launcher | None) -> dict[str, str]:
+def under_way(launcher: JobLauncher | None) -> dict[str, str]:
     """Return a description of each model's job, for the jobs that are not over."""
     if not launcher:
         return {}

@@ -25,7 +25,7 @@ from benchy.devices import allocation, leases
 from benchy.display.live import Screen
 from benchy.display.messages import say
 from benchy.run import accounting, cluster_jobs, model_lock
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.board_note import BoardNote
 from benchy.run.commands import Commands
 from benchy.run.current_plan import CurrentPlan
@@ -33,7 +33,7 @@ from benchy.run.device_line import DeviceLine
 from benchy.run.environment_builds import EnvironmentBuilds
 from benchy.run.environment_stages import EnvironmentStages
 from benchy.run.exits import Exit
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 
 class Dispatcher:
@@ -42,24 +42,24 @@ class Dispatcher:
     Attributes:
         settings: The settings of the run.
         plan: Its current plan.
-        tally: Waiting times, device time and failures.
+        stats: Waiting times, device time and failures.
         failed: Models and environments that failed.
         commands: The commands that it has started.
     """
 
     def __init__(
         self,
-        settings: Settings,
+        settings: RunSettings,
         plan: CurrentPlan,
-        tally: Tally | None = None,
+        stats: RunStats | None = None,
         screen: Screen | None = None,
     ) -> None:
         """screen: where commands write, None for stderr of this process."""
         self.settings, self.plan, self.screen = settings, plan, screen
-        self.tally = tally or Tally()
+        self.stats = stats or RunStats()
         self.failed: set[str] = set()
         self.commands = Commands(settings.environ, screen)
-        self.builds = EnvironmentBuilds(settings, self.commands, self.tally)
+        self.builds = EnvironmentBuilds(settings, self.commands, self.stats)
         self.environments = EnvironmentStages(plan, self.builds)
         self.devices = DeviceLine(settings.needs, settings.at_once, self.commands.pids)
         self.downloads = asyncio.Semaphore(min(settings.at_once, knobs.count("FETCH_JOBS", 2)))
@@ -75,7 +75,7 @@ class Dispatcher:
             self.devices.opened(order, loop),
             self.commands.signals(loop),
             self.screen.shown(loop) if self.screen else contextlib.nullcontext(),
-            BoardNote(self.tally, order, jobs).kept(loop),
+            BoardNote(self.stats, order, jobs).refreshed(loop),
         ):
             # Models that lack no environment check theirs before any build starts.
             ready = sorted(order, key=lambda name: bool(self.plan.missing(name)))
@@ -104,7 +104,7 @@ class Dispatcher:
             self.failed.add(name)
             shown = of_system(error) if isinstance(error, OSError) and error.errno else error
             text = str(shown) or type(error).__name__
-            self.tally.reasons[name] = (text.splitlines()[0], getattr(error, "log", ""))
+            self.stats.reasons[name] = (text.splitlines()[0], getattr(error, "log", ""))
             print(text if isinstance(error, ConfigError) else f"failed: {text}", file=sys.stderr)
             if not isinstance(error, ConfigError | Failure | OSError):
                 traceback.print_exc()  # a bug in benchy
@@ -125,7 +125,7 @@ class Dispatcher:
     async def fetch_weights(self, name: str) -> Exit | None:
         """Prepare a model for serving. End if that fails, or if the run only fetches."""
         if command := self.settings.make.fetching(name):
-            with self.tally.wait(name, accounting.DOWNLOAD, "its weights"):
+            with self.stats.wait(name, accounting.DOWNLOAD, "its weights"):
                 async with self.downloads:
                     status = await self.commands.run(command)
             if status:
@@ -139,7 +139,7 @@ class Dispatcher:
         @contextlib.contextmanager
         def waiting() -> Iterator[None]:
             say("WAIT", f"{name}: another run works on it")
-            with self.tally.wait(name, accounting.RUN, "another run"):
+            with self.stats.wait(name, accounting.RUN, "another run"):
                 yield
 
         async with model_lock.taken(name, waiting) as waited:
@@ -158,10 +158,10 @@ class Dispatcher:
         """Wait for a model's devices on this machine, and make its stale results."""
         need = self.settings.needs[name]
         count = need.want.count
-        with self.tally.wait(name, accounting.DEVICE, f"{count} {need.noun}{'s' * (count > 1)}"):
+        with self.stats.wait(name, accounting.DEVICE, f"{count} {need.noun}{'s' * (count > 1)}"):
             lease = await self.devices.lease(name)
         try:
-            with self.tally.serve(name, count):
+            with self.stats.serve(name, count):
                 await self.serve_with(name, need, lease)
         finally:
             self.devices.release(lease)

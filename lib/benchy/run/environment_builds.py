@@ -10,9 +10,9 @@ from typing import Any
 from benchy.core import knobs, paths
 from benchy.environments import health
 from benchy.run import accounting, cluster_builds
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.commands import Commands
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 
 class EnvironmentBuilds:
@@ -21,12 +21,12 @@ class EnvironmentBuilds:
     Attributes:
         settings: The settings of the run.
         commands: Runs the builds.
-        tally: Records which models wait for them.
+        stats: Records which models wait for them.
         job_ends: For each environment whose job failed, how the job ended.
     """
 
-    def __init__(self, settings: Settings, commands: Commands, tally: Tally) -> None:
-        self.settings, self.commands, self.tally = settings, commands, tally
+    def __init__(self, settings: RunSettings, commands: Commands, stats: RunStats) -> None:
+        self.settings, self.commands, self.stats = settings, commands, stats
         self.job_ends: dict[str, str] = {}
         self._started: dict[str, asyncio.Task[int]] = {}
         few = min(settings.at_once, knobs.count("VENV_JOBS", 2))
@@ -35,7 +35,7 @@ class EnvironmentBuilds:
     async def build(self, target: str, model: str) -> int:
         """Build a lock or an environment for a model that waits for it. Return Make's status."""
         env = target.rpartition("/")[2].removesuffix(".lock")
-        with self.tally.wait(model, accounting.ENVIRONMENT, f"environment {env}"):
+        with self.stats.wait(model, accounting.ENVIRONMENT, f"environment {env}"):
             return await self._once(target, functools.partial(self._make, target, env))
 
     async def build_requested(self, env: str) -> bool:

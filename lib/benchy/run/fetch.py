@@ -43,10 +43,10 @@ def check(spec: ServerSpec, tasks: Sequence[str], limit: int | None) -> None:
         wrong = preflight.of_tasks(spec, tasks, limit, files)
     except (OSError, ValueError) as error:
         raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
-    found = {mistake for each in wrong.values() for mistake in each}
+    mistakes = {mistake for of_task in wrong.values() for mistake in of_task}
     if len(wrong) == len(tasks):
-        raise ConfigError(found)
-    for mistake in sorted(found):
+        raise ConfigError(mistakes)
+    for mistake in sorted(mistakes):
         print(f"{colour('error:', '31')} {mistake}", file=sys.stderr)
 
 
@@ -85,7 +85,7 @@ def weights(plan: preparation.PreparedServer, step: Step) -> None:
     temporary_files.write(path, text, mode=0o600)
 
 
-def there(spec: ServerSpec) -> bool:
+def nothing_to_fetch(spec: ServerSpec) -> bool:
     """Return whether there is nothing to fetch: the model is a local directory, or the config names
     a commit that was fetched into this cache and is still complete."""
     if spec["path"]:
@@ -94,8 +94,8 @@ def there(spec: ServerSpec) -> bool:
         return False  # only the hub knows the current commit of a branch
     try:
         note = read_fetched(spec["model"])
-        wanted = (spec["name"], spec["revision"], cache(spec))
-        if (note["name"], note["revision"], note["cache"]) != wanted:
+        expected = (spec["name"], spec["revision"], cache(spec))
+        if (note["name"], note["revision"], note["cache"]) != expected:
             return False
         sizes = [path.stat().st_size for path in Path(note["folder"]).rglob("*") if path.is_file()]
     except (OSError, ValueError, KeyError):

@@ -7,7 +7,7 @@ from benchy.core.knobs import knob
 from benchy.display.messages import say
 from benchy.plan.selection import graph_for, select
 from benchy.run import machine
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.outcome import names_no_release
 from benchy.run.pipeline import Work, dispatch_all
 
@@ -18,9 +18,9 @@ def run() -> int:
     selection = select(graph.plan(), knob("MODELS"), [])
     if not selection.models:
         raise UsageError("there is no model yet", "copy one of configs/templates/ to configs/")
-    tally = Tally(plan=graph.directory)
+    stats = RunStats(plan=graph.directory)
     fit = machine.fitting(selection.plan, selection.models)
-    failed = dispatch_all(Work(graph, selection, fit, tally, fetch_only=True)) if fit else set()
+    failed = dispatch_all(Work(graph, selection, fit, stats, fetch_only=True)) if fit else set()
     for name in sorted(failed):
         say("FAILED", name)
     if not failed:

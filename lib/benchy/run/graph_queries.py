@@ -36,7 +36,7 @@ class GraphQueries:
     fetch_only: bool = False
 
     def plan(self) -> Mapping[str, ModelEntry]:
-        return self.graph.again()["models"]
+        return self.graph.refresh()["models"]
 
     def stale(self, model: str) -> list[str]:
         """Return the stale ones of a model's requested results. Raise Failure if its config was
@@ -72,7 +72,9 @@ def fetch_command(
     from benchy.evaluation import preflight  # noqa: PLC0415 - a run with nothing to do skips the import
 
     spec, tasks = read_server(model), [task_of(target) for target in targets]
-    ready = fetch.there(spec) and preflight.passed(spec, tasks, limit, preparation.commit(spec))
+    ready = fetch.nothing_to_fetch(spec) and preflight.passed(
+        spec, tasks, limit, preparation.commit(spec)
+    )
     if ready and not fetch_only:
         return []
     return ["bin/fetch", model, *tasks, *([f"--limit={limit}"] if limit else [])]

@@ -10,12 +10,12 @@ import signal
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from benchy.cluster.jobs import UNKNOWN, Job
+from benchy.cluster.jobs import UNKNOWN, QueuedJob
 from benchy.core.errors import Died
 from benchy.display.messages import say
 
 if TYPE_CHECKING:  # the launcher imports the schema
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
     from benchy.config import launcher_schema
 
 PAUSE = 3.0  # seconds before a refused job is submitted again; tripled with each try
@@ -30,7 +30,7 @@ class End:
     job may succeed. explains: whether the job's state explains more than the program's messages.
     """
 
-    job: Job | None
+    job: QueuedJob | None
     repeat: bool
     explains: bool
 
@@ -39,7 +39,7 @@ class End:
         return self.job.full_text if self.job else "no job was created"
 
 
-async def ending(name: str, launcher: Launcher, status: int, own: bool = True) -> End:
+async def ending(name: str, launcher: JobLauncher, status: int, own: bool = True) -> End:
     """Determine how a job ended whose command left work undone, and whether to repeat it.
 
     status: exit status of the command. own: whether it is that of the program itself.
@@ -54,7 +54,7 @@ async def ending(name: str, launcher: Launcher, status: int, own: bool = True) -
 
 
 def judge(
-    job: Job | None,
+    job: QueuedJob | None,
     status: int,
     says: launcher_schema.Launcher,
     *,
@@ -82,7 +82,7 @@ def judge(
     return End(job, repeat, explains=not program_decides or never_queued)
 
 
-async def wait_for_room(launcher: Launcher, end: End, tries: int) -> None:
+async def wait_for_room(launcher: JobLauncher, end: End, tries: int) -> None:
     """Wait for room in the queue before the next try, if the last one never became a job."""
     if not end.job and launcher.says.queue:
         await launcher.queue.room(PAUSE * 3 ** (tries - 1))

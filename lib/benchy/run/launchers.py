@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from benchy.core import knob_table
 from benchy.core.errors import UsageError
-from benchy.core.specs import PlanIndex, Resources, ServerSpec
+from benchy.core.specs import PlanIndex, ResourceRequest, ServerSpec
 from benchy.plan.make import alone
 
 if TYPE_CHECKING:
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
 
 
 def launcher_of(plan: PlanIndex | None) -> str:
@@ -21,7 +21,7 @@ def launcher_of(plan: PlanIndex | None) -> str:
     return "" if name == "local" else name
 
 
-def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> Launcher | None:
+def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> JobLauncher | None:
     """Return the launcher of these servers, ready for use; None for this machine.
 
     Raises UsageError, Failure, ConfigError.
@@ -36,8 +36,8 @@ def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> Launcher |
 
 
 def build_resources(
-    plan: PlanIndex, launcher: Launcher | None, specs: Mapping[str, ServerSpec]
-) -> Resources | None:
+    plan: PlanIndex, launcher: JobLauncher | None, specs: Mapping[str, ServerSpec]
+) -> ResourceRequest | None:
     """Return the resources that builds request from the launcher if BUILD_ON=slurm, which means any
     launcher; None to build here. Raises UsageError for a wrong BUILD_ON."""
     where = os.environ.get("BUILD_ON") or "login"
@@ -52,6 +52,6 @@ def build_resources(
     return cluster_builds.build_resources(specs, plan["build"])
 
 
-def launch_variables(launcher: Launcher | None) -> dict[str, str]:
+def launch_variables(launcher: JobLauncher | None) -> dict[str, str]:
     """Return the environment variables of a run's commands."""
-    return launcher.outside(alone()) if launcher else alone()
+    return launcher.without_job_variables(alone()) if launcher else alone()

@@ -10,7 +10,7 @@ from benchy.core import knobs
 from benchy.core.errors import Failure
 from benchy.core.specs import PlanIndex, read_server
 from benchy.devices import gpu
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.launchers import launcher_of
 
 
@@ -22,22 +22,22 @@ class Devices:
     noun: str
 
 
-def fitting(plan: PlanIndex, models: Sequence[str], tally: Tally | None = None) -> list[str]:
+def fitting(plan: PlanIndex, models: Sequence[str], stats: RunStats | None = None) -> list[str]:
     """Return the models that fit this machine; all of them if a launcher runs the servers."""
-    return list(models) if launcher_of(plan) else refuse_unfit(models, tally)
+    return list(models) if launcher_of(plan) else refuse_unfit(models, stats)
 
 
-def refuse_unfit(models: Sequence[str], tally: Tally | None = None) -> list[str]:
+def refuse_unfit(models: Sequence[str], stats: RunStats | None = None) -> list[str]:
     """Return the models that fit this machine. Print a message for the others, with what can run
-    here, and add them to the tally."""
+    here, and add them to `stats`."""
     fit = []
     for model in models:
         reason = gpu.fits(read_server(model))
         if reason is None:
             fit.append(model)
         else:
-            if tally:
-                tally.reasons[model] = (f"it can't run here: {reason}", "")
+            if stats:
+                stats.reasons[model] = (f"it can't run here: {reason}", "")
             print(Failure(f"{model} can't run here: {reason}"), file=sys.stderr)
     if len(fit) < len(models):
         count = len(gpu.gpus())

@@ -30,7 +30,7 @@ from benchy.plan.selection import Selection, graph_for, model_of, select
 from benchy.process.signals import Stopped
 from benchy.reporting import freshness
 from benchy.run import machine, summary
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.graph_queries import CONFIG_REMOVED
 from benchy.run.launchers import launcher_of
 from benchy.run.outcome import Outcome, outcome, status_of, written
@@ -78,10 +78,10 @@ def run(verb: str) -> int:
 
 def find_due(graph: Graph, selection: Selection) -> Due:
     """Ask Make which of the selected results and environments are stale."""
-    wanted = selection.all()
+    targets = selection.all()
     stamps = {str(paths.stamp(env)) for env in environments(selection)}
-    stale = graph.stale([*wanted, *sorted(stamps)])
-    requested = set(wanted)
+    stale = graph.stale([*targets, *sorted(stamps)])
+    requested = set(targets)
     results = tuple(target for target in stale if target in requested)
     models = {model_of(target) for target in results}
     facts = selection.plan["models"]
@@ -94,15 +94,15 @@ def find_due(graph: Graph, selection: Selection) -> Due:
 
 def make_results(verb: str, graph: Graph, selection: Selection, due: Due) -> int:
     """Run the models that are due, report, and return the exit status."""
-    tally = Tally(plan=graph.directory)
+    stats = RunStats(plan=graph.directory)
     before = {target: written(target) for target in due.results}
-    fit = machine.fitting(selection.plan, due.models, tally)
+    fit = machine.fitting(selection.plan, due.models, stats)
     devices = devices_for(selection, fit)
     signal = 0
     try:
         if fit:
-            dispatch_all(Work(graph, selection, fit, tally, due.stale_targets))
-            selection = current_selection(graph, selection, tally)
+            dispatch_all(Work(graph, selection, fit, stats, due.stale_targets))
+            selection = current_selection(graph, selection, stats)
     except Stopped as stopped:
         signal = stopped.signum
     temporary_files.sweep_all()  # left by tasks that were killed from outside
@@ -110,10 +110,10 @@ def make_results(verb: str, graph: Graph, selection: Selection, due: Due) -> int
     if not signal:
         show(verb, selection, after.stale)
     refused = len(due.models) - len(fit)
-    status = 128 + signal if signal else status_of(after.left, refused, selection.plan)
-    tried = summary.failed_in_run(after.left, tally) if signal else after.left
-    failed = summary.failures(tried, selection.plan["models"], tally)
-    summary.publish(summary.Summary(verb, status, after, tuple(failed), tally, devices, signal))
+    status = 128 + signal if signal else status_of(after.not_made, refused, selection.plan)
+    tried = summary.failed_in_run(after.not_made, stats) if signal else after.not_made
+    failed = summary.failures(tried, selection.plan["models"], stats)
+    summary.publish(summary.Summary(verb, status, after, tuple(failed), stats, devices, signal))
     return status
 
 
@@ -121,17 +121,17 @@ def compare(
     graph: Graph, selection: Selection, before: Mapping[str, tuple[int, int] | None]
 ) -> Outcome:
     """Ask Make what is stale after a run. before: each stale result as it was written then."""
-    wanted = selection.all()
+    targets = selection.all()
     rewritten = [target for target, was in before.items() if written(target) not in (None, was)]
-    return outcome(wanted, before, graph.stale(wanted), rewritten)
+    return outcome(targets, before, graph.stale(targets), rewritten)
 
 
-def current_selection(graph: Graph, selection: Selection, tally: Tally) -> Selection:
+def current_selection(graph: Graph, selection: Selection, stats: RunStats) -> Selection:
     """Return the selection under the plan after a run. Add models whose config was removed
-    meanwhile to the tally."""
-    plan = graph.again()
+    meanwhile to `stats`."""
+    plan = graph.refresh()
     for model in set(selection.models) - plan["models"].keys():
-        tally.reasons[model] = (CONFIG_REMOVED, "")
+        stats.reasons[model] = (CONFIG_REMOVED, "")
     models = tuple(model for model in selection.models if model in plan["models"])
     return Selection(plan, models, selection.tasks)
 

@@ -20,16 +20,16 @@ class Outcome:
     Attributes:
         stale: Results that are still to be made, or again.
         made: Number of results made.
-        kept: Number of results that were up to date all the time. Those whose lock was resolved
-            again and came out identical are among them.
-        left: Results that were stale and were not made.
+        unchanged: Number of results that were up to date all the time, including those whose lock
+            was resolved again and came out identical.
+        not_made: Results that were stale and were not made.
         edited: Results that were made, and are stale again because of an edit during the run.
     """
 
     stale: frozenset[str]
     made: int
-    kept: int
-    left: tuple[str, ...]
+    unchanged: int
+    not_made: tuple[str, ...]
     edited: tuple[str, ...]
 
 
@@ -47,14 +47,14 @@ def outcome(
         stale_now: Targets that are stale now.
         rewritten: Results of `stale_before` whose file is a new one.
     """
-    wanted, made = set(requested), set(rewritten)
-    removed = set(stale_before) - wanted  # their configs were removed during the run
-    stale = (set(stale_now) & wanted) | removed
+    targets, made = set(requested), set(rewritten)
+    removed = set(stale_before) - targets  # their configs were removed during the run
+    stale = (set(stale_now) & targets) | removed
     return Outcome(
         stale=frozenset(stale),
         made=len(made),
-        kept=len(wanted - stale - made),
-        left=tuple(sorted(stale - made)),
+        unchanged=len(targets - stale - made),
+        not_made=tuple(sorted(stale - made)),
         edited=tuple(sorted((stale & made) - removed)),
     )
 
@@ -62,18 +62,18 @@ def outcome(
 def written(target: str) -> tuple[int, int] | None:
     """Return a result's inode and mtime, which change when it is rewritten; None if absent."""
     try:
-        found = Path(target).stat()
+        stat = Path(target).stat()
     except FileNotFoundError:
         return None
-    return found.st_ino, found.st_mtime_ns
+    return stat.st_ino, stat.st_mtime_ns
 
 
-def status_of(left: Sequence[str], refused: int, plan: PlanIndex) -> int:
+def status_of(not_made: Sequence[str], refused: int, plan: PlanIndex) -> int:
     """Return the exit status of a run: 0 if nothing is left, 2 if only configuration errors are
     left, 1 otherwise. refused: how many models do not fit this machine."""
-    if not left and not refused:
+    if not not_made and not refused:
         return 0
-    models = [plan["models"].get(model) for model in {model_of(target) for target in left}]
+    models = [plan["models"].get(model) for model in {model_of(target) for target in not_made}]
     return 2 if not refused and all(map(names_no_release, models)) else 1
 
 

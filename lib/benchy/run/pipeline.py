@@ -25,15 +25,15 @@ from benchy.plan.make import Graph
 from benchy.plan.selection import Selection
 from benchy.process.signals import Stopped
 from benchy.run import schedule
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.current_plan import CurrentPlan
 from benchy.run.dispatcher import Dispatcher
 from benchy.run.graph_queries import GraphQueries
 from benchy.run.launchers import build_resources, launch_variables, launcher_for
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 if TYPE_CHECKING:
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Work:
         graph: Make's graph for the plan.
         selection: The requested results.
         models: The models to run.
-        tally: Records what the models wait for.
+        stats: Records what the models wait for.
         stale_targets: Every target that Make would build.
         fetch_only: Whether to stop before the lease.
     """
@@ -52,7 +52,7 @@ class Work:
     graph: Graph
     selection: Selection
     models: Sequence[str]
-    tally: Tally
+    stats: RunStats
     stale_targets: frozenset[str] = frozenset()
     fetch_only: bool = False
 
@@ -68,14 +68,14 @@ def dispatch_all(work: Work) -> set[str]:
     if launcher:
         needs = {model: allocation.elsewhere(spec) for model, spec in specs.items()}
     else:
-        needs = available_needs(specs, work.tally)
+        needs = available_needs(specs, work.stats)
     refused = specs.keys() - needs.keys()
     if not needs:
         return refused
     results = {model: work.stale_results(model) for model in needs}
     total = sum(map(len, results.values()))
-    screen = screen_for(lambda: progress_line(work.tally, results, total))
-    settings = Settings(
+    screen = screen_for(lambda: progress_line(work.stats, results, total))
+    settings = RunSettings(
         make=GraphQueries(work.graph, work.selection, results, work.fetch_only),
         needs=needs,
         jobs=job_limit(),
@@ -88,7 +88,7 @@ def dispatch_all(work: Work) -> set[str]:
     )
     queue = queue_of(settings, results)
     plan = CurrentPlan(settings.make, work.selection.plan["models"], dict(results))
-    run = Dispatcher(settings, plan, work.tally, screen)
+    run = Dispatcher(settings, plan, work.stats, screen)
     drive(run, queue)
     return run.failed | refused
 
@@ -102,25 +102,25 @@ def drive(run: Dispatcher, order: Sequence[str], envs: Sequence[str] = ()) -> No
 
 
 def available_needs(
-    specs: Mapping[str, ServerSpec], tally: Tally
+    specs: Mapping[str, ServerSpec], stats: RunStats
 ) -> dict[str, allocation.DeviceNeed]:
     """Return the devices of this machine that each server needs.
 
     A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
-    and an entry in the tally. Raises UsageError for a wrong knob.
+    and an entry in `stats`. Raises UsageError for a wrong knob.
     """
     cards = gpu.gpus()
-    skipped, found = allocation.left_out(cards), {}
+    skipped, needs = allocation.left_out(cards), {}
     for name, spec in specs.items():
         try:
-            found[name] = allocation.need(spec, cards, skipped)
+            needs[name] = allocation.need(spec, cards, skipped)
         except Failure as error:
-            tally.reasons[name] = (error.what, "")
+            stats.reasons[name] = (error.what, "")
             print(f"failed: {error}", file=sys.stderr)
-    return found
+    return needs
 
 
-def queue_of(settings: Settings, results: Mapping[str, Sequence[str]]) -> list[str]:
+def queue_of(settings: RunSettings, results: Mapping[str, Sequence[str]]) -> list[str]:
     """Return the models in the order in which they start, and print its beginning.
 
     results: the stale results of each model. A launcher has its own queue: it gets the longest
@@ -155,22 +155,22 @@ def screen_for(status_line: Callable[[], str]) -> Screen | None:
     return Screen(status_line) if redraws() else None
 
 
-def environment_for(launcher: Launcher | None, screen: Screen | None) -> dict[str, str]:
+def environment_for(launcher: JobLauncher | None, screen: Screen | None) -> dict[str, str]:
     """Return the environment variables of a run's commands. They leave progress to the screen."""
     environ = {**launch_variables(launcher), activity.RUN_PID: str(os.getpid())}
     return {**environ, "BENCHY_DISPLAY": "1"} if screen else environ
 
 
-def progress_line(tally: Tally, results: Mapping[str, Sequence[str]], total: int) -> str:
+def progress_line(stats: RunStats, results: Mapping[str, Sequence[str]], total: int) -> str:
     """Describe the progress of a run in one line."""
     made = sum(
-        Path(target).is_file() and Path(target).stat().st_mtime >= tally.began
-        for model in tally.served
+        Path(target).is_file() and Path(target).stat().st_mtime >= stats.began
+        for model in stats.served
         for target in results.get(model, ())
     )
-    waits = Counter(kind for kind, _ in tally.waiting.values())
+    waits = Counter(kind for kind, _ in stats.waiting.values())
     parts = [f"{made} of {total} results"] if total else []
     parts += [f"{n} waiting for {kind}" for kind, n in sorted(waits.items())]
-    if tally.reasons:
-        parts.append(f"{len(tally.reasons)} failed")
-    return " · ".join([*parts, span(tally.seconds)])
+    if stats.reasons:
+        parts.append(f"{len(stats.reasons)} failed")
+    return " · ".join([*parts, span(stats.seconds)])

@@ -43,25 +43,25 @@ def run() -> int:
     plan = graph.read()
     chosen = select(plan, ["*"] if single else knob("MODELS"), knob("TASKS"))
     servers = {model: read_server(model) for model in chosen.models}
-    found: list[Mistake] = []
+    mistakes: list[Mistake] = []
     try:
         option_check.refuse(servers.values())
     except ConfigError as error:
-        found += error.mistakes
+        mistakes += error.mistakes
     harnesses = {env for model in chosen.models for env in plan["models"][model]["harnesses"]}
     unbuilt = build(graph, sorted(harnesses))
     later = {f"tasks of {env}, which could not be built": [""] for env in sorted(unbuilt)}
     count = 0
     for model in chosen.models:
         tasks = [target.split("/")[-2] for target in chosen.targets(model)]
-        found += of_model(servers[model], tasks, plan, unbuilt)
+        mistakes += of_model(servers[model], tasks, plan, unbuilt)
         for what in left_for_later(servers[model]):
             later.setdefault(what, []).append(model)
         count += len(tasks)
     for what, of in later.items():
         print(f"not checked: {what}{_of(of)}", file=sys.stderr)
-    if found:
-        raise ConfigError(sorted(set(found)))
+    if mistakes:
+        raise ConfigError(sorted(set(mistakes)))
     if unbuilt:
         return 1
     models = f"{len(servers)} model{'s' * (len(servers) != 1)}"
@@ -87,7 +87,7 @@ def of_model(
         wrong = preflight.of_tasks(server, tasks, plan["limit"], files)
     except (OSError, ValueError) as error:
         raise Failure(f"a spec can't be read: {error}", "make plan reports what is wrong") from None
-    return [mistake for each in wrong.values() for mistake in each]
+    return [mistake for of_task in wrong.values() for mistake in of_task]
 
 
 def reachable(server: ServerSpec) -> bool:
@@ -99,12 +99,12 @@ def reachable(server: ServerSpec) -> bool:
 
 def left_for_later(server: ServerSpec) -> list[str]:
     """Return what can be checked only once the model is prepared for serving."""
-    found = []
+    unchecked = []
     if not server["path"] and model_checks.files_of(server) is None:
-        found.append(FILES)
+        unchecked.append(FILES)
     if server["chat"] and not health.well(server["environment"]):
-        found.append(f"chat templates by {server['environment']}, which is not built")
-    return found
+        unchecked.append(f"chat templates by {server['environment']}, which is not built")
+    return unchecked
 
 
 def build(graph: Graph, envs: Sequence[str]) -> set[str]:

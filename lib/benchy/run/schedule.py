@@ -74,12 +74,12 @@ def expectations(
     paces = [s / w for name, s in known.items() if s and (w := weights.get(name))]
     # Seconds for each byte; by default 10 GB take a quarter of an hour.
     pace = statistics.median(paces) if paces else 1e-7
-    found = {}
+    estimates = {}
     for name, seconds in known.items():
         size = weights.get(name)
-        found[name] = seconds if seconds else size * pace if size else None
-    longest = max((s for s in found.values() if s), default=1.0)
-    return {name: seconds or longest for name, seconds in found.items()}
+        estimates[name] = seconds if seconds else size * pace if size else None
+    longest = max((s for s in estimates.values() if s), default=1.0)
+    return {name: seconds or longest for name, seconds in estimates.items()}
 
 
 def best(items: Sequence[Item], at_once: int | None = None) -> list[str]:
@@ -123,14 +123,14 @@ def lasts(order: Sequence[Item], at_once: int | None = None) -> float:
     under_way: list[tuple[float, str, tuple[str, ...]]] = []
     now = 0.0
     while waiting:
-        left = set(free)
+        available = set(free)
         later: list[Item] = []
         for at, item in enumerate(waiting):
-            if not left or (at_once and len(under_way) >= at_once):
+            if not available or (at_once and len(under_way) >= at_once):
                 later += waiting[at:]
                 break
-            mine = [d for d in item.pool if d in left][: item.count]
-            left -= set(mine)
+            mine = [d for d in item.pool if d in available][: item.count]
+            available -= set(mine)
             if len(mine) == item.count:
                 free -= set(mine)
                 heapq.heappush(under_way, (now + item.seconds, item.name, tuple(mine)))

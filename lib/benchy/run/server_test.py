@@ -18,7 +18,7 @@ from benchy.run.launchers import build_resources, launch_variables, launcher_for
 from benchy.run.outcome import names_no_release
 
 if TYPE_CHECKING:
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
 
 
 def run(graph: Graph, selection: Selection) -> int:
@@ -61,7 +61,7 @@ def build_environments(
     return plan["models"]
 
 
-def test(model: str, launcher: Launcher | None) -> int:
+def test(model: str, launcher: JobLauncher | None) -> int:
     """Test the server of one model, and return the exit status."""
     command, env, spec = ["bin/serve", model, "--test"], None, read_server(model)
     if launcher:

@@ -6,16 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from benchy.core.specs import Resources, ServerSpec
+from benchy.core.specs import ResourceRequest, ServerSpec
 from benchy.devices.allocation import DeviceNeed
 from benchy.run.make_queries import MakeQueries
 
 if TYPE_CHECKING:  # imports the schema and Jinja, which takes 0.1 s
-    from benchy.cluster.launcher import Launcher
+    from benchy.cluster.launcher import JobLauncher
 
 
 @dataclass(frozen=True)
-class Settings:
+class RunSettings:
     """The settings of one run.
 
     Attributes:
@@ -36,9 +36,9 @@ class Settings:
     environ: Mapping[str, str]
     stale_targets: frozenset[str] = frozenset()
     fetch_only: bool = False
-    launcher: Launcher | None = None
+    launcher: JobLauncher | None = None
     specs: Mapping[str, ServerSpec] = field(default_factory=dict)
-    build_resources: Resources | None = None
+    build_resources: ResourceRequest | None = None
 
     @property
     def at_once(self) -> int:

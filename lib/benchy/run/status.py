@@ -17,13 +17,13 @@ from pathlib import Path
 from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display import activity
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.plan import snapshot, staleness
 from benchy.plan.make import Graph
 from benchy.plan.selection import Selection, select, task_of
 from benchy.reporting.collection import collect
 from benchy.reporting.leaderboard import chosen
-from benchy.run.status_cells import Cell, Observed, cell_of
+from benchy.run.status_cells import Observed, StatusCell, cell_of
 
 ASK_AGAIN = 30.0  # seconds until Make is queried again for stale results
 
@@ -39,12 +39,12 @@ class Status:
     stale: set[str] = field(default_factory=set)
     reasons: dict[str, str] = field(default_factory=dict)
     asked_at: float = 0.0
-    entries: dict[tuple[str, str], Entry] = field(default_factory=dict)
+    entries: dict[tuple[str, str], ScoredResult] = field(default_factory=dict)
 
     def ask(self) -> None:
         """Query Make and read the results. Raises Failure, UsageError."""
         graph = self.planned()
-        plan, globs = graph.read(), ["*"] if graph.one else self.globs
+        plan, globs = graph.read(), ["*"] if graph.single else self.globs
         self.selection = select(plan, globs, self.tasks)
         targets = self.selection.all()
         self.asked_at = time.time()
@@ -56,11 +56,11 @@ class Status:
             if Path(target).exists()
         }
         limit = plan["limit"]
-        found, _ = collect(self.selection.models, limit, limited=limit is not None)
-        found, mistakes = chosen(found)
+        entries, _ = collect(self.selection.models, limit, limited=limit is not None)
+        entries, mistakes = chosen(entries)
         for mistake in mistakes:
             print(f"scores lack the metrics of the task files: {mistake}", file=sys.stderr)
-        self.entries = {(entry.model, entry.task): entry for entry in found}
+        self.entries = {(entry.model, entry.task): entry for entry in entries}
 
     def planned(self) -> Graph:
         """Return the graph with a readable plan.
@@ -77,14 +77,14 @@ class Status:
             if not Path(self.graph.directory, "plan.json").exists():
                 raise Failure("there is no plan yet", "fix what is wrong, then run this again")
             print("according to the last plan:", file=sys.stderr)
-        others = [Graph(run.plan, one="/eval/" in run.plan) for run in runs]
+        others = [Graph(run.plan, single="/eval/" in run.plan) for run in runs]
         for graph in (self.graph, *others):
             with contextlib.suppress(OSError, ValueError):
                 graph.read()
                 return graph
         return snapshot.plan(self.graph)
 
-    def cells(self) -> list[Cell]:
+    def cells(self) -> list[StatusCell]:
         """Return the cell of every selected result, in the plan's order."""
         if time.time() - self.asked_at > ASK_AGAIN:
             self.ask()

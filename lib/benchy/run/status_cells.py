@@ -10,7 +10,7 @@ from benchy.display import activity, progress, units
 from benchy.environments import health
 from benchy.environments.failures import failure_of
 from benchy.evaluation.marks import Mark, MarkKind
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 
 DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
     "done", "running", "waiting", "stale", "failed", "missing",
@@ -18,7 +18,7 @@ DONE, RUNNING, WAITING, STALE, FAILED, MISSING = (
 
 
 @dataclass(frozen=True)
-class Cell:
+class StatusCell:
     """The state of one result.
 
     Attributes:
@@ -57,8 +57,8 @@ class Cell:
             score = self.score if self.score.startswith("no ") else self.score.partition(" ")[0]
             return score + mark + "!" * bool(self.doubts)
         if self.state == RUNNING and self.total:
-            left = f" {units.span(self.seconds_left)}" if self.seconds_left is not None else ""
-            return f"{100 * self.done // self.total} %{left}"
+            remaining = f" {units.span(self.seconds_left)}" if self.seconds_left is not None else ""
+            return f"{100 * self.done // self.total} %{remaining}"
         return {FAILED: "FAILED", MISSING: "-"}.get(self.state, self.state)
 
 
@@ -86,68 +86,68 @@ class Observed:
     now: float
     stale: bool = True
     reason: str = ""
-    entry: Entry | None = None
+    entry: ScoredResult | None = None
     task_note: activity.Note | None = None
     model_note: activity.Note | None = None
     waits_for: str = ""
     job: str = ""
 
 
-def cell_of(seen: Observed) -> Cell:
+def cell_of(seen: Observed) -> StatusCell:
     """Return the cell of a result: that of the first rule that applies."""
     entry = seen.entry
-    cell = Cell(seen.model, seen.task, MISSING)
+    cell = StatusCell(seen.model, seen.task, MISSING)
     existing = replace(
         cell, score=scored(entry) if entry else "", marks=tuple(entry.marks) if entry else ()
     )
     for rule in RULES:
-        if found := rule(seen, existing):
-            return found
+        if matched := rule(seen, existing):
+            return matched
     return cell
 
 
-def _task_runs(seen: Observed, cell: Cell) -> Cell | None:
+def _task_runs(seen: Observed, cell: StatusCell) -> StatusCell | None:
     note = seen.task_note
     if not note or note.state == activity.FAILED:
         return None
-    text, left = note_text(note, seen.now, seen.job), note.left(seen.now)
+    text, seconds_left = note_text(note, seen.now, seen.job), note.seconds_left(seen.now)
     return replace(
-        cell, state=RUNNING, text=text, done=note.done, total=note.total, seconds_left=left,
+        cell, state=RUNNING, text=text, done=note.done, total=note.total, seconds_left=seconds_left,
         job=seen.job,
     )  # fmt: skip
 
 
-def _up_to_date(seen: Observed, cell: Cell) -> Cell | None:
+def _up_to_date(seen: Observed, cell: StatusCell) -> StatusCell | None:
     if seen.stale:
         return None
     doubts = tuple(seen.entry.doubts) if seen.entry else ()
     return replace(cell, state=DONE, score=cell.score or "made just now", doubts=doubts)
 
 
-def _model_runs(seen: Observed, cell: Cell) -> Cell | None:
+def _model_runs(seen: Observed, cell: StatusCell) -> StatusCell | None:
     note = seen.model_note
     if not note or note.state == activity.FAILED:
         return None
     return replace(cell, state=RUNNING, text=note_text(note, seen.now, seen.job), job=seen.job)
 
 
-def _waits(seen: Observed, cell: Cell) -> Cell | None:
+def _waits(seen: Observed, cell: StatusCell) -> StatusCell | None:
     if not seen.waits_for:
         return None
     return replace(cell, state=WAITING, text=seen.waits_for, job=seen.job)
 
 
-def _job_runs(seen: Observed, cell: Cell) -> Cell | None:
+def _job_runs(seen: Observed, cell: StatusCell) -> StatusCell | None:
     return replace(cell, state=RUNNING, text=seen.job, job=seen.job) if seen.job else None
 
 
-def _failed(seen: Observed, cell: Cell) -> Cell | None:
+def _failed(seen: Observed, cell: StatusCell) -> StatusCell | None:
     """Apply to a failure of the task, else of the model; the rules before exclude other notes."""
     note = seen.task_note or seen.model_note
     return replace(cell, state=FAILED, text=note.text, log=note.log) if note else None
 
 
-def _environment_failed(seen: Observed, cell: Cell) -> Cell | None:
+def _environment_failed(seen: Observed, cell: StatusCell) -> StatusCell | None:
     requested = seen.facts["asked"]
     marker = failure_of(requested)
     if not marker or health.well(requested) or seen.facts["fallback"]:
@@ -156,12 +156,12 @@ def _environment_failed(seen: Observed, cell: Cell) -> Cell | None:
     return replace(cell, state=FAILED, text=text, log=log)
 
 
-def _outdated(seen: Observed, cell: Cell) -> Cell | None:
+def _outdated(seen: Observed, cell: StatusCell) -> StatusCell | None:
     return replace(cell, state=STALE, text=seen.reason) if seen.reason else None
 
 
 # In order of precedence. A result for which none applies is missing.
-RULES: tuple[Callable[[Observed, Cell], Cell | None], ...] = (
+RULES: tuple[Callable[[Observed, StatusCell], StatusCell | None], ...] = (
     _task_runs,
     _up_to_date,
     _model_runs,
@@ -173,7 +173,7 @@ RULES: tuple[Callable[[Observed, Cell], Cell | None], ...] = (
 )
 
 
-def scored(entry: Entry) -> str:
+def scored(entry: ScoredResult) -> str:
     """Format the score of an entry: `0.3056 ± 0.0790 acc`."""
     return f"{entry.value} {entry.metric}" if entry.score else f"no {entry.metric}"
 

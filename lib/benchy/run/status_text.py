@@ -19,7 +19,7 @@ from benchy.run.status_cells import (
     RUNNING,
     STALE,
     WAITING,
-    Cell,
+    StatusCell,
     note_text,
 )
 
@@ -28,10 +28,10 @@ Key = TypeVar("Key", bound=Hashable)
 NAMED = 3  # results that a line names; it counts the others
 
 
-def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
+def table(cells: Sequence[StatusCell], width: int, colours: bool) -> Iterator[str]:
     """Yield a table with a row for each model and a column for each task. If it is wider than
     `width` characters, yield a line for each model instead."""
-    rows: dict[str, dict[str, Cell]] = {}
+    rows: dict[str, dict[str, StatusCell]] = {}
     for cell in cells:
         rows.setdefault(cell.model, {})[cell.task] = cell
     tasks = list(dict.fromkeys(cell.task for cell in cells))
@@ -50,7 +50,7 @@ def table(cells: Sequence[Cell], width: int, colours: bool) -> Iterator[str]:
     yield from text_table.aligned(lines, range(1, len(lines[0])), paint)
 
 
-def narrow(rows: dict[str, dict[str, Cell]], width: int) -> Iterator[str]:
+def narrow(rows: dict[str, dict[str, StatusCell]], width: int) -> Iterator[str]:
     for model, row in rows.items():
         counts = Counter(cell.state for cell in row.values())
         busy = [f"{c.task} {c.brief}" for c in row.values() if c.state == RUNNING]
@@ -62,7 +62,7 @@ def painted(text: str, state: str) -> str:
     return f"\033[{COLOURS[state]}m{text}\033[0m" if state in COLOURS else text
 
 
-def details(cells: Sequence[Cell]) -> Iterator[str]:
+def details(cells: Sequence[StatusCell]) -> Iterator[str]:
     """Yield the details that do not fit the table, and the totals."""
     for cell in cells:
         if cell.state == RUNNING:
@@ -89,12 +89,12 @@ def details(cells: Sequence[Cell]) -> Iterator[str]:
     yield sums(cells)
 
 
-def grouped(rows: Iterable[tuple[Key, Cell]]) -> list[tuple[Key, list[str]]]:
+def grouped(rows: Iterable[tuple[Key, StatusCell]]) -> list[tuple[Key, list[str]]]:
     """Return the names of the cells of each key, in the order in which the keys appear."""
-    found: dict[Key, list[str]] = {}
+    groups: dict[Key, list[str]] = {}
     for key, cell in rows:
-        found.setdefault(key, []).append(f"{cell.model}/{cell.task}")
-    return list(found.items())
+        groups.setdefault(key, []).append(f"{cell.model}/{cell.task}")
+    return list(groups.items())
 
 
 def named(names: Sequence[str]) -> str:
@@ -103,7 +103,7 @@ def named(names: Sequence[str]) -> str:
     return ", ".join(names[:NAMED]) + more
 
 
-def sums(cells: Sequence[Cell]) -> str:
+def sums(cells: Sequence[StatusCell]) -> str:
     """Return the number of results in each state, and the runs under way with their start."""
     counts = Counter(cell.state for cell in cells)
     states = (DONE, RUNNING, WAITING, STALE, FAILED, MISSING)
@@ -115,7 +115,7 @@ def sums(cells: Sequence[Cell]) -> str:
     return f"{len(cells)} results: {', '.join(words)}" + "".join(f"; {run}" for run in runs)
 
 
-def data(cells: Sequence[Cell]) -> dict[str, Any]:
+def data(cells: Sequence[StatusCell]) -> dict[str, Any]:
     """Return the content of FORMAT=json."""
     counts = Counter(cell.state for cell in cells)
     runs = [

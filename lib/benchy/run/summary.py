@@ -22,7 +22,7 @@ from benchy.display import activity
 from benchy.display.messages import say
 from benchy.display.units import span
 from benchy.environments.failures import failure_of
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 from benchy.run.machine import Devices
 from benchy.run.outcome import Outcome
 
@@ -48,7 +48,7 @@ class Summary:
         status: The exit status.
         outcome: What became of the requested results.
         failed: Results that were tried and not made, with reasons.
-        tally: Waiting times and device time.
+        stats: Waiting times and device time.
         devices: The devices of the run.
         stop_signal: Number of the signal that ended the run, 0 for none.
     """
@@ -57,18 +57,18 @@ class Summary:
     status: int
     outcome: Outcome
     failed: tuple[Failed, ...]
-    tally: Tally
+    stats: RunStats
     devices: Devices
     stop_signal: int = 0
 
     @property
     def untried(self) -> int:
         """Number of results that were not tried because a signal ended the run."""
-        return len(self.outcome.left) - len(self.failed)
+        return len(self.outcome.not_made) - len(self.failed)
 
     def head(self) -> str:
         """Return the counts and the duration in one line."""
-        counts = [f"{self.outcome.made} made", f"{self.outcome.kept} up to date"]
+        counts = [f"{self.outcome.made} made", f"{self.outcome.unchanged} up to date"]
         if self.failed:
             counts.append(f"{len(self.failed)} failed")
         if self.outcome.edited:
@@ -77,16 +77,16 @@ class Summary:
         if self.stop_signal:
             counts.append(f"{self.untried} left")
             how = f"stopped ({signal.Signals(self.stop_signal).name}) after"
-        return f"{self.verb}: {', '.join(counts)} {how} {span(self.tally.seconds)}"
+        return f"{self.verb}: {', '.join(counts)} {how} {span(self.stats.seconds)}"
 
     def cost(self) -> str:
         """Return the device hours and the waiting times, "" if no model was served."""
-        if not self.tally.served:
+        if not self.stats.served:
             return ""
-        most = self.devices.count * self.tally.seconds
-        share = f" ({100 * self.tally.used / most:.0f} % of those available)" if most else ""
-        words = f"{self.devices.noun}-hours: {self.tally.used / 3600:.2f}{share}"
-        waits = [(k, s) for k, s in sorted(self.tally.waited.items()) if s >= 1]
+        most = self.devices.count * self.stats.seconds
+        share = f" ({100 * self.stats.used / most:.0f} % of those available)" if most else ""
+        words = f"{self.devices.noun}-hours: {self.stats.used / 3600:.2f}{share}"
+        waits = [(k, s) for k, s in sorted(self.stats.waited.items()) if s >= 1]
         if waits:
             words += "; models waited " + ", ".join(f"{span(s)} for {k}" for k, s in waits)
         return words
@@ -109,20 +109,20 @@ class Summary:
             "verb": self.verb,
             "status": self.status,
             "made": self.outcome.made,
-            "up_to_date": self.outcome.kept,
+            "up_to_date": self.outcome.unchanged,
             "left": self.untried,
             "stale_again": list(self.outcome.edited),
             "failed": [{"result": f.target, "why": f.what, "log": f.log} for f in self.failed],
-            "seconds": round(self.tally.seconds, 1),
+            "seconds": round(self.stats.seconds, 1),
             "device": self.devices.noun,
             "devices": self.devices.count,
-            "device_hours": round(self.tally.used / 3600, 4),
-            "waited_seconds": {k: round(s, 1) for k, s in sorted(self.tally.waited.items())},
+            "device_hours": round(self.stats.used / 3600, 4),
+            "waited_seconds": {k: round(s, 1) for k, s in sorted(self.stats.waited.items())},
         }
 
 
 def failures(
-    targets: Sequence[str], models: Mapping[str, ModelEntry], tally: Tally
+    targets: Sequence[str], models: Mapping[str, ModelEntry], stats: RunStats
 ) -> list[Failed]:
     """Return why each of these results was not made, "" if unknown.
 
@@ -132,37 +132,37 @@ def failures(
     pinned = {
         (note.kind, note.name): note for note in activity.notes() if note.state == activity.FAILED
     }
-    found = []
+    failed = []
     for target in targets:
         name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
         model = target.split("/")[-3]
         notes = [pinned.get(("task", name)), pinned.get(("model", model))]
-        known = sorted(filter(None, notes), key=lambda note: note.began < tally.began)
-        if model in tally.reasons:
-            what, log = tally.reasons[model]
+        known = sorted(filter(None, notes), key=lambda note: note.began < stats.began)
+        if model in stats.reasons:
+            what, log = stats.reasons[model]
         elif known:
             what, log = known[0].text, known[0].log
         else:
             marker = failure_of(models[model]["asked"]) if model in models else {}
             what, log = str(marker.get("what", "")), str(marker.get("log", ""))
-        found.append(Failed(target, what, log))
-    return found
+        failed.append(Failed(target, what, log))
+    return failed
 
 
-def failed_in_run(targets: Sequence[str], tally: Tally) -> list[str]:
+def failed_in_run(targets: Sequence[str], stats: RunStats) -> list[str]:
     """Return which of these results failed during the run, before it was stopped."""
     failed = {
         note.name
         for note in activity.notes()
-        if note.state == activity.FAILED and note.began >= tally.began
+        if note.state == activity.FAILED and note.began >= stats.began
     }
-    found = []
+    failed_targets = []
     for target in targets:
         name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
         model = target.split("/")[-3]
-        if model in tally.reasons or {name, model} & failed:
-            found.append(target)
-    return found
+        if model in stats.reasons or {name, model} & failed:
+            failed_targets.append(target)
+    return failed_targets
 
 
 def publish(summary: Summary) -> None:

@@ -26,7 +26,7 @@ FOREIGN = ["original/*", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite
            "*.ot", "onnx/*", "openvino/*", "coreml/*", "metal/*"]  # fmt: skip
 
 
-class Refused(Exception):
+class DownloadRefused(Exception):
     """The download is not possible. Arguments: what is wrong, and what to do."""
 
 
@@ -57,13 +57,13 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
         return str(hub.snapshot_download(name, revision=info.sha, ignore_patterns=skipped))
     except utils.GatedRepoError as error:
         status = getattr(getattr(error, "response", None), "status_code", None)
-        raise Refused(
+        raise DownloadRefused(
             f"{name} is gated: its owner has to grant access (HTTP {status})",
             f"request access at {hub.constants.ENDPOINT}/{name}, then set HF_TOKEN to a token of "
             "that account (or hf_token in the provider)",
         ) from error
     except utils.RevisionNotFoundError as error:
-        raise Refused(
+        raise DownloadRefused(
             f"{name} has no revision {revision}", "check `revision` in its config"
         ) from error
     except utils.RepositoryNotFoundError as error:
@@ -72,7 +72,7 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
             if os.environ.get("HF_TOKEN")
             else "or it is private"
         )
-        raise Refused(
+        raise DownloadRefused(
             f"the hub has no model {name}, {cause}",
             "check model.name in its config; a private model needs HF_TOKEN",
         ) from error
@@ -82,13 +82,13 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
             if offline
             else "and the hub can't be reached"
         )
-        raise Refused(
+        raise DownloadRefused(
             f"{named} is not on this machine, {why}",
             "run make fetch on a machine with a network",
         ) from error
     except utils.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "?")
-        raise Refused(
+        raise DownloadRefused(
             f"the hub answers {status} for {named}: {str(error).splitlines()[0]}",
             "try again; downloaded files are kept",
         ) from error
@@ -148,7 +148,7 @@ def main() -> int:
     try:
         try:
             folder = fetch(hub, name, revision)
-        except Refused:
+        except DownloadRefused:
             raise
         except Exception as error:
             if not unreachable(error):
@@ -157,11 +157,11 @@ def main() -> int:
             try:
                 folder = cached(hub, name, revision)
             except Exception:
-                raise Refused(
+                raise DownloadRefused(
                     f"{name} is incomplete on this machine, and the hub can't be reached",
                     "check the network; make fetch resumes the download",
                 ) from error
-    except Refused as refused:
+    except DownloadRefused as refused:
         for text in refused.args:
             print(f"benchy: {text}", flush=True)
         return 1

@@ -41,7 +41,7 @@ TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-class Refused(BaseException):
+class TaskRefused(BaseException):
     """A task that must not be evaluated. Not an Exception, which the harness would retry."""
 
     def __init__(self, task: str, what: str, hint: str) -> None:
@@ -57,13 +57,13 @@ def normalized(task: str, given: dict[str, Any], ours: dict[str, Any]) -> dict[s
     kwargs = {key: value for key, value in given.items() if value is not None}
     for name, (valid, kind) in TYPES.items():
         if name in kwargs and not valid(kwargs[name]):
-            raise Refused(task, f"{name}: {kwargs[name]!r} is not {kind}", f"write {kind}")
+            raise TaskRefused(task, f"{name}: {kwargs[name]!r} is not {kind}", f"write {kind}")
     lengths = {name: kwargs.pop(name) for name in LENGTHS if name in kwargs}
     for name in sorted(lengths, key=lambda name: name not in ours)[:1]:
         kwargs["max_gen_toks"] = lengths[name]
     for name in SEVERAL:
         if kwargs.pop(name, 1) != 1:
-            raise Refused(
+            raise TaskRefused(
                 task,
                 f"{name}: {given[name]} asks for several answers, and only one is scored",
                 f"write gen_kwargs: {{{name}: 1}}",
@@ -93,13 +93,13 @@ def check_accepted(task: str, names: Iterable[str], fields: Sequence[str] | None
     """
     for name in (name for name in names if name not in OWN):
         if fields is None and name not in COMMON:
-            raise Refused(
+            raise TaskRefused(
                 task,
                 f"the server does not say whether it accepts the generation argument {name!r}",
                 "remove disable_fastapi_docs, and run it again",
             )
         if fields is not None and name not in fields:
-            raise Refused(
+            raise TaskRefused(
                 task,
                 f"this server accepts no generation argument {name!r}",
                 "remove it from gen_kwargs; if the harness's own file sets it, write "
@@ -120,7 +120,7 @@ def check_sent(task: str, requested: dict[str, Any], payload: dict[str, Any]) ->
     stops = payload.get("stop") or []
     lost += [f"until: {stop!r}" for stop in texts(requested.get("until")) if stop not in stops]
     if lost:
-        raise Refused(
+        raise TaskRefused(
             task,
             f"generation arguments that do not reach the request: {', '.join(lost)}",
             "remove them from gen_kwargs, or set another harness_version",

@@ -8,10 +8,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from benchy.scripts.harness_observations import Facts
+    from benchy.scripts.harness_observations import FactsFile
     from benchy.scripts.harness_observer import Observer
 else:  # in the harness's environment, where benchy is not a package
-    from harness_observations import Facts
+    from harness_observations import FactsFile
     from harness_observer import Observer
 
 # Methods of the clients that the observer overrides and calls.
@@ -30,7 +30,7 @@ def _module(name: str) -> Any:
 
 
 def install(
-    facts: Facts,
+    facts: FactsFile,
     ours: dict[str, Any],
     fields: Sequence[str] | None,
     observer: type[Observer] = Observer,
@@ -97,7 +97,7 @@ def _keyed(add_partial: Callable[..., None]) -> Callable[..., None]:
 
 def _watched(
     fewshot_context: Callable[..., Any],
-    facts: Facts,
+    facts: FactsFile,
     hash_string: Callable[[str], str],
     serialize: Callable[[Any], Any],
 ) -> Callable[..., Any]:

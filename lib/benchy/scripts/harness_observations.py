@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class Facts:
+class FactsFile:
     """The file of facts; each fact is written once."""
 
     def __init__(self, path: str) -> None:

@@ -13,24 +13,24 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING or __package__:
     from benchy.scripts.harness_answers import check_choices, check_logprobs, check_text
     from benchy.scripts.harness_arguments import (
-        Refused,
+        TaskRefused,
         check_accepted,
         check_sent,
         normalized,
         texts,
     )
-    from benchy.scripts.harness_observations import Facts
+    from benchy.scripts.harness_observations import FactsFile
     from benchy.scripts.harness_tokens import BACKENDS, Tokens
 else:  # in the harness's environment, where benchy is not a package
     from harness_answers import check_choices, check_logprobs, check_text
     from harness_arguments import (
-        Refused,
+        TaskRefused,
         check_accepted,
         check_sent,
         normalized,
         texts,
     )
-    from harness_observations import Facts
+    from harness_observations import FactsFile
     from harness_tokens import BACKENDS, Tokens
 
 ENDS = 16  # number of token ids that the facts show of each end of a prompt
@@ -44,7 +44,7 @@ class Observer(Tokens):
     facts, ours and fields are "facts", "gen_kwargs" and "request_fields" of SETTINGS.json.
     """
 
-    facts: Facts
+    facts: FactsFile
     ours: dict[str, Any]
     fields: Sequence[str] | None
     # Attributes of the client. max_length: tokens of a prompt; the server generates one more.
@@ -64,7 +64,7 @@ class Observer(Tokens):
             if getattr(config, "output_type", "") != "generate_until":
                 continue
             if int(getattr(config, "repeats", 1) or 1) != 1:
-                raise Refused(
+                raise TaskRefused(
                     name,
                     f"repeats: {config.repeats} would give the same answer each time, since all "
                     "requests have one seed",
@@ -87,7 +87,7 @@ class Observer(Tokens):
             payload["stop"] = list(dict.fromkeys([*texts(requested.get("until")), *end]))
             if payload.get("messages") and payload["messages"][-1].get("role") == "assistant":
                 if self.fields is not None and "continue_final_message" not in self.fields:
-                    raise Refused(
+                    raise TaskRefused(
                         task,
                         "this release can't continue the answer that gen_prefix begins in a chat",
                         "remove use_chat_completions, or set a newer vllm_version",
@@ -148,7 +148,7 @@ class Observer(Tokens):
             squeezed = [at for at in cut if len(prompts[at]) < context]
             half = 2 * len(squeezed) >= len(indices) and task not in self.facts.accepted
             if length >= context or half:
-                raise Refused(
+                raise TaskRefused(
                     task,
                     f"answers of up to {length} tokens leave {max(0, context - length)} of the "
                     f"context's {context} for prompts of {min(sizes)} - {max(sizes)} tokens",

@@ -38,16 +38,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from benchy.scripts.harness_arguments import REFUSED, Refused
+    from benchy.scripts.harness_arguments import REFUSED, TaskRefused
     from benchy.scripts.harness_clients import install as install_observer
-    from benchy.scripts.harness_observations import Facts
+    from benchy.scripts.harness_observations import FactsFile
     from benchy.scripts.harness_observer import Observer
     from benchy.scripts.harness_posts import Post
     from benchy.scripts.harness_texts import Texts
 else:  # in the harness's environment, where benchy is not a package
-    from harness_arguments import REFUSED, Refused
+    from harness_arguments import REFUSED, TaskRefused
     from harness_clients import install as install_observer
-    from harness_observations import Facts
+    from harness_observations import FactsFile
     from harness_observer import Observer
     from harness_posts import Post
     from harness_texts import Texts
@@ -60,7 +60,7 @@ class Previewed(BaseException):
     """
 
 
-class RecordedFacts(Facts):
+class RecordedFacts(FactsFile):
     """The wrapper's facts, also kept in memory."""
 
     def __init__(self, path: str) -> None:
@@ -246,7 +246,7 @@ def main(argv: list[str]) -> int:
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
     except Previewed:
         pass
-    except Refused as refused:
+    except TaskRefused as refused:
         facts.write(kind="refused", task=refused.task, what=refused.what, hint=refused.hint)
         print(f"benchy: refused: {refused.what}", file=sys.stderr, flush=True)
         os._exit(REFUSED)

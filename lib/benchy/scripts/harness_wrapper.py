@@ -56,13 +56,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING or __package__:
-    from benchy.scripts.harness_arguments import REFUSED, Refused
+    from benchy.scripts.harness_arguments import REFUSED, TaskRefused
     from benchy.scripts.harness_clients import install
-    from benchy.scripts.harness_observations import Facts
+    from benchy.scripts.harness_observations import FactsFile
 else:  # in the harness's environment, where benchy is not a package
-    from harness_arguments import REFUSED, Refused
+    from harness_arguments import REFUSED, TaskRefused
     from harness_clients import install
-    from harness_observations import Facts
+    from harness_observations import FactsFile
 
 
 def watch_server(settings: dict[str, Any]) -> None:
@@ -89,14 +89,14 @@ def main(argv: list[str]) -> int:
     watch_server(settings)
     sys.path[0] = ""  # as for `python -m lm_eval`; hides benchy's own modules
     sys.argv = ["lm_eval", *argv[3:]]  # drop "-m lm_eval", which is there for people who look at ps
-    facts = Facts(settings["facts"])
+    facts = FactsFile(settings["facts"])
     try:
         install(facts, settings["gen_kwargs"], settings["request_fields"])
     except (ImportError, AttributeError) as error:
         print(f"benchy: this harness runs unobserved: {error}", file=sys.stderr)
     try:
         runpy.run_module("lm_eval", run_name="__main__", alter_sys=True)
-    except Refused as refused:
+    except TaskRefused as refused:
         facts.write(kind="refused", task=refused.task, what=refused.what, hint=refused.hint)
         print(f"benchy: refused: {refused.what}", file=sys.stderr, flush=True)
         os._exit(REFUSED)

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from benchy.cluster import job_queue, launcher
-from benchy.cluster.jobs import Job
-from benchy.cluster.launcher import Launcher
+from benchy.cluster.jobs import QueuedJob
+from benchy.cluster.launcher import JobLauncher
 
 ROOT = Path(__file__).parents[3]
 
@@ -20,16 +20,16 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def slurm() -> Launcher:
+def slurm() -> JobLauncher:
     return launcher.load("slurm")
 
 
 @pytest.mark.parametrize("words", [["sleep", "9"], ["false"], ["there-is-no-such-program"]])
 def test_failed_cancel_is_reported(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
     words: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
     slurm.says.cancel[:] = words
-    slurm.queue.call_off(Job("1", "RUNNING", "n1", "", "r", "m"), "left")
+    slurm.queue.call_off(QueuedJob("1", "RUNNING", "n1", "", "r", "m"), "left")
     assert f"job 1 of m can't be canceled: {words[0]}" in capsys.readouterr().err

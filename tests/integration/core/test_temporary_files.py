@@ -68,7 +68,7 @@ def test_sweep_all_deletes_every_leftover_of_a_checkout(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("half")
     os.utime(old, (1, 1))
-    assert set(temporary_files.left()) == {*left, old}
+    assert set(temporary_files.leftovers()) == {*left, old}
     temporary_files.sweep_all()
     assert not any(path.exists() for path in left) and old.exists()
     assert paths.RESULTS.is_dir()

@@ -30,7 +30,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
         yield index
 
 
-def find(tmp_path: Path, version: str) -> release_date.Release | logged_program.Done:
+def find(tmp_path: Path, version: str) -> release_date.PublishedRelease | logged_program.Done:
     ask = release_date.Asking(sys.executable, tmp_path / "log")
     return release_date.find("pkg", version, platform.python_version(), ask)
 
@@ -38,7 +38,7 @@ def find(tmp_path: Path, version: str) -> release_date.Release | logged_program.
 def test_release_date_is_the_latest_upload(index: Index, tmp_path: Path) -> None:
     index.add("pkg", "1.0", "2025-03-18T00:22:25.922758Z")
     found = find(tmp_path, "1.0")
-    assert isinstance(found, release_date.Release)
+    assert isinstance(found, release_date.PublishedRelease)
     assert found.uploaded == datetime(2025, 3, 18, 1, 22, 25, tzinfo=UTC)
     assert found.cutoff(7) == "2025-03-25T01:22:25Z"
     assert found.cutoff(0) == "2025-03-18T01:22:25Z"

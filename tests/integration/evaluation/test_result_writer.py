@@ -54,7 +54,7 @@ def job(**server: Any) -> Any:
     return SimpleNamespace(
         model="one", task="mine", title="one/mine", limit=None, log=Path("eval.log"),
         target=Path("results/one/mine/results.json"), spec_bytes=b"{}",
-        endpoint=harness.Endpoint("http://h", "m", 1024),
+        endpoint=harness.HarnessEndpoint("http://h", "m", 1024),
         run=specs.task(), spec=spec, server=record,
     )  # fmt: skip
 
@@ -147,7 +147,7 @@ def test_document_records_what_was_requested_and_what_answered(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    facts = output_checks.Facts(client=True, examples={"t"})
+    facts = output_checks.Observations(client=True, examples={"t"})
     fallback = {"environment": "vllm_0_8_0", "version": "0.8.0", "error": "no disk"}
     run = FinishedRun(output(), facts, START, START + timedelta(seconds=2))
     found = result_writer.make_result(job(fallback=fallback), run, ["secret"])

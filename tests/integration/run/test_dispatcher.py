@@ -17,7 +17,7 @@ from benchy.devices import allocation, gpu, inotify, leases, waiting_line
 from benchy.environments import health
 from benchy.run.current_plan import CurrentPlan
 from benchy.run.dispatcher import Dispatcher
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 
 class Pipeline:
@@ -81,7 +81,7 @@ class Pipeline:
         return run.failed
 
     def dispatcher(self, jobs: int | None, fetch_only: bool = False) -> Dispatcher:
-        settings = Settings(self, self.needs, jobs, dict(os.environ), fetch_only=fetch_only)
+        settings = RunSettings(self, self.needs, jobs, dict(os.environ), fetch_only=fetch_only)
         return Dispatcher(settings, CurrentPlan(self, self.models))
 
     def journal_rows(self) -> list[tuple[str, float]]:

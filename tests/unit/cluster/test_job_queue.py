@@ -15,8 +15,8 @@ import pytest
 
 from benchy.cluster import job_queue, jobs, launcher
 from benchy.cluster.job_queue import Queue
-from benchy.cluster.jobs import UNKNOWN, Job
-from benchy.cluster.launcher import Launcher
+from benchy.cluster.jobs import UNKNOWN, QueuedJob
+from benchy.cluster.launcher import JobLauncher
 from benchy.core.errors import Failure
 from benchy.display import activity
 
@@ -30,7 +30,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def slurm() -> Launcher:
+def slurm() -> JobLauncher:
     return launcher.load("slurm")
 
 
@@ -41,7 +41,7 @@ class Told:
     does not list the job, None that squeue fails. called: the jobs that scancel got.
     """
 
-    def __init__(self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *states: str | None):
+    def __init__(self, slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, *states: str | None):
         self.slurm, self.states, self.asked = slurm, list(states), 0
         self.called: list[str] = []
         self.records = ""
@@ -60,7 +60,7 @@ class Told:
         return f"1|{state}|n1|None|{self.slurm.mark}:m\n" if state else ""
 
 
-def watched(slurm: Launcher, what: Coroutine[Any, Any, Any]) -> Any:
+def watched(slurm: JobLauncher, what: Coroutine[Any, Any, Any]) -> Any:
     """Run a coroutine beside the queue's watch and return its result."""
 
     async def both() -> Any:
@@ -73,15 +73,15 @@ def watched(slurm: Launcher, what: Coroutine[Any, Any, Any]) -> Any:
     return asyncio.run(both())
 
 
-def test_parse_keeps_only_jobs_of_benchy(slurm: Launcher) -> None:
+def test_parse_keeps_only_jobs_of_benchy(slurm: JobLauncher) -> None:
     text = (
         "12|RUNNING|n1|None|benchy:aaa:host:7.99:Qwen3-8B\n"
         "13|PENDING||Resources|benchy:aaa:host:7.99:m@0.8.5+x\n"
         "14|RUNNING|n1|None|\n15|RUNNING|n2|None|somebody: else\nsqueue: odd line\n"
     )
     assert jobs.parse(text) == [
-        Job("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
-        Job("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
+        QueuedJob("12", "RUNNING", "n1", "None", "benchy:aaa:host:7.99", "Qwen3-8B"),
+        QueuedJob("13", "PENDING", "", "Resources", "benchy:aaa:host:7.99", "m@0.8.5+x"),
     ]
     assert [job.full_text for job in jobs.parse(text)] == [
         "job 12: RUNNING on n1", "job 13: PENDING (Resources)",
@@ -105,7 +105,7 @@ BECAME = [
 
 @pytest.mark.parametrize(("states", "expected", "stray"), BECAME)
 def test_ended_returns_the_final_state_of_a_job(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, states: list[str | None],
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, states: list[str | None],
     expected: str | None, stray: bool,
 ) -> None:  # fmt: skip
     told = Told(slurm, monkeypatch, *states)
@@ -124,7 +124,7 @@ RECORDS = [
 
 @pytest.mark.parametrize(("records", "expected"), RECORDS)
 def test_job_gone_from_the_queue_gets_its_state_from_records(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, records: str, expected: str
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, records: str, expected: str
 ) -> None:
     told = Told(slurm, monkeypatch, "RUNNING", "")
     told.records = records
@@ -132,7 +132,7 @@ def test_job_gone_from_the_queue_gets_its_state_from_records(
 
 
 def test_unreachable_queue_leaves_the_state_unknown(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The last reported state is not the final state of the job."""
     Told(slurm, monkeypatch, "RUNNING", None)
@@ -141,7 +141,7 @@ def test_unreachable_queue_leaves_the_state_unknown(
 
 
 def test_one_query_covers_200_jobs_that_end_at_once(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     rows = [f"{n}|COMPLETING|n1|None|{slurm.mark}:m{n}\n" for n in range(1, 201)]
     asked = 0
@@ -153,7 +153,7 @@ def test_one_query_covers_200_jobs_that_end_at_once(
 
     monkeypatch.setattr(Queue, "answer", answer)
 
-    async def all_of_them() -> list[Job | None]:
+    async def all_of_them() -> list[QueuedJob | None]:
         return await asyncio.gather(*(slurm.queue.ended(f"m{n}") for n in range(1, 201)))
 
     found = watched(slurm, all_of_them())
@@ -173,7 +173,7 @@ def noted(host: str, pid: int, ticks: int, age: float) -> Iterator[None]:
 
 
 def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
-    slurm: Launcher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     me, pid = jobs.checkout(), os.getpid()
@@ -187,7 +187,7 @@ def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
     ]  # fmt: skip
     with noted("login2", 7, 99, activity.SILENT + 5), noted("login3", 7, 99, activity.SILENT - 60):
         for checkout, host, process, expected in rows:
-            job = Job("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
+            job = QueuedJob("1", "RUNNING", "n1", "", f"benchy:{checkout}:{host}:{process}", "m")
             assert jobs.orphaned(job) is expected, (checkout, host, process)
 
 
@@ -203,7 +203,7 @@ def test_different_clock_does_not_make_a_run_dead(
 
 
 def test_finish_cancels_only_living_jobs_of_this_run(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told = Told(slurm, monkeypatch, "RUNNING")
     slurm.queue.finish()
@@ -219,7 +219,7 @@ def test_finish_cancels_only_living_jobs_of_this_run(
 
 
 def test_refused_job_waits_until_another_job_ends(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A site may limit the jobs in its queue, so each job that ends lets one more be submitted."""
     Told(slurm, monkeypatch, "RUNNING")

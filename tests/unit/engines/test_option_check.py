@@ -40,7 +40,9 @@ def build(root: Path, env: str, version: str, *names: str) -> None:
 
 
 def told(root: Path, *servers: ServerSpec) -> list[str]:
-    return [str(mistake) for mistake in option_check.mistakes(servers, option_check.Known(root))]
+    return [
+        str(mistake) for mistake in option_check.mistakes(servers, option_check.FlagsCache(root))
+    ]
 
 
 def test_options_are_checked_against_a_built_environment(tmp_path: Path) -> None:
@@ -180,7 +182,7 @@ def test_removals_in_an_engine_file_are_compared_with_the_table() -> None:
 def test_flags_of_an_unknown_release_are_refused_with_a_hint(tmp_path: Path) -> None:
     for version, words in (("1.2.3", "make venv VERSION=1.2.3 ENGINE=e"), ("x", "write e.g.")):
         with pytest.raises(UsageError) as caught:
-            option_diff.flags_of("e", engine(), version, option_check.Known(tmp_path))
+            option_diff.flags_of("e", engine(), version, option_check.FlagsCache(tmp_path))
         assert words in str(caught.value)
 
 

@@ -168,7 +168,7 @@ WORDS: list[tuple[dict[str, Any], Steps]] = [
 def words(options: dict[str, Any], version: str) -> list[str] | None:
     try:
         return command_line.arguments(
-            options, release_flags.Release(f"vLLM {version}", flags(version))
+            options, release_flags.EngineRelease(f"vLLM {version}", flags(version))
         )
     except ConfigError:
         return REFUSED
@@ -196,7 +196,7 @@ def test_options_become_the_arguments_of_each_release(
 def test_defaults_that_change_scores_are_passed_to_releases_that_have_them() -> None:
     shipped = yaml.safe_load((paths.ROOT / "configs/engines/vllm.yaml").read_text())["options"]
     for version in RELEASES:
-        release = release_flags.Release(f"vLLM {version}", flags(version))
+        release = release_flags.EngineRelease(f"vLLM {version}", flags(version))
         said = command_line.arguments({}, release, defaults=shipped)
         wanted = ["--dtype=auto", "--seed=0"]
         if Version(version) >= Version("0.6.6"):  # earlier: prefix caching is off by default

@@ -41,7 +41,7 @@ def told(root: Path) -> list[str]:
 REFUSED = [
     ('lora_modules: ["tuned=/data/lora"]', "every answer would be the base model's"),
     ('lora-modules: ["tuned=/data/lora"]', "merge the adapter into the model"),
-    ("prompt_adapters: [a=b]", "an adapter answers to a name of its own"),
+    ("prompt_adapters: [a=b]", "an adapter is served under its own name"),
     ("config: /data/vllm.yaml", "options in another file are not checked"),
     ("tokens_only: true", "would not answer requests for text"),
     ("skip_tokenizer_init: true", "would not answer requests for text"),

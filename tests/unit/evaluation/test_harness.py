@@ -16,7 +16,7 @@ from benchy.display import progress_bars
 from benchy.evaluation import harness, harness_output
 
 KEY = "a-key-nobody-may-see"
-ENDPOINT = harness.Endpoint("http://127.0.0.1:8000", "m", 1024)
+ENDPOINT = harness.HarnessEndpoint("http://127.0.0.1:8000", "m", 1024)
 FILES = harness.RunFiles(Path("out"), Path("settings.json"), Path("facts.jsonl"))
 
 
@@ -44,7 +44,7 @@ def how(**changes: Any) -> TaskSpec:
 def test_max_length_is_at_most_that_of_the_server(
     name: str, asked: int | None, served: int, expected: int
 ) -> None:
-    endpoint = harness.Endpoint("http://h", "m", served)
+    endpoint = harness.HarnessEndpoint("http://h", "m", served)
     assert harness.model_args(spec(task__max_length=asked), how(), endpoint)["max_length"] == (
         expected
     ), name
@@ -60,7 +60,7 @@ def test_model_args_request_prompts_as_token_ids() -> None:
 
 
 def test_model_args_use_the_server_s_concurrency_and_commit() -> None:
-    endpoint = harness.Endpoint("http://h", "m", 512, 4, "c0ffee")
+    endpoint = harness.HarnessEndpoint("http://h", "m", 512, 4, "c0ffee")
     args = harness.model_args(spec(model__revision="main"), how(), endpoint)
     assert args["num_concurrent"] == 4 and args["revision"] == "c0ffee"
     assert harness.model_args(spec(), how(num_concurrent=2), endpoint)["num_concurrent"] == 2
@@ -131,7 +131,7 @@ def test_environment_sets_offline_mode_and_trust_in_dataset_code() -> None:
 
 def test_cache_digest_depends_on_spec_and_lock_but_not_on_port() -> None:
     def digest(made: bytes, url: str, lock: str) -> str:
-        args = harness.model_args(spec(), how(), harness.Endpoint(url, "m", 1024))
+        args = harness.model_args(spec(), how(), harness.HarnessEndpoint(url, "m", 1024))
         return harness.cache_digest(made, args, [lock])
 
     first = digest(b"spec", "http://h:1", "lock")

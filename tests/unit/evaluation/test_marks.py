@@ -17,9 +17,9 @@ from benchy.config import settings_schema
 from benchy.evaluation import marks
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Checks, Metric, Result, Score
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import comparability, exports, index_page
-from benchy.reporting.leaderboard import DOUBTED, Board, Settings, board
+from benchy.reporting.leaderboard import DOUBTED, Board, BoardSettings, board
 from benchy.run import status_cells, status_text
 from results import made
 
@@ -78,7 +78,7 @@ def test_num_fewshot_that_was_not_applied_is_a_doubt(
     if requested != "?":
         spec.write_text(json.dumps({"task": {"num_fewshot": requested}}))
     task = replace(made().task, shots=shots)
-    one = Entry(tmp_path / "results.json", replace(made(), task=task))
+    one = ScoredResult(tmp_path / "results.json", replace(made(), task=task))
     assert one.doubts == words
     assert marks.of_shots(replace(task, num_fewshot=3), spec) == []
 
@@ -92,20 +92,20 @@ def numbered(model: str, task: str = "smoke", value: float = 0.0, **changes: Any
     return replace(found, task=replace(found.task, task_name=["t"]))
 
 
-def entry(result: Result, chosen: str | None = None) -> Entry:
+def entry(result: Result, chosen: str | None = None) -> ScoredResult:
     path = Path("results", result.model.config, result.task.name, "results.json")
-    return Entry(path, result, chosen)
+    return ScoredResult(path, result, chosen)
 
 
 SILENT = {"t": Checks(6, answers=6, empty=6, null=6)}
 
 
 def made_board(
-    *odd: Entry, weights: dict[str, float] | None = None, others: str | None = None
+    *odd: ScoredResult, weights: dict[str, float] | None = None, others: str | None = None
 ) -> Board:
     """Return a board of `odd` and two models with scores of 0.5 and 0.6."""
     plain = [entry(numbered(m, value=v), others) for m, v in (("k", 0.5), ("l", 0.6))]
-    said = Settings({"g": settings_schema.Group(tasks=weights)} if weights else {})
+    said = BoardSettings({"g": settings_schema.Group(tasks=weights)} if weights else {})
     return board([*plain, *odd], said)
 
 
@@ -180,7 +180,7 @@ def test_column_without_any_score_gives_no_group_mean() -> None:
     assert index_page.index(found, "now").count(">no f1<") == 3
 
 
-def partial(model: str, *having: str) -> Entry:
+def partial(model: str, *having: str) -> ScoredResult:
     """Return an entry of three subtasks. Those in `having` have the main metric, exact_match."""
     metrics = {
         name: {"acc,none": Metric(0.2, 0.1, True)}
@@ -202,7 +202,7 @@ def test_a_mean_over_some_of_the_subtasks_is_marked() -> None:
 def test_mark_of_a_whole_column_is_not_repeated_in_its_cells() -> None:
     odd = partial("odd", "a")
     found = board([partial("k", "a", "b"), partial("l", "a", "b"), odd],
-                  Settings({"g": settings_schema.Group(tasks={"smoke": 1})}))  # fmt: skip
+                  BoardSettings({"g": settings_schema.Group(tasks={"smoke": 1})}))  # fmt: skip
     assert found.columns[0].part == "mean of 2 of 3 tasks"
     cells = {
         row.model: row.brief(row.cells[0], found.columns[0]) for row in found.rows if row.cells[0]
@@ -220,8 +220,8 @@ def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.chdir(tmp_path)
     words = f"{EMPTY} (no text from the server)"
 
-    def cell(one: Entry) -> status_cells.Cell:
-        made_cell = status_cells.Cell(
+    def cell(one: ScoredResult) -> status_cells.StatusCell:
+        made_cell = status_cells.StatusCell(
             one.model, one.task, status_cells.DONE, status_cells.scored(one)
         )
         return replace(made_cell, marks=tuple(one.marks), doubts=tuple(one.doubts))
@@ -279,8 +279,8 @@ def test_the_model_page_lists_the_counts_of_each_subtask(
     assert "has no metric f1 (it has: acc, acc_norm)" in text
 
 
-def made_written(*entries: Entry) -> Board:
-    return board(entries, Settings())
+def made_written(*entries: ScoredResult) -> Board:
+    return board(entries, BoardSettings())
 
 
 def test_results_with_different_shots_are_not_comparable() -> None:

@@ -14,7 +14,7 @@ from benchy.evaluation import scores
 from benchy.reporting import comparison_text, exports, index_page, leaderboard, model_page
 from benchy.reporting.comparison import rows
 from benchy.reporting.comparison_sides import Side
-from benchy.reporting.leaderboard import Settings
+from benchy.reporting.leaderboard import BoardSettings
 from benchy.reporting.ranking import standing
 from benchy.run import status_cells
 from results import entry
@@ -41,7 +41,7 @@ def test_score_has_the_same_format_in_every_output(
     one = entry("m", "a", value, stderr, metric=metric)
     assert scores.with_error(value, stderr, metric) == text
     number, _, error = text.partition(" ± ")
-    board = leaderboard.board([one], Settings())
+    board = leaderboard.board([one], BoardSettings())
     assert f">{number}</a>" in index_page.index(board, "now")
     assert (f"<small>±{error}</small>" in index_page.index(board, "now")) == bool(error)
     (part,) = model_page._parts(one)
@@ -57,15 +57,15 @@ def test_score_has_the_same_format_in_every_output(
 
 
 def test_a_difference_has_the_decimals_of_its_scores() -> None:
-    assert scores.number(0.01234, "acc,none", beside=(0.5, 0.51), sign=True) == "+0.0123"
-    assert scores.number(-0.5, "word_perplexity", beside=(12.5, 13.0), sign=True) == "-0.50"
+    assert scores.number(0.01234, "acc,none", peers=(0.5, 0.51), sign=True) == "+0.0123"
+    assert scores.number(-0.5, "word_perplexity", peers=(12.5, 13.0), sign=True) == "-0.50"
     assert (scores.of_sample(1.0, "acc"), scores.of_sample(45.25, "chrf")) == ("1", "45.25")
 
 
 def test_group_mean_uses_the_scale_of_its_scores() -> None:
     entries = [entry("m", "a", 0.5, 0.02), entry("m", "b", 30.0, 1.0, metric="chrf,none")]
     board = leaderboard.board(
-        entries, Settings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
+        entries, BoardSettings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
     )
     html = index_page.index(board, "now")
     assert re.search(r'class="n group" data-v="0.4" data-e="[\d.]+"><b>0.4000</b>', html)
@@ -103,7 +103,7 @@ def test_best_score_differs_by_more_than_noise(
 
 def test_page_shows_which_scores_are_tied() -> None:
     entries = [entry("k", "a", 0.71, 0.02), entry("l", "a", 0.70, 0.02), entry("m", "a", 0.5, 0.02)]
-    html = index_page.index(leaderboard.board(entries, Settings()), "now")
+    html = index_page.index(leaderboard.board(entries, BoardSettings()), "now")
     assert re.findall(r'<td class="n( \w+)?" data-v="([\d.]+)"', html) == [
         (" tied", "0.71"), (" tied", "0.7"), ("", "0.5"),
     ]  # fmt: skip

@@ -107,7 +107,7 @@ def test_list_shows_own_and_harness_tasks(
     own = task_list.Own(
         "mine", ["outer", "x", "y"], "Mine", [0, 8], ["generate_until"], ["d"], ["code"], 2, ["x"]
     )
-    found = task_list.Harness("lm_eval 1.0", "lm_eval_1_0", ROWS)
+    found = task_list.HarnessTasks("lm_eval 1.0", "lm_eval_1_0", ROWS)
     monkeypatch.setattr(task_list, "all_of", lambda house: ([own], [found]))
     whole = show(capsys)
     assert "mine  outer x …     2      0 - 8  generate_until  Mine" in whole

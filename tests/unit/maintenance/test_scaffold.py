@@ -19,7 +19,7 @@ from benchy.core import paths
 from benchy.core.errors import Failure, UsageError
 from benchy.devices import gpu
 from benchy.hub import model_info
-from benchy.hub.model_info import Facts
+from benchy.hub.model_info import ModelInfo
 from benchy.maintenance import scaffold
 from hubstandin import COMMIT, Hub
 
@@ -67,7 +67,7 @@ CONTEXTS = [
 
 @pytest.mark.parametrize(("told", "expected"), CONTEXTS)
 def test_context_length_is_read_from_the_config(told: dict[str, Any], expected: int | None) -> None:
-    assert Facts(told).context == expected
+    assert ModelInfo(told).context == expected
 
 
 SPLITS = [(10, 12, 2, 1), (30, 12, 2, 2), (30, 7, 2, 1), (90, 12, 8, 8), (999, 12, 8, 1)]
@@ -78,7 +78,7 @@ def test_split_fits_the_weights_and_divides_the_heads(
     gigabytes: int, heads: int, most: int, expected: int
 ) -> None:
     heads = heads * 8 if most == 8 else heads
-    facts = Facts({"num_attention_heads": heads}, weights=gigabytes * 10**9)
+    facts = ModelInfo({"num_attention_heads": heads}, weights=gigabytes * 10**9)
     assert scaffold.split(facts, 24 * 10**9, most) == expected
 
 

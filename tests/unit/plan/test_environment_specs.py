@@ -15,7 +15,7 @@ from benchy.core import hashing
 from benchy.core.errors import UsageError
 from benchy.core.specs import EnvironmentRequest
 from benchy.plan import environment_specs
-from benchy.plan.environment_specs import ReleaseRequest, Source, environment_spec
+from benchy.plan.environment_specs import PackageSource, ReleaseRequest, environment_spec
 from benchy.plan.plan import Plan
 
 ENGINE = engine_schema.Engine(package="vllm", module="vllm", main=True, python=">=3.9")
@@ -98,8 +98,8 @@ COMPLETE = engine_schema.Engine(
     package="vllm", module="vllm", python=">=3.9", requirements=["hf-transfer"], drop=["pynvml"],
     torch_backend="cpu", cutoff="none", index=["https://host/own"], repairs=[REPAIR],
 )  # fmt: skip
-GIT = Source("git+https://host/vllm@main", "git_1")
-CHECKOUT = Source("file:///src/vllm", "path_1", {"path": "/src/vllm", "content": "5"})
+GIT = PackageSource("git+https://host/vllm@main", "git_1")
+CHECKOUT = PackageSource("file:///src/vllm", "path_1", {"path": "/src/vllm", "content": "5"})
 # The spec of a release without variations.
 PLAIN: dict[str, Any] = {
     "env": "vllm_0_9_0", "kind": "engine", "name": "vllm", "package": "vllm", "version": "0.9.0",
@@ -208,7 +208,7 @@ def test_a_local_wheel_is_identified_by_its_content(tmp_path: Path) -> None:
 def test_a_source_without_a_release_has_no_cutoff_and_no_repairs() -> None:
     repair = engine_schema.Repair(versions="<1", overrides=["a==1"], why="x")
     engine = ENGINE.model_copy(update={"repairs": [repair]})
-    source = Source("git+https://host/vllm@main", "git_1")
+    source = PackageSource("git+https://host/vllm@main", "git_1")
     free = environment_spec(ReleaseRequest("vllm", engine, None, "x", elsewhere=source))
     assert (free["version"], free["cutoff"], free["overrides"]) == (None, "none", [])
     assert free["requirements"] == ["vllm @ git+https://host/vllm@main"]

@@ -82,7 +82,7 @@ def lay(root: Path) -> None:
 
 
 def digests(root: Path) -> dict[str, str]:
-    folder = task_files.Folder(root / "own", root)
+    folder = task_files.TaskFolder(root / "own", root)
     found = {name: folder.follow([name]).digests() for name in NAMES}
     return {
         name: json.dumps({str(path): digest for path, digest in each.items()})
@@ -123,8 +123,8 @@ def test_code_that_may_open_files_depends_on_the_whole_folder(
 ) -> None:
     (tmp_path / "a.yaml").write_text("task: a\nx: !function code.f\n")
     (tmp_path / "code.py").write_text(code)
-    found = task_files.Folder(tmp_path, tmp_path / "elsewhere").follow(["a"])
-    assert found.whole == ({tmp_path} if opens else set())
+    found = task_files.TaskFolder(tmp_path, tmp_path / "elsewhere").follow(["a"])
+    assert found.folders == ({tmp_path} if opens else set())
 
 
 @pytest.mark.parametrize(
@@ -140,15 +140,15 @@ def test_code_that_may_open_files_depends_on_the_whole_folder(
 )  # fmt: skip
 def test_malformed_and_unusual_task_files_have_digests(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.yaml").write_text(text)
-    before = task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests()
+    before = task_files.TaskFolder(tmp_path, tmp_path).follow(["a"]).digests()
     assert list(before) == [tmp_path / "a.yaml"]
     (tmp_path / "a.yaml").write_text(f"{text}\nmore: 1\n")
-    assert task_files.Folder(tmp_path, tmp_path).follow(["a"]).digests() != before
+    assert task_files.TaskFolder(tmp_path, tmp_path).follow(["a"]).digests() != before
 
 
 def test_large_folders_named_in_code_are_left_out(tmp_path: Path) -> None:
     (tmp_path / "own").mkdir()
     (tmp_path / "own/a.yaml").write_text("task: a\ndataset_path: /\nx: !function code.f\n")
     (tmp_path / "own/code.py").write_text(f"A = '/', '//', '/proc/self', '{tmp_path}'\n")
-    found = task_files.Folder(tmp_path / "own", tmp_path).follow(["a"])
+    found = task_files.TaskFolder(tmp_path / "own", tmp_path).follow(["a"])
     assert {path.name for path in found.digests()} == {"a.yaml", "code.py"}

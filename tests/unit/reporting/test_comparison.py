@@ -136,7 +136,7 @@ UNLIKE = [
     ("limit", {"limit": 5}, "limit: null and 5"),
     ("seed", {"seed": 1}, "seed: 1234 and 1"),
     ("chat", {"chat": True}, "use_chat_completions: false and true"),
-    ("harness", {"harness": document.Harness("lm_eval", "0.4.9", "e", None)},
+    ("harness", {"harness": document.HarnessRecord("lm_eval", "0.4.9", "e", None)},
      "harness: lm_eval 0.4.13 and lm_eval 0.4.9"),
     ("version", {"task": replace(made().task, task_name=["t"], versions={"t": "2.0"})},
      'task version: t 1.0 and t 2.0'),

@@ -18,14 +18,14 @@ from benchy.config import settings_schema
 from benchy.core.errors import ConfigError
 from benchy.evaluation import result as document
 from benchy.evaluation.result import Metric
-from benchy.evaluation.scored_result import Entry
+from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import exports, html_page, index_page, leaderboard, reproduce
-from benchy.reporting.leaderboard import Settings
+from benchy.reporting.leaderboard import BoardSettings
 from results import entry, made
 
 
-def means(entries: list[Entry], weights: dict[str, float]) -> list[leaderboard.Mean | None]:
-    said = Settings({"g": settings_schema.Group(tasks=weights)})
+def means(entries: list[ScoredResult], weights: dict[str, float]) -> list[leaderboard.Mean | None]:
+    said = BoardSettings({"g": settings_schema.Group(tasks=weights)})
     return [row.means[0] for row in leaderboard.board(entries, said).rows]
 
 
@@ -54,7 +54,7 @@ def test_mean_inverts_a_score_if_lower_is_better() -> None:
         ("another limit", [entry("m", "a", 0.5), entry("m", "b", 0.5, limit=5)]),
     ],
 )  # fmt: skip
-def test_incomparable_scores_have_no_mean(name: str, entries: list[Entry]) -> None:
+def test_incomparable_scores_have_no_mean(name: str, entries: list[ScoredResult]) -> None:
     assert not any(means(entries, {"a": 1, "b": 1}))
 
 
@@ -68,9 +68,9 @@ def test_mean_has_no_error_if_a_score_has_none() -> None:
     assert means([entry("m", "a", 0.5, None)], {"a": 1}) == [leaderboard.Mean(0.5, None)]
 
 
-def best(entries: list[Entry]) -> list[tuple[str, str]]:
+def best(entries: list[ScoredResult]) -> list[tuple[str, str]]:
     """Return the (model, task) pairs that the page shows as best."""
-    html = index_page.index(leaderboard.board(entries, Settings()), "now")
+    html = index_page.index(leaderboard.board(entries, BoardSettings()), "now")
     found = []
     for row in html.split("<tr data-kind")[1:]:
         model = re.search(r"compare (\w+)", row)
@@ -115,7 +115,7 @@ def test_a_marked_result_is_not_the_best(name: str, change: dict[str, Any], mark
     result = {key: value for key, value in change.items() if key not in own}
     odd = replace(entries[2], result=replace(entries[2].result, **result), **own)
     assert best([*entries[:2], odd]) == [("l", "a")]
-    board = leaderboard.board([*entries[:2], odd], Settings())
+    board = leaderboard.board([*entries[:2], odd], BoardSettings())
     texts = [exports.as_json(board), exports.as_csv(board).replace('""', '"')]
     assert all(mark in text.replace('\\"', '"') for text in texts)
     word = "other seed" if name == "seed" else mark if name in ("stale", "no config") else ""
@@ -126,14 +126,14 @@ def test_most_common_kind_counts_unlimited_results_and_newest_breaks_ties() -> N
     old, new = entry("k", "a", 0.5, seed=1), entry("l", "a", 0.6)
     times = replace(new.result.times, end="2027-01-01T00:00:00+00:00")
     new = replace(new, result=replace(new.result, times=times))
-    assert [e.kind for e in leaderboard.board([old, new], Settings()).entries] == [1, 0]
+    assert [e.kind for e in leaderboard.board([old, new], BoardSettings()).entries] == [1, 0]
     limited = [entry(m, "a", 0.5, seed=1, limit=5) for m in "nop"]
-    board = leaderboard.board([old, new, *limited], Settings())
+    board = leaderboard.board([old, new, *limited], BoardSettings())
     assert [e.kind for e in board.entries] == [1, 0, 1, 1, 1]
 
 
 def test_unlike_results_mark_the_mean_and_unrequested_results_prevent_it() -> None:
-    said = Settings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
+    said = BoardSettings({"g": settings_schema.Group(tasks={"a": 1, "b": 1})})
     entries = [entry(m, t, 0.5) for m in "klmn" for t in "ab"]
     entries[3] = entry("l", "b", 0.99, seed=1)
     entries[5] = replace(entries[5], unasked=True)
@@ -165,7 +165,7 @@ def test_results_that_no_config_requests_are_found(
         path.write_text(json.dumps(specs.plan(models=models)))
 
     def unasked() -> list[tuple[str, str]]:
-        board, _, _ = leaderboard.whole(Settings())
+        board, _, _ = leaderboard.load_board(BoardSettings())
         return [(e.model, e.task) for e in board.entries if e.unasked]
 
     assert unasked() == []  # without a plan, nothing is known
@@ -183,7 +183,7 @@ def test_results_that_no_config_requests_are_found(
 def test_score_uses_the_metric_that_the_task_file_names() -> None:
     numbers = {"acc,none": Metric(0.5, 0.1, True), "acc_norm,none": Metric(0.7, 0.1, True)}
     result = made(metrics={"s": numbers, "t": {"acc_norm,none": Metric(0.9, 0.1, True)}})
-    asked = Entry(Path("results/m/smoke/results.json"), result, "acc_norm")
+    asked = ScoredResult(Path("results/m/smoke/results.json"), result, "acc_norm")
     assert asked.score and asked.score.metric == "acc_norm,none"
     assert asked.score.value == pytest.approx(0.8)
     assert replace(asked, chosen="acc_norm,none").score == asked.score
@@ -215,7 +215,7 @@ def test_csv_escapes_spreadsheet_formulas() -> None:
     evil = '=HYPERLINK("http://x")'
     one = entry("m", "a", -0.5)
     result = replace(one.result, model=replace(one.result.model, name=evil, revision_used="+1|x"))
-    board = leaderboard.board([replace(one, result=result)], Settings())
+    board = leaderboard.board([replace(one, result=result)], BoardSettings())
     row = next(csv.DictReader(io.StringIO(exports.as_csv(board))))
     assert row["name"] == f"'{evil}" and row["revision"] == "'+1|x" and row["value"] == "-0.5"
 
@@ -227,7 +227,7 @@ def test_leaderboard_files_neutralize_hostile_texts(tmp_path: Path) -> None:
     engine = replace(one.result.engine, answered=evil)
     model = replace(one.result.model, name=evil)
     result = replace(one.result, engine=engine, model=model)
-    board = leaderboard.board([replace(one, result=result)], Settings())
+    board = leaderboard.board([replace(one, result=result)], BoardSettings())
     html_page.put(tmp_path / "x.html", index_page.index(board, "now"))
     html = (tmp_path / "x.html").read_text()
     for text in (exports.as_csv(board), exports.as_markdown(board), html):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchy.evaluation import result as document
 from benchy.reporting import exports, index_page, leaderboard, model_traits
-from benchy.reporting.leaderboard import Settings
+from benchy.reporting.leaderboard import BoardSettings
 from results import entry, made
 
 EVIL = '=HYPERLINK("http://x")<img src=x onerror=alert(1)>'
@@ -32,7 +32,7 @@ def test_traits_are_exported_and_hostile_texts_escaped() -> None:
         ("0 to 5", None, ""), ("yes", None, ""), ("bfloat16", None, "weights gptq 4-bit"),
         ("1.54B", 1_543_714_304, ""), (EVIL, None, ""),
     ]  # fmt: skip
-    board = leaderboard.board([replace(plain, result=known)], Settings())
+    board = leaderboard.board([replace(plain, result=known)], BoardSettings())
     html = index_page.index(board, "now")
     assert (
         "<img" not in html

@@ -13,19 +13,19 @@ import pytest
 import specs
 from benchy.cluster import job_queue, launcher, multi_node, shared_files
 from benchy.cluster.job_queue import Queue
-from benchy.cluster.jobs import UNKNOWN, Job
-from benchy.cluster.launcher import Launcher
+from benchy.cluster.jobs import UNKNOWN, QueuedJob
+from benchy.cluster.launcher import JobLauncher
 from benchy.core.errors import Died
-from benchy.core.specs import Resources
+from benchy.core.specs import ResourceRequest
 from benchy.run import cluster_builds, cluster_jobs, job_ends
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 
 ROOT = Path(__file__).parents[3]
 TARGET = "results/m/alpha/results.json"
 
 
 @pytest.fixture
-def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Launcher:
+def slurm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> JobLauncher:
     monkeypatch.chdir(ROOT)
     made = launcher.load("slurm")
     monkeypatch.chdir(tmp_path)
@@ -44,13 +44,13 @@ class Run:
     """
 
     def __init__(
-        self, slurm: Launcher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
+        self, slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, *tries: tuple[int, str, bool]
     ) -> None:
         self.slurm, self.tries, self.word = slurm, list(tries), ""
         self.spec = specs.server()
         self.failed: set[str] = set()
         self.job_ends: dict[str, str] = {}
-        self.tally = Tally()
+        self.stats = RunStats()
         self.submitted: list[Sequence[str]] = []
         # Itself stands for its plan, its commands and its builds.
         self.plan: Any = self
@@ -105,8 +105,8 @@ class Run:
                 watch.cancel()
 
         asyncio.run(both())
-        assert bool(self.failed) == bool(self.tally.reasons)
-        return len(self.submitted), self.tally.reasons.get("m", ("", ""))[0]
+        assert bool(self.failed) == bool(self.stats.reasons)
+        return len(self.submitted), self.stats.reasons.get("m", ("", ""))[0]
 
 
 ENDS = [
@@ -132,7 +132,7 @@ ENDS = [
 
 @pytest.mark.parametrize(("about", "tries", "many", "why"), ENDS)
 def test_end_of_a_job_decides_whether_it_is_repeated(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, about: str,
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, about: str,
     tries: list[tuple[int, str, bool]], many: int, why: str,
 ) -> None:  # fmt: skip
     assert Run(slurm, monkeypatch, *tries).serve() == (many, why), about
@@ -148,7 +148,7 @@ WORDS = [
 
 @pytest.mark.parametrize(("word", "status", "many"), WORDS)
 def test_multi_node_job_ends_with_the_status_that_a_node_recorded(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, word: str, status: int, many: int
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, word: str, status: int, many: int
 ) -> None:
     run = Run(slurm, monkeypatch, (status, "FAILED", False), (0, "COMPLETED", True))
     nodes = {"count": 2, "words": [], "follower": []}
@@ -192,7 +192,7 @@ BUILDS = [
 
 @pytest.mark.parametrize(("tries", "many", "status", "lost"), BUILDS)
 def test_end_of_a_build_decides_whether_it_is_repeated(
-    slurm: Launcher, monkeypatch: pytest.MonkeyPatch, tries: list[tuple[int, str, bool]],
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch, tries: list[tuple[int, str, bool]],
     many: int, status: int, lost: dict[str, str],
 ) -> None:  # fmt: skip
     run = Run(slurm, monkeypatch, *tries)
@@ -208,7 +208,7 @@ def test_end_of_a_build_decides_whether_it_is_repeated(
         assert lost.items() <= run.job_ends.items()
 
 
-ASKED: list[tuple[Resources, Resources]] = [
+ASKED: list[tuple[ResourceRequest, ResourceRequest]] = [
     ({}, {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}),
     ({"constraint": "big"},
      {"partition": "gpu", "account": "lab", "constraint": "big", "time": "9"}),
@@ -219,7 +219,7 @@ ASKED: list[tuple[Resources, Resources]] = [
 
 @pytest.mark.parametrize(("asked", "expected"), ASKED)
 def test_builds_request_the_resources_that_all_models_share(
-    asked: Resources, expected: Resources
+    asked: ResourceRequest, expected: ResourceRequest
 ) -> None:
     models = {"partition": "gpu", "account": "lab", "constraint": "a100", "time": "9"}
     more = {"memory": "900G", "gpu_type": "a100", "cpus_per_gpu": 9, "scratch": "/x"}
@@ -231,8 +231,8 @@ def test_builds_request_the_resources_that_all_models_share(
     assert cluster_builds.build_resources({}, asked) == asked
 
 
-def job(state: str) -> Job:
-    return Job("1", state, "n1", "", "benchy:x:h:1.1", "m")
+def job(state: str) -> QueuedJob:
+    return QueuedJob("1", state, "n1", "", "benchy:x:h:1.1", "m")
 
 
 # (about, state of the job, status, own, stray) → (repeat, explains)
@@ -255,7 +255,7 @@ JUDGED = [
 
 @pytest.mark.parametrize(("about", "state", "status", "own", "stray", "expected"), JUDGED)
 def test_state_and_status_decide_whether_a_job_is_repeated(
-    slurm: Launcher, about: str, state: str | None, status: int, own: bool, stray: bool,
+    slurm: JobLauncher, about: str, state: str | None, status: int, own: bool, stray: bool,
     expected: tuple[bool, bool],
 ) -> None:  # fmt: skip
     ended = job(state) if state else None

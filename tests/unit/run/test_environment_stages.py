@@ -17,7 +17,7 @@ from benchy.environments import health
 from benchy.run.current_plan import CurrentPlan
 from benchy.run.dispatcher import Dispatcher
 from benchy.run.exits import Exit
-from benchy.run.settings import Settings
+from benchy.run.settings import RunSettings
 
 LOCK, STAMP = str(paths.lock("new")), str(paths.stamp("new"))
 NEW, OLD, HARNESS = "environment/new", "environment/old", "environment/h"
@@ -152,7 +152,7 @@ def test_stages_of_a_model(case: Case, tmp_path: Path, monkeypatch: pytest.Monke
     make = Make(case)
 
     async def stages() -> Exit | str:
-        settings = Settings(
+        settings = RunSettings(
             make, {}, None, {}, frozenset(case.stale_targets), fetch_only=case.fetch_only
         )
         dispatcher = Dispatcher(settings, CurrentPlan(make, {"m": case.facts}))

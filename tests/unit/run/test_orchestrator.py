@@ -12,7 +12,7 @@ import specs
 from benchy.core import knobs, paths
 from benchy.devices import gpu
 from benchy.run import graph_queries, pipeline
-from benchy.run.accounting import Tally
+from benchy.run.accounting import RunStats
 
 FLAGS = [
     ("", 1),
@@ -43,10 +43,10 @@ def test_model_with_too_few_free_gpus_is_left_out(
         "one": specs.server(model="one", device="gpu", gpus=1),
         "small": specs.server(model="small"),
     }
-    tally = Tally()
-    assert list(pipeline.available_needs(servers, tally)) == ["one", "small"]
+    stats = RunStats()
+    assert list(pipeline.available_needs(servers, stats)) == ["one", "small"]
     why = "wide needs 2 GPUs; with GPU_BUSY=skip, other programs leave 1: train.py (pid 7)"
-    assert tally.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
+    assert stats.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
 
 
 TASKS = [

@@ -30,7 +30,7 @@ def test_outcome(
     about: str, requested: str, before: str, now: str, new: str, expected: tuple[Any, ...]
 ) -> None:
     found = outcome(requested, before, now, new)
-    counts = (found.made, found.kept, "".join(found.left), "".join(found.edited))
+    counts = (found.made, found.unchanged, "".join(found.not_made), "".join(found.edited))
     assert counts == expected, about
 
 

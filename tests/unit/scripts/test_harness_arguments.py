@@ -34,7 +34,7 @@ def test_do_sample_false_means_temperature_zero() -> None:
 
 
 def test_request_for_several_answers_is_refused() -> None:
-    with pytest.raises(harness_arguments.Refused, match="several answers"):
+    with pytest.raises(harness_arguments.TaskRefused, match="several answers"):
         harness_arguments.normalized("t", {"n": 2}, {"n": 2})
     assert "n" not in harness_arguments.normalized("t", {"n": 1}, {})
 
@@ -44,7 +44,7 @@ def test_argument_missing_from_the_request_is_refused() -> None:
     payload = {"max_tokens": 5, "stop": ["a"], "temperature": 0.0, "top_p": 0.5}
     harness_arguments.check_sent("t", requested, payload)
     for key in payload:
-        with pytest.raises(harness_arguments.Refused):
+        with pytest.raises(harness_arguments.TaskRefused):
             harness_arguments.check_sent(
                 "t", requested, {k: v for k, v in payload.items() if k != key}
             )
@@ -66,7 +66,7 @@ def test_argument_missing_from_the_request_is_refused() -> None:
 )
 def test_argument_of_wrong_type_is_refused(given: dict[str, Any]) -> None:
     (name,) = given
-    with pytest.raises(harness_arguments.Refused, match=f"{name}: .* is not "):
+    with pytest.raises(harness_arguments.TaskRefused, match=f"{name}: .* is not "):
         harness_arguments.normalized("t", given, given)
 
 
@@ -86,7 +86,7 @@ def test_argument_that_the_server_does_not_list_is_refused(
     if not words:
         harness_arguments.check_accepted("t", names, fields)
         return
-    with pytest.raises(harness_arguments.Refused, match=words):
+    with pytest.raises(harness_arguments.TaskRefused, match=words):
         harness_arguments.check_accepted("t", names, fields)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from benchy.scripts import harness_clients
-from benchy.scripts.harness_observations import Facts
+from benchy.scripts.harness_observations import FactsFile
 from benchy.scripts.harness_observer import Observer
 
 
@@ -74,7 +74,7 @@ def facts(path: Path) -> list[dict[str, Any]]:
 
 def test_the_observer_precedes_the_clients(modules: dict[str, Any], tmp_path: Path) -> None:
     observer: Any = type("Observed", (Observer,), {})
-    harness_clients.install(Facts(str(tmp_path / "facts")), {"a": 1}, ["a"], observer)
+    harness_clients.install(FactsFile(str(tmp_path / "facts")), {"a": 1}, ["a"], observer)
     registry, clients = modules["api.registry"], modules["models.openai_completions"]
     chat = registry.get_model("local-chat-completions")
     assert chat.__mro__[1] is observer and chat.__mro__[-2] is clients.LocalChatCompletion
@@ -105,7 +105,7 @@ def test_document_among_its_own_examples_is_recorded(
     modules: dict[str, Any], tmp_path: Path, doc: str, shots: int, sampled: bool, kinds: list[str]
 ) -> None:
     path = tmp_path / "facts"
-    harness_clients.install(Facts(str(path)), {}, None, type("Observed", (Observer,), {}))
+    harness_clients.install(FactsFile(str(path)), {}, None, type("Observed", (Observer,), {}))
     task = modules["api.task"].ConfigurableTask()
     task.sampler = Sampler() if sampled else None
     assert task.fewshot_context(doc, shots) == ("one" if shots and sampled else "") + doc
@@ -131,7 +131,7 @@ def test_release_with_other_code_is_unchanged(
     before = {key: dict(vars(each)) for key, each in modules.items()}
     task = dict(vars(modules["api.task"].ConfigurableTask))
     with pytest.raises(AttributeError, match=name):
-        harness_clients.install(Facts(str(tmp_path / "facts")), {}, None)
+        harness_clients.install(FactsFile(str(tmp_path / "facts")), {}, None)
     assert before == {key: dict(vars(each)) for key, each in modules.items()}
     assert task == dict(vars(modules["api.task"].ConfigurableTask))
     assert not (tmp_path / "facts").exists()

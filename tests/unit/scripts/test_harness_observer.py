@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from benchy.scripts import harness_tokens
-from benchy.scripts.harness_arguments import Refused
-from benchy.scripts.harness_observations import Facts
+from benchy.scripts.harness_arguments import TaskRefused
+from benchy.scripts.harness_observations import FactsFile
 from benchy.scripts.harness_observer import Observer
 
 ENDS: list[tuple[list[int], list[int], tuple[list[int], list[int]]]] = [
@@ -62,7 +62,7 @@ def observer(
     tokenizer.bos_token_id = bos  # type: ignore[attr-defined]
     found: Any = type("Observed", (Observer, Client), {})()
     found.tokenizer, found.tokenizer_backend = tokenizer, backend
-    found.facts = Facts(str(tmp_path / "facts.jsonl"))
+    found.facts = FactsFile(str(tmp_path / "facts.jsonl"))
     return found
 
 
@@ -104,5 +104,5 @@ def test_resumed_run_accepts_remaining_prompts_that_do_not_fit(tmp_path: Path) -
     (tmp_path / "facts.jsonl").unlink()
     first = observer(tmp_path, [])
     first.instances = instances(3)
-    with pytest.raises(Refused, match="leave 50 of the context's 100"):
+    with pytest.raises(TaskRefused, match="leave 50 of the context's 100"):
         first.check_room([[1] * 60] * 3)
