@@ -66,8 +66,8 @@ def install_uv() -> str:
     shutil.rmtree(aside, ignore_errors=True)
     pip = [sys.executable, "-I", "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     sources = pip_settings.pip_variables(os.environ)
-    asked = subprocess.run([*pip[:4], "--version"], env=sources, capture_output=True)
-    has_pip = not asked.returncode
+    probe = subprocess.run([*pip[:4], "--version"], env=sources, capture_output=True)
+    has_pip = not probe.returncode
     if has_pip:
         done = subprocess.run(
             [*pip, "--target", str(aside), UV_REQUIREMENT],
@@ -123,8 +123,8 @@ def download_uv(target: Path) -> None:
     address = urllib.parse.urljoin(url, best["url"])
     with urllib.request.urlopen(address, timeout=300) as reply:  # noqa: S310
         content = reply.read()
-    wanted = best.get("hashes", {}).get("sha256")
-    if wanted and hashlib.sha256(content).hexdigest() != wanted:
+    expected = best.get("hashes", {}).get("sha256")
+    if expected and hashlib.sha256(content).hexdigest() != expected:
         raise Failure("the downloaded uv does not match the hash in the index", "try again")
     (target / "bin").mkdir(parents=True)
     with zipfile.ZipFile(io.BytesIO(content)) as wheel:
@@ -150,11 +150,11 @@ def uv_run(uv: str, *args: str) -> None:
     # The lock has every version and hash, so a cutoff set on the machine could only hide them.
     env.pop("UV_EXCLUDE_NEWER", None)
     more = pip_settings.uv_arguments(os.environ) if args[0] == "pip" else []
-    with private_indexes.project((), env) as (_, settled):
+    with private_indexes.project((), env) as (_, environ):
         done = subprocess.run(
             [uv, *(["--offline"] if pip_settings.offline() else []), *args, *more],
             cwd=ROOT,
-            env=settled,
+            env=environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -176,7 +176,7 @@ def make_venv(uv: str, group: str | None) -> None:
         and not link_mode.broken(venv, mixed=True)
     )
     if link_mode.forced(os.environ):
-        print(f"  NOTE    {link_mode.SAID}", file=sys.stderr)
+        print(f"  NOTE    {link_mode.NOTE}", file=sys.stderr)
     target = venv
     if not works:
         target = ROOT / ".venv.new"
@@ -185,8 +185,8 @@ def make_venv(uv: str, group: str | None) -> None:
         uv_run(
             uv, "venv", "--quiet", "--no-project", "--relocatable", "--python", base, str(target)
         )
-    wanted = ROOT / "build" / f"requirements{'-' + group if group else ''}.txt"
-    wanted.parent.mkdir(exist_ok=True)
+    requirements = ROOT / "build" / f"requirements{'-' + group if group else ''}.txt"
+    requirements.parent.mkdir(exist_ok=True)
     extra = ["--group", group] if group else []
     uv_run(
         uv,
@@ -197,7 +197,7 @@ def make_venv(uv: str, group: str | None) -> None:
         *extra,
         "--no-emit-project",
         "--output-file",
-        str(wanted),
+        str(requirements),
     )
     # install, not sync: once a config needs it, the newest vLLM is in the same environment.
     uv_run(
@@ -210,7 +210,7 @@ def make_venv(uv: str, group: str | None) -> None:
         "--python",
         str(target / "bin" / "python"),
         "--requirements",
-        str(wanted),
+        str(requirements),
     )
     if target != venv:
         shutil.rmtree(venv, ignore_errors=True)

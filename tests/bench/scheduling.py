@@ -79,7 +79,7 @@ def serve(items: Sequence[schedule.Item], jobs: int | None, commands: Mapping[st
         )
     make = Commands(commands)
     models = {item.name: facts for item in items}
-    health.well = lambda env: True
+    health.intact = lambda env: True
     settings = RunSettings(make, needs, jobs, dict(os.environ))
     run = Dispatcher(settings, CurrentPlan(make, models))
     begun = time.monotonic()

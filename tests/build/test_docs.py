@@ -18,6 +18,7 @@ from trees import MODELS, ROOT, Tree
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 # Tests the commands of docs/own-task.md. For `make eval` it runs the harness on a stand-in server.
 OWN_TASK = "tests/e2e/test_preview.py"
+TUTORIAL = "tests/e2e/test_tutorial.py"
 # Commands that are too slow for this file or need the real engine, and the files that run them.
 ELSEWHERE = {
     "make test": ".ci/run",
@@ -28,11 +29,14 @@ ELSEWHERE = {
     "make tasks": OWN_TASK,
     "make tasks SEARCH=spanish": OWN_TASK,
     "make tasks SEARCH='xnli*es*'": OWN_TASK,
-    "make plan CONFIG=configs/quickstart.yaml TASKS=capitals": OWN_TASK,
-    "make preview CONFIG=configs/quickstart.yaml TASK=capitals LIMIT=1": OWN_TASK,
-    "make eval CONFIG=configs/quickstart.yaml TASKS=capitals LIMIT=4": OWN_TASK,
-    "make eval CONFIG=configs/quickstart.yaml TASKS=capitals": OWN_TASK,
-    "make preview CONFIG=configs/quickstart_chat.yaml TASK=capitals_letter LIMIT=1": OWN_TASK,
+    "make preview CONFIG=configs/first.yaml TASK=capitals LIMIT=1": OWN_TASK,
+    "make preview CONFIG=configs/first_chat.yaml TASK=capitals_letter LIMIT=1": OWN_TASK,
+    "make eval CONFIG=configs/first.yaml TASKS=capitals LIMIT=4": OWN_TASK,
+    "make plan CONFIG=configs/first.yaml": TUTORIAL,
+    "make preview CONFIG=configs/first.yaml TASK=capitals_written LIMIT=1": TUTORIAL,
+    "make eval CONFIG=configs/first.yaml": TUTORIAL,
+    "make status CONFIG=configs/first.yaml": TUTORIAL,
+    "make why TARGET=results/first/capitals_written/results.json": TUTORIAL,
 }
 # Names in the docs → names in the tree.
 NAMES = [

@@ -17,11 +17,12 @@ from typing import Any
 
 import pytest
 
+import pages
 from benchy.evaluation import preview_text
 from benchy.scripts import tiny_model
 from clone import make
 
-PAGE = Path(__file__).parents[2] / "docs/own-task.md"
+PAGE = "own-task.md"
 
 COMMON = """
 dataset_path: json
@@ -56,8 +57,8 @@ MODELS = {"bos": (True, 8), "one": (False, 1)}
 CASES = {
     "bos": ("configs/look-bos.yaml", "look_bos"),
     "one": ("configs/look-one.yaml", "look_one"),
-    "page": ("configs/quickstart.yaml", "capitals"),
-    "chat": ("configs/quickstart_chat.yaml", "capitals_letter"),
+    "page": ("configs/first.yaml", "capitals"),
+    "chat": ("configs/first_chat.yaml", "capitals_letter"),
 }
 LIMIT = 2
 
@@ -87,16 +88,8 @@ def lay(tree: Path) -> None:
             f"model: {{name: {json.dumps(str(model))}}}\nvllm:\n  provider_config: vllm_cpu\n"
             f"  overrides: {{max_model_len: 512}}\ntasks: [look_{name}]\n"
         )
-    for file, text in files_of_the_page().items():
-        (tree / file).parent.mkdir(exist_ok=True)
-        (tree / file).write_text(text)
-
-
-def files_of_the_page() -> dict[str, str]:
-    """Return path → text of each file that docs/own-task.md asks the reader to write."""
-    found = re.findall(r"^`(configs/\S+)`:\n\n```\w+\n(.*?)^```", PAGE.read_text(), re.M | re.S)
-    assert len(found) == 7
-    return dict(found)
+    pages.write("tutorial.md", tree)
+    pages.write(PAGE, tree)
 
 
 def begin(model: Path) -> None:
@@ -141,8 +134,8 @@ def previewed(tree: Path, name: str) -> dict[str, Any]:
 @pytest.mark.timeout(900)
 def test_a_preview_shows_the_requests_that_the_server_gets(tree: Path) -> None:
     lay(tree)
-    planned = make(tree, "plan", "CONFIG=configs/quickstart.yaml", "TASKS=capitals")
-    assert planned.returncode == 0 and "results/quickstart/capitals/" in planned.stdout
+    planned = make(tree, "plan", "CONFIG=configs/first.yaml", "TASKS=capitals")
+    assert planned.returncode == 0 and "results/first/capitals/" in planned.stdout
     with ThreadPoolExecutor(2) as pool:
         runs = dict(
             zip(
@@ -215,7 +208,7 @@ def read(choices: dict[str, Any], chat: dict[str, Any]) -> None:
         prompts = [prompt for prompt in found["prompts"] if prompt["doc"] == 0]
         return "\n".join(preview_text.lines({**found, "prompts": prompts}))
 
-    shown = re.findall(r"^```text\n(.*?)^```", PAGE.read_text(), re.M | re.S)
+    shown = pages.outputs(PAGE)
     assert first(choices) == shown[0].rstrip("\n")
     turns, _, _ = shown[1].partition("    …")
     assert turns in first(chat)

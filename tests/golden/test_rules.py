@@ -14,7 +14,7 @@ from benchy.config import loader
 from benchy.core import hashing, paths
 from benchy.core.specs import FailureMarker
 from benchy.plan import planner, writer
-from benchy.plan.environment_specs import Surroundings
+from benchy.plan.environment_specs import PlanContext
 from benchy.plan.plan import Plan
 
 HERE = Path(__file__).parent
@@ -31,7 +31,7 @@ CASES = [
 
 
 def expand(limit: int | None, failures: dict[str, FailureMarker], fallback: bool) -> Plan:
-    around = Surroundings(paths.ROOT, lambda: "0.32.0", failures, fallback)
+    around = PlanContext(paths.ROOT, lambda: "0.32.0", failures, fallback)
     return planner.expand(loader.load(TREE), around, limit)
 
 
@@ -88,7 +88,7 @@ def test_free_text_stays_out_of_the_rules(tmp_path: Path) -> None:
         f"model: {{name: '{hostile}'}}\n"
         f"vllm: {{provider_config: standin, overrides: {{dtype: '{hostile}'}}}}\ntasks: [alpha]\n"
     )
-    around = Surroundings(paths.ROOT, lambda: "0.32.0", {})
+    around = PlanContext(paths.ROOT, lambda: "0.32.0", {})
     made = planner.expand(loader.load(tmp_path), around, None)
     assert "touch" not in writer.makefile(made, "build").replace("@touch $@", "")
     assert made.servers["bad"]["name"] == hostile

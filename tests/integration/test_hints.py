@@ -22,7 +22,7 @@ from benchy.config import field_types, loader
 from benchy.core import knob_table, paths
 from benchy.core.errors import ConfigError, Mistake
 from benchy.plan import planner, selection
-from benchy.plan.environment_specs import Surroundings
+from benchy.plan.environment_specs import PlanContext
 from config_files import HARNESS, MODEL, TASK, lay, overrides
 
 ROOT = paths.ROOT
@@ -295,7 +295,7 @@ def test_every_key_of_a_hint_is_known() -> None:
 def mistakes(root: Path) -> list[Mistake]:
     base = loader.ConfigLoader(root)
     try:
-        planner.checked(base, base.files(), Surroundings(root, lambda: "0.32.0", {}))
+        planner.checked(base, base.files(), PlanContext(root, lambda: "0.32.0", {}))
     except ConfigError as error:
         return error.mistakes
     return []

@@ -253,8 +253,8 @@ def root_(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def around(root: Path) -> environment_specs.Surroundings:
-    return environment_specs.Surroundings(root, lambda: "0.32.0", {}, True)
+def around(root: Path) -> environment_specs.PlanContext:
+    return environment_specs.PlanContext(root, lambda: "0.32.0", {}, True)
 
 
 def check_told(mistakes: Sequence[Mistake], folder: str) -> None:

@@ -27,7 +27,7 @@ def main(argv: list[str]) -> int:
         target = staleness.named(args.target)
         limit, model, task = staleness.parts(target)
         if single:
-            staleness.look(graph_for("eval"))
+            staleness.refreshed(graph_for("eval"))
         if not staleness.is_requested(limit, model, task):
             raise staleness.not_requested(target)
         reasons = staleness.reasons(target)
@@ -35,7 +35,7 @@ def main(argv: list[str]) -> int:
         print_lines(f"{target}: {state}")
         print_lines(*(f"  {line}" for line in reasons))
         return 0
-    graph = staleness.look(graph_for("eval" if single else "results"))
+    graph = staleness.refreshed(graph_for("eval" if single else "results"))
     targets = select(graph.read(), ["*"] if single else knob("MODELS"), knob("TASKS")).all()
     stale = (
         set(graph.stale([f"--old-file={graph.directory}/rules.mk", *targets])) if targets else ()

@@ -30,13 +30,13 @@ ENDING = 600.0  # seconds a job may outlast its command: epilogs, a queue that i
 class QueueCommands(Protocol):
     """The part of a launcher that a queue needs.
 
-    `mark` is the comment prefix of this run's jobs, `says` the launcher's file.
+    `mark` is the comment prefix of this run's jobs, `config` the launcher's file.
     """
 
     mark: str
 
     @property
-    def says(self) -> launcher_schema.Launcher: ...
+    def config(self) -> launcher_schema.Launcher: ...
 
     def filled(self, templates: Sequence[str], known: Mapping[str, Any]) -> list[str]:
         """Return a command line from templates."""
@@ -68,7 +68,7 @@ class Queue:
 
     def ask(self) -> list[QueuedJob]:
         """Query the queue and return benchy's jobs. Raises Failure if the query fails."""
-        return parse(self.answer(self.launcher.says.queue))
+        return parse(self.answer(self.launcher.config.queue))
 
     def answer(self, templates: Sequence[str], job: str = "") -> str:
         """Run a command about the queue, or about one job of it, and return its output.
@@ -89,7 +89,7 @@ class Queue:
             raise Failure(f"{words[0]} says: {done.stderr.strip()[-300:]}")
         return done.stdout
 
-    async def look(self) -> None:
+    async def poll(self) -> None:
         """Query the queue once and wake all waiters. A failed query changes no jobs."""
         with contextlib.suppress(Failure):
             rows = await asyncio.to_thread(self.ask)
@@ -108,14 +108,17 @@ class Queue:
     async def watch(self) -> None:
         """Query the queue forever."""
         while True:
-            await self.look()
+            await self.poll()
             await asyncio.sleep(POLL)
 
     # --- the end of a job ---------------------------------------------------------------------
 
     def running(self, model: str) -> bool:
         job = self.jobs.get(model)
-        return bool(job and job.state in self.launcher.says.running) or not self.launcher.says.queue
+        return (
+            bool(job and job.state in self.launcher.config.running)
+            or not self.launcher.config.queue
+        )
 
     async def ended(self, model: str) -> QueuedJob | None:
         """Return the last state of a model's job after its command has ended.
@@ -124,18 +127,18 @@ class Queue:
         minutes to end and the queue may be down for a while. Cancels a job that continues although
         its command was killed.
         """
-        says, first = self.launcher.says, self.answers
+        config, first = self.launcher.config, self.answers
         end = time.monotonic() + ENDING
-        while says.queue and (remaining := end - time.monotonic()) > 0:
+        while config.queue and (remaining := end - time.monotonic()) > 0:
             job, since = self.jobs.get(model), self.answers - first
             if job and job.state == UNKNOWN:
                 return await asyncio.to_thread(self.past, job)
-            if job and job.state in says.ended:
+            if job and job.state in config.ended:
                 return job
             # The first answer may be older than the end of the command.
             if not job and since >= 2:
                 return None
-            live = job and since >= 3 and job.state not in says.ending
+            live = job and since >= 3 and job.state not in config.ending
             if job and live and job.id not in self.strays:
                 self.strays.add(job.id)
                 await asyncio.to_thread(self.call_off, job, "whose command has ended")
@@ -150,11 +153,11 @@ class Queue:
         It comes from the launcher's records. Without a record, the state stays UNKNOWN.
         """
         with contextlib.suppress(Failure):
-            for line in self.answer(self.launcher.says.past, job.id).splitlines():
+            for line in self.answer(self.launcher.config.past, job.id).splitlines():
                 cells = line.strip().split("|")
                 if len(cells) >= 4 and cells[0] == job.id:
                     state = cells[1].partition(" ")[0]  # "CANCELLED by 1000"
-                    if state in self.launcher.says.ended:
+                    if state in self.launcher.config.ended:
                         return replace(job, state=state, node=cells[2], reason=cells[3])
         return replace(job, reason="")
 
@@ -186,7 +189,7 @@ class Queue:
 
     def living(self) -> bool:
         """Return whether a job of this run is in the queue and has not ended."""
-        over = {*self.launcher.says.ended, *self.launcher.says.ending, UNKNOWN}
+        over = {*self.launcher.config.ended, *self.launcher.config.ending, UNKNOWN}
         return any(job.state not in over for job in self.jobs.values())
 
     # --- cleanup ------------------------------------------------------------------------------
@@ -203,9 +206,9 @@ class Queue:
             if self.living():
                 say("WARNING", f"jobs of this run may be left: {failure.what}")
             return
-        says = self.launcher.says
+        config = self.launcher.config
         for job in rows:
-            if job.run == self.launcher.mark and job.state not in (*says.ended, *says.ending):
+            if job.run == self.launcher.mark and job.state not in (*config.ended, *config.ending):
                 self.call_off(job, "left by this run")
 
     def sweep(self) -> list[QueuedJob]:
@@ -213,10 +216,10 @@ class Queue:
 
         Never touches other jobs. Raises Failure if the query fails.
         """
-        says = self.launcher.says
+        config = self.launcher.config
         orphans = [
             job for job in self.ask()
-            if job.state not in (*says.ended, *says.ending) and orphaned(job)
+            if job.state not in (*config.ended, *config.ending) and orphaned(job)
         ]  # fmt: skip
         for job in orphans:
             self.call_off(job, "left by a run that was killed")
@@ -224,11 +227,11 @@ class Queue:
 
     def call_off(self, job: QueuedJob, why: str) -> None:
         """Cancel a job, and report that or the error."""
-        if not self.launcher.says.cancel:
+        if not self.launcher.config.cancel:
             return
         what = f"job {job.id} of {job.model}"
         try:
-            self.answer(self.launcher.says.cancel, job.id)
+            self.answer(self.launcher.config.cancel, job.id)
         except Failure as failure:
             say("CANCEL", f"{what} can't be canceled: {failure.what}")
         else:

@@ -37,13 +37,13 @@ class JobLauncher:
 
     Attributes:
         name: Name of its file.
-        says: Content of its file.
+        config: Content of its file.
         mark: Comment prefix of this run's jobs.
         queue: The jobs of this run.
     """
 
     name: str
-    says: launcher_schema.Launcher
+    config: launcher_schema.Launcher
     mark: str = field(default_factory=own_mark)
     queue: Queue = field(init=False)
 
@@ -54,7 +54,7 @@ class JobLauncher:
         """Return the command line that runs `words` in a job for a server spec."""
         known = self.facts(model, spec)
         extra = known["extra"] or []
-        return [*self.filled(self.says.command, known), *extra, *words]
+        return [*self.filled(self.config.command, known), *extra, *words]
 
     def scratch(self, spec: ServerSpec | JobSpec) -> str:
         """Return the directory for environments on the node's own disk, or "" for none."""
@@ -68,15 +68,15 @@ class JobLauncher:
         `environments` are the names of the environments that the command needs.
         """
         known = self.facts(model, spec)
-        given = {name: self.word(text, known) for name, text in self.says.environment.items()}
+        given = {name: self.word(text, known) for name, text in self.config.environment.items()}
         if spec.get("nodes"):
             # Each start has its own file, so leftovers of an earlier start do not matter.
             name = f"{model}-{secrets.token_hex(4)}.json"
             given |= {multi_node.MEETING: str(paths.RUN / "nodes" / name)}
-            given |= {multi_node.RANK: self.says.rank or ""}
+            given |= {multi_node.RANK: self.config.rank or ""}
         if where := self.scratch(spec):
             given |= {node_copies.SCRATCH: where, node_copies.NAMED: " ".join(environments)}
-        if self.says.leases == "job":
+        if self.config.leases == "job":
             given |= {job_folder.LEASES: "1"}
         return {**given, LAUNCHED: self.name}
 
@@ -89,11 +89,11 @@ class JobLauncher:
         def named(name: str, patterns: Sequence[str]) -> bool:
             return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
 
-        says = self.says
+        config = self.config
         return {
             name: value
             for name, value in environment.items()
-            if not named(name, says.without) or named(name, says.keeping)
+            if not named(name, config.without) or named(name, config.keeping)
         }
 
     def facts(self, model: str, spec: ServerSpec | JobSpec) -> dict[str, Any]:

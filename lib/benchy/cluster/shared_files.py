@@ -19,7 +19,7 @@ PAUSE = 1.0  # seconds between looks
 Marks = Mapping[Path, tuple[int, int] | None]
 
 
-def look(path: Path) -> None:
+def revalidate(path: Path) -> None:
     """Make the file system ask its server again about a file and all its parent directories."""
     for entry in (*reversed(path.parents), path):
         with contextlib.suppress(OSError):
@@ -54,7 +54,7 @@ async def awaited(files: Iterable[Path], ready: Callable[[], bool], seconds: flo
     files, end = list(files), time.monotonic() + seconds
     while True:
         for path in files:
-            await asyncio.to_thread(look, path)
+            await asyncio.to_thread(revalidate, path)
         if ready() or time.monotonic() >= end:
             return ready()
         await asyncio.sleep(PAUSE)

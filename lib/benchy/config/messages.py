@@ -57,7 +57,7 @@ TEMPLATES = {
 }
 
 
-def telling(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
+def without_consequences(details: Sequence[ErrorDetails]) -> list[ErrorDetails]:
     """Return the errors that tell the user something new.
 
     Drop a type error for one branch of a union ("not a list") if the value has an error inside

@@ -9,7 +9,6 @@ files. Caches, logs, system files and files that benchy makes do not count.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -168,12 +167,11 @@ def digest(path: Path) -> str:
 def _file(path: Path, size: int, age: int) -> str:
     if size <= _WHOLE:
         return hashing.sha256(path)
-    hasher = hashlib.sha256(str(size).encode())
     with path.open("rb") as file:
-        hasher.update(file.read(_END))
+        first = file.read(_END)
         file.seek(-_END, os.SEEK_END)
-        hasher.update(file.read(_END))
-    return hasher.hexdigest()
+        last = file.read(_END)
+    return hashing.of_bytes(str(size).encode() + first + last)
 
 
 def meaning(files: Collection[Named]) -> FileDigests:

@@ -10,7 +10,7 @@ from typing import Any, Generic, TypeVar
 from pydantic import ValidationError
 
 from benchy.config.field_types import Strict
-from benchy.config.messages import mistake, telling
+from benchy.config.messages import mistake, without_consequences
 from benchy.config.yaml_file import Document, Key
 from benchy.core.errors import Mistake
 
@@ -36,7 +36,7 @@ def validated(
     try:
         return Checked(kind.model_validate(data))
     except ValidationError as error:
-        details = telling(error.errors(include_url=False, include_context=True))
+        details = without_consequences(error.errors(include_url=False, include_context=True))
         return Checked(None, [mistake(kind, detail, document, at) for detail in details])
 
 

@@ -51,20 +51,20 @@ def arguments(
         for option in options
         for form in (option, release_flags.swapped(option), release_flags.contrary(option, ""))
     }
-    wanted = {
+    merged = {
         name: value
         for name, value in (defaults or {}).items()
         if release.has(name) and name not in configured
     }
-    wanted.update(options)
+    merged.update(options)
     mistakes: list[Mistake] = []
 
     def mistake(option: str, bad: BadOption) -> None:
         mistakes.append((written or Written()).mistake(option, bad.what, bad.hint))
 
-    wanted = _own_keys(wanted, release, mistake)
+    merged = _own_keys(merged, release, mistake)
     out: list[str] = []
-    for option, value in sorted(wanted.items()):
+    for option, value in sorted(merged.items()):
         if value is None:
             continue
         try:
@@ -85,20 +85,20 @@ def _own_keys(
 
     mistake: called with each key that cannot be replaced.
     """
-    wanted = dict(options)
-    memory = wanted.pop("kv_cache_memory", None)
+    translated = dict(options)
+    memory = translated.pop("kv_cache_memory", None)
     if memory and not release.has("kv_cache_memory_bytes"):
         what = f"{release.name} has no option for the size of its KV cache (vLLM: since 0.10.2)"
         hint = "write 0 and set gpu_memory_utilization, or use a newer release"
         mistake("kv_cache_memory", BadOption(what, hint))
     elif memory:
-        wanted.setdefault("kv_cache_memory_bytes", memory)
-    if wanted.get("enforce_eager") is False:
-        del wanted["enforce_eager"]
-    if wanted.pop("multimodal", None) is False and "limit_mm_per_prompt" not in wanted:
+        translated.setdefault("kv_cache_memory_bytes", memory)
+    if translated.get("enforce_eager") is False:
+        del translated["enforce_eager"]
+    if translated.pop("multimodal", None) is False and "limit_mm_per_prompt" not in translated:
         for option, value in unavailable_options.text_alone(release).items():
-            wanted.setdefault(option, value)
-    return wanted
+            translated.setdefault(option, value)
+    return translated
 
 
 def _arguments_of(option: str, value: Any, release: EngineRelease) -> list[str]:

@@ -102,10 +102,10 @@ def _refuse_structure(value: Any, about: About) -> None:
 
 def _is_structure(value: Any, kind: str) -> bool:
     try:
-        found = json.loads(str(value))
+        parsed = json.loads(str(value))
     except ValueError:
         return False
-    return kind == "loads" or isinstance(found, dict)
+    return kind == "loads" or isinstance(parsed, dict)
 
 
 def _is_number(text: str, kind: str) -> bool:

@@ -28,19 +28,19 @@ def release(
 ) -> release_flags.EngineRelease:
     """Return the release that serves a model, for messages and for its arguments."""
 
-    def came(option: str) -> str:
+    def added_in(option: str) -> str:
         tables = option_table.read(option_table.FILE)  # only read to explain a mistake
-        return option_table.came(tables, spec["engine"], version, release_flags.flag_of(option))
+        return option_table.added_in(tables, spec["engine"], version, release_flags.flag_of(option))
 
     return release_flags.EngineRelease(
-        f"{spec['title']} {version}".strip(), flags, spec["gone"], came
+        f"{spec['title']} {version}".strip(), flags, spec["gone"], added_in
     )
 
 
-def arguments(spec: ServerSpec, of: release_flags.EngineRelease) -> list[str]:
+def arguments(spec: ServerSpec, engine_release: release_flags.EngineRelease) -> list[str]:
     """Return the model's options as arguments of a release. Raises ConfigError."""
     return command_line.arguments(
-        spec["options"], of, defaults=spec["defaults"], written=written(spec)
+        spec["options"], engine_release, defaults=spec["defaults"], written=written(spec)
     )
 
 
@@ -62,9 +62,9 @@ class FlagsCache:
         """Return (installed release, flags) of an environment; ("", {}) if it is not built."""
         if env not in self._built:
             folder = self.root / paths.env_dir(env)
-            there = (self.root / paths.stamp(env)).exists()
-            found = str(_json(folder / "check.json").get("version", "")) if there else ""
-            self._built[env] = found, _json(folder / "flags.json") if found else {}
+            is_built = (self.root / paths.stamp(env)).exists()
+            version = str(_json(folder / "check.json").get("version", "")) if is_built else ""
+            self._built[env] = version, _json(folder / "flags.json") if version else {}
         return self._built[env]
 
     def current(self, env: str) -> bool:
@@ -72,8 +72,8 @@ class FlagsCache:
 
         A git revision may have moved since the build.
         """
-        said = _json(self.root / paths.stamp(env))
-        return bool(said) and said.get("lock") == lock_file.digest(self.root / paths.lock(env))
+        stamp = _json(self.root / paths.stamp(env))
+        return bool(stamp) and stamp.get("lock") == lock_file.digest(self.root / paths.lock(env))
 
     def released(self, engine_name: str, version: str) -> release_flags.Flags:
         """Return the flags of an engine's release from docs/options.json; {} if it lacks them."""
@@ -88,9 +88,9 @@ class FlagsCache:
         self, engine_name: str, env: str, version: str | None
     ) -> tuple[str, release_flags.Flags]:
         """Return (release, flags) that an environment has or will have; {} for unknown flags."""
-        found, flags = self.built(env)
-        if flags and (versions.matches(version, found) if version else self.current(env)):
-            return found, flags
+        installed, flags = self.built(env)
+        if flags and (versions.matches(version, installed) if version else self.current(env)):
+            return installed, flags
         # Extra packages may add choices that the release alone does not have.
         if version and env in (paths.MAIN, paths.env_name(engine_name, version)):
             return version, self.released(engine_name, version)
@@ -99,10 +99,10 @@ class FlagsCache:
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        found: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
-    return found
+    return content
 
 
 def mistakes(specs: Iterable[ServerSpec], known: FlagsCache) -> list[Mistake]:
@@ -111,12 +111,12 @@ def mistakes(specs: Iterable[ServerSpec], known: FlagsCache) -> list[Mistake]:
     A model that falls back to the main environment is checked against its own release. If the
     fallback lacks an option, only that model stops, when it starts.
     """
-    found: dict[Mistake, list[ServerSpec]] = {}
+    affected: dict[Mistake, list[ServerSpec]] = {}
     for spec in specs:
         version, flags = known.flags(spec["engine"], *requested(spec))
-        for mistake in _of_one(spec, version, flags):
-            found.setdefault(mistake, []).append(spec)
-    return sorted(_concerning(mistake, of) for mistake, of in found.items())
+        for mistake in _server_mistakes(spec, version, flags):
+            affected.setdefault(mistake, []).append(spec)
+    return sorted(_concerning(mistake, servers) for mistake, servers in affected.items())
 
 
 def requested(spec: ServerSpec) -> tuple[str, str | None]:
@@ -126,12 +126,12 @@ def requested(spec: ServerSpec) -> tuple[str, str | None]:
     return spec["environment"], spec["release"]
 
 
-def _of_one(spec: ServerSpec, version: str, flags: release_flags.Flags) -> list[Mistake]:
-    of = release(spec, version, flags)
+def _server_mistakes(spec: ServerSpec, version: str, flags: release_flags.Flags) -> list[Mistake]:
+    engine_release = release(spec, version, flags)
     if not flags:
-        return unavailable_options.removed(spec["options"], version, of, written(spec))
+        return unavailable_options.removed(spec["options"], version, engine_release, written(spec))
     try:
-        arguments(spec, of)
+        arguments(spec, engine_release)
     except ConfigError as error:
         return error.mistakes
     return []
@@ -147,5 +147,5 @@ def _concerning(mistake: Mistake, specs: list[ServerSpec]) -> Mistake:
 
 def refuse(specs: Iterable[ServerSpec]) -> None:
     """Raise ConfigError with all mistakes, if any, for environments in the working directory."""
-    if found := mistakes(specs, FlagsCache()):
-        raise ConfigError(found)
+    if problems := mistakes(specs, FlagsCache()):
+        raise ConfigError(problems)

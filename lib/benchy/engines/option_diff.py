@@ -38,22 +38,24 @@ class Difference:
 
 
 def difference(
-    before: release_flags.Flags, after: release_flags.Flags, gone: Mapping[str, engine_schema.Gone]
+    before: release_flags.Flags,
+    after: release_flags.Flags,
+    removals: Mapping[str, engine_schema.Gone],
 ) -> Difference:
-    one = {release_flags.option_of(flag): about for flag, about in before.items()}
-    two = {release_flags.option_of(flag): about for flag, about in after.items()}
+    old = {release_flags.option_of(flag): about for flag, about in before.items()}
+    new = {release_flags.option_of(flag): about for flag, about in after.items()}
     changed = {}
-    for option in sorted(one.keys() & two.keys()):
+    for option in sorted(old.keys() & new.keys()):
         facts = {
-            fact: (one[option].get(fact), two[option].get(fact))
+            fact: (old[option].get(fact), new[option].get(fact))
             for fact in option_table.FACTS
-            if one[option].get(fact) != two[option].get(fact)
+            if old[option].get(fact) != new[option].get(fact)
         }
         if facts:
             changed[option] = facts
     return Difference(
-        {option: _facts(two[option]) for option in sorted(two.keys() - one.keys())},
-        {option: gone.get(option) for option in sorted(one.keys() - two.keys())},
+        {option: _facts(new[option]) for option in sorted(new.keys() - old.keys())},
+        {option: removals.get(option) for option in sorted(old.keys() - new.keys())},
         changed,
     )
 
@@ -62,31 +64,31 @@ def _facts(about: Mapping[str, Any]) -> option_table.About:
     return {fact: about.get(fact) for fact in option_table.FACTS}
 
 
-def as_text(found: Difference, after: release_flags.Flags) -> str:
+def as_text(diff: Difference, after: release_flags.Flags) -> str:
     """Return a difference as text."""
-    width = max(map(len, [*found.added, *found.removed, *found.changed, ""])) + 2
+    width = max(map(len, [*diff.added, *diff.removed, *diff.changed, ""])) + 2
     lines = []
-    if found.removed:
-        lines.append(f"removed ({len(found.removed)})")
-        for option, gone in found.removed.items():
-            lines.append(f"  {option:<{width}}{replacement(gone, after)}".rstrip())
-    if found.added:
-        lines.append(f"added ({len(found.added)})")
-        lines += [f"  {o:<{width}}{shape(a)}".rstrip() for o, a in found.added.items()]
-    if found.changed:
-        lines.append(f"changed ({len(found.changed)})")
-        for option, facts in found.changed.items():
+    if diff.removed:
+        lines.append(f"removed ({len(diff.removed)})")
+        for option, removal in diff.removed.items():
+            lines.append(f"  {option:<{width}}{replacement(removal, after)}".rstrip())
+    if diff.added:
+        lines.append(f"added ({len(diff.added)})")
+        lines += [f"  {o:<{width}}{shape(a)}".rstrip() for o, a in diff.added.items()]
+    if diff.changed:
+        lines.append(f"changed ({len(diff.changed)})")
+        for option, facts in diff.changed.items():
             text = "; ".join(change(fact, *both) for fact, both in facts.items())
             lines.append(f"  {option:<{width}}{text}")
     return "\n".join(lines or ["no differences"]) + "\n"
 
 
-def replacement(gone: engine_schema.Gone | None, after: release_flags.Flags) -> str:
+def replacement(removal: engine_schema.Gone | None, after: release_flags.Flags) -> str:
     """Return what to do about a removed option; "" if the engine's file does not say."""
-    if gone is None:
+    if removal is None:
         return ""
-    use = " or ".join(each for each in gone.use if release_flags.flag_of(each) in after)
-    return ": ".join(filter(None, [f"use {use}" if use else "leave it out", gone.why]))
+    use = " or ".join(option for option in removal.use if release_flags.flag_of(option) in after)
+    return ": ".join(filter(None, [f"use {use}" if use else "leave it out", removal.why]))
 
 
 def shape(about: Mapping[str, Any]) -> str:
@@ -101,8 +103,8 @@ def shape(about: Mapping[str, Any]) -> str:
 
 def change(fact: str, before: Any, after: Any) -> str:
     if fact == "choices" and before and after:
-        less = [f"-{each}" for each in before if each not in after]
-        more = [f"+{each}" for each in after if each not in before]
+        less = [f"-{choice}" for choice in before if choice not in after]
+        more = [f"+{choice}" for choice in after if choice not in before]
         return "choices " + (" ".join(less + more) or "in another order")
     return f"{fact} {short(before)} → {short(after)}"
 
@@ -113,7 +115,7 @@ def short(value: Any) -> str:
 
 
 def flags_of(
-    name: str, made: engine_schema.Engine, version: str, known: option_check.FlagsCache
+    name: str, engine: engine_schema.Engine, version: str, known: option_check.FlagsCache
 ) -> release_flags.Flags:
     """Return the flags of a release. Raises UsageError if they are not known."""
     try:
@@ -123,28 +125,28 @@ def flags_of(
     _, flags = known.flags(name, paths.env_name(name, version), version)
     if flags:
         return flags
-    of = "" if made.main else f" ENGINE={name}"
+    selector = "" if engine.main else f" ENGINE={name}"
     raise UsageError(
-        f"the options of {made.title or made.package} {version} are not known: it is not built "
+        f"the options of {engine.title or engine.package} {version} are not known: it is not built "
         f"here, and {option_table.FILE} does not contain it",
-        f"make venv VERSION={version}{of}",
+        f"make venv VERSION={version}{selector}",
     )
 
 
-def contradictions(made: option_table.Table, of: engine_schema.Engine) -> list[str]:
+def contradictions(table: option_table.Table, engine: engine_schema.Engine) -> list[str]:
     """Return one line for each contradiction between an engine's `gone` and its option table."""
-    releases = made["releases"]
-    gone = of.gone_options()
+    releases = table["releases"]
+    listed = engine.gone_options()
     out = []
-    for flag, entries in made["options"].items():
+    for flag, entries in table["options"].items():
         option, last = release_flags.option_of(flag), releases.index(entries[-1]["last"])
         if last + 1 == len(releases):
-            if option in gone and not gone[option].back:
+            if option in listed and not listed[option].back:
                 out.append(f"{option} is listed as gone, but {releases[-1]} has it")
             continue
         since = releases[last + 1]
-        if option not in gone:
+        if option not in listed:
             out.append(f"{option} is not listed: the first release without it is {since}")
-        elif not Version(releases[last]) < Version(gone[option].since) <= Version(since):
-            out.append(f"{option} is listed as gone since {gone[option].since}, not {since}")
+        elif not Version(releases[last]) < Version(listed[option].since) <= Version(since):
+            out.append(f"{option} is listed as gone since {listed[option].since}, not {since}")
     return out

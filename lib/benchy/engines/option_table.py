@@ -30,10 +30,10 @@ Tables = dict[str, Table]
 def read(path: Path) -> Tables:
     """Read engine → table; {} if there is no file. Raises ValueError if it is not JSON."""
     try:
-        found: Tables = json.loads(path.read_text(encoding="utf-8"))
+        tables: Tables = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
-    return found
+    return tables
 
 
 def releases(tables: Tables, engine: str) -> list[str]:
@@ -45,16 +45,16 @@ def flags(tables: Tables, engine: str, release: str) -> dict[str, About]:
     known = releases(tables, engine)
     if release not in known:
         return {}
-    place = {each: n for n, each in enumerate(known)}
+    position = {name: n for n, name in enumerate(known)}
     out = {}
     for flag, entries in tables[engine]["options"].items():
         for entry in entries:
-            if place[entry["first"]] <= place[release] <= place[entry["last"]]:
+            if position[entry["first"]] <= position[release] <= position[entry["last"]]:
                 out[flag] = {fact: entry.get(fact) for fact in FACTS}
     return out
 
 
-def came(tables: Tables, engine: str, release: str, flag: str) -> str:
+def added_in(tables: Tables, engine: str, release: str, flag: str) -> str:
     """Return the first release with an option, if it is newer than `release`; else ""."""
     entries = tables.get(engine, {}).get("options", {}).get(flag)
     first = str(entries[0]["first"]) if entries else ""
@@ -67,7 +67,7 @@ def came(tables: Tables, engine: str, release: str, flag: str) -> str:
 def fold(seen: Mapping[str, Flags]) -> Table:
     """Build the table of an engine from release → flags."""
     known = sorted(seen, key=Version)
-    names: Iterable[str] = sorted({flag for each in seen.values() for flag in each})
+    names: Iterable[str] = sorted({flag for table in seen.values() for flag in table})
     return {"releases": known, "options": {flag: _entries(flag, known, seen) for flag in names}}
 
 
@@ -76,8 +76,8 @@ def _entries(flag: str, known: list[str], seen: Mapping[str, Flags]) -> list[Abo
 
     def facts(release: str) -> str:
         about = seen[release].get(flag)
-        kept = about and {f: about[f] for f in FACTS if about.get(f) is not None}
-        return json.dumps(kept, sort_keys=True)
+        values = about and {f: about[f] for f in FACTS if about.get(f) is not None}
+        return json.dumps(values, sort_keys=True)
 
     out = []
     for text, run in itertools.groupby(known, facts):
@@ -89,7 +89,7 @@ def _entries(flag: str, known: list[str], seen: Mapping[str, Flags]) -> list[Abo
 
 def with_seen(tables: Tables, engine: str, seen: Mapping[str, Flags]) -> Tables:
     """Return the tables with releases of an engine added or replaced."""
-    before = {each: flags(tables, engine, each) for each in releases(tables, engine)}
+    before = {release: flags(tables, engine, release) for release in releases(tables, engine)}
     return {**tables, engine: fold({**before, **seen})}
 
 

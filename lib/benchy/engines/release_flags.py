@@ -27,14 +27,14 @@ class EngineRelease:
     Attributes:
         name: Its name in messages ("vLLM 0.8.0").
         flags: The flags of its parser.
-        gone: The relevant removed options of the engine.
-        came: Returns the first newer release that has an option; "" if none is known.
+        removed_options: The relevant removed options of the engine.
+        added_in: Returns the first newer release that has an option; "" if none is known.
     """
 
     name: str
     flags: Flags
-    gone: Sequence[GoneOption] = ()
-    came: Callable[[str], str] = lambda option: ""
+    removed_options: Sequence[GoneOption] = ()
+    added_in: Callable[[str], str] = lambda option: ""
 
     def has(self, option: str) -> bool:
         """Return whether the release has an option, also as a negation."""
@@ -69,9 +69,9 @@ def action_of(about: Mapping[str, Any]) -> str:
 
 def swapped(option: str) -> str:
     """Convert `enable_x` to `disable_x` and back; "" for other options."""
-    for one, other in (("enable_", "disable_"), ("disable_", "enable_")):
-        if option.startswith(one):
-            return other + option.removeprefix(one)
+    for prefix, opposite in (("enable_", "disable_"), ("disable_", "enable_")):
+        if option.startswith(prefix):
+            return opposite + option.removeprefix(prefix)
     return ""
 
 

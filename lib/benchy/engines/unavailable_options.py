@@ -20,23 +20,23 @@ def removed(
     """Return the mistakes for options that were removed by a release, without its flags."""
     out = []
     for option, value in sorted(options.items()):
-        gone = _gone(option, release)
-        if value is not None and gone and is_removed(gone, version):
-            later = [_gone(each, release) for each in gone["use"]]
+        removal = _removal(option, release)
+        if value is not None and removal and is_removed(removal, version):
+            removals = [_removal(name, release) for name in removal["use"]]
             use = [
-                each
-                for each, then in zip(gone["use"], later, strict=True)
-                if not then or not is_removed(then, version)
+                name
+                for name, later in zip(removal["use"], removals, strict=True)
+                if not later or not is_removed(later, version)
             ]
-            bad = _without(release.name, gone, use)
+            bad = _without(release.name, removal, use)
             out.append(written.mistake(option, bad.what, bad.hint))
     return out
 
 
-def is_removed(gone: GoneOption, version: str) -> bool:
+def is_removed(removal: GoneOption, version: str) -> bool:
     """Return whether an option was removed by this release and is not back yet."""
-    back = gone.get("back")
-    return versions.reached(version, gone["since"]) and not (
+    back = removal.get("back")
+    return versions.reached(version, removal["since"]) and not (
         back and versions.reached(version, back)
     )
 
@@ -61,40 +61,42 @@ def without_effect(options: Mapping[str, Any], release: EngineRelease) -> dict[s
     This is not a mistake, because one provider file serves many releases. The message keeps users
     from assuming that the option takes effect.
     """
-    asked = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
-    if not asked or text_alone(release):
+    text_only = options.get("multimodal") is False and "limit_mm_per_prompt" not in options
+    if not text_only or text_alone(release):
         return {}
     return {"multimodal": f"false has no effect in {release.name} (vLLM supports it from 0.11.2)"}
 
 
-def _gone(option: str, release: EngineRelease) -> GoneOption | None:
-    return next((each for each in release.gone if each["option"] == option), None)
+def _removal(option: str, release: EngineRelease) -> GoneOption | None:
+    return next((entry for entry in release.removed_options if entry["option"] == option), None)
 
 
-def _without(name: str, gone: GoneOption, use: Sequence[str]) -> BadOption:
+def _without(name: str, removal: GoneOption, use: Sequence[str]) -> BadOption:
     """Return the error for a removed option. use: its replacements in that release."""
-    what = f'{name} has no option "{gone["option"]}" (removed in {gone["since"]})'
-    why = gone["why"]
+    what = f'{name} has no option "{removal["option"]}" (removed in {removal["since"]})'
+    why = removal["why"]
     if not use:
         return BadOption(what, f"leave it out: {why}" if why else "leave it out")
-    hint = "use " + " or ".join(f'"{each}"' for each in use)
+    hint = "use " + " or ".join(f'"{option}"' for option in use)
     return BadOption(what, f"{hint}: {why}" if why else hint)
 
 
 def lacking(option: str, release: EngineRelease) -> BadOption:
     """Return the error for an option that the release lacks."""
-    gone = _gone(option, release)
-    if gone:
-        return _without(release.name, gone, [each for each in gone["use"] if release.has(each)])
+    removal = _removal(option, release)
+    if removal:
+        return _without(
+            release.name, removal, [name for name in removal["use"] if release.has(name)]
+        )
     what = f'{release.name} has no option "{option}"'
-    came = release.came(option)
-    what += f" (added in {came})" if came else ""
-    before = [each["option"] for each in release.gone if option in each["use"]]
-    before = [each for each in before if release.has(each)]
+    first = release.added_in(option)
+    what += f" (added in {first})" if first else ""
+    before = [e["option"] for e in release.removed_options if option in e["use"]]
+    before = [name for name in before if release.has(name)]
     if before:
-        names = " or ".join(f'"{each}"' for each in before[:3])
+        names = " or ".join(f'"{name}"' for name in before[:3])
         return BadOption(what, f"use {names} instead")
-    if came:
+    if first:
         return BadOption(what, "leave it out, or use a newer release")
     from benchy.config import misplaced_keys  # noqa: PLC0415 - reads the schema, only for a mistake
 
@@ -104,5 +106,5 @@ def lacking(option: str, release: EngineRelease) -> BadOption:
     near = difflib.get_close_matches(option, known, 3, 0.7)
     near = near or [name for name in known if option in name or name in option][:3]
     if near:
-        return BadOption(what, "did you mean " + " or ".join(f'"{each}"' for each in near) + "?")
+        return BadOption(what, "did you mean " + " or ".join(f'"{name}"' for name in near) + "?")
     return BadOption(what, "see the release's `vllm serve --help`")

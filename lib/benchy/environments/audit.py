@@ -8,9 +8,7 @@ the first. Reads the environment; writes only the log.
 
 from __future__ import annotations
 
-import base64
 import csv
-import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -63,12 +61,12 @@ def against_records(folder: Path) -> dict[str, list[str]]:
 
     Byte code and .pem files are not compared.
     """
-    found: dict[str, list[str]] = {}
+    changed: dict[str, list[str]] = {}
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
         files = sorted(_changed(record))
         if files:
-            found[record.parent.name.removesuffix(".dist-info")] = files
-    return found
+            changed[record.parent.name.removesuffix(".dist-info")] = files
+    return changed
 
 
 def named(files: dict[str, list[str]]) -> str:
@@ -89,12 +87,10 @@ def _changed(record: Path) -> Iterator[str]:
             continue
         path = site / name
         try:
-            there = path.stat().st_size
-            method, _, expected = recorded.partition("=")
-            same = not size or there == int(size)
-            if same and there <= HASHED and method in hashlib.algorithms_guaranteed:
-                digest = hashlib.new(method, path.read_bytes()).digest()
-                same = base64.urlsafe_b64encode(digest).decode().rstrip("=") == expected
+            actual_size = path.stat().st_size
+            same = not size or actual_size == int(size)
+            if same and actual_size <= HASHED:
+                same = health.as_recorded(path, recorded)
         except OSError:
             same = False
         if not same:

@@ -48,10 +48,10 @@ from benchy.environments.environment_spec import BuildSpec
 from benchy.process import logged_program
 
 
-def whole(env: str) -> bool:
+def up_to_date(env: str) -> bool:
     """Return whether an environment was built from its current lock and not changed since."""
     locked = lock_file.digest(paths.lock(env))
-    return health.well(env) and health.stamp(env).get("lock") == locked
+    return health.intact(env) and health.stamp(env).get("lock") == locked
 
 
 def ensure_lock(spec: BuildSpec, fresh: bool = False) -> bool:
@@ -68,14 +68,14 @@ def ensure_lock(spec: BuildSpec, fresh: bool = False) -> bool:
 
 
 def create(spec: BuildSpec, anew: bool = False) -> bool:
-    """Build an environment if it is not whole, or if `anew`; return whether it was built.
+    """Build an environment if it is not up to date, or if `anew`; return whether it was built.
 
     Waits until no process runs from the old environment, and for a builder slot. Raises Failure.
     """
     ensure_lock(spec)
     while True:
         with usage_locks.held(spec.env), failures.recorded(spec, "install") as stage:
-            if whole(spec.env) and not anew:
+            if up_to_date(spec.env) and not anew:
                 paths.stamp(spec.env).touch()  # the lock may be newer with the same content
                 paths.failed(spec.env).unlink(missing_ok=True)
                 return False
@@ -187,10 +187,10 @@ def _install(
     words = [*verb, "--python", str(python), *options]
     run = functools.partial(uv.run, local_torch=spec.local_torch, index=spec.index)
     if link_mode.forced(os.environ):
-        say("NOTE", link_mode.SAID)
+        say("NOTE", link_mode.NOTE)
     disk_space.check(spec.env, disk_space.ask(run, lock, words, python, options), log)
     done = run(uv.pip([*words, "--compile-bytecode"]), log, "installing")
-    disk_space.tell_copied(done.talk)
+    disk_space.report_copies(done.talk)
     return done
 
 

@@ -39,8 +39,8 @@ def check(spec: BuildSpec, folder: Path) -> str:
     with temporary_files.folder("check") as place:
         model, question = place / "tiny", place / "spec.json"
         tiny_model.make(model)  # removed together with its folder
-        asked = {"kind": spec.kind, "package": spec.package, "version": spec.version}
-        question.write_text(json.dumps({**asked, "module": spec.module}), encoding="utf-8")
+        request = {"kind": spec.kind, "package": spec.package, "version": spec.version}
+        question.write_text(json.dumps({**request, "module": spec.module}), encoding="utf-8")
         (folder / "check.json").unlink(missing_ok=True)
         python = folder / "bin" / "python"
         command = [str(python), "-I", str(PROBE), str(question), str(model), str(folder)]

@@ -35,12 +35,12 @@ COPIED = paths.VENVS / ".copied"
 class Need:
     """Disk space that an environment needs.
 
-    here: bytes in venvs/. there: bytes in uv's cache; 0 if files are linked, because one copy
-    serves both. cache: the path of uv's cache.
+    in_venvs: bytes in venvs/. in_cache: bytes in uv's cache; 0 if files are linked, because one
+    copy serves both. cache: the path of uv's cache.
     """
 
-    here: int
-    there: int
+    in_venvs: int
+    in_cache: int
     cache: Path = Path()
 
 
@@ -57,10 +57,10 @@ def estimate(wheels: dict[str, int], uncached: set[str], linked: bool) -> Need:
         return size * (UNPACKED_CUDA if heavy else UNPACKED)
 
     fresh = {name: size for name, size in wheels.items() if name in uncached}
-    whole = sum(unpacked(name, size) for name, size in wheels.items())
+    installed = sum(unpacked(name, size) for name, size in wheels.items())
     new = sum(unpacked(name, size) for name, size in fresh.items())
     code = sum(BYTE_CODE * size for name, size in wheels.items() if name not in fresh)
-    return Need(int(new + code), 0) if linked else Need(int(whole), int(new))
+    return Need(int(new + code), 0) if linked else Need(int(installed), int(new))
 
 
 def linkable(cache: Path, folder: Path) -> bool:
@@ -70,7 +70,9 @@ def linkable(cache: Path, folder: Path) -> bool:
 
 def existing(path: Path) -> Path:
     """Return the path itself if it exists, else its nearest existing parent."""
-    return next(one for one in (path.absolute(), *path.absolute().parents) if one.exists())
+    return next(
+        candidate for candidate in (path.absolute(), *path.absolute().parents) if candidate.exists()
+    )
 
 
 def full(path: Path) -> tuple[str, str] | None:
@@ -93,7 +95,7 @@ def ask(
     python: Path,
     options: Sequence[str],
 ) -> Need | None:
-    """Ask uv how much disk space installing a lock needs, which takes 0.6 s.
+    """Query uv for the disk space that installing a lock needs, which takes 0.6 s.
 
     Args:
         run: `uv.run` with the settings of the installation.
@@ -119,9 +121,9 @@ def ask(
         linked = linkable(cache, paths.VENVS) and not copied
         if linked and not uncached:
             return None
-        whence = [word for word in options if word != "--require-hashes"]
-        asking = ["compile", str(lock), "--no-deps", "--python", str(python), *whence]
-        done = run(uv.pip([*asking, "--format", "pylock.toml", "--no-header"]), log)
+        lock_options = [word for word in options if word != "--require-hashes"]
+        arguments = ["compile", str(lock), "--no-deps", "--python", str(python), *lock_options]
+        done = run(uv.pip([*arguments, "--format", "pylock.toml", "--no-header"]), log)
         if done.status:
             return None
         return replace(estimate(pylock.sizes(done.stdout), uncached, linked), cache=cache)
@@ -131,8 +133,8 @@ def check(env: str, need: Need | None, log: Path) -> None:
     """Raise Failure if less disk space is free than needed."""
     if need is None:
         return
-    there = (need.there, need.cache, f" in uv's cache, {need.cache}")
-    for size, place, where in ((need.here, paths.VENVS, ""), there):
+    cache_need = (need.in_cache, need.cache, f" in uv's cache, {need.cache}")
+    for size, place, where in ((need.in_venvs, paths.VENVS, ""), cache_need):
         free = shutil.disk_usage(existing(place)).free
         if size > free:
             raise Failure(
@@ -147,7 +149,7 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def tell_copied(talk: Sequence[str]) -> None:
+def report_copies(talk: Sequence[str]) -> None:
     """Print a note if uv could not link files from its cache, once for all environments.
 
     talk: uv's output.

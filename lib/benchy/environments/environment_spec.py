@@ -102,8 +102,8 @@ def _known(env: str) -> str:
         return "bin/plan writes its spec if a config needs it; else make prune-venvs removes it"
     if nearest := names.near(env, known):
         return f"did you mean {nearest}?"
-    again = "bin/plan writes the environments that the configs request"
-    return f"{again}; known: {', '.join(known)}" if known else again
+    hint = "bin/plan writes the environments that the configs request"
+    return f"{hint}; known: {', '.join(known)}" if known else hint
 
 
 def digest(path: Path) -> str:

@@ -18,8 +18,8 @@ from benchy.environments.environment_spec import BuildSpec
 
 def failure_of(env: str) -> FailureMarker:
     """Return the failure marker of an environment; {} if its last build did not fail."""
-    found: Any = files.read_json(paths.failed(env))
-    marker: FailureMarker = found
+    content: Any = files.read_json(paths.failed(env))
+    marker: FailureMarker = content
     return marker
 
 

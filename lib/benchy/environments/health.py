@@ -33,10 +33,10 @@ SHOWN = 3  # maximum number of names in a reason
 
 def distributions(folder: Path) -> list[str]:
     """Return the installed distributions ("name-version", from .dist-info directories), sorted."""
-    found = []
+    names = []
     for place in (folder / "lib").glob("python3*/site-packages"):
-        found += [name[:-10] for name in os.listdir(place) if name.endswith(".dist-info")]  # noqa: PTH208
-    return sorted(found)
+        names += [name[:-10] for name in os.listdir(place) if name.endswith(".dist-info")]  # noqa: PTH208
+    return sorted(names)
 
 
 def seal(folder: Path, locked: Collection[str] = ()) -> dict[str, Any]:
@@ -60,9 +60,9 @@ def normal(name: str) -> str:
 def stamp(env: str) -> dict[str, Any]:
     """Return the content of .stamp; {} if there is none."""
     with contextlib.suppress(OSError, ValueError):
-        found = json.loads(paths.stamp(env).read_bytes())
-        if isinstance(found, dict):
-            return found
+        content = json.loads(paths.stamp(env).read_bytes())
+        if isinstance(content, dict):
+            return content
     return {}
 
 
@@ -87,8 +87,8 @@ def flaw(env: str) -> str:
         return f"it was copied from {build['path']}"
     if why := changed(build["distributions"], distributions(folder), env == paths.MAIN):
         return why
-    if gone := link_mode.broken(folder, env == paths.MAIN):
-        return f"its files were links into uv's cache, which are gone: {listed(gone)}"
+    if dangling := link_mode.broken(folder, env == paths.MAIN):
+        return f"its files were links into uv's cache, which are gone: {listed(dangling)}"
     return ""
 
 
@@ -104,7 +104,7 @@ def edited(env: str) -> str:
     if not build.get("when"):
         return ""
     built = calendar.timegm(time.strptime(build["when"], "%Y-%m-%dT%H:%M:%SZ"))
-    found: list[str] = []
+    changed_files: list[str] = []
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
         site = str(record.parent.parent)
         with record.open(encoding="utf-8", newline="") as file:
@@ -115,16 +115,20 @@ def edited(env: str) -> str:
             try:
                 about = os.stat(f"{site}/{name}")  # noqa: PTH116 - pathlib doubles the time
             except OSError:
-                found.append(name)
+                changed_files.append(name)
                 continue
             if about.st_mtime <= built and (not size or about.st_size == int(size)):
                 continue
-            if not _as_recorded(Path(site, name), recorded):
-                found.append(name)
-    return f"{EDITED}: {listed(found, SHOWN, ' ')}" if found else ""
+            if not as_recorded(Path(site, name), recorded):
+                changed_files.append(name)
+    return f"{EDITED}: {listed(changed_files, SHOWN, ' ')}" if changed_files else ""
 
 
-def _as_recorded(path: Path, recorded: str) -> bool:
+def as_recorded(path: Path, recorded: str) -> bool:
+    """Return whether a file has the hash that a RECORD has for it, METHOD=BASE64.
+
+    True if Python does not know the method. Raises OSError.
+    """
     method, _, expected = recorded.partition("=")
     if method not in hashlib.algorithms_guaranteed:
         return True
@@ -140,15 +144,15 @@ def changed(then: Collection[str], now: Collection[str], others: bool = False) -
 
     others: ignore distributions that are only in `now`.
     """
-    gone = sorted(set(then) - set(now))
-    more = [] if others else sorted(set(now) - set(then))
-    words = [*(f"-{name}" for name in gone), *(f"+{name}" for name in more)]
+    removed = sorted(set(then) - set(now))
+    added = [] if others else sorted(set(now) - set(then))
+    words = [*(f"-{name}" for name in removed), *(f"+{name}" for name in added)]
     if not words:
         return ""
     return f"its packages were changed by hand: {listed(words, SHOWN, ' ')}"
 
 
-def well(env: str) -> bool:
+def intact(env: str) -> bool:
     """Return whether an environment is built and `flaw` finds nothing."""
     return paths.stamp(env).exists() and not flaw(env)
 

@@ -1,4 +1,4 @@
-"""Check whether the package index answers. Asks the index through uv; writes only the log."""
+"""Check whether the package index answers. Queries the index through uv; writes only the log."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PROBE = "packaging"  # a package that every index has
 
 @dataclass(frozen=True)
 class Index:
-    """What the package index answered.
+    """The answer of the package index.
 
     version: the newest release of PROBE, or "" if the index did not answer. dated: whether the
     index reports upload times. why: the reason if it did not answer.
@@ -30,8 +30,10 @@ class Index:
 def log() -> Path:
     """Return the log for uv's output: /dev/null in a read-only checkout."""
     path = paths.LOGS / "doctor.log"
-    there = next(one for one in (path, *path.absolute().parents) if one.exists())
-    return path if os.access(there, os.W_OK) else Path(os.devnull)
+    existing = next(
+        candidate for candidate in (path, *path.absolute().parents) if candidate.exists()
+    )
+    return path if os.access(existing, os.W_OK) else Path(os.devnull)
 
 
 def index() -> Index:
@@ -47,7 +49,7 @@ def index() -> Index:
         return Index("", False, error.what)
     version = pylock.first_version(done.stdout)
     if version is None:
-        telling = done.telling()
-        why = "the network cannot be reached" if done.offline else (telling or ["?"])[0]
+        error_lines = done.error_lines()
+        why = "the network cannot be reached" if done.offline else (error_lines or ["?"])[0]
         return Index("", False, why)
     return Index(version, bool(pylock.upload_times(done.stdout)))

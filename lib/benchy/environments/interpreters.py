@@ -1,6 +1,6 @@
 """Find Python interpreters for environments: installed ones, and ones that uv can download.
 
-Asks uv. Writes only the log and what `uv python install` writes.
+Queries uv. Writes only the log and what `uv python install` writes.
 """
 
 from __future__ import annotations
@@ -20,23 +20,25 @@ from benchy.environments import uv
 DOWNLOADABLE = ("3.12", "3.11", "3.13", "3.10", "3.14", "3.9")  # most likely to fit, first
 
 
-def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
+def pythons(requested: str | None, log: Path) -> Iterator[tuple[str, str]]:
     """Yield (version, interpreter path), best first, one per minor release.
 
     The order is: the running Python (the machine's wheels fit it), installed ones from the newest,
-    then those that uv can download. wanted: a specifier (">=3.9,<3.13"), a release ("3.11") or
-    None. Raises UsageError if `wanted` is neither.
+    then those that uv can download. requested: a specifier (">=3.9,<3.13"), a release ("3.11") or
+    None. Raises UsageError if `requested` is neither.
     """
     try:
-        plain_release = wanted and wanted[0] not in "<>=!~"
-        fits = SpecifierSet(f"=={wanted}.*" if plain_release else wanted or "")
+        plain_release = requested and requested[0] not in "<>=!~"
+        fits = SpecifierSet(f"=={requested}.*" if plain_release else requested or "")
     except InvalidSpecifier:
-        raise UsageError(f"{wanted!r} is not a Python release", "use 3.11 or >=3.9,<3.13") from None
+        raise UsageError(
+            f"{requested!r} is not a Python release", "use 3.11 or >=3.9,<3.13"
+        ) from None
     own = f"{sys.version_info.major}.{sys.version_info.minor}"
     base = Path(sys.base_prefix) / "bin" / f"python{own}"
     running = ".".join(map(str, sys.version_info[:3]))
     if base.exists() and fits.contains(running, prereleases=True):
-        yield running, str(base)  # before asking uv for others, which takes half a second
+        yield running, str(base)  # before querying uv for others, which takes half a second
     installed: dict[str, tuple[str, str]] = {}
     done = uv.run(["python", "list", "--only-installed", "--output-format", "json"], log)
     for item in json.loads(done.stdout or "[]"):
@@ -58,6 +60,6 @@ def pythons(wanted: str | None, log: Path) -> Iterator[tuple[str, str]]:
         if installing.offline:
             return
         if installing.status == 0:
-            found = uv.run(["python", "find", minor], log).stdout.strip()
-            if found:
-                yield minor, found
+            path = uv.run(["python", "find", minor], log).stdout.strip()
+            if path:
+                yield minor, path

@@ -70,14 +70,14 @@ def plan() -> PlanIndex | None:
 
 def planned() -> dict[str, EnvironmentEntry]:
     """Return the environments of build/plan.json; {} without a plan."""
-    found = plan()
-    return found["environments"] if found else {}
+    index = plan()
+    return index["environments"] if index else {}
 
 
 def users() -> dict[str, list[str]]:
     """Return environment → the models that need it for their servers or tasks, sorted."""
-    found, out = plan(), dict[str, set[str]]()
-    for model, facts in found["models"].items() if found else ():
+    index, out = plan(), dict[str, set[str]]()
+    for model, facts in index["models"].items() if index else ():
         for env in (facts["asked"], facts["environment"]):
             out.setdefault(env, set()).add(model)
         for env in facts.get("harnesses", ()):
@@ -100,23 +100,23 @@ def row(env: str, needed: dict[str, list[str]], sizes: bool = True) -> Environme
     """
     entry = planned().get(env)
     stamp, folder = health.stamp(env), paths.env_dir(env)
-    there = bool(stamp) or (folder.is_dir() and env != paths.MAIN)
+    exists = bool(stamp) or (folder.is_dir() and env != paths.MAIN)
     failure = failures.failure_of(env)
     spec = _spec(env)
     flaw = health.flaw(env)
-    if there and entry is None and env not in needed:
+    if exists and entry is None and env not in needed:
         state = "orphan"
     elif failure:
         state = "failed"
-    elif not there:
+    elif not exists:
         state = "missing"
     elif flaw:
         state = "broken"
-    elif builder.whole(env) and not _moved(env, spec):
+    elif builder.up_to_date(env) and not _moved(env, spec):
         state = "ready"
     else:
         state = "stale"
-    size = measured(env) if sizes and there else Size(0, 0)
+    size = measured(env) if sizes and exists else Size(0, 0)
     return EnvironmentRow(
         env=env,
         asked=spec.version if spec else entry["version"] if entry else None,
@@ -159,23 +159,23 @@ def measured(env: str) -> Size:
     """
     archive = uv_cache() / "archive-v0"
     moved = [archive.stat().st_mtime_ns if archive.exists() else 0]
-    moved += [paths.env_dir(one).stat().st_mtime_ns for one in health.built()]
+    moved += [paths.env_dir(other).stat().st_mtime_ns for other in health.built()]
     folder = paths.env_dir(env)
     key = [folder.stat().st_ino, health.stamp(env).get("when"), *moved]
-    kept = files.read_json(SIZES)
-    if kept.get(env, {}).get("key") != key:
+    cache = files.read_json(SIZES)
+    if cache.get(env, {}).get("key") != key:
         size = measure(folder)
-        kept = {name: known for name, known in kept.items() if paths.env_dir(name).is_dir()}
-        kept[env] = {"key": key, "all": size.all, "alone": size.alone}
+        cache = {name: known for name, known in cache.items() if paths.env_dir(name).is_dir()}
+        cache[env] = {"key": key, "all": size.all, "alone": size.alone}
         with contextlib.suppress(OSError):  # a read-only checkout
-            files.replace(SIZES, json.dumps(kept, indent=1, sort_keys=True) + "\n")
-    return Size(kept[env]["all"], kept[env]["alone"])
+            files.replace(SIZES, json.dumps(cache, indent=1, sort_keys=True) + "\n")
+    return Size(cache[env]["all"], cache[env]["alone"])
 
 
 def uv_cache(environ: Mapping[str, str] = os.environ) -> Path:
     """Return uv's cache directory (uv's documentation, "Caching").
 
-    Asking uv would take 20 ms.
+    Querying uv would take 20 ms.
     """
     base = environ.get("XDG_CACHE_HOME") or Path(environ.get("HOME", "/")) / ".cache"
     return Path(environ.get("UV_CACHE_DIR") or Path(base) / "uv")
@@ -187,10 +187,10 @@ def measure(folder: Path) -> Size:
     uv hard-links files from its cache, so much of an environment may take no extra space.
     """
     total = alone = 0
-    left = [os.fspath(folder)]
-    while left:
+    pending = [os.fspath(folder)]
+    while pending:
         try:
-            entries = list(os.scandir(left.pop()))
+            entries = list(os.scandir(pending.pop()))
         except OSError:
             continue  # removed in the meantime
         for entry in entries:
@@ -199,7 +199,7 @@ def measure(folder: Path) -> Size:
             except OSError:
                 continue
             if entry.is_dir(follow_symlinks=False):
-                left.append(entry.path)
+                pending.append(entry.path)
             used = about.st_blocks * 512
             total += used
             if about.st_nlink == 1 or entry.is_dir(follow_symlinks=False):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchy.environments import uv_settings
 
-SAID = (
+NOTE = (
     "uv is set to create symbolic links to its cache (link-mode symlink); benchy copies the files "
     "instead, because cleaning the cache would break environments"
 )
@@ -30,7 +30,7 @@ def broken(folder: Path, mixed: bool = False) -> list[str]:
     mixed: the environment was installed in several steps, so every distribution is checked.
     Otherwise the search stops at the first distribution that is not linked.
     """
-    found: list[str] = []
+    names: list[str] = []
     for place in (folder / "lib").glob("python3*/site-packages"):
         for about in sorted(place.glob("*.dist-info")):
             metadata = about / "METADATA"
@@ -38,5 +38,5 @@ def broken(folder: Path, mixed: bool = False) -> list[str]:
                 if not mixed:
                     break
             elif not metadata.exists():
-                found.append(about.name.removesuffix(".dist-info"))
-    return found
+                names.append(about.name.removesuffix(".dist-info"))
+    return names

@@ -50,8 +50,8 @@ def text(fields: Mapping[str, object], resolved: str) -> str:
     """
     lines = [line.rstrip() for line in resolved.splitlines() if line.strip()]
     foreign = re.compile(r"\s*(#|-(?!-hash=))")
-    kept = [line for line in lines if not foreign.match(line)]
-    body = "\n".join(kept) + "\n"
+    requirements = [line for line in lines if not foreign.match(line)]
+    body = "\n".join(requirements) + "\n"
     sealed = {**fields, SEAL: _seal(fields, body)}
     return f"{HEADER}{json.dumps(sealed, sort_keys=True)}\n{body}"
 
@@ -91,8 +91,8 @@ def header(path: Path) -> dict[str, Any]:
     with contextlib.suppress(OSError, ValueError):
         for line in path.read_text(encoding="utf-8").splitlines()[:5]:
             if line.startswith(HEADER):
-                found = json.loads(line.removeprefix(HEADER))
-                return found if isinstance(found, dict) else {}
+                fields = json.loads(line.removeprefix(HEADER))
+                return fields if isinstance(fields, dict) else {}
     return {}
 
 
@@ -117,16 +117,16 @@ def packages(path: Path) -> list[Package]:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except FileNotFoundError:
         return []
-    found: list[Package] = []
+    locked: list[Package] = []
     for line in lines:
         pinned = PINNED.match(line)
         if pinned:
-            found.append(Package(pinned["name"], pinned["what"]))
+            locked.append(Package(pinned["name"], pinned["what"]))
         hashes = tuple(HASH.findall(line))
-        if found and hashes:
-            last = found[-1]
-            found[-1] = Package(last.name, last.version, last.hashes + hashes)
-    return found
+        if locked and hashes:
+            last = locked[-1]
+            locked[-1] = Package(last.name, last.version, last.hashes + hashes)
+    return locked
 
 
 def differences(old: list[Package], new: list[Package]) -> Iterator[str]:

@@ -16,15 +16,15 @@ PLACES = ("registry.py", "__init__.py")
 
 def known_by(architecture: str) -> list[str]:
     """Return the environments whose vLLM lists an architecture ("LlamaForCausalLM"), sorted."""
-    wanted = re.compile(rf"""["']{re.escape(architecture)}["']""")
-    found = []
+    pattern = re.compile(rf"""["']{re.escape(architecture)}["']""")
+    envs = []
     for env in health.built():
         models = "lib/python3*/site-packages/vllm/model_executor/models"
         for folder in paths.env_dir(env).glob(models):
             files = [folder / place for place in PLACES if (folder / place).is_file()]
-            if any(wanted.search(file.read_text(errors="replace")) for file in files):
-                found.append(env)
-    return sorted(found)
+            if any(pattern.search(file.read_text(errors="replace")) for file in files):
+                envs.append(env)
+    return sorted(envs)
 
 
 def advice(words: str) -> str:

@@ -3,8 +3,8 @@
 Exact pins are transformers_version and `==` in extra_packages. A release is resolved as of its
 release day, when a newer pin does not exist yet. Such a pin is exempt from the cutoff: first the
 pin alone, then those of its dependencies that uv reports as missing. Each exception ends at the
-pin's release day plus the slack, so the lock does not depend on the day of locking. Asks the index
-through uv; writes only the log.
+pin's release day plus the slack, so the lock does not depend on the day of locking. Queries the
+index through uv; writes only the log.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ def written(spec: BuildSpec) -> list[str]:
     These are the release, extra packages and transformers_version, but not the overrides of
     repairs.
     """
-    beside = [r for r in spec.requirements[1:] if r != "transformers"]
+    extras = [r for r in spec.requirements[1:] if r != "transformers"]
     pinned = [o for o in spec.overrides if o.startswith("transformers==")]
     return [
         *spec.requirements[:1],
-        *beside,
+        *extras,
         *(pinned if "transformers" in spec.requirements else []),
     ]
 
@@ -63,15 +63,15 @@ def younger(spec: BuildSpec, cutoff: str, ask: release_date.Asking) -> list[Pin]
     now = datetime.now(timezone.utc)
     limit = release_date.moment(cutoff, now)
     machine = release_date.moment(uv.variables().get("UV_EXCLUDE_NEWER", ""), now)
-    found = []
+    pins = []
     for requirement in written(spec)[1:]:
         exact = EXACT.fullmatch(requirement)
         times = (
             pylock.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout) if exact else []
         )
         if exact and times and limit and max(times) > limit and max(times) <= (machine or now):
-            found.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))
-    return found
+            pins.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))
+    return pins
 
 
 def options(exceptions: Exceptions) -> list[str]:
@@ -91,7 +91,7 @@ def search(
     Args:
         young: The pins that are newer than the cutoff.
         slack_days: Days that each exception adds to a pin's release day.
-        ask: Asks uv about single requirements.
+        ask: Queries uv for single requirements.
         attempt: Resolves with exceptions; returns None on success, else uv's output.
     """
     slack = timedelta(days=slack_days)

@@ -61,13 +61,13 @@ def pip_settings(environ: Mapping[str, str], files: Iterable[Path] | None = None
         for name in SECTIONS:
             if parser.has_section(name):
                 sections[name].update({_key(k): v.strip() for k, v in parser.items(name)})
-    house = wheelhouse(environ)
+    wheels_dir = wheelhouse(environ)
     variables = {_key(k[4:]): v.strip() for k, v in environ.items() if k.startswith("PIP_")}
     merged: dict[str, str] = {}
     for layer in (*(sections[name] for name in SECTIONS), variables):
         merged.update({key: value for key, value in layer.items() if value})
-    if house:
-        links = [merged.get("find-links", ""), *(path.as_uri() for path in folders(house))]
+    if wheels_dir:
+        links = [merged.get("find-links", ""), *(path.as_uri() for path in folders(wheels_dir))]
         merged |= {"no-index": "1", "find-links": " ".join(filter(None, links))}
     return merged
 
@@ -109,9 +109,9 @@ def wheelhouse(environ: Mapping[str, str] = os.environ) -> Path | None:
     return own if offline(environ) and own.is_dir() else None
 
 
-def folders(house: Path) -> list[Path]:
+def folders(wheels_dir: Path) -> list[Path]:
     """Return a wheelhouse's folders: itself, and one per kind of local build (local-cpu)."""
-    return [house, *sorted(path for path in house.glob("local-*") if path.is_dir())]
+    return [wheels_dir, *sorted(path for path in wheels_dir.glob("local-*") if path.is_dir())]
 
 
 def uv_variables(
@@ -141,9 +141,9 @@ def uv_variables(
     links = (_link(word, base) for word in pip.get("find-links", "").split())
     # uv separates links by commas, pip by white space.
     offer("UV_FIND_LINKS", ",".join(link for link in links if link))
-    house = wheelhouse(environ)
-    if house and environ.get("UV_FIND_LINKS"):
-        here = [_link(folder.as_uri(), base) for folder in folders(house)]
+    wheels_dir = wheelhouse(environ)
+    if wheels_dir and environ.get("UV_FIND_LINKS"):
+        here = [_link(folder.as_uri(), base) for folder in folders(wheels_dir)]
         out["UV_FIND_LINKS"] = ",".join([environ["UV_FIND_LINKS"], *here])
     offer("UV_INSECURE_HOST", " ".join(pip.get("trusted-host", "").split()))
     offer("UV_HTTP_TIMEOUT", _seconds(pip.get("timeout") or pip.get("default-timeout", "")))

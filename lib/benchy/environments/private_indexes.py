@@ -40,25 +40,25 @@ def project(
     that name its configuration files are evaluated here and removed. Writes nothing if there are
     neither private indexes nor settings. Raises UsageError.
     """
-    settled = {
+    variables = {
         name: value for name, value in environ.items() if name not in environment_variables.UV_FILES
     }
     configured = uv_settings.of_a_file(environ)
     if not own and not configured:
-        yield Path("/"), settled | {"UV_NO_CONFIG": "1"}
+        yield Path("/"), variables | {"UV_NO_CONFIG": "1"}
         return
     tables: list[str] = []
     if own:
-        machine = [word for name in EXTRA for word in settled.pop(name, "").split()]
-        settled["UV_PREVIEW_FEATURES"] = "index-exclude-newer"
+        machine = [word for name in EXTRA for word in variables.pop(name, "").split()]
+        variables["UV_PREVIEW_FEATURES"] = "index-exclude-newer"
         if machine and "UV_INDEX_STRATEGY" not in os.environ:
-            settled["UV_INDEX_STRATEGY"] = "unsafe-first-match"
+            variables["UV_INDEX_STRATEGY"] = "unsafe-first-match"
         tables = [*(_table(word, own=True) for word in own), *(_table(word) for word in machine)]
     with temporary_files.folder("index") as folder:
         path = folder / "uv.toml"
         path.touch(mode=0o600)  # index URLs may contain passwords
         path.write_text(uv_settings.written(configured, tables), encoding="utf-8")
-        yield folder, settled | {"UV_CONFIG_FILE": str(path)}
+        yield folder, variables | {"UV_CONFIG_FILE": str(path)}
 
 
 def _table(word: str, own: bool = False) -> str:

@@ -38,14 +38,14 @@ def sizes(text: str) -> dict[str, int]:
     For a package without wheels, it is the size of its archive or source distribution. Packages
     with neither a size nor a local file are left out.
     """
-    found: dict[str, int] = {}
+    largest: dict[str, int] = {}
     for package in packages(text):
         wheels = package.get("wheels", [])
         known = [file["size"] for file in wheels or _files(package) if "size" in file]
         known = known or [path.stat().st_size for path in map(_local, wheels) if path.is_file()]
         if known:
-            found[package["name"]] = max(known)
-    return found
+            largest[package["name"]] = max(known)
+    return largest
 
 
 def _files(package: Table) -> Iterator[Table]:

@@ -1,8 +1,8 @@
 """Find out whether the index has a release for a Python, and when it was released.
 
-Asks uv instead of the index, because uv knows the machine's index, certificates, netrc, keyring and
-cache. It resolves the single pin and prints it as pylock.toml (PEP 751), which contains the upload
-times of its files. A query takes about 0.2 s. Reads the index; writes only the log.
+Queries uv instead of the index, because uv knows the machine's index, certificates, netrc, keyring
+and cache. It resolves the single pin and prints it as pylock.toml (PEP 751), which contains the
+upload times of its files. A query takes about 0.2 s. Reads the index; writes only the log.
 """
 
 from __future__ import annotations
@@ -108,9 +108,9 @@ class Asking:
         arguments = ["compile", "-", "--no-header", "--no-annotate", "--exclude-newer", until]
         words = uv.pip([*arguments, "--python", self.python, *self.options])
         done = uv.run(words, self.log, stdin=requirement, index=self.index)
-        found = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==", done.stdout, re.M)
+        names = re.findall(r"^([\w.-]+)(?:\[[^]]*\])?==", done.stdout, re.M)
         own = re.match(r"[\w.-]+", requirement)
-        return [name for name in found if not own or name.lower() != own[0].lower()]
+        return [name for name in names if not own or name.lower() != own[0].lower()]
 
 
 def find(
@@ -140,10 +140,10 @@ def find(
             ask.log,
             page=28,
         )
-    gone = absence(pin, ask, undated)
-    if gone is None:
+    absent = absence(pin, ask, undated)
+    if absent is None:
         return undated
-    raise unmet([gone], ask.log)
+    raise unmet([absent], ask.log)
 
 
 def unmet(missing: Sequence[Missing], log: Path) -> Failure:
@@ -162,17 +162,17 @@ def missing(requirements: Sequence[str], ask: Asking) -> list[Missing]:
 
     A requirement counts as missing only if the index answered.
     """
-    found = []
+    absent = []
     for requirement in requirements:
         if TORCH_BUILD.match(requirement):
             continue  # in PyTorch's own index or a local folder, see P35
         if ask(requirement, *DATED_ONLY).status:  # replaces the machine's cutoff
-            found.append(absence(requirement, ask, ask(requirement)))
-    return [each for each in found if each]
+            absent.append(absence(requirement, ask, ask(requirement)))
+    return [entry for entry in absent if entry]
 
 
 def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing | None:
-    """Return why a requirement does not exist; None if it exists or the index did not say.
+    """Return why a requirement does not exist; None if it exists or the index gave no clear answer.
 
     done: uv's answer to this requirement alone.
     """
@@ -209,30 +209,30 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
     """Return a refusal if a release's Python requirement excludes this Python; else None.
 
     uv respects the lower bound but ignores the upper one: it would install a release that requires
-    <3.13 on 3.13. Its error for a Python that is too old cites both bounds, so it is asked for 3.0,
+    <3.13 on 3.13. Its error for a Python that is too old cites both bounds, so uv resolves for 3.0,
     and for 3.8 because 3.0 fits no wheel that starts at cp38. A release whose wheels are for single
     Pythons needs no such bound.
     """
-    for old in ("3.0", "3.8"):
-        output = "\n".join(ask(requirement, "--python-version", old).talk)
-        found = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", output)
+    for minimum in ("3.0", "3.8"):
+        output = "\n".join(ask(requirement, "--python-version", minimum).talk)
+        match = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", output)
         with contextlib.suppress(InvalidSpecifier):
-            if found and not SpecifierSet(found[1]).contains(version_of_python, prereleases=True):
+            if match and not SpecifierSet(match[1]).contains(version_of_python, prereleases=True):
                 return logged_program.Done(
-                    uv.UNSOLVED, "", [f"error: {requirement} needs Python {found[1]}"]
+                    uv.UNSOLVED, "", [f"error: {requirement} needs Python {match[1]}"]
                 )
-        if found:
+        if match:
             break
     return None
 
 
 def nearest(package: str, version: str, ask: Asking) -> list[str]:
     """Return the releases just below and just above a version that does not exist."""
-    found = [
+    neighbors = [
         newest(f"{package}<{version}", ask),
         newest(f"{package}>{version}", ask, "--resolution", "lowest"),
     ]
-    return [version for version in found if version]
+    return [version for version in neighbors if version]
 
 
 def newest(requirement: str, ask: Asking, *options: str) -> str | None:
@@ -257,10 +257,10 @@ def moment(text: str, now: datetime) -> datetime | None:
         hours = {"h": 1, "d": 24, "w": 168}[ago[2].lower()]
         return now - timedelta(hours=hours * int(ago[1]))
     try:
-        found = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+        parsed = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
     except ValueError:
         return None
-    return found if found.tzinfo else found.replace(tzinfo=timezone.utc)
+    return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
 
 
 def earlier(cutoff: str | None, machine: str | None, now: datetime) -> str | None:

@@ -31,8 +31,8 @@ def sweep(env: str | None = None) -> None:
     With `env`, remove all of that environment: the caller holds its lock, so no other builder of
     it is alive. Without, remove those whose builder is dead.
     """
-    for whose, path, works in unfinished():
-        if env == whose or (env is None and not works):
+    for owner, path, alive in unfinished():
+        if env == owner or (env is None and not alive):
             shutil.rmtree(path, ignore_errors=True)
 
 
@@ -56,9 +56,9 @@ def take_away(env: str) -> bool:
     if env == paths.MAIN:
         # benchy itself runs from .venv, so only its stamp is removed. The next bootstrap removes
         # the packages that are not benchy's own.
-        there = paths.stamp(env).exists()
+        existed = paths.stamp(env).exists()
         paths.stamp(env).unlink(missing_ok=True)
-        return there
+        return existed
     if not folder.is_dir():
         return False
     BUILDING.mkdir(parents=True, exist_ok=True)

@@ -1,6 +1,6 @@
 """Find a Python and, for pins newer than the cutoff, exceptions with which a spec resolves.
 
-Asks the index through uv. Reads the existing lock and the shared one; writes only the log.
+Queries the index through uv. Reads the existing lock and the shared one; writes only the log.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ def resolve(spec: BuildSpec, log: Path) -> Resolution:
 
     Tries up to TRIES Pythons that fit the spec.
     """
-    if ignored := uv_settings.kept_from_locks(os.environ):
+    if ignored := uv_settings.excluded_from_locks(os.environ):
         what = ", ".join(ignored)
         say("NOTE", f"{spec.env}: ignored for the lock: {what}; a configuration can set them")
     options = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
@@ -77,10 +77,10 @@ def resolve(spec: BuildSpec, log: Path) -> Resolution:
     for version, python in interpreters.pythons(spec.python, log):
         ask = Asking(python, log, options, spec.index)
         first = not any(refusal.compiled for refusal in refusals)
-        found = _on_python(spec, version, ask, check_missing=first)
-        if isinstance(found, Resolution):
-            return found
-        refusals.append(found)
+        outcome = _on_python(spec, version, ask, check_missing=first)
+        if isinstance(outcome, Resolution):
+            return outcome
+        refusals.append(outcome)
         if sum(refusal.compiled for refusal in refusals) == TRIES:
             break
     raise _unresolved(spec, refusals, log)
@@ -112,10 +112,10 @@ def _on_python(
         young = pins.younger(spec, cutoff, ask) if cutoff else []
         if not cutoff or not young:
             return Refusal(version, failed, compiled=True)
-        found = _with_exceptions(spec, cutoff, young, ask)
-        if isinstance(found, str):
-            return Refusal(version, failed, True, young, found)
-        compiled, exceptions = found
+        solution = _with_exceptions(spec, cutoff, young, ask)
+        if isinstance(solution, str):
+            return Refusal(version, failed, True, young, solution)
+        compiled, exceptions = solution
     _warn_of_yanked(spec, compiled.done)
     minor = ".".join(version.split(".")[:2])
     requirements = compiled.done.stdout
@@ -149,9 +149,9 @@ def _with_exceptions(
         attempt(known)
         if solved:
             return solved[0], known
-    found = pins.search(young, spec.slack_days, ask, attempt)
-    if found:
-        return solved[0], found
+    needed = pins.search(young, spec.slack_days, ask, attempt)
+    if needed:
+        return solved[0], needed
     after = max(pin.day for pin in young) + timedelta(days=spec.slack_days + 1)
     for day in (f"{after:%Y-%m-%d}", None):
         if compile_spec(spec, ask, day).done.status == 0:
@@ -163,17 +163,17 @@ def _cutoff(spec: BuildSpec, version: str, ask: Asking) -> tuple[str | None, str
     """Return (cutoff, upload time of the release) for a Python, or uv's refusal on that Python.
 
     If the existing lock or the shared one records the upload time for this Python, the index is
-    not asked, so files added to a release later do not move its cutoff. Raises Failure.
+    not queried, so files added to a release later do not move its cutoff. Raises Failure.
     """
     if spec.cutoff != "release" or spec.version is None:
         refusal = None if spec.built else release_date.unfit(spec.requirements[0], version, ask)
         return refusal or (None if spec.cutoff in ("none", "release") else spec.cutoff, None)
-    found = _recorded(spec, spec.version, version) or release_date.find(
+    release = _recorded(spec, spec.version, version) or release_date.find(
         spec.package, spec.version, version, ask
     )
-    if isinstance(found, Done):
-        return found
-    return found.cutoff(spec.slack_days), release_date.stamp(found.uploaded)
+    if isinstance(release, Done):
+        return release
+    return release.cutoff(spec.slack_days), release_date.stamp(release.uploaded)
 
 
 def _recorded(spec: BuildSpec, release: str, version: str) -> release_date.PublishedRelease | None:
@@ -215,5 +215,5 @@ def _unresolved(spec: BuildSpec, refusals: Sequence[Refusal], log: Path) -> Fail
 def _warn_of_yanked(spec: BuildSpec, done: Done) -> None:
     """Print a warning for each yanked release; an exact pin installs it (PEP 592)."""
     for line in done.talk:
-        if found := re.search(r"`(\S+)` is yanked(.*)", line):
-            say("WARNING", f"{spec.env}: {found[1]} is yanked{found[2]}")
+        if match := re.search(r"`(\S+)` is yanked(.*)", line):
+            say("WARNING", f"{spec.env}: {match[1]} is yanked{match[2]}")

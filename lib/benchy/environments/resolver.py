@@ -33,7 +33,7 @@ def log_path(env: str) -> Path:
 def lock(spec: BuildSpec, fresh: bool = False) -> bool:
     """Write venvs/<env>.lock and return whether its packages changed.
 
-    If the inputs are the same, the lock stays and no index is asked. A shared lock of the same
+    If the inputs are the same, the lock stays and no index is queried. A shared lock of the same
     inputs takes precedence, so that a team has one set of packages. fresh: resolve again in any
     case, and renew the shared lock if there is one for this platform. Raises Failure.
     """
@@ -86,9 +86,9 @@ def _export(spec: BuildSpec) -> str:
 
     Takes less than a second. Raises Failure.
     """
-    wanted = ["--frozen", "--extra", "vllm", "--no-dev", "--no-emit-project"]
+    selection = ["--frozen", "--extra", "vllm", "--no-dev", "--no-emit-project"]
     quiet = ["--no-header", "--no-annotate", "--offline", "--project", str(paths.ROOT)]
-    done = uv.run(["export", *wanted, *quiet], log_path(spec.env))
+    done = uv.run(["export", *selection, *quiet], log_path(spec.env))
     if done.status:
         hint = f"{uv.word()} lock   in the project's root brings uv.lock up to date"
         raise uv.failure(done, "uv.lock cannot be exported", log_path(spec.env), hint)
@@ -98,19 +98,19 @@ def _export(spec: BuildSpec) -> str:
 
 def _resolve(spec: BuildSpec) -> str:
     """Return the lock for the first Python on which a spec resolves. Raises Failure."""
-    found = resolution.resolve(spec, log_path(spec.env))
+    resolved = resolution.resolve(spec, log_path(spec.env))
     header: dict[str, Any] = {
-        "options": found.options,
-        "cutoff": found.cutoff,
-        "hashes": not re.search(r"^[^\s#].*[^\\]$", found.requirements, re.M),
-        "python": found.python,
-        "released": found.released,
+        "options": resolved.options,
+        "cutoff": resolved.cutoff,
+        "hashes": not re.search(r"^[^\s#].*[^\\]$", resolved.requirements, re.M),
+        "python": resolved.python,
+        "released": resolved.released,
     }
-    if found.exceptions:
-        header["exceptions"] = dict(found.exceptions)
-    if machine := uv_options.holding(found.cutoff):
+    if resolved.exceptions:
+        header["exceptions"] = dict(resolved.exceptions)
+    if machine := uv_options.holding(resolved.cutoff):
         header["machine_cutoff"] = machine
-    return _text(spec, found.requirements, header)
+    return _text(spec, resolved.requirements, header)
 
 
 def _same_machine(header: Mapping[str, Any]) -> bool:

@@ -29,12 +29,12 @@ def find(environ: Mapping[str, str] = os.environ) -> Path:
     """
     named = environ.get("UV")
     if named:
-        found = shutil.which(named, path=environ.get("PATH"))
-        if not found:
+        program = shutil.which(named, path=environ.get("PATH"))
+        if not program:
             raise UsageError(
                 f"there is no program {named}", "unset UV, or set it to the path of uv", key="UV"
             )
-        return Path(found).absolute()
+        return Path(program).absolute()
     own = ROOT / ".uv" / "bin" / "uv"
     if own.is_file() and os.access(own, os.X_OK):
         return own
@@ -100,10 +100,10 @@ def run(
     """
     command = [str(find()), *(["--offline"] if offline() else []), *arguments]
     environ = variables(local_torch=local_torch)
-    with private_indexes.project(index, environ) as (folder, settled):
+    with private_indexes.project(index, environ) as (folder, uv_environ):
         if arguments[0] == "pip":  # benchy's pyproject.toml must not affect it
             command += ["--project", str(folder)]
-        return logged_program.run_program(command, log, label, stdin, settled)
+        return logged_program.run_program(command, log, label, stdin, uv_environ)
 
 
 def room() -> str:
@@ -120,17 +120,17 @@ def failure(done: Done, what: str, log: Path, hint: str = "", page: int = 0) -> 
 
     what: the error message. hint: what to do. page: the entry in docs/problems.md for `what`.
     """
-    told = done.telling()
+    lines = done.error_lines()
     if done.disk_full:
         return Failure(
             f"{what}: the disk is full ({room()})",
             f"free some space (bin/venv prune, {word()} cache prune), then run it again",
-            log, told, 1,
+            log, lines, 1,
         )  # fmt: skip
     if done.offline:
         how = "unset OFFLINE" if offline() else "check the network and pip's index settings"
-        return Failure(f"{what}: the package index cannot be reached", how, log, told, 33)
+        return Failure(f"{what}: the package index cannot be reached", how, log, lines, 33)
     if done.status < 0:
         name = signal.Signals(-done.status).name
-        return Failure(f"{what}: ended by {name}", hint, log, told)
-    return Failure(what, hint, log, told, page)
+        return Failure(f"{what}: ended by {name}", hint, log, lines)
+    return Failure(what, hint, log, lines, page)

@@ -71,12 +71,12 @@ def files(environ: Mapping[str, str]) -> list[Path]:
     if _true(environ.get("UV_NO_CONFIG", "")):
         return []
     home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/", ".config")
-    found = [Path(home, "uv", "uv.toml")]
+    paths = [Path(home, "uv", "uv.toml")]
     if not _true(environ.get("UV_NO_SYSTEM_CONFIG", "")):
         shared = [*filter(None, (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")), "/etc"]
         system = [Path(folder, "uv", "uv.toml") for folder in shared]
-        found += [path for path in system if path.is_file()][:1]
-    return found
+        paths += [path for path in system if path.is_file()][:1]
+    return paths
 
 
 def settings(environ: Mapping[str, str]) -> Settings:
@@ -125,15 +125,15 @@ def variables(environ: Mapping[str, str]) -> dict[str, str]:
     return out
 
 
-def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
+def excluded_from_locks(environ: Mapping[str, str]) -> list[str]:
     """Return the names of ignored variables and settings that would choose other packages."""
-    found = environment_variables.kept_from_locks(environ)
+    names = environment_variables.excluded_from_locks(environ)
     for path in files(environ):
         configured = read(path, named=False)
         pip = configured.get("pip")
         keys = {*configured, *(pip if isinstance(pip, dict) else ())}
-        found += [f"{key} ({path})" for key in sorted(keys & CHANGES)]
-    return found
+        names += [f"{key} ({path})" for key in sorted(keys & CHANGES)]
+    return names
 
 
 def read(path: Path, named: bool) -> Settings:
@@ -160,8 +160,8 @@ def read(path: Path, named: bool) -> Settings:
 def _toml(text: str) -> Settings:
     for name in ("benchy.core.toml", "pip._vendor.tomli"):
         try:
-            found: Settings = importlib.import_module(name).loads(text)
-            return found
+            parsed: Settings = importlib.import_module(name).loads(text)
+            return parsed
         except ImportError:
             continue
     return simple(text)
@@ -207,7 +207,7 @@ def simple(text: str) -> Settings:
 
 def _plain(value: str) -> str:
     """Return a value without its comments."""
-    return re.sub(r'("(?:[^"\\]|\\.)*")|#[^\n]*', lambda found: found[1] or "", value)
+    return re.sub(r'("(?:[^"\\]|\\.)*")|#[^\n]*', lambda match: match[1] or "", value)
 
 
 def written(configured: Settings, more: Sequence[str] = ()) -> str:
@@ -253,7 +253,7 @@ def _placed(key: str, value: Any, folder: Path) -> Any:
             for entry in value if isinstance(entry, dict)
         ]  # fmt: skip
     if key in ("extra-index-url", "find-links") and isinstance(value, list):
-        return [_placed("url", each, folder) for each in value]
+        return [_placed("url", url, folder) for url in value]
     if key in ("url", "index-url", "cache-dir") and isinstance(value, str) and "://" not in value:
         return str(folder / Path(value).expanduser())
     return value

@@ -184,7 +184,7 @@ def _run(
         )
     except runner.Ended as ended:
         check_not_dying(job)
-        lines = harness_output.telling_of(job.log)
+        lines = harness_output.significant_lines_of(job.log)
         refused = output_checks.read_facts(files.facts).refused
         if not refused and files.cache and any("sqlite3." in line for line in lines):
             shutil.rmtree(files.cache, ignore_errors=True)  # damaged: the next run starts over

@@ -8,14 +8,13 @@ _cli/utils.py).
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy.core import knobs, paths
+from benchy.core import hashing, knobs, paths
 from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
 from benchy.environments import node_copies
 from benchy.process import environment_variables
@@ -251,10 +250,8 @@ def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[s
     `made_by` lists the hashes of the locks and the release that answers.
     """
     same = {k: v for k, v in args.items() if k not in ("base_url", "num_concurrent", "timeout")}
-    digest = hashlib.sha256(spec_bytes)
-    digest.update(dumps(same).encode())
-    digest.update("\n".join(made_by).encode())
-    return digest.hexdigest()[:32]
+    text = dumps(same) + "\n".join(made_by)
+    return hashing.of_bytes(spec_bytes + text.encode())[:32]
 
 
 def samples_answers(spec: ResultSpec) -> bool:

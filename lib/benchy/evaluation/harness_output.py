@@ -218,7 +218,7 @@ def progress(line: str) -> tuple[str, int, int] | None:
     return progress_bars.place(line)
 
 
-def telling(text: str, count: int = 8) -> list[str]:
+def significant_lines(text: str, count: int = 8) -> list[str]:
     """Return the last lines of a log that explain a failure, shortened and without repeats.
 
     If the harness ended because of an error status from the server, these are the server's error
@@ -226,7 +226,7 @@ def telling(text: str, count: int = 8) -> list[str]:
     """
     lines = [progress_bars.split(line.rstrip())[1].rstrip() for line in text.splitlines()]
     lines = [line for line in lines if line]
-    chosen = [line for line in lines if _tells(line)]
+    chosen = [line for line in lines if _is_significant(line)]
     statuses = [match for line in chosen if (match := _STATUS.search(line))]
     if statuses and chosen[-1] == statuses[-1].string:
         status = statuses[-1][1] or statuses[-1][2]
@@ -237,7 +237,7 @@ def telling(text: str, count: int = 8) -> list[str]:
     return unique[:count][::-1]
 
 
-def _tells(line: str) -> bool:
+def _is_significant(line: str) -> bool:
     level = _LEVEL.match(line)
     if level and level["level"] in ("DEBUG", "INFO"):
         return False
@@ -272,9 +272,9 @@ def _reason(text: str) -> str:
     return " ".join(text.split())
 
 
-def telling_of(log: Path) -> list[str]:
-    """Return `telling` of a log file, or [] if there is none."""
-    return telling(tail(log))
+def significant_lines_of(log: Path) -> list[str]:
+    """Return `significant_lines` of a log file, or [] if there is none."""
+    return significant_lines(tail(log))
 
 
 def tail(log: Path) -> str:

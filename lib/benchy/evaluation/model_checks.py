@@ -130,7 +130,7 @@ def _has_template_to_check(server: ServerSpec, folder: Path) -> bool:
     if server["options"].get("tokenizer_mode") not in MODES:
         return False
     own = any(any(folder.glob(name)) for name in OWN_TOKENIZERS)
-    return not own and health.well(server["environment"])
+    return not own and health.intact(server["environment"])
 
 
 def _question(server: ServerSpec, folder: Path) -> environment_questions.Question:

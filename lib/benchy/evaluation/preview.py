@@ -226,7 +226,7 @@ def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, st
         return length, "the configuration"
     if length and (number := readable(str(length))):
         return number, "the configuration"
-    if not server["path"] and access.asked_not_to(base):
+    if not server["path"] and access.network_forbidden(base):
         return None, ""
     try:
         return model_info.of(server["path"] or server["name"], base).context, "the model"

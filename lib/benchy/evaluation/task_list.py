@@ -92,7 +92,7 @@ def environments(
         planner.add_task(made, name, config, surroundings)
     first: dict[str, str] = {}
     # Prefer built environments, then those without extra packages.
-    for env in sorted(made.environments, key=lambda e: (not health.well(e), len(e), e)):
+    for env in sorted(made.environments, key=lambda e: (not health.intact(e), len(e), e)):
         spec = made.environments[env]
         first.setdefault(hashing.digest([spec["name"], spec["requirements"][0]]), env)
     representatives = {
@@ -104,11 +104,11 @@ def environments(
 
 def ready(env: str, spec: EnvironmentRequest) -> None:
     """Build an environment if it is missing. Raises Failure."""
-    if health.well(env):
+    if health.intact(env):
         return
     files.write(paths.env_spec(env), hashing.canonical(environment_specs.stored(spec, paths.ROOT)))
     done = subprocess.run(["bin/venv", "create", env])
-    if done.returncode or not health.well(env):
+    if done.returncode or not health.intact(env):
         raise Failure(
             f"the environment {env} could not be built",
             "fix the cause and start again",

@@ -74,7 +74,7 @@ def _access(name: str, secret: str, env: Mapping[str, str]) -> Access:
     return Access(name, status, code == "GatedRepo")
 
 
-def asked_not_to(environ: Mapping[str, str] = os.environ) -> bool:
+def network_forbidden(environ: Mapping[str, str] = os.environ) -> bool:
     """Return whether the settings forbid network access (OFFLINE, HF_HUB_OFFLINE)."""
     return pip_settings.offline(environ) or environ.get("HF_HUB_OFFLINE", "").upper() in HUB_TRUE
 

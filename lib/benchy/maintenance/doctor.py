@@ -56,7 +56,7 @@ def programs() -> Iterator[Finding]:
     yield Finding("python", OK, f"Python {version}")
     try:
         yield Finding("uv", OK, output([str(uv.find()), "--version"]).strip())
-        if excluded := uv_settings.kept_from_locks(os.environ):
+        if excluded := uv_settings.excluded_from_locks(os.environ):
             what = f"kept out of locks: {', '.join(excluded)}"
             yield Finding("uv", OK, what, "set them in a config instead; see docs/locks.md")
     except ConfigError as error:
@@ -226,7 +226,7 @@ def environments() -> Iterator[Finding]:
 
 
 def network() -> Iterator[Finding]:
-    if access.asked_not_to():
+    if access.network_forbidden():
         yield Finding("network", OK, "the network is not used (OFFLINE, HF_HUB_OFFLINE)")
         return
     index = index_check.index()
@@ -258,7 +258,7 @@ def configuration() -> Iterator[Finding]:
     secret, where = tokens.token()
     if secret:
         yield Finding("hub", OK, f"a token for the hub is in {where}")
-    if not named or access.asked_not_to():
+    if not named or access.network_forbidden():
         return
     hub_models = access.access(named)
     if hub_models[0].status is None:

@@ -95,7 +95,7 @@ def plain(spec: environment_spec.BuildSpec, log: Path) -> Row:
     done = uv.run(uv.pip(arguments), log, stdin=pin, local_torch=spec.local_torch)
     if done.status == 0:
         return {"resolves": True, "packages": noted(done.stdout)}
-    return {"resolves": False, "why": reason(done.telling(30))}
+    return {"resolves": False, "why": reason(done.error_lines(30))}
 
 
 def reason(lines: Sequence[str]) -> str:

@@ -43,7 +43,7 @@ class Wheelhouse:
     folder: Path
     sums: dict[str, str] = field(default_factory=dict)
 
-    def look(self) -> None:
+    def hash_files(self) -> None:
         """Hash every file in the folder; files that did not change are not read again."""
         book = self.folder / SUMS
         known: dict[str, Any] = files.read_json(book)
@@ -93,7 +93,7 @@ def download(wheelhouse: Wheelhouse, python: str, arguments: Sequence[str], labe
         wheelhouse.keep(folder.iterdir())
     finally:
         temporary_files.remove(folder)
-    wheelhouse.look()
+    wheelhouse.hash_files()
 
 
 def fetch(
@@ -183,7 +183,7 @@ def collect(wheelhouse: Wheelhouse, environments: Sequence[str]) -> None:
     Raises Failure at the end if an environment could not be collected.
     """
     wheelhouse.folder.mkdir(parents=True, exist_ok=True)
-    wheelhouse.look()
+    wheelhouse.hash_files()
     _, here = next(interpreters.pythons(None, LOG))
     version = uv.run(["--version"], LOG).stdout.split()[1]
     if not list(wheelhouse.folder.glob(f"uv-{version}-*.whl")):

@@ -27,7 +27,7 @@ VARIATIONS = (
 
 
 @dataclass(frozen=True)
-class Surroundings:
+class PlanContext:
     """Facts from outside the configuration.
 
     Attributes:
@@ -231,7 +231,7 @@ def stored(spec: EnvironmentRequest, root: Path) -> EnvironmentSpec:
     return stored_spec
 
 
-def environment_of(model: ModelConfig, context: Surroundings) -> EnvironmentRequest:
+def environment_of(model: ModelConfig, context: PlanContext) -> EnvironmentRequest:
     """Return the environment that a model requests. Raise UsageError if there is no release."""
     serving, version = model.serving, model.serving.vllm_version
     key, elsewhere = "vllm_version", None
@@ -251,7 +251,7 @@ def environment_of(model: ModelConfig, context: Surroundings) -> EnvironmentRequ
     )
 
 
-def main_environment(model: ModelConfig, context: Surroundings) -> EnvironmentRequest:
+def main_environment(model: ModelConfig, context: PlanContext) -> EnvironmentRequest:
     """Return the environment for a model that names no release.
 
     This is .venv for the engine in uv.lock, and the default release's environment for any other.

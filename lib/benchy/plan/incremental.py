@@ -18,12 +18,12 @@ from benchy.core import files, paths
 from benchy.core.specs import ServerSpec, read_server
 from benchy.display import activity
 from benchy.plan import plan_cache, planner
-from benchy.plan.environment_specs import Surroundings
+from benchy.plan.environment_specs import PlanContext
 from benchy.plan.plan import Plan
 
 
 def expand_incrementally(
-    base: loader.ConfigLoader, context: Surroundings, limit: int | None, directory: Path
+    base: loader.ConfigLoader, context: PlanContext, limit: int | None, directory: Path
 ) -> tuple[Plan, Callable[[], None]]:
     """Return the plan of all configs, and a function that caches it for the next plan.
 
@@ -44,7 +44,7 @@ def expand_incrementally(
     return planner.finished(expansion.plan, config.inputs, context.root), expansion.keep
 
 
-def _base(base: loader.ConfigLoader, context: Surroundings, limit: int | None) -> str:
+def _base(base: loader.ConfigLoader, context: PlanContext, limit: int | None) -> str:
     """Return a hash of everything that a model's plan depends on besides its own file."""
     knobs = [str(context.root), limit, context.fallback, context.failures, base.knobs]
     code = paths.CODE.glob("*/*.py")
@@ -67,7 +67,7 @@ class _Expansion:
     """
 
     base: loader.ConfigLoader
-    context: Surroundings
+    context: PlanContext
     config: Configuration
     documents: dict[str, Document]
     cache: plan_cache.PlanCache

@@ -8,7 +8,6 @@ or has another base is ignored.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import sys
@@ -58,12 +57,12 @@ def base(files: Iterable[Path], facts: Sequence[Any]) -> str:
 
     files: files count by path and content, folders by path. facts: anything else, as JSON.
     """
-    hasher = hashlib.sha256(hashing.digest([sys.version, *facts]).encode())
+    parts = [hashing.digest([sys.version, *facts]).encode()]
     for path in sorted(set(files)):
-        hasher.update(f"\0{path}\0".encode())
+        parts.append(f"\0{path}\0".encode())
         if path.is_file():
-            hasher.update(path.read_bytes())
-    return hasher.hexdigest()
+            parts.append(path.read_bytes())
+    return hashing.of_bytes(b"".join(parts))
 
 
 def signature(path: str) -> list[int] | None:

@@ -29,12 +29,12 @@ from benchy.core.specs import EnvironmentRequest, FailureMarker, Fallback, Serve
 from benchy.display.messages import say
 from benchy.engines import option_check
 from benchy.plan import specs, writer
-from benchy.plan.environment_specs import Surroundings, environment_of, main_environment
+from benchy.plan.environment_specs import PlanContext, environment_of, main_environment
 from benchy.plan.plan import Plan
 
 
 def expand(
-    config: Configuration, context: Surroundings, limit: int | None, extra: tuple[str, ...] = ()
+    config: Configuration, context: PlanContext, limit: int | None, extra: tuple[str, ...] = ()
 ) -> Plan:
     """Return the plan of a configuration.
 
@@ -54,7 +54,7 @@ def empty(config: Configuration, limit: int | None) -> Plan:
     return Plan(limit=limit, launcher=config.settings.launcher, build=build)
 
 
-def add_task(plan: Plan, name: str, config: Configuration, context: Surroundings) -> None:
+def add_task(plan: Plan, name: str, config: Configuration, context: PlanContext) -> None:
     if name not in plan.tasks:
         plan.tasks[name], env = specs.task(name, config, context, plan)
         plan.add(env)
@@ -64,7 +64,7 @@ def add_model(
     plan: Plan,
     model: ModelConfig,
     config: Configuration,
-    context: Surroundings,
+    context: PlanContext,
     extra: tuple[str, ...] = (),
 ) -> None:
     """Add a model's server, results and environments. Its tasks must have been added."""
@@ -102,7 +102,7 @@ def add_model(
     }
 
 
-def failed_to_build(requested: EnvironmentRequest, context: Surroundings) -> bool:
+def failed_to_build(requested: EnvironmentRequest, context: PlanContext) -> bool:
     """Return whether the requested environment could not be built, so another may serve.
 
     Return False if the configuration requests something that does not exist: a score of another
@@ -120,7 +120,7 @@ def finished(plan: Plan, inputs: Iterable[Path], root: Path) -> Plan:
     return plan
 
 
-def checked(base: loader.ConfigLoader, listing: Listing, context: Surroundings) -> Configuration:
+def checked(base: loader.ConfigLoader, listing: Listing, context: PlanContext) -> Configuration:
     """Return the configuration with the models in these files. Raise ConfigError."""
     read = [base.read(path) for path in listing.files]
     models = (model for file in read for model in file.models)
@@ -132,7 +132,7 @@ def checked(base: loader.ConfigLoader, listing: Listing, context: Surroundings) 
 def all_mistakes(
     base: loader.ConfigLoader,
     read: Sequence[loader.ModelFile],
-    context: Surroundings,
+    context: PlanContext,
     servers: Iterable[ServerSpec],
 ) -> Iterator[None]:
     """If the files have mistakes, add those that releases find in the options.
@@ -157,7 +157,7 @@ def all_mistakes(
         raise ConfigError([*error.mistakes, *more]) from None
 
 
-def _server(model: ModelConfig, base: loader.ConfigLoader, context: Surroundings) -> ServerSpec:
+def _server(model: ModelConfig, base: loader.ConfigLoader, context: PlanContext) -> ServerSpec:
     return specs.server(model, environment_of(model, context), None, base.partial(), ())
 
 
@@ -198,8 +198,8 @@ def failures() -> dict[str, FailureMarker]:
     return out
 
 
-def surroundings() -> Surroundings:
-    return Surroundings(
+def surroundings() -> PlanContext:
+    return PlanContext(
         paths.ROOT,
         lambda: locked_main_version(paths.ROOT),
         failures(),

@@ -31,8 +31,8 @@ from benchy.core.specs import (
 )
 from benchy.plan import origins, task_files
 from benchy.plan.environment_specs import (
+    PlanContext,
     ReleaseRequest,
-    Surroundings,
     environment_spec,
     git_source,
     path_source,
@@ -221,7 +221,7 @@ def _removed_options(model: ModelConfig) -> list[GoneOption]:
 
 
 def task(
-    name: str, config: Configuration, context: Surroundings, plan: Plan
+    name: str, config: Configuration, context: PlanContext, plan: Plan
 ) -> tuple[PlannedTask, EnvironmentRequest]:
     """Return how to run a task, and the environment of its harness. Raise UsageError."""
     task = config.tasks[name]

@@ -192,7 +192,7 @@ def named(text: str) -> Path:
     return path if path.name == "results.json" else path / "results.json"
 
 
-def look(graph: Graph) -> Graph:
+def refreshed(graph: Graph) -> Graph:
     """Return the graph with its plan up to date.
 
     While a run is under way, plan separately, because the run must not use this process's knobs.
@@ -216,7 +216,7 @@ def is_requested(limit: int | None, model: str, task: str) -> bool:
     if limit != default or os.environ.get("LIMIT"):
         os.environ["LIMIT"] = str(limit or "")
         graph = Graph(f"build/{paths.limit_dir(limit)}".rstrip("/"))
-    plan = look(graph).read()
+    plan = refreshed(graph).read()
     if plan["limit"] == limit and task in plan["models"].get(model, {"tasks": ()})["tasks"]:
         return True
     folder = paths.BUILD / "eval" / names.config_of(model) / paths.limit_dir(limit)

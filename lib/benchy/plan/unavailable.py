@@ -41,7 +41,7 @@ def _places(spec: BuildSpec, missing: Sequence[Missing]) -> Iterator[Mistake]:
     only = Path(os.environ.get("BENCHY_CWD", "."), given).absolute() if given else None
     base = loader.ConfigLoader(paths.ROOT, {"SET": os.environ.get("SET", "")})
     version = planner.locked_main_version
-    context = environment_specs.Surroundings(paths.ROOT, lambda: version(paths.ROOT), {})
+    context = environment_specs.PlanContext(paths.ROOT, lambda: version(paths.ROOT), {})
     for path in base.files(only).files:
         file = base.read(path)
         own = file.source.document

@@ -128,7 +128,7 @@ def for_uv(environ: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in environ.items() if reaches_uv(name)}
 
 
-def kept_from_locks(environ: Mapping[str, str]) -> list[str]:
+def excluded_from_locks(environ: Mapping[str, str]) -> list[str]:
     """Return the variables that are set and would choose other packages, sorted."""
     return sorted(name for name, value in environ.items() if name in UV_CHANGES and value)
 

@@ -62,7 +62,7 @@ class Done:
     def disk_full(self) -> bool:
         return any("No space left on device" in line or "os error 28" in line for line in self.talk)
 
-    def telling(self, count: int = 12) -> list[str]:
+    def error_lines(self, count: int = 12) -> list[str]:
         """Return up to `count` lines that explain a failure.
 
         They begin at the first error; without one, they are the last lines.

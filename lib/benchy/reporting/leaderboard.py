@@ -228,7 +228,7 @@ def mean(
     return Mean(value / total, stderr, tuple(kinds) if any(kinds) else (), doubted)
 
 
-def _told_apart(entries: Sequence[ScoredResult]) -> list[ScoredResult]:
+def _distinct_names(entries: Sequence[ScoredResult]) -> list[ScoredResult]:
     """Return the entries with their kinds, and with the facts that distinguish them from kind 0."""
     of_task: dict[str, list[int]] = {}
     for n, e in enumerate(entries):
@@ -250,7 +250,7 @@ def _told_apart(entries: Sequence[ScoredResult]) -> list[ScoredResult]:
 
 def board(entries: Sequence[ScoredResult], configured: BoardSettings) -> Board:
     """Return the table: one row for each model and limit, results without a limit first."""
-    entries = _told_apart(entries)
+    entries = _distinct_names(entries)
     of_task: dict[str, list[ScoredResult]] = {}
     by_row: dict[tuple[int, str], dict[str, ScoredResult]] = {}
     for e in entries:

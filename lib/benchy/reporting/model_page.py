@@ -6,7 +6,6 @@ which are in script files in the directories of its results (sample_files.py).
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shlex
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.display import hidden_characters, units
 from benchy.evaluation import marks, scores
 from benchy.evaluation.scored_result import ScoredResult
@@ -169,7 +168,6 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 @cache
 def _version() -> str:
     """Return a hash of all code and templates that determine how pages look."""
-    hasher = hashlib.sha256()
     modules = (
         html_page,
         index_page,
@@ -185,22 +183,22 @@ def _version() -> str:
         hidden_characters,
     )
     files = [Path(str(module.__file__)) for module in modules]
-    for path in [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]:
-        if path.is_file():
-            hasher.update(path.read_bytes())
-    return hasher.hexdigest()
+    sources = [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]
+    return hashing.of_bytes(b"".join(path.read_bytes() for path in sources if path.is_file()))
 
 
 def _key(row: Row, board: Board) -> str:
     """Return a hash that changes with everything that a model's page shows."""
-    hasher = hashlib.sha256(_version().encode())
+    parts = [_version()]
     for entry, column in zip(row.cells, board.columns, strict=True):
         if entry:
-            hasher.update(repr(column).encode())
             about = entry.path.stat()
-            hasher.update(f"{entry.path} {about.st_mtime_ns} {about.st_size}".encode())
-            hasher.update(repr((entry.marks, entry.chosen)).encode())
-    return hasher.hexdigest()
+            parts += [
+                repr(column),
+                f"{entry.path} {about.st_mtime_ns} {about.st_size}",
+                repr((entry.marks, entry.chosen)),
+            ]
+    return hashing.of_text("".join(parts))
 
 
 def write(board: Board) -> int:

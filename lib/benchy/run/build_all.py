@@ -50,7 +50,7 @@ def build(graph: Graph, plan: PlanIndex, envs: Sequence[str]) -> set[str]:
     stats = RunStats(plan=graph.directory)
 
     def progress_line() -> str:
-        ready = sum(health.well(env) for env in envs)
+        ready = sum(health.intact(env) for env in envs)
         return f"{ready} of {len(envs)} environments · {span(stats.seconds)}"
 
     screen = screen_for(progress_line)

@@ -50,7 +50,7 @@ async def built(builds: Builds, target: str, env: str) -> int:
     argv = builds.settings.make.command(target)
     words = launcher.command(f"build-{env}", {"resources": resources}, argv)
     done, end, status = BuiltFiles(target, env), None, 1
-    for number in range(launcher.says.retries + 1):
+    for number in range(launcher.config.retries + 1):
         if end:
             await wait_for_room(launcher, end, number)
             say("AGAIN", target)
@@ -82,7 +82,7 @@ class BuiltFiles:
         another environment then serves instead. status: exit status of the build."""
         if self.is_lock or status:
             return status == 0 and self.files[0].exists()
-        return health.well(self.env) or shared_files.changed(self.marker_before)
+        return health.intact(self.env) or shared_files.changed(self.marker_before)
 
 
 def build_resources(

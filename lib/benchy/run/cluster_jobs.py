@@ -52,7 +52,7 @@ async def serve(run: Run, name: str, launcher: JobLauncher) -> None:
     If results are still stale at the end, the model is in `run.failed`, and its reason is in
     `run.stats` unless the program reported one itself.
     """
-    tries, end = launcher.says.retries + 1, None
+    tries, end = launcher.config.retries + 1, None
     facts = run.plan.models[name]
     environments = [facts["environment"], *facts["harnesses"]]
     if launcher.scratch(run.settings.specs[name]):
@@ -145,6 +145,6 @@ def under_way(launcher: JobLauncher | None) -> dict[str, str]:
     """Return a description of each model's job, for the jobs that are not over."""
     if not launcher:
         return {}
-    over = (*launcher.says.ended, UNKNOWN)
+    over = (*launcher.config.ended, UNKNOWN)
     jobs = sorted(launcher.queue.jobs.items())
     return {name: job.full_text for name, job in jobs if job.state not in over}

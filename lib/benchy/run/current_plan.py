@@ -41,7 +41,7 @@ class CurrentPlan:
 
     def missing(self, model: str) -> list[str]:
         """Return the environments of a model that cannot be used as they are."""
-        return [env for env in self.environments(model) if not health.well(env)]
+        return [env for env in self.environments(model) if not health.intact(env)]
 
     async def update(self) -> None:
         """Update the plan.

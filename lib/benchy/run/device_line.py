@@ -60,7 +60,7 @@ class DeviceLine:
         """Wait for a model's devices and for a free place under -j, and return the lease."""
         self.waiting[name] = asyncio.get_running_loop().create_future()
         try:
-            self._look()
+            self._grant_next()
             return await self.waiting[name]
         finally:
             del self.waiting[name]
@@ -69,7 +69,7 @@ class DeviceLine:
         """Give devices back, and grant them to the models next in line."""
         lease.release()
         self.held -= 1
-        self._look()
+        self._grant_next()
 
     def in_line(self) -> list[str]:
         """Return the models that may start as soon as there are devices, most urgent first."""
@@ -78,9 +78,9 @@ class DeviceLine:
 
     def _notified(self) -> None:
         if self._line.watch.read_events(self._line.last):
-            self._look()
+            self._grant_next()
 
-    def _look(self) -> None:
+    def _grant_next(self) -> None:
         """Grant the available devices to the models next in line, and schedule the next look."""
         names = self._grant()
         if words := self._line.reason({os.getpid(), *self.own_pids()}):
@@ -90,7 +90,7 @@ class DeviceLine:
             self._next_look.cancel()
         if names:
             loop = asyncio.get_running_loop()
-            self._next_look = loop.call_later(self._pause(loop.time()), self._look)
+            self._next_look = loop.call_later(self._pause(loop.time()), self._grant_next)
 
     def _grant(self) -> list[str]:
         """Grant devices until there is none for any model, and return the models left in line."""

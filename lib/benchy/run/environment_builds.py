@@ -41,9 +41,9 @@ class EnvironmentBuilds:
     async def build_requested(self, env: str) -> bool:
         """Build an environment without a model, and return whether it is usable."""
         status = await self._make(str(paths.stamp(env)), env)
-        if not status and not health.well(env):  # changed by hand: its stamp still looks current
+        if not status and not health.intact(env):  # changed by hand: its stamp still looks current
             status = await self._make(f"environment/{env}", env)
-        return not status and health.well(env)
+        return not status and health.intact(env)
 
     async def pack(self, env: str) -> None:
         """Pack an environment into an archive. A failure does not stop the run."""

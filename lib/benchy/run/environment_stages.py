@@ -87,11 +87,11 @@ class EnvironmentStages:
         requested = self.plan.models[model]["asked"]
         for env in self.plan.environments(model):
             tried = env == requested or str(paths.lock(env)) in outlook.broken_locks
-            if not tried and not health.well(env):
+            if not tried and not health.intact(env):
                 await self.builds.build(f"environment/{env}", model)
         facts = self.plan.models[model]
         for env in (facts["environment"], *facts["harnesses"]):
-            if not health.well(env):
+            if not health.intact(env):
                 raise unbuilt(model, env, self.builds.job_ends.get(env, ""))
         maybe_current = (outlook.retry or outlook.stale_locks) and not self.settings.fetch_only
         if maybe_current and not await self.plan.stale(model):
@@ -103,7 +103,7 @@ class EnvironmentStages:
         """Return whether Make has to look at an environment that the model requests."""
         if str(paths.lock(env)) in outlook.broken_locks:
             return False
-        current = str(paths.stamp(env)) not in self.settings.stale_targets and health.well(env)
+        current = str(paths.stamp(env)) not in self.settings.stale_targets and health.intact(env)
         return not current or bool(outlook.stale_locks)
 
 

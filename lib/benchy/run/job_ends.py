@@ -50,7 +50,7 @@ async def ending(name: str, launcher: JobLauncher, status: int, own: bool = True
     queue.forget(name)
     if job:
         say("JOB", f"{name}: {job.full_text}")
-    return judge(job, status, launcher.says, own=own, stray=stray)
+    return judge(job, status, launcher.config, own=own, stray=stray)
 
 
 def judge(
@@ -84,5 +84,5 @@ def judge(
 
 async def wait_for_room(launcher: JobLauncher, end: End, tries: int) -> None:
     """Wait for room in the queue before the next try, if the last one never became a job."""
-    if not end.job and launcher.says.queue:
+    if not end.job and launcher.config.queue:
         await launcher.queue.room(PAUSE * 3 ** (tries - 1))

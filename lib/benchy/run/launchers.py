@@ -31,7 +31,7 @@ def launcher_for(plan: PlanIndex, specs: Mapping[str, ServerSpec]) -> JobLaunche
     from benchy.cluster import launcher, multi_node  # noqa: PLC0415 - imports the schema
 
     started = launcher.begun(name)
-    multi_node.refuse(specs.values(), name, bool(started.says.rank))
+    multi_node.refuse(specs.values(), name, bool(started.config.rank))
     return started
 
 

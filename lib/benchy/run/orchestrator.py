@@ -167,7 +167,7 @@ def preview(selection: Selection, due: Due) -> None:
     for model in due.models:
         facts = selection.plan["models"][model]
         for env in sorted({facts["asked"], *facts["harnesses"]}):
-            if env not in shown and not health.well(env):
+            if env not in shown and not health.intact(env):
                 print(f"bin/venv create {env}")
             shown.add(env)
         mine = [target for target in due.results if model_of(target) == model]

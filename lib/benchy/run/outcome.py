@@ -80,5 +80,5 @@ def status_of(not_made: Sequence[str], refused: int, plan: PlanIndex) -> int:
 def names_no_release(facts: ModelEntry | None) -> bool:
     """Return whether a model of the plan requests a release that does not exist."""
     envs = [facts["asked"], *facts["harnesses"]] if facts else []
-    markers = [failure_of(env) for env in envs if not health.well(env)]
+    markers = [failure_of(env) for env in envs if not health.intact(env)]
     return any(marker.get("kind") == FailureKind.NO_SUCH_RELEASE for marker in markers)

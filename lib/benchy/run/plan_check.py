@@ -26,7 +26,7 @@ from benchy.evaluation.preflight import ModelFiles
 from benchy.hub import access, tokens
 from benchy.plan.make import Graph, call
 from benchy.plan.selection import graph_for, select
-from benchy.plan.staleness import look
+from benchy.plan.staleness import refreshed
 from benchy.serving import preparation
 
 TAG = "CHECK"
@@ -39,7 +39,7 @@ def run() -> int:
     Raises ConfigError for the errors found, Failure if a spec cannot be read.
     """
     single = bool(os.environ.get("CONFIG"))
-    graph = look(graph_for("eval" if single else "results"))
+    graph = refreshed(graph_for("eval" if single else "results"))
     plan = graph.read()
     chosen = select(plan, ["*"] if single else knob("MODELS"), knob("TASKS"))
     servers = {model: read_server(model) for model in chosen.models}
@@ -94,7 +94,7 @@ def reachable(server: ServerSpec) -> bool:
     """Return whether a model's small files (its tokenizer) are here or can be downloaded."""
     if server["path"]:
         return Path(server["path"]).is_dir()
-    return model_checks.files_of(server) is not None or not (access.asked_not_to())
+    return model_checks.files_of(server) is not None or not (access.network_forbidden())
 
 
 def left_for_later(server: ServerSpec) -> list[str]:
@@ -102,14 +102,14 @@ def left_for_later(server: ServerSpec) -> list[str]:
     unchecked = []
     if not server["path"] and model_checks.files_of(server) is None:
         unchecked.append(FILES)
-    if server["chat"] and not health.well(server["environment"]):
+    if server["chat"] and not health.intact(server["environment"]):
         unchecked.append(f"chat templates by {server['environment']}, which is not built")
     return unchecked
 
 
 def build(graph: Graph, envs: Sequence[str]) -> set[str]:
     """Build the missing harness environments, and return those that could not be built."""
-    missing = [env for env in envs if not health.well(env)]
+    missing = [env for env in envs if not health.intact(env)]
     if missing:
         call(graph.command(*(str(paths.stamp(env)) for env in missing), frozen=True))
-    return {env for env in missing if not health.well(env)}
+    return {env for env in missing if not health.intact(env)}

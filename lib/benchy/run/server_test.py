@@ -34,7 +34,7 @@ def run(graph: Graph, selection: Selection) -> int:
     try:
         for model in fit:
             serving = models[model]["environment"]
-            if health.well(serving):
+            if health.intact(serving):
                 status |= test(model, launcher)
             else:
                 status |= 2 if names_no_release(models[model]) else 1
@@ -54,7 +54,7 @@ def build_environments(
     for part in ("asked", "environment"):
         envs = sorted({plan["models"][model][part] for model in models})
         stale = set(graph.stale([str(paths.stamp(env)) for env in envs]))
-        due = [env for env in envs if str(paths.stamp(env)) in stale or not health.well(env)]
+        due = [env for env in envs if str(paths.stamp(env)) in stale or not health.intact(env)]
         build_all.build(graph, plan, [env for env in due if env not in tried])
         tried += due
         plan = graph.plan()

@@ -150,7 +150,7 @@ def _failed(seen: Observed, cell: StatusCell) -> StatusCell | None:
 def _environment_failed(seen: Observed, cell: StatusCell) -> StatusCell | None:
     requested = seen.facts["asked"]
     marker = failure_of(requested)
-    if not marker or health.well(requested) or seen.facts["fallback"]:
+    if not marker or health.intact(requested) or seen.facts["fallback"]:
         return None
     text, log = str(marker.get("what", "")), str(marker.get("log", ""))
     return replace(cell, state=FAILED, text=text, log=log)

@@ -142,8 +142,8 @@ def main() -> int:
     importlib.import_module("huggingface_hub.utils")
     import huggingface_hub as hub  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
 
-    asked = json.loads(sys.argv[1])
-    name, revision = asked["name"], asked["revision"]
+    request = json.loads(sys.argv[1])
+    name, revision = request["name"], request["revision"]
     started = time.time()
     try:
         try:
@@ -169,13 +169,13 @@ def main() -> int:
     new = False
     for path in Path(folder).rglob("*"):
         if path.is_file():
-            found = path.stat()
-            size, files = size + found.st_size, files + 1
-            new = new or found.st_mtime >= started - 1
-    told = {
+            stat = path.stat()
+            size, files = size + stat.st_size, files + 1
+            new = new or stat.st_mtime >= started - 1
+    summary = {
         "folder": folder, "commit": Path(folder).name, "bytes": size, "files": files, "new": new,
     }  # fmt: skip
-    print("fetched " + json.dumps(told), flush=True)
+    print("fetched " + json.dumps(summary), flush=True)
     return 0
 
 

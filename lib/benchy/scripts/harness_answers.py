@@ -14,7 +14,7 @@ def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
 
     Raises ValueError unless there is one for each prompt.
     """
-    found: list[dict[str, Any]] = []
+    ordered: list[dict[str, Any]] = []
     for output in outputs if isinstance(outputs, list) else [outputs]:
         choices = output.get("choices") if isinstance(output, dict) else None
         if not isinstance(choices, list) or not all(isinstance(c, dict) for c in choices):
@@ -22,16 +22,16 @@ def check_choices(outputs: Any, prompts: int) -> list[dict[str, Any]]:
         indices = sorted(str(choice.get("index")) for choice in choices)
         if indices != sorted(map(str, range(len(choices)))):
             raise ValueError(f"the server's answer has choices {', '.join(indices)[:80]}")
-        found += sorted(choices, key=lambda choice: int(choice["index"]))
-    if len(found) != prompts:
-        raise ValueError(f"the server gave {len(found)} answers to {prompts} prompts")
-    return found
+        ordered += sorted(choices, key=lambda choice: int(choice["index"]))
+    if len(ordered) != prompts:
+        raise ValueError(f"the server gave {len(ordered)} answers to {prompts} prompts")
+    return ordered
 
 
 def check_logprobs(choice: dict[str, Any], prompt: Sequence[Any], start: int) -> None:
     """Raise ValueError unless an answer has a log-probability for each token from `start` on.
 
-    The last entry of an answer is the one token that the server was asked to generate.
+    The last entry of an answer is the one token that the request generates.
     """
     logprobs = choice.get("logprobs")
     values, tops = (

@@ -20,7 +20,7 @@ COMMON = frozenset({"top_p", "seed", "frequency_penalty", "presence_penalty", "l
 OWN = frozenset({"until", "do_sample", "temperature", "max_gen_toks"})
 
 
-def _whole(value: Any) -> bool:
+def _positive(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value > 0
 
 
@@ -29,12 +29,12 @@ def _number(value: Any) -> bool:
 
 
 def _stops(value: Any) -> bool:
-    return all(isinstance(one, str) for one in (value if isinstance(value, list) else [value]))
+    return all(isinstance(text, str) for text in (value if isinstance(value, list) else [value]))
 
 
 # Argument → (check of its value, the expected value in words).
 TYPES: dict[str, tuple[Callable[[Any], bool], str]] = {
-    **{name: (_whole, "a whole number from 1 up") for name in LENGTHS},
+    **{name: (_positive, "a whole number from 1 up") for name in LENGTHS},
     **{name: (_number, "a number") for name in ("temperature", "top_p", "min_p")},
     **{name: (_stops, "a text or a list of texts") for name in ("until", *STOPS)},
     "do_sample": (lambda value: isinstance(value, bool), "true or false"),
@@ -109,14 +109,14 @@ def check_accepted(task: str, names: Iterable[str], fields: Sequence[str] | None
 
 def check_sent(task: str, requested: dict[str, Any], payload: dict[str, Any]) -> None:
     """Raise Refused unless each generation argument is in the payload of its request."""
-    wanted = {
+    expected = {
         key: value for key, value in requested.items() if key not in OWN and value is not None
     }
     if "max_gen_toks" in requested:
-        wanted["max_tokens"] = requested["max_gen_toks"]
+        expected["max_tokens"] = requested["max_gen_toks"]
     if requested.get("temperature") is not None:
-        wanted["temperature"] = requested["temperature"]
-    lost = [f"{key}: {value!r}" for key, value in wanted.items() if payload.get(key) != value]
+        expected["temperature"] = requested["temperature"]
+    lost = [f"{key}: {value!r}" for key, value in expected.items() if payload.get(key) != value]
     stops = payload.get("stop") or []
     lost += [f"until: {stop!r}" for stop in texts(requested.get("until")) if stop not in stops]
     if lost:

@@ -34,18 +34,18 @@ def _module(name: str) -> Any:
     return importlib.import_module(name)
 
 
-def tasks(asked: dict[str, Any]) -> dict[str, Any]:
+def tasks(request: dict[str, Any]) -> dict[str, Any]:
     """Return the facts of the named tasks and of all tasks below them."""
-    names, include = asked["names"], asked["include_path"]
+    names, include = request["names"], request["include_path"]
     try:
         factory = _module("lm_eval.tasks._factory")
     except ImportError:
         return {"tasks": output_types(names, include)}
     # Reading the whole index takes about 20 s; the user's own folder is enough for most tasks.
-    found = facts(names, factory, include, defaults=False) if include else None
-    if not found or found["unknown"] or found["errors"] or found["inline"]:
-        found = facts(names, factory, include, defaults=True)
-    return found
+    result = facts(names, factory, include, defaults=False) if include else None
+    if not result or result["unknown"] or result["errors"] or result["inline"]:
+        result = facts(names, factory, include, defaults=True)
+    return result
 
 
 def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -> dict[str, Any]:
@@ -83,13 +83,13 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
     def take(item: Any) -> None:
         if isinstance(item, group.Group):
             listed = getattr(item, "aggregate_metric_list", None) or []
-            out["groups"][item.name] = [one.metric for one in listed]
-            for each in item.get_all_tasks():
-                take(each)
-            for each in item.get_all_groups():
+            out["groups"][item.name] = [m.metric for m in listed]
+            for subtask in item.get_all_tasks():
+                take(subtask)
+            for subgroup in item.get_all_groups():
                 out["groups"].setdefault(
-                    each.name,
-                    [o.metric for o in getattr(each, "aggregate_metric_list", None) or []],
+                    subgroup.name,
+                    [m.metric for m in getattr(subgroup, "aggregate_metric_list", None) or []],
                 )
         elif item.inline and not item.leaf.keys() & {"dataset_path", "custom_dataset", "class"}:
             member = str(item.task_name).rpartition("::")[2]
@@ -107,9 +107,9 @@ def facts(names: list[str], factory: Any, include: str | None, defaults: bool) -
             out["errors"][name] = broken
         elif not matched:
             out["unknown"][name] = difflib.get_close_matches(name, manager.all_tasks, 3, 0.6)
-        for one in matched:
+        for task_name in matched:
             try:
-                loaded = manager._load_spec(one)
+                loaded = manager._load_spec(task_name)
                 for item in loaded if isinstance(loaded, list) else [loaded]:
                     take(item)
             except Exception as error:  # a task's own code can raise anything
@@ -152,9 +152,9 @@ def describe(config: dict[str, Any]) -> dict[str, Any]:
         registry = _module("lm_eval.api.registry")
         metrics = list(registry.DEFAULT_METRIC_REGISTRY.get(kind, ()))
     else:
-        names = [one.get("metric") for one in listed if isinstance(one, dict)]
+        names = [entry.get("metric") for entry in listed if isinstance(entry, dict)]
         metrics = [n.__name__ if callable(n) else str(n) for n in names]
-    filters = [one["name"] for one in config.get("filter_list") or []] or ["none"]
+    filters = [entry["name"] for entry in config.get("filter_list") or []] or ["none"]
     examples = config.get("fewshot_config") or {}
     return {
         "output_type": kind,
@@ -183,7 +183,7 @@ def data_files(config: dict[str, Any]) -> list[str]:
         return []
     files = kwargs.get("data_files") or {}
     named = files.values() if isinstance(files, dict) else [files]
-    flat = [f for one in named for f in (one if isinstance(one, list) else [one])]
+    flat = [f for paths in named for f in (paths if isinstance(paths, list) else [paths])]
     local = [f for f in flat if isinstance(f, str) and "://" not in f and "*" not in f]
     folder = Path(kwargs.get("data_dir") or "")
     return [str(folder / f) for f in local]
@@ -193,11 +193,11 @@ def output_types(names: list[str], include: str | None) -> dict[str, Any]:
     """Return subtask → {"output_type"}, for harnesses before 0.4.12."""
     manager = _module("lm_eval.tasks").TaskManager(include_path=include)
     load_yaml = _module("lm_eval.tasks._yaml_loader").load_yaml
-    found: dict[str, Any] = {}
+    types: dict[str, Any] = {}
 
     def walk(item: Any) -> None:
         name = item if isinstance(item, str) else item.get("task")
-        if not isinstance(name, str) or name in found:
+        if not isinstance(name, str) or name in types:
             return
         entry = manager.task_index.get(name)
         if entry is None or entry.yaml_path is None:
@@ -210,21 +210,21 @@ def output_types(names: list[str], include: str | None) -> dict[str, Any]:
             for member in members:
                 walk(member)
         else:
-            found[name] = {"output_type": config.get("output_type", "generate_until")}
+            types[name] = {"output_type": config.get("output_type", "generate_until")}
 
     for name in names:
         walk(name)
-    return found
+    return types
 
 
-def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
+def tokenizer(request: dict[str, Any]) -> dict[str, Any]:
     """Load a tokenizer as the harness does, and encode the probe texts."""
-    name = asked["name"]
+    name = request["name"]
     try:
-        _module("tiktoken" if asked["backend"] == "tiktoken" else "transformers")
+        _module("tiktoken" if request["backend"] == "tiktoken" else "transformers")
     except ModuleNotFoundError:
         return {}  # this harness loads no tokenizers
-    if asked["backend"] == "tiktoken":
+    if request["backend"] == "tiktoken":
         encoding = _module("tiktoken").encoding_for_model(name)
 
         def encode(text: str, special: bool) -> list[int]:
@@ -234,8 +234,8 @@ def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
     else:
         loaded = _module("transformers").AutoTokenizer.from_pretrained(
             name,
-            revision=asked["revision"] or "main",
-            trust_remote_code=asked["trust_remote_code"],
+            revision=request["revision"] or "main",
+            trust_remote_code=request["trust_remote_code"],
             use_fast=True,
         )
 
@@ -243,14 +243,14 @@ def tokenizer(asked: dict[str, Any]) -> dict[str, Any]:
             return list(loaded(text, add_special_tokens=special).input_ids)
 
         bos, eos = loaded.bos_token_id, loaded.eos_token_id
-    plain = [encode(text, False) for text in asked["texts"]]
-    special = [encode(text, True) for text in asked["texts"]]
-    word, whole = encode("word", False), encode("word", True)
-    starts = [n for n in range(len(whole)) if whole[n : n + len(word)] == word]
+    plain = [encode(text, False) for text in request["texts"]]
+    special = [encode(text, True) for text in request["texts"]]
+    word, with_special = encode("word", False), encode("word", True)
+    starts = [n for n in range(len(with_special)) if with_special[n : n + len(word)] == word]
     at = starts[0] if starts else 0
     return {
-        "prefix": whole[:at],
-        "suffix": whole[at + len(word) :],
+        "prefix": with_special[:at],
+        "suffix": with_special[at + len(word) :],
         "plain": plain,
         "special": special,
         "bos": bos,
@@ -262,12 +262,12 @@ def main(argv: list[str]) -> int:
     sys.path[0] = ""  # as when the harness runs
     work = {"tasks": tasks, "tokenizer": tokenizer}[argv[0]]
     try:
-        found = work(json.loads(argv[1]))
+        result = work(json.loads(argv[1]))
     except Exception as error:
         if argv[0] == "tasks":
             raise
-        found = {"error": f"{type(error).__name__}: {error}"[:1000]}
-    print(json.dumps(found, default=str))
+        result = {"error": f"{type(error).__name__}: {error}"[:1000]}
+    print(json.dumps(result, default=str))
     return 0
 
 

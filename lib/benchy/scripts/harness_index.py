@@ -43,11 +43,11 @@ def families(readme: str) -> dict[str, tuple[str, str]]:
 
     If a folder has several rows, the first one counts.
     """
-    found: dict[str, tuple[str, str]] = {}
+    table: dict[str, tuple[str, str]] = {}
     for folder, description, languages in LINE.findall(readme):
         text = LINK.sub(r"\1", description).strip()
-        found.setdefault(folder, (text, languages.strip()))
-    return found
+        table.setdefault(folder, (text, languages.strip()))
+    return table
 
 
 def members(cfg: dict[str, Any]) -> Iterator[str]:
@@ -72,7 +72,7 @@ def row(entry: Any, root: Path, about: dict[str, tuple[str, str]]) -> dict[str, 
     own = metadata.get("description") if isinstance(metadata, dict) else None
     data, name = cfg.get("dataset_path"), cfg.get("dataset_name")
     below = sorted(entry.tags) if kind == "tag" else list(dict.fromkeys(members(cfg)))
-    found = {
+    fields = {
         "name": entry.name,
         "kind": kind,
         "output": cfg.get("output_type", "generate_until") if kind == "task" else None,
@@ -85,7 +85,7 @@ def row(entry: Any, root: Path, about: dict[str, tuple[str, str]]) -> dict[str, 
         "description": str(own or description),
         "needs": [word for key, word in NEEDS.items() if cfg.get(key)],
     }
-    return {key: value for key, value in found.items() if value not in (None, "", [])}
+    return {key: value for key, value in fields.items() if value not in (None, "", [])}
 
 
 def main(argv: list[str]) -> int:
@@ -97,8 +97,8 @@ def main(argv: list[str]) -> int:
     root = Path(folder).resolve()
     readme = root / "README.md"
     about = families(readme.read_text(encoding="utf-8")) if readme.is_file() else {}
-    found = [row(entry, root, about) for entry in index().build([root]).values()]
-    print(json.dumps(sorted(found, key=lambda one: one["name"]), default=str))
+    rows = [row(entry, root, about) for entry in index().build([root]).values()]
+    print(json.dumps(sorted(rows, key=lambda fields: fields["name"]), default=str))
     return 0
 
 

@@ -188,10 +188,10 @@ class Observer(Tokens):
                 split = [(None, *utils.make_disjoint_window(window)) for window in windows]
             parts += split
             counts.append(len(split))
-        found = super()._loglikelihood_tokens(parts, **more)  # type: ignore[misc]
+        results = super()._loglikelihood_tokens(parts, **more)  # type: ignore[misc]
         if len(parts) == len(counts):
-            return found
-        rest, out = iter(found), []
+            return results
+        rest, out = iter(results), []
         for (key, _, _), count in zip(requests, counts, strict=True):
             answers = [next(rest) for _ in range(count)]
             out.append((sum(a[0] for a in answers), all(a[1] for a in answers)))

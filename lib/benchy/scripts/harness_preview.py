@@ -89,12 +89,12 @@ class Recorder(Observer):
     def alone(self, method: Callable[..., Any], requests: Any, **more: Any) -> list[Any]:
         """Make each request in its own call, so that its posts can be assigned to it."""
         type(self).client = self
-        found: list[Any] = []
+        results: list[Any] = []
         for request in requests:
             Post.posted, self.contexts = [], {}
-            found += method([request], **more)
+            results += method([request], **more)
             self.prompts.append((request, Post.posted, self.contexts))
-        return found
+        return results
 
     def loglikelihood(self, requests: Any, **more: Any) -> Any:
         return self.alone(super().loglikelihood, requests, **more)
@@ -106,9 +106,9 @@ class Recorder(Observer):
         return self.alone(super().generate_until, requests, **more)
 
     def batch_loglikelihood_requests(self, chunks: Any) -> Any:
-        found = super().batch_loglikelihood_requests(chunks)  # type: ignore[misc]
-        self.contexts |= {tuple(ids): n for ids, n in zip(found[0], found[1], strict=True)}
-        return found
+        batch = super().batch_loglikelihood_requests(chunks)  # type: ignore[misc]
+        self.contexts |= {tuple(ids): n for ids, n in zip(batch[0], batch[1], strict=True)}
+        return batch
 
     def check_room(self, prompts: Any) -> None:
         """Record whether a prompt is cut. Raises Refused if answers alone fill the context.
@@ -164,17 +164,17 @@ def described(facts: RecordedFacts, settings: dict[str, Any]) -> dict[str, Any]:
     cut = {(f["task"], f["doc"], f["request"]) for f in facts.all if f["kind"] == "truncated"}
     prompts = []
     for request, bodies, contexts in Recorder.prompts:
-        asked = {"task": request.task_name, "doc": request.doc_id, "request": request.idx}
+        key = {"task": request.task_name, "doc": request.doc_id, "request": request.idx}
         scored = request.request_type == "loglikelihood"
         prompts.append(
             {
-                **asked,
+                **key,
                 "method": request.request_type,
                 **_expected(Recorder.tasks[request.task_name], request.doc),
                 "leaked": (request.task_name, _hash(request.doc)) in leaked,
-                "cut": tuple(asked.values()) in cut,
+                "cut": tuple(key.values()) in cut,
                 "continuation": request.args[1] if scored else None,
-                "sent": [one for body in bodies for one in _sent(body, contexts, texts)],
+                "sent": [sent for body in bodies for sent in _sent(body, contexts, texts)],
             }
         )
     tasks = {name: _about(task) for name, task in Recorder.tasks.items()}

@@ -100,5 +100,5 @@ class Texts:
                 self.note(f"the chat template fails: {type(error).__name__}: {error}"[:300])
         special = bool(body.get("add_special_tokens", False))
         ids = None if text is None else self.encode(text, special)
-        found = self.of(ids, text, "server")
-        return {**found, "messages": turns, "rendered": text}
+        fields = self.of(ids, text, "server")
+        return {**fields, "messages": turns, "rendered": text}

@@ -14,10 +14,10 @@ def special_tokens(encode: Callable[[str, bool], list[int]]) -> tuple[list[int],
 
     encode: (text, whether to add special tokens) → ids.
     """
-    plain, whole = encode("word", False), encode("word", True)
-    for start in range(len(whole) - len(plain) + 1):
-        if whole[start : start + len(plain)] == plain:
-            return whole[:start], whole[start + len(plain) :]
+    plain, with_special = encode("word", False), encode("word", True)
+    for start in range(len(with_special) - len(plain) + 1):
+        if with_special[start : start + len(plain)] == plain:
+            return with_special[:start], with_special[start + len(plain) :]
     return [], []
 
 

@@ -79,9 +79,9 @@ def _file(path: Path) -> Any:
     """Load a file of benchy as a module, under a unique name."""
     spec = importlib.util.spec_from_file_location(f"_benchy_{path.stem}", path)
     assert spec and spec.loader
-    found = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(found)
-    return found
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def main(argv: list[str]) -> int:

@@ -92,11 +92,11 @@ def parser(module: str) -> argparse.ArgumentParser:
         name = module + suffix
         if not exists(name):
             continue
-        found = importlib.import_module(name)
-        make = getattr(found, "make_arg_parser", None)
+        loaded = importlib.import_module(name)
+        make = getattr(loaded, "make_arg_parser", None)
         if make is None:
             continue
-        empty = getattr(found, "FlexibleArgumentParser", None)
+        empty = getattr(loaded, "FlexibleArgumentParser", None)
         for place in PARSER_CLASSES:
             if empty is None and exists(module + place):
                 empty = getattr(
@@ -139,7 +139,7 @@ def type_name(kind: Any) -> str | None:
     name = str(getattr(inner, "__name__", type(inner).__name__))
     # vLLM wraps types: optional_type(int) returns a closure over the real type.
     held = [cell.cell_contents for cell in getattr(inner, "__closure__", None) or ()]
-    meant = [each for each in held if callable(each)]
+    meant = [content for content in held if callable(content)]
     return type_name(meant[0]) if name in WRAPPERS and len(meant) == 1 else name
 
 
@@ -187,8 +187,8 @@ def vllm_model(model: str) -> str:
     names = list(config.hf_config.architectures)
     resolve = registry.resolve_model_cls
     two = len(inspect.signature(resolve).parameters) > 1
-    found = resolve(names, config) if two else resolve(names)
-    return str(getattr(found[0], "__name__", found[0]))
+    resolved = resolve(names, config) if two else resolve(names)
+    return str(getattr(resolved[0], "__name__", resolved[0]))
 
 
 def harness(module: str, model: str) -> str:
@@ -235,16 +235,16 @@ def steps(spec: dict[str, Any], model: str, out: Path) -> list[tuple[str, Callab
     module, kind = spec["module"], spec["kind"]
 
     def version() -> str:
-        found = distribution(spec["package"])
-        asked = spec.get("version")
-        if asked and found.split("+")[0] != str(asked).split("+")[0]:
-            raise Broken(f"{spec['package']} is {found}, not {asked}")
-        return found
+        installed = distribution(spec["package"])
+        requested = spec.get("version")
+        if requested and installed.split("+")[0] != str(requested).split("+")[0]:
+            raise Broken(f"{spec['package']} is {installed}, not {requested}")
+        return installed
 
     def options() -> str:
-        found = flags(on_any_machine(lambda: parser(module)))
-        (out / "flags.json").write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-        return f"{len(found)} options"
+        table = flags(on_any_machine(lambda: parser(module)))
+        (out / "flags.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
+        return f"{len(table)} options"
 
     todo: list[tuple[str, Callable[[], Any]]] = [
         ("version", version),
@@ -270,7 +270,7 @@ def main(argv: list[str]) -> int:
         print(f"check: {name}", file=sys.stderr, flush=True)
         start = time.monotonic()
         try:
-            told = work()
+            detail = work()
         except Exception as error:
             traceback.print_exc()
             text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
@@ -278,9 +278,9 @@ def main(argv: list[str]) -> int:
             result.update(ok=False, failed={"step": name, "error": text.splitlines()[0][:500]})
             result["failed"]["culprit"] = "" if isinstance(error, Broken) else culprit(error)
             break
-        done.append({"step": name, "seconds": round(time.monotonic() - start, 1), "found": told})
+        done.append({"step": name, "seconds": round(time.monotonic() - start, 1), "found": detail})
         if name == "version":
-            result["version"] = told
+            result["version"] = detail
     result["packages"] = {}
     for name in NOTED:
         try:

@@ -20,14 +20,14 @@ from typing import Any
 MESSAGES = [{"role": "user", "content": "Hello"}]
 
 
-def template(asked: dict[str, Any]) -> dict[str, str]:
+def template(request: dict[str, Any]) -> dict[str, str]:
     try:
-        loaded = load("AutoTokenizer", asked["tokenizer"], asked)
+        loaded = load("AutoTokenizer", request["tokenizer"], request)
     except Exception:  # the server reports why; some engines have tokenizers of their own
         return {}
-    text = asked["text"] or getattr(loaded, "chat_template", None)
+    text = request["text"] or getattr(loaded, "chat_template", None)
     if not text:
-        return {} if own_template(asked) else {"template": "none"}
+        return {} if own_template(request) else {"template": "none"}
     if not isinstance(text, str):
         return {"template": "ok"}  # several named templates
     try:
@@ -41,17 +41,17 @@ def template(asked: dict[str, Any]) -> dict[str, str]:
     return {"template": "ok"}
 
 
-def load(part: str, name: str, asked: dict[str, Any]) -> Any:
+def load(part: str, name: str, request: dict[str, Any]) -> Any:
     """Load a part of a model with one of transformers' Auto classes."""
     auto = getattr(importlib.import_module("transformers"), part)
-    revision, trusted = asked["revision"] or "main", asked["trust_remote_code"]
+    revision, trusted = request["revision"] or "main", request["trust_remote_code"]
     return auto.from_pretrained(name, revision=revision, trust_remote_code=trusted)
 
 
-def own_template(asked: dict[str, Any]) -> bool:
+def own_template(request: dict[str, Any]) -> bool:
     """Return whether the engine or another part of the model may have a template."""
     try:
-        config = load("AutoConfig", asked["name"], asked)
+        config = load("AutoConfig", request["name"], request)
         kind = str(config.model_type)
     except Exception:
         return True
@@ -59,7 +59,7 @@ def own_template(asked: dict[str, Any]) -> bool:
         return True
     try:
         registry = importlib.import_module("vllm.transformers_utils.chat_templates")
-        return registry.get_chat_template_fallback_path(kind, asked["name"]) is not None
+        return registry.get_chat_template_fallback_path(kind, request["name"]) is not None
     except Exception:  # older releases have no such registry
         return False
 

@@ -14,25 +14,25 @@ from typing import Any
 AT_ONCE = 500  # files per commit
 
 
-def upload(hub: Any, asked: dict[str, Any]) -> str:
+def upload(hub: Any, request: dict[str, Any]) -> str:
     """Upload the files, make the repository if it is missing, and return its URL."""
     api = hub.HfApi()
     api.create_repo(
-        asked["repository"], repo_type="dataset", private=asked["private"], exist_ok=True
+        request["repository"], repo_type="dataset", private=request["private"], exist_ok=True
     )
     operations = [
-        hub.CommitOperationAdd(path_in_repo=there, path_or_fileobj=here)
-        for there, here in asked["files"].items()
+        hub.CommitOperationAdd(path_in_repo=target, path_or_fileobj=source)
+        for target, source in request["files"].items()
     ]
     for first in range(0, len(operations), AT_ONCE):
         api.create_commit(
-            asked["repository"],
+            request["repository"],
             operations[first : first + AT_ONCE],
-            commit_message=asked["message"],
+            commit_message=request["message"],
             repo_type="dataset",
         )
         print(f"{min(first + AT_ONCE, len(operations))} of {len(operations)} files", flush=True)
-    return f"{hub.constants.ENDPOINT}/datasets/{asked['repository']}"
+    return f"{hub.constants.ENDPOINT}/datasets/{request['repository']}"
 
 
 def main() -> int:
@@ -40,12 +40,12 @@ def main() -> int:
     import huggingface_hub.constants  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
     import huggingface_hub.utils  # type: ignore[import-not-found, unused-ignore]  # noqa: PLC0415
 
-    asked = json.load(sys.stdin)
+    request = json.load(sys.stdin)
     try:
-        print(f"uploaded {upload(hub, asked)}", flush=True)
+        print(f"uploaded {upload(hub, request)}", flush=True)
     except hub.utils.HfHubHTTPError as error:
         status = getattr(getattr(error, "response", None), "status_code", "?")
-        print(f"benchy: the hub answers {status} for {asked['repository']}: {first(error)}")
+        print(f"benchy: the hub answers {status} for {request['repository']}: {first(error)}")
         print("benchy: HF_TOKEN needs write access to it")
         return 1
     except Exception as error:  # the client's libraries (requests, httpx) have their own exceptions

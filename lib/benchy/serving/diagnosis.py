@@ -148,21 +148,21 @@ def _explanation(known: KnownFailure, match: re.Match[str]) -> Explanation:
     return Explanation(known.what.format(**groups), f"{hint}\n({known.where})", known.kind)
 
 
-def telling_lines(log: str, n: int = 12) -> list[str]:
+def significant_lines(log: str, n: int = 12) -> list[str]:
     """Return up to `n` lines that show the cause: the log's exceptions, or else its last lines.
 
     Removes prefixes with process and time, repeated lines, and exceptions that only report an
     exception of another process.
     """
-    telling: list[str] = []
+    chosen: list[str] = []
     for exception in _exceptions(log):
-        telling += [text[:300] for text in exception.lines[:4] if text[:300] not in telling]
-    if not telling:
+        chosen += [text[:300] for text in exception.lines[:4] if text[:300] not in chosen]
+    if not chosen:
         lines = [(origin, line[:300]) for origin, line in _lines(log)]
         plain = [(o, line) for o, line in lines if not line.startswith((" ", "Traceback"))]
         errors = [line for origin, line in plain if _ERROR.match(origin)]
-        telling = list(dict.fromkeys(errors)) or [line for _, line in plain or lines]
-    return telling[-n:]
+        chosen = list(dict.fromkeys(errors)) or [line for _, line in plain or lines]
+    return chosen[-n:]
 
 
 def _lines(log: str) -> list[tuple[str, str]]:
@@ -170,14 +170,14 @@ def _lines(log: str) -> list[tuple[str, str]]:
 
     The origin is the prefix without its time: a message continues while it stays the same.
     """
-    found = []
+    messages = []
     for text in log.splitlines():
         line = text.rstrip()
         message = _PREFIX.sub("", line)
         if message and not _REQUEST.match(line):
             prefix = line[: len(line) - len(message)]
-            found.append((re.sub(r"[\d:.-]+ .*", "", prefix), message))
-    return found
+            messages.append((re.sub(r"[\d:.-]+ .*", "", prefix), message))
+    return messages
 
 
 def _exceptions(log: str) -> list[_Raised]:
@@ -186,7 +186,7 @@ def _exceptions(log: str) -> list[_Raised]:
     Leaves out exceptions that only report the failure of another process.
     """
     lines = _lines(log)
-    found: list[_Raised] = []
+    exceptions: list[_Raised] = []
     in_traceback = set()  # origins
     last: dict[str, _Raised] = {}  # origin → its last exception
     for at, (origin, line) in enumerate(lines):
@@ -204,8 +204,8 @@ def _exceptions(log: str) -> list[_Raised]:
             continue
         last[origin] = _Raised([line, *_continuation(origin, lines[at + 1 : at + 9])])
         if not _ECHO.search(line):
-            found.append(last[origin])
-    return found
+            exceptions.append(last[origin])
+    return exceptions
 
 
 def _continuation(origin: str, following: list[tuple[str, str]]) -> list[str]:

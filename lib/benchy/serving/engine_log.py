@@ -60,5 +60,5 @@ def dtype(log: str) -> str | None:
     The first line of vLLM 0.6 to 0.32 names it: "…LLM engine (v0.10.2) with config: …,
     dtype=torch.bfloat16, …".
     """
-    found = re.search(r"LLM engine .{0,8000}?\bdtype=(?:torch\.)?(\w+)", log)
-    return found[1] if found else None
+    match = re.search(r"LLM engine .{0,8000}?\bdtype=(?:torch\.)?(\w+)", log)
+    return match[1] if match else None

@@ -106,7 +106,7 @@ class Client:
             connection.request("GET" if sent is None else "POST", path, sent, headers)
             answer = connection.getresponse()
             data = answer.read(LARGEST + 1)
-            left = answer.length
+            missing = answer.length  # bytes
         except FAILED:
             if late.is_set():
                 raise TimeoutError(f"no complete answer within {timeout:g} s") from None
@@ -118,8 +118,8 @@ class Client:
             raise TimeoutError(f"no complete answer within {timeout:g} s")
         if len(data) > LARGEST:
             raise http.client.HTTPException(f"an answer of more than {LARGEST >> 20} MiB")
-        if left:
-            raise http.client.IncompleteRead(data[:SHOWN], left)
+        if missing:
+            raise http.client.IncompleteRead(data[:SHOWN], missing)
         return answer.status, _parsed(data)
 
 

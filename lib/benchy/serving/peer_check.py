@@ -1,11 +1,11 @@
-"""Proves that the peer of a connection is the server of this run and not a stranger.
+"""Proves that the peer of a connection is the server of this run.
 
-A port that was free a moment ago can belong to anybody: while an engine starts, another user can
-bind it, listen on it, and release it. So each new connection is proved after connect() and before
-its first byte. The kernel identifies the peer's socket by its two addresses and ports, which no
-other socket can have while ours is open. The process that accepted the connection holds the inode
-of that socket, and has to be a descendant of our guardian. The inode is 0 until the connection is
-accepted; the proof waits for that, as the response would.
+A port that was free a moment ago can belong to any process: while an engine starts, another user
+can bind it, listen on it, and release it. So each new connection is proved after connect() and
+before its first byte. The kernel identifies the peer's socket by its two addresses and ports, which
+no other socket can have while ours is open. The process that accepted the connection holds the
+inode of that socket, and has to be a descendant of our guardian. The inode is 0 until the
+connection is accepted; the proof waits for that, as the response would.
 
 The check asks the kernel through sock_diag(7), which takes 0.01 ms. If sock_diag is not available,
 it reads /proc/net/tcp and /proc/net/tcp6, which takes 5 ms or more. It requires both ends to be in
@@ -63,23 +63,23 @@ class Ours:
 
     def hold(self, inodes: Collection[bytes]) -> bool:
         """Return whether one of the processes holds one of these sockets."""
-        wanted = {f"socket:[{inode.decode()}]" for inode in inodes}
+        links = {f"socket:[{inode.decode()}]" for inode in inodes}
         # A descendant stays one. The start time shows whether the pid was reused.
-        if self.last and _begun(self.last[0]) == self.last[1] and self._has(self.last[0], wanted):
+        if self.last and _begun(self.last[0]) == self.last[1] and self._has(self.last[0], links):
             return True
         self.closed.clear()
         for pid in self.pids():
-            if self._has(pid, wanted):
+            if self._has(pid, links):
                 self.last = (pid, _begun(pid))
                 return True
         return False
 
-    def _has(self, pid: int, wanted: Collection[str]) -> bool:
+    def _has(self, pid: int, links: Collection[str]) -> bool:
         folder = f"/proc/{pid}/fd"
         try:
             for name in os.listdir(folder):  # noqa: PTH208 - called thousands of times, needs only strings
                 with contextlib.suppress(FileNotFoundError):
-                    if os.readlink(f"{folder}/{name}") in wanted:  # noqa: PTH115
+                    if os.readlink(f"{folder}/{name}") in links:  # noqa: PTH115
                         return True
         except PermissionError:
             self.closed.add(pid)
@@ -102,8 +102,8 @@ def numeric(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
 
     Raises ValueError for a host name.
     """
-    found = ipaddress.ip_address(address.partition("%")[0])
-    return getattr(found, "ipv4_mapped", None) or found
+    parsed = ipaddress.ip_address(address.partition("%")[0])
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _written(address: str, port: int) -> dict[int, bytes]:
@@ -111,10 +111,10 @@ def _written(address: str, port: int) -> dict[int, bytes]:
 
     An IPv4 address has both entries, since an IPv6 socket can carry IPv4.
     """
-    here = numeric(address)
-    forms = {here.version: here.packed}
-    if here.version == 4:
-        forms[6] = bytes(10) + b"\xff\xff" + here.packed
+    ip = numeric(address)
+    forms = {ip.version: ip.packed}
+    if ip.version == 4:
+        forms[6] = bytes(10) + b"\xff\xff" + ip.packed
     return {
         version: b"".join(
             b"%08X" % int.from_bytes(raw[at : at + 4], sys.byteorder)
@@ -145,10 +145,10 @@ def diagnosed(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, b
     Returns None if there is no such socket or the kernel does not support the request. Formats:
     inet_diag_req_v2 and inet_diag_msg in linux/inet_diag.h.
     """
-    here, there = numeric(local[0]), numeric(remote[0])
+    local_ip, remote_ip = numeric(local[0]), numeric(remote[0])
     ports = struct.pack("!HH", local[1], remote[1])
-    ends = ports + here.packed.ljust(16, b"\0") + there.packed.ljust(16, b"\0")
-    family = socket.AF_INET if here.version == 4 else socket.AF_INET6
+    ends = ports + local_ip.packed.ljust(16, b"\0") + remote_ip.packed.ljust(16, b"\0")
+    family = socket.AF_INET if local_ip.version == 4 else socket.AF_INET6
     request = struct.pack("=BBBxI", family, socket.IPPROTO_TCP, 0, 0xFFFFFFFF) + ends
     request += struct.pack("=III", 0, 0xFFFFFFFF, 0xFFFFFFFF)  # any interface, no cookie
     head = struct.pack("=IHHII", 16 + len(request), BY_FAMILY, REQUEST, 1, 0)
@@ -173,9 +173,9 @@ def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes
 
     Raises Unseen if the kernel's tables cannot be read.
     """
-    found = diagnosed(local, remote)
-    if found or diagnosed(remote, local):  # our own socket: sock_diag works
-        return found
+    info = diagnosed(local, remote)
+    if info or diagnosed(remote, local):  # our own socket: sock_diag works
+        return info
     ends = _written(*remote)
     for version, end in _written(*local).items():
         table = _table(version)
@@ -188,14 +188,14 @@ def entry(local: tuple[str, int], remote: tuple[str, int]) -> tuple[bytes, bytes
 
 def listening(address: str, port: int) -> dict[bytes, int]:
     """Return the sockets that accept connections to this address: inode → uid of the owner."""
-    found = {}
+    owners = {}
     ends = {end for place in (address, "0.0.0.0", "::") for end in _written(place, port).values()}  # noqa: S104
     for version in TABLES:
         for line in _table(version).splitlines()[1:]:
             words = line.split()
             if words[3] == LISTEN and words[1] in ends:
-                found[words[9]] = int(words[7])
-    return found
+                owners[words[9]] = int(words[7])
+    return owners
 
 
 def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
@@ -211,46 +211,46 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
         ConnectionError: Nobody listens on the port, or the peer closed the connection.
         TimeoutError: The connection was not accepted within the time limit.
     """
-    here, there = sock.getsockname()[:2], sock.getpeername()[:2]
-    if here == there:  # TCP allows self-connect, and we got this port
-        raise ConnectionRefusedError(f"nobody listens on port {there[1]}")
+    local, remote = sock.getsockname()[:2], sock.getpeername()[:2]
+    if local == remote:  # TCP allows self-connect, and we got this port
+        raise ConnectionRefusedError(f"nobody listens on port {remote[1]}")
     begun = time.monotonic()
     end, pause, missing, ask = begun + seconds, 0.0001, 0, begun + PATIENCE
     while True:
-        found = entry(there, here)
-        if found and found[2] != b"0":
-            if ours.hold([found[2]]):
+        peer = entry(remote, local)
+        if peer and peer[2] != b"0":
+            if ours.hold([peer[2]]):
                 return
-            raise _stranger(there, int(found[1]), ours)
-        if found and found[0] not in (ESTABLISHED, SYN_RECEIVED):
-            raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
+            raise _stranger(remote, int(peer[1]), ours)
+        if peer and peer[0] not in (ESTABLISHED, SYN_RECEIVED):
+            raise ConnectionResetError(f"port {remote[1]} closed the connection immediately")
         now = time.monotonic()
-        if not found:
+        if not peer:
             if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] != int(ESTABLISHED):
-                raise ConnectionResetError(f"port {there[1]} closed the connection immediately")
+                raise ConnectionResetError(f"port {remote[1]} closed the connection immediately")
             missing += 1
             if missing >= MISSES:
-                raise _missing(here, there)
+                raise _missing(local, remote)
         elif now > ask:  # not accepted yet: check the listener
             ask = now + 1
-            queues = listening(*there)
+            queues = listening(*remote)
             if queues and not ours.hold(queues):
-                raise _stranger(there, next(iter(queues.values())), ours)
+                raise _stranger(remote, next(iter(queues.values())), ours)
         if now > end:
-            raise TimeoutError(f"port {there[1]} did not accept a connection for {seconds:g} s")
+            raise TimeoutError(f"port {remote[1]} did not accept a connection for {seconds:g} s")
         yield pause
         pause = min(pause * 1.5, 0.05)
 
 
-def _stranger(there: tuple[str, int], uid: int, ours: Ours) -> Unproved:
-    what = f"port {there[1]} is answered by a process of uid {uid}, not of this run"
+def _stranger(remote: tuple[str, int], uid: int, ours: Ours) -> Unproved:
+    what = f"port {remote[1]} is answered by a process of uid {uid}, not of this run"
     if ours.closed:
         return Unseen(f"{what}, as far as can be seen: /proc/{min(ours.closed)}/fd can't be read")
     return Stranger(what)
 
 
-def _missing(here: tuple[str, int], there: tuple[str, int]) -> Unseen:
-    what = "the other end of a" if entry(here, there) else "this process's own"
+def _missing(local: tuple[str, int], remote: tuple[str, int]) -> Unseen:
+    what = "the other end of a" if entry(local, remote) else "this process's own"
     return Unseen(f"the kernel does not show {what} connection: another network namespace?")
 
 

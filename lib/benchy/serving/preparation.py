@@ -43,10 +43,10 @@ class EngineEnvironment:
     def json(self, name: str) -> dict[str, Any]:
         """Return a JSON file of the environment, or {} if it is missing or damaged."""
         try:
-            found: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
+            content: dict[str, Any] = json.loads((self.folder / name).read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return {}
-        return found
+        return content
 
 
 def read_spec(model: str) -> ServerSpec:
@@ -96,12 +96,12 @@ def ready_environment(
     """
     name = spec["environment"]
     environment = EngineEnvironment(name, paths.env_dir(name))
-    if closely and health.well(name) and (why := health.edited(name)):
+    if closely and health.intact(name) and (why := health.edited(name)):
         with usage_locks.held(name):
             health.condemn(name, why)
-    if not health.well(name):
+    if not health.intact(name):
         status = run_quietly(signals, "bin/venv", ["bin/venv", "create", name], os.environ)
-        if status or not health.well(name):
+        if status or not health.intact(name):
             raise Failure(
                 f"{spec['model']}: its environment {name} could not be built",
                 "fix the cause and start again; `make eval` uses a fallback after a failed build",

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
-from benchy.scripts.harness_answers import ROUNDING
 from benchy.serving.http_client import shown
 
 
@@ -23,12 +21,6 @@ def models(response: Any) -> dict[str, Any]:
         for model in (data if isinstance(data, list) else [])
         if isinstance(model, dict) and isinstance(model.get("id"), str)
     }
-
-
-def is_log_probability(value: object) -> bool:
-    """Return whether a value is a log-probability. One of probability 1 may be rounded up."""
-    number = isinstance(value, int | float) and not isinstance(value, bool)
-    return number and math.isfinite(value) and value <= ROUNDING  # type: ignore[arg-type,operator]
 
 
 def error_message(response: Any) -> str:

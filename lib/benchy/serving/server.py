@@ -18,6 +18,7 @@ from benchy.devices import ports
 from benchy.display.progress import Step
 from benchy.environments import disk_space
 from benchy.process import guardian, guardian_client
+from benchy.scripts import harness_answers
 from benchy.serving import diagnosis, http_client, peer_check, responses
 from benchy.serving.endpoint import Endpoint
 from benchy.serving.engine_log import Log
@@ -68,7 +69,7 @@ class Server:
             f"{self.title}: {what}",
             hint,
             self.log.path,
-            diagnosis.telling_lines(text, 8),
+            diagnosis.significant_lines(text, 8),
             kind=known.kind if known else FailureKind.OTHER,
         )
 
@@ -225,7 +226,7 @@ class Server:
             numbers = answer["choices"][0]["logprobs"]["token_logprobs"][1:]
         except (KeyError, IndexError, TypeError):
             numbers = []
-        valid = isinstance(numbers, list) and all(map(responses.is_log_probability, numbers))
+        valid = isinstance(numbers, list) and all(map(harness_answers.is_logprob, numbers))
         if not numbers or not valid:
             raise self.failure(
                 f"the log-probabilities of a sentence are not numbers up to 0: {shown(numbers)}",
@@ -245,9 +246,11 @@ class Server:
         try:
             if not chat:
                 return str(plain["choices"][0]["text"])
-            path, turn = "/v1/chat/completions", {"role": "user", "content": PROMPT}
-            answer = self.post(path, {**body, "messages": [turn]})
-            as_text, as_turn = (int(each["usage"]["prompt_tokens"]) for each in (plain, answer))
+            path, message = "/v1/chat/completions", {"role": "user", "content": PROMPT}
+            answer = self.post(path, {**body, "messages": [message]})
+            as_text, as_turn = (
+                int(response["usage"]["prompt_tokens"]) for response in (plain, answer)
+            )
             reply = dict(answer["choices"][0]["message"])
         except (KeyError, IndexError, TypeError, ValueError):
             what = f"{path} sends a malformed answer: {responses.error_message(answer)}"

@@ -1,4 +1,4 @@
-"""bin/serve: starts a model's server, runs a command beside it, and stops everything.
+"""bin/serve: starts a model's server, runs a command while it is up, and stops everything.
 
     bin/serve MODEL -- COMMAND…     COMMAND finds the server in BENCHY_URL, BENCHY_KEY,
                                     BENCHY_SERVED_MODEL
@@ -39,8 +39,8 @@ def take(spec: ServerSpec) -> tuple[leases.Lease, list[str]]:
 
     Uses the lease that the parent process passed on, or waits for a new one.
     """
-    if found := allocation.handed(spec):
-        return found
+    if inherited := allocation.handed(spec):
+        return inherited
 
     def waiting(words: str) -> None:
         say("WAIT", f"{spec['model']}: {words}")
@@ -128,7 +128,7 @@ def locked_environment(prepared: PreparedServer, signals: Signals) -> Iterator[i
     """
     while True:
         with usage_locks.used(prepared.environment.name) as descriptor:
-            if health.well(prepared.environment.name):
+            if health.intact(prepared.environment.name):
                 yield descriptor
                 return
         ready_environment(prepared.spec, signals)

@@ -1,4 +1,4 @@
-"""The phases of one server's life: start, ready, verified, and the command beside it.
+"""The phases of one server's life: start, ready, verified, and the command that uses it.
 
 Imports the HTTP client, so bin/serve imports this module only after its wait for a device.
 """
@@ -65,7 +65,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Session:
-    """One server from its start to the end of the command beside it.
+    """One server from its start to the end of the command that uses it.
 
     Each phase can end the session:
 
@@ -175,7 +175,7 @@ class Session:
         return record
 
     def run_command(self, command: Sequence[str], folder: Path) -> int:
-        """Run the command beside the server. Return the exit status.
+        """Run the command that uses the server. Return the exit status.
 
         Raises Failure if the command cannot be started, and Died if the server dies before it ends.
         """

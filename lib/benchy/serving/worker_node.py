@@ -50,6 +50,6 @@ def follow(prepared: PreparedServer, node: Node, signals: Signals) -> int:
             known = diagnosis.explain(text)
             what, hint = (known.what, known.hint) if known else ("it ended", "read the log")
             what = f"{spec['model']}: node {node.rank} of its server: {what}"
-            raise Died(what, hint, log, diagnosis.telling_lines(text, 8))
+            raise Died(what, hint, log, diagnosis.significant_lines(text, 8))
     finally:
         held.release()

@@ -30,6 +30,6 @@ def test_failed_cancel_is_reported(
     words: list[str],
 ) -> None:  # fmt: skip
     monkeypatch.setattr(job_queue, "PATIENCE", 0.1)
-    slurm.says.cancel[:] = words
+    slurm.config.cancel[:] = words
     slurm.queue.call_off(QueuedJob("1", "RUNNING", "n1", "", "r", "m"), "left")
     assert f"job 1 of m can't be canceled: {words[0]}" in capsys.readouterr().err

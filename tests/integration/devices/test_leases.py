@@ -20,9 +20,10 @@ from benchy.core import process_info
 from benchy.devices import leases, waiting_line
 
 LIB = Path(leases.__file__).parents[2]
-# Arguments: NAME COUNT POOL HOLD. Prints the acquired devices and holds them for HOLD seconds.
+# Arguments: NAME COUNT POOL HOLD. Prints the acquired devices and holds them for HOLD seconds, or
+# until its standard input ends.
 HOLDER = """
-import json, os, sys, time, pathlib
+import json, os, select, sys, time, pathlib
 from benchy.devices import leases, waiting_line
 name, count, pool, hold = sys.argv[1], int(sys.argv[2]), sys.argv[3].split(","), float(sys.argv[4])
 desk = leases.LeaseDirectory(pathlib.Path(os.environ["DESK"]))
@@ -30,7 +31,7 @@ want = leases.LeaseRequest(count, tuple(pool), {"model": name, "pid": os.getpid(
 say = lambda words: print("waits", words, flush=True)
 held = waiting_line.acquire(desk, want, say, lambda: None)
 print("has", name, ",".join(held.devices), time.time(), flush=True)
-time.sleep(hold)
+select.select([sys.stdin], [], [], hold)
 print("left", name, time.time(), flush=True)
 """
 
@@ -43,7 +44,9 @@ class Room:
     def start(self, name: str, count: int, pool: str, hold: float) -> subprocess.Popen[str]:
         env = {**os.environ, "PYTHONPATH": str(LIB), "DESK": str(self.path)}
         words = [sys.executable, "-S", "-c", HOLDER, name, str(count), pool, str(hold)]
-        process = subprocess.Popen(words, env=env, text=True, stdout=subprocess.PIPE)
+        process = subprocess.Popen(
+            words, env=env, text=True, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        )
         self.begun.append(process)
         return process
 
@@ -58,8 +61,9 @@ def room(tmp_path: Path) -> Iterator[Room]:
     for process in made.begun:
         process.kill()
         process.wait()
-        if process.stdout:
-            process.stdout.close()
+        for pipe in (process.stdin, process.stdout):
+            if pipe:
+                pipe.close()
 
 
 def until(what: Callable[[], object], seconds: float = 20) -> None:
@@ -74,27 +78,33 @@ def line(process: subprocess.Popen[str]) -> list[str]:
     return process.stdout.readline().split()
 
 
+def finish(process: subprocess.Popen[str]) -> None:
+    """Let a holder give its devices back."""
+    assert process.stdin
+    process.stdin.close()
+
+
 def test_waiter_gets_the_device_after_its_holder_and_reports_once(room: Room) -> None:
-    first = room.start("a", 1, "g0", 1)
+    first = room.start("a", 1, "g0", 100)
     assert line(first)[:3] == ["has", "a", "g0"]
     second = room.start("b", 1, "g0", 0)
     said = " ".join(line(second))
     assert said.startswith(f"waits g0 is used by a (pid {first.pid}, /here, since ")
+    finish(first)
     assert line(second)[:3] == ["has", "b", "g0"]
     assert second.wait(5) == 0 and not room.desk.names()
 
 
 @pytest.mark.parametrize("kill", [True, False])
 def test_device_is_free_as_soon_as_its_holder_ends(room: Room, kill: bool) -> None:
-    first = room.start("a", 1, "g0", 100 if kill else 0.5)
+    first = room.start("a", 1, "g0", 100)
     assert line(first)[0] == "has"
     second = room.start("b", 1, "g0", 0)
     assert line(second)[0] == "waits"
-    if kill:
-        first.kill()
+    first.kill() if kill else finish(first)
     first.wait()
     ended = time.time()
-    assert float(line(second)[3]) - ended < 1
+    assert float(line(second)[3]) - ended < 5  # without a report it checks after 10 s
 
 
 def test_dead_waiter_blocks_nobody(room: Room) -> None:
@@ -140,7 +150,7 @@ def test_stopped_holder_keeps_its_device(room: Room) -> None:
 
 
 def test_wide_request_reserves_devices_and_other_pools_overtake_it(room: Room) -> None:
-    held = room.start("a", 1, "g0", 2)
+    held = room.start("a", 1, "g0", 100)
     assert line(held)[:3] == ["has", "a", "g0"]
     wide = room.start("wide", 2, "g0,g1", 0.3)
     assert line(wide)[0] == "waits"
@@ -148,6 +158,7 @@ def test_wide_request_reserves_devices_and_other_pools_overtake_it(room: Room) -
     assert line(narrow)[0] == "waits"
     pinned = room.start("pinned", 1, "g2", 0)
     assert line(pinned)[:3] == ["has", "pinned", "g2"]
+    finish(held)
     got = line(wide)
     assert got[:3] == ["has", "wide", "g0,g1"]
     assert float(line(narrow)[3]) >= float(line(wide)[2]) - 0.05
@@ -170,28 +181,40 @@ def test_parallel_requests_for_two_devices_neither_deadlock_nor_share(room: Room
         assert all(a[1] <= b[0] for a, b in itertools.pairwise(times))
 
 
+@pytest.mark.timeout(120)
 def test_many_narrow_requests_do_not_starve_a_wide_one(room: Room) -> None:
-    """The wide request is granted when those before it have ended, while others keep arriving."""
+    """The wide request is granted when those before it have ended, while others keep arriving.
+
+    Each narrow request keeps its device until it is killed. If one that arrived later got a device,
+    the wide request would never be granted, and the test would time out.
+    """
     dice = random.Random(5)  # noqa: S311
     pool = "g0,g1,g2,g3"
-    hold = 0.4
-    for number in range(6):
-        room.start(f"n{number}", 1, pool, hold * dice.uniform(0.5, 1.5))
-    for narrow in room.begun:  # each holds a device or a ticket, so the wide request is behind them
-        assert line(narrow)[0] in ("has", "waits")
-    wide = room.start("wide", 4, pool, 0.1)
+    narrow = [room.start(f"n{number}", 1, pool, 1000) for number in range(6)]
+    first = {process: line(process)[0] for process in narrow}
+    assert sorted(first.values()) == ["has"] * 4 + ["waits"] * 2
+    holders = [process for process in narrow if first[process] == "has"]
+    queued = [process for process in narrow if first[process] == "waits"]
+    wide = room.start("wide", 4, pool, 1000)
     assert line(wide)[0] == "waits"
-    came: list[subprocess.Popen[str]] = []
-    while wide.poll() is None and len(came) < 60:
-        came.append(room.start(f"late{len(came)}", 1, pool, hold))
-        time.sleep(dice.uniform(0, 0.1))
-    got = line(wide)
-    assert got[:2] == ["has", "wide"] and wide.wait(5) == 0
-    earlier = [
-        p for p in came if (first := line(p))[0] == "has" and float(first[3]) < float(got[3])
-    ]
-    assert not earlier
-    assert len(came) < 60
+    late: list[subprocess.Popen[str]] = []
+
+    def others_arrive() -> None:
+        for _ in range(dice.randint(1, 2)):
+            late.append(room.start(f"late{len(late)}", 1, pool, 1000))
+            time.sleep(dice.uniform(0, 0.05))
+
+    for holder in holders[:2]:
+        others_arrive()
+        holder.kill()
+    for process in queued:  # those before the wide request get their devices
+        assert line(process)[0] == "has"
+    for holder in dice.sample(holders[2:] + queued, 4):
+        others_arrive()
+        holder.kill()
+        others_arrive()
+    assert line(wide)[:3] == ["has", "wide", pool]
+    assert {line(process)[0] for process in late} == {"waits"}
 
 
 def test_device_that_others_are_pinned_to_is_taken_last(room: Room) -> None:
@@ -234,7 +257,7 @@ def test_lease_descriptors_are_not_inherited(tmp_path: Path) -> None:
                              close_fds=False)  # fmt: skip
     held.release()
     # vfork returns a moment before exec closes the child's copies.
-    until(lambda: not desk.holders(["g0"]), 1)
+    until(lambda: not desk.holders(["g0"]))
     assert child.poll() is None
     child.communicate(b"\n")
     assert json.loads((tmp_path / "g0").read_text())["since"]

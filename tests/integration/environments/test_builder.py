@@ -162,7 +162,7 @@ def test_incomplete_environment_is_rebuilt(part: str) -> None:
     builder.create(spec())
     (paths.env_dir(ENV) / part).unlink()
     assert builder.create(spec())
-    assert builder.whole(ENV)
+    assert builder.up_to_date(ENV)
 
 
 def added(folder: Path) -> None:
@@ -215,7 +215,7 @@ def test_environment_survives_deletion_of_uv_cache(
     builder.create(spec())
     assert capfd.readouterr().err.count("benchy copies the files") == 1
     shutil.rmtree("cache")
-    assert health.well(ENV)
+    assert health.intact(ENV)
     assert venv_command.main(["check", ENV]) == 0
 
 
@@ -226,7 +226,7 @@ def test_damaged_environment_is_detected_and_rebuilt(
     builder.create(spec())
     assert not health.flaw(ENV)
     assert health_command.main([]) == 0
-    assert health.well(ENV)
+    assert health.intact(ENV)
     hurt(paths.env_dir(ENV))
     assert why in health.flaw(ENV)
     row = inventory.row(ENV, {ENV: ["m"]})
@@ -236,7 +236,7 @@ def test_damaged_environment_is_detected_and_rebuilt(
     assert not paths.stamp(ENV).exists(), "so Make builds it again"
     assert inventory.row(ENV, {ENV: ["m"]}).state == "broken", "and the list still says why"
     assert builder.create(spec())
-    assert health.well(ENV)
+    assert health.intact(ENV)
 
 
 def test_venv_check_finds_an_edit_that_the_stamp_misses(capfd: pytest.CaptureFixture[str]) -> None:
@@ -247,7 +247,7 @@ def test_venv_check_finds_an_edit_that_the_stamp_misses(capfd: pytest.CaptureFix
     text = module.read_text()
     module.unlink()  # as editors do: the copy in uv's cache keeps its content
     module.write_text(text + "\n")
-    assert health.well(ENV)
+    assert health.intact(ENV)
     with pytest.raises(Failure, match="is broken") as told:
         venv_command.main(["check", ENV])
     why = "files were changed by hand: standin_engine/server.py"
@@ -278,13 +278,13 @@ def test_moved_or_restored_environment_is_not_reported_as_copy() -> None:
     root = Path.cwd()
     aside = root.rename(root.with_name("elsewhere"))
     os.chdir(aside)
-    assert health.well(ENV), "a checkout that was moved keeps its inodes"
+    assert health.intact(ENV), "a checkout that was moved keeps its inodes"
     os.chdir(aside.rename(root))
     folder = paths.env_dir(ENV)
     shutil.copytree(folder, folder.with_name("backup"), symlinks=True)
     shutil.rmtree(folder)
     folder.with_name("backup").rename(folder)
-    assert health.well(ENV), "restored to its place"
+    assert health.intact(ENV), "restored to its place"
 
 
 def test_environment_in_use_is_not_replaced_or_removed() -> None:
@@ -319,7 +319,7 @@ def test_venv_jobs_limits_parallel_builders(monkeypatch: pytest.MonkeyPatch) -> 
         assert not list(removal.BUILDING.glob(f"{ENV}-*"))
     process.communicate(timeout=60)
     assert process.returncode == 0
-    assert health.well(ENV)
+    assert health.intact(ENV)
     monkeypatch.setenv("VENV_JOBS", "many")
     with pytest.raises(UsageError, match="VENV_JOBS"), builder_slots.slot(ENV):
         pass
@@ -376,7 +376,7 @@ def test_failed_import_is_recorded_and_keeps_the_old_environment() -> None:
     assert (marker["env"], marker["stage"], marker["version"]) == (ENV, "check", "3.0.0")
     assert Path(marker["log"]).exists()
     assert (paths.env_dir(ENV) / ".stamp").exists()
-    assert not builder.whole(ENV), "the old one is not what is asked for now"
+    assert not builder.up_to_date(ENV), "the old one is not what is asked for now"
     assert not list(removal.BUILDING.iterdir())
     builder.create(spec())
     assert not failures.failure_of(ENV)
@@ -432,7 +432,7 @@ def test_two_parallel_builders_build_once() -> None:
     told = [process.communicate(timeout=120)[1] for process in both]
     assert [process.returncode for process in both] == [0, 0], told
     assert sum("READY" in text for text in told) == 1, told
-    assert builder.whole(ENV)
+    assert builder.up_to_date(ENV)
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
@@ -516,7 +516,7 @@ def test_prune_without_a_plan_removes_nothing() -> None:
     builder.create(spec())
     with pytest.raises(UsageError, match="environments are unknown"):
         venv_command.main(["prune", "--yes"])
-    assert builder.whole(ENV)
+    assert builder.up_to_date(ENV)
 
 
 def test_create_soft_reports_a_failure_and_returns_0(capsys: pytest.CaptureFixture[str]) -> None:
@@ -590,11 +590,11 @@ def test_edited_file_is_found_before_use() -> None:
     later(module(), before)
     assert health.edited(ENV) == "", "a copy of the same is younger and no other"
     later(module(), before + "x = 1\n")
-    assert health.well(ENV), "the list of distributions is the same"
+    assert health.intact(ENV), "the list of distributions is the same"
     why = health.edited(ENV)
     assert why == "its files were changed by hand: standin_engine/__init__.py"
     health.condemn(ENV, why)
-    assert not health.well(ENV)
+    assert not health.intact(ENV)
     assert builder.create(spec())
     assert module().read_text() == before and health.edited(ENV) == ""
     module().unlink()
@@ -619,7 +619,7 @@ def test_changed_file_in_uv_cache_fails_the_build(
     with pytest.raises(Failure, match="uv's cache contains changed files") as told:
         builder.create(spec())
     assert "cache clean standin_engine" in told.value.hint
-    assert not health.well(ENV)
+    assert not health.intact(ENV)
 
 
 def test_replaced_certificates_do_not_count_as_edited() -> None:

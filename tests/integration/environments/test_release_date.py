@@ -52,7 +52,7 @@ def test_release_for_other_pythons_does_not_raise(
     index.add("pkg", "1.0", "2025-03-18T00:00:00Z", python=python)
     found = find(tmp_path, "1.0")
     assert isinstance(found, logged_program.Done)
-    assert "Python" in " ".join(found.telling())
+    assert "Python" in " ".join(found.error_lines())
 
 
 def test_missing_release_suggests_the_nearest_releases(index: Index, tmp_path: Path) -> None:

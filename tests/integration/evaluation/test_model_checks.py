@@ -47,7 +47,7 @@ def test_missing_or_broken_chat_template_is_reported(
     for name in ("config.json", "tokenizer.json", *more):
         (tmp_path / name).write_text("{}")
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(health, "well", lambda env: True)
+    monkeypatch.setattr(health, "intact", lambda env: True)
     asked = server(tmp_path, chat=True, options=options)
     monkeypatch.setattr(model_checks, "SCRIPT", tmp_path / "facts.py")
     model_checks.SCRIPT.write_text(f"print({json.dumps(json.dumps(facts))})\n")

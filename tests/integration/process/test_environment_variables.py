@@ -178,7 +178,7 @@ def test_uv_toml_files_are_merged_as_uv_merges_them(
         {"name": "a", "url": "https://a/simple"},
         {"url": "https://b/simple", "default": True},
     ]
-    assert uv_settings.kept_from_locks(os.environ) == [f"prerelease ({system})"]
+    assert uv_settings.excluded_from_locks(os.environ) == [f"prerelease ({system})"]
     monkeypatch.setenv("PIP_INDEX_URL", "https://pip/simple")
     monkeypatch.delenv("PIP_NO_INDEX")
     given = uv_settings.variables(os.environ)

@@ -36,10 +36,10 @@ class Pipeline:
         self.planned = 0
         monkeypatch.chdir(folder)  # where the models' locks are
         monkeypatch.setenv("BENCHY_LEASES", str(folder / "leases"))
-        monkeypatch.setattr(health, "well", self.well)
+        monkeypatch.setattr(health, "intact", self.intact)
         monkeypatch.setattr(gpu, "gpus", list)
 
-    def well(self, env: str) -> bool:
+    def intact(self, env: str) -> bool:
         return env in self.built or any(
             w == f"end environment/{env}" for w, _ in self.journal_rows()
         )

@@ -272,7 +272,9 @@ FAILURES = [
 
 
 @pytest.mark.parametrize(("fault", "words", "line"), FAILURES)
-def test_failures_are_explained(house: House, fault: str, words: str, line: str) -> None:
+def test_failed_start_of_a_server_is_explained(
+    house: House, fault: str, words: str, line: str
+) -> None:
     house.model("one", startup_timeout=2 if fault == "hang" else 20)
     status, _, err = house.run("one", "--", "touch", "ran", STANDIN_FAIL=fault)
     assert status == 1 and words in err and line in err, err

@@ -48,10 +48,10 @@ class Told:
         monkeypatch.setattr(Queue, "answer", lambda queue, words, job="": self.answer(words, job))
 
     def answer(self, words: list[str], job: str) -> str:
-        if words == self.slurm.says.cancel:
+        if words == self.slurm.config.cancel:
             self.called.append(job)
             return ""
-        if words == self.slurm.says.past:
+        if words == self.slurm.config.past:
             return self.records
         self.asked += 1
         state = self.states[0] if len(self.states) == 1 else self.states.pop(0)
@@ -230,7 +230,7 @@ def test_refused_job_waits_until_another_job_ends(
         order.append(name)
 
     async def story() -> None:
-        await slurm.queue.look()
+        await slurm.queue.poll()
         waiting = [asyncio.ensure_future(refused(name)) for name in "ab"]
         await asyncio.sleep(0.1)
         assert order == []

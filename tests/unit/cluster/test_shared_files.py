@@ -18,12 +18,12 @@ def test_awaited_waits_for_late_files(tmp_path: Path, monkeypatch: pytest.Monkey
     old.write_text("1")
     before = shared_files.marks([old, new])
     looks: list[Path] = []
-    look = shared_files.look
+    revalidate = shared_files.revalidate
 
     def looked(path: Path) -> None:
         """Create the files during the fifth look, after it has looked."""
         looks.append(path)
-        look(path)
+        revalidate(path)
         if len(looks) == 5:
             new.parent.mkdir(parents=True)
             new.write_text("2")
@@ -31,7 +31,7 @@ def test_awaited_waits_for_late_files(tmp_path: Path, monkeypatch: pytest.Monkey
             aside.write_text("1")
             aside.replace(old)
 
-    monkeypatch.setattr(shared_files, "look", looked)
+    monkeypatch.setattr(shared_files, "revalidate", looked)
     there = functools.partial(shared_files.changed, before)
     assert asyncio.run(shared_files.awaited([old, new], there, 10)) and len(looks) == 6
 
@@ -54,5 +54,5 @@ def test_look_opens_each_parent_directory(tmp_path: Path, monkeypatch: pytest.Mo
         return 1 << 30
 
     monkeypatch.setattr("os.open", no_file)
-    shared_files.look(Path("results/m/t/results.json"))
+    shared_files.revalidate(Path("results/m/t/results.json"))
     assert opened == [".", "results", "results/m", "results/m/t", "results/m/t/results.json"]

@@ -12,7 +12,7 @@ from benchy.config import loader, set_knob, yaml_file
 from benchy.core import versions
 from benchy.core.errors import ConfigError
 from benchy.plan import planner
-from benchy.plan.environment_specs import Surroundings
+from benchy.plan.environment_specs import PlanContext
 from config_files import ENGINE, MODEL, PROVIDER, TASK, lay, overrides
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -319,7 +319,7 @@ def test_one_mistake_does_not_hide_others_in_the_file(
     )
     base = loader.ConfigLoader(root)
     with pytest.raises(ConfigError) as caught:
-        planner.checked(base, base.files(), Surroundings(root, lambda: "0.32.0", {}))
+        planner.checked(base, base.files(), PlanContext(root, lambda: "0.32.0", {}))
     told = [(m.line, m.key) for m in caught.value.mistakes]
     beside = [(7, "vllm.overrides.dtyp"), (8, "vllm.overrides.max_modl_len")]
     assert told == sorted([*beside, (line, key)]), str(caught.value)
@@ -335,7 +335,7 @@ def test_all_mistakes_of_one_model_are_reported_at_once(root: Path) -> None:
         '    vllm_version: "0.8.5"\n    max_model_len: abc\n    no_such_option: 3\n'
         '    swap_space_gb: 4\ntasks: ["spanihs"]\nuse_chat_completions: 7\n'
     )
-    around = Surroundings(root, lambda: "0.32.0", {})
+    around = PlanContext(root, lambda: "0.32.0", {})
     base = loader.ConfigLoader(root)
     with pytest.raises(ConfigError) as caught:
         planner.checked(base, base.files(), around)

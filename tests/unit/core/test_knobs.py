@@ -50,7 +50,7 @@ def test_offline_means_the_same_everywhere(
     monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
     monkeypatch.delenv("HF_TOKEN", raising=False)
     assert pip_settings.offline() is expected
-    assert access.asked_not_to() is expected
+    assert access.network_forbidden() is expected
     assert (fetch.environment(specs.server()).get("HF_HUB_OFFLINE") == "1") is expected
 
 
@@ -60,7 +60,7 @@ def test_hf_hub_offline_turns_the_hub_off(
 ) -> None:
     monkeypatch.delenv("OFFLINE", raising=False)
     monkeypatch.setenv("HF_HUB_OFFLINE", text)
-    assert access.asked_not_to() is expected
+    assert access.network_forbidden() is expected
 
 
 def said(given: dict[str, str], *goals: str) -> list[str]:

@@ -166,7 +166,9 @@ def requests(draw: st.DrawFn, pool: st.SearchStrategy[tuple[str, ...]] = pools) 
     st.sets(st.sampled_from(POOL)),
     st.sets(st.sampled_from(POOL)),
 )
-def test_shares_are_fair(line: list[LeaseRequest], held: set[str], foreign: set[str]) -> None:
+def test_no_request_gets_devices_that_an_earlier_one_needs(
+    line: list[LeaseRequest], held: set[str], foreign: set[str]
+) -> None:
     shared = leases.shares(line, held, foreign)
     devices = [device for share in shared for device in share]
     assert len(devices) == len(set(devices)), "a device is shared out twice"

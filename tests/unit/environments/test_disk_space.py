@@ -33,8 +33,8 @@ def test_estimate_is_within_10_percent_of_measured_size(
     wheels = {"nvidia-cublas-cu12": int(cuda * GB), "rest": int(rest * GB)}
     wheels = {name: size for name, size in wheels.items() if size}
     need = disk_space.estimate(wheels, set(wheels), linked=True)
-    assert 0.9 < need.here / GB / took < 1.1
-    assert need.there == 0
+    assert 0.9 < need.in_venvs / GB / took < 1.1
+    assert need.in_cache == 0
 
 
 def test_cached_wheels_need_only_byte_code_if_linked() -> None:
@@ -70,9 +70,9 @@ def test_copying_instead_of_linking_is_reported_once(
     monkeypatch.chdir(tmp_path)
     Path("venvs").mkdir()
     said = ["warning: Failed to hardlink files; falling back to full copy."]
-    disk_space.tell_copied(["Installed 3 packages in 3ms"])
+    disk_space.report_copies(["Installed 3 packages in 3ms"])
     assert capsys.readouterr().err == ""
-    disk_space.tell_copied(said)
+    disk_space.report_copies(said)
     assert "copied, not linked" in capsys.readouterr().err
-    disk_space.tell_copied(said)
+    disk_space.report_copies(said)
     assert capsys.readouterr().err == ""

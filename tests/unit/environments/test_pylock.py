@@ -54,7 +54,9 @@ LOCKS = [
 
 
 @pytest.mark.parametrize(("text", "version", "seconds"), LOCKS)
-def test_versions_and_upload_times(text: str, version: str | None, seconds: list[float]) -> None:
+def test_version_and_upload_times_are_read_from_a_pylock(
+    text: str, version: str | None, seconds: list[float]
+) -> None:
     start = datetime(2026, 10, 11, 1, 5, 8, tzinfo=timezone.utc)
     assert pylock.first_version(text) == version
     assert pylock.upload_times(text) == [start + timedelta(seconds=s) for s in seconds]

@@ -170,10 +170,10 @@ aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
 Requesting API:  45%|████▌     | 54/120 [00:03<00:04, 15.2it/s]
 aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701
 """
-    assert harness_output.telling(log) == [
+    assert harness_output.significant_lines(log) == [
         "aiohttp.ClientConnectorError: Cannot connect to host 127.0.0.1:8701"
     ]
-    assert harness_output.telling("one\n\ntwo\n") == ["one", "two"]
+    assert harness_output.significant_lines("one\n\ntwo\n") == ["one", "two"]
 
 
 # Lines of lm_eval 0.4.13 in setup_logging's format, after a bar without a newline.
@@ -202,13 +202,13 @@ def test_telling_line_is_the_error_message_of_the_server() -> None:
     lines = [BAR + REFUSED % (n, TOO_LONG % (70 + n)) for n in range(3)]
     log = "\n".join([*lines, AGAIN, RETRY, "Traceback (most recent call last):", RAISED, BAR])
     reason = "This model's maximum context length is 64 tokens. However, you requested 72 tokens."
-    assert harness_output.telling(log) == [f"the server answered 400: {reason}"]
+    assert harness_output.significant_lines(log) == [f"the server answered 400: {reason}"]
 
 
 def test_error_message_before_a_successful_retry_is_not_the_last_telling_line() -> None:
     """The second attempt of the request succeeds, and the run ends for another reason."""
     log = "\n".join([BAR + REFUSED % (1, '{"detail":"busy"}'), RETRY, "KeyError: 'acc'"])
-    assert harness_output.telling(log)[-1] == "KeyError: 'acc'"
+    assert harness_output.significant_lines(log)[-1] == "KeyError: 'acc'"
 
 
 @pytest.mark.parametrize(
@@ -223,7 +223,7 @@ def test_error_message_before_a_successful_retry_is_not_the_last_telling_line() 
     ],
 )
 def test_error_message_is_found_in_every_response_format(text: str, reason: str) -> None:
-    found = harness_output.telling("\n".join([REFUSED % (1, text), RAISED]))
+    found = harness_output.significant_lines("\n".join([REFUSED % (1, text), RAISED]))
     assert found == ([f"the server answered 400: {reason}"] if reason else found)
     assert found
 
@@ -234,7 +234,7 @@ def test_error_message_is_found_for_sequential_requests() -> None:
         'message: {"error":{"message":"no such model"}}. Retrying...\n'
         "requests.exceptions.HTTPError: 404 Client Error: Not Found for url: http://127.0.0.1:1/v1"
     )
-    assert harness_output.telling(log) == ["the server answered 404: no such model"]
+    assert harness_output.significant_lines(log) == ["the server answered 404: no such model"]
 
 
 @pytest.mark.parametrize(

@@ -20,5 +20,7 @@ WEIGHTS: list[tuple[dict[str, Any], int | None]] = [
 
 
 @pytest.mark.parametrize(("sizes", "expected"), WEIGHTS)
-def test_bytes_of_the_weights(sizes: dict[str, Any], expected: int | None) -> None:
+def test_weights_in_two_formats_are_counted_once(
+    sizes: dict[str, Any], expected: int | None
+) -> None:
     assert model_info.weight_bytes(sizes) == expected

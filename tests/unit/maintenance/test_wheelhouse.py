@@ -35,11 +35,11 @@ def test_local_builds_are_kept_in_their_own_folder(tmp_path: Path) -> None:
 def test_file_is_identified_by_its_hash(tmp_path: Path) -> None:
     house = wheelhouse.Wheelhouse(tmp_path)
     good = put(tmp_path, "a-1-py3-none-any.whl", b"good")
-    house.look()
+    house.hash_files()
     package = Package("a", "1", ("sha256:" + "0" * 64, good))
     assert house.has(package) and house.path(package) == tmp_path / "a-1-py3-none-any.whl"
     put(tmp_path, "a-1-py3-none-any.whl", b"damaged")  # its size changes, so it is hashed again
-    house.look()
+    house.hash_files()
     assert not house.has(package)
 
 

@@ -181,7 +181,7 @@ SPECS: dict[str, tuple[dict[str, Any], dict[str, Any], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize(("provider", "changes", "differences"), SPECS.values(), ids=SPECS.keys())
-def test_specs_of_environments(
+def test_environment_spec_combines_engine_provider_and_request(
     provider: dict[str, Any], changes: dict[str, Any], differences: dict[str, Any]
 ) -> None:
     serving = provider_schema.Provider(**provider)

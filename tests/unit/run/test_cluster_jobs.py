@@ -71,7 +71,7 @@ class Run:
         )  # fmt: skip
 
     def answer(self, words: list[str]) -> str:
-        return self.rows if words == self.slurm.says.queue else ""
+        return self.rows if words == self.slurm.config.queue else ""
 
     async def stale(self, name: str) -> list[str]:
         return [] if Path(TARGET).exists() else [TARGET]
@@ -259,5 +259,5 @@ def test_state_and_status_decide_whether_a_job_is_repeated(
     expected: tuple[bool, bool],
 ) -> None:  # fmt: skip
     ended = job(state) if state else None
-    end = job_ends.judge(ended, status, slurm.says, own=own, stray=stray)
+    end = job_ends.judge(ended, status, slurm.config, own=own, stray=stray)
     assert (end.repeat, end.explains) == expected, about

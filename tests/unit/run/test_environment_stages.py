@@ -146,9 +146,11 @@ async def served(name: str) -> Exit:
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.about)
-def test_stages_of_a_model(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_models_environments_are_built_until_it_can_be_served(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(health, "well", lambda env: env in case.built)
+    monkeypatch.setattr(health, "intact", lambda env: env in case.built)
     make = Make(case)
 
     async def stages() -> Exit | str:

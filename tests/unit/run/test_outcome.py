@@ -26,7 +26,7 @@ OUTCOMES = [
 
 
 @pytest.mark.parametrize(("about", "requested", "before", "now", "new", "expected"), OUTCOMES)
-def test_outcome(
+def test_each_requested_result_is_made_kept_not_made_or_edited(
     about: str, requested: str, before: str, now: str, new: str, expected: tuple[Any, ...]
 ) -> None:
     found = outcome(requested, before, now, new)
@@ -46,14 +46,14 @@ STATUSES = [
 
 
 @pytest.mark.parametrize(("left", "refused", "markers", "expected"), STATUSES)
-def test_exit_status(
+def test_exit_status_is_2_if_only_missing_releases_failed(
     monkeypatch: pytest.MonkeyPatch,
     left: list[str],
     refused: int,
     markers: dict[str, FailureKind],
     expected: int,
 ) -> None:
-    monkeypatch.setattr(health, "well", lambda env: env not in markers)
+    monkeypatch.setattr(health, "intact", lambda env: env not in markers)
     monkeypatch.setattr(module, "failure_of", lambda env: {"kind": markers[env]})
     models = {
         "typo": specs.model(asked="e", harnesses=[]),

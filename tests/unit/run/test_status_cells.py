@@ -66,12 +66,12 @@ CELLS: list[tuple[str, dict[str, Any], tuple[str, str]]] = [
 
 
 @pytest.mark.parametrize(("about", "known", "expected"), CELLS)
-def test_state_of_a_result(
+def test_state_of_a_result_follows_from_its_files_and_notes(
     monkeypatch: pytest.MonkeyPatch, about: str, known: dict[str, Any], expected: tuple[str, str]
 ) -> None:
     failed = {"broken": {"what": "no such wheel", "log": "b.log"}}
     monkeypatch.setattr(status_cells, "failure_of", lambda env: failed.get(env, {}))
-    monkeypatch.setattr(health, "well", lambda env: env not in failed)
+    monkeypatch.setattr(health, "intact", lambda env: env not in failed)
     cell = cell_of(Observed(**{"model": "m", "task": "t", "facts": FACTS, "now": 0.0, **known}))
     state, text = expected
     assert (cell.state, cell.text[: len(text)]) == (state, text), about

@@ -63,7 +63,7 @@ Process EngineCore:
 def test_a_crash_with_a_traceback_is_not_a_kill(exception: str) -> None:
     log = crash(exception)
     assert diagnosis.explain(log) is None
-    assert diagnosis.telling_lines(log) == [exception]
+    assert diagnosis.significant_lines(log) == [exception]
 
 
 def test_the_exception_behind_a_crash_is_explained() -> None:
@@ -84,7 +84,7 @@ def test_process_that_dies_without_an_exception_is_reported_as_killed(line: str)
     after = crash("RuntimeError: Executor failed.")  # observed in 0.32 after a worker was killed
     told = diagnosis.explain(f"{line}\n{after}")
     assert told and "was killed" in told[0]
-    assert "died unexpectedly" in diagnosis.telling_lines(f"{line}\n{after}")[0]
+    assert "died unexpectedly" in diagnosis.significant_lines(f"{line}\n{after}")[0]
 
 
 # Warnings and handled errors in the log before an exception that is not a known failure.
@@ -109,7 +109,7 @@ NOT_THE_CAUSE = [
 def test_a_warning_is_not_the_cause_of_an_exception(line: str) -> None:
     log = f"{line}\n{crash('IndexError: list index out of range')}"
     assert diagnosis.explain(log) is None
-    assert diagnosis.telling_lines(log)[-1] == "IndexError: list index out of range"
+    assert diagnosis.significant_lines(log)[-1] == "IndexError: list index out of range"
 
 
 def test_handled_exception_is_explained_unless_its_pattern_is_loose() -> None:
@@ -172,18 +172,18 @@ RuntimeError: Engine core initialization failed. See root cause above. Failed co
 
 
 def test_telling_lines_are_the_exceptions() -> None:
-    assert diagnosis.telling_lines(REAL) == ["ValueError: no room for it"]
+    assert diagnosis.significant_lines(REAL) == ["ValueError: no room for it"]
 
 
 def test_telling_lines_without_an_exception_are_the_last_lines() -> None:
     log = "\n".join(f"INFO 11-23 09:00:0{n} [a.py:1] line {n}" for n in range(9))
-    assert diagnosis.telling_lines(log, 2) == ["line 7", "line 8"]
-    assert diagnosis.telling_lines("") == []
+    assert diagnosis.significant_lines(log, 2) == ["line 7", "line 8"]
+    assert diagnosis.significant_lines("") == []
 
 
 def test_a_message_of_several_lines_is_kept() -> None:
     log = "pydantic.ValidationError: 1 validation error\n  Value error, no such thing\nINFO: done\n"
-    assert diagnosis.telling_lines(log)[:2] == log.splitlines()[:2]
+    assert diagnosis.significant_lines(log)[:2] == log.splitlines()[:2]
 
 
 def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
@@ -192,7 +192,9 @@ def test_lines_of_other_processes_are_not_part_of_a_message() -> None:
         "(EngineCore pid=7) INFO 11-23 11:53:01 [executor.py:479] [shutdown] all exited\n"
         "(EngineCore pid=7) ERROR 11-23 11:53:01 [core.py:1510] EngineCore failed to start.\n"
     )
-    assert diagnosis.telling_lines(log) == ["safetensors.SafetensorError: invalid header length"]
+    assert diagnosis.significant_lines(log) == [
+        "safetensors.SafetensorError: invalid header length"
+    ]
 
 
 def test_hint_names_built_environments_that_support_the_architecture(

@@ -2,23 +2,9 @@
 
 from __future__ import annotations
 
-import math
-
 import pytest
 
 from benchy.serving import responses
-
-
-@pytest.mark.parametrize(
-    ("value", "valid"),
-    [
-        (-1.5, True), (0, True), (0.0005, True),  # rounded up from a probability of 1
-        (0.5, False), (math.nan, False), (-math.inf, False), (None, False), ("-1", False),
-        (True, False),
-    ],
-)  # fmt: skip
-def test_log_probabilities_are_finite_numbers_up_to_0(value: object, valid: bool) -> None:
-    assert responses.is_log_probability(value) is valid
 
 
 @pytest.mark.parametrize(
