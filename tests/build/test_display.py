@@ -129,6 +129,9 @@ def test_output_of_a_build_does_not_break_its_live_line(fresh: Tree) -> None:
     one.read()
     lines = [line for line in one.lines() if line]
     assert one.process.returncode == 0 and lines[-1].startswith("  READY   standin_1_0_0"), lines
+    # Nothing of a live line is left on the screen, and a finished line replaced it in place.
+    assert b"VENV    standin_1_0_0: installing" in one.raw, one.raw
+    assert not [line for line in lines if re.match(r"  VENV    \w+: \w+ing", line)], lines
     dumb = Terminal(fresh, 110, "venv", "ENGINE=standin", "VERSION=1.1.0", TERM="dumb")
     dumb.read()
     assert dumb.process.returncode == 0 and b"\x1b" not in dumb.raw, dumb.raw
@@ -254,6 +257,10 @@ def test_watch_shows_the_table_until_interrupted(tree: Tree) -> None:
     shown = Terminal(tree, 100, "watch", MODELS)
     total = f"{len(ALL)} results: {len(ALL)} done"
     shown.read(lambda: any(line.startswith(total) for line in shown.display()))
+    tree.file("one/alpha").unlink()
+    changed = f"{len(ALL)} results: {len(ALL) - 1} done, 1 missing"
+    shown.read(lambda: any(line.startswith(changed) for line in shown.display()))
+    assert shown.process.poll() is None
     os.killpg(shown.process.pid, 2)  # Ctrl-C
     shown.read()
     assert "Traceback" not in "\n".join(shown.lines())

@@ -147,7 +147,7 @@ def test_server_that_others_can_reach_is_reported(tree: Tree) -> None:
     assert tree.ran() == ["one/alpha"]
 
 
-def test_trust_remote_code_is_set_only_by_the_config_and_recorded(tree: Tree) -> None:
+def test_trust_remote_code_is_off_unless_a_config_sets_it_and_is_recorded(tree: Tree) -> None:
     assert "trust_remote_code" not in tree.result("one/alpha")["options"]
     assert not any("trust" in word for word in tree.result("one/alpha")["arguments"])
     tree.edit("models/one.yaml", "overrides: {}", "overrides: {trust_remote_code: true}")

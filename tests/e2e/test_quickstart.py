@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import time
@@ -42,9 +43,14 @@ def test_scores_equal_those_of_transformers(quickstart: Path) -> None:
     assert compared >= 6
 
 
-def test_eval_with_test_1_passes_and_leaves_no_process(quickstart: Path) -> None:
+def test_eval_with_test_1_starts_a_server_and_leaves_result_and_no_process(
+    quickstart: Path,
+) -> None:
+    before = (quickstart / RESULT).stat().st_mtime_ns
     done = make(quickstart, "eval", "CONFIG=configs/quickstart.yaml", "TEST=1")
     assert done.returncode == 0, done.stdout + done.stderr
+    assert re.search(r"^logprobs  -", done.stdout, re.M), done.stdout
+    assert (quickstart / RESULT).stat().st_mtime_ns == before
     assert not survivors(quickstart)
 
 

@@ -206,15 +206,17 @@ def test_a_time_limit_is_reported_and_the_job_repeated(house: House) -> None:
     over(house)
 
 
-def test_a_requeued_job_completes(house: House) -> None:
-    """Slurm requeues only batch jobs. If the job of an srun ends, benchy starts another."""
+def test_a_refused_requeue_does_not_disturb_the_job(house: House) -> None:
+    """Slurm requeues only batch jobs, and benchy's jobs are those of srun."""
     run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="6")
     evaluating(house, "w1a")
     (row,) = running(house)
-    with contextlib.suppress(RuntimeError):
+    with pytest.raises(RuntimeError, match="Only batch jobs are accepted"):
         house.cluster.run("scontrol", "requeue", row.partition("|")[0])
     done = ended(run)
     assert done.status == 0, done.text
+    assert "  JOB  " not in done.text and "  AGAIN  " not in done.text, done.text
+    assert len([e for e in house.events() if e["event"] == "start"]) == 1
     assert house.file("w1a/alpha").exists()
     over(house)
 

@@ -1,4 +1,4 @@
-"""bin/serve: start a model's server and run a command beside it."""
+"""bin/serve: start a model's server and run a command next to it."""
 
 from __future__ import annotations
 

@@ -129,11 +129,11 @@ def test_without_a_hub_a_minimal_config_is_written(
 ) -> None:
     monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
     monkeypatch.setattr(gpu, "gpus", list)
-    assert new_command.main(["org/x"]) == 0
-    text = Path("configs/single_card/x.yaml").read_text()
+    assert new_command.main(["org/name"]) == 0
+    text = Path("configs/single_card/name.yaml").read_text()
     assert "# Written without a look at its files: the hub can't be reached" in text
     assert 'provider_config: "vllm_cpu"' in text and "overrides: {}" in text
-    assert loader.load(here, Path("configs/single_card/x.yaml"))
+    assert loader.load(here, Path("configs/single_card/name.yaml"))
 
 
 MISTAKES = [
