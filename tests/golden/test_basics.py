@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 
 FOLDER = Path(__file__).parents[2] / "configs/tasks/basics"
 FILES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
@@ -61,3 +62,15 @@ def test_word_problems_have_different_whole_numbers_as_answers() -> None:
         if name.startswith("arithmetic"):
             answers = [int(row["answer"]) for row in items(name)]
             assert len(set(answers)) == len(answers) and 0 <= min(answers) <= max(answers) <= 200
+
+
+@pytest.mark.parametrize("group", ["basics_written", "basics_chat"])
+def test_score_of_a_group_counts_every_item(group: str) -> None:
+    """The harness's mean of a group leaves out subtasks without the filter that it names."""
+    document = yaml.safe_load((FOLDER / f"benchy_{group}.yaml").read_text())
+    (aggregate,) = document["aggregate_metric_list"]
+    for task in document["task"]:
+        name = task.removeprefix("benchy_basics_")
+        shared = yaml.safe_load((FOLDER / f"{name}.yaml").read_text())["include"]
+        filters = yaml.safe_load((FOLDER / shared).read_text())["filter_list"]
+        assert [entry["name"] for entry in filters] == aggregate["filter_list"], task
