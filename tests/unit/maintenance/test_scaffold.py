@@ -136,6 +136,7 @@ def test_without_a_hub_a_minimal_config_is_written(
     assert loader.load(here, Path("configs/single_card/name.yaml"))
 
 
+TASKS = sorted(path.stem for path in (ROOT / "configs/tasks").glob("*.yaml"))
 MISTAKES = [
     ([], "MODEL: is missing"),
     (["just-a-name"], "neither a directory nor a model on the hub"),
@@ -147,7 +148,7 @@ MISTAKES = [
         ["org/x", "--tasks", "smoke spansh"],
         "TASKS: there is no task 'spansh'\n  did you mean 'spani",
     ),
-    (["org/x", "--tasks", "qqq"], "there are portuguese, smoke, spanish, translation; make tasks"),
+    (["org/x", "--tasks", "qqq"], f"there are {', '.join(TASKS)}; make tasks"),
 ]
 
 
