@@ -68,15 +68,12 @@ class Terminal:
         return [*above, *self.display()]
 
 
-SLOW = {"STANDIN_HARNESS_SECONDS": "6", "CPU_SLOTS": "1"}
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("columns", "more"), [(110, {}), (40, {"NO_COLOR": "1"})])
 def test_live_lines_are_below_finished_lines(
     tree: Tree, columns: int, more: dict[str, str]
 ) -> None:
-    shown = Terminal(tree, columns, "-j4", "results", "MODELS=one two", "LIMIT=2", **SLOW, **more)
+    models = "MODELS=one two"
 
     def both() -> bool:
         busy = [line for line in shown.display() if line.startswith("  EVAL    limit-2/")]
@@ -84,8 +81,11 @@ def test_live_lines_are_below_finished_lines(
         last = next((line for line in reversed(shown.display()) if line), "")
         return len(busy) >= 2 and bool(re.match(r"\s+0 of 4 results", last))
 
-    shown.read(both)
-    screen = shown.display()
+    with tree.held():
+        words = ("-j4", "results", models, "LIMIT=2")
+        shown = Terminal(tree, columns, *words, CPU_SLOTS="1", **more)
+        shown.read(both)
+        screen = shown.display()
     assert all(len(line) <= columns for line in screen)
     assert "\x1b[?25l" not in shown.raw.decode().rpartition("\x1b[?25h")[2]  # the cursor is visible
     shown.read()
@@ -158,17 +158,18 @@ def test_status_reports_the_state_of_each_result(tree: Tree) -> None:
     assert f"{len(ALL)} results: {len(ALL) - 3} done, 2 stale, 1 missing" in stale.text
     assert not tree.ran()
 
-    run = tree.start("-j4", "results", MODELS, **SLOW)
-    file = tree.root / "run/board/task"
-    wait_for(lambda: list(file.glob("*/*.json")), 30, "a task under way")
-    during = tree.make("status", MODELS, "FORMAT=json")
-    said = json.loads(during.text)
-    states = {f"{c['model']}/{c['task']}": c["state"] for c in said["results"]}
-    assert sorted(states) == sorted(ALL)
-    assert "running" in states.values() and "waiting" in states.values(), states
-    waits = [c for c in said["results"] if c["state"] == "waiting"]
-    assert {c["text"] for c in waits} == {"1 CPU slot"}
-    assert len(said["runs"]) == 1
+    with tree.held():
+        run = tree.start("-j4", "results", MODELS, CPU_SLOTS="1")
+        file = tree.root / "run/board/task"
+        wait_for(lambda: list(file.glob("*/*.json")), 30, "a task under way")
+        during = tree.make("status", MODELS, "FORMAT=json")
+        said = json.loads(during.text)
+        states = {f"{c['model']}/{c['task']}": c["state"] for c in said["results"]}
+        assert sorted(states) == sorted(ALL)
+        assert "running" in states.values() and "waiting" in states.values(), states
+        waits = [c for c in said["results"] if c["state"] == "waiting"]
+        assert {c["text"] for c in waits} == {"1 CPU slot"}
+        assert len(said["runs"]) == 1
     assert ended(run).status == 0
     after = json.loads(tree.make("status", MODELS, "FORMAT=json").text)
     assert after["counts"] == {"done": len(ALL)} and not after["runs"]
@@ -238,9 +239,10 @@ def test_summary_reports_the_results_on_disk(tree: Tree) -> None:
 @pytest.mark.slow
 def test_task_edited_during_its_evaluation_is_stale_and_not_failed(tree: Tree) -> None:
     tree.file("one/alpha").unlink()
-    run = tree.start("results", "MODELS=one", "TASKS=alpha", STANDIN_HARNESS_SECONDS="6")
-    wait_for(lambda: titles(tree.events()), 60, "alpha is evaluated")
-    tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
+    with tree.held():
+        run = tree.start("results", "MODELS=one", "TASKS=alpha")
+        wait_for(lambda: titles(tree.events()), 60, "alpha is evaluated")
+        tree.edit("tasks/alpha.yaml", "offline: true", "offline: true\nnum_fewshot: 3")
     done = ended(run)
     assert done.status == 0, done.text
     assert "  STALE   results/one/alpha/results.json, edited during the run\n" in done.text
@@ -268,13 +270,14 @@ def test_watch_shows_the_table_until_interrupted(tree: Tree) -> None:
 
 @pytest.mark.slow
 def test_killed_run_is_not_shown_as_running_and_is_cleaned_up_later(tree: Tree) -> None:
-    run = tree.start("-j4", "results", MODELS, "LIMIT=2", **SLOW)
     board = tree.root / "run/board"
-    wait_for(lambda: list(board.glob("task/limit-2/*/*.json")), 30, "a task under way")
-    (main,) = [pid for pid, words in tree.processes().items() if " run results" in words]
-    os.kill(main, 9)
-    ended(run)
-    wait_for(lambda: not tree.processes(), 30, "all have ended")
+    with tree.held():
+        run = tree.start("-j4", "results", MODELS, "LIMIT=2", CPU_SLOTS="1")
+        wait_for(lambda: list(board.glob("task/limit-2/*/*.json")), 30, "a task under way")
+        (main,) = [pid for pid, words in tree.processes().items() if " run results" in words]
+        os.kill(main, 9)
+        ended(run)
+        wait_for(lambda: not tree.processes(), 30, "all have ended")
     status = tree.make("status", MODELS, "LIMIT=2")
     assert f"{len(ALL)} results: 0 done, {len(ALL)} missing" in status.text
     # The note of the killed run stays until the next run has cleaned up.

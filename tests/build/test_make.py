@@ -20,7 +20,7 @@ import pytest
 
 import wheels
 from benchy.environments import lock_file
-from trees import ALL, MODELS, Done, Tree, ended, titles, wait_for
+from trees import ALL, MODELS, Done, Tree, ended, read_until, titles, wait_for
 
 
 def quiet(tree: Tree) -> None:
@@ -327,7 +327,7 @@ def test_servers_take_turns_on_the_one_slot(tree: Tree) -> None:
 @pytest.mark.slow
 def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
     pair = [fresh.start("-j2", "results", MODELS) for _ in range(2)]
-    done = [ended(make, 90) for make in pair]
+    done = [ended(make) for make in pair]
     assert [d.status for d in done] == [0, 0], done
     assert fresh.ran() == list(ALL)
     built = [line.split()[1] for d in done for line in d.text.splitlines() if "READY " in line]
@@ -337,12 +337,12 @@ def test_two_makes_at_once_share_the_work(fresh: Tree) -> None:
 def test_a_second_make_takes_no_device_for_a_model_that_is_served(tree: Tree) -> None:
     """Its tasks would wait for those of the first make and keep a device idle."""
     shutil.rmtree(tree.file("one/alpha").parent)
-    slots = {"CPU_SLOTS": "2", "STANDIN_HARNESS_SECONDS": "3"}
-    first = tree.start("results", "MODELS=one", **slots)
-    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first's task")
-    second = tree.results(**slots)
-    assert ended(first).status == second.status == 0, second.text
-    assert "one: another run works on it" in second.text
+    with tree.held():
+        first = tree.start("results", "MODELS=one", CPU_SLOTS="2")
+        wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first's task")
+        second = tree.start("results", MODELS, CPU_SLOTS="2")
+        read_until(second, "one: another run works on it")
+    assert (ended(first).status, ended(second).status) == (0, 0)
     assert [e["event"] for e in tree.events() if e["event"] in ("start", "eval")] == []
 
 
@@ -369,10 +369,11 @@ MIDDLE = "models/three.yaml"
 def test_config_broken_during_a_run_stops_no_model(tree: Tree) -> None:
     """A user saves half an edit while models wait. The run continues with its existing plan."""
     shutil.rmtree(tree.root / "results")
-    make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="1")
-    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
-    text = (tree.root / "configs" / MIDDLE).read_text()
-    (tree.root / "configs" / MIDDLE).write_text(text + "}\n")
+    with tree.held():
+        make = tree.start("-j1", "results", MODELS)
+        wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
+        text = (tree.root / "configs" / MIDDLE).read_text()
+        (tree.root / "configs" / MIDDLE).write_text(text + "}\n")
     done = ended(make)
     assert done.status == 0, done.text
     assert done.text.count("this run continues with its plan") == 1
@@ -387,9 +388,10 @@ def test_config_deleted_during_a_run_is_reported(tree: Tree) -> None:
     shutil.rmtree(tree.root / "results")
     # Longer than a run relies on the staleness that it determined at its start.
     make = tree.start("-j1", "results", MODELS, STANDIN_HARNESS_SECONDS="3")
-    wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
-    for name in ("three", "four", "one", "two"):  # one of them is being served
-        (tree.root / f"configs/models/{name}.yaml").unlink()
+    with tree.held():
+        wait_for(lambda: "eval" in [e["event"] for e in tree.events()], 30, "the first task")
+        for name in ("three", "four", "one", "two"):  # one of them is being served
+            (tree.root / f"configs/models/{name}.yaml").unlink()
     done = ended(make)
     assert done.status != 0 and "Traceback" not in done.text, done.text
     assert "its config was removed during the run" in done.text
@@ -432,21 +434,22 @@ def test_killed_run_leaves_no_processes_and_no_partial_results(tree: Tree, kill:
     for task in ("alpha", "beta"):
         shutil.rmtree(tree.file(f"one/{task}").parent)
     others = tree.written()
-    make = tree.start("results", "MODELS=one", STANDIN_HARNESS_SECONDS="30")
     events: list[dict[str, Any]] = []
 
     def both_run() -> bool:
         events.extend(tree.events())
         return len(titles(events)) == 2
 
-    try:
-        wait_for(both_run, 15, "two evaluations")
-        kill(tree, make, [e for e in events if e["event"] == "start"])
-        wait_for(lambda: make.poll() is not None and not tree.processes(), 15, "all to end")
-    finally:
-        with contextlib.suppress(OSError):
-            make.kill()
-        ended(make)
+    with tree.held():
+        make = tree.start("results", "MODELS=one")
+        try:
+            wait_for(both_run, 15, "two evaluations")
+            kill(tree, make, [e for e in events if e["event"] == "start"])
+            wait_for(lambda: make.poll() is not None and not tree.processes(), 15, "all to end")
+        finally:
+            with contextlib.suppress(OSError):
+                make.kill()
+            ended(make)
     assert make.returncode != 0
     assert tree.written() == others
     done = tree.results()
@@ -579,15 +582,16 @@ def test_broken_environment_is_rebuilt_and_results_stay_up_to_date(tree: Tree) -
 @pytest.mark.slow
 def test_a_rebuild_waits_for_the_server(tree: Tree) -> None:
     tree.file("three/alpha").unlink()
-    results = tree.start("results", "MODELS=three", STANDIN_HARNESS_SECONDS="4")
-    wait_for(lambda: titles(tree.events()), 20, "an evaluation")
     folder = tree.root / "venvs/standin_1_0_0"
     inode = folder.stat().st_ino
-    rebuild = tree.start("rebuild-venv", "VERSION=1.0.0", "ENGINE=standin")
-    assert rebuild.stdout
-    said = rebuild.stdout.readline()
-    assert said == "  WAIT    standin_1_0_0: a server or a task is using it\n"
-    assert (rebuild.poll(), folder.stat().st_ino) == (None, inode)
+    with tree.held():
+        results = tree.start("results", "MODELS=three")
+        wait_for(lambda: titles(tree.events()), 20, "an evaluation")
+        rebuild = tree.start("rebuild-venv", "VERSION=1.0.0", "ENGINE=standin")
+        assert rebuild.stdout
+        said = rebuild.stdout.readline()
+        assert said == "  WAIT    standin_1_0_0: a server or a task is using it\n"
+        assert (rebuild.poll(), folder.stat().st_ino) == (None, inode)
     done = ended(results)
     assert done.status == 0, done.text
     done = ended(rebuild)

@@ -82,8 +82,8 @@ def test_longest_model_starts_first(tree: Tree) -> None:
 
 def test_hundred_waiting_models_use_little_cpu_and_memory(tree: Tree) -> None:
     models(tree, 101)
-    make = tree.start("-j", "results", STANDIN_HARNESS_SECONDS="60")
-    try:
+    with tree.held():
+        make = tree.start("-j", "results")
         wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 60, "the first task")
 
         def queued() -> bool:
@@ -99,7 +99,6 @@ def test_hundred_waiting_models_use_little_cpu_and_memory(tree: Tree) -> None:
         time.sleep(5)
         assert (sum(waiting[0].cpu_times()[:2]) - before) / (time.monotonic() - begun) < 0.01
         assert waiting[0].memory_info().rss < 200 << 20  # 2 MiB for each model
-    finally:
         os.kill(make.pid, signal.SIGTERM)
         ended(make)
     wait_for(lambda: not tree.processes(), 15, "all to end")
@@ -108,13 +107,14 @@ def test_hundred_waiting_models_use_little_cpu_and_memory(tree: Tree) -> None:
 
 def test_killed_run_leaves_no_processes_and_can_be_repeated(tree: Tree) -> None:
     models(tree, 3)
-    make = tree.start("-j", "results", CPU_SLOTS="2", STANDIN_HARNESS_SECONDS="30")
-    wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 30, "a task")
-    for pid, words in tree.processes().items():
-        if "lib/run.py run results" in words:
-            os.kill(pid, signal.SIGKILL)
-    ended(make)
-    wait_for(lambda: not tree.processes(), 20, "all to end")
+    with tree.held():
+        make = tree.start("-j", "results", CPU_SLOTS="2")
+        wait_for(lambda: any(e["event"] == "eval" for e in tree.events()), 30, "a task")
+        for pid, words in tree.processes().items():
+            if "lib/run.py run results" in words:
+                os.kill(pid, signal.SIGKILL)
+        ended(make)
+        wait_for(lambda: not tree.processes(), 20, "all to end")
     assert make.returncode != 0
     assert tree.make("-j", "results", CPU_SLOTS="2").status == 0
     assert len(tree.written()) == 3

@@ -22,23 +22,24 @@ def test_files_and_environment_of_a_run_are_kept_until_it_ends(tree: Tree) -> No
     for model in ("four", "five"):  # the models on release 1.1.0
         (tree.root / f"configs/models/{model}.yaml").unlink()
     assert tree.make("-f", "mk/graph.mk", "planned").status == 0
-    make = tree.start("eval", f"CONFIG={elsewhere}", STANDIN_HARNESS_SECONDS="6")
-    served = "run/.elsewhere~*.tmp/server.json"
-    wait_for(lambda: list(tree.root.glob(served)), 90, "a server with its tasks")
-    elsewhere.unlink()
-    for goal in ("clean", "distclean"):
-        done = tree.make(goal)
-        assert done.status != 0, done.text
-        assert f"make {goal} would remove files in use" in done.text
-        assert "  | a run: pid " in done.text and "stop it (Ctrl-C" in done.text
-    assert (tree.root / "build/rules.mk").exists() and (tree.root / "venvs").exists()
-    for goal in ("gc", "prune-venvs"):
-        done = tree.make(goal, "YES=1")
-        assert done.status == 0, done.text
-        assert "elsewhere" not in done.text and "REMOVED standin_1_1_0" not in done.text
-        assert make.poll() is None
-    assert (tree.root / "venvs/standin_1_1_0/.stamp").exists()
-    assert list(tree.root.glob(served))
+    with tree.held():
+        make = tree.start("eval", f"CONFIG={elsewhere}")
+        served = "run/.elsewhere~*.tmp/server.json"
+        wait_for(lambda: list(tree.root.glob(served)), 90, "a server with its tasks")
+        elsewhere.unlink()
+        for goal in ("clean", "distclean"):
+            done = tree.make(goal)
+            assert done.status != 0, done.text
+            assert f"make {goal} would remove files in use" in done.text
+            assert "  | a run: pid " in done.text and "stop it (Ctrl-C" in done.text
+        assert (tree.root / "build/rules.mk").exists() and (tree.root / "venvs").exists()
+        for goal in ("gc", "prune-venvs"):
+            done = tree.make(goal, "YES=1")
+            assert done.status == 0, done.text
+            assert "elsewhere" not in done.text and "REMOVED standin_1_1_0" not in done.text
+            assert make.poll() is None
+        assert (tree.root / "venvs/standin_1_1_0/.stamp").exists()
+        assert list(tree.root.glob(served))
     done = ended(make)
     assert done.status == 0, done.text
     assert {"elsewhere/beta", "elsewhere/gamma"} <= set(tree.written())

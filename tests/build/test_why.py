@@ -171,20 +171,22 @@ def test_knobs_select_results(tree: Tree) -> None:
 def test_why_reads_the_current_files_during_a_run(tree: Tree) -> None:
     """The run keeps its plan and its specs."""
     tree.file("one/alpha").unlink()
-    # Longer than all that follows takes: with its task made, the run renews its plan.
-    run = tree.start("results", "MODELS=one", "SET=max_model_len=256", STANDIN_HARNESS_SECONDS="25")
-    wait_for(lambda: list((tree.root / "run/board/task").glob("*/*.json")), 30, "a task under way")
-    kept = [tree.root / name for name in ("build/rules.mk", "build/specs/server/one.json")]
-    before = [(path.stat().st_mtime_ns, path.read_text()) for path in kept]
-    name, changed = TARGET.partition("=")[2], "options.max_model_len: 256 → 128"
-    assert "up to date" in tree.make("why", TARGET).text
-    tree.edit("models/three.yaml", "max_model_len: 256", "max_model_len: 128")
-    done = tree.make("why", TARGET)
-    assert f"{name}: stale\n  {changed}" in done.text, done.text
-    assert f"{name}: {changed}" in tree.make("why", "MODELS=three").text
-    assert "build is not updated while a run" in tree.make("list-envs").text
-    assert [(path.stat().st_mtime_ns, path.read_text()) for path in kept] == before
-    assert '"max_model_len": 256' in kept[1].read_text()
+    with tree.held():  # with its task made, the run renews its plan
+        run = tree.start("results", "MODELS=one", "SET=max_model_len=256")
+        wait_for(
+            lambda: list((tree.root / "run/board/task").glob("*/*.json")), 30, "a task under way"
+        )
+        kept = [tree.root / name for name in ("build/rules.mk", "build/specs/server/one.json")]
+        before = [(path.stat().st_mtime_ns, path.read_text()) for path in kept]
+        name, changed = TARGET.partition("=")[2], "options.max_model_len: 256 → 128"
+        assert "up to date" in tree.make("why", TARGET).text
+        tree.edit("models/three.yaml", "max_model_len: 256", "max_model_len: 128")
+        done = tree.make("why", TARGET)
+        assert f"{name}: stale\n  {changed}" in done.text, done.text
+        assert f"{name}: {changed}" in tree.make("why", "MODELS=three").text
+        assert "build is not updated while a run" in tree.make("list-envs").text
+        assert [(path.stat().st_mtime_ns, path.read_text()) for path in kept] == before
+        assert '"max_model_len": 256' in kept[1].read_text()
     done = ended(run)
     assert done.status == 0, done.text
     assert tree.result("one/alpha")["set"] == "max_model_len=256"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -35,8 +37,21 @@ def run(tree: Path, *words: str) -> str:
     return done.stdout + done.stderr
 
 
+@pytest.fixture
+def without_results(tree: Path) -> Iterator[Path]:
+    """The clone as a reader has it: without the results of other tests, which come back later."""
+    results, aside = tree / "results", tree / "results-of-other-tests"
+    if results.exists():
+        results.rename(aside)
+    yield tree
+    shutil.rmtree(results, ignore_errors=True)
+    if aside.exists():
+        aside.rename(results)
+
+
 @pytest.mark.timeout(900)
-def test_tutorial_prints_what_it_shows(tree: Path) -> None:
+def test_tutorial_prints_what_it_shows(without_results: Path) -> None:
+    tree = without_results
     pages.write(PAGE, tree)
     plan, preview, first_run, questions, second_run = map(comparable, pages.outputs(PAGE))
     assert comparable(run(tree, "plan", CONFIG)) == plan

@@ -71,7 +71,7 @@ def test_a_port_taken_before_the_server_binds_is_replaced(tree: Tree) -> None:
     with socket.socket() as stranger:
         stranger.bind(("127.0.0.1", int(found[0])))
         stranger.listen()
-        done = ended(make, 60)
+        done = ended(make)
     assert done.status == 0, done.text
     assert f"two: another process took port {found[0]}; trying another port" in done.text
     assert tree.written() == list(ALL)

@@ -104,7 +104,7 @@ def disturb(tree: Tree, dice: random.Random, kind: str, delay: float) -> tuple[s
             told = f"{number.name} to {kind} {pid}"
             break
         time.sleep(0.01)
-    done = ended(make, 90)
+    done = ended(make)
     # Python itself prints a traceback if Ctrl-C arrives before the first line of a program.
     unborn = (
         r"Traceback.*\n  File .*/(lib/run|guard)\.py\", line [01], in <module>\n.*\n?"

@@ -10,29 +10,14 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 import yaml
 
-from slurmtree import WIDE, House, evaluating, over, running
-from trees import Done, ended, wait_for
+from slurmtree import WIDE, House, displace, evaluating, job_of, over, running, stopped
+from trees import Done, ended, read_until, wait_for
 
 AGAIN = "AGAIN   w4a: new job for 1 tasks; finished requests are kept"
-
-
-@contextmanager
-def displaced(house: House, seconds: int = 4) -> Iterator[None]:
-    """Within the block, submit a job of higher priority that takes all GPUs for `seconds`."""
-    urgent = house.cluster.run(
-        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
-        "--output=/dev/null", "--wrap", f"sleep {seconds}",
-    ).strip()  # fmt: skip
-    try:
-        yield
-    finally:
-        house.cluster.run("scancel", urgent)
 
 
 def asked(house: House, **resources: object) -> None:
@@ -50,12 +35,13 @@ def sruns(house: House, model: str) -> list[int]:
 def test_a_preempted_job_with_a_slow_epilog_is_repeated(house: House) -> None:
     """Slurm reports COMPLETING until the epilog has ended, and only then PREEMPTED."""
     slow = house.cluster.base / "slow"
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
-    evaluating(house, "w4a")
     slow.touch()
     try:
-        with displaced(house):
-            done = ended(run)
+        with house.held():
+            run = house.start("-j20", "results", "MODELS=w4a")
+            evaluating(house, "w4a")
+            displace(house, "w4a")
+        done = ended(run)
     finally:
         slow.unlink()
     assert done.status == 0 and AGAIN in done.text, done.text
@@ -66,23 +52,25 @@ def test_a_preempted_job_with_a_slow_epilog_is_repeated(house: House) -> None:
 def test_a_preempted_job_that_ends_within_its_grace_is_repeated(house: House) -> None:
     """Slurm reports FAILED, because the job ended when it got the signal to end."""
     asked(house, partition="grace")
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
-    evaluating(house, "w4a")
-    with displaced(house):
-        done = ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        displace(house, "w4a")
+    done = ended(run)
     assert done.status == 0 and AGAIN in done.text, done.text
     over(house)
 
 
 def test_a_repeated_job_continues_from_its_cached_answers(house: House) -> None:
     run = house.start(
-        "-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="12",
+        "-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6",
         STANDIN_HARNESS_REQUESTS="12", STANDIN_HARNESS_CACHE="1",
     )  # fmt: skip
     evaluating(house, "w4a")
     wait_for(lambda: len(answers(house)) >= 3, 60, "some answers")
-    with displaced(house):
-        done = ended(run)
+    with house.held():
+        displace(house, "w4a")
+    done = ended(run)
     assert done.status == 0 and AGAIN in done.text, done.text
     first, second = (e["kept"] for e in house.events() if e["event"] == "eval")
     assert first == 0 and 3 <= second < 12
@@ -97,14 +85,16 @@ def answers(house: House) -> list[str]:
 
 @pytest.mark.parametrize("who", ["first", "both"])
 def test_a_job_whose_srun_is_killed_is_canceled_and_repeated(house: House, who: str) -> None:
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="20")
-    evaluating(house, "w4a")
-    (row,) = running(house)
-    first, second = sruns(house, "w4a")
-    for pid in [second, first] if who == "both" else [first]:
-        os.kill(pid, signal.SIGKILL)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        job = job_of(house, "w4a")
+        first, second = sruns(house, "w4a")
+        for pid in [second, first] if who == "both" else [first]:
+            os.kill(pid, signal.SIGKILL)
+        stopped(house, job)
     done = ended(run)
-    said = f"CANCEL  job {row.partition('|')[0]} of w4a, whose command has ended"
+    said = f"CANCEL  job {job} of w4a, whose command has ended"
     assert (said in done.text) == (who == "both"), done.text
     assert done.status == 0 and AGAIN in done.text, done.text
     over(house)
@@ -121,24 +111,26 @@ def test_ctrl_c_cancels_a_job_that_lost_its_srun(house: House, how: str) -> None
         says = yaml.safe_load(file.read_text())
         words = ["python3", "-c", WRAPPED, *says["command"][1:]]
         file.write_text(yaml.safe_dump({**says, "command": words}))
-    run = house.start("-j20", "results", "MODELS=w4a w4b", STANDIN_HARNESS_SECONDS="60")
-    evaluating(house, "w4a")
-    running(house, 2)
-    if how == "killed":
-        for pid in reversed(sruns(house, "w4a")):
-            os.kill(pid, signal.SIGKILL)
-    os.killpg(run.pid, signal.SIGINT)
-    done = ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a w4b")
+        evaluating(house, "w4a")
+        running(house, 2)
+        if how == "killed":
+            for pid in reversed(sruns(house, "w4a")):
+                os.kill(pid, signal.SIGKILL)
+        os.killpg(run.pid, signal.SIGINT)
+        done = ended(run)
     assert "of w4a, left by this run" in done.text, done.text
     over(house)
     wait_for(lambda: not house.processes(), 60, "no process")
 
 
 def test_a_result_is_made_although_the_node_loses_power(house: House) -> None:
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
-    evaluating(house, "w4a")
-    node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
-    house.cluster.kill_node(node)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
+        house.cluster.kill_node(node)
     try:
         done = ended(run)
     finally:
@@ -154,12 +146,7 @@ def test_a_refused_submission_is_repeated(house: House) -> None:
     house.cluster.run("scontrol", "update", "partitionname=gpu", "state=inactive")
     try:
         run = house.start("-j20", "results", "MODELS=w4a")
-        text = ""
-        assert run.stdout
-        while "Unable to allocate resources" not in text:
-            line = run.stdout.readline()
-            assert line, text  # the run has ended
-            text += line
+        text = read_until(run, "Unable to allocate resources")
     finally:
         house.cluster.run("scontrol", "update", "partitionname=gpu", "state=up")
     done = ended(run)
@@ -194,17 +181,17 @@ def test_a_failing_task_on_several_nodes_is_not_repeated(house: House) -> None:
 
 
 def test_status_reports_job_state_and_node(house: House) -> None:
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="10")
-    evaluating(house, "w4a")
-    (row,) = running(house)
-
     def told() -> str:
         said = json.loads(house.make("status", "MODELS=w4a", "FORMAT=json").text)
         return str(next((c["job"] for c in said["results"] if c["state"] == "running"), ""))
 
-    job = wait_for(told, 60, "a job")
-    assert re.fullmatch(rf"job {row.partition('|')[0]}: RUNNING on n\d", job), job
-    assert f"; {job}" in house.make("status", "MODELS=w4a").text
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        job = job_of(house, "w4a")
+        shown = wait_for(told, 60, "a job")
+        assert re.fullmatch(rf"job {job}: RUNNING on n\d", shown), shown
+        assert f"; {shown}" in house.make("status", "MODELS=w4a").text
     assert ended(run).status == 0
     over(house)
 

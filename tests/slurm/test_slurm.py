@@ -17,26 +17,26 @@ import time
 import pytest
 
 from benchy.display import activity
-from slurmtree import WIDE, WIDTHS, House, evaluating, over, running
-from trees import ended, wait_for
+from slurmtree import WIDE, WIDTHS, House, displace, evaluating, job_of, over, running, stopped
+from trees import ended, read_until, wait_for
 
 ALL = " ".join(WIDTHS)
-SLOW = {"STANDIN_HARNESS_SECONDS": "4"}
 
 
 def test_six_models_of_mixed_widths_share_eight_gpus(house: House) -> None:
-    run = house.start("-j20", "results", f"MODELS={ALL}", **SLOW)
-    rows = running(house, 3)
-    assert all(re.fullmatch(r"\d+\|benchy:\w+:[^:]+:\d+\.\d+:w\d.\|RUNNING", r) for r in rows)
-    # The models need 14 GPUs: some jobs wait, and `make status` reports Slurm's reason.
-    wait_for(lambda: [r for r in house.cluster.jobs() if r.endswith("|PENDING")], 20, "waiting")
-
     def waiting() -> str:
         said = json.loads(house.make("status", f"MODELS={ALL}", "FORMAT=json").text)
         texts = [c["text"] for c in said["results"] if c["state"] == "waiting"]
         return next((t for t in texts if "PENDING" in t), "")
 
-    text = wait_for(waiting, 20, "what is waited for")
+    with house.held():
+        run = house.start("-j20", "results", f"MODELS={ALL}")
+        rows = running(house, 3)
+        expected = r"\d+\|benchy:\w+:[^:]+:\d+\.\d+:w\d.\|RUNNING"
+        assert all(re.fullmatch(expected, row) for row in rows)
+        # The models need 14 GPUs: some jobs wait, and `make status` reports Slurm's reason.
+        wait_for(lambda: [r for r in house.cluster.jobs() if r.endswith("|PENDING")], 20, "waiting")
+        text = wait_for(waiting, 20, "what is waited for")
     assert re.match(r"job \d+: PENDING \((Resources|Priority|None)", text), text
     done = ended(run)
     assert done.status == 0, done.text
@@ -64,10 +64,12 @@ def test_a_failing_model_fails_alone(house: House) -> None:
 
 
 def test_a_canceled_job_is_reported_and_not_repeated(house: House) -> None:
-    run = house.start("-j20", "results", "MODELS=w1a w1b", STANDIN_HARNESS_SECONDS="8")
-    evaluating(house, "w1a")
-    (row,) = [r for r in running(house) if r.endswith(":w1a|RUNNING")]
-    house.cluster.run("scancel", row.partition("|")[0])
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w1a w1b")
+        evaluating(house, "w1a")
+        job = job_of(house, "w1a")
+        house.cluster.run("scancel", job)
+        stopped(house, job)
     done = ended(run)
     assert done.status == 2, done.text
     assert re.search(r"JOB     w1a: job \d+: CANCELLED", done.text), done.text
@@ -80,11 +82,13 @@ def test_a_canceled_job_is_reported_and_not_repeated(house: House) -> None:
 
 
 def test_a_job_is_repeated_after_its_node_goes_down(house: House) -> None:
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="6")
-    evaluating(house, "w4a")
-    node = house.cluster.run("squeue", "-h", "-o", "%N").strip()
-    try:
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        job, node = job_of(house, "w4a"), house.cluster.run("squeue", "-h", "-o", "%N").strip()
         house.cluster.run("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+        stopped(house, job)
+    try:
         done = ended(run)
     finally:
         with contextlib.suppress(RuntimeError):  # the node is back already (ReturnToService)
@@ -98,27 +102,29 @@ def test_a_job_is_repeated_after_its_node_goes_down(house: House) -> None:
 
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 def test_a_killed_or_interrupted_make_leaves_no_job(house: House, how: str) -> None:
-    run = house.start("-j20", "results", f"MODELS={ALL}", STANDIN_HARNESS_SECONDS="30")
-    evaluating(house, "w1a")
-    wait_for(lambda: len(house.cluster.jobs()) == len(WIDTHS), 30, "all jobs, some pending")
-    if how == "SIGINT":
-        os.killpg(run.pid, signal.SIGINT)
-    else:
-        run.kill()
-    ended(run)
-    over(house)
-    wait_for(lambda: not house.processes(), 30, "no process")
+    with house.held():
+        run = house.start("-j20", "results", f"MODELS={ALL}")
+        evaluating(house, "w1a")
+        wait_for(lambda: len(house.cluster.jobs()) == len(WIDTHS), 30, "all jobs, some pending")
+        if how == "SIGINT":
+            os.killpg(run.pid, signal.SIGINT)
+        else:
+            run.kill()
+        ended(run)
+        over(house)
+        wait_for(lambda: not house.processes(), 30, "no process")
     assert not house.written()
 
 
 def test_jobs_of_a_dead_run_are_canceled_and_others_are_kept(house: House) -> None:
     """As after a crash of the login node, when no process is left to end the jobs."""
-    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="30")
-    evaluating(house, "w1a")
-    (row,) = running(house)
-    comment = row.split("|")[1]
-    house.cluster.run("scancel", row.split("|")[0])
-    ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w1a")
+        evaluating(house, "w1a")
+        (row,) = running(house)
+        job, comment, _ = row.split("|")
+        house.cluster.run("scancel", job)
+        ended(run)
     over(house)
 
     def leave(text: str) -> str:
@@ -156,15 +162,15 @@ def test_jobs_of_a_dead_run_are_canceled_and_others_are_kept(house: House) -> No
 
 def test_a_dead_run_can_be_repeated_at_once(house: House) -> None:
     """All its processes on the login node are killed at once, srun included."""
-    run = house.start("-j20", "results", "MODELS=w4a w4b", STANDIN_HARNESS_SECONDS="20")
-    evaluating(house, "w4a")
-    jobs = {row.split("|")[0] for row in running(house, 2)}
-    ours = [
-        p for p, words in house.processes().items() if " run results" in words or "srun" in words
-    ]
-    for pid in [run.pid, *ours]:
-        os.kill(pid, signal.SIGKILL)
-    ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a w4b")
+        evaluating(house, "w4a")
+        jobs = {row.split("|")[0] for row in running(house, 2)}
+        found = house.processes().items()
+        ours = [pid for pid, words in found if " run results" in words or "srun" in words]
+        for pid in [run.pid, *ours]:
+            os.kill(pid, signal.SIGKILL)
+        ended(run)
     done = house.make("-j20", "results", "MODELS=w4a w4b")
     assert done.status == 0, done.text
     assert not jobs & {row.split("|")[0] for row in house.cluster.jobs()}
@@ -172,16 +178,11 @@ def test_a_dead_run_can_be_repeated_at_once(house: House) -> None:
 
 
 def test_a_preempted_job_is_repeated(house: House) -> None:
-    run = house.start("-j20", "results", "MODELS=w4a", STANDIN_HARNESS_SECONDS="8")
-    evaluating(house, "w4a")
-    urgent = house.cluster.run(
-        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
-        "--output=/dev/null", "--wrap", "sleep 6",
-    ).strip()  # fmt: skip
-    try:
-        done = ended(run)
-    finally:
-        house.cluster.run("scancel", urgent)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w4a")
+        evaluating(house, "w4a")
+        displace(house, "w4a")
+    done = ended(run)
     assert done.status == 0, done.text
     assert re.search(r"JOB     w4a: job \d+: PREEMPTED.* on n\d", done.text), done.text
     assert "AGAIN   w4a: new job for 1 tasks; finished requests are kept" in done.text
@@ -192,27 +193,23 @@ def test_a_time_limit_is_reported_and_the_job_repeated(house: House) -> None:
     """Slurm's shortest limit is one minute; it checks limits twice per minute."""
     file = house.root / "configs/models/w1a.yaml"
     file.write_text(file.read_text() + "resources: {time: '1'}\n")
-    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="300")
-    evaluating(house, "w1a")
-    text = ""
-    assert run.stdout
-    while "AGAIN" not in text:
-        line = run.stdout.readline()
-        assert line, text  # the run has ended
-        text += line
-    os.killpg(run.pid, signal.SIGTERM)
-    ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w1a")
+        evaluating(house, "w1a")
+        text = read_until(run, "AGAIN")
+        os.killpg(run.pid, signal.SIGTERM)
+        ended(run)
     assert re.search(r"JOB     w1a: job \d+: TIMEOUT \(TimeLimit\) on n\d", text), text
     over(house)
 
 
 def test_a_refused_requeue_does_not_disturb_the_job(house: House) -> None:
     """Slurm requeues only batch jobs, and benchy's jobs are those of srun."""
-    run = house.start("-j20", "results", "MODELS=w1a", STANDIN_HARNESS_SECONDS="6")
-    evaluating(house, "w1a")
-    (row,) = running(house)
-    with pytest.raises(RuntimeError, match="Only batch jobs are accepted"):
-        house.cluster.run("scontrol", "requeue", row.partition("|")[0])
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=w1a")
+        evaluating(house, "w1a")
+        with pytest.raises(RuntimeError, match="Only batch jobs are accepted"):
+            house.cluster.run("scontrol", "requeue", job_of(house, "w1a"))
     done = ended(run)
     assert done.status == 0, done.text
     assert "  JOB  " not in done.text and "  AGAIN  " not in done.text, done.text
@@ -223,9 +220,10 @@ def test_a_refused_requeue_does_not_disturb_the_job(house: House) -> None:
 
 def test_a_model_wider_than_a_node_runs_on_two_nodes(house: House) -> None:
     (house.root / "configs/models/wide.yaml").write_text(WIDE)
-    run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="3")
-    evaluating(house, "wide")
-    nodes = house.cluster.run("squeue", "-h", "-o", "%N|%D").split()
+    with house.held():
+        run = house.start("-j4", "results", "MODELS=wide")
+        evaluating(house, "wide")
+        nodes = house.cluster.run("squeue", "-h", "-o", "%N|%D").split()
     assert nodes == ["n[1-2]|2"]
     done = ended(run)
     assert done.status == 0, done.text
@@ -249,10 +247,13 @@ def test_a_model_wider_than_a_node_runs_on_two_nodes(house: House) -> None:
 @pytest.mark.parametrize("who", ["first", "other"])
 def test_a_model_on_two_nodes_is_repeated_if_either_dies(house: House, who: str) -> None:
     (house.root / "configs/models/wide.yaml").write_text(WIDE)
-    run = house.start("-j4", "results", "MODELS=wide", STANDIN_HARNESS_SECONDS="15")
-    evaluating(house, "wide")
-    events = {e["event"]: e for e in house.events() if e["event"] in ("start", "follow")}
-    os.kill(events["start" if who == "first" else "follow"]["pid"], signal.SIGKILL)
+    with house.held():
+        run = house.start("-j4", "results", "MODELS=wide")
+        evaluating(house, "wide")
+        job = job_of(house, "wide")
+        events = {e["event"]: e for e in house.events() if e["event"] in ("start", "follow")}
+        os.kill(events["start" if who == "first" else "follow"]["pid"], signal.SIGKILL)
+        stopped(house, job)
     done = ended(run)
     assert done.status == 0, done.text
     assert "AGAIN   wide: new job for 2 tasks" in done.text
@@ -291,12 +292,12 @@ def test_environments_are_used_from_a_nodes_own_disk(house: House) -> None:
 
     def run(*words: str, **more: str) -> tuple[str, set[str]]:
         """Return the output, and the Pythons of engine and harness while they run."""
-        make = house.start(*words, STANDIN_HARNESS_SECONDS="3", **more)
-        evaluating(house, "w2a")
-        found = wait_for(
-            lambda: (p := pythons(house)) and {"-m standin_engine", "-m lm_eval"} <= p.keys() and p,
-            30, "engine and harness",
-        )  # fmt: skip
+        with house.held():
+            make = house.start(*words, **more)
+            evaluating(house, "w2a")
+            found = wait_for(
+                lambda: (p := pythons(house)) and len(p) == 2 and p, 30, "engine and harness"
+            )
         done = ended(make)
         assert done.status == 0, done.text
         return done.text, set(found.values())
@@ -343,15 +344,16 @@ def test_each_waiting_job_uses_little_memory(house: House) -> None:
         text = (house.root / "configs/models/w4a.yaml").read_text()
         path = house.root / f"configs/models/x{number}.yaml"
         path.write_text(text.replace("w4a", f"x{number}"))
-    run = house.start("-j20", "results", "MODELS=x*", STANDIN_HARNESS_SECONDS="15")
-    wait_for(lambda: len(house.cluster.jobs()) == 10, 60, "ten jobs")
-    time.sleep(1)
-    sizes = []
-    for pid, words in house.processes().items():
-        if words.startswith("srun") or "/srun " in words.split(" -- ")[0]:
-            with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
-                sizes.append(int(re.search(r"^Pss: +(\d+)", file.read(), re.M)[1]) / 1024)  # type: ignore[index]
-    assert len(sizes) >= 10 and max(sizes) < 10, sizes
-    os.killpg(run.pid, signal.SIGTERM)
-    ended(run)
+    with house.held():
+        run = house.start("-j20", "results", "MODELS=x*")
+        wait_for(lambda: len(house.cluster.jobs()) == 10, 60, "ten jobs")
+        time.sleep(1)
+        sizes = []
+        for pid, words in house.processes().items():
+            if words.startswith("srun") or "/srun " in words.split(" -- ")[0]:
+                with open(f"/proc/{pid}/smaps_rollup") as file:  # noqa: PTH123
+                    sizes.append(int(re.search(r"^Pss: +(\d+)", file.read(), re.M)[1]) / 1024)  # type: ignore[index]
+        assert len(sizes) >= 10 and max(sizes) < 10, sizes
+        os.killpg(run.pid, signal.SIGTERM)
+        ended(run)
     over(house)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 from cluster import GPUS, Cluster
@@ -45,6 +46,32 @@ class House(Tree):
 def over(house: House, seconds: float = 60) -> None:
     """Wait until no job is pending or running."""
     wait_for(lambda: not house.cluster.jobs(), seconds, f"no job: {house.cluster.jobs()}")
+
+
+def displace(house: House, model: str) -> None:
+    """Preempt a model's job: submit one of higher priority that takes all GPUs, and cancel it when
+    the job has stopped."""
+    job = job_of(house, model)
+    urgent = house.cluster.run(
+        "sbatch", "--parsable", "--partition=urgent", "--nodes=2", "--gres=gpu:4",
+        "--output=/dev/null", "--wrap", "sleep 600",
+    ).strip()  # fmt: skip
+    try:
+        stopped(house, job)
+    finally:
+        house.cluster.run("scancel", urgent)
+
+
+def stopped(house: House, job: str) -> None:
+    """Wait until a job runs no longer."""
+    row = re.compile(rf"{job}\|.*\|RUNNING")
+    wait_for(lambda: not any(map(row.fullmatch, house.cluster.jobs())), 60, f"job {job} stopped")
+
+
+def job_of(house: House, model: str) -> str:
+    """Return the id of a model's running job."""
+    (job,) = [r.partition("|")[0] for r in running(house) if r.endswith(f":{model}|RUNNING")]
+    return job
 
 
 def running(house: House, many: int = 1) -> list[str]:

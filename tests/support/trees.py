@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COPIED = ("Makefile", "mk", "bin", "lib", "pyproject.toml", "uv.lock")
 MODELS = "MODELS=one two three four"  # the models that need no GPU
 ALL = ("four/beta", "four/gamma", "one/alpha", "one/beta", "three/alpha", "two/alpha", "two/beta")
+BUSY = 5  # a busy machine with slow processors may take this many times as long as an idle one
 # Prefixes of variables that must not reach the make of a tree: Make's flags, benchy's variables,
 # settings of uv and pip.
 OURS = ("MAKE", "MFLAGS", "BENCHY_", "STANDIN_", "UV_", "PIP_", "VIRTUAL_ENV", "PYTHONPATH")
@@ -77,8 +78,20 @@ class Tree:
             "UV_NO_INDEX": "1",
             "BENCHY_LEASES": str(self.base / "leases"),
             "STANDIN_LOG_FILE": str(self.log),
+            "STANDIN_HARNESS_HOLD": str(self.base / "hold"),
             **more,
         }
+
+    @contextlib.contextmanager
+    def held(self) -> Iterator[None]:
+        """Within the block, the tree's harnesses send no request, so that no task ends before a
+        test has done with it, however busy the machine is."""
+        mark = self.base / "hold"
+        mark.touch()
+        try:
+            yield
+        finally:
+            mark.unlink()
 
     def start(self, *arguments: str, **more: str) -> subprocess.Popen[str]:
         """Start make in its own session, as a terminal does. more: variables for it."""
@@ -163,11 +176,26 @@ def ended(process: subprocess.Popen[str], seconds: float = 240) -> Done:
     return Done(process.returncode, text)
 
 
+def read_until(process: subprocess.Popen[str], words: str) -> str:
+    """Read a make's output up to the first line with `words` and return it. AssertionError if the
+    make ends without such a line."""
+    text = ""
+    assert process.stdout
+    while words not in text:
+        line = process.stdout.readline()
+        assert line, text
+        text += line
+    return text
+
+
 def wait_for(what: Callable[[], Any], seconds: float, about: str) -> Any:
-    """Call `what` until it returns a true value and return that. AssertionError on timeout."""
-    end = time.monotonic() + seconds
+    """Call `what` until it returns a true value and return that.
+
+    seconds: what an idle machine takes at most. AssertionError after BUSY times as long.
+    """
+    end = time.monotonic() + seconds * BUSY
     while not (found := what()):
-        assert time.monotonic() < end, f"{about}: not within {seconds} s"
+        assert time.monotonic() < end, f"{about}: not within {seconds * BUSY} s"
         time.sleep(0.02)
     return found
 
