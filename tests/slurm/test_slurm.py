@@ -171,9 +171,17 @@ def test_a_dead_run_can_be_repeated_at_once(house: House) -> None:
         for pid in [run.pid, *ours]:
             os.kill(pid, signal.SIGKILL)
         ended(run)
-    done = house.make("-j20", "results", "MODELS=w4a w4b")
+        again = house.start("-j20", "results", "MODELS=w4a w4b")
+        wait_for(
+            lambda: not jobs & {row.split("|")[0] for row in house.cluster.jobs()},
+            30,
+            f"an end of the dead run's jobs {jobs}",
+        )
+    done = ended(again)
     assert done.status == 0, done.text
-    assert not jobs & {row.split("|")[0] for row in house.cluster.jobs()}
+    for job in jobs:
+        assert f"CANCEL  job {job} of w4" in done.text
+    assert "results: 2 made, 0 up to date" in done.text
     over(house)
 
 
