@@ -267,7 +267,7 @@ def test_the_harness_sends_nothing_to_a_stranger(
 def test_a_client_proves_the_server_again_after_it_dies(stranger: Stranger) -> None:
     port = ports.free_port("127.0.0.1", None)
     with guardian_client.Guard() as guard:
-        ours = peer_check.Ours(lambda: guardian.descendants(guard.pid))
+        ours = peer_check.OwnProcesses(lambda: guardian.descendants(guard.pid))
         asker = http_client.Client("127.0.0.1", port, "secret", ours)
         words = [sys.executable, "-I", "-S", "-c", ENGINE, "127.0.0.1", str(port), "0"]
         pid = guard.start("server", words, {**os.environ, "VLLM_API_KEY": "secret"}, os.devnull)

@@ -24,7 +24,7 @@ def main(argv: list[str]) -> int:
     args = parser.parse_args(argv)
     single = bool(os.environ.get("CONFIG"))
     if args.target:
-        target = staleness.named(args.target)
+        target = staleness.result_path(args.target)
         limit, model, task = staleness.parts(target)
         if single:
             staleness.refreshed(graph_for("eval"))

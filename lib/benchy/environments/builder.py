@@ -116,7 +116,7 @@ def _build(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
         )
         if done.status:
             hint = f"a locked file may be gone: bin/venv lock --fresh {env} resolves again"
-            if any("Hash mismatch" in line for line in done.talk):
+            if any("Hash mismatch" in line for line in done.stderr):
                 hint = (
                     "the index or folder of wheels has a different file of that name: find out why"
                 )
@@ -190,7 +190,7 @@ def _install(
         say("NOTE", link_mode.NOTE)
     disk_space.check(spec.env, disk_space.ask(run, lock, words, python, options), log)
     done = run(uv.pip([*words, "--compile-bytecode"]), log, "installing")
-    disk_space.report_copies(done.talk)
+    disk_space.report_copies(done.stderr)
     return done
 
 

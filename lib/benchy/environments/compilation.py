@@ -10,7 +10,7 @@ from types import MappingProxyType
 from benchy.core import temporary_files
 from benchy.environments import pins, uv, uv_options
 from benchy.environments.environment_spec import BuildSpec
-from benchy.environments.release_date import Asking
+from benchy.environments.release_date import IndexQuery
 from benchy.process.logged_program import Done
 
 # The packages that uv takes from the PyTorch index with --torch-backend. That index reports no
@@ -25,21 +25,21 @@ class Compilation:
     Attributes:
         done: The answer that counts.
         options: Options to repeat when installing from it.
-        talk: uv's output of all attempts.
+        stderr: uv's output of all attempts.
     """
 
     done: Done
     options: list[str]
-    talk: list[str]
+    stderr: list[str]
 
 
 def compile_spec(
     spec: BuildSpec,
-    ask: Asking,
+    query: IndexQuery,
     cutoff: str | None,
     exceptions: pins.Exceptions = MappingProxyType({}),
 ) -> Compilation:
-    """Resolve a spec for the Python of `ask`, as of a cutoff with exceptions.
+    """Resolve a spec for the Python of `query`, as of a cutoff with exceptions.
 
     For CPUs, the machine's index comes before uv's torch backend, because it may have CPU builds.
     """
@@ -49,7 +49,7 @@ def compile_spec(
     for backend in backends:
         exempt = _exempt_torch() if backend and cutoff else []
         options = [*backend, *exempt, *pins.options(exceptions)]
-        done = _run(spec, ask, cutoff, options)
+        done = _run(spec, query, cutoff, options)
         attempts.append(done)
         # The torch of the default index is the CUDA build (3 GB), so try the next backend.
         torch = re.search(r"^torch==(\S+)", done.stdout, re.M)
@@ -57,10 +57,10 @@ def compile_spec(
             break
     else:
         done, options = attempts[0], []
-    return Compilation(done, options, [line for attempt in attempts for line in attempt.talk])
+    return Compilation(done, options, [line for attempt in attempts for line in attempt.stderr])
 
 
-def _run(spec: BuildSpec, ask: Asking, cutoff: str | None, options: Sequence[str]) -> Done:
+def _run(spec: BuildSpec, query: IndexQuery, cutoff: str | None, options: Sequence[str]) -> Done:
     with temporary_files.folder("resolve") as folder:
         files: list[str] = []
         for flag, content in (("overrides", spec.overrides), ("constraints", spec.constraints)):
@@ -68,12 +68,12 @@ def _run(spec: BuildSpec, ask: Asking, cutoff: str | None, options: Sequence[str
                 file = folder / f"{flag}.txt"
                 file.write_text("\n".join(content) + "\n", encoding="utf-8")
                 files += [f"--{flag}", str(file)]
-        plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", ask.python]
+        plain = ["--no-header", "--no-annotate", "--generate-hashes", "--python", query.python]
         until = uv_options.until(cutoff)
-        arguments = ["compile", "-", *plain, *files, *ask.options, *options, *until]
+        arguments = ["compile", "-", *plain, *files, *query.options, *options, *until]
         requirements = "\n".join(spec.requirements)
         words, torch = uv.pip(arguments), spec.local_torch
-        return uv.run(words, ask.log, "resolving", requirements, torch, index=spec.index)
+        return uv.run(words, query.log, "resolving", requirements, torch, index=spec.index)
 
 
 def _exempt_torch() -> list[str]:

@@ -116,7 +116,7 @@ def ask(
         plan = run(uv.pip([*installing, "--dry-run", "--verbose"]), log)
         if plan.status:
             return None
-        uncached = {m[1] for line in plan.talk if (m := UNCACHED.search(line))}
+        uncached = {m[1] for line in plan.stderr if (m := UNCACHED.search(line))}
         copied = uv.variables().get("UV_LINK_MODE") == "copy"
         linked = linkable(cache, paths.VENVS) and not copied
         if linked and not uncached:
@@ -149,12 +149,12 @@ def gigabytes(size: float) -> str:
     return f"{size / 1e9:.1f} GB"
 
 
-def report_copies(talk: Sequence[str]) -> None:
+def report_copies(lines: Sequence[str]) -> None:
     """Print a note if uv could not link files from its cache, once for all environments.
 
-    talk: uv's output.
+    lines: uv's output.
     """
-    if COPIED.exists() or not any("Failed to hardlink files" in line for line in talk):
+    if COPIED.exists() or not any("Failed to hardlink files" in line for line in lines):
         return
     say(
         "NOTE", "wheels are copied, not linked, so each environment takes its full size on the disk"

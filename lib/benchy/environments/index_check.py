@@ -38,13 +38,13 @@ def log() -> Path:
 
 def index() -> Index:
     """Look up PROBE, with uv, in the index that uv would install from."""
-    ask = release_date.Asking(sys.executable, log(), ["--no-cache"])
+    query = release_date.IndexQuery(sys.executable, log(), ["--no-cache"])
     try:
         # As in resolving, first consider only files with an upload time. A folder of wheels
         # has none.
-        done = ask(PROBE, *release_date.DATED_ONLY)
+        done = query(PROBE, *release_date.DATED_ONLY)
         if not pylock.upload_times(done.stdout):
-            done = ask(PROBE)
+            done = query(PROBE)
     except Failure as error:
         return Index("", False, error.what)
     version = pylock.first_version(done.stdout)

@@ -55,7 +55,7 @@ def written(spec: BuildSpec) -> list[str]:
     ]
 
 
-def younger(spec: BuildSpec, cutoff: str, ask: release_date.Asking) -> list[Pin]:
+def newer(spec: BuildSpec, cutoff: str, query: release_date.IndexQuery) -> list[Pin]:
     """Return the exact pins, without the release itself, that were released after the cutoff.
 
     Pins after the machine's own cutoff are left out, because that cutoff is a safety measure.
@@ -67,7 +67,9 @@ def younger(spec: BuildSpec, cutoff: str, ask: release_date.Asking) -> list[Pin]
     for requirement in written(spec)[1:]:
         exact = EXACT.fullmatch(requirement)
         times = (
-            pylock.upload_times(ask(requirement, *release_date.DATED_ONLY).stdout) if exact else []
+            pylock.upload_times(query(requirement, *release_date.DATED_ONLY).stdout)
+            if exact
+            else []
         )
         if exact and times and limit and max(times) > limit and max(times) <= (machine or now):
             pins.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))
@@ -81,21 +83,21 @@ def options(exceptions: Exceptions) -> list[str]:
 
 
 def search(
-    young: Sequence[Pin],
+    newer: Sequence[Pin],
     slack_days: int,
-    ask: release_date.Asking,
+    query: release_date.IndexQuery,
     attempt: Callable[[Exceptions], Sequence[str] | None],
 ) -> Exceptions | None:
     """Search for a small set of exceptions with which the pins resolve; None if there is none.
 
     Args:
-        young: The pins that are newer than the cutoff.
+        newer: The pins that are newer than the cutoff.
         slack_days: Days that each exception adds to a pin's release day.
-        ask: Queries uv for single requirements.
+        query: Queries uv for single requirements.
         attempt: Resolves with exceptions; returns None on success, else uv's output.
     """
     slack = timedelta(days=slack_days)
-    exceptions = {pin.name: release_date.stamp(pin.day + slack) for pin in young}
+    exceptions = {pin.name: release_date.stamp(pin.day + slack) for pin in newer}
     needs: dict[str, str] | None = None
     for _ in range(ROUNDS):
         output = attempt(exceptions)
@@ -103,9 +105,9 @@ def search(
             return exceptions
         if needs is None:
             needs = {}
-            for pin in sorted(young, key=lambda pin: pin.day):  # the youngest pin decides
+            for pin in sorted(newer, key=lambda pin: pin.day):  # the youngest pin decides
                 day = release_date.stamp(pin.day + slack)
-                needs |= dict.fromkeys(ask.closure(pin.requirement, day), day)
+                needs |= dict.fromkeys(query.closure(pin.requirement, day), day)
         more = {n: d for n, d in needs.items() if n not in exceptions and _blamed(n, output)}
         if not more:
             return None
@@ -113,7 +115,7 @@ def search(
     return None
 
 
-def _blamed(name: str, talk: Iterable[str]) -> bool:
+def _blamed(name: str, stderr: Iterable[str]) -> bool:
     """Return whether uv reports that it sees too few releases of a package."""
     spelled = "[-_.]".join(map(re.escape, name.split("-")))
     pattern = re.compile(
@@ -121,4 +123,4 @@ def _blamed(name: str, talk: Iterable[str]) -> bool:
         r"(` was filtered by|(?![\w.`-]))",
         re.I,
     )
-    return any(pattern.search(line) for line in talk)
+    return any(pattern.search(line) for line in stderr)

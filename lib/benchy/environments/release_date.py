@@ -79,7 +79,7 @@ class NoSuchRelease(Failure):
 
 
 @dataclass(frozen=True)
-class Asking:
+class IndexQuery:
     """Queries to uv for one Python.
 
     Attributes:
@@ -114,7 +114,7 @@ class Asking:
 
 
 def find(
-    package: str, version: str, version_of_python: str, ask: Asking
+    package: str, version: str, version_of_python: str, query: IndexQuery
 ) -> PublishedRelease | logged_program.Done:
     """Find a release for a Python.
 
@@ -122,28 +122,28 @@ def find(
     would help: there is no such release or package, no upload times or no network.
     """
     pin = f"{package}=={version}"
-    done = ask(pin, *DATED_ONLY)
+    done = query(pin, *DATED_ONLY)
     times = pylock.upload_times(done.stdout)
-    refusal = unfit(pin, version_of_python, ask) if times else None
+    refusal = unfit(pin, version_of_python, query) if times else None
     if refusal:
         return refusal
     if times:
         return PublishedRelease(package, version, max(times))
     if done.status not in (0, uv.UNSOLVED):
-        raise uv.failure(done, f"{pin} cannot be looked up", ask.log)
-    undated = ask(pin)
+        raise uv.failure(done, f"{pin} cannot be looked up", query.log)
+    undated = query(pin)
     if undated.status == 0:
         raise Failure(
             f"the index reports no upload times for {pin}, so its release day is unknown",
             "give a day or none: CUTOFF=2025-04-01 for make venv and make lock, or cutoff: in a"
             " config or an engine's file",
-            ask.log,
+            query.log,
             page=28,
         )
-    absent = absence(pin, ask, undated)
+    absent = absence(pin, query, undated)
     if absent is None:
         return undated
-    raise unmet([absent], ask.log)
+    raise unmet([absent], query.log)
 
 
 def unmet(missing: Sequence[Missing], log: Path) -> Failure:
@@ -157,7 +157,7 @@ def unmet(missing: Sequence[Missing], log: Path) -> Failure:
     return NoSuchRelease(missing, log)
 
 
-def missing(requirements: Sequence[str], ask: Asking) -> list[Missing]:
+def missing(requirements: Sequence[str], query: IndexQuery) -> list[Missing]:
     """Return those of the requirements that do not exist.
 
     A requirement counts as missing only if the index answered.
@@ -166,17 +166,17 @@ def missing(requirements: Sequence[str], ask: Asking) -> list[Missing]:
     for requirement in requirements:
         if TORCH_BUILD.match(requirement):
             continue  # in PyTorch's own index or a local folder, see P35
-        if ask(requirement, *DATED_ONLY).status:  # replaces the machine's cutoff
-            absent.append(absence(requirement, ask, ask(requirement)))
+        if query(requirement, *DATED_ONLY).status:  # replaces the machine's cutoff
+            absent.append(absence(requirement, query, query(requirement)))
     return [entry for entry in absent if entry]
 
 
-def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing | None:
+def absence(requirement: str, query: IndexQuery, done: logged_program.Done) -> Missing | None:
     """Return why a requirement does not exist; None if it exists or the index gave no clear answer.
 
     done: uv's answer to this requirement alone.
     """
-    output = "\n".join(done.talk)
+    output = "\n".join(done.stderr)
     if not done.status or REFUSED.search(output):
         return None
     parsed = re.match(r"([\w.-]+)\s*(?:\[[^]]*\])?\s*(@?)\s*(.*?)\s*(?:;.*)?$", requirement)
@@ -192,20 +192,22 @@ def absence(requirement: str, ask: Asking, done: logged_program.Done) -> Missing
         return None
     if done.offline or not UNKNOWN.search(output):
         return None
-    alone = output if bound == "" or "[" not in requirement else "\n".join(ask(package).talk)
+    alone = output if bound == "" or "[" not in requirement else "\n".join(query(package).stderr)
     if NO_PACKAGE.search(alone):  # for a name with extras, uv only reports a missing version
         return Missing(requirement, f"the index has no package named {package}", "check the name")
     exact = re.fullmatch(r"={2,3}\s*([^\s,*]+)", bound)
     if exact is None:
-        newest_one = newest(package, ask)
+        newest_one = newest(package, query)
         hint = f"the newest is {newest_one}" if newest_one else "use another bound"
         return Missing(requirement, f"the index has no release {bound} of {package}", hint)
-    near = nearest(package, exact[1], ask)
+    near = nearest(package, exact[1], query)
     hint = f"nearest: {', '.join(near)}" if near else "no release fits this Python"
     return Missing(requirement, f"the index has no release {exact[1]} of {package}", hint)
 
 
-def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_program.Done | None:
+def unfit(
+    requirement: str, version_of_python: str, query: IndexQuery
+) -> logged_program.Done | None:
     """Return a refusal if a release's Python requirement excludes this Python; else None.
 
     uv respects the lower bound but ignores the upper one: it would install a release that requires
@@ -214,7 +216,7 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
     Pythons needs no such bound.
     """
     for minimum in ("3.0", "3.8"):
-        output = "\n".join(ask(requirement, "--python-version", minimum).talk)
+        output = "\n".join(query(requirement, "--python-version", minimum).stderr)
         match = re.search(r"depends on Python([<>=!~][\d.,<>=!~*]*[\d*])", output)
         with contextlib.suppress(InvalidSpecifier):
             if match and not SpecifierSet(match[1]).contains(version_of_python, prereleases=True):
@@ -226,21 +228,21 @@ def unfit(requirement: str, version_of_python: str, ask: Asking) -> logged_progr
     return None
 
 
-def nearest(package: str, version: str, ask: Asking) -> list[str]:
+def nearest(package: str, version: str, query: IndexQuery) -> list[str]:
     """Return the releases just below and just above a version that does not exist."""
     neighbors = [
-        newest(f"{package}<{version}", ask),
-        newest(f"{package}>{version}", ask, "--resolution", "lowest"),
+        newest(f"{package}<{version}", query),
+        newest(f"{package}>{version}", query, "--resolution", "lowest"),
     ]
     return [version for version in neighbors if version]
 
 
-def newest(requirement: str, ask: Asking, *options: str) -> str | None:
+def newest(requirement: str, query: IndexQuery, *options: str) -> str | None:
     """Return the newest release that meets a requirement; None if none does.
 
     options: of uv, such as `--resolution lowest` for the oldest.
     """
-    return pylock.first_version(ask(requirement, *options).stdout)
+    return pylock.first_version(query(requirement, *options).stdout)
 
 
 def stamp(moment: datetime) -> str:

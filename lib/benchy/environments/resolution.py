@@ -18,7 +18,7 @@ from benchy.display.messages import say
 from benchy.environments import interpreters, lock_file, pins, release_date, uv, uv_settings
 from benchy.environments.compilation import Compilation, compile_spec
 from benchy.environments.environment_spec import BuildSpec
-from benchy.environments.release_date import Asking
+from benchy.environments.release_date import IndexQuery
 from benchy.process.logged_program import Done
 
 TRIES = 3  # maximum number of Pythons to try; each takes seconds, and old ones never help
@@ -53,14 +53,14 @@ class Refusal:
         python: The version of that Python.
         done: uv's answer.
         compiled: Whether uv got all requirements; False if the release excludes this Python.
-        young: Pins that are newer than the cutoff.
+        newer: Pins that are newer than the cutoff.
         hint: What to do about those pins.
     """
 
     python: str
     done: Done
     compiled: bool = False
-    young: Sequence[pins.Pin] = field(default_factory=tuple)
+    newer: Sequence[pins.Pin] = field(default_factory=tuple)
     hint: str = ""
 
 
@@ -75,9 +75,9 @@ def resolve(spec: BuildSpec, log: Path) -> Resolution:
     options = ["--only-binary", spec.package] if spec.kind == "engine" and not spec.built else []
     refusals: list[Refusal] = []
     for version, python in interpreters.pythons(spec.python, log):
-        ask = Asking(python, log, options, spec.index)
+        query = IndexQuery(python, log, options, spec.index)
         first = not any(refusal.compiled for refusal in refusals)
-        outcome = _on_python(spec, version, ask, check_missing=first)
+        outcome = _on_python(spec, version, query, check_missing=first)
         if isinstance(outcome, Resolution):
             return outcome
         refusals.append(outcome)
@@ -87,34 +87,34 @@ def resolve(spec: BuildSpec, log: Path) -> Resolution:
 
 
 def _on_python(
-    spec: BuildSpec, version: str, ask: Asking, check_missing: bool
+    spec: BuildSpec, version: str, query: IndexQuery, check_missing: bool
 ) -> Resolution | Refusal:
     """Resolve a spec on one Python. Raises Failure if no other Python would help.
 
     check_missing: whether to check that all requirements exist if it does not resolve.
     """
     try:
-        dated = _cutoff(spec, version, ask)
+        dated = _cutoff(spec, version, query)
     except release_date.NoSuchRelease as error:  # report all missing requirements
-        missing = [*error.missing, *release_date.missing(pins.written(spec)[1:], ask)]
-        raise release_date.NoSuchRelease(missing, ask.log) from None
+        missing = [*error.missing, *release_date.missing(pins.written(spec)[1:], query)]
+        raise release_date.NoSuchRelease(missing, query.log) from None
     if isinstance(dated, Done):
         return Refusal(version, dated)
     cutoff, released = dated
-    compiled = compile_spec(spec, ask, cutoff)
+    compiled = compile_spec(spec, query, cutoff)
     exceptions: pins.Exceptions = {}
     failed = compiled.done
     if failed.status:
-        if check_missing and (missing := release_date.missing(pins.written(spec), ask)):
-            raise release_date.unmet(missing, ask.log)
+        if check_missing and (missing := release_date.missing(pins.written(spec), query)):
+            raise release_date.unmet(missing, query.log)
         if failed.status != uv.UNSOLVED:
-            raise uv.failure(failed, f"{spec.env} cannot be resolved", ask.log)
-        young = pins.younger(spec, cutoff, ask) if cutoff else []
-        if not cutoff or not young:
+            raise uv.failure(failed, f"{spec.env} cannot be resolved", query.log)
+        newer = pins.newer(spec, cutoff, query) if cutoff else []
+        if not cutoff or not newer:
             return Refusal(version, failed, compiled=True)
-        solution = _with_exceptions(spec, cutoff, young, ask)
+        solution = _with_exceptions(spec, cutoff, newer, query)
         if isinstance(solution, str):
-            return Refusal(version, failed, True, young, solution)
+            return Refusal(version, failed, True, newer, solution)
         compiled, exceptions = solution
     _warn_of_yanked(spec, compiled.done)
     minor = ".".join(version.split(".")[:2])
@@ -123,7 +123,7 @@ def _on_python(
 
 
 def _with_exceptions(
-    spec: BuildSpec, cutoff: str, young: Sequence[pins.Pin], ask: Asking
+    spec: BuildSpec, cutoff: str, newer: Sequence[pins.Pin], query: IndexQuery
 ) -> tuple[Compilation, pins.Exceptions] | str:
     """Resolve with pins that are newer than the cutoff exempt from it.
 
@@ -136,9 +136,9 @@ def _with_exceptions(
     solved: list[Compilation] = []
 
     def attempt(exceptions: pins.Exceptions) -> list[str] | None:
-        compiled = compile_spec(spec, ask, cutoff, exceptions)
+        compiled = compile_spec(spec, query, cutoff, exceptions)
         if compiled.done.status:
-            return compiled.talk
+            return compiled.stderr
         solved.append(compiled)
         return None
 
@@ -149,27 +149,29 @@ def _with_exceptions(
         attempt(known)
         if solved:
             return solved[0], known
-    needed = pins.search(young, spec.slack_days, ask, attempt)
+    needed = pins.search(newer, spec.slack_days, query, attempt)
     if needed:
         return solved[0], needed
-    after = max(pin.day for pin in young) + timedelta(days=spec.slack_days + 1)
+    after = max(pin.day for pin in newer) + timedelta(days=spec.slack_days + 1)
     for day in (f"{after:%Y-%m-%d}", None):
-        if compile_spec(spec, ask, day).done.status == 0:
+        if compile_spec(spec, query, day).done.status == 0:
             return f'a later cutoff for all packages resolves: cutoff: "{day or "none"}"'
     return "no cutoff makes it resolve: pin another version, or use another release"
 
 
-def _cutoff(spec: BuildSpec, version: str, ask: Asking) -> tuple[str | None, str | None] | Done:
+def _cutoff(
+    spec: BuildSpec, version: str, query: IndexQuery
+) -> tuple[str | None, str | None] | Done:
     """Return (cutoff, upload time of the release) for a Python, or uv's refusal on that Python.
 
     If the existing lock or the shared one records the upload time for this Python, the index is
     not queried, so files added to a release later do not move its cutoff. Raises Failure.
     """
     if spec.cutoff != "release" or spec.version is None:
-        refusal = None if spec.built else release_date.unfit(spec.requirements[0], version, ask)
+        refusal = None if spec.built else release_date.unfit(spec.requirements[0], version, query)
         return refusal or (None if spec.cutoff in ("none", "release") else spec.cutoff, None)
     release = _recorded(spec, spec.version, version) or release_date.find(
-        spec.package, spec.version, version, ask
+        spec.package, spec.version, version, query
     )
     if isinstance(release, Done):
         return release
@@ -202,18 +204,18 @@ def _unresolved(spec: BuildSpec, refusals: Sequence[Refusal], log: Path) -> Fail
     hint = "a repair in the engine's file under configs/engines can replace or drop what is gone"
     # The first Python fits best, so its error is the one to report.
     first, page = refusals[0].done, 30
-    young = next((refusal for refusal in refusals if refusal.young), None)
-    if young:
-        verb = "are" if len(young.young) > 1 else "is"
-        what += f": {', '.join(map(str, young.young))} {verb} younger than the cutoff"
-        hint, page = young.hint, 37
-    elif any(re.search(r"\btorch\b.*\+cpu", line) for line in first.talk):
+    by_cutoff = next((refusal for refusal in refusals if refusal.newer), None)
+    if by_cutoff:
+        verb = "are" if len(by_cutoff.newer) > 1 else "is"
+        what += f": {', '.join(map(str, by_cutoff.newer))} {verb} younger than the cutoff"
+        hint, page = by_cutoff.hint, 37
+    elif any(re.search(r"\btorch\b.*\+cpu", line) for line in first.stderr):
         hint, page = "set pip's find-links or index-url to an index with torch for CPUs", 35
     return uv.failure(first, what, log, hint, page)
 
 
 def _warn_of_yanked(spec: BuildSpec, done: Done) -> None:
     """Print a warning for each yanked release; an exact pin installs it (PEP 592)."""
-    for line in done.talk:
+    for line in done.stderr:
         if match := re.search(r"`(\S+)` is yanked(.*)", line):
             say("WARNING", f"{spec.env}: {match[1]} is yanked{match[2]}")

@@ -216,8 +216,8 @@ def _ask(job: EvaluationJob, path: str, body: Mapping[str, Any] | None = None) -
 def asker(job: EvaluationJob) -> http_client.Client:
     """Return a client of the job's server, which accepts only descendants of its guardian."""
     url, guard = urllib.parse.urlsplit(job.url), job.server["guardian"]
-    ours = peer_check.Ours(lambda: guardian.descendants(guard))
-    return http_client.Client(url.hostname or "", url.port or 80, job.key, ours)
+    own = peer_check.OwnProcesses(lambda: guardian.descendants(guard))
+    return http_client.Client(url.hostname or "", url.port or 80, job.key, own)
 
 
 def request_fields(job: EvaluationJob) -> list[str] | None:

@@ -58,7 +58,7 @@ def releases(package: str, since: Version, until: Version | None, log: Path) -> 
     out: list[str] = []
     bound = f"<={until}" if until else ""
     while True:
-        version = release_date.newest(f"{package}{bound}", release_date.Asking(python, log))
+        version = release_date.newest(f"{package}{bound}", release_date.IndexQuery(python, log))
         if version is None or Version(version) < since:
             return out[::-1]
         out.append(version)

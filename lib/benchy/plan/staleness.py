@@ -181,7 +181,7 @@ def example(target: Path) -> str:
     return known[0] if known else "results/quickstart/smoke/results.json"
 
 
-def named(text: str) -> Path:
+def result_path(text: str) -> Path:
     """Return a result's path as Make names it, given that path, an absolute one, or its folder."""
     path = Path(text)
     if path.is_absolute():

@@ -41,12 +41,12 @@ class Done:
     Attributes:
         status: Exit status; negative: the signal that ended it.
         stdout: Its stdout.
-        talk: Lines of its stderr.
+        stderr: Lines of its stderr.
     """
 
     status: int
     stdout: str
-    talk: list[str] = field(default_factory=list)
+    stderr: list[str] = field(default_factory=list)
 
     @property
     def offline(self) -> bool:
@@ -54,20 +54,22 @@ class Done:
 
         An index that answers "not found" was reached.
         """
-        if any(mark in line for line in self.talk for mark in NOT_THERE):
+        if any(mark in line for line in self.stderr for mark in NOT_THERE):
             return False
-        return any(mark in line for line in self.talk for mark in NETWORK)
+        return any(mark in line for line in self.stderr for mark in NETWORK)
 
     @property
     def disk_full(self) -> bool:
-        return any("No space left on device" in line or "os error 28" in line for line in self.talk)
+        return any(
+            "No space left on device" in line or "os error 28" in line for line in self.stderr
+        )
 
     def error_lines(self, count: int = 12) -> list[str]:
         """Return up to `count` lines that explain a failure.
 
         They begin at the first error; without one, they are the last lines.
         """
-        lines = [line.rstrip() for line in self.talk if line.strip()]
+        lines = [line.rstrip() for line in self.stderr if line.strip()]
         lines = [line for line in lines if not any(noise in line for noise in NOISE)]
         starts = [n for n, line in enumerate(lines) if re.match(r"\s*(error|Caused by)\b", line)]
         return lines[starts[0] :][:count] if starts else lines[-count:]
@@ -96,7 +98,7 @@ def run_program(
     """
     terminal = bool(label) and (sys.stderr.isatty() or progress.displayed())
     reader, writer = pty.openpty() if terminal else os.pipe()
-    talk: list[str] = []
+    stderr: list[str] = []
     where = temporary_files.place()
     with (
         open_log(log) as book,
@@ -116,12 +118,12 @@ def run_program(
         try:
             with ending(process):
                 for line in shown(lines(reader, process, timeout), label, terminal):
-                    talk.append(line)
+                    stderr.append(line)
                     book.write(f"{line}\n".encode())
         finally:
             os.close(reader)
         out.seek(0)
-        return Done(process.returncode, out.read().decode(errors="replace"), talk)
+        return Done(process.returncode, out.read().decode(errors="replace"), stderr)
 
 
 @contextlib.contextmanager

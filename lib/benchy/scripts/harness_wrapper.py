@@ -72,7 +72,7 @@ def watch_server(settings: dict[str, Any]) -> None:
     peer = _file(rooms / "serving" / "peer_check.py")
     pid = settings["guardian"]
     sockets = _file(rooms / "serving" / "watched_sockets.py")
-    sockets.watch(peer, *settings["server"], peer.Ours(lambda: guard.descendants(pid)))
+    sockets.watch(peer, *settings["server"], peer.OwnProcesses(lambda: guard.descendants(pid)))
 
 
 def _file(path: Path) -> Any:

@@ -43,8 +43,8 @@ class Endpoint:
 
     @functools.cached_property
     def client(self) -> http_client.Client:
-        ours = peer_check.Ours(lambda: guardian.descendants(self.guardian))
-        return http_client.Client(self.address, self.port, self.key, ours)
+        own = peer_check.OwnProcesses(lambda: guardian.descendants(self.guardian))
+        return http_client.Client(self.address, self.port, self.key, own)
 
     def ask(self, path: str, body: Mapping[str, Any] | None = None, **how: Any) -> tuple[int, Any]:
         """Send a request to this server. See `Client.ask`."""

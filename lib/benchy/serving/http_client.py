@@ -32,15 +32,17 @@ class Connection(http.client.HTTPConnection):
 
     wire: socket.socket | None = None
 
-    def __init__(self, address: str, port: int, ours: peer_check.Ours, timeout: float) -> None:
+    def __init__(
+        self, address: str, port: int, own: peer_check.OwnProcesses, timeout: float
+    ) -> None:
         super().__init__(address, port, timeout=timeout)
-        self.ours, self.seconds = ours, timeout
+        self.own, self.seconds = own, timeout
 
     def connect(self) -> None:
         super().connect()
         self.wire = self.sock
         try:
-            peer_check.prove(self.sock, self.ours, self.seconds)
+            peer_check.prove(self.sock, self.own, self.seconds)
         except BaseException:
             self.close()
             raise
@@ -54,13 +56,13 @@ class Client:
         address: Numeric address of the server.
         port: Port of the server.
         key: API key, sent with each request.
-        ours: The processes that may answer.
+        own: The processes that may answer.
     """
 
     address: str
     port: int
     key: str = field(repr=False)
-    ours: peer_check.Ours = field(repr=False)
+    own: peer_check.OwnProcesses = field(repr=False)
 
     def ask(
         self,
@@ -89,7 +91,7 @@ class Client:
         if body is not None:
             headers["Content-Type"] = "application/json"
         sent = None if body is None else json.dumps(body).encode()
-        connection = Connection(self.address, self.port, self.ours, timeout)
+        connection = Connection(self.address, self.port, self.own, timeout)
         late = threading.Event()
 
         def cut() -> None:

@@ -53,7 +53,7 @@ class Unseen(Unproved):
     """The kernel does not show which process the peer is."""
 
 
-class Ours:
+class OwnProcesses:
     """The processes that may answer. `pids` returns those that are alive."""
 
     def __init__(self, pids: Callable[[], Collection[int]]) -> None:
@@ -198,12 +198,12 @@ def listening(address: str, port: int) -> dict[bytes, int]:
     return owners
 
 
-def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
+def steps(sock: socket.socket, own: OwnProcesses, seconds: float) -> Iterator[float]:
     """Yield the seconds to wait before the next look at the peer, until it is proved to be ours.
 
     Args:
         sock: A connected socket.
-        ours: The processes that may answer.
+        own: The processes that may answer.
         seconds: Time limit.
 
     Raises:
@@ -219,9 +219,9 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
     while True:
         peer = entry(remote, local)
         if peer and peer[2] != b"0":
-            if ours.hold([peer[2]]):
+            if own.hold([peer[2]]):
                 return
-            raise _stranger(remote, int(peer[1]), ours)
+            raise _stranger(remote, int(peer[1]), own)
         if peer and peer[0] not in (ESTABLISHED, SYN_RECEIVED):
             raise ConnectionResetError(f"port {remote[1]} closed the connection immediately")
         now = time.monotonic()
@@ -234,18 +234,18 @@ def steps(sock: socket.socket, ours: Ours, seconds: float) -> Iterator[float]:
         elif now > ask:  # not accepted yet: check the listener
             ask = now + 1
             queues = listening(*remote)
-            if queues and not ours.hold(queues):
-                raise _stranger(remote, next(iter(queues.values())), ours)
+            if queues and not own.hold(queues):
+                raise _stranger(remote, next(iter(queues.values())), own)
         if now > end:
             raise TimeoutError(f"port {remote[1]} did not accept a connection for {seconds:g} s")
         yield pause
         pause = min(pause * 1.5, 0.05)
 
 
-def _stranger(remote: tuple[str, int], uid: int, ours: Ours) -> Unproved:
+def _stranger(remote: tuple[str, int], uid: int, own: OwnProcesses) -> Unproved:
     what = f"port {remote[1]} is answered by a process of uid {uid}, not of this run"
-    if ours.closed:
-        return Unseen(f"{what}, as far as can be seen: /proc/{min(ours.closed)}/fd can't be read")
+    if own.closed:
+        return Unseen(f"{what}, as far as can be seen: /proc/{min(own.closed)}/fd can't be read")
     return Stranger(what)
 
 
@@ -254,7 +254,7 @@ def _missing(local: tuple[str, int], remote: tuple[str, int]) -> Unseen:
     return Unseen(f"the kernel does not show {what} connection: another network namespace?")
 
 
-def prove(sock: socket.socket, ours: Ours, seconds: float | None = None) -> None:
+def prove(sock: socket.socket, own: OwnProcesses, seconds: float | None = None) -> None:
     """Return once the peer of a connected socket is proved to be ours. Raises as `steps` does."""
-    for pause in steps(sock, ours, WAIT if seconds is None else seconds):
+    for pause in steps(sock, own, WAIT if seconds is None else seconds):
         time.sleep(pause)

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from benchy.serving.peer_check import Ours
+    from benchy.serving.peer_check import OwnProcesses
 
 SENDING = ("send", "sendall", "sendmsg", "sendto")
 
 
-def watch(peer_check: ModuleType, address: str, port: int, ours: Ours) -> None:
+def watch(peer_check: ModuleType, address: str, port: int, own: OwnProcesses) -> None:
     """Patch this process so that no socket sends to address:port before its peer is proved.
 
     Covers asyncio's sockets too. The patched calls raise an OSError, as a failed connection does.
@@ -30,7 +30,7 @@ def watch(peer_check: ModuleType, address: str, port: int, ours: Ours) -> None:
         peer_check: The module of that name. This file cannot import it in the harness's process.
         address: Address of the server.
         port: Port of the server.
-        ours: The processes that may answer.
+        own: The processes that may answer.
     """
     target = peer_check.numeric(address)
     unproved: weakref.WeakSet[socket.socket] = weakref.WeakSet()
@@ -47,7 +47,7 @@ def watch(peer_check: ModuleType, address: str, port: int, ours: Ours) -> None:
         return bool(place == target or place.is_loopback or place.is_unspecified)
 
     def prove_now(sock: socket.socket) -> None:
-        peer_check.prove(sock, ours, sock.gettimeout() or None)
+        peer_check.prove(sock, own, sock.gettimeout() or None)
         unproved.discard(sock)
 
     def connecting(name: str) -> Callable[..., Any]:
@@ -82,7 +82,7 @@ def watch(peer_check: ModuleType, address: str, port: int, ours: Ours) -> None:
     async def sock_connect(self: Any, sock: socket.socket, where: Any) -> None:
         await connect(self, sock, where)
         if sock in unproved:
-            for pause in peer_check.steps(sock, ours, peer_check.WAIT):
+            for pause in peer_check.steps(sock, own, peer_check.WAIT):
                 await asyncio.sleep(pause)
             unproved.discard(sock)
 

@@ -542,7 +542,7 @@ def test_cpu_torch_comes_from_the_index_or_the_uv_backend(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(uv, "run", answer)
     fits = spec(torch_backend="cpu")
-    ask = release_date.Asking("python", Path("log"))
+    ask = release_date.IndexQuery("python", Path("log"))
     found = compilation.compile_spec(fits, ask, "2026-01-01T00:00:00Z")
     assert "+cpu" in found.done.stdout
     assert found.options[:2] == ["--torch-backend", "cpu"]

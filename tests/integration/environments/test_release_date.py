@@ -31,7 +31,7 @@ def index(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Index]:
 
 
 def find(tmp_path: Path, version: str) -> release_date.PublishedRelease | logged_program.Done:
-    ask = release_date.Asking(sys.executable, tmp_path / "log")
+    ask = release_date.IndexQuery(sys.executable, tmp_path / "log")
     return release_date.find("pkg", version, platform.python_version(), ask)
 
 

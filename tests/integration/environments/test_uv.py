@@ -17,7 +17,7 @@ def test_stdout_is_returned_and_stderr_is_logged(tmp_path: Path) -> None:
     log = tmp_path / "logs/x.log"
     script = "cat; printf '\\033[32mgreen\\033[0m talk\\nlast' >&2; exit 3"
     done = logged_program.run_program(["sh", "-c", script], log, stdin="data\n")
-    assert (done.status, done.stdout, done.talk) == (3, "data\n", ["green talk", "last"])
+    assert (done.status, done.stdout, done.stderr) == (3, "data\n", ["green talk", "last"])
     assert "green talk\nlast\n" in log.read_text()
     assert "\033" not in log.read_text()
 

@@ -169,7 +169,7 @@ def test_index_reports_whether_it_has_upload_times(monkeypatch: pytest.MonkeyPat
             kind = "dated" if "--exclude-newer" in more else "all"
             return said[kind] if kind in kinds else logged_program.Done(1, "", ["error: dns error"])
 
-        monkeypatch.setattr("benchy.environments.release_date.Asking.__call__", ask)
+        monkeypatch.setattr("benchy.environments.release_date.IndexQuery.__call__", ask)
 
     only("dated", "all")
     assert index_check.index() == index_check.Index("25.0", True)

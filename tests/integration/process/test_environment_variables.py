@@ -94,7 +94,7 @@ def compiled(machine: Path) -> str:
     """Return what uv resolves for `app`, run as benchy runs it."""
     words = ["compile", "-", "--no-header", "--no-annotate", "--python", sys.executable]
     done = uv.run(uv.pip(words), machine / "log", stdin="app\n")
-    assert done.status == 0, done.talk
+    assert done.status == 0, done.stderr
     return " ".join(done.stdout.split())
 
 
@@ -329,7 +329,7 @@ def test_engine_python_has_no_user_site(tmp_path: Path) -> None:
     """Otherwise an engine would import packages from `pip install --user`."""
     code = "import json, site, sys; print(json.dumps([site.ENABLE_USER_SITE, sys.flags.optimize]))"
     done = uv.run(["venv", "--no-project", str(tmp_path / "env")], tmp_path / "log")
-    assert done.status == 0, done.talk
+    assert done.status == 0, done.stderr
     environ = environment_variables.for_engine(
         {**os.environ, "PYTHONUSERBASE": "/x", "PYTHONOPTIMIZE": "2"}
     )

@@ -50,14 +50,14 @@ def test_pythons_are_tried_in_order_up_to_a_limit(
             asked.append(version)
             yield version, version
 
-    def compiled(spec: BuildSpec, ask: release_date.Asking, *rest: object) -> Compilation:
+    def compiled(spec: BuildSpec, ask: release_date.IndexQuery, *rest: object) -> Compilation:
         done = SOLVED if ask.python in solving else UNSOLVED
-        return Compilation(done, [], done.talk)
+        return Compilation(done, [], done.stderr)
 
-    def unfit(requirement: str, version: str, ask: release_date.Asking) -> Done | None:
+    def unfit(requirement: str, version: str, ask: release_date.IndexQuery) -> Done | None:
         return TOO_NEW if version in excluded else None
 
-    def missing(requirements: object, ask: release_date.Asking) -> list[release_date.Missing]:
+    def missing(requirements: object, ask: release_date.IndexQuery) -> list[release_date.Missing]:
         checked.append(ask.python)
         return []
 

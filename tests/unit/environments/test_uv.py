@@ -51,14 +51,14 @@ ENDS = [
 
 
 @pytest.mark.parametrize(
-    ("status", "talk", "said"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS]
+    ("status", "stderr", "said"), [row[1:] for row in ENDS], ids=[row[0] for row in ENDS]
 )
 def test_failure_describes_how_uv_ended(
-    tmp_path: Path, status: int, talk: list[str], said: str
+    tmp_path: Path, status: int, stderr: list[str], said: str
 ) -> None:
-    failure = uv.failure(logged_program.Done(status, "", talk), "it", tmp_path / "log")
+    failure = uv.failure(logged_program.Done(status, "", stderr), "it", tmp_path / "log")
     assert said in failure.what
-    assert failure.lines == [line for line in talk if not line.startswith("warning")]
+    assert failure.lines == [line for line in stderr if not line.startswith("warning")]
     assert failure.log == str(tmp_path / "log")
 
 

@@ -61,7 +61,7 @@ def serve(answer: Callable[[], Iterator[bytes]]) -> tuple[int, list[bytes]]:
 
 
 def asker(port: int, pids: Callable[[], set[int]] = lambda: {os.getpid()}) -> http_client.Client:
-    return http_client.Client("127.0.0.1", port, "secret", peer_check.Ours(pids))
+    return http_client.Client("127.0.0.1", port, "secret", peer_check.OwnProcesses(pids))
 
 
 BAD: list[tuple[str, Callable[[], Iterator[bytes]], type[Exception]]] = [
@@ -174,7 +174,7 @@ def test_self_connected_socket_is_refused() -> None:
         one.bind(("127.0.0.1", 0))
         one.connect(one.getsockname())
         with pytest.raises(ConnectionRefusedError, match="nobody listens"):
-            peer_check.prove(one, peer_check.Ours(lambda: {os.getpid()}), 1)
+            peer_check.prove(one, peer_check.OwnProcesses(lambda: {os.getpid()}), 1)
 
 
 def test_peer_that_the_kernel_tables_do_not_show_is_refused(
@@ -209,9 +209,9 @@ def test_peer_is_proved_over_ipv4_ipv6_and_mapped_addresses(
         with socket.create_server((host, 0), family=family, dualstack_ipv6=both) as listener:
             one = socket.create_connection((to, listener.getsockname()[1]))
             taken, _ = listener.accept()
-            peer_check.prove(one, peer_check.Ours(lambda: {os.getpid()}), 5)
+            peer_check.prove(one, peer_check.OwnProcesses(lambda: {os.getpid()}), 5)
             with pytest.raises(peer_check.Stranger):
-                peer_check.prove(one, peer_check.Ours(lambda: {os.getppid()}), 5)
+                peer_check.prove(one, peer_check.OwnProcesses(lambda: {os.getppid()}), 5)
             ends = one.getpeername()[:2], one.getsockname()[:2]
             found = peer_check.entry(*ends)
             assert found == (peer_check.ESTABLISHED, b"%d" % os.getuid(), b"%d" % inode(taken))
