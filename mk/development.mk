@@ -8,7 +8,7 @@ scripts := $(wildcard bin/*) lib/launch .ci/run $(wildcard tests/*.sh tests/*/*.
 # `make test` runs the tests of logic and the quickstart with real vLLM, in minutes. `make test-all`
 # runs the others: real vLLM, Slurm, a browser, faults, long series. Tests mostly wait for processes,
 # so three run at a time; tests that cannot run side by side form groups (tests/conftest.py).
-# ARGS go to pytest: make test ARGS='tests/unit -k plan'.
+# ARGS replace the selection of tests and run one at a time: make test ARGS='tests/unit -k plan'.
 pytest = $(python) -m pytest $(if $(ARGS),$(ARGS),-n 3 --no-loadscope-reorder $(1))
 test: $(dev)
 	@$(call pytest,-m 'not slow' tests)
@@ -50,7 +50,8 @@ schema: $(tools)
 bench: $(dev)
 	@$(python) tests/bench/bench.py $(if $(ROUNDS),--rounds "$$ROUNDS")
 
-# Updates uv.lock, as of the week of the release that pyproject.toml names (AS_OF=2026-10-25).
+# Updates uv.lock. AS_OF=2026-11-09: as of that day, such as the cutoff of the release in
+# pyproject.toml (docs/releases.md). Without it: as of today.
 lock-main: $(tools)
 	@uv=$$(command -v .uv/bin/uv || command -v uv) && "$$uv" lock --upgrade \
 	$(if $(AS_OF),--exclude-newer "$(AS_OF)T00:00:00Z")
@@ -64,12 +65,12 @@ distclean: clean
 	rm -rf venvs .venv .uv
 
 help::
-	@echo '  make test, make lint          tests of logic and the quickstart; linters [ARGS=… for pytest]'
+	@echo '  make test, make lint          tests of logic and the quickstart; linters'
 	@echo '  make test-all                 all other tests: real vLLM, Slurm, a browser, faults (30 min)'
 	@echo '  make test-real                only those with real vLLM, Slurm and a browser'
 	@echo '  make test-faults [KILLS=200]  kill runs at random moments [SEED=n]'
 	@echo '       [POINTS=n|all]           and before each change to a file'
 	@echo '  make test-properties [CASES=n] [SEED=n]  property-based tests of configurations'
 	@echo '  make bench [QUICK=1]          measure benchy against bare uv, pip and vLLM [ROUNDS=3]'
-	@echo '  make clean                    delete plans and logs, never results or environments'
-	@echo '  make distclean                also delete environments, .venv and uv'
+	@echo '  make clean                    delete plans, logs and answers of interrupted tasks'
+	@echo '  make distclean                also delete environments, their locks, .venv and uv'

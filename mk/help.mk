@@ -10,3 +10,4 @@ help::
 	@echo '  make version                  show benchy'"'"'s version and commit'
 	@echo ''
 	@echo '  V=1 shows commands, V=2 also why they run. -k continues after failures. local.mk can set knobs.'
+	@echo '  docs/knobs.md describes all knobs.'

@@ -6,11 +6,11 @@
 eval: $(tools)
 	+@exec bin/run eval
 
-# If everything is up to date, one query to Make is enough, and no Python starts. Its status also
-# tells bin/run whether the plan is out of date: 1 means that the plan is current and results are
-# stale. A plan with a date in the future (the clock was ahead) would look newer than every edit, so
-# benchy plans again; /proc/$$ has the current time. A note of a run of this host on the board means
-# that the run is in progress, or that it was killed and bin/run must clean up after it.
+# If everything is up to date, one query to Make is enough, and no Python starts. BENCHY_PLAN passes
+# its exit status to bin/run: 1 means that the plan is current and results are stale. A plan dated in
+# the future (the clock was ahead) would look newer than every edit, so it is deleted; /proc/$$ has the
+# current time. If run/board/run has an entry of this host, a run is in progress or was killed, so
+# bin/run decides.
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
 	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; \
@@ -92,13 +92,13 @@ help::
 	@echo '  make new MODEL=org/name       write a config from the model'"'"'s files'
 	@echo '       [TASKS="a b"]            its tasks; without it: asks, or smoke; [NAME=…] [PROVIDER=…]'
 	@echo '  make tasks [SEARCH="a b"]     list your tasks and the harness'"'"'s [FORMAT=json]'
-	@echo '  make preview CONFIG=path TASK=a  show the first prompts of the task; takes no device'
+	@echo '  make preview CONFIG=path TASK=a  show the first prompts of the task, without a GPU'
 	@echo '       [LIMIT=3] [FORMAT=json]  documents per subtask'
 	@echo '  make report                   write results/leaderboard.{json,csv,md}, results/index.html'
 	@echo '  make compare A=model B=model  compare on the same samples [TASK="a b"] [FLIPS=n] [ANYWAY=1]'
 	@echo '  make publish REPO=org/name    upload leaderboard and results to a dataset on the hub;'
 	@echo '       [YES=1] [SAMPLES=1]      without YES=1, list the files; private unless PUBLIC=1'
-	@echo '  make why TARGET=path          show why a result is stale; without TARGET: all of them'
+	@echo '  make why TARGET=path          show why a result is stale; without TARGET: all stale ones'
 	@echo '  make plan [FORMAT=json]       show what would be built; [CHECK=1] also check the tasks'
 	@echo '  make gc [YES=1]               remove results that no config refers to; asks first'
 	@echo '  make doctor [FORMAT=json]     report what this machine lacks, with a fix for each'

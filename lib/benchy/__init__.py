@@ -1,23 +1,24 @@
 """Evaluates many language models, each on the vLLM release that it needs.
 
-Rooms, from the top down. A room imports only rooms below it (tests/unit/test_rooms.py).
+The packages, from the top down. A package imports only packages below it
+(tests/unit/test_packages.py).
 
   cli            one module for each command of bin/: argparse, then a call
-  maintenance    looks after a checkout: doctor, garbage, survey, wheelhouse, scaffold
-  run            a run of many models: schedule, dispatcher, jobs, status, summary
-  reporting      results collected, compared, ranked, drawn, published
+  maintenance    doctor, garbage collection, survey of releases, wheelhouse, scaffolding
+  run            a run of many models: schedule, dispatcher, cluster jobs, status, summary
+  reporting      collecting, comparing, ranking, drawing and publishing results
   evaluation     one task on one server: preflight, harness, output, result
-  serving        one engine server: preparation, start, proof, log, known failures
-  cluster        launchers, their queues, servers over several nodes
-  plan           from configuration to rules and specs; what is stale and why
+  serving        one engine server: preparation, start, check of its identity, log, failures
+  cluster        launchers, their job queues, servers over several nodes
+  plan           generates rules and specs from the configuration; what is stale and why
   engines        the options of each engine release
   hub            the model hub: tokens, cache, access, model facts
-  environments   resolve, lock, build, check, list; settings of uv and pip
-  config         YAML to validated, merged configuration; its schema and reference
-  devices        GPUs, leases, the waiting line, ports
-  process        child processes that never outlive their parent
-  scripts        programs that other environments' Pythons run
-  display        messages, progress, live lines, notes of what is under way
+  environments   resolving, locking, building, checking, listing; settings of uv and pip
+  config         validates and merges YAML files; the schema and its reference
+  devices        GPUs, leases, the queue for them, ports
+  process        child processes, which never outlive their parent
+  scripts        programs that run in other environments
+  display        messages, progress, live lines, records of current activity
   core           errors, paths, names, files, specs, hashes, versions, knobs
 """
 

@@ -41,7 +41,9 @@ def main(argv: list[str]) -> int:
             print(f"the leaderboard lacks its groups and metrics: {mistake}", file=sys.stderr)
         # None makes the next report run in any case, so that it reports the mistakes again.
         freshness.note(None if damaged or mistakes else made_from)
-        say(exports.TAG, f"{paths.RESULTS / 'index.html'}  ({len(board.entries)} results)")
+        count = len(board.entries)
+        results = f"{count} result{'s' * (count != 1)}"
+        say(exports.TAG, f"{paths.RESULTS / 'index.html'}  ({results})")
     else:
         entries, damaged = collect(args.models or None, args.limit, limited=args.limit is not None)
         if entries:

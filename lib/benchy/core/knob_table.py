@@ -172,7 +172,7 @@ KNOBS = {
     "SEED": _count(("test-faults", "test-properties"), "seed of the random series"),
     "QUICK": _on_off(("bench",), "build a smaller environment"),
     "ROUNDS": _count(("bench",), "rounds of each measurement (3)"),
-    "AS_OF": Knob(("lock-main",), "date as of which uv.lock is resolved", "date"),
+    "AS_OF": Knob(("lock-main",), "date as of which uv.lock is resolved (today)", "date"),
     "OFFLINE": _on_off((ANY,), "query no network"),
     "WHEELHOUSE": Knob((ANY,), "directory to install from, instead of an index", "path"),
     "PYTHON": Knob((ANY,), "interpreter for .venv", "path"),

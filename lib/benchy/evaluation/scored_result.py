@@ -13,7 +13,7 @@ from benchy.evaluation.marks import Mark, MarkKind
 from benchy.evaluation.result import Result, Score
 
 STALE = Mark(MarkKind.STALE, "stale")
-UNASKED = Mark(MarkKind.UNREQUESTED, "no config asks for it")
+UNASKED = Mark(MarkKind.UNREQUESTED, "not in any config")
 # Its prompts and answers were not checked.
 UNCHECKED = Mark(MarkKind.UNCHECKED, "unchecked: of an older benchy")
 

@@ -86,7 +86,7 @@ REASON = document.FallbackReason("e", "0.8.0", "no disk")
     ("name", "change", "mark"),
     [
         ("stale", {"stale": True}, "stale"),
-        ("no config", {"unasked": True}, "no config asks for it"),
+        ("no config", {"unasked": True}, "not in any config"),
         ("fallback", {"fallback": True, "fallback_reason": REASON}, "fallback: 0.8.0 instead of"),
         ("limit", {"limit": 5}, "limit 5"),
         ("seed", {"seed": 1}, "seed 1, others 1234"),

@@ -13,7 +13,7 @@ import benchy
 from benchy.core.paths import CODE
 
 # The packages from the top down, as the docstring of lib/benchy/__init__.py lists them.
-ROOMS = [line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")]
+PACKAGES = [line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")]
 
 
 def imports() -> Iterator[tuple[str, str, str]]:
@@ -35,12 +35,12 @@ def imports() -> Iterator[tuple[str, str, str]]:
 
 
 def test_the_docstring_of_benchy_lists_every_package() -> None:
-    assert sorted(path.parent.name for path in CODE.glob("*/__init__.py")) == sorted(ROOMS)
+    assert sorted(path.parent.name for path in CODE.glob("*/__init__.py")) == sorted(PACKAGES)
     assert [path.name for path in CODE.glob("*.py")] == ["__init__.py"]
 
 
 def test_no_package_imports_one_above_it() -> None:
-    rank = {room: at for at, room in enumerate(ROOMS)}
+    rank = {package: at for at, package in enumerate(PACKAGES)}
     upward = [
         f"{where}: {module} imports {other}"
         for module, other, where in imports()
