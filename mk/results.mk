@@ -14,7 +14,7 @@ eval: $(tools)
 quick := $(if $(MODELS)$(TASKS)$(SET)$(LIMIT),,yes)
 results: $(tools)
 	+@status=; [[ ! build/rules.mk -nt /proc/$$$$ ]] || rm -f build/rules.mk; \
-	[[ -z "$(quick)" ]] || compgen -G "run/board/run/$$(</proc/sys/kernel/hostname).*" >/dev/null || \
+	[[ -z "$(quick)" ]] || compgen -G "run/board/run/$$(</proc/sys/kernel/hostname)[.+]*" >/dev/null || \
 	if $(MAKE) -q -f mk/graph.mk look=1 all 2>/dev/null; then status=0; else status=$$?; fi; \
 	case $$status in \
 	0) echo 'results: everything is up to date'; \

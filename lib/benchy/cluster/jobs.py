@@ -9,7 +9,7 @@ import os
 import re
 from dataclasses import dataclass
 
-from benchy.core import hashing, paths
+from benchy.core import hashing, paths, process_info
 from benchy.display import activity
 
 UNKNOWN = "UNKNOWN"  # state of a job that the queue no longer lists
@@ -52,7 +52,7 @@ def checkout() -> str:
 def own_mark() -> str:
     """Return the comment prefix that identifies the jobs of this process."""
     pid = os.getpid()
-    return f"benchy:{checkout()}:{activity.host()}:{pid}.{activity.ticks(pid)}"
+    return f"benchy:{checkout()}:{process_info.host()}:{pid}.{process_info.born(pid)}"
 
 
 def parse(text: str) -> list[QueuedJob]:
@@ -71,13 +71,13 @@ def parse(text: str) -> list[QueuedJob]:
 def orphaned(job: QueuedJob) -> bool:
     """Return whether the run of a job of this checkout is dead.
 
-    A run of this host is dead if its process is gone. The processes of another host are not
-    visible here, so its run is dead if its note on the board has not been renewed for long.
+    A run of this host is dead if its process is gone. The processes of another host or pid
+    namespace are not visible here, so such a run is dead if its note on the board has not been
+    renewed for long.
     """
     _, checkout_id, host, process = job.run.split(":")
     pid, _, ticks = process.partition(".")
     if checkout_id != checkout() or not pid.isdecimal() or not ticks.isdecimal():
         return False
-    if host != activity.host():
-        return (host, int(pid), int(ticks)) in activity.silent()
-    return str(activity.ticks(int(pid))) != ticks
+    lives = process_info.lives(host, int(pid), int(ticks))
+    return (host, int(pid), int(ticks)) in activity.silent() if lives is None else not lives

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 from pathlib import Path
 
 
@@ -39,10 +40,26 @@ def alive(pid: int) -> bool:
 def host() -> str:
     """Return the scope in which this process's pids are valid.
 
-    This is the host's name, followed by the pid namespace unless it is the initial one.
+    This is the host's name, followed by the pid namespace unless it is the initial one. It has no
+    "~", "/" or ":", since it is part of file names and of the comments of jobs.
     """
-    name = os.uname().nodename.replace("~", "-").replace("/", "-")
+    name = re.sub("[~/:]", "-", os.uname().nodename)
     with contextlib.suppress(OSError):
         space = os.stat("/proc/self/ns/pid").st_ino  # noqa: PTH116 - called for every file written
         return name if space == FIRST_SPACE else f"{name}+{space:x}"
     return name
+
+
+def lives(scope: str, pid: int, birth: int) -> bool | None:
+    """Return whether the process that a note, a file name or a job names is still alive.
+
+    Args:
+        scope: host() of that process.
+        pid: Its pid.
+        birth: born() of that process, since pids are reused.
+
+    Returns:
+        None if the process is not visible here, because it belongs to another host or pid
+        namespace.
+    """
+    return born(pid) == birth if scope == host() else None

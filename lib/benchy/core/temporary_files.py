@@ -130,11 +130,8 @@ def dead(name: str) -> bool | None:
     match = FORM.fullmatch(name)
     if not match:
         return False
-    return (
-        None
-        if match[2] != process_info.host()
-        else process_info.born(int(match[3])) != int(match[4])
-    )
+    lives = process_info.lives(match[2], int(match[3]), int(match[4]))
+    return None if lives is None else not lives
 
 
 def sweep(folder: Path) -> None:

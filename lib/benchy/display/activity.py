@@ -11,10 +11,8 @@ knows in addition: which models wait, what for, and the jobs of a launcher.
 from __future__ import annotations
 
 import contextlib
-import functools
 import json
 import os
-import socket
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -51,7 +49,7 @@ class Note:
         log: Path of the log of a failure.
         pid: Process that wrote the note.
         ticks: Start of that process, in the kernel's clock ticks.
-        host: Host of that process.
+        host: Host and pid namespace of that process (process_info.host).
         run: Pid of the bin/run that the work belongs to, or 0 for none.
     """
 
@@ -93,7 +91,7 @@ class RunNote:
     Attributes:
         pid: Its process.
         ticks: Start of that process, in the kernel's clock ticks.
-        host: Its host.
+        host: Its host and pid namespace.
         began: Its start, in seconds since 1970.
         waiting: Model → what it waits for, in the order of the queue.
         jobs: Model → its launcher job and node, in words.
@@ -121,7 +119,7 @@ def put(note: Note) -> Note:
     """
     pid, now = os.getpid(), time.time()
     note = replace(
-        note, pid=pid, ticks=ticks(pid) or 0, host=host(), began=note.began or now,
+        note, pid=pid, ticks=ticks(pid) or 0, host=process_info.host(), began=note.began or now,
         since=note.since or now, run=note.run or run_of(),
     )  # fmt: skip
     _write(note.path, asdict(note))
@@ -133,7 +131,7 @@ def put_run(
 ) -> None:
     """Write this run's note: what its models wait for, their jobs, and its plan's folder."""
     pid = os.getpid()
-    note = RunNote(pid, ticks(pid) or 0, host(), began, waiting, jobs, plan)
+    note = RunNote(pid, ticks(pid) or 0, process_info.host(), began, waiting, jobs, plan)
     _write(_own(), asdict(note))
 
 
@@ -155,7 +153,7 @@ def run_under_way(plan: str) -> Iterator[None]:
 
 
 def _own() -> Path:
-    return BOARD / "run" / f"{host()}.{os.getpid()}.json"
+    return BOARD / "run" / f"{process_info.host()}.{os.getpid()}.json"
 
 
 def _write(path: Path, what: Mapping[str, Any]) -> None:
@@ -184,7 +182,7 @@ def notes() -> Iterator[Note]:
                 note = Note(**fields)
                 if note.state == FAILED or alive(note, age):
                     yield note
-                elif note.host == host() or age > 24 * 3600:
+                elif note.host == process_info.host() or age > 24 * 3600:
                     path.unlink(missing_ok=True)
 
 
@@ -199,7 +197,7 @@ def runs() -> Iterator[RunNote]:
             note = RunNote(**fields)
             if alive(note, age):
                 yield note
-            elif note.host != host() and age > KEPT:
+            elif note.host != process_info.host() and age > KEPT:
                 path.unlink(missing_ok=True)
 
 
@@ -212,7 +210,7 @@ def forget_killed() -> bool:
     for path, fields, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
             note = RunNote(**fields)
-            if note.host == host() and not alive(note, age):
+            if note.host == process_info.host() and not alive(note, age):
                 path.unlink(missing_ok=True)
                 any_dead = True
     if any_dead:
@@ -238,7 +236,7 @@ def silent() -> set[tuple[str, int, int]]:
     for _, fields, age in _read(BOARD / "run"):
         with contextlib.suppress(TypeError):
             note = RunNote(**fields)
-            if note.host != host() and age - ahead >= SILENT:
+            if note.host != process_info.host() and age - ahead >= SILENT:
                 dead.add((note.host, note.pid, note.ticks))
     return dead
 
@@ -258,17 +256,11 @@ def alive(note: Note | RunNote, age: float) -> bool:
 
     age: seconds since the note was written. It decides for processes of other hosts.
     """
-    if note.host != host():
-        return age < SILENT
-    return ticks(note.pid) == note.ticks
+    lives = process_info.lives(note.host, note.pid, note.ticks)
+    return age < SILENT if lives is None else lives
 
 
 def run_of() -> int:
     """Return the pid of the bin/run that this process works for, or 0 for none."""
     text = os.environ.get(RUN_PID, "")
     return int(text) if text.isdecimal() else 0
-
-
-@functools.cache
-def host() -> str:
-    return socket.gethostname()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+from benchy.core import process_info
 from benchy.core.specs import ModelEntry
 from benchy.display import activity, progress, units
 from benchy.environments import health
@@ -180,6 +181,6 @@ def scored(entry: ScoredResult) -> str:
 
 def note_text(note: activity.Note, now: float, job: str = "") -> str:
     """Describe a note, with its job if there is one, else its machine if not this one."""
-    where = f", on {note.host}" if note.host != activity.host() else ""
+    where = f", on {note.host}" if note.host != process_info.host() else ""
     where = f"; {job}" if job else where
     return f"{progress.words(note, now)}{where}"

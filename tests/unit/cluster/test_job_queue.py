@@ -17,6 +17,7 @@ from benchy.cluster import job_queue, jobs, launcher
 from benchy.cluster.job_queue import Queue
 from benchy.cluster.jobs import UNKNOWN, QueuedJob
 from benchy.cluster.launcher import JobLauncher
+from benchy.core import process_info
 from benchy.core.errors import Failure
 from benchy.display import activity
 
@@ -179,9 +180,10 @@ def test_only_jobs_of_dead_runs_of_this_checkout_are_left(
     me, pid = jobs.checkout(), os.getpid()
     alive, dead = f"{pid}.{activity.ticks(pid)}", f"{pid}.1"
     rows = [
-        (me, activity.host(), dead, True), (me, activity.host(), alive, False),
-        (me, "elsewhere", dead, False), ("0" * 10, activity.host(), dead, False),
-        (me, activity.host(), "no pid", False), (me, "login2", "7.99", True),
+        (me, process_info.host(), dead, True), (me, process_info.host(), alive, False),
+        (me, "elsewhere", dead, False), ("0" * 10, process_info.host(), dead, False),
+        (me, f"{process_info.host()}+f0001234", dead, False),  # in a container of this host
+        (me, process_info.host(), "no pid", False), (me, "login2", "7.99", True),
         (me, "login2", "7.98", False), ("0" * 10, "login2", "7.99", False),
         (me, "login3", "7.99", False),
     ]  # fmt: skip

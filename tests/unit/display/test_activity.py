@@ -9,10 +9,11 @@ import time
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from benchy.core import temporary_files
+from benchy.core import process_info, temporary_files
 from benchy.core.errors import Failure
 from benchy.display import activity, progress, units
 from benchy.display.activity import Note
@@ -73,6 +74,31 @@ def test_run_note_lists_what_models_wait_for() -> None:
     assert run.jobs == {"n": "job 7: RUNNING on n1"}
     activity.clear_run()
     assert not list(activity.runs())
+
+
+def test_pids_of_a_container_with_the_hosts_name_are_not_looked_up_here(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Pids are valid in one pid namespace only: here no process has this one."""
+    stat, pid = os.stat, 1 << 22
+
+    def stat_in_container(path: Any, **more: Any) -> Any:
+        inside = path == "/proc/self/ns/pid"
+        return SimpleNamespace(st_ino=0xF0001234) if inside else stat(path, **more)
+
+    with monkeypatch.context() as container:
+        container.setattr(os, "stat", stat_in_container)
+        container.setattr(os, "getpid", lambda: pid)
+        activity.put_run({}, 5.0, {})
+        activity.put(Note("model", "m", activity.SERVING))
+    assert not activity.forget_killed()
+    assert [run.pid for run in activity.runs()] == [pid]
+    assert [note.name for note in activity.notes()] == ["m"]
+
+
+def test_scope_of_a_pid_can_be_part_of_a_jobs_comment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "uname", lambda: SimpleNamespace(nodename="a:b/c~d"))
+    assert process_info.host().startswith("a-b-c-d")
 
 
 ASKING = Note("", "", "running", "asking", 0, 100, began=0)

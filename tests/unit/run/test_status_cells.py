@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 import specs
+from benchy.core import process_info
 from benchy.display import activity
 from benchy.environments import health
 from benchy.run import status_cells
@@ -30,8 +31,9 @@ def note(kind: str, state: str) -> activity.Note:
     """Return a note of this host with half of its stage done."""
     text = "it broke" if state == activity.FAILED else ""
     return activity.Note(
-        kind, "m", state, "scoring", 1, 2, text=text, log="a.log" * bool(text), host=activity.host()
-    )
+        kind, "m", state, "scoring", 1, 2, text=text, log="a.log" * bool(text),
+        host=process_info.host(),
+    )  # fmt: skip
 
 
 RUNS, FAILS = note("task", activity.RUNNING), note("task", activity.FAILED)
