@@ -17,6 +17,7 @@ death.
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import fcntl
 import json
@@ -94,6 +95,17 @@ class Lease:
             os.close(descriptor)
 
 
+@contextmanager
+def released_on_error(granted: Mapping[str, Lease]) -> Iterator[None]:
+    """Release these leases if the block fails: nobody else has their descriptors."""
+    try:
+        yield
+    except BaseException:
+        for lease in granted.values():
+            lease.release()
+        raise
+
+
 def _ticket(want: LeaseRequest) -> bytes:
     return json.dumps({"count": want.count, "pool": list(want.pool), **want.owner}).encode()
 
@@ -161,9 +173,13 @@ class LeaseDirectory:
             last = max(self.names(), default="ticket-00000000")
             name = f"ticket-{int(last[7:15]) + 1:08d}"
             descriptor = lock_files.opened(self.path / name, os.O_RDWR | os.O_CREAT | os.O_EXCL)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            with about(self.path / name):
-                os.write(descriptor, _ticket(want))
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                with about(self.path / name):
+                    os.write(descriptor, _ticket(want))
+            except BaseException:
+                os.close(descriptor)
+                raise
         return name, descriptor
 
     def rewrite(self, descriptor: int, want: LeaseRequest) -> None:
@@ -219,11 +235,12 @@ class LeaseDirectory:
             shared = shares([line[ticket] for ticket in tickets], held, foreign.keys())
             granted: dict[str, Lease] = {}
             reserved: set[str] = set()
-            for ticket, devices in zip(tickets, shared, strict=True):
-                if len(devices) < line[ticket].count:
-                    reserved.update(devices)
-                elif ticket in wants and (lease := self._take(wants[ticket], devices)):
-                    granted[ticket] = lease
+            with released_on_error(granted):
+                for ticket, devices in zip(tickets, shared, strict=True):
+                    if len(devices) < line[ticket].count:
+                        reserved.update(devices)
+                    elif ticket in wants and (lease := self._take(wants[ticket], devices)):
+                        granted[ticket] = lease
             return granted, reserved
 
     def at_once(self, want: LeaseRequest) -> Lease | None:
@@ -233,18 +250,19 @@ class LeaseDirectory:
 
     def _take(self, want: LeaseRequest, devices: Sequence[str]) -> Lease | None:
         held: list[int] = []
-        for device in devices:
-            descriptor = lock_files.opened(self.file(device), os.O_RDWR | os.O_CREAT)
-            held.append(descriptor)
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                for taken in held:
-                    os.close(taken)
+        try:
+            for device in devices:
+                held.append(lock_files.opened(self.file(device), os.O_RDWR | os.O_CREAT))
+                fcntl.flock(held[-1], fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lease = Lease(tuple(devices), tuple(held))
+            with about(self.path):
+                lease.inscribe(want.owner)
+        except BaseException as error:
+            for descriptor in held:
+                os.close(descriptor)
+            if isinstance(error, BlockingIOError):
                 return None
-        lease = Lease(tuple(devices), tuple(held))
-        with about(self.path):
-            lease.inscribe(want.owner)
+            raise
         return lease
 
     def holders(self, pool: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -265,16 +283,19 @@ class LeaseDirectory:
     def query_foreign(self, leased: Set[str] = frozenset()) -> dict[str, str]:
         """Query which foreign programs use devices, and share the answer with the other waiters.
 
-        leased: devices that were leased just now.
+        leased: devices that were leased just now. If the answer cannot be written, for example to a
+        full disk, the other waiters query themselves. Raises Failure if the query fails.
         """
         seen = self.foreign_among(self.foreign(), leased)
         if seen:
-            temporary_files.write(self.path / FOREIGN, json.dumps(seen))
+            with contextlib.suppress(OSError):
+                temporary_files.write(self.path / FOREIGN, json.dumps(seen))
         return seen
 
     def forget_foreign(self) -> None:
         """Withdraw from the other waiters what was seen of foreign programs."""
-        (self.path / FOREIGN).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            (self.path / FOREIGN).unlink()
 
     def foreign_among(
         self, seen: Mapping[str, str], leased: Set[str] = frozenset()

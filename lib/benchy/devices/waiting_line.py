@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Set
@@ -70,21 +71,29 @@ class Line:
         return self.tickets[-1][0] if self.tickets else ""
 
     def set_requests(self, wants: Mapping[str, LeaseRequest]) -> None:
-        """Wait for exactly these requests, in this order."""
+        """Wait for exactly these requests, in this order.
+
+        If a ticket cannot be written, it waits for none of them. Raises OSError.
+        """
         before = list(self.wants.values())
         self.wants = dict(wants)
         while len(self.tickets) > len(wants):
             self._give_up(-1)
-        for at, want in enumerate(wants.values()):
-            if at >= len(self.tickets):
-                self.tickets.append(self.desk.issue(want))
-            elif want != before[at]:
-                self.desk.rewrite(self.tickets[at][1], want)
+        try:
+            for at, want in enumerate(wants.values()):
+                if at >= len(self.tickets):
+                    self.tickets.append(self.desk.issue(want))
+                elif want != before[at]:
+                    self.desk.rewrite(self.tickets[at][1], want)
+        except BaseException:
+            self.set_requests({})
+            raise
 
     def _give_up(self, at: int) -> None:
         """Remove the ticket at this position from the line."""
         name, descriptor = self.tickets.pop(at)
-        (self.desk.path / name).unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the next waiter deletes a ticket without a lock
+            (self.desk.path / name).unlink()
         os.close(descriptor)
 
     def grant(self) -> dict[str, Lease]:
@@ -97,14 +106,19 @@ class Line:
            devices are idle for a request whose other devices a foreign program may hold for days.
         3. Release leases of devices that a foreign program uses, and retry as `Sighting` says.
         4. Give up the tickets of the granted requests.
+
+        If a phase fails, the leases of this call are released. Raises OSError, or Failure if the
+        query fails.
         """
         names = [name for name, _ in self.tickets]
         requests = dict(zip(names, self.wants.values(), strict=True))
         self.foreign = self.desk.known_foreign()
         granted, reserved = self.desk.attempt(requests, self.foreign)
         if granted or (reserved and not self.foreign and self._check_due()):
-            self._query_foreign(granted)
-            granted = self._avoid_foreign(requests, granted, reserved)
+            with leases.released_on_error(granted):
+                self._query_foreign(granted)
+                retried = self._avoid_foreign(requests, granted, reserved)
+            granted |= retried
         return self._leave(granted)
 
     def _check_due(self) -> bool:
@@ -120,12 +134,15 @@ class Line:
     def _avoid_foreign(
         self, requests: Mapping[str, LeaseRequest], granted: dict[str, Lease], reserved: Set[str]
     ) -> dict[str, Lease]:
-        """Return the leases (by ticket) whose devices no foreign program uses, and set `sighting`.
+        """Release the leases of devices that foreign programs use, retry, and set `sighting`.
 
         Args:
             requests: All requests by ticket.
-            granted: The leases of the first attempt. Those on devices in use are released.
+            granted: The leases of the first attempt by ticket. Those on devices in use are removed.
             reserved: Idle devices that are reserved for requests that need more of them.
+
+        Returns:
+            The leases of the retry by ticket.
         """
         used = self.foreign.keys()
         refused = [name for name, lease in granted.items() if used & set(lease.devices)]
@@ -133,7 +150,7 @@ class Line:
             granted.pop(name).release()
         if not refused and (granted or not used & reserved):
             self.sighting = Sighting.NONE
-            return granted
+            return {}
         retried: dict[str, Lease] = {}
         if refused or self.sighting is not Sighting.NONE:
             remaining = {name: want for name, want in requests.items() if name not in granted}
@@ -141,7 +158,7 @@ class Line:
         self.sighting = Sighting.NONE if retried else self.sighting.repeated()
         if self.sighting is Sighting.ONCE:
             self.desk.forget_foreign()
-        return granted | retried
+        return retried
 
     def _leave(self, granted: Mapping[str, Lease]) -> dict[str, Lease]:
         """Give up the tickets of the granted requests. Return the leases by request.

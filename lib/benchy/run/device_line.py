@@ -81,13 +81,23 @@ class DeviceLine:
             self._grant_next()
 
     def _grant_next(self) -> None:
-        """Grant the available devices to the models next in line, and schedule the next look."""
-        names = self._grant()
-        if words := self._line.reason({os.getpid(), *self.own_pids()}):
-            rest = f" (and {len(names) - 1} more models)" if len(names) > 1 else ""
-            say("WAIT", f"{names[0]}{rest}: {words}")
+        """Grant the available devices to the models next in line, and schedule the next look.
+
+        An error, such as a full disk or a driver that hangs, ends the wait of all models: this runs
+        as a callback, and nobody would see it otherwise.
+        """
         if self._next_look:
             self._next_look.cancel()
+        try:
+            names = self._grant()
+            if words := self._line.reason({os.getpid(), *self.own_pids()}):
+                rest = f" (and {len(names) - 1} more models)" if len(names) > 1 else ""
+                say("WAIT", f"{names[0]}{rest}: {words}")
+        except Exception as error:
+            for lease in self.waiting.values():
+                if not lease.done():
+                    lease.set_exception(error)
+            return
         if names:
             loop = asyncio.get_running_loop()
             self._next_look = loop.call_later(self._pause(loop.time()), self._grant_next)

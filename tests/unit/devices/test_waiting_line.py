@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -14,6 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchy.core import temporary_files
+from benchy.core.errors import Failure
 from benchy.devices import leases, waiting_line
 from benchy.devices.leases import LeaseRequest
 from benchy.devices.waiting_line import Line, Sighting
@@ -283,3 +287,57 @@ def test_requests_are_served_in_order_and_none_starves(taken: list[Step]) -> Non
             while house.held:
                 house.release()
         assert not any(line.wants for line in house.lines), "a request starves"
+
+
+def full(*_: object, **__: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_full_disk_does_not_keep_a_sighting_from_being_respected(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(temporary_files, "write", full)
+    desk = leases.LeaseDirectory(tmp_path, lambda: {"g0": "train.py (pid 7)"})
+    with Line(desk) as line:
+        line.set_requests(EITHER)
+        assert line.grant()["m"].devices == ("g1",)
+
+
+@pytest.mark.parametrize("broken", ["query", "owner", "second owner"])
+def test_error_in_grant_releases_all_leases(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def foreign() -> dict[str, str]:
+        raise Failure("nvidia-smi does not answer")
+
+    desk = leases.LeaseDirectory(tmp_path, foreign if broken == "query" else dict)
+    inscribe, calls = leases.Lease.inscribe, []
+
+    def inscribed(lease: leases.Lease, owner: Mapping[str, Any]) -> None:
+        calls.append(lease)
+        if broken == "owner" or (broken == "second owner" and len(calls) == 2):
+            full()
+        inscribe(lease, owner)
+
+    monkeypatch.setattr(leases.Lease, "inscribe", inscribed)
+    with Line(desk) as line:
+        line.set_requests({"m": LeaseRequest(1, ("g0",)), "n": LeaseRequest(1, ("g1",))})
+        with pytest.raises((OSError, Failure)):
+            line.grant()
+        assert leases.LeaseDirectory(tmp_path).holders(("g0", "g1")) == {}
+
+
+def test_ticket_that_cannot_be_written_leaves_no_ticket(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    desk = leases.LeaseDirectory(tmp_path)
+    with Line(desk) as line:
+        line.set_requests(EITHER)
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            line.set_requests({**EITHER, "n": NARROW})
+        monkeypatch.undo()
+        assert line.wants == {} and not line.tickets
+        line.set_requests(EITHER)
+        assert line.grant()["m"].devices == ("g0",)
+    assert not desk.names()
