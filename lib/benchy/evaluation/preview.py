@@ -12,8 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -36,7 +34,7 @@ from benchy.plan import planner
 from benchy.plan.selection import config_file
 from benchy.process import runner
 from benchy.scripts import harness_arguments
-from benchy.serving import preparation
+from benchy.serving import preparation, tiny_model_folder
 
 TAG = "PREVIEW"
 MOST = 3  # documents of each subtask
@@ -207,13 +205,7 @@ def make_model(server: ServerSpec) -> None:
 
     The plan has already checked any other directory.
     """
-    path = server["path"]
-    if path and server["make"] == "tiny" and not Path(path, "config.json").exists():
-        tiny = str(paths.SCRIPTS / "tiny_model.py")
-        made = subprocess.run([sys.executable, "-I", tiny, path]).returncode == 0
-        # Another process may have made it meanwhile.
-        if not made and not Path(path, "config.json").exists():
-            raise Failure(f"{server['model']}: {path} could not be created")
+    tiny_model_folder.ready(server)
 
 
 def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, str]:

@@ -25,6 +25,7 @@ from benchy.engines import option_check, unavailable_options
 from benchy.environments import health, node_copies, usage_locks
 from benchy.process import environment_variables
 from benchy.process.signals import Signals, run_quietly
+from benchy.serving import tiny_model_folder
 
 TAG = "SERVE"  # of bin/serve's messages
 
@@ -154,7 +155,7 @@ def commit(spec: ServerSpec) -> str | None:
     return note["commit"] if same and not spec["path"] else None
 
 
-def ready_model(spec: ServerSpec, environment: EngineEnvironment, signals: Signals) -> str:
+def ready_model(spec: ServerSpec) -> str:
     """Return what the server loads: a directory, or a name on the hub.
 
     Makes the directory of the tiny model if it is missing. Raises Failure if that fails, and
@@ -163,15 +164,7 @@ def ready_model(spec: ServerSpec, environment: EngineEnvironment, signals: Signa
     path = spec["path"]
     if not path:
         return spec["name"]
-    if spec["make"] == "tiny" and not Path(path, "config.json").exists():
-        tiny = str(paths.SCRIPTS / "tiny_model.py")
-        if run_quietly(
-            signals,
-            "tiny.py",
-            [environment.python, "-I", tiny, path],
-            environment_variables.for_engine(os.environ),
-        ):
-            raise Failure(f"{spec['model']}: {path} could not be created")
+    tiny_model_folder.ready(spec)
     if not Path(path).is_dir():
         source = spec["source"]
         raise ConfigError(
@@ -250,4 +243,4 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Prepar
             say("NOTE", f"{model}: {what}; {hint}")
     arguments = engine_arguments(spec, environment, warn=served_here)
     option_files.refuse_changed(spec)
-    return PreparedServer(spec, environment, ready_model(spec, environment, signals), arguments)
+    return PreparedServer(spec, environment, ready_model(spec), arguments)
