@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 from dataclasses import asdict
 
 from benchy.core.errors import printable
@@ -25,7 +26,8 @@ def main(argv: list[str]) -> int:
             if args.format == "json":
                 continue
             shade = {doctor.OK: "32", doctor.WARNING: "33", doctor.ERROR: "31"}[finding.state]
-            print(f"{colour(f'{finding.state:<8}', shade)} {printable(finding.what)}", flush=True)
+            state = colour(f"{finding.state:<8}", shade, sys.stdout)
+            print(f"{state} {printable(finding.what)}", flush=True)
             if finding.hint:
                 print(f"         {printable(finding.hint)}")
     if args.format == "json":

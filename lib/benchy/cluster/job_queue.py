@@ -81,8 +81,9 @@ class Queue:
             return ""
         try:
             done = subprocess.run(
-                words, capture_output=True, text=True, timeout=PATIENCE, start_new_session=True
-            )
+                words, capture_output=True, text=True, errors="replace", timeout=PATIENCE,
+                start_new_session=True,
+            )  # fmt: skip
         except (OSError, subprocess.TimeoutExpired) as error:
             raise Failure(f"{words[0]} can't be queried: {error}") from None
         if done.returncode:
@@ -106,9 +107,16 @@ class Queue:
         self.looked = asyncio.Event()
 
     async def watch(self) -> None:
-        """Query the queue forever."""
+        """Query the queue forever. An unexpected error is reported once and does not end it."""
+        reported = ""
         while True:
-            await self.poll()
+            try:
+                await self.poll()
+            except Exception as error:
+                text = f"the launcher's queue can't be read: {type(error).__name__}: {error}"
+                if text != reported:
+                    say("WARNING", text)
+                reported = text
             await asyncio.sleep(POLL)
 
     # --- the end of a job ---------------------------------------------------------------------

@@ -98,7 +98,7 @@ def place() -> Path:
     given = (os.environ.get("TMPDIR"), "/tmp", "/var/tmp")  # noqa: S108
     parent = next((name for name in given if name and os.access(name, os.W_OK | os.X_OK)), "/tmp")  # noqa: S108
     directory = Path(parent) / f"benchy-{os.getuid()}"
-    private(directory)
+    private(directory, "set TMPDIR to another directory")
     return directory
 
 
@@ -183,16 +183,17 @@ def _below(folder: Path, depth: int) -> Iterator[Path]:
                 yield from _below(Path(entry.path), depth - 1)
 
 
-def private(path: Path) -> None:
+def private(path: Path, hint: str) -> None:
     """Make a directory with mode 0700.
 
-    Raises Failure if the path exists and is not a directory that only this user can access.
+    Raises Failure if the path exists and is not a directory that only this user can access. hint:
+    how to use another directory, as the end of the failure's hint.
     """
     with contextlib.suppress(FileExistsError):
         path.mkdir(mode=0o700)
     info = path.lstat()
     if not stat.S_ISDIR(info.st_mode) or info.st_uid != os.getuid() or info.st_mode & 0o077:
         raise Failure(
-            f"{path} is not a directory that only this user can write to",
-            "find out who made it and remove it, or set BENCHY_LEASES to another directory",
+            f"{path} is not a directory that only this user can access",
+            f"find out who made it and remove it, or {hint}",
         )

@@ -45,6 +45,11 @@ def owner(spec: ServerSpec) -> dict[str, Any]:
     return {"model": spec["model"], "pid": os.getpid(), "root": str(paths.ROOT)}
 
 
+def cpu_slots() -> int:
+    """Return how many servers may run on the CPU at once: CPU_SLOTS. Raises UsageError."""
+    return knobs.count("CPU_SLOTS", 1)
+
+
 def need(
     spec: ServerSpec,
     cards: Sequence[gpu.Gpu] | None = None,
@@ -58,11 +63,11 @@ def need(
         skipped: Devices to leave to foreign programs, as left_out() returns them, queried if None.
 
     Raises:
-        Failure: This machine cannot provide it.
+        Failure: This machine cannot provide it, or nvidia-smi fails.
         UsageError: A knob has a wrong value.
     """
     if spec["device"] != "gpu":
-        slots = {f"cpu-{number}": "" for number in range(knobs.count("CPU_SLOTS", 1))}
+        slots = {f"{leases.CPU}{number}": "" for number in range(cpu_slots())}
         return DeviceNeed(leases.LeaseRequest(1, tuple(slots), owner(spec)), slots)
     have = gpu.gpus() if cards is None else cards
     pool = gpu.pool(spec, have)
@@ -85,11 +90,18 @@ def left_out(cards: Sequence[gpu.Gpu]) -> dict[str, str]:
     """
     if gpu.busy_policy(os.environ) != "skip" or not cards:
         return {}
+    return use_of(cards)[1]
+
+
+def use_of(cards: Sequence[gpu.Gpu]) -> tuple[set[str], dict[str, str]]:
+    """Return the devices of these cards that benchy has leased, and those that foreign programs
+    use, with words about each. Raises Failure."""
     at = desk()
     # Asked first: a server may be ending right now.
-    before = at.holders([f"gpu-{card.uuid}" for card in cards])
+    leased = at.holders([f"gpu-{card.uuid}" for card in cards])
     seen = {f"gpu-{uuid}": who for uuid, who in gpu.strangers(cards).items()}
-    return {device: who for device, who in at.foreign_among(seen).items() if device not in before}
+    foreign = at.foreign_among(seen)
+    return set(leased), {device: who for device, who in foreign.items() if device not in leased}
 
 
 def elsewhere(spec: ServerSpec) -> DeviceNeed:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -16,9 +17,11 @@ from dataclasses import dataclass, replace
 from benchy.core import knob_table
 from benchy.core.errors import Failure
 from benchy.core.specs import ServerSpec
+from benchy.core.text import shorten
 
 # MiB. A desktop holds a little memory on every card; a model does not fit beside more than this.
 APP_HOLDS, CARD_HOLDS = 300, 2048
+NO_DRIVER = (9, 12)  # exit statuses of nvidia-smi: no driver is loaded, no NVML library is found
 PATIENCE = 60  # seconds for nvidia-smi, which hangs if a card has fallen off the bus
 
 
@@ -51,18 +54,34 @@ class Gpu:
         return self.uuid if self.uuid.startswith("MIG-") else str(self.index)
 
 
+class NoDriver(Failure):
+    """nvidia-smi is installed, but no driver is loaded."""
+
+
 def _smi(*words: str) -> list[str]:
-    """Return the lines that nvidia-smi prints; [] if it is missing, fails or hangs."""
+    """Return the lines that nvidia-smi prints; [] if it is missing.
+
+    Raises NoDriver, or Failure if it fails or hangs.
+    """
     if not shutil.which("nvidia-smi"):
         return []
     command = ["nvidia-smi", *words]
+    hint = f"run `{shlex.join(command)}`; if it fails, repair the driver or reboot"
     try:
         answer = subprocess.run(
-            command, capture_output=True, text=True, timeout=PATIENCE, check=False
+            command, capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False
         )
-    except (OSError, subprocess.TimeoutExpired):
-        return []
-    return [] if answer.returncode else answer.stdout.splitlines()
+    except subprocess.TimeoutExpired:
+        raise Failure(f"nvidia-smi does not answer within {PATIENCE} s", hint) from None
+    except OSError as error:
+        raise Failure(f"nvidia-smi can't be started: {error.strerror}", hint) from None
+    if answer.returncode:
+        # It prints most of its errors to stdout.
+        text = " ".join((answer.stderr.strip() or answer.stdout).split())
+        failure = NoDriver if answer.returncode in NO_DRIVER else Failure
+        status = f"status {answer.returncode}"
+        raise failure(f"nvidia-smi failed: {shorten(text, 300) or status}", hint)
+    return answer.stdout.splitlines()
 
 
 def _query(what: str, fields: str) -> list[list[str]]:
@@ -77,9 +96,17 @@ def _number(text: str) -> int:
 
 
 def gpus() -> list[Gpu]:
-    """Return the GPUs of this machine; [] if it has none."""
+    """Return the GPUs of this machine; [] if it has none, or no driver for them.
+
+    Raises Failure if nvidia-smi fails or hangs.
+    """
     cards = []
-    for row in _query("gpu", "index,uuid,memory.total,memory.used,driver_version,name"):
+    fields = "index,uuid,memory.total,memory.used,driver_version,name"
+    try:
+        rows = _query("gpu", fields)
+    except NoDriver:
+        return []
+    for row in rows:
         if len(row) >= 6 and row[0].isdigit():
             index, uuid, total, used, driver = row[:5]
             name = ",".join(row[5:])
@@ -87,8 +114,19 @@ def gpus() -> list[Gpu]:
     return cards
 
 
+def driver_failure() -> str:
+    """Return why there is no driver although nvidia-smi is installed, "" if there is one."""
+    try:
+        _smi("-L")
+    except NoDriver as failure:
+        return failure.what
+    except Failure:
+        return ""
+    return ""
+
+
 def slices(cards: Sequence[Gpu]) -> list[Gpu]:
-    """Return the MIG slices of the cards; [] if they have none."""
+    """Return the MIG slices of the cards; [] if they have none. Raises Failure."""
     mig_slices, card = [], None
     for line in _smi("-L"):
         if match := re.match(r"GPU (\d+): .*\(UUID: (GPU-[^)]+)\)", line):
@@ -101,10 +139,15 @@ def slices(cards: Sequence[Gpu]) -> list[Gpu]:
 def strangers(cards: Sequence[Gpu], ours: frozenset[int] = frozenset()) -> dict[str, str]:
     """Return which cards hold memory of foreign programs: uuid → words about them.
 
-    ours: pids that do not count.
+    ours: pids that do not count. Raises Failure if nvidia-smi fails or hangs.
     """
     programs: dict[str, list[str]] = {}
-    for row in _query("compute-apps", "gpu_uuid,pid,used_memory,process_name"):
+    try:
+        rows = _query("compute-apps", "gpu_uuid,pid,used_memory,process_name")
+    except Failure as failure:
+        hint = f"{failure.hint}; GPU_BUSY=ignore does not check for other programs"
+        raise Failure(failure.what, hint) from None
+    for row in rows:
         if len(row) >= 4 and row[1].isdigit() and int(row[1]) not in ours:
             uuid, pid, used = row[:3]
             # In a container and on some drivers the amount is [N/A]; card.used decides below.
@@ -197,9 +240,21 @@ def fits(
     if server["device"] != "gpu":
         return None
     count = server["gpus"] or 1
-    have = gpus() if cards is None else list(cards)
+    try:
+        have = gpus() if cards is None else list(cards)
+        return _misfit(server, count, have, environment)
+    except Failure as failure:
+        return f"needs {_count(count)}, {failure.what}"
+
+
+def _misfit(
+    server: ServerSpec, count: int, have: Sequence[Gpu], environment: Mapping[str, str]
+) -> str | None:
+    """Return why a server that needs `count` of these GPUs cannot run. Raises Failure."""
     if len(have) < count:
-        has = "none" if not have else f"only {len(have)}"
+        has = f"only {len(have)}" if have else "none"
+        if not have and (why := driver_failure()):
+            has = f"none that it can use: {why}"
         return f"needs {_count(count)}, this machine has {has}"
     seen = visible(have, environment)
     where = f"CUDA_VISIBLE_DEVICES={environment.get('CUDA_VISIBLE_DEVICES')} leaves"

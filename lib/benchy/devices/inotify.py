@@ -20,14 +20,18 @@ class Watch:
 
     def __init__(self, path: Path) -> None:
         self.descriptor = _libc.inotify_init1(os.O_CLOEXEC | os.O_NONBLOCK)
-        if self.descriptor >= 0:
-            _libc.inotify_add_watch(self.descriptor, os.fsencode(path), IN_CLOSE_WRITE | IN_DELETE)
+        events = IN_CLOSE_WRITE | IN_DELETE
+        if self.descriptor >= 0 and (
+            _libc.inotify_add_watch(self.descriptor, os.fsencode(path), events) < 0
+        ):
+            os.close(self.descriptor)
+            self.descriptor = -1
         self.wakeups: list[float] = []  # time.monotonic() at which to wake up
 
     def wait(self, timeout: float, mine: str) -> None:
         """Wait until timeout seconds have passed or an event concerns ticket `mine`."""
         end = time.monotonic() + timeout
-        if self.descriptor < 0:  # the user has no inotify instance left: poll
+        if self.descriptor < 0:  # the user has no inotify instance or watch left: poll
             time.sleep(min(timeout, 5.0))
             return
         while True:

@@ -37,6 +37,7 @@ from benchy.core.errors import about
 from benchy.devices import lock_files
 
 INSCRIBED = 512  # bytes
+CPU = "cpu-"  # beginning of the names of CPU slots
 FOREIGN = "strangers"  # file with the foreign programs that a waiter saw last
 TMP = Path("/tmp")  # noqa: S108 - the directory in it is checked
 FOREIGN_PAUSE = 5.0  # seconds between checks for foreign processes
@@ -51,7 +52,7 @@ def directory(environment: Mapping[str, str] = os.environ) -> Path:
         # The same path for every login: cron, su and ssh set different variables, and a job
         # has its own TMPDIR.
         base = TMP / f"benchy-{os.getuid()}"
-        temporary_files.private(base)
+        temporary_files.private(base, "set BENCHY_LEASES to another directory")
     path = base / (re.sub(r"[^A-Za-z0-9.-]", "_", socket.gethostname()) or "host")
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     return path

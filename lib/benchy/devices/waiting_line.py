@@ -104,6 +104,7 @@ class Line:
         1. Lease what is free. Skip devices on which a waiter has lately seen a foreign program.
         2. Query foreign programs, which is slow. It is done only if a lease was granted, or if
            devices are idle for a request whose other devices a foreign program may hold for days.
+           No foreign program holds a CPU slot.
         3. Release leases of devices that a foreign program uses, and retry as `Sighting` says.
         4. Give up the tickets of the granted requests.
 
@@ -114,6 +115,9 @@ class Line:
         requests = dict(zip(names, self.wants.values(), strict=True))
         self.foreign = self.desk.known_foreign()
         granted, reserved = self.desk.attempt(requests, self.foreign)
+        devices = {device for want in requests.values() for device in want.pool}
+        if all(device.startswith(leases.CPU) for device in devices):
+            return self._leave(granted)
         if granted or (reserved and not self.foreign and self._check_due()):
             with leases.released_on_error(granted):
                 self._query_foreign(granted)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from typing import TextIO
 
 from benchy.core import errors, knobs
 
@@ -23,11 +24,17 @@ def agreed(question: str) -> bool:
     return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
-def colour(text: str, code: str) -> str:
-    """Return text in an ANSI color if stderr is a terminal and NO_COLOR is unset (no-color.org)."""
-    if os.environ.get("NO_COLOR") or not sys.stderr.isatty():
-        return text
-    return f"\033[{code}m{text}\033[0m"
+def coloured(stream: TextIO) -> bool:
+    """Return whether a stream is a terminal and NO_COLOR is unset (no-color.org)."""
+    return not os.environ.get("NO_COLOR") and stream.isatty()
+
+
+def colour(text: str, code: str, stream: TextIO | None = None) -> str:
+    """Return text in an ANSI color if the stream that it is printed to shows colors.
+
+    stream: None means stderr.
+    """
+    return f"\033[{code}m{text}\033[0m" if coloured(stream or sys.stderr) else text
 
 
 before_talk: list[Callable[[], None]] = []  # callbacks that clear drawn lines before a message

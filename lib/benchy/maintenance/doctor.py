@@ -21,7 +21,7 @@ from benchy.config import loader
 from benchy.core import paths, temporary_files
 from benchy.core.errors import ConfigError, Failure, FailureKind
 from benchy.core.text import listed
-from benchy.devices import gpu, leases
+from benchy.devices import allocation, gpu, leases
 from benchy.environments import (
     health,
     index_check,
@@ -32,7 +32,7 @@ from benchy.environments import (
     uv_settings,
 )
 from benchy.environments.disk_space import existing
-from benchy.hub import access, tokens
+from benchy.hub import access, local_cache, tokens
 from benchy.plan import planner
 from benchy.run.launchers import launcher_of
 
@@ -95,12 +95,13 @@ def disk() -> Iterator[Finding]:
             "disk", WARNING, f"{free:.0f} GB free here; an environment takes up to {NEEDED_GB}",
             f"make prune-venvs, or {uv.word()} cache prune",
         )  # fmt: skip
+    hub_cache = local_cache.hub_cache(None, os.environ)
     for owner, path in access.caches():
         room = shutil.disk_usage(existing(path)).free / 1e9
         state = OK if room > NEEDED_GB else WARNING
         hint = "" if state == OK else "free some, or set UV_CACHE_DIR or HF_HOME to a larger disk"
         yield Finding("disk", state, f"{owner} is {path}, {room:.0f} GB free there", hint)
-        if owner.startswith("uv"):
+        if path != hub_cache:  # uv's
             yield links(path)
 
 
@@ -121,24 +122,33 @@ def links(cache: Path) -> Finding:
 
 
 def cards() -> Iterator[Finding]:
-    gpus, launcher = gpu.gpus(), launcher_of(inventory.plan())
+    launcher = launcher_of(inventory.plan())
+    leased: set[str] = set()
+    foreign: dict[str, str] = {}
+    try:
+        if gpus := gpu.gpus():
+            leased, foreign = allocation.use_of(gpus)
+    except Failure as failure:
+        yield Finding("gpu", ERROR, failure.what, failure.hint)
+        return
     if not gpus and launcher:
         yield Finding("gpu", OK, f"no GPU here: the launcher {launcher} runs the servers")
         return
     if not gpus:
         if shutil.which("nvidia-smi"):
-            yield Finding("gpu", ERROR, "nvidia-smi finds no GPU", "run nvidia-smi")
+            what = gpu.driver_failure() or "nvidia-smi finds no GPU"
+            yield Finding("gpu", ERROR, what, "run nvidia-smi")
         yield Finding("gpu", OK, "no GPU: only models of a CPU engine can run (vllm_cpu)")
         return
-    strangers = gpu.strangers(gpus)
     for card in gpus:
         memory = f"{card.used}/{card.total} MiB used, driver {card.driver}"
         what = f"GPU {card.index} {card.name}: {memory}"
-        if card.uuid in strangers:
+        device = f"gpu-{card.uuid}"
+        if device in foreign:
             hint = "benchy waits for it; GPU_BUSY=skip ignores this GPU"
-            yield Finding("gpu", WARNING, f"{what}; {strangers[card.uuid]}", hint)
+            yield Finding("gpu", WARNING, f"{what}; {foreign[device]}", hint)
         else:
-            yield Finding("gpu", OK, f"{what}, free")
+            yield Finding("gpu", OK, f"{what}, {'leased' if device in leased else 'free'}")
     yield from cuda()
 
 

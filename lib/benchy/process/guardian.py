@@ -49,9 +49,14 @@ STOPS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def die_with_parent(signum: int) -> None:
-    """Have the kernel send signum to this process when its parent ends."""
+def die_with_parent(signum: int = signal.SIGTERM, parent: int | None = None) -> None:
+    """Have the kernel send signum to this process when its parent ends.
+
+    parent: pid of the parent, to detect that it ended before this call. None skips that check.
+    """
     _libc.prctl(PR_SET_PDEATHSIG, signum, 0, 0, 0)
+    if parent is not None and os.getppid() != parent:
+        os.kill(os.getpid(), signum)
 
 
 def become_subreaper() -> None:
@@ -192,13 +197,13 @@ def sweep(grace: float, hurry: Callable[[], bool] = lambda: False) -> dict[int, 
         pause = min(pause * 1.5, 0.1)
 
 
-def become(order: Mapping[str, Any], errors: int) -> NoReturn:
+def become(order: Mapping[str, Any], errors: int, parent: int) -> NoReturn:
     """Replace this process, a new child, by the program of an order.
 
-    errors: descriptor for the reason if it cannot be started.
+    errors: descriptor for the reason if it cannot be started. parent: pid of the guardian.
     """
     try:
-        die_with_parent(signal.SIGTERM)  # if both the guardian and the wrapper are killed
+        die_with_parent(signal.SIGTERM, parent)  # if both the guardian and the wrapper are killed
         os.setsid()
         for signum in (signal.SIGPIPE, *STOPS):
             signal.signal(signum, signal.SIG_DFL)
@@ -238,9 +243,10 @@ class Guardian:
         """Start order["argv"] and report its pid, or why it cannot be started."""
         name = order["start"]
         read, write = os.pipe()  # close-on-exec: end of file means that exec succeeded
+        guardian = os.getpid()
         pid = os.fork()
         if not pid:
-            become(order, write)
+            become(order, write, guardian)
         os.close(write)
         why = os.read(read, 4096).decode(errors="replace")
         os.close(read)

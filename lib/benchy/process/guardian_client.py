@@ -44,7 +44,6 @@ class Guard:
         theirs.close()
         self.pid = self.process.pid
         self.unread = b""
-        self.waiting: list[dict[str, Any]] = []
         self.ended: dict[str, int] = {}
         self.impatient = False
 

@@ -20,7 +20,7 @@ from typing import BinaryIO
 
 from benchy.core import temporary_files
 from benchy.display import progress
-from benchy.process import runner
+from benchy.process import guardian
 
 LOG_LIMIT = 1 << 20  # bytes; a larger log is overwritten
 # Colors, cursor movements, and uv's spinner and bars, which are useless in a log.
@@ -99,6 +99,7 @@ def run_program(
     terminal = bool(label) and (sys.stderr.isatty() or progress.displayed())
     reader, writer = pty.openpty() if terminal else os.pipe()
     stderr: list[str] = []
+    parent = os.getpid()
     where = temporary_files.place()
     with (
         open_log(log) as book,
@@ -111,7 +112,7 @@ def run_program(
         try:
             process = subprocess.Popen(
                 command, stdin=given, stdout=out, stderr=writer, env=environ,
-                preexec_fn=lambda: runner.die_with_parent(signal.SIGKILL),
+                preexec_fn=lambda: guardian.die_with_parent(signal.SIGKILL, parent),
             )  # fmt: skip
         finally:
             os.close(writer)

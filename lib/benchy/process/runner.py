@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import ctypes
 import os
 import re
 import select
@@ -22,19 +21,9 @@ from typing import IO
 from benchy.core.errors import Failure
 from benchy.display import progress_bars
 from benchy.display.progress import Step
+from benchy.process import guardian
 
-_PR_SET_PDEATHSIG = 1  # <linux/prctl.h>
-_LIBC = ctypes.CDLL(None, use_errno=True)  # loaded early: nothing may be allocated after a fork
-
-
-def die_with_parent(how: signal.Signals = signal.SIGTERM, parent: int | None = None) -> None:
-    """Ask the kernel to send this process the signal `how` when its parent dies.
-
-    parent: pid of the parent, to detect that it died before this call. None skips that check.
-    """
-    _LIBC.prctl(_PR_SET_PDEATHSIG, int(how))
-    if parent is not None and os.getppid() != parent:
-        os.kill(os.getpid(), how)
+die_with_parent = guardian.die_with_parent
 
 
 class Ended(Exception):

@@ -47,7 +47,7 @@ class Commands:
             stdout=self.screen.writer if self.screen else None,
             stderr=self.screen.writer if self.screen else None,
             start_new_session=True,
-            preexec_fn=lambda: _end_with(parent),
+            preexec_fn=lambda: guardian.die_with_parent(signal.SIGTERM, parent),
         )
         self.children.add(child)
         try:
@@ -84,13 +84,6 @@ class Commands:
         finally:
             for number in numbers:
                 loop.remove_signal_handler(number)
-
-
-def _end_with(parent: int) -> None:
-    """Make a child process end with the run, however the run ends. Called in the child."""
-    guardian.die_with_parent(signal.SIGTERM)
-    if os.getppid() != parent:
-        os.kill(os.getpid(), signal.SIGTERM)
 
 
 async def _uncancelled(waiting: Awaitable[int]) -> None:

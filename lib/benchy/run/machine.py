@@ -6,10 +6,9 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchy.core import knobs
 from benchy.core.errors import Failure
 from benchy.core.specs import PlanIndex, read_server
-from benchy.devices import gpu
+from benchy.devices import allocation, gpu
 from benchy.run.accounting import RunStats
 from benchy.run.launchers import launcher_of
 
@@ -31,16 +30,25 @@ def refuse_unfit(models: Sequence[str], stats: RunStats | None = None) -> list[s
     """Return the models that fit this machine. Print a message for the others, with what can run
     here, and add them to `stats`."""
     fit = []
-    for model in models:
-        reason = gpu.fits(read_server(model))
-        if reason is None:
+    servers = {model: read_server(model) for model in models}
+    cards: list[gpu.Gpu] = []
+    broken = ""
+    if any(server["device"] == "gpu" for server in servers.values()):
+        try:
+            cards = gpu.gpus()
+        except Failure as failure:
+            broken = failure.what
+    for model, server in servers.items():
+        on_gpu = server["device"] == "gpu"
+        reason = broken if broken and on_gpu else gpu.fits(server, cards)
+        if not reason:
             fit.append(model)
         else:
             if stats:
                 stats.reasons[model] = (f"it can't run here: {reason}", "")
             print(Failure(f"{model} can't run here: {reason}"), file=sys.stderr)
-    if len(fit) < len(models):
-        count = len(gpu.gpus())
+    if len(fit) < len(models) and not broken:
+        count = len(cards)
         here = (
             f"{count} GPU{'s' * (count > 1)}: models that need no more"
             if count
@@ -52,6 +60,8 @@ def refuse_unfit(models: Sequence[str], stats: RunStats | None = None) -> list[s
 
 def devices() -> Devices:
     """Return the devices of this machine."""
-    if cards := gpu.gpus():
-        return Devices(len(cards), "GPU")
-    return Devices(knobs.count("CPU_SLOTS", 1), "CPU slot")
+    try:
+        cards = gpu.gpus()
+    except Failure:  # the models that need a GPU report it
+        return Devices(0, "GPU")
+    return Devices(len(cards), "GPU") if cards else Devices(allocation.cpu_slots(), "CPU slot")

@@ -35,6 +35,7 @@ class StatusCell:
         seconds_left: Estimated seconds until the stage ends, None if unknown.
         job: Description of the launcher's job.
         doubts: The marks that are reasons not to trust the score.
+        short_score: The score without its error and metric, or why there is none.
     """
 
     model: str
@@ -49,14 +50,14 @@ class StatusCell:
     seconds_left: float | None = None
     job: str = ""
     doubts: tuple[Mark, ...] = ()
+    short_score: str = ""
 
     @property
     def brief(self) -> str:
         """The text of the cell in a table."""
         if self.state == DONE:
             mark = "*" if any(mark.kind is MarkKind.FALLBACK for mark in self.marks) else ""
-            score = self.score if self.score.startswith("no ") else self.score.partition(" ")[0]
-            return score + mark + "!" * bool(self.doubts)
+            return self.short_score + mark + "!" * bool(self.doubts)
         if self.state == RUNNING and self.total:
             remaining = f" {units.span(self.seconds_left)}" if self.seconds_left is not None else ""
             return f"{100 * self.done // self.total} %{remaining}"
@@ -122,7 +123,9 @@ def _up_to_date(seen: Observed, cell: StatusCell) -> StatusCell | None:
     if seen.stale:
         return None
     doubts = tuple(seen.entry.doubts) if seen.entry else ()
-    return replace(cell, state=DONE, score=cell.score or "made just now", doubts=doubts)
+    short = short_score(seen.entry) if seen.entry else "made"
+    score = cell.score or "made just now"
+    return replace(cell, state=DONE, score=score, doubts=doubts, short_score=short)
 
 
 def _model_runs(seen: Observed, cell: StatusCell) -> StatusCell | None:
@@ -177,6 +180,11 @@ RULES: tuple[Callable[[Observed, StatusCell], StatusCell | None], ...] = (
 def scored(entry: ScoredResult) -> str:
     """Format the score of an entry: `0.3056 ± 0.0790 acc`."""
     return f"{entry.value} {entry.metric}" if entry.score else f"no {entry.metric}"
+
+
+def short_score(entry: ScoredResult) -> str:
+    """Format the score of an entry for a narrow column: `0.3056`, or `no acc`."""
+    return entry.value.partition(" ")[0] if entry.score else scored(entry)
 
 
 def note_text(note: activity.Note, now: float, job: str = "") -> str:

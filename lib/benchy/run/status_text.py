@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import time
 from collections import Counter
@@ -11,7 +10,8 @@ from dataclasses import asdict
 from typing import Any, TypeVar
 
 from benchy.core.errors import printable
-from benchy.display import activity, text_table, units
+from benchy.core.text import listed
+from benchy.display import activity, messages, text_table, units
 from benchy.run.status_cells import (
     DONE,
     FAILED,
@@ -25,7 +25,6 @@ from benchy.run.status_cells import (
 
 COLOURS = {DONE: "32", RUNNING: "36", WAITING: "33", STALE: "35", FAILED: "31"}
 Key = TypeVar("Key", bound=Hashable)
-NAMED = 3  # results that a line names; it counts the others
 
 
 def table(cells: Sequence[StatusCell], width: int, colours: bool) -> Iterator[str]:
@@ -71,9 +70,9 @@ def details(cells: Sequence[StatusCell]) -> Iterator[str]:
         if note.state == activity.BUILDING:
             yield f"building {note.name}: {note_text(note, time.time())}"
     for text, names in grouped((cell.text, cell) for cell in cells if cell.state == WAITING):
-        yield f"waiting  {named(names)}: for {text}"
+        yield f"waiting  {listed(names)}: for {text}"
     for text, names in grouped((cell.text, cell) for cell in cells if cell.state == STALE):
-        yield f"stale    {named(names)}: {text}"
+        yield f"stale    {listed(names)}: {text}"
     failed = (((cell.text, cell.log), cell) for cell in cells if cell.state == FAILED)
     for (text, log), names in grouped(failed):
         yield f"failed   {', '.join(names)}: {text}"
@@ -81,7 +80,7 @@ def details(cells: Sequence[StatusCell]) -> Iterator[str]:
             yield f"         log: {log}"
     marked = grouped((doubt, cell) for cell in cells for doubt in cell.doubts)
     for doubt, names in marked:
-        yield f"marked   {named(names)}: {doubt}"
+        yield f"marked   {listed(names)}: {doubt}"
     if any(cell.state == DONE and "*" in cell.brief for cell in cells):
         yield "* served by a fallback: another release than the requested one"
     if marked:
@@ -95,12 +94,6 @@ def grouped(rows: Iterable[tuple[Key, StatusCell]]) -> list[tuple[Key, list[str]
     for key, cell in rows:
         groups.setdefault(key, []).append(f"{cell.model}/{cell.task}")
     return list(groups.items())
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first names, and how many more there are."""
-    more = f" and {len(names) - NAMED} more" if len(names) > NAMED else ""
-    return ", ".join(names[:NAMED]) + more
 
 
 def sums(cells: Sequence[StatusCell]) -> str:
@@ -124,9 +117,9 @@ def data(cells: Sequence[StatusCell]) -> dict[str, Any]:
     ]
     rows = [asdict(cell) | {"marks": list(cell.marks)} for cell in cells]
     for row in rows:
-        del row["doubts"]  # they are among the marks
+        del row["doubts"], row["short_score"]  # they are among the marks and the score
     return {"results": rows, "counts": dict(sorted(counts.items())), "runs": runs}
 
 
 def colours() -> bool:
-    return sys.stdout.isatty() and not os.environ.get("NO_COLOR")
+    return messages.coloured(sys.stdout)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from benchy.cluster import job_queue, launcher
+from benchy.cluster import job_queue, jobs, launcher
 from benchy.cluster.jobs import QueuedJob
 from benchy.cluster.launcher import JobLauncher
 
@@ -33,3 +33,9 @@ def test_failed_cancel_is_reported(
     slurm.config.cancel[:] = words
     slurm.queue.call_off(QueuedJob("1", "RUNNING", "n1", "", "r", "m"), "left")
     assert f"job 1 of m can't be canceled: {words[0]}" in capsys.readouterr().err
+
+
+def test_queue_that_is_not_utf8_is_read(slurm: JobLauncher) -> None:
+    command = ["printf", r"7|RUNNING|n1|\377|%s:m\n", slurm.mark]
+    (job,) = jobs.parse(slurm.queue.answer(command))
+    assert (job.state, job.reason, job.model) == ("RUNNING", "\ufffd", "m")

@@ -11,6 +11,8 @@ import specs
 from benchy.core.errors import Failure, UsageError
 from benchy.core.specs import ServerSpec
 from benchy.devices import allocation, gpu, leases, waiting_line
+from benchy.maintenance import doctor
+from benchy.run import machine
 
 SMI = """#!/bin/sh
 case $1 in
@@ -47,16 +49,60 @@ def on_gpus(**changes: Any) -> ServerSpec:
     return specs.server(**{"model": "m", "device": "gpu", "gpus": 2} | changes)
 
 
-def test_missing_or_failing_nvidia_smi_means_no_gpus(
+def broken_smi(folder: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    (folder / "nvidia-smi").write_text(f"#!/bin/sh\n{text}\n")
+    (folder / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:/usr/bin:/bin")
+    monkeypatch.setattr(gpu, "PATIENCE", 0.2)
+    monkeypatch.setenv("BENCHY_LEASES", str(folder / "leases"))
+
+
+def test_machine_without_nvidia_smi_or_driver_has_no_gpus(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert gpu.gpus() == []
     assert gpu.fits(on_gpus()) == "needs 2 GPUs, this machine has none"
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\necho 'driver mismatch'; exit 9\n")
-    (tmp_path / "nvidia-smi").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    broken_smi(tmp_path, monkeypatch, "echo 'the driver is not loaded'; exit 9")
     assert gpu.gpus() == []
+    assert gpu.fits(on_gpus()) == (
+        "needs 2 GPUs, this machine has none that it can use: "
+        "nvidia-smi failed: the driver is not loaded"
+    )
+
+
+BROKEN = [
+    ("exec sleep 100", "nvidia-smi does not answer within 0.2 s"),
+    ("echo 'GPU is lost' >&2; exit 15", "nvidia-smi failed: GPU is lost"),
+    ("exit 15", "nvidia-smi failed: status 15"),
+]
+
+
+@pytest.mark.parametrize(("text", "expected"), BROKEN)
+def test_broken_driver_is_not_taken_for_a_machine_without_gpus(
+    cards: list[gpu.Gpu],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    text: str,
+    expected: str,
+) -> None:
+    broken_smi(tmp_path, monkeypatch, text)
+    for query in (gpu.gpus, lambda: gpu.slices(cards), lambda: gpu.strangers(cards)):
+        with pytest.raises(Failure) as failure:
+            query()
+        assert failure.value.what == expected
+    assert gpu.fits(on_gpus()) == f"needs 2 GPUs, {expected}"
+    assert [f.what for f in doctor.cards() if f.state == doctor.ERROR] == [expected]
+    specs_of = {"big": on_gpus(), "small": specs.server()}
+    monkeypatch.setattr(machine, "read_server", specs_of.__getitem__)
+    assert machine.refuse_unfit(list(specs_of)) == ["small"]
+    assert expected in capfd.readouterr().err
+    assert machine.devices() == machine.Devices(0, "GPU")
+    # A model on the CPU runs: no program outside benchy holds a CPU slot.
+    waiting_line.acquire(
+        allocation.desk(), allocation.need(specs.server()).want, print, lambda: None
+    ).release()
 
 
 def test_strangers_returns_foreign_programs_on_cards(cards: list[gpu.Gpu]) -> None:
@@ -155,15 +201,6 @@ def test_mig_slices_are_selected_and_pinned_like_cards(
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "MIG-1111-aa")
     need = allocation.need(on_gpus(gpus=1), cards)
     assert need.names == {"gpu-MIG-1111-aa": "MIG-1111-aa"}
-
-
-def test_hanging_nvidia_smi_means_no_gpus(
-    cards: list[gpu.Gpu], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    (tmp_path / "nvidia-smi").write_text("#!/bin/sh\nexec sleep 100\n")
-    monkeypatch.setattr(gpu, "PATIENCE", 0.2)
-    assert gpu.gpus() == [] == gpu.slices(cards)
-    assert gpu.visible(cards, {"CUDA_VISIBLE_DEVICES": "MIG-1111-aa"}) == []
 
 
 def test_gpu_that_another_make_has_leased_is_not_foreign(

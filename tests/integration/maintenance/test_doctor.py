@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 import specs
 from benchy.cli import doctor as doctor_command
 from benchy.core import paths
-from benchy.devices import leases, waiting_line
+from benchy.devices import allocation, leases, waiting_line
 from benchy.environments import index_check, inventory
 from benchy.hub import access, tokens
 from benchy.maintenance import doctor
@@ -215,3 +216,29 @@ def test_login_node_needs_no_gpu(here: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 def test_without_a_plan_no_environment_is_checked() -> None:
     assert inventory.users() == {} and not list(doctor.cuda())
+
+
+def test_servers_of_benchy_are_not_foreign_programs(cards: None) -> None:
+    held = allocation.desk().at_once(leases.LeaseRequest(1, ("gpu-GPU-bbbb2222",)))
+    assert held
+    assert [f.state for f in doctor.cards() if f.what.startswith("GPU 1")] == [OK]
+    assert [f.what[-6:] for f in doctor.cards() if f.what.startswith("GPU ")] == [
+        ", free",
+        "leased",
+    ]
+    held.release()
+
+
+def test_colors_depend_on_the_stream_that_is_written(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `make doctor > file`, stderr is a terminal and stdout is not."""
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    file, terminal = io.StringIO(), io.StringIO()
+    monkeypatch.setattr(terminal, "isatty", lambda: True)
+    monkeypatch.setattr("sys.stderr", terminal)
+    monkeypatch.setattr("sys.stdout", file)
+    monkeypatch.setattr(doctor, "PARTS", (lambda: [Finding("x", WARNING, "what")],))
+    doctor_command.main([])
+    assert file.getvalue() == "warning  what\n"
+    monkeypatch.setattr("sys.stdout", terminal)
+    doctor_command.main([])
+    assert "\033[33m" in terminal.getvalue()

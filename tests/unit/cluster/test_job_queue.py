@@ -241,3 +241,22 @@ def test_refused_job_waits_until_another_job_ends(
 
     watched(slurm, story())
     assert order == ["a", "b"]
+
+
+def test_watcher_survives_errors_and_reports_each_once(
+    slurm: JobLauncher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    polls = 0
+
+    async def poll(_: Queue) -> None:
+        nonlocal polls
+        polls += 1
+        raise ValueError("odd") if polls < 4 else asyncio.CancelledError
+
+    monkeypatch.setattr(Queue, "poll", poll)
+    monkeypatch.setattr(job_queue, "POLL", 0.0)
+    monkeypatch.setattr(job_queue, "say", lambda tag, text: said.append(f"{tag} {text}"))
+    with pytest.raises(asyncio.CancelledError):
+        asyncio.run(slurm.queue.watch())
+    assert said == ["WARNING the launcher's queue can't be read: ValueError: odd"]

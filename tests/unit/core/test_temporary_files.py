@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from benchy.core import temporary_files
+from benchy.core.errors import Failure
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +41,11 @@ def test_temporary_folders_are_private_and_deleted(tmp_path: Path) -> None:
         assert one != two and one.stat().st_mode & 0o777 == 0o700
         assert one.parent == tmp_path / f"benchy-{os.getuid()}"
     assert not list(one.parent.iterdir())
+
+
+def test_folder_that_others_can_access_is_refused_with_its_own_hint(tmp_path: Path) -> None:
+    (tmp_path / f"benchy-{os.getuid()}").mkdir()
+    (tmp_path / f"benchy-{os.getuid()}").chmod(0o755)
+    with pytest.raises(Failure, match="only this user can access") as failure:
+        temporary_files.place()
+    assert "set TMPDIR" in failure.value.hint and "BENCHY_LEASES" not in failure.value.hint

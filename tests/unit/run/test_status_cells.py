@@ -11,7 +11,7 @@ import specs
 from benchy.core import process_info
 from benchy.display import activity
 from benchy.environments import health
-from benchy.run import status_cells
+from benchy.run import status_cells, status_text
 from benchy.run.status_cells import (
     DONE,
     FAILED,
@@ -82,3 +82,23 @@ def test_state_of_a_result_follows_from_its_files_and_notes(
     # A missing result has no score; only a score that counts has doubts.
     assert bool(cell.score) == (state == DONE or ("entry" in known and state != MISSING))
     assert bool(cell.doubts) == (state == DONE and "entry" in known)
+
+
+# (value, score, metric) → text in the table
+BRIEF = [
+    ("0.3056 ± 0.0790", 0.3, "acc", "0.3056!"), ("-", None, "acc", "no acc!"),
+    ("no 0.5", 0.5, "acc", "no!"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("value", "score", "metric", "expected"), BRIEF)
+def test_table_shows_a_score_without_its_error(
+    value: str, score: float | None, metric: str, expected: str
+) -> None:
+    entry: Any = SimpleNamespace(
+        value=value, metric=metric, score=score, marks=[], doubts=["doubt"]
+    )
+    cell = cell_of(Observed("m", "t", FACTS, 100, stale=False, entry=entry))
+    assert cell.brief == expected
+    (row,) = status_text.data([cell])["results"]
+    assert "short_score" not in row and "doubts" not in row
