@@ -59,10 +59,12 @@ def newer(spec: BuildSpec, cutoff: str, query: release_date.IndexQuery) -> list[
     """Return the exact pins, without the release itself, that were released after the cutoff.
 
     Pins after the machine's own cutoff are left out, because that cutoff is a safety measure.
+    Raises UsageError if that cutoff cannot be parsed.
     """
     now = datetime.now(timezone.utc)
     limit = release_date.moment(cutoff, now)
-    machine = release_date.moment(uv.variables().get("UV_EXCLUDE_NEWER", ""), now)
+    machine = uv.variables().get("UV_EXCLUDE_NEWER")
+    latest = release_date.machine_limit(machine, now) if machine else now
     pins = []
     for requirement in written(spec)[1:]:
         exact = EXACT.fullmatch(requirement)
@@ -71,7 +73,7 @@ def newer(spec: BuildSpec, cutoff: str, query: release_date.IndexQuery) -> list[
             if exact
             else []
         )
-        if exact and times and limit and max(times) > limit and max(times) <= (machine or now):
+        if exact and times and limit and max(times) > limit and max(times) <= latest:
             pins.append(Pin(requirement, normal(exact[1]), exact[2], max(times)))
     return pins
 

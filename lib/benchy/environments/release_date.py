@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
-from benchy.core.errors import Failure, FailureKind
+from benchy.core.errors import Failure, FailureKind, UsageError
 from benchy.environments import pip_settings, pylock, uv
 from benchy.process import logged_program
 
@@ -34,6 +34,22 @@ NO_FILE = re.compile(r"\b(404 Not Found|410 Gone)\b")
 NO_REVISION = re.compile(
     r"couldn't find remote ref|failed to find branch, tag, or commit|\bnot our ref\b"
 )
+
+ISO_DURATION = re.compile(
+    r"P(?=.)(?:(?P<w>\d+)W)?(?:(?P<d>\d+)D)?"
+    r"(?:T(?=.)(?:(?P<h>\d+)H)?(?:(?P<m>\d+)M)?(?:(?P<s>\d+)S)?)?",
+    re.I,
+)
+_UNITS = (
+    ("w", "w|wks?|weeks?"), ("d", "d|days?"), ("h", "h|hrs?|hours?"), ("m", "m|mins?|minutes?"),
+    ("s", "s|secs?|seconds?"),
+)  # fmt: skip
+DURATION = re.compile(
+    "".join(rf"(?:(?P<{key}>\d+)\s*(?:{names})(?![a-z])[\s,]*)?" for key, names in _UNITS)
+    + r"(?:\bago)?",
+    re.I,
+)
+CUTOFF_FORMS = 'write a day (2025-04-01), a time (2025-04-01T12:00:00Z), "7 days" or P7D'
 
 
 @dataclass(frozen=True)
@@ -250,31 +266,48 @@ def stamp(moment: datetime) -> str:
 
 
 def moment(text: str, now: datetime) -> datetime | None:
-    """Parse a cutoff as pip and uv write it: a day, a time, `P7D`, `7 days`.
+    """Parse a cutoff as pip and uv write it: a day, a time, `P7D`, `7 days`, `1 day 12 hours`.
 
-    Durations count back from `now`. Returns None if it cannot be parsed.
+    Durations count back from `now`; as in uv, they have no months or years, whose lengths differ.
+    Returns None if it cannot be parsed.
     """
-    ago = re.fullmatch(r"P?T?\s*(\d+)\s*(h|d|w)[a-z]*(?:\s+ago)?", text.strip(), re.I)
-    if ago:
-        hours = {"h": 1, "d": 24, "w": 168}[ago[2].lower()]
-        return now - timedelta(hours=hours * int(ago[1]))
+    text = text.strip()
+    parts = ISO_DURATION.fullmatch(text) or DURATION.fullmatch(text)
+    if parts and any(parts.groups()):
+        weeks, days, hours, minutes, seconds = (int(parts[key] or 0) for key in "wdhms")
+        try:
+            return now - timedelta(days, seconds, 0, 0, minutes, hours, weeks)
+        except OverflowError:
+            return None
     try:
-        parsed = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text.strip()))
+        parsed = datetime.fromisoformat(re.sub(r"[zZ]$", "+00:00", text))
     except ValueError:
         return None
     return parsed if parsed.tzinfo else parsed.replace(tzinfo=timezone.utc)
+
+
+def machine_limit(machine: str, now: datetime) -> datetime:
+    """Parse the cutoff of the machine's uv or pip settings.
+
+    Raises UsageError if that fails, because ignoring it would lift a safety measure.
+    """
+    limit = moment(machine, now)
+    if limit is None:
+        raise UsageError(
+            f"{machine!r} is not a cutoff that benchy can compare with that of a release",
+            f"{CUTOFF_FORMS}; pip's uploaded-prior-to and uv.toml's exclude-newer also set it",
+            "UV_EXCLUDE_NEWER",
+        )
+    return limit
 
 
 def earlier(cutoff: str | None, machine: str | None, now: datetime) -> str | None:
     """Return the cutoff to resolve with: the earlier of the release's and the machine's.
 
     The release's cutoff, as an option, would override that of the machine's pip or uv settings,
-    which is a safety measure.
+    which is a safety measure. Raises UsageError if the machine's cutoff cannot be parsed.
     """
-    if not machine:
-        return cutoff
-    limit = moment(machine, now)
-    if cutoff is None or limit is None:
-        return machine if cutoff is None else cutoff
-    own = moment(cutoff, now)
-    return cutoff if own is None or own <= limit else stamp(limit)
+    if not machine or cutoff is None:
+        return machine or cutoff
+    limit, own = machine_limit(machine, now), moment(cutoff, now)
+    return cutoff if own and own <= limit else stamp(limit)
