@@ -131,7 +131,7 @@ def uv_variables(
         if value and not any(environ.get(known) for known in (name, *rivals)):
             out[name] = value
 
-    if not _true(pip.get("no-index", "")):
+    if not true(pip.get("no-index", "")):
         offer("UV_DEFAULT_INDEX", _index(pip.get("index-url", ""), base), "UV_INDEX_URL")
         extra = [_index(word, base) for word in pip.get("extra-index-url", "").split()]
         offer("UV_INDEX", " ".join(extra), "UV_EXTRA_INDEX_URL")
@@ -158,14 +158,15 @@ def uv_variables(
 
 def uv_arguments(environ: Mapping[str, str], files: Iterable[Path] | None = None) -> list[str]:
     """Return --no-index for `uv pip` if pip's settings have it; uv has no variable for it."""
-    return ["--no-index"] if _true(pip_settings(environ, files).get("no-index", "")) else []
+    return ["--no-index"] if true(pip_settings(environ, files).get("no-index", "")) else []
 
 
 def _key(name: str) -> str:
     return name.lower().replace("_", "-").removeprefix("--")
 
 
-def _true(value: str) -> bool:
+def true(value: str) -> bool:
+    """Return whether a switch of pip or uv is on."""
     return value.lower() in ("1", "y", "yes", "t", "true", "on")
 
 

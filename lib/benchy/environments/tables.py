@@ -15,6 +15,7 @@ from typing import Any
 
 from benchy.core import paths
 from benchy.core.errors import Failure, UsageError, printable
+from benchy.core.text import listed
 from benchy.display import text_table, units
 from benchy.display.messages import colour, print_lines
 from benchy.environments import (
@@ -57,11 +58,10 @@ def show_list(as_json: bool) -> int:
 
 
 def _cells(row: inventory.EnvironmentRow) -> tuple[str, ...]:
-    users = ", ".join(row.users[:3]) + (f" +{len(row.users) - 3}" if len(row.users) > 3 else "")
     return (
         row.env, row.asked or "-", row.found or "-", row.state, units.human(row.size),
         units.human(row.alone), row.python or "-", _ago(row.age), (row.cutoff or "-")[:10],
-        str(len(row.repairs) or "-"), users or "-",
+        str(len(row.repairs) or "-"), listed(row.users) or "-",
     )  # fmt: skip
 
 

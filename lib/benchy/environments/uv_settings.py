@@ -68,11 +68,11 @@ def files(environ: Mapping[str, str]) -> list[Path]:
     """Return the configuration files that uv would read outside of projects, strongest first."""
     if environ.get("UV_CONFIG_FILE"):
         return [Path(environ["UV_CONFIG_FILE"])]
-    if _true(environ.get("UV_NO_CONFIG", "")):
+    if pip_settings.true(environ.get("UV_NO_CONFIG", "")):
         return []
     home = environ.get("XDG_CONFIG_HOME") or Path(environ.get("HOME") or "/", ".config")
     paths = [Path(home, "uv", "uv.toml")]
-    if not _true(environ.get("UV_NO_SYSTEM_CONFIG", "")):
+    if not pip_settings.true(environ.get("UV_NO_SYSTEM_CONFIG", "")):
         shared = [*filter(None, (environ.get("XDG_CONFIG_DIRS") or "/etc/xdg").split(":")), "/etc"]
         system = [Path(folder, "uv", "uv.toml") for folder in shared]
         paths += [path for path in system if path.is_file()][:1]
@@ -257,7 +257,3 @@ def _placed(key: str, value: Any, folder: Path) -> Any:
     if key in ("url", "index-url", "cache-dir") and isinstance(value, str) and "://" not in value:
         return str(folder / Path(value).expanduser())
     return value
-
-
-def _true(value: str) -> bool:
-    return value.lower() in ("1", "y", "yes", "t", "true", "on")
