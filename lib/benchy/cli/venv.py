@@ -174,15 +174,22 @@ def inspect(spec: BuildSpec) -> str:
     it. Raise Failure if it differs or a check fails.
     """
     folder, log = paths.env_dir(spec.env), resolver.log_path(spec.env)
-    why, hint = health.flaw(spec.env) or audit.against_lock(spec, log), ""
-    if not why and (files := audit.against_records(folder)):
-        why = f"files were changed by hand: {audit.named(files)}"
-        packages = " ".join(name.rpartition("-")[0] for name in files)
-        hint = f"{uv.word()} cache clean {packages}   (it may share those files); then "
-    if why:
-        health.condemn(spec.env, why)
-        raise Failure(f"{spec.env} is broken", f"{hint}bin/venv create {spec.env} builds it again")
-    return checker.check(spec, folder)
+    edited: dict[str, list[str]] = {}
+
+    def difference(env: str) -> str:
+        edited.clear()
+        if why := health.flaw(env) or audit.against_lock(spec, log):
+            return why
+        edited.update(audit.against_records(folder, health.stamp(env).get("distributions")))
+        return f"its {health.EDITED}: {audit.named(edited)}" if edited else ""
+
+    with usage_locks.used(spec.env):  # another make must not replace it during the check
+        if health.condemn(spec.env, difference):
+            packages = " ".join(name.rpartition("-")[0] for name in edited)
+            hint = f"{uv.word()} cache clean {packages}   (it may share those files); then "
+            again = f"bin/venv create {spec.env} builds it again"
+            raise Failure(f"{spec.env} is broken", f"{hint if edited else ''}{again}")
+        return checker.check(spec, folder)
 
 
 def _named(options: argparse.Namespace) -> str:

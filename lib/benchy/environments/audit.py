@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 from benchy.core import paths
+from benchy.core.text import listed
 from benchy.environments import health, lock_file, uv, uv_options
 from benchy.environments.environment_spec import BuildSpec
 
@@ -56,24 +57,29 @@ def differences(changes: Sequence[dict[str, str]], others: bool = False) -> str:
     return health.changed(then, now, others)
 
 
-def against_records(folder: Path) -> dict[str, list[str]]:
+def against_records(
+    folder: Path, distributions: Collection[str] | None = None
+) -> dict[str, list[str]]:
     """Return distribution → its files that differ from the RECORD of its wheel.
 
     Byte code and .pem files are not compared.
+
+    distributions: those to compare ("name-version"), as in a stamp; None for all.
     """
     changed: dict[str, list[str]] = {}
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
-        files = sorted(_changed(record))
-        if files:
-            changed[record.parent.name.removesuffix(".dist-info")] = files
+        name = record.parent.name.removesuffix(".dist-info")
+        if distributions is not None and name not in distributions:
+            continue
+        if files := sorted(_changed(record)):
+            changed[name] = files
     return changed
 
 
 def named(files: dict[str, list[str]]) -> str:
     """List the first files that `against_records` found, and the number of the others."""
     every = [name for names in files.values() for name in names]
-    rest = f" and {len(every) - health.SHOWN} more" if len(every) > health.SHOWN else ""
-    return " ".join(every[: health.SHOWN]) + rest
+    return listed(every, health.SHOWN, " ")
 
 
 def _changed(record: Path) -> Iterator[str]:

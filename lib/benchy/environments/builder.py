@@ -25,6 +25,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchy.core import files, paths
 from benchy.core.errors import Failure
@@ -81,12 +82,12 @@ def create(spec: BuildSpec, anew: bool = False) -> bool:
                 return False
             with usage_locks.unused(spec.env) as free:
                 if free:
-                    why = health.flaw(spec.env)
-                    if health.stamp(spec.env) and why:
-                        say("BROKEN", f"{spec.env}: {why}")
+                    why = health.flaw(spec.env) or health.edited(spec.env)
+                    if why and health.stamp(spec.env):
+                        health.mark(spec.env, why)  # kept if this build fails
                     with builder_slots.slot(spec.env):
                         build = _fill if spec.kind == "main" else _build
-                        build(spec, stage, why.startswith(health.EDITED))
+                        build(spec, stage, health.EDITED in why)
                     paths.failed(spec.env).unlink(missing_ok=True)
                     return True
         usage_locks.wait_unused(spec.env)
@@ -141,7 +142,7 @@ def _check_files(spec: BuildSpec, folder: Path) -> None:
     """Raise Failure if files of a fresh environment differ from those of its wheels."""
     from benchy.environments import audit  # noqa: PLC0415 - builds on this module
 
-    if files := audit.against_records(folder):
+    if files := audit.against_records(folder, _seal(spec, folder)["distributions"]):
         names = " ".join(sorted({name.partition("-")[0] for name in files}))
         raise Failure(
             f"{spec.env}: uv's cache contains changed files: {audit.named(files)}",
@@ -161,7 +162,6 @@ def _fill(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
     if not python.exists():
         raise Failure(f"there is no {folder}", "make bootstrap", log)
     paths.stamp(spec.env).unlink(missing_ok=True)
-    (folder / ".broken").unlink(missing_ok=True)
     verb = ["install", "-r", str(lock), *(["--reinstall"] if edited else [])]
     done = _install(spec, verb, python, ["--require-hashes"])
     if done.status:
@@ -173,6 +173,8 @@ def _fill(spec: BuildSpec, stage: Callable[[str], None], edited: bool) -> None:
     version = checker.check(spec, folder)
     checked = time.monotonic() - installed
     shutil.copyfile(lock, folder / "lock")
+    # Not earlier: if this build fails, the next one must know that files were edited.
+    (folder / ".broken").unlink(missing_ok=True)
     _write_stamp(spec, version, start, checked)
 
 
@@ -199,11 +201,8 @@ def _write_stamp(spec: BuildSpec, version: str, start: float, checked: float) ->
 
     start: time.monotonic() at the start of the build; checked: seconds that the check took.
     """
-    # .venv also holds benchy's own packages, which change with its dependency groups.
-    names = lock_file.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
-    locked = {health.normal(package.name) for package in names}
     stamp = {
-        **health.seal(paths.env_dir(spec.env), locked),
+        **_seal(spec, paths.env_dir(spec.env)),
         "lock": lock_file.digest(paths.lock(spec.env)),
         "python": checker.check_result(spec.env).get("python"),
         "seconds": round(time.monotonic() - start, 1),
@@ -212,6 +211,13 @@ def _write_stamp(spec: BuildSpec, version: str, start: float, checked: float) ->
         "when": failures.timestamp(),
     }
     files.replace(paths.stamp(spec.env), json.dumps(stamp, indent=1, sort_keys=True) + "\n")
+
+
+def _seal(spec: BuildSpec, folder: Path) -> dict[str, Any]:
+    """Return the facts about a new environment in `folder` for its stamp."""
+    # .venv also holds benchy's own packages, which change with its dependency groups.
+    names = lock_file.packages(paths.lock(spec.env)) if spec.kind == "main" else ()
+    return health.seal(folder, {health.normal(package.name) for package in names})
 
 
 def _python(minor: str | None, log: Path) -> str:

@@ -18,16 +18,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Any
 
 from benchy.core import paths
 from benchy.core.text import listed
 from benchy.display.messages import say
-from benchy.environments import link_mode, lock_file
+from benchy.environments import link_mode, lock_file, usage_locks
 
-EDITED = "its files were changed by hand"  # start of the text that `edited` returns
+EDITED = "files were changed by hand"  # part of every reason that names edited files
 SHOWN = 3  # maximum number of names in a reason
 
 
@@ -98,15 +98,19 @@ def edited(env: str) -> str:
     Runs before a server or a task starts. Of the files in the wheels' RECORDs, it reads only those
     that are newer than the stamp's time or have another size: 0.3 s for 34,000 files. It misses a
     changed file whose modification time was set back; `bin/venv check` reads every file. Skips
-    byte code and .pem files: machines add their own certificates to certifi's bundle.
+    byte code and .pem files: machines add their own certificates to certifi's bundle. Skips the
+    distributions of .venv that the stamp does not list, because benchy did not install them.
     """
     build, folder = stamp(env), paths.env_dir(env)
     if not build.get("when"):
         return ""
     built = calendar.timegm(time.strptime(build["when"], "%Y-%m-%dT%H:%M:%SZ"))
+    names = build.get("distributions")
     changed_files: list[str] = []
     for record in sorted((folder / "lib").glob("python3*/site-packages/*.dist-info/RECORD")):
         site = str(record.parent.parent)
+        if names is not None and record.parent.name.removesuffix(".dist-info") not in names:
+            continue
         with record.open(encoding="utf-8", newline="") as file:
             rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
         for name, recorded, size in rows:
@@ -121,7 +125,7 @@ def edited(env: str) -> str:
                 continue
             if not as_recorded(Path(site, name), recorded):
                 changed_files.append(name)
-    return f"{EDITED}: {listed(changed_files, SHOWN, ' ')}" if changed_files else ""
+    return f"its {EDITED}: {listed(changed_files, SHOWN, ' ')}" if changed_files else ""
 
 
 def as_recorded(path: Path, recorded: str) -> bool:
@@ -157,8 +161,29 @@ def intact(env: str) -> bool:
     return paths.stamp(env).exists() and not flaw(env)
 
 
-def condemn(env: str, why: str) -> None:
-    """Remove an environment's stamp and record the reason, so that the next make rebuilds it."""
+def condemn(env: str, check: Callable[[str], str]) -> str:
+    """Remove an environment's stamp if it is not what was built, so that the next make rebuilds it.
+
+    Waits while another process builds it.
+
+    Args:
+        env: The environment.
+        check: Such as `flaw`: returns why it is not what was built; "" if it is. It is called again
+            under the builder's lock, because an environment that is being replaced looks broken.
+
+    Returns:
+        Why the environment is broken, also if another process found that; "" if it is not.
+    """
+    if paths.stamp(env).exists() and check(env):
+        with usage_locks.held(env):
+            if paths.stamp(env).exists() and (why := check(env)):
+                mark(env, why)
+                return why
+    return "" if paths.stamp(env).exists() else flaw(env)
+
+
+def mark(env: str, why: str) -> None:
+    """Replace an environment's stamp with the reason; the caller holds the builder's lock."""
     say("BROKEN", f"{env}: {why}")
     (paths.env_dir(env) / ".broken").write_text(why + "\n", encoding="utf-8")
     paths.stamp(env).unlink(missing_ok=True)

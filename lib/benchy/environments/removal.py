@@ -12,28 +12,44 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchy.core import paths, process_info
+from benchy.core import paths
 from benchy.environments import node_copies, usage_locks
 
 BUILDING = paths.VENVS / ".building"
 
 
 def unfinished() -> Iterator[tuple[str, Path, bool]]:
-    """Yield (environment, folder, whether its builder is alive) for each temporary build folder."""
-    for path in BUILDING.glob("*"):
-        if match := re.fullmatch(r"(.+)-(\d+)(\.old)?", path.name):
-            yield match[1], path, process_info.alive(int(match[2]))
+    """Yield (environment, folder, whether a process is building it) for each build folder."""
+    for env, path in _folders():
+        yield env, path, usage_locks.building(env)
 
 
 def sweep(env: str | None = None) -> None:
     """Remove leftover build folders.
 
-    With `env`, remove all of that environment: the caller holds its lock, so no other builder of
-    it is alive. Without, remove those whose builder is dead.
+    With `env`, remove all of that environment: the caller holds the builder's lock, so no other
+    builder of it is alive on any host. Without, do so for each environment whose lock is free.
     """
-    for owner, path, alive in unfinished():
-        if env == owner or (env is None and not alive):
+    if env is None:
+        for owner in sorted({owner for owner, _ in _folders()}):
+            with usage_locks.idle(owner) as idle:
+                if idle:
+                    sweep(owner)
+        return
+    for owner, path in _folders():
+        if owner == env:
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _folders() -> Iterator[tuple[str, Path]]:
+    """Yield (environment, folder) for each temporary build folder.
+
+    Its name ends with its builder's pid, which means nothing on another host or after a reuse of
+    that pid. Only the builder's lock tells whether the builder is alive.
+    """
+    for path in BUILDING.glob("*"):
+        if match := re.fullmatch(r"(.+)-\d+(\.old)?", path.name):
+            yield match[1], path
 
 
 def remove(env: str) -> bool:

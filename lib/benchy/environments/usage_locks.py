@@ -12,14 +12,19 @@ from __future__ import annotations
 import fcntl
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import IO
 
 from benchy.core import paths
 from benchy.display.messages import say
 
 
+def _path(name: str) -> Path:
+    return paths.VENVS / ".locks" / name
+
+
 def _open(name: str) -> IO[str]:
-    path = paths.VENVS / ".locks" / name
+    path = _path(name)
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.open("a+")
 
@@ -62,6 +67,32 @@ def unused(env: str) -> Iterator[bool]:
             yield False
         else:
             yield True
+
+
+@contextmanager
+def idle(env: str) -> Iterator[bool]:
+    """Yield whether no process builds the environment; if so, none can start to. Never waits."""
+    with _open(env) as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def building(env: str) -> bool:
+    """Return whether a process holds the builder's lock. Never waits, and writes nothing."""
+    try:
+        file = _path(env).open()
+    except FileNotFoundError:
+        return False
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
 
 
 @contextmanager

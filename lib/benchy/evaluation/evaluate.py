@@ -141,8 +141,7 @@ def check_environment(job: EvaluationJob) -> None:
     Marks the environment as broken, so that the next make rebuilds it.
     """
     name = job.spec["task"]["harness_environment"]
-    if why := health.edited(name):
-        health.condemn(name, why)
+    if why := health.condemn(name, health.edited):
         raise Failure(f"{job.title}: {name}: {why}", f"bin/venv create {name}   rebuilds it")
 
 

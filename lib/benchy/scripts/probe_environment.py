@@ -5,8 +5,9 @@
 Runs under the environment's own Python (3.8+), with only the standard library until the package
 under test is imported. Reads the environment's spec and the tiny model. Writes OUT/check.json and,
 for engines, OUT/flags.json. Status 1 if a step fails; check.json then names the step and the
-package that is the likely cause. Needs no GPU. Loading a tokenizer is part of the check because
-that is how old releases break (vLLM 0.8.5 with transformers 5), even if they resolve and import.
+package that is the likely cause. Reports the installed version; the caller compares it with the
+requested one. Needs no GPU. Loading a tokenizer is part of the check because that is how old
+releases break (vLLM 0.8.5 with transformers 5), even if they resolve and import.
 """
 
 from __future__ import annotations
@@ -234,20 +235,13 @@ def steps(spec: dict[str, Any], model: str, out: Path) -> list[tuple[str, Callab
     """Return (name, function) of the checks for this spec, in order."""
     module, kind = spec["module"], spec["kind"]
 
-    def version() -> str:
-        installed = distribution(spec["package"])
-        requested = spec.get("version")
-        if requested and installed.split("+")[0] != str(requested).split("+")[0]:
-            raise Broken(f"{spec['package']} is {installed}, not {requested}")
-        return installed
-
     def options() -> str:
         table = flags(on_any_machine(lambda: parser(module)))
         (out / "flags.json").write_text(json.dumps(table, indent=1) + "\n", encoding="utf-8")
         return f"{len(table)} options"
 
     todo: list[tuple[str, Callable[[], Any]]] = [
-        ("version", version),
+        ("version", lambda: distribution(spec["package"])),
         (f"import {module}", lambda: importlib.import_module(module) and None),
     ]
     if kind == "harness":

@@ -22,7 +22,7 @@ from benchy.core.text import listed
 from benchy.devices import gpu
 from benchy.display.messages import say
 from benchy.engines import option_check, unavailable_options
-from benchy.environments import health, node_copies, usage_locks
+from benchy.environments import health, node_copies
 from benchy.process import environment_variables
 from benchy.process.signals import Signals, run_quietly
 from benchy.serving import tiny_model_folder
@@ -97,9 +97,8 @@ def ready_environment(
     """
     name = spec["environment"]
     environment = EngineEnvironment(name, paths.env_dir(name))
-    if closely and health.intact(name) and (why := health.edited(name)):
-        with usage_locks.held(name):
-            health.condemn(name, why)
+    if closely and health.intact(name):
+        health.condemn(name, health.edited)
     if not health.intact(name):
         status = run_quietly(signals, "bin/venv", ["bin/venv", "create", name], os.environ)
         if status or not health.intact(name):

@@ -250,7 +250,7 @@ def test_venv_check_finds_an_edit_that_the_stamp_misses(capfd: pytest.CaptureFix
     assert health.intact(ENV)
     with pytest.raises(Failure, match="is broken") as told:
         venv_command.main(["check", ENV])
-    why = "files were changed by hand: standin_engine/server.py"
+    why = "its files were changed by hand: standin_engine/server.py"
     assert f"BROKEN  {ENV}: {why}" in capfd.readouterr().err
     assert "uv cache clean standin_engine" in told.value.hint
     assert inventory.row(ENV, {ENV: ["m"]}).why == why
@@ -591,9 +591,8 @@ def test_edited_file_is_found_before_use() -> None:
     assert health.edited(ENV) == "", "a copy of the same is younger and no other"
     later(module(), before + "x = 1\n")
     assert health.intact(ENV), "the list of distributions is the same"
-    why = health.edited(ENV)
+    why = health.condemn(ENV, health.edited)
     assert why == "its files were changed by hand: standin_engine/__init__.py"
-    health.condemn(ENV, why)
     assert not health.intact(ENV)
     assert builder.create(spec())
     assert module().read_text() == before and health.edited(ENV) == ""
@@ -615,7 +614,7 @@ def test_changed_file_in_uv_cache_fails_the_build(
     with module().open("a") as file:  # in place: uv's cache holds a hard link to the same file
         file.write("x = 1\n")
     assert module().stat().st_nlink > 1, "linked, as where the cache is on the same disk"
-    health.condemn(ENV, health.edited(ENV))
+    health.condemn(ENV, health.edited)
     with pytest.raises(Failure, match="uv's cache contains changed files") as told:
         builder.create(spec())
     assert "cache clean standin_engine" in told.value.hint
