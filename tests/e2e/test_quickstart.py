@@ -101,7 +101,7 @@ def test_a_killed_task_resumes_from_its_cached_answers(quickstart: Path) -> None
     assert not list((quickstart / "build/cache/eval").glob("**/killed/long/*"))
 
 
-PARTS = ("smoke_answer_en", "smoke_answer_es", "smoke_answer_pt", "smoke_choice_en")
+PARTS = ("smoke_answer_es", "smoke_choice_en")
 
 
 def test_concurrent_tasks_get_the_same_answers_as_sequential_ones(quickstart: Path) -> None:
@@ -119,7 +119,7 @@ def test_concurrent_tasks_get_the_same_answers_as_sequential_ones(quickstart: Pa
     targets = " ".join(f"results/parts/{name}/results.json" for name in PARTS)
     graph = "make -s -f mk/graph.mk frozen=1"
     script = (
-        f"set -e; {graph} -j4 {targets}; rm -rf together; mv results/parts together; "
+        f"set -e; {graph} -j2 {targets}; rm -rf together; mv results/parts together; "
         f"{graph} -j1 {targets}"
     )
     done = subprocess.run(

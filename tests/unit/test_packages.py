@@ -13,7 +13,9 @@ import benchy
 from benchy.core.paths import CODE
 
 # The packages from the top down, as the docstring of lib/benchy/__init__.py lists them.
-PACKAGES = [line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")]
+PACKAGES = [
+    line.split()[0] for line in (benchy.__doc__ or "").splitlines() if line.startswith("  ")
+]
 
 
 def imports() -> Iterator[tuple[str, str, str]]:

@@ -43,11 +43,11 @@ def show_list(as_json: bool) -> int:
         *("cutoff", "repairs", "users"),
     )
     table = [head, *(tuple(map(printable, _cells(row))) for row in rows)]
-    terminal = sys.stdout.isatty()
 
     def paint(number: int, column: int, text: str) -> str:
-        painted = terminal and number and head[column] == "state"
-        return colour(text, COLOURS.get(text.rstrip(), "0")) if painted else text
+        if not number or head[column] != "state":
+            return text
+        return colour(text, COLOURS.get(text.rstrip(), "0"), sys.stdout)
 
     for line in text_table.aligned(table, paint=paint):
         print(line)

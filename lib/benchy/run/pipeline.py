@@ -107,9 +107,11 @@ def available_needs(
     """Return the devices of this machine that each server needs.
 
     A server for which other programs leave too few GPUs (GPU_BUSY=skip) is left out, with a message
-    and an entry in `stats`. Raises UsageError for a wrong knob.
+    and an entry in `stats`. Raises UsageError for a wrong knob, and Failure if the GPUs cannot be
+    listed.
     """
-    cards = gpu.gpus()
+    # A broken driver does not concern models on the CPU.
+    cards = gpu.gpus() if any(spec["device"] == "gpu" for spec in specs.values()) else []
     skipped, needs = allocation.left_out(cards), {}
     for name, spec in specs.items():
         try:

@@ -10,6 +10,7 @@ import pytest
 
 import specs
 from benchy.core import knobs, paths
+from benchy.core.errors import Failure
 from benchy.devices import gpu
 from benchy.run import graph_queries, pipeline
 from benchy.run.accounting import RunStats
@@ -47,6 +48,21 @@ def test_model_with_too_few_free_gpus_is_left_out(
     assert list(pipeline.available_needs(servers, stats)) == ["one", "small"]
     why = "wide needs 2 GPUs; with GPU_BUSY=skip, other programs leave 1: train.py (pid 7)"
     assert stats.reasons == {"wide": (why, "")} and why in capsys.readouterr().err
+
+
+def test_a_broken_driver_does_not_concern_models_on_the_cpu(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken() -> list[gpu.Gpu]:
+        raise Failure("nvidia-smi did not answer within 30 s")
+
+    monkeypatch.setenv("BENCHY_LEASES", str(tmp_path))
+    monkeypatch.setattr(gpu, "gpus", broken)
+    servers = {"small": specs.server(model="small")}
+    assert list(pipeline.available_needs(servers, RunStats())) == ["small"]
+    servers["wide"] = specs.server(model="wide", device="gpu", gpus=2)
+    with pytest.raises(Failure, match="nvidia-smi"):
+        pipeline.available_needs(servers, RunStats())
 
 
 TASKS = [
