@@ -84,17 +84,16 @@ def named(files: dict[str, list[str]]) -> str:
 
 def _changed(record: Path) -> Iterator[str]:
     site = record.parent.parent
-    with record.open(encoding="utf-8", newline="") as file:
-        rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
+    try:
+        rows = health.recorded_files(record)
+    except (OSError, ValueError, csv.Error):
+        yield f"{record.parent.name}/{record.name}"
+        return
     for name, recorded, size in rows:
-        # numpy 2.4's wheel contains byte code, which compiling overwrites. Machines add their own
-        # certificates to certifi's bundle.
-        if name.endswith((".pyc", ".pem")):
-            continue
         path = site / name
         try:
             actual_size = path.stat().st_size
-            same = not size or actual_size == int(size)
+            same = size in (None, actual_size)
             if same and actual_size <= HASHED:
                 same = health.as_recorded(path, recorded)
         except OSError:

@@ -97,8 +97,7 @@ def edited(env: str) -> str:
 
     Runs before a server or a task starts. Of the files in the wheels' RECORDs, it reads only those
     that are newer than the stamp's time or have another size: 0.3 s for 34,000 files. It misses a
-    changed file whose modification time was set back; `bin/venv check` reads every file. Skips
-    byte code and .pem files: machines add their own certificates to certifi's bundle. Skips the
+    changed file whose modification time was set back; `bin/venv check` reads every file. Skips the
     distributions of .venv that the stamp does not list, because benchy did not install them.
     """
     build, folder = stamp(env), paths.env_dir(env)
@@ -111,21 +110,37 @@ def edited(env: str) -> str:
         site = str(record.parent.parent)
         if names is not None and record.parent.name.removesuffix(".dist-info") not in names:
             continue
-        with record.open(encoding="utf-8", newline="") as file:
-            rows = [row for row in csv.reader(file) if len(row) == 3 and row[1]]
+        try:
+            rows = recorded_files(record)
+        except (OSError, ValueError, csv.Error):
+            changed_files.append(f"{record.parent.name}/{record.name}")
+            continue
         for name, recorded, size in rows:
-            if name.endswith((".pyc", ".pem")):
-                continue
             try:
                 about = os.stat(f"{site}/{name}")  # noqa: PTH116 - pathlib doubles the time
             except OSError:
                 changed_files.append(name)
                 continue
-            if about.st_mtime <= built and (not size or about.st_size == int(size)):
+            if about.st_mtime <= built and size in (None, about.st_size):
                 continue
             if not as_recorded(Path(site, name), recorded):
                 changed_files.append(name)
     return f"its {EDITED}: {listed(changed_files, SHOWN, ' ')}" if changed_files else ""
+
+
+def recorded_files(record: Path) -> list[tuple[str, str, int | None]]:
+    """Return the files of a wheel's RECORD: (path below site-packages, hash, size in bytes).
+
+    Leaves out byte code, which compiling overwrites even if it is from a wheel (numpy 2.4), and
+    .pem files, because machines add their own certificates to certifi's bundle. Raises OSError,
+    ValueError or csv.Error if RECORD is damaged.
+    """
+    with record.open(encoding="utf-8", newline="") as file:
+        return [
+            (row[0], row[1], int(row[2]) if row[2] else None)
+            for row in csv.reader(file)
+            if len(row) == 3 and row[1] and not row[0].endswith((".pyc", ".pem"))
+        ]
 
 
 def as_recorded(path: Path, recorded: str) -> bool:

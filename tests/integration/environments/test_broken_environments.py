@@ -24,12 +24,14 @@ from benchy.environments import (
     builder,
     checker,
     health,
+    inventory,
     removal,
     resolver,
     usage_locks,
 )
 from benchy.environments.environment_spec import BuildSpec
 from benchy.evaluation import evaluate
+from benchy.maintenance import activity_check
 from benchy.process import logged_program
 from benchy.process.signals import Signals
 from benchy.scripts import probe_environment
@@ -86,8 +88,8 @@ def builder_elsewhere(env: str) -> Iterator[None]:
 def test_prune_keeps_the_build_folder_of_a_builder_on_another_host(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(venv_command.inventory, "plan", lambda: {"environments": {}, "models": {}})
-    monkeypatch.setattr(venv_command.activity_check, "plans", list)
+    monkeypatch.setattr(inventory, "plan", lambda: {"environments": {}, "models": {}})
+    monkeypatch.setattr(activity_check, "plans", list)
     running = put(removal.BUILDING / f"{ENV}-999999999/x").parent  # no such pid on this host
     dead = put(removal.BUILDING / f"other_1_0_0-{os.getpid()}.old/x").parent  # a reused pid
     with builder_elsewhere(ENV):
@@ -198,6 +200,17 @@ def test_check_protects_the_environment_from_being_replaced(
 
     monkeypatch.setattr(checker, "check", check)
     assert venv_command.inspect(SPEC) == "1.0.0"
+
+
+@pytest.mark.parametrize("content", [b"x.py,sha256=A,many\n", b"\xff,sha256=A,1\n"])
+def test_damaged_record_counts_as_edited(content: bytes) -> None:
+    folder = built()
+    record = folder / "lib/python3.11/site-packages/x-1.dist-info/RECORD"
+    put(record).write_bytes(content)
+    stamp = health.seal(folder) | {"lock": "1", "when": "2026-01-01T00:00:00Z"}
+    put(paths.stamp(ENV), json.dumps(stamp))
+    assert audit.against_records(folder) == {"x-1": ["x-1.dist-info/RECORD"]}
+    assert health.edited(ENV) == "its files were changed by hand: x-1.dist-info/RECORD"
 
 
 # --- the main environment, which is installed in place
