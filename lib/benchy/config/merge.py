@@ -255,6 +255,9 @@ def _of_model(model: ModelConfig, document: Document, shared: Shared) -> Iterato
 def _weights(model: ModelConfig, document: Document, root: Path) -> Iterator[Mistake]:
     """Yield a mistake if the model is a missing directory, or certainly generates no text."""
     name, at = model.facts.name, ("model", "name")
+    if model.facts.package and (model.facts.make or name[0] in "/.~"):
+        hint = "remove package, or write the model's name on the hub: org/name"
+        yield document.mistake(("model", "package"), "the model is not one of the hub", hint)
     if name[0] not in "/.~":
         return
     folder = root / paths.home(name)

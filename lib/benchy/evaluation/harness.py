@@ -18,6 +18,7 @@ from benchy.core import hashing, knobs, paths
 from benchy.core.specs import ResultSpec, ServerSpec, TaskSpec
 from benchy.environments import node_copies
 from benchy.process import environment_variables
+from benchy.serving.preparation import NOT_FETCHED, FetchedFiles
 
 # The harness tries a request up to three times, with pauses of 1 to 10 s. So a task ends within a
 # minute if its server is gone, and within three request_timeouts if its server hangs.
@@ -45,14 +46,14 @@ class HarnessEndpoint:
         served_model: Name of the model in requests.
         max_model_len: Tokens of prompt and answer together.
         max_num_seqs: Requests that the server handles at once; None if not known.
-        commit: Commit of the hub's files that it serves; None if not known.
+        files: The model's files that it serves.
     """
 
     url: str
     served_model: str
     max_model_len: int
     max_num_seqs: int | None = None
-    commit: str | None = None
+    files: FetchedFiles = NOT_FETCHED
 
 
 @dataclass(frozen=True)
@@ -121,7 +122,9 @@ def tokenizer(spec: ResultSpec, endpoint: HarnessEndpoint) -> tuple[str, str | N
     options = spec["options"]
     if named := options.get("tokenizer"):
         return str(paths.home(str(named))), options.get("tokenizer_revision")
-    revision = endpoint.commit or spec["model"]["revision"]
+    if endpoint.files.package:
+        return endpoint.files.package, None
+    revision = endpoint.files.commit or spec["model"]["revision"]
     return spec["model"]["path"] or spec["model"]["name"], revision
 
 

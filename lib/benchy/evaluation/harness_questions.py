@@ -16,6 +16,7 @@ from benchy.core.specs import ResultSpec
 from benchy.evaluation import environment_questions, harness, provenance
 from benchy.evaluation.environment_questions import Facts, Question
 from benchy.evaluation.result_specs import Specs
+from benchy.serving.preparation import FetchedFiles
 
 SCRIPT = paths.SCRIPTS / "harness_facts.py"
 # Texts on which tokenizers differ: named special tokens, spaces, accents, emoji, digits.
@@ -48,16 +49,16 @@ def task_facts(specs: Specs, env: Mapping[str, str]) -> Facts:
     )
 
 
-def tokenizer_facts(result: ResultSpec, commit: str | None, env: Mapping[str, str]) -> Facts:
+def tokenizer_facts(result: ResultSpec, files: FetchedFiles, env: Mapping[str, str]) -> Facts:
     """Return the facts of the tokenizer from harness_facts.py, or {} if it gives none.
 
     Args:
         result: The result spec.
-        commit: Commit of the hub's files that are served; None if not known.
+        files: The model's files that are served.
         env: Environment variables of the script.
     """
     return environment_questions.ask(
-        harness.python(result), SCRIPT, tokenizer_question(result, commit), env
+        harness.python(result), SCRIPT, tokenizer_question(result, files), env
     )
 
 
@@ -68,8 +69,8 @@ def task_question(specs: Specs) -> Question:
     return _question(specs.result, "tasks", subject, files)
 
 
-def tokenizer_question(result: ResultSpec, commit: str | None) -> Question:
-    endpoint = harness.HarnessEndpoint("", result["model"]["name"], 0, commit=commit)
+def tokenizer_question(result: ResultSpec, files: FetchedFiles) -> Question:
+    endpoint = harness.HarnessEndpoint("", result["model"]["name"], 0, files=files)
     backend = tokenizer_backend(result)
     name, revision = harness.tokenizer(result, endpoint)
     subject = {

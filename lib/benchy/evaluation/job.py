@@ -22,7 +22,7 @@ from benchy.core.specs import ResultSpec, ServerRecord, TaskSpec
 from benchy.evaluation import harness
 from benchy.evaluation.result_specs import Specs
 from benchy.process import guardian
-from benchy.serving import http_client, peer_check, responses
+from benchy.serving import http_client, peer_check, preparation, responses
 
 DYING = 3.0  # seconds that a server may live after its engine has died
 
@@ -92,7 +92,7 @@ class EvaluationJob:
             server["served_model"],
             server["max_model_len"],
             server["max_num_seqs"],
-            server["commit"],
+            preparation.FetchedFiles(server["commit"], server.get("folder")),
         )
 
 

@@ -68,7 +68,8 @@ def files_of(server: ServerSpec) -> Path | None:
         return path if path.is_dir() else None
     try:
         note = read_fetched(server["model"])
-        folder = Path(note["folder"]) if preparation.commit(server) else None
+        known = preparation.fetched(server) != preparation.NOT_FETCHED
+        folder = Path(note["folder"]) if known else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return folder if folder and folder.is_dir() else None

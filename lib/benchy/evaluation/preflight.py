@@ -22,6 +22,7 @@ from benchy.evaluation import (
     tokenizer_checks,
 )
 from benchy.evaluation.result_specs import Specs
+from benchy.serving.preparation import FetchedFiles
 
 
 @dataclass(frozen=True)
@@ -29,32 +30,32 @@ class ModelFiles:
     """Access to a model's files.
 
     Attributes:
-        commit: Commit of the hub's files that are served; None if not known.
+        served: The files that are served.
         token: Token of the hub, "" for none.
         available: Whether the files are here or can be downloaded.
     """
 
-    commit: str | None
+    served: FetchedFiles
     token: str = ""
     available: bool = True
 
 
 def mistakes(
-    specs: Specs, commit: str | None, base: Mapping[str, str], tokenizer: bool = True
+    specs: Specs, files: FetchedFiles, base: Mapping[str, str], tokenizer: bool = True
 ) -> list[Mistake]:
     """Return everything wrong with a task on a model.
 
     Args:
         specs: The specs of the result.
-        commit: Commit of the hub's files that are served; None if not known.
+        files: The model's files that are served.
         base: Environment variables to build the harness's from.
         tokenizer: Whether to load the tokenizer, which needs the model's files.
     """
     env = harness.environment(specs.result, specs.task, specs.server, None, base)
     problems = task_checks.mistakes(specs, harness_questions.task_facts(specs, env))
     if not problems and tokenizer and harness_questions.needs_tokenizer(specs.result):
-        facts = harness_questions.tokenizer_facts(specs.result, commit, env)
-        problems = tokenizer_checks.mistakes(specs, commit, facts)
+        facts = harness_questions.tokenizer_facts(specs.result, files, env)
+        problems = tokenizer_checks.mistakes(specs, files, facts)
     return problems
 
 
@@ -77,20 +78,22 @@ def of_tasks(
     problems = {}
     for task in tasks:
         specs = result_specs.load(server, task, limit)
-        of_task = mistakes(specs, files.commit, base, files.available and not of_model)
+        of_task = mistakes(specs, files.served, base, files.available and not of_model)
         if of_model or of_task:
             problems[task] = [*of_model, *of_task]
     return problems
 
 
-def passed(server: ServerSpec, tasks: Iterable[str], limit: int | None, commit: str | None) -> bool:
+def passed(
+    server: ServerSpec, tasks: Iterable[str], limit: int | None, files: FetchedFiles
+) -> bool:
     """Return whether these tasks have passed these checks before. Runs nothing.
 
     Args:
         server: The server spec.
         tasks: Names of the tasks.
         limit: Limit of documents for each task, or None.
-        commit: Commit of the hub's files that are served; None if not known.
+        files: The model's files that are served.
     """
     if not model_checks.passed(server):
         return False
@@ -99,10 +102,10 @@ def passed(server: ServerSpec, tasks: Iterable[str], limit: int | None, commit: 
             specs = result_specs.load(server, task, limit)
             needed = [harness_questions.task_question(specs)]
             if harness_questions.needs_tokenizer(specs.result):
-                needed.append(harness_questions.tokenizer_question(specs.result, commit))
+                needed.append(harness_questions.tokenizer_question(specs.result, files))
             if not all(question.path.is_file() for question in needed):
                 return False
-            if mistakes(specs, commit, {}):
+            if mistakes(specs, files, {}):
                 return False
     except (OSError, ValueError, KeyError):
         return False

@@ -82,15 +82,15 @@ def of(specs: Specs) -> dict[str, Any]:
     base = dict(os.environ)
     if token := tokens.of(server):
         base["HF_TOKEN"] = token
-    commit = preparation.commit(server)
+    files = preparation.fetched(server)
     specs, notes = locally(specs)
     wrong = model_checks.mistakes(server, base)
-    if wrong := [*wrong, *preflight.mistakes(specs, commit, base, not wrong)]:
+    if wrong := [*wrong, *preflight.mistakes(specs, files, base, not wrong)]:
         raise ConfigError(wrong)
     spec, task = specs.result, specs.task
     length, source = context(server, base)
     endpoint = harness.HarnessEndpoint(
-        "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), commit
+        "http://server.invalid", server["name"], length or UNKNOWN, _at_once(server), files
     )
     notes += remarks(server, spec)
     with usage_locks.used(spec["task"]["harness_environment"]):
@@ -218,10 +218,11 @@ def context(server: ServerSpec, base: Mapping[str, str]) -> tuple[int | None, st
         return length, "the configuration"
     if length and (number := readable(str(length))):
         return number, "the configuration"
-    if not server["path"] and access.network_forbidden(base):
+    folder = server["path"] or preparation.fetched(server).package
+    if not folder and access.network_forbidden(base):
         return None, ""
     try:
-        return model_info.of(server["path"] or server["name"], base).context, "the model"
+        return model_info.of(folder or server["name"], base).context, "the model"
     except Failure:
         return None, ""
 

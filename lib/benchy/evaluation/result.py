@@ -36,6 +36,8 @@ class ModelRecord:
         parameters: Number of parameters, from the model's files (see model_card.ModelCard).
         dtype: dtype of the weights, from the model's files.
         license: License, from the model's files.
+        package: Name and release of the package of the index that the weights come from, if the hub
+            could not be reached; `digest` is that of the directory made from it.
     """
 
     config: str
@@ -47,6 +49,7 @@ class ModelRecord:
     parameters: int | None = None
     dtype: str | None = None
     license: str | None = None
+    package: str | None = None
 
 
 @dataclass(frozen=True)

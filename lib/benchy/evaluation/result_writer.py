@@ -165,8 +165,10 @@ def _model(job: EvaluationJob) -> document.ModelRecord:
     """Return the model that answered, with facts from its files."""
     requested, server = job.spec["model"], job.server
     path, name, cache = requested["path"], requested["name"], server["spec"]["hf_cache"]
-    used = None
-    if not path:
+    used, package = None, None
+    if server.get("folder"):
+        path, package = server["folder"], requested["package"]
+    elif not path:
         used = server["commit"] or provenance.revision_used(
             name, requested["revision"], cache, os.environ
         )
@@ -175,13 +177,14 @@ def _model(job: EvaluationJob) -> document.ModelRecord:
     return document.ModelRecord(
         config=job.model,
         name=name,
-        path=path,
+        path=requested["path"],
         revision=requested["revision"],
         revision_used=used,
         digest=provenance.digest(Path(path)) if path and Path(path).is_dir() else None,
         parameters=card.parameters,
         dtype=card.dtype,
         license=card.license,
+        package=f"{package['name']} {package['version']}" if package else None,
     )
 
 

@@ -12,24 +12,25 @@ from benchy.evaluation import environment_questions, harness
 from benchy.evaluation.environment_questions import Facts
 from benchy.evaluation.result_specs import Specs
 from benchy.evaluation.task_checks import mistake
+from benchy.serving.preparation import FetchedFiles
 
 # Errors of the hub's client. transformers raises them as OSError.
 UNREACHED = ("OSError", "ConnectionError", "ConnectTimeout", "ReadTimeout", "ProxyError",
              "SSLError", "LocalEntryNotFoundError", "HfHubHTTPError", "GatedRepoError")  # fmt: skip
 
 
-def mistakes(specs: Specs, commit: str | None, facts: Facts) -> list[Mistake]:
+def mistakes(specs: Specs, files: FetchedFiles, facts: Facts) -> list[Mistake]:
     """Return the mistake that keeps the harness from loading the tokenizer, if any.
 
     Args:
         specs: The specs of the result.
-        commit: Commit of the hub's files that are served; None if not known.
+        files: The model's files that are served.
         facts: The tokenizer's facts from harness_facts.py.
     """
     if "error" not in facts:
         return []
     task, source = specs.task, specs.server["source"]
-    name, _ = harness.tokenizer(specs.result, harness.HarnessEndpoint("", "", 0, commit=commit))
+    name, _ = harness.tokenizer(specs.result, harness.HarnessEndpoint("", "", 0, files=files))
     what = f"the tokenizer of {name} can't be loaded in {_environment(task)}"
     what += f": {facts['error'].splitlines()[0][:200]}"
     if specs.result["task"]["tokenizer_backend"] == "tiktoken":

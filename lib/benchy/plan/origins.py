@@ -39,6 +39,9 @@ def of_model(model: ModelConfig, config: Configuration) -> dict[str, str]:
     for key in ("name", "revision"):
         fields[f"model.{key}"] = at(own, "model", key)
     fields["model.path"] = fields["model.content"] = fields["model.name"]
+    fields["model.package"] = at(own, "model", "package")
+    for key in ("name", "version", "sha256"):
+        fields[f"model.package.{key}"] = at(own, "model", "package", key)
     for key in ("package", "command", "device"):
         fields[f"engine.{key}"] = at(engine, key)
     for key in model.defaults:

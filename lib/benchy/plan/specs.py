@@ -21,7 +21,9 @@ from benchy.core.specs import (
     Fallback,
     FallbackRelease,
     GoneOption,
+    ModelMeaning,
     Nodes,
+    PackagedWeights,
     PlannedTask,
     ResourceRequest,
     ResultSpec,
@@ -108,7 +110,16 @@ def server(
         spec["resources"] = request
     if nodes := _nodes(model, request):
         spec["nodes"] = nodes
+    if package := _package(model):
+        spec["weights"] = package
     return spec
+
+
+def _package(model: ModelConfig) -> PackagedWeights | None:
+    """Return the package of the index that has the model's weights, if the config names one."""
+    if not (package := model.facts.package):
+        return None
+    return {"name": package.name, "version": package.version, "sha256": package.sha256}
 
 
 def _version(environment: EnvironmentRequest) -> str | None:
@@ -164,13 +175,16 @@ def _meaning(
     requested: FallbackRelease | None = None
     if fallback:
         requested = {"environment": fallback["environment"], "version": fallback["version"]}
+    which: ModelMeaning = {
+        "name": facts.name,
+        "revision": facts.revision,
+        "path": path,
+        "content": content,
+    }
+    if package := _package(model):
+        which["package"] = package
     return {
-        "model": {
-            "name": facts.name,
-            "revision": facts.revision,
-            "path": path,
-            "content": content,
-        },
+        "model": which,
         "engine": {
             "engine": model.engine_name,
             "package": engine.package,

@@ -73,7 +73,7 @@ def fetch_command(
 
     spec, tasks = read_server(model), [task_of(target) for target in targets]
     ready = fetch.nothing_to_fetch(spec) and preflight.passed(
-        spec, tasks, limit, preparation.commit(spec)
+        spec, tasks, limit, preparation.fetched(spec)
     )
     if ready and not fetch_only:
         return []

@@ -82,7 +82,7 @@ def of_model(
     say(TAG, f"{server['model']}: {', '.join(tasks)}")
     if set(plan["models"][server["model"]]["harnesses"]) & unbuilt:
         return []
-    files = ModelFiles(preparation.commit(server), tokens.of(server), reachable(server))
+    files = ModelFiles(preparation.fetched(server), tokens.of(server), reachable(server))
     try:
         wrong = preflight.of_tasks(server, tasks, plan["limit"], files)
     except (OSError, ValueError) as error:

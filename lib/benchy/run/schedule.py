@@ -18,6 +18,7 @@ from pathlib import Path
 
 from benchy.core.specs import ServerSpec
 from benchy.hub import local_cache
+from benchy.serving import preparation
 
 TRIES = 20_000  # models times orders to try: about 0.3 s
 WEIGHTS = (".safetensors", ".bin", ".pt", ".pth", ".gguf")
@@ -52,8 +53,8 @@ def weight(spec: ServerSpec) -> int | None:
 
     spec: the spec of its server.
     """
-    if spec["path"]:
-        folder = Path(spec["path"])
+    if local := spec["path"] or preparation.fetched(spec).package:
+        folder = Path(local)
     else:
         folder = local_cache.hub_cache(spec["hf_cache"], os.environ) / local_cache.folder_name(
             spec["name"]

@@ -3,8 +3,9 @@
     python -I download_snapshot.py '{"name": …, "revision": …}'
 
 Imports nothing of benchy. The last line of output is `fetched {"folder", "commit", "bytes",
-"files", "new"}`. Exit status 1 after the two lines `benchy: what` and `benchy: hint`; status 3
-without a client. Files of formats that no server reads are skipped.
+"files", "new"}`. Exit status 1 after the two lines `benchy: what` and `benchy: hint`; status 4
+after them if the hub cannot be reached and the files are not in the cache; status 3 without a
+client. Files of formats that no server reads are skipped.
 """
 
 from __future__ import annotations
@@ -28,6 +29,10 @@ FOREIGN = ["original/*", "*.h5", "*.msgpack", "*.onnx", "*.onnx_data", "*.tflite
 
 class DownloadRefused(Exception):
     """The download is not possible. Arguments: what is wrong, and what to do."""
+
+
+class HubUnreachable(DownloadRefused):
+    """The hub cannot be reached, and the files are not in the cache."""
 
 
 def unwanted(names: Sequence[str]) -> list[str]:
@@ -82,7 +87,7 @@ def fetch(hub: Any, name: str, revision: str | None) -> str:
             if offline
             else "and the hub can't be reached"
         )
-        raise DownloadRefused(
+        raise HubUnreachable(
             f"{named} is not on this machine, {why}",
             "run make fetch on a machine with a network",
         ) from error
@@ -157,14 +162,14 @@ def main() -> int:
             try:
                 folder = cached(hub, name, revision)
             except Exception:
-                raise DownloadRefused(
+                raise HubUnreachable(
                     f"{name} is incomplete on this machine, and the hub can't be reached",
                     "check the network; make fetch resumes the download",
                 ) from error
     except DownloadRefused as refused:
         for text in refused.args:
             print(f"benchy: {text}", flush=True)
-        return 1
+        return 4 if isinstance(refused, HubUnreachable) else 1
     size = files = 0
     new = False
     for path in Path(folder).rglob("*"):

@@ -134,24 +134,45 @@ def engine_arguments(
                 "WARNING",
                 f"{spec['model']}: {option_check.written(spec).mistake(option, what, '')}",
             )
-    if revision := commit(spec) or spec["revision"]:
+    files = fetched(spec)
+    if not files.package and (revision := files.commit or spec["revision"]):
         words.append(f"--revision={revision}")
     if spec["trust_remote_code"] and "--trust-remote-code" not in words:
         words.append("--trust-remote-code")
     return words
 
 
-def commit(spec: ServerSpec) -> str | None:
-    """Return the commit of the weights that bin/fetch downloaded.
+@dataclass(frozen=True)
+class FetchedFiles:
+    """The files that bin/fetch brought for a model of the hub.
 
-    Returns None if it downloaded none for this name and revision, or if the model is a directory.
+    Attributes:
+        commit: Their commit on the hub; None if it is not known, or if they come from a package.
+        package: Their directory, if they come from a package of the index.
+    """
+
+    commit: str | None = None
+    package: str | None = None
+
+
+NOT_FETCHED = FetchedFiles()
+
+
+def fetched(spec: ServerSpec) -> FetchedFiles:
+    """Return the files that bin/fetch brought for the name, revision and package of a spec.
+
+    NOT_FETCHED if there are none, or if the model is a directory.
     """
     try:
         note = read_fetched(spec["model"])
     except (OSError, ValueError):
-        return None
-    same = note["name"] == spec["name"] and note["revision"] == spec["revision"]
-    return note["commit"] if same and not spec["path"] else None
+        return NOT_FETCHED
+    if spec["path"] or (note["name"], note["revision"]) != (spec["name"], spec["revision"]):
+        return NOT_FETCHED
+    if not (package := note.get("package")):
+        return FetchedFiles(note["commit"])
+    usable = package == spec.get("weights") and Path(note["folder"], "config.json").is_file()
+    return FetchedFiles(package=note["folder"] if usable else None)
 
 
 def ready_model(spec: ServerSpec) -> str:
@@ -162,7 +183,7 @@ def ready_model(spec: ServerSpec) -> str:
     """
     path = spec["path"]
     if not path:
-        return spec["name"]
+        return fetched(spec).package or spec["name"]
     tiny_model_folder.ready(spec)
     if not Path(path).is_dir():
         source = spec["source"]
@@ -210,7 +231,8 @@ def known(model: str) -> PreparedServer:
     """Return the plan of a model without building its environment. It has no arguments."""
     spec = read_spec(model)
     environment = EngineEnvironment(spec["environment"], paths.env_dir(spec["environment"]))
-    return PreparedServer(spec, environment, spec["path"] or spec["name"], [])
+    model = spec["path"] or fetched(spec).package or spec["name"]
+    return PreparedServer(spec, environment, model, [])
 
 
 def prepare(model: str, signals: Signals, *, served_here: bool = True) -> PreparedServer:

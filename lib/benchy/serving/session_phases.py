@@ -25,7 +25,7 @@ from benchy.display.progress import Step
 from benchy.environments import health
 from benchy.serving import engine_log, engine_variables
 from benchy.serving.endpoint import Endpoint
-from benchy.serving.preparation import TAG, PreparedServer, commit
+from benchy.serving.preparation import TAG, PreparedServer, fetched
 from benchy.serving.server import Server
 
 
@@ -147,6 +147,7 @@ class Session:
     def record(self, start: Start, answers: Answers) -> ServerRecord:
         """Return the content of server.json, from which results record their server."""
         spec, environment = self.prepared.spec, self.prepared.environment
+        files = fetched(spec)
         gpus = [int(card) if card.isdecimal() else card for card in self.devices]
         record: ServerRecord = {
             "model": spec["model"],
@@ -155,7 +156,7 @@ class Session:
             "max_model_len": answers.context,
             "max_num_seqs": self.prepared.at_once(),
             "dtype": engine_log.dtype(self.server.log.text()),
-            "commit": commit(spec),
+            "commit": files.commit,
             "arguments": start.argv[1:],
             "variables": engine_variables.recorded(start.variables, spec),
             "gpus": gpus or "cpu",
@@ -172,6 +173,8 @@ class Session:
         }
         if "nodes" in spec:
             record["nodes"] = spec["nodes"]["count"]
+        if files.package:
+            record["folder"] = files.package
         return record
 
     def run_command(self, command: Sequence[str], folder: Path) -> int:

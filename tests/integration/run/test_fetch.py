@@ -62,7 +62,7 @@ class House:
         path = paths.RUN / "fetched/m.json"
         told: dict[str, Any] = json.loads(path.read_text())
         assert path.stat().st_mode & 0o777 == 0o600
-        assert preparation.commit(spec) == told["commit"]
+        assert preparation.fetched(spec).commit == told["commit"]
         return told
 
     def snapshot(self, name: str = "org/model") -> Path:
@@ -161,12 +161,14 @@ def test_an_environment_without_a_client_fetches_nothing(
         spec, preparation.EngineEnvironment("env", tmp_path), "org/model", []
     )
     fetch.weights(plan, Step("FETCH", "m"))
-    assert preparation.commit(spec) is None and not house.hub.asked
+    assert preparation.fetched(spec).commit is None and not house.hub.asked
 
 
 def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
     house.fetch()
     spec = specs.server(model="m", name="org/model")
-    assert preparation.commit(spec) == COMMIT
-    assert preparation.commit(specs.server(model="m", name="org/model", revision="v1")) is None
-    assert preparation.commit(specs.server(model="m", name="org/model", path="/somewhere")) is None
+    assert preparation.fetched(spec).commit == COMMIT
+    another = specs.server(model="m", name="org/model", revision="v1")
+    assert preparation.fetched(another) == preparation.NOT_FETCHED
+    local = specs.server(model="m", name="org/model", path="/somewhere")
+    assert preparation.fetched(local) == preparation.NOT_FETCHED

@@ -89,7 +89,7 @@ def test_different_token_ids_of_server_and_harness_raise_a_config_error(
         spec={"chat": False, "task": {"tokenizer_backend": backend}},
         server={"spec": specs.server()},
         run=specs.task(environment="harness"),
-        endpoint=SimpleNamespace(commit=None),
+        endpoint=SimpleNamespace(files=NOT_FETCHED),
     )  # fmt: skip
     facts = {
         "plain": [ids(text, False) for text in harness_questions.PROBE],

@@ -14,6 +14,7 @@ from benchy.core.errors import Failure
 from benchy.core.specs import ResultSpec, TaskSpec
 from benchy.display import progress_bars
 from benchy.evaluation import harness, harness_output
+from benchy.serving.preparation import FetchedFiles
 
 KEY = "a-key-nobody-may-see"
 ENDPOINT = harness.HarnessEndpoint("http://127.0.0.1:8000", "m", 1024)
@@ -60,11 +61,17 @@ def test_model_args_request_prompts_as_token_ids() -> None:
 
 
 def test_model_args_use_the_server_s_concurrency_and_commit() -> None:
-    endpoint = harness.HarnessEndpoint("http://h", "m", 512, 4, "c0ffee")
+    endpoint = harness.HarnessEndpoint("http://h", "m", 512, 4, FetchedFiles("c0ffee"))
     args = harness.model_args(spec(model__revision="main"), how(), endpoint)
     assert args["num_concurrent"] == 4 and args["revision"] == "c0ffee"
     assert harness.model_args(spec(), how(num_concurrent=2), endpoint)["num_concurrent"] == 2
     assert harness.model_args(spec(), how(), ENDPOINT)["num_concurrent"] == 8
+
+
+def test_the_tokenizer_of_a_package_is_read_from_its_directory() -> None:
+    endpoint = harness.HarnessEndpoint("http://h", "m", 512, 4, FetchedFiles(package="/cache/m"))
+    args = harness.model_args(spec(model__revision="main"), how(), endpoint)
+    assert args["tokenizer"] == "/cache/m" and "revision" not in args
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 import specs
 from benchy.evaluation import harness_questions
+from benchy.serving.preparation import FetchedFiles
 
 
 @pytest.mark.parametrize(
@@ -35,7 +36,7 @@ def test_answers_depend_on_the_task_its_files_and_the_commit() -> None:
 
     def tokenizer(commit: str | None, **changes: Any) -> Path:
         asked = specs.of_result(requested=changes).result
-        return harness_questions.tokenizer_question(asked, commit).path
+        return harness_questions.tokenizer_question(asked, FetchedFiles(commit)).path
 
     assert task() == task(num_fewshot=3)
     assert len({task(), task(task_name=["u"]), task(files={"a.yaml": "1"})}) == 3

@@ -14,6 +14,7 @@ from benchy.core.errors import Mistake
 from benchy.core.specs import ServerSpec
 from benchy.evaluation import harness, harness_questions, model_checks, preflight
 from benchy.evaluation.preflight import ModelFiles
+from benchy.serving.preparation import NOT_FETCHED, FetchedFiles
 
 UNKNOWN: dict[str, Any] = {"unknown": {"t": []}}
 BROKEN = {"error": "KeyError: 'qwen9'"}
@@ -60,7 +61,7 @@ def test_tokenizer_is_loaded_if_the_task_is_right_and_the_harness_needs_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     questions = answer(monkeypatch, facts, BROKEN)
-    found = preflight.mistakes(specs.of_result({"chat": chat}), None, {}, tokenizer)
+    found = preflight.mistakes(specs.of_result({"chat": chat}), NOT_FETCHED, {}, tokenizer)
     assert questions == asked and len(found) == len(told)
     assert all(words in mistake.what for mistake, words in zip(found, told, strict=True))
 
@@ -79,15 +80,17 @@ def write_specs(model: str, *tasks: str) -> ServerSpec:
 def test_mistakes_of_the_model_are_those_of_each_task(monkeypatch: pytest.MonkeyPatch) -> None:
     server = write_specs("one", "a", "b")
     asked = answer(monkeypatch, {}, BROKEN)
-    assert set(preflight.of_tasks(server, ["a", "b"], None, ModelFiles("c0ffee"))) == {"a", "b"}
-    assert preflight.of_tasks(server, ["a"], None, ModelFiles(None, available=False)) == {}
+    assert set(
+        preflight.of_tasks(server, ["a", "b"], None, ModelFiles(FetchedFiles("c0ffee")))
+    ) == {"a", "b"}
+    assert preflight.of_tasks(server, ["a"], None, ModelFiles(NOT_FETCHED, available=False)) == {}
     of_model = Mistake("one.yaml", 0, "model.name", "no model", "")
     monkeypatch.setattr(model_checks, "mistakes", lambda server, env: [of_model])
     asked.clear()
-    found = preflight.of_tasks(server, ["a", "b"], None, ModelFiles(None))
+    found = preflight.of_tasks(server, ["a", "b"], None, ModelFiles(NOT_FETCHED))
     assert found == {"a": [of_model], "b": [of_model]} and asked == BOTH[:1] * 2
     with pytest.raises(OSError):
-        preflight.of_tasks(server, ["gone"], None, ModelFiles(None))
+        preflight.of_tasks(server, ["gone"], None, ModelFiles(NOT_FETCHED))
 
 
 def test_tasks_have_passed_if_all_answers_are_cached_and_right(
@@ -96,20 +99,20 @@ def test_tasks_have_passed_if_all_answers_are_cached_and_right(
     server = write_specs("one", "a")
     monkeypatch.setattr(model_checks, "passed", lambda server: True)
     answer(monkeypatch, {}, {})
-    assert not preflight.passed(server, ["a"], None, None)
+    assert not preflight.passed(server, ["a"], None, NOT_FETCHED)
     of_a = specs.of_result(run={"name": "a"})
     for question in (
         harness_questions.task_question(of_a),
-        harness_questions.tokenizer_question(of_a.result, None),
+        harness_questions.tokenizer_question(of_a.result, NOT_FETCHED),
     ):
-        assert not preflight.passed(server, ["a"], None, None)
+        assert not preflight.passed(server, ["a"], None, NOT_FETCHED)
         question.path.parent.mkdir(parents=True, exist_ok=True)
         question.path.touch()
-    assert preflight.passed(server, ["a"], None, None)
-    assert not preflight.passed(server, ["a"], None, "another commit")
-    assert not preflight.passed(server, ["gone"], None, None)
+    assert preflight.passed(server, ["a"], None, NOT_FETCHED)
+    assert not preflight.passed(server, ["a"], None, FetchedFiles("another commit"))
+    assert not preflight.passed(server, ["gone"], None, NOT_FETCHED)
     answer(monkeypatch, UNKNOWN, {})
-    assert not preflight.passed(server, ["a"], None, None)
+    assert not preflight.passed(server, ["a"], None, NOT_FETCHED)
     monkeypatch.setattr(model_checks, "passed", lambda server: False)
     answer(monkeypatch, {}, {})
-    assert not preflight.passed(server, ["a"], None, None)
+    assert not preflight.passed(server, ["a"], None, NOT_FETCHED)

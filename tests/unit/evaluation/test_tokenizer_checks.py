@@ -8,6 +8,7 @@ import pytest
 
 import specs
 from benchy.evaluation import tokenizer_checks
+from benchy.serving.preparation import NOT_FETCHED
 
 
 @pytest.mark.parametrize(
@@ -27,15 +28,15 @@ def test_tokenizer_that_does_not_load_is_reported_with_a_hint(
         for file in files:
             (tmp_path / file).touch()
         asked.result["model"]["name"] = asked.result["model"]["path"] = str(tmp_path)
-    (found,) = tokenizer_checks.mistakes(asked, None, {"error": error})
+    (found,) = tokenizer_checks.mistakes(asked, NOT_FETCHED, {"error": error})
     assert found.file == where and told in found.hint and error in found.what
-    assert tokenizer_checks.mistakes(asked, None, {"prefix": []}) == []
+    assert tokenizer_checks.mistakes(asked, NOT_FETCHED, {"prefix": []}) == []
 
 
 def test_tiktoken_error_suggests_huggingface() -> None:
     asked = specs.of_result(requested={"tokenizer_backend": "tiktoken"})
     error = {"error": "KeyError: 'Could not automatically map one to a tokeniser'"}
-    (found,) = tokenizer_checks.mistakes(asked, None, error)
+    (found,) = tokenizer_checks.mistakes(asked, NOT_FETCHED, error)
     assert (found.key, found.hint) == ("tokenizer_backend", "write huggingface")
 
 

@@ -80,7 +80,7 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Fake, **spec:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     monkeypatch.delenv("BENCHY_LAUNCHED", raising=False)
-    monkeypatch.setattr(session_phases, "commit", lambda _: None)
+    monkeypatch.setattr(session_phases, "fetched", lambda _: NOT_FETCHED)
     environment = preparation.EngineEnvironment("engine_1_0", tmp_path / "venv")
     prepared = preparation.PreparedServer(
         specs.server(**SPEC | spec), environment, "test/one", ["--x=1"]
