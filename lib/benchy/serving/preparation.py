@@ -111,7 +111,7 @@ def ready_environment(
 
 
 def engine_arguments(
-    spec: ServerSpec, environment: EngineEnvironment, *, warn: bool = False
+    spec: ServerSpec, environment: EngineEnvironment, files: FetchedFiles, *, warn: bool = False
 ) -> list[str]:
     """Return the options of a spec as arguments of the release in `environment`.
 
@@ -134,7 +134,6 @@ def engine_arguments(
                 "WARNING",
                 f"{spec['model']}: {option_check.written(spec).mistake(option, what, '')}",
             )
-    files = fetched(spec)
     if not files.package and (revision := files.commit or spec["revision"]):
         words.append(f"--revision={revision}")
     if spec["trust_remote_code"] and "--trust-remote-code" not in words:
@@ -175,7 +174,7 @@ def fetched(spec: ServerSpec) -> FetchedFiles:
     return FetchedFiles(package=note["folder"] if usable else None)
 
 
-def ready_model(spec: ServerSpec) -> str:
+def ready_model(spec: ServerSpec, files: FetchedFiles) -> str:
     """Return what the server loads: a directory, or a name on the hub.
 
     Makes the directory of the tiny model if it is missing. Raises Failure if that fails, and
@@ -183,7 +182,7 @@ def ready_model(spec: ServerSpec) -> str:
     """
     path = spec["path"]
     if not path:
-        return fetched(spec).package or spec["name"]
+        return files.package or spec["name"]
     tiny_model_folder.ready(spec)
     if not Path(path).is_dir():
         source = spec["source"]
@@ -195,12 +194,21 @@ def ready_model(spec: ServerSpec) -> str:
 
 @dataclass(frozen=True)
 class PreparedServer:
-    """Everything about a server that is known before it takes a device."""
+    """Everything about a server that is known before it takes a device.
+
+    Attributes:
+        spec: Its spec.
+        environment: The environment that serves.
+        model: What the engine loads: a directory, or a name on the hub.
+        arguments: Options of the engine.
+        files: The files that bin/fetch brought.
+    """
 
     spec: ServerSpec
     environment: EngineEnvironment
     model: str
     arguments: list[str]
+    files: FetchedFiles = NOT_FETCHED
 
     @property
     def served(self) -> str:
@@ -231,8 +239,10 @@ def known(model: str) -> PreparedServer:
     """Return the plan of a model without building its environment. It has no arguments."""
     spec = read_spec(model)
     environment = EngineEnvironment(spec["environment"], paths.env_dir(spec["environment"]))
-    model = spec["path"] or fetched(spec).package or spec["name"]
-    return PreparedServer(spec, environment, model, [])
+    files = fetched(spec)
+    return PreparedServer(
+        spec, environment, spec["path"] or files.package or spec["name"], [], files
+    )
 
 
 def prepare(model: str, signals: Signals, *, served_here: bool = True) -> PreparedServer:
@@ -262,6 +272,8 @@ def prepare(model: str, signals: Signals, *, served_here: bool = True) -> Prepar
             what = f"{', '.join(theirs)} in your shell can change its answers"
             hint = "in engine_env of its config, a change makes its results stale"
             say("NOTE", f"{model}: {what}; {hint}")
-    arguments = engine_arguments(spec, environment, warn=served_here)
+    # Another run may fetch a newer commit at any time, so this is read once.
+    files = fetched(spec)
+    arguments = engine_arguments(spec, environment, files, warn=served_here)
     option_files.refuse_changed(spec)
-    return PreparedServer(spec, environment, ready_model(spec), arguments)
+    return PreparedServer(spec, environment, ready_model(spec, files), arguments, files)

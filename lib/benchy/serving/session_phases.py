@@ -25,7 +25,7 @@ from benchy.display.progress import Step
 from benchy.environments import health
 from benchy.serving import engine_log, engine_variables
 from benchy.serving.endpoint import Endpoint
-from benchy.serving.preparation import TAG, PreparedServer, fetched
+from benchy.serving.preparation import TAG, PreparedServer
 from benchy.serving.server import Server
 
 
@@ -147,7 +147,7 @@ class Session:
     def record(self, start: Start, answers: Answers) -> ServerRecord:
         """Return the content of server.json, from which results record their server."""
         spec, environment = self.prepared.spec, self.prepared.environment
-        files = fetched(spec)
+        files = self.prepared.files
         gpus = [int(card) if card.isdecimal() else card for card in self.devices]
         record: ServerRecord = {
             "model": spec["model"],

@@ -16,7 +16,7 @@ from benchy.core import paths
 from benchy.core.errors import Failure
 from benchy.display.progress import Step
 from benchy.run import fetch
-from benchy.serving import preparation
+from benchy.serving import packaged_model, preparation
 from hubstandin import CLIENTS, COMMIT, Hub, client_environment
 
 BIG = os.urandom(24 << 20)  # three pieces: the client writes 10 MB at a time
@@ -172,3 +172,43 @@ def test_a_commit_belongs_to_its_name_and_revision(house: House) -> None:
     assert preparation.fetched(another) == preparation.NOT_FETCHED
     local = specs.server(model="m", name="org/model", path="/somewhere")
     assert preparation.fetched(local) == preparation.NOT_FETCHED
+
+
+PACKAGE = {"name": "gguf-model", "version": "1.0", "sha256": "0" * 64}
+
+
+def test_a_package_replaces_a_hub_that_cannot_be_reached(
+    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = []
+
+    def make(package: object, cache: str, python: str, *_: object) -> tuple[Path, bool]:
+        made.append((package, cache, python))
+        folder = tmp_path / "converted"
+        folder.mkdir(exist_ok=True)
+        (folder / "config.json").write_text("{}")
+        return folder, len(made) == 1
+
+    monkeypatch.setattr(packaged_model, "make", make)
+    told = house.fetch(weights=PACKAGE)  # the hub answers
+    assert told["commit"] == COMMIT and not made
+    shutil.rmtree(house.cache)
+    house.hub.shutdown()
+    house.hub.server_close()
+    told = house.fetch(weights=PACKAGE, revision=COMMIT)
+    assert made == [(PACKAGE, str(house.cache), house.place.python)]
+    assert (told["package"], told["commit"], told["new"]) == (PACKAGE, None, True)
+
+    def files(**more: Any) -> preparation.FetchedFiles:
+        spec = {"model": "m", "name": "org/model", "revision": COMMIT, **more}
+        return preparation.fetched(specs.server(**spec))
+
+    assert files(weights=PACKAGE).package == str(tmp_path / "converted")
+    assert files() == preparation.NOT_FETCHED, "the config no longer names the package"
+    assert files(weights=PACKAGE | {"version": "2"}) == preparation.NOT_FETCHED
+    asked = {"model": "m", "name": "org/model", "revision": COMMIT, "hf_cache": str(house.cache)}
+    assert fetch.nothing_to_fetch(specs.server(**asked, weights=PACKAGE))
+    assert not fetch.nothing_to_fetch(specs.server(**asked))
+    (tmp_path / "converted/config.json").unlink()
+    assert files(weights=PACKAGE) == preparation.NOT_FETCHED
+    assert not fetch.nothing_to_fetch(specs.server(**asked, weights=PACKAGE))

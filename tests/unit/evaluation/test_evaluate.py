@@ -20,6 +20,7 @@ from benchy.evaluation import (
 )
 from benchy.evaluation import result as document
 from benchy.process import runner
+from benchy.serving.preparation import NOT_FETCHED
 
 
 def publish(spec: bytes) -> None:

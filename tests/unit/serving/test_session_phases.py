@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -80,7 +81,6 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fake: Fake, **spec:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(paths, "RUN", tmp_path / "run")
     monkeypatch.delenv("BENCHY_LAUNCHED", raising=False)
-    monkeypatch.setattr(session_phases, "fetched", lambda _: NOT_FETCHED)
     environment = preparation.EngineEnvironment("engine_1_0", tmp_path / "venv")
     prepared = preparation.PreparedServer(
         specs.server(**SPEC | spec), environment, "test/one", ["--x=1"]
@@ -173,3 +173,29 @@ def test_command_finds_the_record_of_the_server(
     assert (record["version"], record["max_model_len"], record["gpus"]) == ("1.0", 512, "cpu")
     assert record["seconds_to_ready"] == {"total": 1.5}
     assert "nodes" not in record and "key" not in json.dumps(record["variables"])
+    assert "folder" not in record
+
+
+@pytest.mark.parametrize(
+    ("files", "commit", "folder"),
+    [
+        (preparation.FetchedFiles("a" * 40), "a" * 40, None),
+        (preparation.FetchedFiles(package="/cache/m"), None, "/cache/m"),
+    ],
+)
+def test_the_record_names_the_files_that_were_prepared(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    files: preparation.FetchedFiles,
+    commit: str | None,
+    folder: str | None,
+) -> None:
+    """Another run may have fetched a newer commit since then."""
+    made = session(tmp_path, monkeypatch, Fake(tmp_path / "log"))
+    made = replace(made, prepared=replace(made.prepared, files=files))
+    paths.fetched("one").parent.mkdir(parents=True)
+    note = {"name": "test/one", "revision": None, "commit": "b" * 40, "folder": "/elsewhere"}
+    paths.fetched("one").write_text(json.dumps(note))
+    start = session_phases.Start(["python"], {}, datetime.datetime.now(datetime.timezone.utc), 1.5)
+    record = made.record(start, session_phases.Answers("1.0", 512, [-1.0], None))
+    assert (record["commit"], record.get("folder")) == (commit, folder)
