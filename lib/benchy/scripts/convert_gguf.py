@@ -12,7 +12,6 @@ and 5 can read the files, whichever of them wrote them.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def convert(source: Path, target: Path) -> None:
     model.save_pretrained(target)
     tokenizer = transformers.AutoTokenizer.from_pretrained(source.parent, gguf_file=source.name)
     tokenizer.save_pretrained(target)
-    os.chmod(target / "model.safetensors", (target / "config.json").stat().st_mode)  # not 0600
+    (target / "model.safetensors").chmod((target / "config.json").stat().st_mode)  # not 0600
     edit(target / "config.json", older_names)
     edit(target / "tokenizer_config.json", lambda data: older_tokenizer(data, tokenizer))
 

@@ -224,7 +224,9 @@ def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         made_cell = status_cells.StatusCell(
             one.model, one.task, status_cells.DONE, status_cells.scored(one)
         )
-        return replace(made_cell, marks=tuple(one.marks), doubts=tuple(one.doubts))
+        short = status_cells.short_score(one)
+        marks, doubts = tuple(one.marks), tuple(one.doubts)
+        return replace(made_cell, marks=marks, doubts=doubts, short_score=short)
 
     cells = [
         cell(entry(numbered("a", checks=SILENT))),

@@ -30,7 +30,7 @@ def test_all_makers_see_the_complete_model() -> None:
 
     def make() -> str:
         start.wait()
-        return preparation.ready_model(server)
+        return preparation.ready_model(server, preparation.NOT_FETCHED)
 
     with ThreadPoolExecutor(3) as pool:
         makers = [pool.submit(make) for _ in range(3)]
@@ -47,10 +47,13 @@ def test_maker_that_loses_without_a_lock_uses_the_model(monkeypatch: pytest.Monk
         raise OSError(39, "Directory not empty")
 
     monkeypatch.setattr(tiny_model, "make", lost)
-    assert preparation.ready_model(specs.server(make="tiny", path=TINY)) == TINY
+    assert (
+        preparation.ready_model(specs.server(make="tiny", path=TINY), preparation.NOT_FETCHED)
+        == TINY
+    )
 
 
 def test_model_that_cannot_be_made_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     Path("build").touch()
     with pytest.raises(Failure, match=f"{TINY} could not be created"):
-        preparation.ready_model(specs.server(make="tiny", path=TINY))
+        preparation.ready_model(specs.server(make="tiny", path=TINY), preparation.NOT_FETCHED)
