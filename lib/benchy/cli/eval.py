@@ -62,7 +62,8 @@ def _only_one(job: EvaluationJob) -> Iterator[float | None]:
     Yield the time at which the wait for another process began (time.time()), or None without a
     wait.
     """
-    path = paths.RUN / f"eval-{paths.limit_dir(job.limit) or 'whole'}-{job.model}-{job.task}.lock"
+    folder = paths.RUN / "eval" / (paths.limit_dir(job.limit) or "whole") / job.model
+    path = folder / f"{job.task}.lock"
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
     with os.fdopen(descriptor, "w") as lock:  # close-on-exec: the harness does not inherit it

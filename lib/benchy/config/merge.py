@@ -19,7 +19,7 @@ from benchy.config.reserved_options import OWN
 from benchy.config.validation import Checked, salvaged, validated
 from benchy.config.written import Written
 from benchy.config.yaml_file import Document, Key
-from benchy.core import paths
+from benchy.core import paths, result_files
 from benchy.core.errors import Mistake
 from benchy.core.hashing import canonical
 from benchy.core.names import near
@@ -247,6 +247,9 @@ def _variables(engine: Engine, serving: Provider) -> dict[str, str]:
 
 def _of_model(model: ModelConfig, document: Document, shared: Shared) -> Iterator[Mistake]:
     """Yield the mistakes that only the merged model shows."""
+    if result_files.is_limit(model.name):
+        what = f"is called {model.name}, but results/{model.name} has the results of a limit"
+        yield document.mistake((), what, "rename the file")
     yield from _weights(model, document, shared.root)
     yield from option_checks.of_model(model, shared.root)
     yield from generation_arguments.of_model(model, shared.known.tasks, shared.documents)

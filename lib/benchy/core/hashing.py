@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
+import os
 import subprocess
 from functools import cache
 from pathlib import Path
 from typing import Any
+
+BY_PRODUCTS = {".git", "__pycache__"}
 
 
 def canonical(value: Any) -> str:
@@ -41,20 +45,40 @@ def sha256(path: Path) -> str:
 def content_of(path: Path) -> str:
     """Return a fingerprint of a directory's content that is cheap to compute.
 
-    For a git checkout, it is the commit and a hash of the uncommitted changes. For any other
-    directory, it is a hash of each file's name and size, and of the content of files under 1 MiB:
-    weights are too large to read for each plan.
+    For a git checkout, it is the commit and a hash of the uncommitted changes and of the untracked
+    files that git does not ignore. For any other directory, and without git, it is a hash of all
+    files. A file counts by its name, its size and, under 1 MiB, its content: weights are too large
+    to read for each plan.
     """
     if (path / ".git").exists():
-        git = ["git", "-C", str(path)]
-        head = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True).stdout
-        changed = subprocess.run([*git, "diff", "HEAD"], capture_output=True).stdout
-        return head.strip() + ("+" + of_bytes(changed)[:12] if changed else "")
-    parts = []
-    for file in sorted(path.rglob("*")):
-        if file.is_file() and not {".git", "__pycache__"} & set(file.parts):
-            size = file.stat().st_size
-            parts.append(
-                [str(file.relative_to(path)), size, sha256(file) if size < 1 << 20 else ""]
-            )
-    return digest(parts)
+        with contextlib.suppress(OSError, subprocess.CalledProcessError):
+            return _checkout(path)
+    files = [file for file in sorted(path.rglob("*")) if not BY_PRODUCTS & set(file.parts)]
+    return digest([_file(path, file) for file in files if file.is_file()])
+
+
+def _checkout(path: Path) -> str:
+    """Return the fingerprint of a git checkout. Raises CalledProcessError if git cannot read it."""
+
+    def git(*words: str) -> bytes:
+        command = ["git", "-C", str(path), *words]
+        return subprocess.run(command, capture_output=True, check=True).stdout
+
+    head = git("rev-parse", "HEAD").decode().strip()
+    changed = git("diff", "HEAD")
+    names = git("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
+    # An installation from a checkout writes *.egg-info into it.
+    untracked = [
+        path / os.fsdecode(name)
+        for name in sorted(names)
+        if name and b"__pycache__/" not in name and b".egg-info/" not in name
+    ]
+    contents = [_file(path, file) for file in untracked if file.is_file()]
+    if contents:
+        changed += canonical(contents).encode()
+    return head + ("+" + of_bytes(changed)[:12] if changed else "")
+
+
+def _file(folder: Path, file: Path) -> list[str | int]:
+    size = file.stat().st_size
+    return [str(file.relative_to(folder)), size, sha256(file) if size < 1 << 20 else ""]

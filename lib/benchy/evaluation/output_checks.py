@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchy.core import temporary_files
 from benchy.core.specs import ResultSpec
 from benchy.evaluation.harness_output import Output
 from benchy.evaluation.result import Checks
@@ -82,7 +83,15 @@ def forget_refusals(path: Path) -> None:
         lines = path.read_text(encoding="ascii", errors="replace").splitlines(keepends=True)
     except OSError:
         return
-    path.write_text("".join(x for x in lines if '"kind": "refused"' not in x), encoding="ascii")
+    kept = "".join(line for line in lines if not _refusal(line))
+    temporary_files.write(path, kept)  # a killed process must not leave half of the facts
+
+
+def _refusal(line: str) -> bool:
+    try:
+        return bool(json.loads(line)["kind"] == "refused")
+    except (ValueError, KeyError, TypeError):
+        return False
 
 
 def of(output: Output, facts: Observations) -> dict[str, Checks]:

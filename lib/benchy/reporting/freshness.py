@@ -27,7 +27,6 @@ def signature() -> str:
     """
     results = sorted((str(path), limit or 0) for path, limit in result_files.files())
     old = result_status.stale({limit or None for _, limit in results})
-    code = sorted([*paths.CODE.glob("*/*.py"), *paths.CODE.glob("*/templates/*")])
     configs = [paths.CONFIGS / "config.yaml", *paths.CONFIGS.glob("tasks/*.yaml")]
     requested = result_status.requested()
     facts = [
@@ -35,9 +34,15 @@ def signature() -> str:
         sorted(str(path) for path, stale in old.items() if stale),
         None if requested is None else sorted(requested),
         [[str(path), hashing.sha256(path)] for path in sorted(configs) if path.is_file()],
-        [[path.name, *_age(path)] for path in code],
+        [[path.name, *_age(path)] for path in code()],
     ]
     return hashing.of_text(json.dumps(facts))
+
+
+def code() -> list[Path]:
+    """Return the files of benchy's code and templates, sorted."""
+    files = [*paths.CODE.glob("*/*.py"), *paths.CODE.glob("*/templates/*")]
+    return sorted(path for path in files if path.is_file())
 
 
 def _age(path: str | Path) -> tuple[int, int]:

@@ -12,24 +12,20 @@ import shlex
 from collections.abc import Iterator
 from dataclasses import asdict
 from functools import cache
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 from benchy.core import hashing, paths
-from benchy.display import hidden_characters, units
+from benchy.display import units
 from benchy.evaluation import marks, scores
 from benchy.evaluation.scored_result import ScoredResult
 from benchy.reporting import (
-    collection,
+    freshness,
     html_page,
     index_page,
-    leaderboard,
     model_traits,
     reproduce,
     sample_files,
-    sample_view,
-    samples,
 )
 from benchy.reporting.leaderboard import Board, Row
 
@@ -168,23 +164,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
 @cache
 def _version() -> str:
     """Return a hash of all code and templates that determine how pages look."""
-    modules = (
-        html_page,
-        index_page,
-        reproduce,
-        sample_files,
-        sample_view,
-        samples,
-        collection,
-        marks,
-        leaderboard,
-        scores,
-        model_traits,
-        hidden_characters,
-    )
-    files = [Path(str(module.__file__)) for module in modules]
-    sources = [Path(__file__), *files, *sorted(html_page.TEMPLATES.iterdir())]
-    return hashing.of_bytes(b"".join(path.read_bytes() for path in sources if path.is_file()))
+    return hashing.of_bytes(b"".join(path.read_bytes() for path in freshness.code()))
 
 
 def _key(row: Row, board: Board) -> str:

@@ -15,7 +15,7 @@ import pytest
 import specs
 from benchy.core.errors import Failure
 from benchy.core.specs import Fallback
-from benchy.evaluation import harness, output_checks, result_writer
+from benchy.evaluation import harness, output_checks, provenance, result_writer
 from benchy.evaluation import result as document
 from benchy.evaluation.harness_output import Output
 from benchy.evaluation.result import FallbackReason, Metric, Score, Times
@@ -57,6 +57,17 @@ def job(**server: Any) -> Any:
         endpoint=harness.HarnessEndpoint("http://h", "m", 1024),
         run=specs.task(), spec=spec, server=record,
     )  # fmt: skip
+
+
+def test_weights_of_a_package_are_recorded(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"dtype": "bfloat16"}')
+    made: Any = job()
+    made.server |= {"commit": None, "folder": str(tmp_path)}
+    made.spec["model"]["package"] = {"name": "m", "version": "1.0", "sha256": "0" * 64}
+    record = result_writer._model(made)
+    assert (record.name, record.path, record.package) == ("org/name", None, "m 1.0")
+    assert record.revision_used is None and record.dtype == "bfloat16"
+    assert record.digest == provenance.digest(tmp_path)
 
 
 CHECKS: list[tuple[str, dict[str, Any], str]] = [
@@ -160,7 +171,7 @@ def test_document_records_what_was_requested_and_what_answered(
                     "lock_sha256": None},
         "model": {"config": "one", "name": "org/name", "path": None, "revision": "main",
                   "revision_used": "c0ffee", "digest": None, "parameters": None, "dtype": None,
-                  "license": None},
+                  "license": None, "package": None},
         "engine": {"name": "vllm", "package": "vllm", "asked": "0.8.0", "answered": "0.8.1",
                    "environment": "no_engine", "lock_sha256": None, "dtype": "float16"},
         "task": {"name": "mine", "task_name": ["t"], "versions": {"t": "1.0"}, "num_fewshot": 3,

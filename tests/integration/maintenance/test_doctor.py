@@ -14,7 +14,7 @@ import specs
 from benchy.cli import doctor as doctor_command
 from benchy.core import paths
 from benchy.devices import allocation, leases, waiting_line
-from benchy.environments import index_check, inventory
+from benchy.environments import index_check, inventory, usage_locks
 from benchy.hub import access, tokens
 from benchy.maintenance import doctor
 from benchy.maintenance.doctor import ERROR, OK, WARNING, Finding
@@ -118,8 +118,9 @@ def test_broken_and_unused_environments_are_found(here: Path) -> None:
         put(paths.env_dir(env) / "bin/python", "#!/bin/sh\n", 0o755)
     (paths.env_dir("vllm_x") / "bin/python").unlink()
     put(here / "venvs/.building/vllm_x-999999999/x", "")
-    put(here / f"venvs/.building/vllm_x-{os.getpid()}.old/x", "")  # of a live process
-    found = {f.what.split()[0]: f for f in doctor.environments()}
+    put(here / "venvs/.building/vllm_y-1.old/x", "")
+    with usage_locks.held("vllm_y"):  # its builder is alive
+        found = {f.what.split()[0]: f for f in doctor.environments()}
     assert found["vllm_x"].state == WARNING and "is broken: its Python" in found["vllm_x"].what
     assert found["no"].what == "no config needs vllm_y"
     assert "1 unfinished builds" in found["1"].what

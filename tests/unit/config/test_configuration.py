@@ -27,6 +27,12 @@ def root_(tmp_path: Path) -> Path:
 MISTAKES: list[tuple[str, str, str | bytes, list[str]]] = [
     ("unknown key", "single_card/m.yaml", MODEL + "taks: [a]\n",
      ["configs/single_card/m.yaml:7: taks: unknown key", "did you mean 'tasks'?"]),
+    ("the name of a limit's results", "single_card/limit-10.yaml", MODEL,
+     ["configs/single_card/limit-10.yaml: is called limit-10, but results/limit-10 has"]),
+    ("a package for a directory", "single_card/m.yaml",
+     'model:\n  name: /models\n  package: {name: p, version: "1.0", sha256: "' + "0" * 64 + '"}\n'
+     "vllm: {provider_config: card}\ntasks: [spanish]\n",
+     ["m.yaml:3: model.package: the model is not one of the hub"]),
     ("unknown nested key", "single_card/m.yaml", MODEL.replace("  name:", "  nmae:"),
      ["m.yaml:2: model.nmae: unknown key\n  did you mean 'name'?"]),
     ("a directory as path", "single_card/m.yaml", MODEL.replace("  name:", "  path: /x\n  name:"),

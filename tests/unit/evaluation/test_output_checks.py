@@ -67,8 +67,11 @@ def test_facts_are_counted_once_per_document(tmp_path: Path) -> None:
     found = output_checks.of(output(3), seen)["t"]
     assert (found.prompts, found.truncated, found.leaked) == (4, 1, 1)
     assert (found.answers, found.empty, found.null) == (4, 3, 1)
+    before = path.stat().st_ino
     output_checks.forget_refusals(path)
     assert output_checks.read_facts(path).refused is None and output_checks.read_facts(path).client
+    assert path.read_text() == "\n".join([*lines[:-1], *lines[:-1], '{"kind": "trunc'])
+    assert path.stat().st_ino != before, "written aside, so that a kill loses no fact"
 
 
 def test_counts_without_facts_are_none(tmp_path: Path) -> None:
