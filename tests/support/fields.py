@@ -49,6 +49,7 @@ VALUES: dict[str, dict[str, Any]] = {
     "repair": REPAIR,
     "model": {
         "model.name": "acme/uno", "model.revision": "abc", "model.make": "tiny",
+        "model.package": {"name": "uno-gguf", "version": "1.0", "sha256": "0" * 64},
         "vllm.provider_config": "standin_gpu", "vllm.overrides": {"dtype": "half"},
         "tasks": (["alpha", "beta", "gamma"], {"one/gamma"}),
         "matrix": ({"dtype": ["half"]}, {"one@half/alpha", "one@half/beta"}),

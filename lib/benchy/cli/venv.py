@@ -181,7 +181,7 @@ def inspect(spec: BuildSpec) -> str:
         if why := health.flaw(env) or audit.against_lock(spec, log):
             return why
         edited.update(audit.against_records(folder, health.stamp(env).get("distributions")))
-        return f"its {health.EDITED}: {audit.named(edited)}" if edited else ""
+        return health.EditedFiles.of([name for names in edited.values() for name in names])
 
     with usage_locks.used(spec.env):  # another make must not replace it during the check
         if health.condemn(spec.env, difference):

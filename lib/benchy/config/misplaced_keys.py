@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 from benchy.config import field_types, model_schema, schema, settings_schema, task_schema
 from benchy.config.yaml_file import Document
+from benchy.core import knobs
 
 FILES = {  # kind of file → its place
     "model": "the model's file, next to vllm and tasks",
@@ -46,7 +46,7 @@ def home(key: str, value: Any = None, document: Document | None = None) -> str:
         hint = f"write evaluation: {{{key}: VALUE}}"
     plain = isinstance(value, str | int | float) and str(value).isprintable()
     written = str(value) if plain else "…"
-    if key == "limit" and not re.fullmatch("[1-9][0-9]{0,8}", written):
+    if key == "limit" and not knobs.is_limit(written):
         written = "10"
     hint = hint.replace("VALUE", written)
     models = document and "model" in document.data  # make eval accepts no other file

@@ -197,11 +197,13 @@ def inputs(files: Collection[Named]) -> Iterator[Path]:
 
 
 def refuse_changed(spec: ServerSpec) -> None:
-    """Raise Failure if a file that a server's options name has changed since the plan was made.
+    """Raise Failure if files of a server have changed since the plan was made: the directory of its
+    model, and the files that its options and variables name.
 
     Otherwise results would claim to be made from the planned content.
     """
     planned = spec["meaning"]
+    _refuse_changed_model(spec)
     if not {"option_files", "variable_files"} & planned.keys():
         return
     options = {**spec["defaults"], **spec["options"]}
@@ -217,6 +219,19 @@ def refuse_changed(spec: ServerSpec) -> None:
             raise Failure(
                 f"{spec['model']}: {what} has changed since the plan was made", "run it again"
             )
+
+
+def _refuse_changed_model(spec: ServerSpec) -> None:
+    path, before = spec["path"], spec["meaning"]["model"]["content"]
+    if not path or before is None or spec["make"] or not Path(path).is_dir():
+        return  # preparation.py reports a missing model
+    after = hashing.content_of(Path(path))
+    # A node of a cluster may lack the git that the plan was made with.
+    if before != after and hashing.is_commit(before) == hashing.is_commit(after):
+        raise Failure(
+            f"{spec['model']}: the files of {path} have changed since the plan was made",
+            "run it again",
+        )
 
 
 def text_of(spec: ResultSpec, kind: str, key: str) -> str:

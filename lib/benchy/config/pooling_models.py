@@ -8,9 +8,10 @@ the server starts.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
+
+from benchy.core import files
 
 _NAMES = frozenset(
     {
@@ -31,11 +32,7 @@ SAID = frozenset({"runner", "task", "convert", "hf_overrides", "hf_config_path",
 
 def architecture(folder: Path) -> str:
     """Return the architecture of a model's directory if it certainly generates no text, else ""."""
-    try:
-        config = json.loads((folder / "config.json").read_bytes())
-    except (OSError, ValueError):
-        return ""
-    named = config.get("architectures") if isinstance(config, dict) else None
+    named = files.read_json(folder / "config.json").get("architectures")
     if not isinstance(named, list) or not named:
         return ""
     certain = all(isinstance(n, str) and (n in _NAMES or n.endswith(_SUFFIXES)) for n in named)

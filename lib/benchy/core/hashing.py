@@ -57,6 +57,11 @@ def content_of(path: Path) -> str:
     return digest([_file(path, file) for file in files if file.is_file()])
 
 
+def is_commit(content: str) -> bool:
+    """Return whether a fingerprint by `content_of` is that of a git checkout that git can read."""
+    return len(content.partition("+")[0]) == 40
+
+
 def _checkout(path: Path) -> str:
     """Return the fingerprint of a git checkout. Raises CalledProcessError if git cannot read it."""
 
@@ -69,11 +74,13 @@ def _checkout(path: Path) -> str:
     names = git("ls-files", "--others", "--exclude-standard", "-z").split(b"\0")
     # An installation from a checkout writes *.egg-info into it.
     untracked = [
-        path / os.fsdecode(name)
+        os.fsdecode(name)
         for name in sorted(names)
         if name and b"__pycache__/" not in name and b".egg-info/" not in name
     ]
-    contents = [_file(path, file) for file in untracked if file.is_file()]
+    contents = [_file(path, path / name) for name in untracked if (path / name).is_file()]
+    # git names a checkout inside of this one, but not its files.
+    contents += [[name, content_of(path / name)] for name in untracked if name.endswith("/")]
     if contents:
         changed += canonical(contents).encode()
     return head + ("+" + of_bytes(changed)[:12] if changed else "")

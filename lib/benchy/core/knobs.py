@@ -42,6 +42,11 @@ def count(knob: str, default: int) -> int:
     return int(text)
 
 
+def is_limit(text: str) -> bool:
+    """Return whether a text is a value of LIMIT: a number of requests per task."""
+    return bool(re.fullmatch(r"[1-9][0-9]{0,8}", text))
+
+
 def knob(name: str) -> list[str]:
     return os.environ.get(name, "").split()
 

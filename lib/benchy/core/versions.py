@@ -1,4 +1,9 @@
-"""Versions of releases: canonical form and comparison."""
+"""Versions of releases: canonical form and comparison.
+
+The local part of a version, such as +cu118, names a build of the release. The metadata of an
+installed package has it, so there it counts if it was requested (`matches`). What a running engine
+reports may lack it (vLLM 0.10.2+cu118 reports 0.10.2), so it never counts there (`same_public`).
+"""
 
 from __future__ import annotations
 
@@ -17,7 +22,7 @@ def reached(version: str, since: str) -> bool:
 
 
 def matches(requested: str, actual: str) -> bool:
-    """Return whether `actual` is the requested release.
+    """Return whether `actual`, the version of an installed package, is the requested release.
 
     A local part (+cpu) counts only if it was requested. Versions that cannot be parsed match if
     they are spelled the same.
@@ -32,7 +37,11 @@ def matches(requested: str, actual: str) -> bool:
 
 
 def same_public(first: str, second: str) -> bool:
-    """Return whether two versions are equal without their local parts."""
+    """Return whether two versions are equal without their local parts.
+
+    Compares a requested release with the one that a running engine reports. Versions that cannot be
+    parsed are equal if they are spelled the same.
+    """
     try:
         return Version(Version(first).public) == Version(Version(second).public)
     except InvalidVersion:

@@ -8,14 +8,12 @@ takes a device. Writes nothing.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchy.config.written import Written
-from benchy.core import paths, versions
+from benchy.core import files, paths, versions
 from benchy.core.errors import ConfigError, Mistake
 from benchy.core.specs import ServerSpec
 from benchy.core.text import listed
@@ -63,8 +61,9 @@ class FlagsCache:
         if env not in self._built:
             folder = self.root / paths.env_dir(env)
             is_built = (self.root / paths.stamp(env)).exists()
-            version = str(_json(folder / "check.json").get("version", "")) if is_built else ""
-            self._built[env] = version, _json(folder / "flags.json") if version else {}
+            check = files.read_json(folder / "check.json") if is_built else {}
+            version = str(check.get("version", ""))
+            self._built[env] = version, files.read_json(folder / "flags.json") if version else {}
         return self._built[env]
 
     def current(self, env: str) -> bool:
@@ -72,7 +71,7 @@ class FlagsCache:
 
         A git revision may have moved since the build.
         """
-        stamp = _json(self.root / paths.stamp(env))
+        stamp = files.read_json(self.root / paths.stamp(env))
         return bool(stamp) and stamp.get("lock") == lock_file.digest(self.root / paths.lock(env))
 
     def released(self, engine_name: str, version: str) -> release_flags.Flags:
@@ -95,14 +94,6 @@ class FlagsCache:
         if version and env in (paths.MAIN, paths.env_name(engine_name, version)):
             return version, self.released(engine_name, version)
         return version or "", {}
-
-
-def _json(path: Path) -> dict[str, Any]:
-    try:
-        content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return content
 
 
 def mistakes(specs: Iterable[ServerSpec], known: FlagsCache) -> list[Mistake]:

@@ -6,12 +6,11 @@ Reads flags.json of an environment; writes nothing.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchy.config import reserved_options
 from benchy.core.specs import GoneOption
 
 Flags = Mapping[str, Mapping[str, Any]]
@@ -48,7 +47,9 @@ class EngineRelease:
 
 def read_flags(path: Path) -> dict[str, dict[str, Any]]:
     """Read an environment's flags.json. Raises OSError, ValueError."""
-    flags: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+    flags: Any = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(flags, dict):
+        raise ValueError(f"{path} is not a JSON object")
     return flags
 
 
@@ -91,8 +92,3 @@ class BadOption(Exception):
     def __init__(self, what: str, hint: str = "") -> None:
         super().__init__(what)
         self.what, self.hint = what, hint
-
-
-def own_options(flags: Iterable[str]) -> list[str]:
-    """Return the options of a release's flags, without those that benchy sets itself."""
-    return sorted({option_of(flag) for flag in flags} - set(reserved_options.OURS) - {"help"})

@@ -87,7 +87,8 @@ def create(spec: BuildSpec, anew: bool = False) -> bool:
                         health.mark(spec.env, why)  # kept if this build fails
                     with builder_slots.slot(spec.env):
                         build = _fill if spec.kind == "main" else _build
-                        build(spec, stage, health.EDITED in why)
+                        edited = bool(why) and isinstance(why, health.EditedFiles)
+                        build(spec, stage, edited)
                     paths.failed(spec.env).unlink(missing_ok=True)
                     return True
         usage_locks.wait_unused(spec.env)

@@ -18,16 +18,15 @@ import json
 import os
 import re
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchy.core import paths
+from benchy.core import files, paths
 from benchy.core.text import listed
 from benchy.display.messages import say
 from benchy.environments import link_mode, lock_file, usage_locks
 
-EDITED = "files were changed by hand"  # part of every reason that names edited files
 SHOWN = 3  # maximum number of names in a reason
 
 
@@ -66,6 +65,21 @@ def stamp(env: str) -> dict[str, Any]:
     return {}
 
 
+class EditedFiles(str):
+    """Why an environment is not what was built: files of its packages were changed.
+
+    A build that keeps its folder has to install these packages again.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def of(cls, names: Sequence[str]) -> EditedFiles:
+        """Return the reason for these files; it is empty, and so false, for none."""
+        shown = listed(names, SHOWN, " ")
+        return cls(f"its files were changed by hand: {shown}" if names else "")
+
+
 def flaw(env: str) -> str:
     """Return why an environment is not what was built; "" if it is, or if there is none.
 
@@ -73,9 +87,7 @@ def flaw(env: str) -> str:
     """
     build, folder = stamp(env), paths.env_dir(env)
     if not build:
-        with contextlib.suppress(OSError):
-            return (folder / ".broken").read_text(encoding="utf-8").strip()
-        return ""
+        return _marked(folder / ".broken")
     python = folder / "bin" / "python"
     if not os.access(python, os.X_OK):
         target = python.readlink() if python.is_symlink() else python
@@ -92,7 +104,7 @@ def flaw(env: str) -> str:
     return ""
 
 
-def edited(env: str) -> str:
+def edited(env: str) -> EditedFiles:
     """Return a text that names files changed since the environment was built; "" if none was.
 
     Runs before a server or a task starts. Of the files in the wheels' RECORDs, it reads only those
@@ -102,7 +114,7 @@ def edited(env: str) -> str:
     """
     build, folder = stamp(env), paths.env_dir(env)
     if not build.get("when"):
-        return ""
+        return EditedFiles()
     built = calendar.timegm(time.strptime(build["when"], "%Y-%m-%dT%H:%M:%SZ"))
     names = build.get("distributions")
     changed_files: list[str] = []
@@ -125,7 +137,7 @@ def edited(env: str) -> str:
                 continue
             if not as_recorded(Path(site, name), recorded):
                 changed_files.append(name)
-    return f"its {EDITED}: {listed(changed_files, SHOWN, ' ')}" if changed_files else ""
+    return EditedFiles.of(changed_files)
 
 
 def recorded_files(record: Path) -> list[tuple[str, str, int | None]]:
@@ -200,8 +212,22 @@ def condemn(env: str, check: Callable[[str], str]) -> str:
 def mark(env: str, why: str) -> None:
     """Replace an environment's stamp with the reason; the caller holds the builder's lock."""
     say("BROKEN", f"{env}: {why}")
-    (paths.env_dir(env) / ".broken").write_text(why + "\n", encoding="utf-8")
+    text = json.dumps({"why": why, "edited": isinstance(why, EditedFiles)}) + "\n"
+    files.replace(paths.env_dir(env) / ".broken", text)
     paths.stamp(env).unlink(missing_ok=True)
+
+
+def _marked(path: Path) -> str:
+    """Return the reason that `mark` wrote; "" if there is none."""
+    try:
+        text = path.read_text(encoding="utf-8").strip()
+    except OSError:
+        return ""
+    with contextlib.suppress(ValueError, KeyError, TypeError):
+        content = json.loads(text)
+        return EditedFiles(content["why"]) if content["edited"] else str(content["why"])
+    # Older benchy wrote only the reason. Installing again does no harm if no file was edited.
+    return EditedFiles(text)
 
 
 def built() -> list[str]:

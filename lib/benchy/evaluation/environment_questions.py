@@ -59,11 +59,8 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.with_suffix(".lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)  # one process runs it for all models with these tasks
-        try:
-            cached: Facts = json.loads(path.read_bytes())
+        if cached := files.read_json(path):
             return cached
-        except (OSError, ValueError):
-            pass
         command = [python, str(script), question.kind, json.dumps(question.subject)]
         try:
             done = subprocess.run(
@@ -71,6 +68,8 @@ def ask(python: str, script: Path, question: Question, env: Mapping[str, str] | 
             )
             answer: Facts = json.loads(done.stdout.splitlines()[-1])
         except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+            return {}
+        if not isinstance(answer, dict):
             return {}
         if not any(answer.get(key) for key in ("error", "errors", "unknown")):
             files.write(path, json.dumps(answer, sort_keys=True))

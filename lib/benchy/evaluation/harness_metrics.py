@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from benchy.evaluation.result import Metric, Score
+from benchy.evaluation.result import Metric, Score, mean_of
 
 _ABOUT = ("alias", "name", "sample_len", "sample_count", "samples")
 
@@ -67,7 +67,7 @@ def main_score(
     stderr = math.hypot(*errors) / len(parts) if len(errors) == len(parts) else None
     count, total = len(parts), len(metrics)
     return Score(
-        f"mean of {count} tasks" if count == total else f"mean of {count} of {total} tasks",
+        mean_of(count, total),
         key,
         sum(part.value for part in parts) / count,
         stderr,

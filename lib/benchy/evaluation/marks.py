@@ -6,7 +6,6 @@ with each other or with the configs are in scored_result.py.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from enum import Enum
 from pathlib import Path
@@ -17,7 +16,6 @@ from benchy.evaluation.result import Checks, Result, Score, TaskRecord
 
 NAMED = 3  # subtasks that a mark names
 METRICS = 12  # metrics that a mark names
-_PART = re.compile(r"mean of \d+ of \d+ tasks")
 
 
 class MarkKind(Enum):
@@ -136,14 +134,13 @@ def no_metric(result: Result, metric: str) -> Mark:
     names = list(
         dict.fromkeys(key.removesuffix(",none") for metrics in metric_sets for key in metrics)
     )
-    more = f", and {len(names) - METRICS} more" if len(names) > METRICS else ""
-    has = f"{', '.join(names[:METRICS])}{more}" if names else "none"
+    has = listed(names, METRICS) or "none"
     return Mark(MarkKind.NO_METRIC, f"has no metric {metric} (it has: {has})", f"no {metric}")
 
 
 def part(score: Score) -> Mark | None:
     """Return the mark "mean of 3 of 6 tasks" if only some subtasks have the metric."""
-    return Mark(MarkKind.PARTIAL, score.of) if _PART.fullmatch(score.of) else None
+    return Mark(MarkKind.PARTIAL, score.of) if score.partial else None
 
 
 def limit(documents: int) -> Mark:

@@ -8,6 +8,7 @@ unknown keys, and rejects a file with a missing key or a wrong type.
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import asdict, dataclass, field
 from functools import cache
 from pathlib import Path
@@ -197,6 +198,14 @@ class Metric:
     higher_is_better: bool | None
 
 
+PARTIAL_MEAN = re.compile(r"mean of \d+ of \d+ tasks")
+
+
+def mean_of(count: int, total: int) -> str:
+    """Return a Score's `of` for the mean of `count` of `total` tasks; Score.partial reads it."""
+    return f"mean of {count} tasks" if count == total else f"mean of {count} of {total} tasks"
+
+
 @dataclass(frozen=True)
 class Score:
     """The number that a table shows for a result.
@@ -214,6 +223,11 @@ class Score:
     value: float
     stderr: float | None
     higher_is_better: bool | None
+
+    @property
+    def partial(self) -> bool:
+        """Whether it is the mean of only some of the subtasks."""
+        return bool(PARTIAL_MEAN.fullmatch(self.of))
 
 
 @dataclass(frozen=True)

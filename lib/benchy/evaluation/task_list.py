@@ -6,9 +6,11 @@ build/tasks/KEY.json, where KEY is a hash of everything that they depend on.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import json
 import os
+import shlex
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -120,11 +122,10 @@ def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> lis
     """Return the rows of the harness's own tasks, or of those in a directory. Raises Failure."""
     contents = hashing.content_of(paths.ROOT / folder) if folder else None
     path = FOLDER / (hashing.digest([_made_by(env), contents, folder])[:32] + ".json")
-    try:
-        cached: list[dict[str, Any]] = json.loads(path.read_bytes())
-        return cached
-    except (OSError, ValueError):
-        pass
+    with contextlib.suppress(OSError):
+        cached = _rows(path.read_text(encoding="utf-8", errors="replace"))
+        if cached is not None:
+            return cached
     ready(env, spec)
     if not folder:
         say("TASKS", f"{env}: reading its index (10 s, once)")
@@ -132,18 +133,33 @@ def listed(env: str, spec: EnvironmentRequest, folder: str | None = None) -> lis
     python = str((paths.env_dir(env) / "bin" / "python").absolute())
     command = [python, str(SCRIPT), *([folder] if folder else [])]
     base = environment_variables.for_harness(os.environ)
-    done = subprocess.run(command, env=base, capture_output=True, text=True, timeout=SECONDS)
-    lines = done.stdout.splitlines()
-    if done.returncode or not lines:
-        lines = [line for line in done.stderr.splitlines() if line.strip()][-3:]
+    try:
+        done = subprocess.run(
+            command, env=base, capture_output=True, text=True, timeout=SECONDS, errors="replace"
+        )
+    except subprocess.TimeoutExpired:
+        raise Failure(
+            f"{env} can't list its tasks: no answer within {SECONDS} s",
+            f"see what slows the machine or its disk down, then try again: {shlex.join(command)}",
+        ) from None
+    rows = _rows(done.stdout) if not done.returncode else None
+    if rows is None:
         raise Failure(
             f"{env} can't list its tasks",
             "the list needs lm_eval 0.4.12 or newer (harness_version of the task)",
-            lines=lines,
+            lines=[line for line in done.stderr.splitlines() if line.strip()][-3:],
         )
-    rows: list[dict[str, Any]] = json.loads(lines[-1])
     files.write(path, json.dumps(rows, sort_keys=True))
     return rows
+
+
+def _rows(text: str) -> list[dict[str, Any]] | None:
+    """Return the rows in the last line of a text, None if it has none."""
+    try:
+        rows = json.loads(text.splitlines()[-1])
+    except (ValueError, IndexError):
+        return None
+    return rows if isinstance(rows, list) else None
 
 
 def _made_by(env: str) -> list[str]:

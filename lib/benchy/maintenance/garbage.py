@@ -8,15 +8,13 @@ results. For environments, see bin/venv prune.
 
 from __future__ import annotations
 
-import contextlib
-import json
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchy.core import paths
+from benchy.core import files, paths
 from benchy.core.errors import UsageError
+from benchy.core.result_files import is_limit
 from benchy.core.specs import read_plan
 from benchy.environments import inventory
 from benchy.maintenance import activity_check
@@ -64,9 +62,8 @@ def planned() -> dict[str, set[str]]:
 
 
 def results(tasks_by_model: dict[str, set[str]]) -> Iterator[Waste]:
-    tops = [paths.RESULTS, *(p for p in paths.RESULTS.glob("limit-*") if _limit(p))]
-    for top in tops:
-        for model in sorted(p for p in top.glob("*") if p.is_dir() and not _limit(p)):
+    for top in _with_limits(paths.RESULTS):
+        for model in _models(top):
             if model.name not in tasks_by_model:
                 if not has_external_config(model):
                     yield Waste(model, "no config has its model")
@@ -80,18 +77,19 @@ def has_external_config(results: Path) -> bool:
     """Return whether results come from an existing config outside of configs/. Its plan may have
     been deleted with build/."""
     for path in results.glob("*/results.json"):
-        with contextlib.suppress(OSError, ValueError):
-            source = json.loads(path.read_text(encoding="utf-8")).get("source")
-            if source and not Path(source).is_relative_to(paths.CONFIGS) and Path(source).is_file():
-                return True
+        source = files.read_json(path).get("source")
+        if not isinstance(source, str) or Path(source).is_relative_to(paths.CONFIGS):
+            continue
+        if Path(source).is_file():
+            return True
     return False
 
 
 def work(tasks_by_model: dict[str, set[str]]) -> Iterator[Waste]:
     """Yield leftovers of runs outside of results/."""
     for top in (paths.BUILD / "cache/eval", paths.LOGS / "eval", paths.SPECS / "result"):
-        for folder in [top, *(p for p in top.glob("limit-*") if _limit(p))]:
-            for model in sorted(p for p in folder.glob("*") if p.is_dir() and not _limit(p)):
+        for folder in _with_limits(top):
+            for model in _models(folder):
                 if model.name not in tasks_by_model:
                     yield Waste(model, "no config has its model")
     for top, ending in ((paths.LOGS / "serve", ".log"), (paths.SPECS / "server", ".json")):
@@ -100,5 +98,11 @@ def work(tasks_by_model: dict[str, set[str]]) -> Iterator[Waste]:
                 yield Waste(file, "no config has its model")
 
 
-def _limit(path: Path) -> bool:
-    return path.parent.name != "limit" and bool(re.fullmatch(r"limit-[1-9]\d*", path.name))
+def _with_limits(top: Path) -> list[Path]:
+    """Return a folder of models, and its folders of limits, which have models too."""
+    return [top, *(path for path in top.glob("limit-*") if is_limit(path.name))]
+
+
+def _models(folder: Path) -> list[Path]:
+    """Return the folders of models, sorted."""
+    return sorted(p for p in folder.glob("*") if p.is_dir() and not is_limit(p.name))

@@ -9,20 +9,19 @@ Fast, offline and idempotent: `make -n` runs it too.
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from packaging.version import Version
 
 from benchy.config import loader, option_files, schema, settings_schema
 from benchy.config.configuration import Configuration, ModelConfig
 from benchy.config.file_reader import Listing
-from benchy.core import knobs, paths
+from benchy.core import files, knobs, paths
 from benchy.core.errors import ConfigError, Failure, FailureKind, UsageError
 from benchy.core.hashing import canonical
 from benchy.core.specs import EnvironmentRequest, FailureMarker, Fallback, ServerSpec
@@ -191,10 +190,8 @@ def failures() -> dict[str, FailureMarker]:
     """Return environment → marker for the environments that could not be built."""
     out: dict[str, FailureMarker] = {}
     for path in sorted(paths.FAILED.glob("*.json")):
-        try:
-            out[path.stem] = json.loads(path.read_text())
-        except (OSError, ValueError):
-            continue  # being written or removed right now
+        if marker := files.read_json(path):  # {}: being removed right now
+            out[path.stem] = cast("FailureMarker", marker)
     return out
 
 
@@ -211,7 +208,7 @@ def limit_knob(settings: settings_schema.Settings | None) -> int | None:
     text = os.environ.get("LIMIT", "")
     if not text:
         return settings.evaluation.default_limit if settings else None
-    if not re.fullmatch(r"[1-9][0-9]{0,8}", text):
+    if not knobs.is_limit(text):
         raise UsageError(f"{text!r} is not a whole number of requests", "write LIMIT=10", "LIMIT")
     return int(text)
 

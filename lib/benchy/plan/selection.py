@@ -13,8 +13,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchy.core import names, paths
+from benchy.core import knobs, names, paths
 from benchy.core.errors import Mistake, UsageError
+from benchy.core.result_files import ResultId
 from benchy.core.specs import PlanIndex
 from benchy.plan.make import Graph
 
@@ -32,7 +33,7 @@ PASSED = re.compile(
 def limit_directory() -> str:
     """Return the subfolder for a plan with LIMIT, whose targets differ. bin/plan checks LIMIT."""
     text = os.environ.get("LIMIT", "")
-    return f"/limit-{text}" if re.fullmatch(r"[1-9][0-9]{0,8}", text) else ""
+    return f"/limit-{text}" if knobs.is_limit(text) else ""
 
 
 def config_file(given: str) -> Path:
@@ -179,9 +180,9 @@ def select(plan: PlanIndex, globs: Sequence[str], tasks: Sequence[str]) -> Selec
 
 def model_of(target: str) -> str:
     """Return MODEL of results/[limit-n/]MODEL/TASK/results.json."""
-    return target.split("/")[-3]
+    return ResultId.parse(target).model
 
 
 def task_of(target: str) -> str:
     """Return TASK of results/[limit-n/]MODEL/TASK/results.json."""
-    return target.split("/")[-2]
+    return ResultId.parse(target).task

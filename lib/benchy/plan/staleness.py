@@ -7,7 +7,6 @@ beside it), and the locks of both environments with the packages that it was mad
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
 from datetime import datetime
@@ -15,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from benchy.config import option_files
-from benchy.core import names, paths
+from benchy.core import files, names, paths
 from benchy.core.errors import Failure, UsageError
+from benchy.core.result_files import ResultId
 from benchy.core.specs import ResultSpec, read_result, read_server, read_task
+from benchy.core.text import listed
 from benchy.display import activity
 from benchy.environments import lock_file
 from benchy.environments.lock_file import Package
@@ -117,22 +118,18 @@ def packages(target: Path, part: str, env: str) -> Iterator[str]:
             return
         now = [Package(package.name, package.version) for package in lock_file.packages(lock)]
         lines = [line.removeprefix("~ ") for line in lock_file.differences(old, now)]
-        more = f" and {len(lines) - MOST} more" if len(lines) > MOST else ""
-        what = ", ".join(lines[:MOST]) or "the same packages, from other files or resolved again"
-        yield f"{lock} has changed since: {what}{more}"
+        what = listed(lines, MOST) or "the same packages, from other files or resolved again"
+        yield f"{lock} has changed since: {what}"
 
 
 def packages_of(target: Path, part: str, env: str) -> list[Package] | None:
     """Return the packages that a result was made with, None if unknown."""
-    try:
-        versions = json.loads(target.with_name("packages.json").read_text())[part]
+    versions = files.read_json(target.with_name("packages.json")).get(part)
+    if isinstance(versions, dict):
         return [Package(name, version) for name, version in versions.items()]
-    except (OSError, ValueError, KeyError):
-        pass
-    try:  # made by an older benchy: its environment may still exist unchanged
-        made = json.loads(target.read_text())[part]["lock_sha256"]
-    except (OSError, ValueError, KeyError):
-        return None
+    # Made by an older benchy: its environment may still exist unchanged.
+    facts = files.read_json(target).get(part)
+    made = facts.get("lock_sha256") if isinstance(facts, dict) else None
     inside = paths.env_dir(env) / "lock"
     if not made or lock_file.digest(inside) != made:
         return None
@@ -160,13 +157,12 @@ def written(model: str, spec: ResultSpec, field: str) -> str:
 
 def parts(target: Path) -> tuple[int | None, str, str]:
     """Convert results/[limit-N/]MODEL/TASK/results.json to (N, MODEL, TASK). Raise UsageError."""
-    words = target.parts
-    limit = None
-    if len(words) == 5 and words[1].startswith("limit-") and words[1][6:].isdigit():
-        limit, words = int(words[1][6:]), (words[0], *words[2:])
-    if len(words) != 4 or words[0] != "results" or words[3] != "results.json":
-        raise UsageError(f"{target} is not a result", f"write TARGET={example(target)}", "TARGET")
-    return limit, words[1], words[2]
+    try:
+        result = ResultId.parse(target)
+    except ValueError:
+        hint = f"write TARGET={example(target)}"
+        raise UsageError(f"{target} is not a result", hint, "TARGET") from None
+    return result.limit, result.model, result.task
 
 
 def example(target: Path) -> str:

@@ -7,11 +7,11 @@ directory of tasks, such as a copy of results. Reads <task>/results.json of both
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from benchy.core import names, paths
+from benchy.core import names, paths, result_files
 from benchy.core.errors import UsageError
 from benchy.core.text import listed
 from benchy.evaluation import result as document
@@ -53,7 +53,8 @@ def directory(name: str, knob: str) -> Path:
 
     name: the value of the knob. knob: "A" or "B", for the message.
     """
-    known = sorted({str(p.parent.parent.relative_to(paths.RESULTS)) for p in _all()})
+    found = (path.parent.parent for path, _ in result_files.files())
+    known = sorted({str(path.relative_to(paths.RESULTS)) for path in found})
     if not name:
         if len(known) < 2:
             raise UsageError(
@@ -66,11 +67,6 @@ def directory(name: str, knob: str) -> Path:
     near = names.near(name, known)
     hint = f"did you mean {knob}={near}?" if near else f"available: {listed(known, 8) or 'none'}"
     raise UsageError(f"{name!r} has no results", hint, knob)
-
-
-def _all() -> Iterator[Path]:
-    yield from paths.RESULTS.glob("*/*/results.json")
-    yield from paths.RESULTS.glob("limit-*/*/*/results.json")
 
 
 def sides(a: Path, b: Path, tasks: Sequence[str]) -> dict[str, tuple[Side, Side]]:

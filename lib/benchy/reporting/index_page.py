@@ -81,7 +81,7 @@ def cell(entry: ScoredResult, column: Column, href: str = "") -> ScoreCell:
     The bar shows the measured value: if lower is better, a shorter bar is better.
     """
     score, kind = entry.score, str(entry.kind or "")
-    marks = tuple(mark.brief for mark in entry.brief if mark != column.part)
+    marks = tuple(mark.brief for mark in entry.brief if not column.shares(mark))
     if score is None:
         return ScoreCell(None, None, "–", "", None, href, marks=marks, kind=kind)  # noqa: RUF001
     own, bar = entry.metric != column.metric, None

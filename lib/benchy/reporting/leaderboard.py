@@ -8,7 +8,7 @@ explains how the numbers are computed.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -93,6 +93,10 @@ class Column:
     about: str = ""
     part: str = ""
 
+    def shares(self, mark: Mark) -> bool:
+        """Return whether the column's head has this mark, so that its cells do not repeat it."""
+        return mark.kind is MarkKind.PARTIAL and mark == self.part
+
     def share(self, score: Score | None) -> float | None:
         """Scale a score to 0 … 1, where higher is better.
 
@@ -161,7 +165,7 @@ class Row:
         return [
             mark.brief
             for mark in entry.brief
-            if mark != column.part and not (mark.kind is MarkKind.UNREQUESTED and self.unasked)
+            if not column.shares(mark) and not (mark.kind is MarkKind.UNREQUESTED and self.unasked)
         ]
 
     @property
@@ -176,11 +180,6 @@ class Board:
     groups: dict[str, settings_schema.Group]
     rows: list[Row]
     entries: list[ScoredResult]
-
-
-def fallbacks(entries: Iterable[ScoredResult]) -> list[Mark]:
-    """Return the marks of results that another release than the requested one answered."""
-    return [mark for e in entries for mark in e.marks if mark.kind is MarkKind.FALLBACK]
 
 
 def column(task: str, entries: Sequence[ScoredResult], about: str = "") -> Column:
@@ -217,7 +216,7 @@ def mean(
         if entry is None or score is None or entry.unasked or share is None:
             return None
         kinds.append(entry.kind)
-        doubted |= any(mark != columns[task].part for mark in entry.own)
+        doubted |= any(not columns[task].shares(mark) for mark in entry.own)
         total += weight
         value += weight * share
         if score.stderr is None:

@@ -25,7 +25,7 @@ from benchy.evaluation import model_checks, preflight
 from benchy.evaluation.preflight import ModelFiles
 from benchy.hub import access, tokens
 from benchy.plan.make import Graph, call
-from benchy.plan.selection import graph_for, select
+from benchy.plan.selection import graph_for, select, task_of
 from benchy.plan.staleness import refreshed
 from benchy.serving import preparation
 
@@ -53,7 +53,7 @@ def run() -> int:
     later = {f"tasks of {env}, which could not be built": [""] for env in sorted(unbuilt)}
     count = 0
     for model in chosen.models:
-        tasks = [target.split("/")[-2] for target in chosen.targets(model)]
+        tasks = [task_of(target) for target in chosen.targets(model)]
         mistakes += of_model(servers[model], tasks, plan, unbuilt)
         for what in left_for_later(servers[model]):
             later.setdefault(what, []).append(model)

@@ -17,6 +17,7 @@ from typing import Any
 
 from benchy.core import paths, temporary_files
 from benchy.core.errors import printable
+from benchy.core.result_files import ResultId
 from benchy.core.specs import ModelEntry
 from benchy.display import activity
 from benchy.display.messages import say
@@ -134,9 +135,9 @@ def failures(
     }
     failed = []
     for target in targets:
-        name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
-        model = target.split("/")[-3]
-        notes = [pinned.get(("task", name)), pinned.get(("model", model))]
+        result = ResultId.parse(target)
+        model = result.model
+        notes = [pinned.get(("task", result.name)), pinned.get(("model", model))]
         known = sorted(filter(None, notes), key=lambda note: note.began < stats.began)
         if model in stats.reasons:
             what, log = stats.reasons[model]
@@ -158,9 +159,8 @@ def failed_in_run(targets: Sequence[str], stats: RunStats) -> list[str]:
     }
     failed_targets = []
     for target in targets:
-        name = target.removeprefix(f"{paths.RESULTS}/").removesuffix("/results.json")
-        model = target.split("/")[-3]
-        if model in stats.reasons or {name, model} & failed:
+        result = ResultId.parse(target)
+        if result.model in stats.reasons or {result.name, result.model} & failed:
             failed_targets.append(target)
     return failed_targets
 

@@ -134,15 +134,13 @@ def _evidence(log: str) -> _Evidence:
 
 
 def _search(known: KnownFailure, text: str) -> re.Match[str] | None:
-    return re.search(known.pattern, text, re.DOTALL if "fits" in known.pattern else 0)
+    return re.search(known.pattern, text, re.DOTALL if known.multiline else 0)
 
 
 def _explanation(known: KnownFailure, match: re.Match[str]) -> Explanation:
     groups = {key: value or "" for key, value in match.groupdict().items()}
-    hint = known.hint
-    if "{fits}" in hint and not groups.get("fits"):
-        hint = hint.replace(": {fits} or less", " smaller")
-    hint = hint.format(**groups)
+    incomplete = known.vague_hint and not all(groups.values())
+    hint = (known.vague_hint if incomplete else known.hint).format(**groups)
     if architecture := groups.get("arch") or groups.get("arch2"):
         hint = "\n".join(filter(None, [hint, model_support.advice(architecture)]))
     return Explanation(known.what.format(**groups), f"{hint}\n({known.where})", known.kind)

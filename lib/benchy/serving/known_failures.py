@@ -26,6 +26,8 @@ class KnownFailure:
         loose: The pattern is weak evidence. Skip exceptions whose handling raised another one.
         silent: Applies only to logs without an exception.
         kind: Kind of the failure, for code that depends on it.
+        vague_hint: The hint if a named group of `hint` has no match.
+        multiline: A "." of the pattern also matches the end of a line.
     """
 
     pattern: str
@@ -36,6 +38,8 @@ class KnownFailure:
     loose: bool = False
     silent: bool = False
     kind: FailureKind = FailureKind.OTHER
+    vague_hint: str = ""
+    multiline: bool = False
 
     @property
     def where(self) -> str:
@@ -67,6 +71,9 @@ KNOWN = (
         "write max_model_len: {fits} or less, or raise gpu_memory_utilization "
         "(on a CPU: VLLM_CPU_KVCACHE_SPACE)",
         page=3,
+        vague_hint="write max_model_len smaller, or raise gpu_memory_utilization "
+        "(on a CPU: VLLM_CPU_KVCACHE_SPACE)",
+        multiline=True,
     ),
     KnownFailure(
         r"No available memory for the cache blocks",

@@ -61,6 +61,30 @@ def test_untracked_files_count(checkout: Path) -> None:
     assert fingerprint(checkout) in seen
 
 
+def test_a_checkout_inside_of_another_counts(checkout: Path) -> None:
+    inner = checkout / "inner"
+    inner.mkdir()
+    git(inner, "init", "-q")
+    seen = set()
+    for text in ("1", "2"):
+        (inner / "a.py").write_text(text)
+        git(inner, "add", "-A")
+        git(inner, "commit", "-qm", text)
+        seen.add(fingerprint(checkout))
+    (inner / "b.py").write_text("")
+    assert len({*seen, fingerprint(checkout)}) == 3
+
+
+def test_only_the_fingerprint_of_a_readable_checkout_is_a_commit(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert hashing.is_commit(fingerprint(checkout))
+    (checkout / "a.py").write_text("2\n")
+    assert hashing.is_commit(fingerprint(checkout))
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert not hashing.is_commit(fingerprint(checkout))
+
+
 def test_a_checkout_that_git_cannot_read_counts_as_a_folder(
     checkout: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -249,7 +249,7 @@ def test_failed_reinstallation_remembers_that_files_were_edited(
     good = "standin_engine/__init__.py,,\n"
     module.write_text("x = 2, by hand\n")
     if noticed:
-        assert health.EDITED in health.condemn(paths.MAIN, health.edited)
+        assert isinstance(health.condemn(paths.MAIN, health.edited), health.EditedFiles)
     else:
         put(paths.lock(paths.MAIN), "standin-engine==1.0.0\nmore==1\n")
     with pytest.raises(Failure, match="cannot be installed"):

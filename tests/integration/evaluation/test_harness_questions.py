@@ -26,5 +26,13 @@ def test_facts_are_cached_unless_they_report_an_error(
     harness_questions.SCRIPT.write_text("print('a warning')\nprint(open('said').read())\n")
     Path("said").write_text(json.dumps(said))
     assert harness_questions.task_facts(specs.of_result(), {}) == said
+    for text in ("no JSON", "[]", "null", ""):
+        Path("said").write_text(text)
+        found = harness_questions.task_facts(specs.of_result(), {})
+        assert found == (said if kept else {})
+    for path in Path().glob("build/preflight/*.json"):
+        path.write_text("[1]")  # damaged
+    Path("said").write_text(json.dumps(said))
+    assert harness_questions.task_facts(specs.of_result(), {}) == said
     Path("said").write_text("no JSON")
     assert harness_questions.task_facts(specs.of_result(), {}) == (said if kept else {})

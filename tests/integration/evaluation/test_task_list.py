@@ -41,3 +41,12 @@ def test_index_is_cached_until_its_inputs_change(
     script.write_text("raise ImportError('no _index here')")
     with pytest.raises(Failure, match="can't list its tasks"):
         task_list.listed("e", asked)
+    for text in ("no JSON", "{}", ""):
+        script.write_text(f"print({text!r})")
+        with pytest.raises(Failure, match="can't list its tasks"):
+            task_list.listed("e", asked)
+    monkeypatch.setattr(task_list, "SECONDS", 0.1)
+    script.write_text("import time; time.sleep(60)")
+    with pytest.raises(Failure, match=r"can't list its tasks: no answer within 0\.1 s") as caught:
+        task_list.listed("e", asked)
+    assert caught.value.hint.endswith(str(script))

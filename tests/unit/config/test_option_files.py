@@ -9,7 +9,7 @@ import pytest
 
 import specs
 from benchy.config import option_files
-from benchy.core import paths
+from benchy.core import hashing, paths
 from benchy.core.errors import Failure
 from benchy.core.specs import FileDigests, ResultSpec
 from benchy.plan import staleness
@@ -146,6 +146,24 @@ def test_a_file_that_changed_since_the_plan_stops_the_server(
     (root / "pirate.jinja").unlink()
     with pytest.raises(Failure, match="one: chat_template has changed"):
         option_files.refuse_changed(spec)
+
+
+def test_a_model_that_changed_since_the_plan_stops_the_server(tmp_path: Path) -> None:
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "config.json").write_text("{}")
+    content = hashing.content_of(folder)
+    spec = specs.server(path=str(folder), meaning=specs.meaning(content=content))
+    option_files.refuse_changed(spec)
+    (folder / "config.json").write_text('{"a": 1}')
+    hashing.content_of.cache_clear()
+    with pytest.raises(Failure, match=f"one: the files of {folder} have changed since the plan"):
+        option_files.refuse_changed(spec)
+    # The plan's machine has git, and this one does not.
+    planned = specs.meaning(content="c0ffee" + 34 * "0")
+    option_files.refuse_changed(specs.server(path=str(folder), meaning=planned))
+    # Another check reports a missing model.
+    option_files.refuse_changed({**spec, "path": str(tmp_path / "none")})
 
 
 def test_why_names_the_file_that_changed(monkeypatch: pytest.MonkeyPatch) -> None:

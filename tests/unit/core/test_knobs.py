@@ -28,6 +28,19 @@ def test_words_that_turn_a_knob_off(text: str) -> None:
     assert not knobs.on("YES", {"YES": text})
 
 
+@pytest.mark.parametrize(
+    ("text", "valid"),
+    [("1", True), ("10", True), ("9" * 9, True), ("9" * 10, False), ("0", False), ("01", False),
+     ("", False), ("1\n", False), ("-1", False), ("\N{ARABIC-INDIC DIGIT ONE}", False)],
+)  # fmt: skip
+def test_limits_are_numbers_of_requests(
+    text: str, valid: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert knobs.is_limit(text) is valid
+    monkeypatch.setenv("LIMIT", text)
+    assert selection.limit_directory() == (f"/limit-{text}" if valid else "")
+
+
 def test_absent_knob_has_its_default() -> None:
     assert not knobs.on("YES", {})
     assert knobs.on("FALLBACK", {}, default=True)

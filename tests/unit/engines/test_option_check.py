@@ -58,6 +58,16 @@ def test_options_are_checked_against_a_built_environment(tmp_path: Path) -> None
     ]
 
 
+@pytest.mark.parametrize("text", ["[1]", "null", '"a"', "{", ""])
+def test_a_damaged_file_of_an_environment_counts_as_missing(tmp_path: Path, text: str) -> None:
+    build(tmp_path, "e_1_0_0", "1.0.0", "task")
+    for name in ("flags.json", ".stamp", "check.json"):
+        (tmp_path / "venvs/e_1_0_0" / name).write_text(text)
+        assert told(tmp_path, spec("m", {"task": 1})) == []
+        known = option_check.FlagsCache(tmp_path)
+        assert known.flags("e", "e_1_0_0", "1.0.0")[1] == {} and not known.current("e_1_0_0")
+
+
 def test_half_built_environments_and_other_releases_are_ignored(tmp_path: Path) -> None:
     build(tmp_path, "e_1_0_0", "0.9.0", "task")
     build(tmp_path, "e_1_1_0", "1.1.0", "task")

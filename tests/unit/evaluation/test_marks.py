@@ -216,6 +216,15 @@ def test_mark_of_a_whole_column_is_not_repeated_in_its_cells() -> None:
     assert index_page.index(found, "now").count('class="mark">mean of 1 of 3 tasks<') == 1
 
 
+def test_only_a_partial_mean_is_the_mark_of_a_column() -> None:
+    column = board([partial("k", "a", "b")], BoardSettings()).columns[0]
+    assert column.shares(marks.Mark(marks.MarkKind.PARTIAL, column.part))
+    assert not column.shares(marks.Mark(marks.MarkKind.PARTIAL, "mean of 1 of 3 tasks"))
+    assert not column.shares(marks.Mark(marks.MarkKind.EMPTY, column.part)), (
+        "the kind decides, not the text"
+    )
+
+
 def test_status_shows_marks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     words = f"{EMPTY} (no text from the server)"

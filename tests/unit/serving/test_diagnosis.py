@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from benchy.serving import diagnosis
+from benchy.serving.known_failures import KnownFailure
 
 HARMLESS = [
     "INFO 11-23 09:36:38 [core.py:133] Initializing a V1 LLM engine (v0.32.0) with config: "
@@ -19,6 +21,22 @@ HARMLESS = [
 
 CORE = "(EngineCore pid=9251) "
 STAMP = "11-23 09:36:48 [core.py:1510] "
+
+
+def test_a_known_failure_has_its_own_hint_if_the_log_lacks_a_number() -> None:
+    known = KnownFailure(
+        r"too long(?:.*fits (?P<most>\d+))?", "it is too long", "write {most} or less",
+        page=3, vague_hint="write less",
+    )  # fmt: skip
+    lines = replace(known, multiline=True)
+    for each, log, hint in (
+        (known, "too long, fits 8", "write 8 or less"),
+        (known, "too long\nfits 8", "write less"),
+        (lines, "too long\nfits 8", "write 8 or less"),
+        (lines, "too long", "write less"),
+    ):
+        match = diagnosis._search(each, log)
+        assert match and diagnosis._explanation(each, match).hint.splitlines()[0] == hint
 
 
 def crash(*exceptions: str, head: str = "EngineCore encountered a fatal error.") -> str:
