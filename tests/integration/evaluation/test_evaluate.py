@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import subprocess
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+import specs
+from benchy.cli import eval as eval_command
+from benchy.core import paths
+from benchy.core.errors import Failure
 from benchy.evaluation import (
     job,
 )
@@ -48,3 +53,45 @@ def test_a_failed_task_waits_for_a_dying_server(
             assert silent
         finally:
             server.kill()
+
+
+@pytest.mark.parametrize(
+    ("requested", "reported", "same"),
+    [
+        ("0.10.2+cu118", "0.10.2", True),
+        ("0.10.2", "0.10.2+cpu", True),
+        ("0.10.2+cu118", "0.10.1", False),
+        (None, "0.10.1", True),
+    ],
+)
+def test_a_task_accepts_the_release_that_its_server_accepts(
+    requested: str | None, reported: str, same: bool
+) -> None:
+    """server.py compares the same versions before the tasks start."""
+    meaning = specs.meaning(version=requested)
+    served = {"model": "m", "spec": {"meaning": meaning}, "version": reported}
+    made: Any = SimpleNamespace(
+        spec=specs.result(version=requested),
+        server=served,
+        model="m",
+        task="t",
+        title="m/t",
+        url="",
+    )
+    if same:
+        job.check_server(made)
+        return
+    with pytest.raises(Failure, match="not the one that this result needs") as error:
+        job.check_server(made)
+    assert any("release" in line for line in error.value.lines)
+
+
+def test_each_result_has_its_own_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    long = "x" * 200
+    results = [("a-b", "c", None), ("a", "b-c", None), ("a", "b-c", 1), (long, long, None)]
+    for model, task, limit in results:
+        made: Any = SimpleNamespace(model=model, task=task, limit=limit)
+        with eval_command._only_one(made) as waited:
+            assert waited is None
+    assert len(list(paths.RUN.rglob("*.lock"))) == len(results)
