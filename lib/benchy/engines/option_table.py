@@ -28,11 +28,13 @@ Tables = dict[str, Table]
 
 
 def read(path: Path) -> Tables:
-    """Read engine → table; {} if there is no file. Raises ValueError if it is not JSON."""
+    """Read engine → table; {} if there is no file. Raises ValueError if it is not a JSON object."""
     try:
-        tables: Tables = json.loads(path.read_text(encoding="utf-8"))
+        tables: Any = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return {}
+    if not isinstance(tables, dict):
+        raise ValueError(f"{path} is not a JSON object")
     return tables
 
 

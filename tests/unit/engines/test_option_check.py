@@ -13,7 +13,7 @@ from benchy.config import engine_schema
 from benchy.core import hashing
 from benchy.core.errors import ConfigError, UsageError
 from benchy.core.specs import ServerSpec
-from benchy.engines import option_check, option_diff, option_table
+from benchy.engines import option_check, option_diff, option_table, release_flags
 
 INT = {"type": "int", "action": "_StoreAction", "nargs": None, "default": None, "choices": None}
 TASK = {"option": "task", "since": "2.0.0", "use": ["runner"], "why": ""}
@@ -66,6 +66,15 @@ def test_a_damaged_file_of_an_environment_counts_as_missing(tmp_path: Path, text
         assert told(tmp_path, spec("m", {"task": 1})) == []
         known = option_check.FlagsCache(tmp_path)
         assert known.flags("e", "e_1_0_0", "1.0.0")[1] == {} and not known.current("e_1_0_0")
+
+
+@pytest.mark.parametrize("text", ["[1]", "null", "{", ""])
+def test_damaged_tables_of_flags_are_refused(tmp_path: Path, text: str) -> None:
+    path = tmp_path / "flags.json"
+    path.write_text(text)
+    for read in (option_table.read, release_flags.read_flags):
+        with pytest.raises(ValueError):
+            read(path)
 
 
 def test_half_built_environments_and_other_releases_are_ignored(tmp_path: Path) -> None:
