@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from benchy.core import paths
+from benchy.core import paths, result_files
 from benchy.core.errors import Failure
 from benchy.core.specs import PlanIndex, read_plan
 from benchy.display import activity
@@ -62,5 +62,7 @@ def at_work() -> Iterator[tuple[str, str]]:
     """Yield (model, task) of each activity, in a run or not. task is "" for a server."""
     for note in activity.notes():
         if note.kind in ("model", "task") and note.state != activity.FAILED:
-            words = [word for word in note.name.split("/") if not word.startswith("limit-")]
-            yield words[0] if words else "", words[1] if len(words) > 1 else ""
+            words = note.name.split("/")
+            if len(words) > 1 and result_files.is_limit(words[0]):
+                del words[0]
+            yield words[0], words[1] if len(words) > 1 else ""
