@@ -21,7 +21,9 @@ VARIABLE = [
     (r"\d{4}-\d\d-\d\d \d\d:\d\d", "DATE"),
 ]  # fmt: skip
 # Lines about progress and cost, which depend on the machine and on what it has built before.
-INCIDENTAL = re.compile(r"  (LOCK|LOCKED|VENV|READY|COST|PREVIEW|SERVE   first:) ")
+INCIDENTAL = re.compile(
+    r"  ((LOCK|LOCKED|VENV|READY|COST|PREVIEW|SERVE   first:) |EVAL    first/\w+: (?!.* ± ))"
+)
 
 
 def comparable(text: str) -> list[str]:
