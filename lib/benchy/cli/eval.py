@@ -18,7 +18,7 @@ from benchy.environments import usage_locks
 from benchy.evaluation import evaluate
 from benchy.evaluation import result as document
 from benchy.evaluation.job import EvaluationJob, load
-from benchy.process import runner
+from benchy.process import guardian
 from benchy.process.signals import end_once
 
 
@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         serve = ["bin/serve", args.model, "--", "bin/eval", *argv]
         os.execv(serve[0], serve)  # noqa: S606
     # make runs between bin/serve and this process, and can be killed without notice.
-    runner.die_with_parent()
+    guardian.die_with_parent()
     end_once()
     job = load(args.model, args.task, args.limit)
     with _only_one(job) as waited:

@@ -38,6 +38,15 @@ def _lock(file: IO[str], kind: int, waiting: str) -> None:
         fcntl.flock(file, kind)
 
 
+def _lock_now(file: IO[str]) -> bool:
+    """Take a lock unless another process holds it. Return whether it was taken."""
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
 @contextmanager
 def held(env: str) -> Iterator[None]:
     """Hold the builder's lock of an environment; waits while another process holds it."""
@@ -61,24 +70,14 @@ def used(env: str) -> Iterator[int]:
 def unused(env: str) -> Iterator[bool]:
     """Yield whether no process runs from the environment; if so, none can start in the block."""
     with _open(f"{env}.use") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _lock_now(file)
 
 
 @contextmanager
 def idle(env: str) -> Iterator[bool]:
     """Yield whether no process builds the environment; if so, none can start to. Never waits."""
     with _open(env) as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            yield False
-        else:
-            yield True
+        yield _lock_now(file)
 
 
 def building(env: str) -> bool:
@@ -102,13 +101,7 @@ def free(env: str) -> Iterator[bool]:
     Never waits.
     """
     with _open(env) as builder, _open(f"{env}.use") as users:
-        try:
-            for file in (builder, users):
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            nobody = True
-        except BlockingIOError:
-            nobody = False
-        yield nobody
+        yield _lock_now(builder) and _lock_now(users)
 
 
 def wait_unused(env: str) -> None:

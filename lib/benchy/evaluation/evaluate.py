@@ -125,6 +125,8 @@ def _cache(job: EvaluationJob) -> Path | None:
         *provenance.made_by(job.spec["task"]["harness_environment"]),
         *map(hashing.sha256, harness.WRAPPER_FILES),
         job.server["version"],
+        # The spec of a model of the hub says only which files were requested.
+        *filter(None, [job.server["commit"], job.server.get("folder")]),
     ]
     args = harness.model_args(job.spec, job.run, job.endpoint)
     cache = job.cache / harness.cache_digest(job.spec_bytes, args, made_by)

@@ -250,7 +250,7 @@ def cache_digest(spec_bytes: bytes, args: Mapping[str, Any], made_by: Sequence[s
 
     Each combination of spec, locks and arguments has its own: a database shared by two models has
     answered requests of one with outputs of the other (lm-evaluation-harness issues 2715, 4063).
-    `made_by` lists the hashes of the locks and the release that answers.
+    `made_by` lists the hashes of the locks, the release and the files of the model that answer.
     """
     same = {k: v for k, v in args.items() if k not in ("base_url", "num_concurrent", "timeout")}
     text = dumps(same) + "\n".join(made_by)

@@ -145,8 +145,6 @@ def recorded(
                 env,
                 log,
                 step=step,
-                progress=lambda line: None,
-                check=lambda: None,
                 timeout=task["timeout"],
                 stall=task["stall_timeout"],
             )

@@ -52,6 +52,11 @@ class ModelRecord:
     license: str | None = None
     package: str | None = None
 
+    @property
+    def served(self) -> str | None:
+        """Which files of the model answered: a commit, a package, or else what is known of them."""
+        return self.revision_used or self.package or self.revision or self.digest
+
 
 @dataclass(frozen=True)
 class EngineRecord:

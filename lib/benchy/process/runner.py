@@ -23,8 +23,6 @@ from benchy.display import progress_bars
 from benchy.display.progress import Step
 from benchy.process import guardian
 
-die_with_parent = guardian.die_with_parent
-
 
 class Ended(Exception):
     """The child ended with a status other than 0. A negative status is the signal's number."""
@@ -45,9 +43,9 @@ def run(
     log: Path,
     *,
     step: Step,
-    progress: Callable[[str], tuple[str, int, int] | None],
-    check: Callable[[], None],
-    timeout: float | None,
+    progress: Callable[[str], tuple[str, int, int] | None] = lambda line: None,
+    check: Callable[[], None] = lambda: None,
+    timeout: float | None = None,
     stall: float | None = None,
 ) -> None:
     """Run a command to its end.
@@ -81,7 +79,7 @@ def run(
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
-            preexec_fn=lambda: die_with_parent(signal.SIGKILL, parent),
+            preexec_fn=lambda: guardian.die_with_parent(signal.SIGKILL, parent),
         )
         lines = _Lines(file, step, progress)
         try:

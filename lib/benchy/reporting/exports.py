@@ -47,7 +47,7 @@ def flat(entry: ScoredResult) -> dict[str, Any]:
     return {
         "model": entry.model,
         "name": r.model.name,
-        "revision": r.model.revision_used or r.model.revision or r.model.digest,
+        "revision": r.model.served,
         "task": entry.task,
         "limit": r.limit,
         "metric": score.metric if score else entry.chosen,

@@ -139,7 +139,7 @@ def text(row: Row, board: Board, parts: dict[str, int]) -> str:
         "model.js",
         model=row.model,
         name=row.name,
-        revision=model.revision_used or model.revision or model.digest,
+        revision=model.served,
         release=row.release,
         about=[(head[0], t) for head, t in zip(model_traits.COLUMNS, about, strict=True) if t.text],
         marks=row.marks,

@@ -9,6 +9,7 @@ import signal
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 
 from benchy.display.live import Screen
+from benchy.display.messages import say
 from benchy.process import guardian
 
 
@@ -35,6 +36,8 @@ class Commands:
     ) -> int:
         """Run a command and return its exit status. Terminate it if this run ends.
 
+        A command that is killed cannot say why it fails, so that is reported here.
+
         The command has a session of its own: Ctrl-C at a terminal reaches only this process, which
         sends the command TERM once. more: additional environment variables. keep: file descriptors
         that the command inherits.
@@ -51,7 +54,11 @@ class Commands:
         )
         self.children.add(child)
         try:
-            return await child.wait()
+            status = await child.wait()
+            if status < 0 and not self.signal:
+                words = " ".join(argv[:2])
+                say("WARNING", f"{words} was killed by {signal.Signals(-status).name}")
+            return status
         except asyncio.CancelledError:
             with contextlib.suppress(ProcessLookupError):
                 child.terminate()

@@ -71,8 +71,6 @@ def weights(plan: preparation.PreparedServer, step: Step) -> None:
             log,
             step=step,
             progress=progress,
-            check=lambda: None,
-            timeout=None,
         )
     except runner.Ended as ended:
         if ended.status == NO_CLIENT:

@@ -120,8 +120,6 @@ def _convert(
             own_log,
             step=step,
             progress=progress,
-            check=lambda: None,
-            timeout=None,
         )
     except runner.Ended as ended:
         lines = own_log.read_text(errors="replace").splitlines()

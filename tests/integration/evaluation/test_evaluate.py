@@ -14,9 +14,8 @@ import specs
 from benchy.cli import eval as eval_command
 from benchy.core import paths
 from benchy.core.errors import Failure
-from benchy.evaluation import (
-    job,
-)
+from benchy.evaluation import evaluate, harness, job
+from benchy.serving.preparation import FetchedFiles
 
 
 def test_a_task_says_nothing_of_a_dead_server(capfd: pytest.CaptureFixture[str]) -> None:
@@ -95,3 +94,28 @@ def test_each_result_has_its_own_lock(tmp_path: Path, monkeypatch: pytest.Monkey
         with eval_command._only_one(made) as waited:
             assert waited is None
     assert len(list(paths.RUN.rglob("*.lock"))) == len(results)
+
+
+@pytest.mark.parametrize("chat", [False, True])
+def test_other_weights_do_not_continue_an_interrupted_task(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, chat: bool
+) -> None:
+    """A chat task's requests name no tokenizer, and so no commit."""
+    monkeypatch.chdir(tmp_path)
+    task = specs.task_meaning(harness_environment="none")
+
+    def cache(commit: str | None, **more: str) -> Path | None:
+        made: Any = SimpleNamespace(
+            spec=specs.result(chat=chat, task=task), run=specs.task(), spec_bytes=b"{}",
+            server=specs.record(spec=specs.server(), commit=commit, environment="none", **more),
+            cache=tmp_path / "cache",
+        )  # fmt: skip
+        files = FetchedFiles(commit, more.get("folder"))
+        made.endpoint = harness.HarnessEndpoint("http://h", "m", 1024, files=files)
+        return evaluate._cache(made)
+
+    first = cache("a" * 40)
+    assert first and first.is_dir() and cache("a" * 40) == first
+    others = [cache("b" * 40), cache(None), cache(None, folder="/c/m-1"), cache(None, folder="/c")]
+    assert len({first, *others}) == 5
+    assert not first.exists(), "answers of other weights are deleted"

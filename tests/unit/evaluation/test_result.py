@@ -94,3 +94,19 @@ def test_secrets_are_masked_in_arguments_and_variables() -> None:
         "--api-key", "***", "***", "--port", "1", "--api-key=***", "--x=***",
     ]  # fmt: skip
     assert provenance.public({"HF_TOKEN": "t", "VLLM_X": 1}) == {"HF_TOKEN": "***", "VLLM_X": "1"}
+
+
+@pytest.mark.parametrize(
+    ("used", "package", "revision", "digest", "expected"),
+    [
+        ("c0ffee", None, "main", None, "c0ffee"),
+        (None, "m 1.0", "main", "sha256:1", "m 1.0"),
+        (None, None, "main", None, "main"),
+        (None, None, None, "sha256:1", "sha256:1"),
+    ],
+)
+def test_what_served_is_not_what_was_requested(
+    used: str | None, package: str | None, revision: str | None, digest: str | None, expected: str
+) -> None:
+    made = document.ModelRecord("m", "org/m", None, revision, used, digest, package=package)
+    assert made.served == expected
